@@ -1,0 +1,1 @@
+"""Headroom's backend: models, tasks, measurements, results. Nothing here knows Streamlit."""

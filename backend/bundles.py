@@ -1,0 +1,278 @@
+"""Results in one file, to carry to another machine or to publish.
+
+A bundle is a zip of `manifest.json` and one JSON file per result: no pickles, nothing that runs. The manifest
+names models, revisions, library versions, definitions and, for every result, its size and SHA-256. Equal results
+give equal bytes. Taking a bundle in is all or nothing, and never puts a different result in place of one that is
+there unless asked to.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, BinaryIO, get_args, get_origin, get_type_hints
+
+from backend.errors import BadInput, StoreError
+from backend.results import KINDS, SCHEMA, Record, Unit
+from backend.store import MAX_BYTES, Store, differences, digest, pack, replace_file, unpack
+
+FORMAT = "headroom-bundle"
+MANIFEST = "manifest.json"
+_BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, UnicodeError, OverflowError, EOFError, NotImplementedError,
+           RuntimeError, OSError)  # what zipfile lets through when bytes are wrong
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "scipy")
+
+# What the numbers of each kind are; the sources are in the docstrings of backend/measure.
+DEFINITIONS = {
+    "evaluation": "summed log-likelihood of every option, nats; the answer is the highest (acc_norm: per character)",
+    "head_importance": "per-token: sum over examples and positions of |sum over d_head of z * dL/dz| / positions that "
+                       "carry a gradient; per-example: mean over examples of |sum over positions and d_head of z * "
+                       "dL/dz|; L = mean cross-entropy of the gold answer's tokens, nats (arXiv:2212.09095)",
+    "ffn_oracle": "answers with each FFN off; importance = acc(intact) - acc(FFN off)",
+    "head_oracle": "answers with each single head off; importance = acc(intact) - acc(head off)",
+    "pruning": "answers as the lowest floor(share * n) of a ranking are removed, ties in index order",
+    "prefix_matching": "attention on the tokens that followed earlier occurrences of the current one, summed, mean "
+                       "over positions; random tokens, four repeats",
+    "copying": "share of the raised probability, among attendable tokens, on the token attended to most",
+    "means": "mean head outputs z and FFN outputs over training prompts",
+    "model": "shape and size of the model",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One result in a bundle."""
+
+    key: str
+    what: str  # in words
+    sha256: str
+    bytes: int
+
+    @property
+    def file(self) -> str:
+        return f"results/{self.key}.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle says about itself."""
+
+    models: tuple[tuple[str, str], ...]  # name, revision
+    entries: tuple[Entry, ...]
+    versions: Mapping[str, str] = field(default_factory=dict)
+    definitions: Mapping[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    @property
+    def model_names(self) -> list[str]:
+        return list(dict.fromkeys(name for name, _ in self.models))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"format": FORMAT, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A bundle that was read and checked, compared with a store."""
+
+    manifest: Manifest
+    results: Mapping[Unit, Record]
+    new: Sequence[Unit]  # not in the store
+    same: Sequence[Unit]  # there already, equal to within rounding
+    conflicts: Mapping[Unit, list[str]]  # there already and different: in what
+    notes: Sequence[str]  # what a reader should know, one sentence each
+
+
+def export(path: str | Path | BinaryIO, store: Store, units: Iterable[Unit]) -> Manifest:
+    """Write results into a bundle, whole or not at all.
+
+    Raises:
+        BadInput: if there is nothing to export.
+        StoreError: if a result is missing or damaged, or the file cannot be written.
+    """
+    bodies = {}
+    for unit in sorted(set(units), key=lambda u: u.key):
+        record = store.get(unit)
+        if record is None:
+            raise StoreError(f"There is no undamaged result of {unit}. Compute it, or leave it out.")
+        bodies[unit] = pack(unit, record)
+    if not bodies:
+        raise BadInput("Nothing to export: no stored result is of that model, kind and task.")
+    kinds = {unit.kind for unit in bodies}
+    manifest = Manifest(
+        models=tuple(sorted({(u.setup.model, u.setup.revision) for u in bodies})),
+        entries=tuple(Entry(u.key, str(u), digest(body), len(body)) for u, body in bodies.items()),
+        versions=_versions(), definitions={kind: DEFINITIONS[kind] for kind in KINDS if kind in kinds})
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as bundle:
+        for name, body in [(MANIFEST, json.dumps(manifest.to_json(), indent=1, sort_keys=True).encode()),
+                           *((e.file, body) for e, body in zip(manifest.entries, bodies.values(), strict=True))]:
+            info = zipfile.ZipInfo(name)  # dated 1980: the same results make the same file
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            bundle.writestr(info, body)
+    if isinstance(path, str | Path):
+        try:
+            replace_file(Path(path), content.getvalue())
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written: {error}.") from error
+    else:
+        path.write(content.getvalue())
+    return manifest
+
+
+def inspect(path: str | Path | BinaryIO, store: Store) -> Contents:
+    """Read a bundle, check all of it and compare it with a store; stores nothing.
+
+    Raises:
+        BadInput: if there is no such file.
+        StoreError: if it is no bundle, cut short, damaged, of another schema, or holds what its manifest
+            does not name.
+    """
+    if isinstance(path, str | Path) and not Path(path).is_file():
+        raise BadInput(f"There is no file {path}.")
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            manifest = _manifest(bundle)
+            results = dict(_result(bundle, entry) for entry in manifest.entries)
+    except _BROKEN as error:
+        raise StoreError(f"This is not a bundle, or it was cut short or damaged on the way: {error}. "
+                         "Export or download it again.") from error
+    if claimed := set(manifest.models) ^ {(u.setup.model, u.setup.revision) for u in results}:
+        raise StoreError(f"The manifest and the results do not name the same models: {sorted(claimed)}.")
+    new, same, conflicts = [], [], {}
+    for unit, record in results.items():
+        here = store.get(unit)
+        if here is None:
+            new.append(unit)
+        elif told := differences(here, record):
+            conflicts[unit] = told
+        else:
+            same.append(unit)
+    return Contents(manifest, results, new, same, conflicts, _notes(manifest, results, store))
+
+
+def take_in(contents: Contents, store: Store, replace: bool = False) -> None:
+    """Store a bundle's results, all or none.
+
+    Args:
+        replace: put the bundle's results in place of different ones that are there.
+
+    Raises:
+        StoreError: if results differ and `replace` is not set; names them.
+    """
+    if contents.conflicts and not replace:
+        first = [f"{unit} ({'; '.join(told)})" for unit, told in list(contents.conflicts.items())[:3]]
+        raise StoreError(f"Nothing was imported: {len(contents.conflicts)} results differ from those here, for example "
+                         f"{', '.join(first)}. Replace them on request (--replace), or use another store.")
+    taken = {*contents.new, *contents.conflicts}
+    store.put_all([(u, r) for u, r in contents.results.items() if u in taken], replace)
+
+
+def _manifest(bundle: zipfile.ZipFile) -> Manifest:
+    names = bundle.namelist()
+    if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in bundle.infolist()):
+        raise StoreError("This zip is compressed in a way that bundles are not.")
+    if MANIFEST not in names:
+        raise StoreError(f"This zip has no {MANIFEST}: it is not a bundle of results.")
+    try:
+        value = json.loads(_read(bundle, MANIFEST))
+        if value["format"] != FORMAT:
+            raise StoreError(f"This is a '{value['format']}', not a {FORMAT}.")
+        if value["schema"] != SCHEMA:
+            raise StoreError(f"This bundle is of schema {value['schema']}, this version reads schema {SCHEMA}. Use the "
+                             "version that wrote it, or compute the results again.")
+        manifest = Manifest(tuple((str(n), str(r)) for n, r in value["models"]),
+                            tuple(Entry(**entry) for entry in value["entries"]),
+                            dict(value["versions"]), dict(value["definitions"]), value["schema"])
+        expected = [MANIFEST, *(entry.file for entry in manifest.entries)]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"The manifest of this bundle is damaged: {error!r}.") from error
+    if missing := set(expected) - set(names):
+        raise StoreError(f"{len(missing)} results named by the manifest are not in the bundle, for example "
+                         f"{min(missing)}.")
+    if len(set(names)) != len(names) or (extra := set(names) - set(expected)):
+        odd = min(extra) if len(set(names)) == len(names) else "a name that occurs twice"
+        raise StoreError(f"The bundle holds what its manifest does not name: {odd}. Nothing was imported.")
+    return manifest
+
+
+def _result(bundle: zipfile.ZipFile, entry: Entry) -> tuple[Unit, Record]:
+    body = _read(bundle, entry.file)
+    if len(body) != entry.bytes or digest(body) != entry.sha256:
+        raise StoreError(f"{entry.file} ({entry.what}) is damaged: its digest is not the manifest's.")
+    unit, record = unpack(body)
+    if unit.key != entry.key:
+        raise StoreError(f"{entry.file} holds another result than its name says: {unit}.")
+    if problem := _mistyped(record, type(record)):
+        raise StoreError(f"{entry.file} ({unit}) is damaged: {problem}.")
+    return unit, record
+
+
+def _read(bundle: zipfile.ZipFile, name: str) -> bytes:
+    with bundle.open(name) as stream:
+        body = stream.read(MAX_BYTES + 1)
+    if len(body) > MAX_BYTES:
+        raise StoreError(f"{name} unpacks to more than {MAX_BYTES // 2**20} MiB. That is no result.")
+    return body
+
+
+def _mistyped(value: Any, expected: Any, where: str = "") -> str:
+    """What in a record is not of the type its field has; empty when all is."""
+    if is_dataclass(expected) and isinstance(expected, type):
+        if not isinstance(value, expected):
+            return f"{where or 'it'} is not a {expected.__name__}"
+        for name, kind in _fields(expected).items():
+            if problem := _mistyped(getattr(value, name), kind, name):
+                return problem
+        return ""
+    if get_origin(expected) is tuple:
+        inner = get_args(expected)
+        if not isinstance(value, tuple) or (inner[-1] is not Ellipsis and len(value) != len(inner)):
+            return f"{where} is not the list it should be"
+        kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
+        return next((p for v, k in zip(value, kinds, strict=True) if (p := _mistyped(v, k, where))), "")
+    right = isinstance(value, int | float) and not isinstance(value, bool) if expected is float else (
+        type(value) is expected)
+    return "" if right else f"{where} holds {value!r}, not a {getattr(expected, '__name__', expected)}"
+
+
+@cache
+def _fields(record: Any) -> dict[str, Any]:
+    hints = get_type_hints(record)
+    return {f.name: hints[f.name] for f in fields(record)}
+
+
+def _notes(manifest: Manifest, results: Mapping[Unit, Record], store: Store) -> list[str]:
+    here = _versions()
+    other = [f"{name} {version} (here {here.get(name, 'none')})" for name, version in sorted(manifest.versions.items())
+             if here.get(name) != version]
+    notes = [f"Computed with {', '.join(other)}: last digits may differ."] if other else []
+    known = {(u.setup.model, u.setup.revision) for u in store.units()}
+    for name, revision in manifest.models:
+        others = sorted(r for n, r in known if n == name and r != revision)
+        if others and (name, revision) not in known:
+            notes.append(f"{name} is at revision {revision} in the bundle and at {', '.join(others)} here: they are "
+                         "kept apart.")
+    notes += [f"The definition of {kind} reads differently here: '{DEFINITIONS.get(kind, 'none')}', in the bundle: "
+              f"'{text}'." for kind, text in sorted(manifest.definitions.items()) if DEFINITIONS.get(kind) != text]
+    return notes
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,178 @@
+"""What can be switched off: attention heads and feed-forward networks (FFNs).
+
+Layers and heads count from 0 and are written `L3H7`; the FFN of layer 2 is written `L2 FFN`, or
+`F2` where space is short (URLs, keys). An `Ablation` is a plain value: hash it, store it, put it
+in a URL. The empty one is the intact model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Literal
+
+import numpy as np
+
+from backend.errors import BadInput
+
+Fill = Literal["zero", "mean"]
+
+
+@dataclass(frozen=True, order=True)
+class Head:
+    """One attention head; with grouped-query attention, one query head."""
+
+    layer: int
+    head: int
+
+    def __str__(self) -> str:
+        return f"L{self.layer}H{self.head}"
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The heads and FFNs that are switched off, and what stands in for them.
+
+    `fill="zero"`: a head's output z (before the output projection) becomes 0, an FFN adds nothing to the
+    residual stream. `fill="mean"`: both become their mean over the task's training prompts.
+    """
+
+    heads: frozenset[Head] = field(default_factory=frozenset)
+    ffns: frozenset[int] = field(default_factory=frozenset)
+    fill: Fill = "zero"
+
+    def __post_init__(self) -> None:
+        if self.fill not in ("zero", "mean"):
+            raise BadInput(f"Unknown fill '{self.fill}'. Known: zero, mean.")
+        if not self.heads and not self.ffns and self.fill != "zero":
+            object.__setattr__(self, "fill", "zero")  # nothing is off: one intact model, one key
+
+    def __bool__(self) -> bool:
+        return bool(self.heads or self.ffns)
+
+    def __str__(self) -> str:
+        """Short and canonical, the text of keys and URLs: `L3H0-3,L5H1,F2`; `mean:` in front for mean ablation."""
+        parts = []
+        for layer, heads in groupby(sorted(self.heads), key=lambda h: h.layer):
+            parts += [f"L{layer}H{run}" for run in _runs([h.head for h in heads])]
+        parts += [f"F{run}" for run in _runs(sorted(self.ffns))]
+        return ("mean:" if self.fill == "mean" else "") + ",".join(parts)
+
+    def __or__(self, other: Ablation) -> Ablation:
+        return Ablation(self.heads | other.heads, self.ffns | other.ffns, self.fill)
+
+    @property
+    def lowest_layer(self) -> int | None:
+        """The first layer that runs differently from the intact model; None when nothing is off."""
+        layers = {h.layer for h in self.heads} | self.ffns
+        return min(layers) if layers else None
+
+    def toggled(self, *, heads: Iterable[Head] = (), ffns: Iterable[int] = ()) -> Ablation:
+        """The same with these switched: off ones on, on ones off."""
+        return Ablation(self.heads ^ frozenset(heads), self.ffns ^ frozenset(ffns), self.fill)
+
+    def filled(self, fill: Fill) -> Ablation:
+        """The same components, replaced by something else."""
+        return Ablation(self.heads, self.ffns, fill)
+
+    def check(self, n_layers: int, n_heads: int) -> None:
+        """Raise if something is named that the model does not have.
+
+        Raises:
+            BadInput: names the components and the model's ranges.
+        """
+        wrong = [str(h) for h in sorted(self.heads) if not (0 <= h.layer < n_layers and 0 <= h.head < n_heads)]
+        wrong += [f"L{layer} FFN" for layer in sorted(self.ffns) if not 0 <= layer < n_layers]
+        if wrong:
+            raise BadInput(f"No such component: {', '.join(wrong)}. This model has layers 0 to {n_layers - 1}, "
+                           f"each with heads 0 to {n_heads - 1} and one FFN.")
+
+    def head_mask(self, n_layers: int, n_heads: int) -> np.ndarray:
+        """(n_layers, n_heads) of float32: 1 = kept, 0 = off."""
+        mask = np.ones((n_layers, n_heads), np.float32)
+        for h in self.heads:
+            mask[h.layer, h.head] = 0
+        return mask
+
+    def ffn_mask(self, n_layers: int) -> np.ndarray:
+        """(n_layers,) of float32: 1 = kept, 0 = off."""
+        mask = np.ones(n_layers, np.float32)
+        mask[sorted(self.ffns)] = 0
+        return mask
+
+
+INTACT = Ablation()
+
+_LAYERS = r"(\d+)(?:-(\d+))?"
+_HEADS = re.compile(rf"L?{_LAYERS}[H.]{_LAYERS}", re.IGNORECASE)  # L3H7, 5.1, L3H0-3, L0-2H4
+_FFNS = re.compile(rf"(?:F{_LAYERS}|L?{_LAYERS}\s*F(?:FN)?)", re.IGNORECASE)  # F2, L2 FFN, L2F, F0-3
+_LAYER = re.compile(rf"L{_LAYERS}", re.IGNORECASE)  # L4: all heads of layer 4
+
+
+def parse(text: str, n_layers: int, n_heads: int) -> tuple[Ablation, list[str]]:
+    """Read `L3H7, 5.1, L2 FFN, L3H0-3, L4` and say what could not be read.
+
+    `L4` is every head of layer 4. Items are separated by commas, semicolons or new lines; `mean:`
+    in front asks for mean ablation.
+
+    Returns:
+        The components that could be read, and one sentence for each item that could not.
+    """
+    text = text.strip()
+    fill: Fill = "zero"
+    if text.lower().startswith(("mean:", "zero:")):
+        fill, text = ("mean" if text[0] in "mM" else "zero"), text[5:]
+    heads: set[Head] = set()
+    ffns: set[int] = set()
+    problems: list[str] = []
+    for item in filter(None, (part.strip() for part in re.split(r"[,;\n]+", text))):
+        compact = re.sub(r"\s+", "", item)
+        if m := _HEADS.fullmatch(compact):
+            layers, chosen = _span(m[1], m[2]), _span(m[3], m[4])
+        elif m := _FFNS.fullmatch(compact):
+            layers, chosen = _span(m[1] or m[3], m[2] or m[4]), range(0)
+        elif m := _LAYER.fullmatch(compact):
+            layers, chosen = _span(m[1], m[2]), range(n_heads)
+        else:
+            problems.append(f"'{item}' is not a component. Write L3H7 or 3.7 for a head, L3H0-3 for several, "
+                            "L4 for all heads of a layer, L2 FFN or F2 for an FFN.")
+            continue
+        if not layers or layers[-1] >= n_layers or (chosen and chosen[-1] >= n_heads):
+            problems.append(f"'{item}' is not in this model: layers go from 0 to {n_layers - 1}, "
+                            f"heads from 0 to {n_heads - 1}.")
+        elif _FFNS.fullmatch(compact):
+            ffns.update(layers)
+        elif not chosen:
+            problems.append(f"'{item}' names no head: a range goes from the lower to the higher number.")
+        else:
+            heads.update(Head(layer, head) for layer in layers for head in chosen)
+    return Ablation(frozenset(heads), frozenset(ffns), fill), problems
+
+
+def parse_exact(text: str) -> Ablation:
+    """Read what `str(Ablation)` wrote.
+
+    Raises:
+        BadInput: if the text is anything else.
+    """
+    ablation, problems = parse(text, n_layers=10**6, n_heads=10**6)
+    if problems:
+        raise BadInput(problems[0])
+    return ablation
+
+
+def _span(first: str, last: str | None) -> range:
+    return range(int(first), int(last if last is not None else first) + 1)
+
+
+def _runs(numbers: list[int]) -> list[str]:
+    """Consecutive numbers as ranges: [0, 1, 2, 5] -> ["0-2", "5"]."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return [f"{a}" if a == b else f"{a}-{b}" for a, b in runs]

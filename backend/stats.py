@@ -1,0 +1,514 @@
+"""Intervals, ranks, overlaps and paired tests: arrays in, numbers out.
+
+Scores of heads have shape (n_layers, n_heads), scores of FFNs (n_layers,); higher means more
+important. A `share` is a fraction from 0 to 1. Whatever draws random numbers takes a seed and
+answers the same every time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats as _stats
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
+
+from backend.components import Head
+from backend.errors import BadInput
+from backend.results import HeadImportance
+
+# --- accuracy -----------------------------------------------------------------------------------
+
+
+class Interval(NamedTuple):
+    low: float
+    high: float
+
+
+class PairedTest(NamedTuple):
+    """McNemar's exact test of two masks on the same queries."""
+
+    only_a: int  # right under a alone
+    only_b: int  # right under b alone
+    p: float  # two-sided
+
+
+def wilson(right: int, n: int, level: float = 0.95) -> Interval:
+    """Where the true accuracy lies when `right` of `n` answers are right; (0, 1) when n is 0.
+
+    Source: Wilson 1927, doi:10.1080/01621459.1927.10502953, without continuity correction.
+
+    Raises:
+        BadInput: unless 0 <= right <= n and 0 < level < 1.
+    """
+    if not 0 <= right <= n:
+        raise BadInput(f"{right} right answers of {n}: the number must lie between 0 and {n}.")
+    z = _z(level)
+    if n == 0:
+        return Interval(0.0, 1.0)
+    p, scale = right / n, 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / scale
+    half = z / scale * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Interval(min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half)))
+
+
+def mean_wilson(rights: Sequence[int], ns: Sequence[int], level: float = 0.95) -> Interval:
+    """An interval for the unweighted mean of several tasks' accuracies.
+
+    Each task's distance to its Wilson limit, added in quadrature (MOVER), so that it does not
+    collapse where every answer is right.
+    Source: Zou and Donner 2008, doi:10.1002/sim.3095.
+
+    Raises:
+        BadInput: if there are no tasks, or a task's numbers are impossible.
+    """
+    if not ns or len(ns) != len(rights):
+        raise BadInput(f"{len(rights)} counts of right answers for {len(ns)} tasks: give one per task, at least one.")
+    each = [wilson(right, n, level) for right, n in zip(rights, ns, strict=True)]
+    p = np.array([right / n if n else 0.5 for right, n in zip(rights, ns, strict=True)])
+    low = math.sqrt(sum((p - i.low) ** 2 for p, i in zip(p, each, strict=True))) / len(ns)
+    high = math.sqrt(sum((p - i.high) ** 2 for p, i in zip(p, each, strict=True))) / len(ns)
+    return Interval(max(0.0, float(p.mean()) - low), min(1.0, float(p.mean()) + high))
+
+
+def mcnemar(a: np.ndarray, b: np.ndarray) -> PairedTest:
+    """Do a and b differ in accuracy? Exact two-sided binomial test on the queries where they disagree.
+
+    Args:
+        a, b: (n,) of bool, right or wrong on the same queries in the same order.
+
+    Raises:
+        BadInput: if the lengths differ.
+    """
+    a, b = _paired(a, b)
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    n = only_a + only_b
+    return PairedTest(only_a, only_b, float(_stats.binomtest(only_a, n).pvalue) if n else 1.0)
+
+
+def difference_interval(a: np.ndarray, b: np.ndarray, level: float = 0.95, n_draws: int = 4000,
+                        seed: int = 0) -> Interval:
+    """Where accuracy(b) - accuracy(a) lies: percentile bootstrap over the queries that both answered.
+
+    Raises:
+        BadInput: if the lengths differ or are 0.
+    """
+    a, b = _paired(a, b)
+    if not len(a):
+        raise BadInput("No queries: a difference needs at least one.")
+    _z(level)
+    n, gained, lost = len(a), int((b & ~a).sum()), int((a & ~b).sum())
+    counts = np.random.default_rng(seed).multinomial(n, [gained / n, lost / n, 1 - (gained + lost) / n], n_draws)
+    low, high = np.quantile((counts[:, 0] - counts[:, 1]) / n, [(1 - level) / 2, (1 + level) / 2])
+    estimate = (gained - lost) / n
+    return Interval(min(float(low), estimate), max(float(high), estimate))
+
+
+def mean_difference_interval(pairs: Sequence[tuple[np.ndarray, np.ndarray]], level: float = 0.95,
+                             n_draws: int = 4000, seed: int = 0) -> Interval:
+    """Where the unweighted mean over tasks of accuracy(b) - accuracy(a) lies: queries are drawn anew within each task.
+
+    Args:
+        pairs: per task (a, b), each (n,) of bool: right or wrong on the same queries in the same order.
+
+    Raises:
+        BadInput: if there are no tasks, a task has no queries, or a pair's lengths differ.
+    """
+    if not pairs:
+        raise BadInput("No tasks: a mean difference needs at least one.")
+    _z(level)
+    rng, total, estimate = np.random.default_rng(seed), np.zeros(n_draws), 0.0
+    for a, b in (_paired(*pair) for pair in pairs):
+        if not len(a):
+            raise BadInput("No queries: a difference needs at least one.")
+        n, gained, lost = len(a), int((b & ~a).sum()), int((a & ~b).sum())
+        counts = rng.multinomial(n, [gained / n, lost / n, 1 - (gained + lost) / n], n_draws)
+        total += (counts[:, 0] - counts[:, 1]) / n
+        estimate += (gained - lost) / n
+    low, high = np.quantile(total / len(pairs), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(min(float(low), estimate / len(pairs)), max(float(high), estimate / len(pairs)))
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """(n,): p-values adjusted for having been looked for in n places; below 0.05 is significant as before.
+
+    Source: Holm 1979, Scandinavian Journal of Statistics 6, 65-70.
+    """
+    p = np.asarray(p_values, float)
+    ascending = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[ascending] = np.minimum(1, np.maximum.accumulate(p[ascending] * np.arange(len(p), 0, -1)))
+    return adjusted
+
+
+def break_point(accuracies: Sequence[float], fractions: Sequence[float], share_of_intact: float = 0.9) -> float | None:
+    """The first pruned fraction at which accuracy is below a share of the intact one; None if it never is.
+
+    `accuracies[0]` is the intact model's.
+    """
+    floor = share_of_intact * accuracies[0] - 1e-12
+    return next((float(f) for f, acc in zip(fractions, accuracies, strict=True) if acc < floor), None)
+
+
+class Band(NamedTuple):
+    """Several curves as one: each (n_points,)."""
+
+    mean: np.ndarray
+    low: np.ndarray  # the lowest curve at each point
+    high: np.ndarray  # the highest
+
+
+def band(curves: Sequence[Sequence[float]] | np.ndarray) -> Band:
+    """Mean, lowest and highest of several curves (random rankings of different seeds) at each point.
+
+    Raises:
+        BadInput: if there are no curves, or of different lengths.
+    """
+    if not len(curves) or len({len(c) for c in curves}) != 1:
+        raise BadInput("A band needs at least one curve, and all of one length.")
+    array = np.asarray(curves, float)
+    return Band(array.mean(0), array.min(0), array.max(0))
+
+
+# --- rankings -----------------------------------------------------------------------------------
+
+
+def order(scores: np.ndarray) -> np.ndarray:
+    """Flat indices from the least to the most important; ties in index order.
+
+    Raises:
+        BadInput: if a score is NaN.
+    """
+    flat = np.asarray(scores, float).ravel()
+    if np.isnan(flat).any():
+        raise BadInput(f"{int(np.isnan(flat).sum())} of {flat.size} scores are NaN: they cannot be ranked.")
+    return np.argsort(flat, kind="stable")
+
+
+def count(share: float, n: int) -> int:
+    """How many of n a share is: floor(share * n), as the study rounds.
+
+    Raises:
+        BadInput: if the share is not between 0 and 1.
+    """
+    if not 0 <= share <= 1:
+        raise BadInput(f"A share of {share}: it must lie between 0 and 1.")
+    return math.floor(share * n + 1e-9)  # 0.29 * 100 is 28.999999999999996
+
+
+def lowest(scores: np.ndarray, share: float) -> tuple[Head, ...]:
+    """The heads that go first: the least important floor(share * n), ascending, ties in index order."""
+    return _heads(order(scores)[:count(share, np.size(scores))], scores)
+
+
+def highest(scores: np.ndarray, share: float) -> tuple[Head, ...]:
+    """The most important floor(share * n) heads, descending: what `lowest` leaves to the last."""
+    return _heads(order(scores)[::-1][:count(share, np.size(scores))], scores)
+
+
+def lowest_ffns(scores: np.ndarray, share: float) -> tuple[int, ...]:
+    """The layers whose FFNs go first: the least important floor(share * n_layers), ascending."""
+    return tuple(int(layer) for layer in order(scores)[:count(share, np.size(scores))])
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Do two score matrices rank the components alike? Spearman's rho of the scores, ties averaged.
+
+    1 = same order, -1 = reversed; NaN when all scores of one are equal.
+
+    Raises:
+        BadInput: if the shapes differ or a score is NaN.
+    """
+    a, b = _same_shape(a, b)
+    return _correlation(_stats.rankdata(a), _stats.rankdata(b))
+
+
+def spearman_as_authors(a: np.ndarray, b: np.ndarray) -> float:
+    """What the study's script prints as rank correlation: Spearman's rho of the two `argsort` index lists.
+
+    It asks whether the n-th least important heads have similar *indices*, which is not whether heads have
+    similar ranks: a true rho of 0.99 over 4,608 heads comes out near 0.02. Show it only with this label:
+    "as in the authors' code". Takes and raises what `spearman` does.
+    """
+    a, b = _same_shape(a, b)
+    return _correlation(order(a).astype(float), order(b).astype(float))
+
+
+def spearman_matrix(scores: Sequence[np.ndarray], as_authors: bool = False) -> np.ndarray:
+    """(n, n): rank correlation of each pair of n score matrices, 1 on the diagonal."""
+    lists = [np.asarray(order(s), float) if as_authors else _stats.rankdata(s) for s in scores]
+    if len({np.shape(s) for s in scores}) > 1:
+        raise BadInput("Scores of different shapes cannot be compared: they belong to different models.")
+    return np.array([[1.0 if i == j else _correlation(a, b) for j, b in enumerate(lists)]
+                     for i, a in enumerate(lists)])
+
+
+def topk_overlap(a: np.ndarray, b: np.ndarray, share: float) -> float:
+    """Intersection over union of the two top floor(share * n), at least one each: 0 to 1."""
+    a, b = _same_shape(a, b)
+    k = max(1, count(share, a.size))
+    common = len(set(order(a)[-k:].tolist()) & set(order(b)[-k:].tolist()))
+    return common / (2 * k - common)
+
+
+def topk_overlap_chance(n: int, k: int) -> float:
+    """The `topk_overlap` that two independent random rankings of n components have on average, exactly.
+
+    The number in common is hypergeometric. Raises: BadInput: unless 1 <= k <= n.
+    """
+    if not 1 <= k <= n:
+        raise BadInput(f"The top {k} of {n}: the number must lie between 1 and {n}.")
+    common = np.arange(max(0, 2 * k - n), k + 1)
+    return float((_stats.hypergeom.pmf(common, n, k, k) * common / (2 * k - common)).sum())
+
+
+def overlap_matrix(scores: Sequence[np.ndarray], share: float) -> np.ndarray:
+    """(n, n): `topk_overlap` of each pair of n score matrices, 1 on the diagonal."""
+    stack = _stack(scores)
+    k = max(1, count(share, stack[0].size))
+    tops = np.zeros((len(stack), stack[0].size), int)
+    for row, matrix in zip(tops, stack, strict=True):
+        row[order(matrix)[-k:]] = 1
+    common = tops @ tops.T
+    return common / (2 * k - common)
+
+
+def topk_counts(scores: Sequence[np.ndarray], share: float) -> np.ndarray:
+    """In how many of the score matrices each component is among the top floor(share * n), at least one.
+
+    Shape of one matrix; from 0 to the number of matrices.
+    """
+    stack = _stack(scores)
+    k = max(1, count(share, stack[0].size))
+    counts = np.zeros(stack[0].size, int)
+    for matrix in stack:
+        counts[order(matrix)[-k:]] += 1
+    return counts.reshape(stack[0].shape)
+
+
+def topk_counts_chance(n: int, k: int, n_matrices: int) -> np.ndarray:
+    """(n_matrices + 1,): how many of n components independent random rankings put into their top k 0, 1, .. times.
+
+    Binomial expectations; they add up to n. Raises: BadInput: unless 1 <= k <= n.
+    """
+    if not 1 <= k <= n:
+        raise BadInput(f"The top {k} of {n}: the number must lie between 1 and {n}.")
+    return n * _stats.binom.pmf(np.arange(n_matrices + 1), n_matrices, k / n)
+
+
+def cluster_order(correlations: np.ndarray) -> list[int]:
+    """Row indices of a correlation matrix that put like beside like: average linkage of 1 - rho, leaves ordered.
+
+    Pairs whose correlation is NaN count as uncorrelated. Fewer than three rows stay as they are.
+    """
+    if len(correlations) < 3:
+        return list(range(len(correlations)))
+    distances = np.clip(1 - np.nan_to_num(np.asarray(correlations, float)), 0, 2)
+    np.fill_diagonal(distances, 0)
+    condensed = squareform((distances + distances.T) / 2, checks=False)
+    return [int(i) for i in leaves_list(linkage(condensed, "average", optimal_ordering=True))]
+
+
+def off_diagonal(matrix: np.ndarray) -> np.ndarray:
+    """(n * (n - 1) / 2,): the entries above the diagonal of a symmetric matrix, each pair once."""
+    return np.asarray(matrix)[np.triu_indices(len(matrix), 1)]
+
+
+# --- importance ---------------------------------------------------------------------------------
+
+
+def aggregate(scores: Sequence[np.ndarray]) -> np.ndarray:
+    """The study's aggregate importance: the mean of the tasks' score matrices."""
+    return _stack(scores).mean(0)
+
+
+def normalise_layers(scores: np.ndarray) -> np.ndarray:
+    """Each layer's scores divided by their L2 norm; a layer of zeros stays zero.
+
+    Source: Michel et al. 2019, arXiv:1905.10650. For display: the study ranks raw scores.
+    """
+    norm = np.linalg.norm(scores, axis=-1, keepdims=True)
+    return np.divide(scores, norm, out=np.zeros_like(scores, dtype=float), where=norm > 0)
+
+
+def concentration(scores: np.ndarray, share: float = 0.5) -> int:
+    """How few components hold this share of the total importance; negative scores count as 0."""
+    held = np.cumsum(np.sort(np.maximum(np.asarray(scores, float).ravel(), 0))[::-1])
+    if not held.size or held[-1] == 0 or share <= 0:
+        return 0
+    return int(np.searchsorted(held, share * held[-1] - 1e-9 * held[-1])) + 1
+
+
+def layer_shares(scores: np.ndarray) -> np.ndarray:
+    """(n_layers,): each layer's part of the total score; zeros when there is nothing to share."""
+    totals = np.asarray(scores, float).sum(1)
+    return totals / totals.sum() if totals.sum() else np.zeros(len(totals))
+
+
+def retained(scores: np.ndarray, removed: Iterable[Head]) -> float:
+    """The share of the total score that is left when these heads are removed; NaN when the total is 0.
+
+    With prefix matching or copying scores: the induction capacity retained.
+    """
+    left = np.array(scores, float)
+    total = left.sum()
+    for head in removed:
+        left[head.layer, head.head] = 0
+    return float(left.sum() / total) if total else math.nan
+
+
+def retained_curve(scores: np.ndarray, ranking: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
+    """(n_fractions,): `retained` while heads are pruned in ascending order of another score."""
+    scores, ranking = _same_shape(scores, ranking)
+    return np.array([retained(scores, lowest(ranking, f)) for f in fractions])
+
+
+def prefix_targets(n_block: int, n_repeats: int) -> list[tuple[int, int]]:
+    """(query, key) pairs of positions: where an ideal induction head looks in BOS and a block repeated.
+
+    From each token of the repeats, to what followed every earlier occurrence of it.
+    """
+    return [(query, occurrence + 1) for query in range(n_block + 1, n_repeats * n_block + 1)
+            for occurrence in range(query - n_block, 0, -n_block)]
+
+
+def prefix_match(pattern: np.ndarray, n_block: int) -> float:
+    """The attention of one head to `prefix_targets`, summed per query and averaged over queries: 0 to 1.
+
+    Args:
+        pattern: (pos, pos) attention on BOS and whole repeats of a block of `n_block` different tokens.
+    """
+    n_repeats = (len(pattern) - 1) // n_block
+    targets = prefix_targets(n_block, n_repeats)
+    return sum(float(pattern[query, key]) for query, key in targets) / ((n_repeats - 1) * n_block)
+
+
+def prefix_match_by_chance(n_block: int, n_repeats: int = 4) -> float:
+    """The prefix matching of a head that attends to everything before it alike."""
+    targets = prefix_targets(n_block, n_repeats)
+    return sum(1 / (query + 1) for query, _ in targets) / ((n_repeats - 1) * n_block)
+
+
+def mean_interval(mean: float, variance: float, n: int, level: float = 0.95) -> Interval:
+    """Where the mean of n draws lies, by the normal approximation."""
+    half = _z(level) * math.sqrt(variance / n)
+    return Interval(mean - half, mean + half)
+
+
+class Stability(NamedTuple):
+    """How far a ranking would repeat itself on other examples."""
+
+    split_half: float  # mean Spearman between the scores of two halves of the examples
+    low: float  # interval over the random halvings
+    high: float
+    n_blocks: int  # blocks of examples that were halved
+
+
+def bootstrap_stability(importance: HeadImportance, reduction: str = "per-token", n_draws: int = 200,
+                        level: float = 0.95, seed: int = 0) -> Stability:
+    """Spearman between two random halves of the examples, over many halvings; NaN with fewer than 2 blocks.
+
+    Each half has half the examples, so the full ranking is at least this stable.
+    """
+    n = len(importance.block_sizes)
+    if n < 2:
+        return Stability(math.nan, math.nan, math.nan, n)
+    sums, weights = _blocks(importance, reduction)
+    rng = np.random.default_rng(seed)
+    rhos = []
+    for _ in range(n_draws):
+        shuffled = rng.permutation(n)
+        a, b = (sums[half].sum(0) / weights[half].sum(0) for half in (shuffled[: n // 2], shuffled[n // 2:]))
+        rhos.append(spearman(a, b))
+    low, high = np.quantile(rhos, [(1 - level) / 2, (1 + level) / 2])
+    return Stability(float(np.mean(rhos)), float(low), float(high), n)
+
+
+def bootstrap_spearman(a: HeadImportance, b: HeadImportance, reduction: str = "per-token", n_draws: int = 200,
+                       level: float = 0.95, seed: int = 0) -> Interval:
+    """Where the rank correlation of two importance matrices lies: bootstrap over each one's blocks of examples.
+
+    Fewer examples rank less steadily, and so does a resample: the interval may lie below the estimate, which it
+    is then stretched to contain. NaN with fewer than two blocks in either.
+    """
+    if min(len(a.block_sizes), len(b.block_sizes)) < 2:
+        return Interval(math.nan, math.nan)
+    rng, parts = np.random.default_rng(seed), [_blocks(one, reduction) for one in (a, b)]
+    rhos = []
+    for _ in range(n_draws):
+        draws = [rng.integers(len(sums), size=len(sums)) for sums, _ in parts]
+        rhos.append(spearman(*(sums[d].sum(0) / weights[d].sum(0)
+                               for (sums, weights), d in zip(parts, draws, strict=True))))
+    low, high = np.quantile(rhos, [(1 - level) / 2, (1 + level) / 2])
+    estimate = spearman(a.scores(reduction), b.scores(reduction))
+    return Interval(min(float(low), estimate), max(float(high), estimate))
+
+
+def bootstrap_scores(importance: HeadImportance, reduction: str = "per-token", n_draws: int = 500,
+                     level: float = 0.95, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest plausible importance of every head, each (n_layers, n_heads).
+
+    Percentile bootstrap over blocks of examples; with one block both equal the score.
+    """
+    sums, weights = _blocks(importance, reduction)
+    n = len(sums)
+    # how often each draw takes each block: (n_draws, n_blocks)
+    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_draws).astype(float)
+    draws = np.tensordot(times, sums, 1) / np.tensordot(times, weights, 1)
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high
+
+
+def _blocks(importance: HeadImportance, reduction: str) -> tuple[np.ndarray, np.ndarray]:
+    """Sums (n_blocks, n_layers, n_heads) and what to divide them by (n_blocks, n_layers or 1, 1)."""
+    if reduction == "per-token":
+        return np.asarray(importance.block_per_token), np.asarray(importance.block_positions, float)[:, :, None]
+    if reduction == "per-example":
+        return np.asarray(importance.block_per_example), np.asarray(importance.block_sizes, float)[:, None, None]
+    raise BadInput(f"Unknown reduction '{reduction}'. Known: per-token, per-example.")
+
+
+# --- helpers ------------------------------------------------------------------------------------
+
+
+def _z(level: float) -> float:
+    if not 0 < level < 1:
+        raise BadInput(f"A confidence level of {level}: it must lie between 0 and 1, for example 0.95.")
+    return float(_stats.norm.ppf((1 + level) / 2))
+
+
+def _paired(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.asarray(a, bool), np.asarray(b, bool)
+    if a.shape != b.shape or a.ndim != 1:
+        raise BadInput(f"Outcomes of shapes {a.shape} and {b.shape} are not of the same queries.")
+    return a, b
+
+
+def _same_shape(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    if a.shape != b.shape:
+        raise BadInput(f"Scores of shapes {a.shape} and {b.shape} cannot be compared: they belong to different models.")
+    if np.isnan(a).any() or np.isnan(b).any():
+        raise BadInput("A score is NaN: it cannot be ranked.")
+    return a, b
+
+
+def _stack(scores: Sequence[np.ndarray]) -> np.ndarray:
+    if not len(scores) or len({np.shape(s) for s in scores}) != 1:
+        raise BadInput("Score matrices to combine must be at least one, and of one shape: that of one model.")
+    return np.stack([np.asarray(s, float) for s in scores])
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's r of two flat lists; NaN when one of them is constant."""
+    a, b = a.ravel() - a.mean(), b.ravel() - b.mean()
+    scale = math.sqrt(float(a @ a) * float(b @ b))
+    return max(-1.0, min(1.0, float(a @ b) / scale)) if scale else math.nan
+
+
+def _heads(indices: np.ndarray, scores: np.ndarray) -> tuple[Head, ...]:
+    n_heads = np.shape(scores)[1]
+    return tuple(Head(int(i) // n_heads, int(i) % n_heads) for i in indices)

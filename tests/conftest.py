@@ -1,0 +1,22 @@
+"""What every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# The same examples in every run, however slow the machine is.
+settings.register_profile("headroom", derandomize=True, deadline=None)
+settings.load_profile("headroom")
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the golden numbers and the data samples; tests that need it are skipped without it."""
+    folder = Path(os.environ.get("HEADROOM_SHARED") or REPOSITORY.parent / "shared")
+    if not (folder / "golden" / "scoring.json").is_file():
+        pytest.skip(f"no golden numbers in {folder}: set HEADROOM_SHARED to the folder that holds golden/ and data/")
+    return folder

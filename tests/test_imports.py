@@ -1,0 +1,72 @@
+"""Imports point one way: pages -> service -> measure -> engine, models, tasks -> values."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+VALUES = {"backend.components", "backend.results", "backend.stats", "backend.errors"}
+
+# Who may import whom, inside the project; a package stands for all of its modules.
+MAY = {
+    "backend.errors": set(),
+    "backend.components": {"backend.errors"},
+    "backend.stats": VALUES,
+    "backend.results": VALUES,
+    "backend.tasks": VALUES | {"backend.tasks"},
+    "backend.models": VALUES | {"backend.models"},
+    "backend.engine": VALUES | {"backend.engine", "backend.models", "backend.tasks"},
+    "backend.measure": VALUES | {"backend.measure", "backend.engine", "backend.models", "backend.tasks"},
+    "backend.bundled": VALUES | {f"backend.{name}" for name in ("bundled", "measure", "engine", "models", "tasks")},
+}
+FILES = sorted([ROOT / "app.py", *(ROOT / "backend").rglob("*.py"), *(ROOT / "pages").rglob("*.py")])
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Every module that a piece of code imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def inside(name: str, packages: set[str]) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_no_module_imports_what_it_may_not(path: Path) -> None:
+    module, tree = module_of(path), ast.parse(path.read_text())
+    ours = {name for name in imported(tree) if name.startswith("backend.")}
+    if not module.startswith("backend"):
+        assert not inside_any(imported(tree), {"torch", "transformers"}), f"{module} must leave torch to the service"
+        return
+    assert not inside_any(imported(tree), {"streamlit", "altair", "pages"}), f"{module} must not know the pages"
+    for package, allowed in MAY.items():
+        if inside(module, {package}):
+            # `from backend.x import name` also lists backend.x.name, which counts where backend.x does.
+            wrong = {name for name in ours if not inside(name, allowed) and name != "backend"}
+            assert not wrong, f"{module} imports {sorted(wrong)}, it may import {sorted(allowed)}"
+
+
+def inside_any(names: set[str], packages: set[str]) -> bool:
+    return any(inside(name, packages) for name in names)
+
+
+def test_browsing_stored_results_never_loads_torch() -> None:
+    import subprocess
+    import sys
+
+    code = ("import sys; import backend.service, backend.store, backend.stats, backend.models.info; "
+            "from backend.tasks.registry import get_task; get_task('antonym').fingerprint; "
+            "print('torch' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
