@@ -1,0 +1,1 @@
+"""Tasks: what is asked, how a question reads, and where its rows come from."""

@@ -1,0 +1,227 @@
+"""A task, its examples, and the prompts made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from backend.errors import BadInput, DataError
+
+Row = Mapping[str, Any]
+Split = Literal["train", "validation", "test"]
+Metric = Literal[
+    "acc",  # the preferred option is a gold one
+    "em",  # the same, with several golds: exact match after normalisation (ReCoRD)
+    "acc_by_group",  # a group of rows is right when all of them are (MultiRC)
+    "greedy",  # one option, right when greedy decoding would have written it token for token (LAMBADA)
+]
+
+DEMOS = ("per-query", "fixed")
+SEPARATOR = "\n\n"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question as text: what stands before each option, and the options themselves.
+
+    `contexts[i] + options[i]` is what a model reads for option i. Most tasks repeat one
+    context; WinoGrande has one per option. Options carry their leading space.
+    """
+
+    contexts: tuple[str, ...]
+    options: tuple[str, ...]
+    gold: tuple[int, ...]  # the options counted as right; one, except in ReCoRD
+    demonstration: str  # the question with its answer (option gold[0]), as other prompts show it
+    group: str = ""  # rows that are scored together (MultiRC: one question's answers)
+    preamble: str = ""  # what stands before the demonstrations, its separator included; most tasks have none
+
+    def __post_init__(self) -> None:
+        if not self.options or len(self.contexts) != len(self.options):
+            raise DataError(f"An example needs one context per option and at least one option, got "
+                            f"{len(self.contexts)} contexts and {len(self.options)} options.")
+        if any(not option.strip() for option in self.options):
+            raise DataError(f"An option is empty: {list(self.options)}. Every option needs some text.")
+        if not self.gold or not all(0 <= g < len(self.options) for g in self.gold):
+            raise DataError(f"The gold option {list(self.gold)} is out of range: there are "
+                            f"{len(self.options)} options, counted from 0.")
+
+
+def multiple_choice(
+    context: str, options: Sequence[str], gold: int, group: str = "", delimiter: str = " ",
+) -> Example:
+    """The usual example: one context, and after it each option behind `delimiter`.
+
+    Raises:
+        DataError: if an option is empty or `gold` is not the number of an option.
+    """
+    answer = options[gold] if 0 <= gold < len(options) else ""  # Example refuses such a gold below
+    return Example(
+        contexts=(context,) * len(options),
+        options=tuple(delimiter + option for option in options),
+        gold=(gold,),
+        demonstration=context + delimiter + answer,
+        group=group,
+    )
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """An example behind its demonstrations, ready to be scored."""
+
+    example: Example
+    demos: tuple[str, ...] = ()  # demonstrations in the order shown
+    doc: int = 0  # row of the example in its split
+    demo_docs: tuple[int, ...] = ()  # rows of the demonstrations
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the question: the demonstrations, each followed by a blank line; empty at 0 shots."""
+        return self.example.preamble + "".join(demo + SEPARATOR for demo in self.demos)
+
+    def without_first_demo(self) -> Prompt:
+        """The same prompt with the demonstration farthest from the question left out."""
+        return Prompt(self.example, self.demos[1:], self.doc, self.demo_docs[1:])
+
+
+class Task(ABC):
+    """Where a task's rows come from and how one row reads.
+
+    Subclasses give the rows of a split and turn a row into an `Example`. A task whose rule is
+    chosen afresh in every episode (made-up labels, a hidden rule) also draws a `rule`, which
+    its demonstrations and its question share.
+    """
+
+    name: str
+    title: str
+    group: str  # "paper", "held out", "knowledge", "reasoning", "in-context", "own", "lm_eval"
+    about: str  # one sentence: what is asked
+    source: str  # where the rows come from
+    metric: Metric = "acc"
+
+    @abstractmethod
+    def rows(self, split: Split) -> Sequence[Row]:
+        """All rows of a split, in a fixed order; empty when there is none.
+
+        Raises:
+            DataError: if the rows cannot be found or read.
+        """
+
+    @abstractmethod
+    def example(self, row: Row, rule: Any = None) -> Example:
+        """One row as text, under `rule`."""
+
+    def draw_rule(self, rng: random.Random) -> Any:
+        """The rule of one episode; None where a task has only one."""
+        return None
+
+    def demo_docs(self) -> Sequence[int]:
+        """Rows of the training split that may serve as demonstrations."""
+        return range(len(self.rows("train")))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short digest of the task's name, rows and wording: results of other data never match it."""
+        return self._digest()
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256(self.name.encode())
+        split: Split
+        for split in ("train", "validation", "test"):
+            for row in self.rows(split):
+                digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False, default=str).encode())
+            digest.update(b"|")
+        for split in ("train", "validation"):
+            for row in self.rows(split)[:3]:  # the wording, so that a changed template is other data
+                digest.update(repr(self.example(row, self.draw_rule(random.Random(0)))).encode())
+        return digest.hexdigest()[:12]
+
+
+def prompt(
+    task: Task, doc: int, demo_docs: Sequence[int] = (), split: Split = "validation", rule: Any = None,
+) -> Prompt:
+    """The prompt of one row behind chosen rows of the training split, in the order given."""
+    train = task.rows("train") if demo_docs else ()
+    return Prompt(
+        example=task.example(task.rows(split)[doc], rule),
+        demos=tuple(task.example(train[d], rule).demonstration for d in demo_docs),
+        doc=doc,
+        demo_docs=tuple(demo_docs),
+    )
+
+
+def prompts(
+    task: Task, n_shots: int, demos: str = "per-query", n_examples: int | None = None, seed: int = 0,
+    split: Split = "validation",
+) -> list[Prompt]:
+    """The prompts of a split: its first rows in a seeded order, each behind `n_shots` demonstrations.
+
+    `per-query` draws demonstrations (and the episode's rule) afresh for every row, from a
+    generator seeded by (seed, split, row), so that the order of evaluation cannot change them.
+    `fixed` makes one draw for all rows. A training row never demonstrates itself.
+
+    Args:
+        n_examples: how many rows; all of them when None or when there are fewer. The same seed
+            always takes the same rows first, so a larger run contains a smaller one. Where rows
+            are scored in groups (MultiRC), whole groups are taken until there are this many rows.
+
+    Raises:
+        BadInput: unknown `demos`, or `n_shots` below 0 or above the training rows.
+        DataError: the split is empty.
+    """
+    return list(iter_prompts(task, n_shots, demos, n_examples, seed, split))
+
+
+def iter_prompts(
+    task: Task, n_shots: int, demos: str = "per-query", n_examples: int | None = None, seed: int = 0,
+    split: Split = "validation",
+) -> Iterator[Prompt]:
+    """As `prompts`, one at a time."""
+    if demos not in DEMOS:
+        raise BadInput(f"Unknown way to draw demonstrations '{demos}'. Known: {', '.join(DEMOS)}.")
+    if n_examples is not None and n_examples < 1:
+        raise BadInput(f"The number of examples must be at least 1, got {n_examples}.")
+    rows = task.rows(split)
+    if not rows:
+        raise DataError(f"Task '{task.name}' has no rows in its {split} split. Give it some, or choose another task.")
+    pool = list(task.demo_docs()) if n_shots else []
+    spare = 1 if split == "train" else 0  # a training row cannot demonstrate itself
+    if n_shots < 0 or (n_shots and n_shots > len(pool) - spare):
+        raise BadInput(f"{n_shots} shots asked of task '{task.name}', which has {len(pool)} training examples to "
+                       f"demonstrate with. Choose 0 to {max(0, len(pool) - spare)}.")
+    left_out: set[int] = set()
+    if demos == "fixed":  # one draw; on the training split its rows are not asked as questions
+        rng = random.Random(f"demos/{seed}")
+        fixed_rule, fixed = task.draw_rule(rng), rng.sample(pool, n_shots)
+        left_out = set(fixed) if split == "train" else left_out
+    for doc in _seeded_docs(task, rows, random.Random(f"rows/{seed}/{split}"), left_out, n_examples):
+        if demos == "fixed":
+            yield prompt(task, doc, fixed, split, fixed_rule)
+            continue
+        rng = random.Random(f"demos/{seed}/{split}/{doc}")
+        rule = task.draw_rule(rng)
+        drawn = rng.sample(pool, n_shots + spare if n_shots else 0)
+        chosen = [d for d in drawn if not (spare and d == doc)][:n_shots]
+        yield prompt(task, doc, chosen, split, rule)
+
+
+def _seeded_docs(task: Task, rows: Sequence[Row], rng: random.Random, left_out: set[int], n: int | None) -> list[int]:
+    """The first `n` rows in a seeded order, counted up to whole groups where rows are scored in groups."""
+    units = [[doc] for doc in range(len(rows))]
+    if task.metric == "acc_by_group":  # half a question's answers would make it look easier than it is
+        groups: dict[str, list[int]] = {}
+        for doc, row in enumerate(rows):
+            groups.setdefault(task.example(row).group, []).append(doc)
+        units = list(groups.values())
+    rng.shuffle(units)
+    docs: list[int] = []
+    for unit in units:
+        if n is not None and len(docs) >= n:
+            break
+        docs += [doc for doc in unit if doc not in left_out]
+    return docs

@@ -1,0 +1,134 @@
+"""Tasks of lm-evaluation-harness, from a task file on disk; skipped where the harness is not installed."""
+
+import importlib.util
+import json
+
+import pytest
+
+from backend.errors import BadInput, DataError
+from backend.tasks import harness
+from backend.tasks.task import prompts
+
+INSTALLED = importlib.util.find_spec("lm_eval") is not None
+needs_harness = pytest.mark.skipif(not INSTALLED, reason="lm_eval is an extra and is not installed here")
+pytestmark = pytest.mark.filterwarnings("ignore")  # the harness's own
+
+TASK = """
+task: capitals
+dataset_path: json
+dataset_kwargs: {{data_files: {{train: {0}/train.jsonl, validation: {0}/validation.jsonl}}}}
+output_type: multiple_choice
+training_split: train
+validation_split: validation
+description: "Name the capital.\\n\\n"
+doc_to_text: "Country: {{{{country}}}}\\nCapital:"
+doc_to_choice: "{{{{cities}}}}"
+doc_to_target: gold
+fewshot_config: {{sampler: first_n}}
+metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}]
+metadata: {{version: 1.0}}
+"""
+SCHEMA = """
+task: schema
+dataset_path: json
+dataset_kwargs: {{data_files: {{validation: {0}/schema.jsonl}}}}
+output_type: multiple_choice
+validation_split: validation
+doc_to_text: gold
+doc_to_choice: "{{{{[sentence.split('_')[0] + a, sentence.split('_')[0] + b]}}}}"
+doc_to_target: "{{{{sentence.split('_')[1].strip()}}}}"
+metadata: {{version: 1.0}}
+"""
+WRITING = """
+task: writing
+dataset_path: json
+dataset_kwargs: {{data_files: {{validation: {0}/validation.jsonl}}}}
+output_type: generate_until
+validation_split: validation
+doc_to_text: country
+doc_to_target: "x"
+metadata: {{version: 1.0}}
+"""
+ROWS = [{"country": c, "cities": ["Rome", city], "gold": 1} for c, city in
+        [("France", "Paris"), ("Spain", "Madrid"), ("Greece", "Athens"), ("Norway", "Oslo")]]
+
+
+@pytest.fixture
+def tasks(tmp_path, monkeypatch):
+    """Three task files and their rows; the harness's own 13,000 are left out, which saves ten seconds."""
+    from lm_eval.tasks import TaskManager
+
+    for name, rows in (("train", ROWS[:2]), ("validation", ROWS[2:])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "schema.jsonl").write_text("\n".join(json.dumps(
+        {"sentence": f"Ann met Bea {i} times and _ was glad.", "a": "Ann", "b": "Bea", "gold": i % 2})
+        for i in range(10)))
+    for name, text in (("capitals", TASK), ("schema", SCHEMA), ("writing", WRITING)):
+        (tmp_path / f"{name}.yaml").write_text(text.format(tmp_path))
+    monkeypatch.setenv("HEADROOM_LM_EVAL", str(tmp_path))
+    monkeypatch.setattr(harness, "_manager", lambda f: TaskManager(include_path=f, include_defaults=False))
+    yield tmp_path
+    harness._load.cache_clear()
+
+
+@pytest.mark.skipif(INSTALLED, reason="lm_eval is installed here")
+def test_without_the_harness_one_is_told_how_to_install_it():
+    with pytest.raises(BadInput, match=r"not installed.*pip install lm_eval==0\.4\.13"):
+        harness.load_task("piqa")
+
+
+@needs_harness
+def test_prompts_equal_those_that_the_harness_builds(tasks):
+    task = harness.load_task("capitals")
+    theirs = task._task
+    for n_shots in (0, 1, 2):
+        for p in prompts(task, n_shots, demos="fixed"):
+            if n_shots == 1 and p.demo_docs != (0,):
+                continue  # the harness's sampler takes the first
+            order = tuple(sorted(p.demo_docs))
+            row = task.rows("validation")[p.doc]
+            context = theirs.fewshot_context(row, n_shots)
+            shots = [task.example(task.rows("train")[d]).demonstration for d in order]
+            assert p.example.preamble + "".join(s + "\n\n" for s in shots) + p.example.contexts[0] == context
+            assert [(context, o) for o in p.example.options] == [
+                r.args for r in theirs.construct_requests(row, context)]
+            assert p.example.gold == (1,)
+    assert task.example(ROWS[0]).demonstration == "Country: France\nCapital: Paris"
+    assert task.example(ROWS[0]).preamble == "Name the capital.\n\n"
+
+
+@needs_harness
+def test_a_task_whose_options_change_the_context_reads_like_winogrande(tasks):
+    task = harness.load_task("schema")
+    assert (len(task.rows("train")), len(task.rows("validation"))) == (2, 8)  # it has no rows but those it asks
+    row = next(row for row in task.rows("validation") if row["gold"] == 1)
+    example = task.example(row)
+    assert example.contexts[1].endswith("times and Bea")
+    assert example.options == (" was glad.", " was glad.")
+    assert example.gold == (1,)
+    assert example.demonstration == example.contexts[1] + " was glad."
+
+
+@needs_harness
+def test_a_task_of_another_kind_is_refused(tasks):
+    with pytest.raises(BadInput, match=r"kind 'generate_until'.*Choose a multiple-choice task"):
+        harness.load_task("writing")
+
+
+@needs_harness
+def test_an_unknown_task_is_refused_with_the_closest(tasks):
+    with pytest.raises(BadInput, match=r"no task 'capital'\. Did you mean capitals\?"):
+        harness.load_task("capital")
+
+
+@needs_harness
+def test_rows_that_cannot_be_loaded_are_named(tasks):
+    (tasks / "validation.jsonl").unlink()
+    with pytest.raises(DataError, match="cannot load 'capitals'"):
+        harness.load_task("capitals")
+
+
+@needs_harness
+def test_a_label_out_of_range_is_named(tasks):
+    with pytest.raises(DataError, match=r"'lm_eval:capitals'.*\[5\] is out of range: there are 2"):
+        harness.load_task("capitals").example({**ROWS[0], "gold": 5})

@@ -1,0 +1,169 @@
+"""The 14 tasks and the two held out, held against what the study's own code built and scored."""
+
+import json
+
+import numpy as np
+import pytest
+
+from backend.errors import DataError
+from backend.tasks.paper import HELD_OUT, PAPER, STUDY
+from backend.tasks.task import Prompt, prompt, prompts
+
+
+@pytest.fixture(autouse=True)
+def _samples(shared, monkeypatch):
+    monkeypatch.setenv("HEADROOM_DATA", str(shared / "data"))
+
+
+@pytest.fixture(scope="module")
+def scoring(shared):
+    return json.loads((shared / "golden" / "scoring.json").read_text())["records"]
+
+
+@pytest.fixture(scope="module")
+def importance(shared):
+    return json.loads((shared / "golden" / "importance.json").read_text())
+
+
+def requests(p: Prompt) -> list[list[str]]:
+    return [[p.prefix + context, option] for context, option in zip(p.example.contexts, p.example.options, strict=True)]
+
+
+def golden_prompt(record) -> Prompt:
+    return prompt(PAPER[record["task"]], record["doc"], record["demos"])
+
+
+def test_every_golden_request_is_equal_text_for_text(scoring):
+    too_long = {("multirc", 5)}  # five passages; the golden file has none
+    assert {(r["task"], r["shots"]) for r in scoring} == {(name, k) for name in STUDY for k in (0, 1, 5)} - too_long
+    for record in scoring:
+        assert requests(golden_prompt(record)) == record["requests"], (record["task"], record["doc"])
+
+
+def test_gold_and_metric_give_the_golden_metrics_of_the_golden_loglikelihoods(scoring):
+    checked = 0
+    for record in scoring:
+        example, scores = golden_prompt(record).example, np.array(record["intact"])
+        name = "em" if PAPER[record["task"]].metric == "em" else "acc"
+        if name in record["metrics"]:
+            assert record["metrics"][name] == float(scores.argmax() in example.gold), (record["task"], record["doc"])
+            checked += 1
+        if "acc_norm" in record["metrics"]:  # per character, the leading space not counted
+            lengths = [len(option) - 1 for option in example.options]
+            assert record["metrics"]["acc_norm"] == float((scores / lengths).argmax() in example.gold)
+    assert checked == len([r for r in scoring if r["task"] != "multirc"])
+
+
+def test_training_rows_read_as_the_golden_importance_pairs(importance):
+    without_space = {"arc_easy", "arc_challenge", "hellaswag", "piqa", "openbookqa"}  # as the authors fed them
+    for record in importance:
+        for (doc, demos), (context, answer) in zip(record["docs"], record["pairs"], strict=True):
+            p = prompt(PAPER[record["task"]], doc, demos, split="train")
+            gold = p.example.gold[0]
+            ours = p.example.options[gold]
+            assert p.prefix + p.example.contexts[gold] == context
+            assert (ours[1:] if record["task"] in without_space else ours) == answer
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_every_row_of_the_samples_reads(name):
+    task = PAPER[name]
+    for split in ("train", "validation"):
+        examples = [task.example(row) for row in task.rows(split)]
+        assert examples
+        assert all(e.contexts[e.gold[0]] + e.options[e.gold[0]] == e.demonstration for e in examples)
+    assert len(task.fingerprint) == 12
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_demonstrations_never_contain_the_question(name):
+    task = PAPER[name]
+    for p in prompts(task, 2, n_examples=5):
+        assert p.example.demonstration not in p.demos
+
+
+def test_wsc_demonstrates_positive_rows_only():
+    assert {PAPER["wsc"].example(row).gold for row in PAPER["wsc"].rows("train")} == {(0,)}
+    assert {PAPER["wsc"].example(row).gold for row in PAPER["wsc"].rows("validation")} == {(0,), (1,)}
+
+
+def test_winogrande_scores_the_rest_of_the_sentence():
+    example = PAPER["winogrande"].example(
+        {"sentence": "The cup missed the box as the _ was small.", "option1": "cup", "option2": "box", "answer": "2"})
+    assert example.contexts == ("The cup missed the box as the cup", "The cup missed the box as the box")
+    assert example.options == (" was small.", " was small.")
+    assert example.gold == (1,)
+
+
+def test_multirc_takes_whole_questions():
+    task = PAPER["multirc"]
+    sizes: dict[str, int] = {}
+    for row in task.rows("validation"):
+        group = task.example(row).group
+        sizes[group] = sizes.get(group, 0) + 1
+    taken: dict[str, int] = {}
+    for p in prompts(task, 0, n_examples=7):
+        taken[p.example.group] = taken.get(p.example.group, 0) + 1
+    assert sum(taken.values()) >= 7
+    assert all(sizes[group] == n for group, n in taken.items())
+    assert sum(taken.values()) - 7 < max(sizes.values())
+
+
+def test_record_counts_every_entity_that_equals_an_answer_once_normalised():
+    row = {"passage": "Text.\n@highlight\nPoint", "query": "@placeholder won.",
+           "entities": ["Reds", "The Blues", "blues", "Chelsea"], "answers": ["blues"]}
+    example = PAPER["record"].example(row)
+    assert example.options == ("  - Chelsea won.", "  - Reds won.", "  - The Blues won.", "  - blues won.")
+    assert example.gold == (3, 2)  # what is demonstrated comes first
+    assert example.demonstration == "Text.\n\n  - Point.\n  - blues won."
+
+
+def test_lambada_asks_for_the_last_word_alone():
+    task = HELD_OUT["lambada"]
+    assert task.metric == "greedy"
+    example = task.example({"text": "It almost made up for the lack of coffee"})
+    assert (example.contexts, example.options) == (("It almost made up for the lack of",), (" coffee",))
+
+
+def test_mathqa_takes_its_options_apart():
+    row = {"Problem": "what is 2 + 2 ?", "options": "a ) 38 , b ) 27.675 , c ) rs . 30 , d ) 4 , e ) none of these",
+           "correct": "d"}
+    example = HELD_OUT["mathqa"].example(row)
+    assert example.options == (" 38", " 27.675", " rs . 30", " 4", " none of these")
+    assert example.gold == (3,)
+
+
+@pytest.mark.parametrize("name", ["mathqa", "lambada"])
+def test_a_task_without_training_rows_sets_a_fifth_aside_and_never_asks_it(name):
+    task = HELD_OUT[name]
+    aside, asked = task.rows("train"), task.rows("validation")
+    assert (len(aside), len(asked)) == (40, 160)
+    assert not {json.dumps(row) for row in aside} & {json.dumps(row) for row in asked}
+    assert task.rows("train") is aside  # once divided, kept
+
+
+def test_arc_reads_both_layouts_of_choices():
+    columns = {"question": "Q?", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "2"}
+    rows = columns | {"choices": [{"text": "x", "label": "1"}, {"text": "y", "label": "2"}]}
+    assert PAPER["arc_easy"].example(columns) == PAPER["arc_easy"].example(rows)
+    assert PAPER["arc_easy"].example(columns).gold == (1,)
+
+
+@pytest.mark.parametrize(("name", "change"), [
+    ("piqa", {"label": 2}), ("piqa", {"label": -1}), ("boolq", {"label": 2}), ("arc_easy", {"answerKey": "F"}),
+    ("hellaswag", {"label": "4"}), ("winogrande", {"answer": "3"}), ("cb", {"label": 3}), ("mathqa", {"correct": "f"}),
+])
+def test_a_label_out_of_range_is_named(name, change):
+    row = {**PAPER[name].rows("validation")[0], **change}
+    with pytest.raises(DataError, match=rf"Task '{name}'.*out of range"):
+        PAPER[name].example(row)
+
+
+def test_an_empty_option_is_refused():
+    with pytest.raises(DataError, match=r"Task 'piqa'.*option is empty"):
+        PAPER["piqa"].example({"goal": "g", "sol1": "s", "sol2": " ", "label": 0})
+
+
+def test_a_row_of_another_layout_is_refused_with_its_fields():
+    with pytest.raises(DataError, match=r"A row of task 'piqa'.*'goal'.*Its fields are question, label"):
+        PAPER["piqa"].example({"question": "g", "label": 0})

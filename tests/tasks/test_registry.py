@@ -1,0 +1,69 @@
+"""Tasks by name, and suites."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from backend.errors import BadInput
+from backend.tasks import registry
+from backend.tasks.own import keep, parse_task
+from backend.tasks.paper import HELD_OUT, PAPER, STUDY
+from backend.tasks.registry import get_task, known, suite
+
+ROWS = "".join(json.dumps({"query": f"q{i}", "options": ["a", "b"], "gold": 0}) + "\n" for i in range(4))
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADROOM_TASKS", str(tmp_path / "kept"))
+
+
+def test_every_known_name_gives_the_task_of_that_name():
+    keep(parse_task(ROWS, "mine"))
+    assert {"piqa", "lambada", "own:mine"} <= set(known())
+    for name in known():
+        assert get_task(name).name == name
+
+
+def test_the_suites_are_the_study_the_held_out_and_the_bundled_models():
+    assert [task.name for task in suite("paper")] == list(STUDY)
+    assert len(STUDY) == 14
+    assert [task.name for task in suite("held-out")] == ["mathqa", "lambada"]
+    mini = [task.name for task in suite("mini")]
+    assert [task.name for task in suite("all")] == [*STUDY, *HELD_OUT, *mini]
+    assert not set(mini) & set(PAPER)
+
+
+def test_a_list_mixes_tasks_and_suites_and_names_each_once():
+    assert [task.name for task in suite("piqa, held-out,lambada,piqa")] == ["piqa", "mathqa", "lambada"]
+
+
+def test_an_unknown_task_is_refused_with_the_closest_and_all_known_names():
+    with pytest.raises(BadInput, match=r"Unknown task 'hellaswga'\. Did you mean 'hellaswag'\? Known: hellaswag, piqa"):
+        get_task("hellaswga")
+    with pytest.raises(BadInput, match="Did you mean 'piqa'"):
+        suite("arc_easy,PIQA")
+    with pytest.raises(BadInput, match=r"Unknown task 'qqqq'\. Known"):
+        get_task("qqqq")
+    with pytest.raises(BadInput, match="No task named"):
+        suite(" , ")
+
+
+def test_a_file_of_ones_own_is_a_task(tmp_path):
+    (tmp_path / "mine.jsonl").write_text(ROWS)
+    assert get_task(f"own:{tmp_path / 'mine.jsonl'}").name == "own:mine"
+    assert [task.name for task in suite(f"piqa,own:{tmp_path}/mine.jsonl")] == ["piqa", "own:mine"]
+
+
+def test_a_task_of_the_harness_is_asked_of_the_harness(monkeypatch):
+    monkeypatch.setattr(registry.harness, "load_task", lambda name: f"the harness's {name}")
+    assert get_task("lm_eval:boolq") == "the harness's boolq"
+
+
+def test_naming_a_task_imports_neither_torch_nor_the_hubs_client_nor_the_harness():
+    code = ("import sys; from backend.tasks.registry import suite; suite('all'); "
+            "print(sorted({'torch', 'datasets', 'lm_eval', 'transformers', 'streamlit'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
