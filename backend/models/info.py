@@ -1,0 +1,277 @@
+"""What a model is, read from its folder without loading it: no torch here.
+
+A model is named by `bundled`, by the path of a local folder, or by a hub id. Weights must be
+safetensors: other formats can run code when they are opened, so they are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from backend.errors import ModelError
+from backend.results import ModelInfo
+
+BUNDLED = "bundled"
+BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "bundled"
+_SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_COMMIT = re.compile("[0-9a-f]{7,40}")
+_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
+          "I8": 1, "U8": 1, "BOOL": 1}
+_UNGATED = ("bloom", "falcon", "gpt2", "gpt_neo", "gpt_neox", "gptj", "opt")  # FFNs of two matrices, not three
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a model's files are, and which revision they are."""
+
+    name: str
+    folder: Path
+    revision: str
+
+
+def locate(name: str, revision: str | None = None, weights: bool = True) -> Location:
+    """Find a model's folder; from the hub, fetch it first.
+
+    Args:
+        weights: False fetches only configuration and tokenizer from the hub.
+
+    Raises:
+        ModelError: no such folder or hub model, no safetensors in it, or no network.
+    """
+    folder = BUNDLED_FOLDER if name == BUNDLED else Path(name).expanduser()
+    if name == BUNDLED or folder.is_dir() or _looks_like_path(name):
+        if not folder.is_dir():
+            raise ModelError(f"No folder '{name}'. Give the path of a model folder (config.json, *.safetensors, "
+                             "tokenizer files) or a hub id such as 'facebook/opt-125m'.")
+        if revision is not None and revision != (digest := _digest(folder)):
+            raise ModelError(f"'{name}' holds weights of revision {digest}, not {revision}. Leave the revision out to "
+                             "use the folder as it is.")
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"'{name}' has no config.json: it is not a transformers model folder.")
+        _require_safetensors(folder, name)
+        return Location(name if name == BUNDLED else folder.resolve().name, folder, _digest(folder))
+    return _from_hub(name, revision, weights)
+
+
+def describe(name: str, revision: str | None = None) -> ModelInfo:
+    """A model's shape, revision and size, without loading it (from the hub: without fetching its weights).
+
+    Raises:
+        ModelError: as `locate`; or if the configuration is not one of a decoder-only transformer.
+    """
+    place = locate(name, revision, weights=False)
+    return info_from(config_of(place), place.name, place.revision, tensors_of(place))
+
+
+class Weights(NamedTuple):
+    """The parameters of one component, biases and norms left out."""
+
+    head: int  # d_model x d_head of each of query, key, value and output projection
+    ffn: int  # two matrices d_model x d_ffn; three where the FFN is gated
+
+
+def weights(info: ModelInfo) -> Weights:
+    """How many parameters go with one head and with one FFN.
+
+    An upper bound for heads that share keys and values (grouped queries); one expert of a mixture of experts.
+    """
+    n_matrices = 2 if info.architecture in _UNGATED else 3
+    return Weights(4 * info.d_model * info.d_head, n_matrices * info.d_model * info.d_ffn)
+
+
+def info_from(config: dict[str, Any], name: str, revision: str, tensors: list[tuple[str, int]]) -> ModelInfo:
+    """The record, from a config as plain values and (dtype, number of elements) of every tensor."""
+
+    def first(*names: str, default: int | None = None) -> int:
+        for key in names:
+            if config.get(key) is not None:
+                return int(config[key])
+        if default is None:
+            raise ModelError(f"The config of '{name}' says none of {', '.join(names)}: it is not a decoder-only "
+                             "transformer that Headroom can read.")
+        return default
+
+    d_model = first("hidden_size", "n_embd", "n_embed", "d_model")
+    n_heads = first("num_attention_heads", "n_head", "num_heads")
+    elements = {dtype: sum(n for d, n in tensors if d == dtype) for dtype, _ in tensors}
+    main = max(elements, key=lambda d: elements[d], default="")
+    return ModelInfo(
+        name=name, revision=revision, architecture=str(config.get("model_type", "")),
+        n_layers=first("num_hidden_layers", "n_layer", "num_layers"), n_heads=n_heads, d_model=d_model,
+        d_head=first("head_dim", default=d_model // n_heads),
+        d_ffn=first("ffn_dim", "intermediate_size", "n_inner", "ffn_hidden_size", default=4 * d_model),
+        n_params=sum(elements.values()),
+        # Beyond its original length, a longrope model turns to other factors, whatever keys it has cached.
+        max_positions=first("original_max_position_embeddings", "max_position_embeddings", "n_positions", "seq_length",
+                            default=2048),
+        vocab_size=first("vocab_size"), dtype=_DTYPES.get(main, main),
+        bytes=sum(n * _BYTES.get(dtype, 4) for dtype, n in elements.items()),
+    )
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+
+
+def _require_safetensors(folder: Path, name: str, elsewhere: Iterable[str] = ()) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    names = [*(p.name for p in folder.iterdir()), *elsewhere]
+    pickled = sorted(n for n in names if any(fnmatch(n, pattern) for pattern in _PICKLES) and n != "training_args.bin")
+    if pickled:
+        raise ModelError(
+            f"'{name}' holds pickled weights ({', '.join(pickled[:3])}), which can run code when opened, so Headroom "
+            "does not. Convert them where you trust them, then name the new folder: "
+            f"python -c \"from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; n = '{name}'; "
+            "M.from_pretrained(n).save_pretrained('converted'); T.from_pretrained(n).save_pretrained('converted')\"")
+    raise ModelError(f"'{name}' has no weights: expected one or more *.safetensors files.")
+
+
+def _from_hub(name: str, revision: str | None, weights: bool) -> Location:
+    from httpx2 import HTTPError
+    from huggingface_hub import model_info, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    away = (f"'{name}' is not in the local cache, and the hub cannot be reached. With no network, give the path of a "
+            "local model folder, or use the bundled model.")
+    patterns = [*_SMALL_FILES, *(["*.safetensors"] if weights else [])]
+    elsewhere: list[str] = []
+    try:
+        folder = _cached(name, revision, weights) if revision else None
+        if folder is None:
+            if revision and _COMMIT.fullmatch(revision):  # answers at once where a download would wait and retry
+                revision = model_info(name, revision=revision, timeout=10).sha
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        if weights and not any(folder.glob("*.safetensors")):
+            elsewhere = [s.rfilename for s in model_info(name, revision=revision, timeout=10).siblings or ()]
+    except HFValidationError as error:
+        raise ModelError(f"'{name}' is neither a folder here nor a hub id ('owner/model').") from error
+    except GatedRepoError as error:
+        raise ModelError(f"'{name}' is gated: accept its licence on the hub, then `hf auth login`.") from error
+    except RevisionNotFoundError as error:
+        raise ModelError(f"'{name}' has no revision '{revision}' on the hub.") from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(f"The hub has no model '{name}' (or it is private: log in with `hf auth login`).") from error
+    except LocalEntryNotFoundError as error:
+        raise ModelError(away) from error
+    except HfHubHTTPError as error:
+        raise ModelError(f"'{name}' cannot be fetched from the hub: {error}.") from error
+    except (OSError, HTTPError) as error:
+        raise ModelError(away) from error
+    if weights:
+        _require_safetensors(folder, name, elsewhere)
+    return Location(name, folder, folder.name[:12])
+
+
+def _cached(name: str, revision: str, weights: bool) -> Path | None:
+    """The snapshot of a commit (or the beginning of one) that is here already: a commit never changes."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    if not _COMMIT.fullmatch(revision):
+        return None
+    snapshots = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "snapshots"
+    for folder in snapshots.glob(f"{revision}*"):
+        if (folder / "config.json").is_file() and (not weights or _is_complete(folder)):
+            return folder
+    return None
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether all weights are here: one file, or each that the index names."""
+    try:
+        index = json.loads((folder / "model.safetensors.index.json").read_text())
+        return all((folder / file).is_file() for file in index["weight_map"].values())
+    except OSError:
+        return (folder / "model.safetensors").is_file()
+
+
+def config_of(place: Location) -> dict[str, Any]:
+    """The configuration as plain values; of a model for text and images, its text part's.
+
+    Raises:
+        ModelError: if it is missing or no JSON.
+    """
+    try:
+        config = json.loads((place.folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{place.folder / 'config.json'} cannot be read: {error}.") from error
+    return {**config, **config["text_config"]} if isinstance(config.get("text_config"), dict) else config
+
+
+def tensors_of(place: Location) -> list[tuple[str, int]]:
+    """(dtype, number of elements) of every tensor: from local headers, else from the hub's.
+
+    Raises:
+        ModelError: if a file is damaged, or there is none.
+    """
+    files = sorted(place.folder.glob("*.safetensors"))
+    if files:
+        return [(spec["dtype"], math.prod(spec["shape"]))
+                for file in files for key, spec in _header(file).items() if key != "__metadata__"]
+    from httpx2 import HTTPError
+    from huggingface_hub import get_safetensors_metadata, model_info
+    from huggingface_hub.errors import NotASafetensorsRepoError
+
+    try:
+        metadata = get_safetensors_metadata(place.name, revision=place.folder.name)
+    except NotASafetensorsRepoError:
+        siblings = model_info(place.name, revision=place.folder.name, timeout=10).siblings or ()
+        _require_safetensors(place.folder, place.name, [s.rfilename for s in siblings])
+        raise
+    except (OSError, HTTPError) as error:
+        raise ModelError(f"The size of '{place.name}' is not known: its weights are not in the local cache, and the "
+                         "hub cannot be reached.") from error
+    return [(dtype, count) for dtype, count in metadata.parameter_count.items()]
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """The table of contents of a safetensors file."""
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > min(file.stat().st_size, 100_000_000):
+                raise ValueError("its header is longer than the file")
+            header: dict[str, Any] = json.loads(stream.read(length))
+            end = 8 + length + max((s["data_offsets"][1] for k, s in header.items() if k != "__metadata__"), default=0)
+            if end != file.stat().st_size:
+                raise ValueError(f"it should have {end} bytes and has {file.stat().st_size}")
+            return header
+    except (struct.error, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{file} is damaged or cut short: {error}. Fetch or convert it again.") from error
+
+
+def _digest(folder: Path) -> str:
+    """First 12 hexadecimal digits of the SHA-256 of a folder's config and weights."""
+    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+    return _digest_of(tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()))
+
+
+@lru_cache(maxsize=64)
+def _digest_of(files: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, _, _ in files:
+        digest.update(os.path.basename(path).encode())
+        with open(path, "rb") as stream:
+            while chunk := stream.read(1 << 22):
+                digest.update(chunk)
+    return digest.hexdigest()[:12]

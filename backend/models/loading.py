@@ -1,0 +1,191 @@
+"""Models, loaded frozen, with the doorway of `gates` installed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Tokenizer, PreTrainedModel
+
+from backend.errors import BadInput, ModelError
+from backend.models import gates
+from backend.models.adapters import Adapter, adapter_for, part
+from backend.models.info import BUNDLED, config_of, info_from, locate, tensors_of
+from backend.results import ModelInfo
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(eq=False)
+class LoadedModel:
+    """A frozen causal model with its tokenizer and the places of its heads and FFNs. Share it: it holds no mask."""
+
+    info: ModelInfo
+    model: PreTrainedModel
+    tokenizer: Any
+    adapter: Adapter
+    dtype: str
+    blocks: list[nn.Module] = field(repr=False)
+    attn_outs: list[nn.Module] = field(repr=False)
+    ffns: list[nn.Module] = field(repr=False)
+
+    @property
+    def n_layers(self) -> int:
+        return self.info.n_layers
+
+    @property
+    def n_heads(self) -> int:
+        return self.info.n_heads
+
+    @property
+    def d_head(self) -> int:
+        return self.info.d_head
+
+    @property
+    def d_model(self) -> int:
+        return self.info.d_model
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return DTYPES[self.dtype]
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go: the device of the embedding."""
+        return cast(Tensor, self.model.get_input_embeddings().weight).device
+
+    @property
+    def trunk(self) -> nn.Module:
+        """The model without its unembedding: token ids in, hidden states after the last norm out."""
+        return self.model.base_model
+
+    def unembed(self, hidden: Tensor, tokens: slice | None = None) -> Tensor:
+        """(..., d) hidden states after the last norm -> (..., vocabulary) logits, float32.
+
+        Args:
+            tokens: logits of this part of the vocabulary alone.
+        """
+        head = self.model.get_output_embeddings()
+        if not head.weight.is_meta:
+            hidden = hidden.to(head.weight.device)
+        if tokens is None or head.weight.is_meta:  # offloaded weights come only with the module's own call
+            logits = head(hidden).float()[..., tokens or slice(None)]
+        else:
+            logits = linear(hidden, head.weight[tokens], None if head.bias is None else head.bias[tokens]).float()
+        cap = self.adapter.softcap(self.model.config)
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids without special tokens."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def encode_context(self, text: str) -> list[int]:
+        """Token ids of what a model reads first: behind a BOS token where it wants one; never none at all."""
+        start = self.empty_context if self.starts_with_bos else []
+        return [*start, *self.encode(text)] or self.empty_context
+
+    @property
+    def starts_with_bos(self) -> bool:
+        """Whether every prompt starts with a BOS token: what the model's config says, else its architecture's way.
+
+        The study reads OPT without one, whatever OPT's tokenizer does by default.
+        """
+        return bool(getattr(self.model.config, "prompts_start_with_bos", self.adapter.starts_with_bos))
+
+    @property
+    def empty_context(self) -> list[int]:
+        """What stands for a context of no tokens: one BOS token, or EOS where there is no BOS."""
+        for source in (self.model.config, self.tokenizer):
+            for token in (source.bos_token_id, source.eos_token_id):
+                if token is not None:
+                    return [int(token[0] if isinstance(token, list) else token)]
+        raise ModelError(f"'{self.info.name}' has neither a BOS nor an EOS token: no empty context can be scored.")
+
+
+def load_model(
+    name: str = BUNDLED, revision: str | None = None, dtype: str = "float32", device: str | None = None,
+    device_map: str | dict[str, Any] | None = None, tokenizer: str | None = None,
+) -> LoadedModel:
+    """Load a causal model from the bundle, a local folder or the hub.
+
+    Only safetensors are read and no code from the model's repository is run.
+
+    Args:
+        dtype: "float32" (the reference), "bfloat16" or "float16".
+        device: "cpu", "cuda", ...; by default the GPU where there is one. Ignored with `device_map`.
+        device_map: accelerate's placement over several devices, for instance "auto".
+        tokenizer: a folder or hub id, where it is not beside the weights.
+
+    Raises:
+        ModelError: no such model, no safetensors, no adapter for its architecture, damaged weights, no network.
+        BadInput: unknown dtype.
+    """
+    if dtype not in DTYPES:
+        raise BadInput(f"Unknown dtype '{dtype}'. Known: {', '.join(DTYPES)}.")
+    place = locate(name, revision)
+    adapter_for(str(config_of(place).get("model_type")))  # before anything large is read
+    tensors = tensors_of(place)
+    words = _load_tokenizer(tokenizer or place.folder)
+    try:
+        model, report = cast(tuple[Any, dict[str, Any]], AutoModelForCausalLM.from_pretrained(
+            place.folder, dtype=DTYPES[dtype], device_map=device_map, use_safetensors=True, trust_remote_code=False,
+            output_loading_info=True))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"'{name}' cannot be loaded: {error}") from error
+    if missing := sorted(report["missing_keys"]):  # transformers would leave them random
+        raise ModelError(f"The weights of '{name}' lack {len(missing)} tensors ({', '.join(missing[:3])}, ...): they "
+                         "are of another model, or incomplete. Fetch or convert them again.")
+    if device_map is None:
+        model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return prepare(model, words, place.name, place.revision, dtype, tensors)
+
+
+def _load_tokenizer(source: str | Path) -> Any:
+    """The tokenizer of a folder or hub id; a folder of only `vocab.json` and `merges.txt` is a byte-level BPE."""
+    folder = Path(source)
+    if (folder / "merges.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
+        return GPT2Tokenizer(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"))
+    try:
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"No tokenizer that can be read in '{source}'. Put its files beside the weights, or name "
+                         "their folder with --tokenizer.") from error
+
+
+def prepare(
+    model: PreTrainedModel, tokenizer: Any, name: str, revision: str, dtype: str = "float32",
+    tensors: list[tuple[str, int]] | None = None,
+) -> LoadedModel:
+    """Freeze a model that is in memory already and install the doorway.
+
+    Args:
+        tensors: (dtype, number of elements) of each tensor on disk; those in memory where there is no disk.
+
+    Raises:
+        ModelError: if there is no adapter for its architecture, or the adapter does not fit.
+    """
+    config = model.config
+    adapter = adapter_for(config.model_type)
+    model.eval().requires_grad_(False)
+    if tensors is None:
+        short = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+        tensors = [(short.get(p.dtype, "F32"), p.numel()) for p in model.parameters()]
+    info = info_from(config.to_dict(), name, revision, tensors)
+    blocks = list(part(model, adapter.blocks).children())
+    loaded = LoadedModel(
+        info=info, model=model, tokenizer=tokenizer, adapter=adapter, dtype=dtype, blocks=blocks,
+        attn_outs=[part(block, adapter.attn_out) for block in blocks],
+        ffns=[part(block, adapter.ffn) for block in blocks],
+    )
+    projection = loaded.attn_outs[0]
+    width = projection.in_features if isinstance(projection, nn.Linear) else len(cast(Tensor, projection.weight))
+    if len(blocks) != info.n_layers or width != info.n_heads * info.d_head:
+        raise ModelError(f"The adapter of '{config.model_type}' does not fit '{name}': {len(blocks)} blocks whose "
+                         f"attention projection reads {width} numbers, where its config says {info.n_layers} layers "
+                         f"with {info.n_heads} heads of {info.d_head}. Mend its row in backend/models/adapters.py.")
+    gates.install(loaded.blocks, loaded.attn_outs, loaded.ffns, loaded.n_heads, adapter.returns_tuple)
+    return loaded

@@ -1,0 +1,102 @@
+"""Small random models, one or more for each row of the adapter table, scaled so that attention is sharp."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+
+from backend.models.loading import LoadedModel, prepare
+
+N_LAYERS, N_HEADS, D_MODEL, D_FFN, N_POSITIONS = 3, 4, 32, 48, 256
+WINDOW = 6  # positions that a sliding window shows; shorter than every text of the tests
+
+_PLAIN = {"hidden_size": D_MODEL, "num_hidden_layers": N_LAYERS, "num_attention_heads": N_HEADS,
+          "intermediate_size": D_FFN, "max_position_embeddings": N_POSITIONS}
+_GPT = {"n_embd": D_MODEL, "n_layer": N_LAYERS, "n_head": N_HEADS, "n_positions": N_POSITIONS}
+_OPT = {"hidden_size": D_MODEL, "num_hidden_layers": N_LAYERS, "num_attention_heads": N_HEADS, "ffn_dim": D_FFN,
+        "max_position_embeddings": N_POSITIONS}
+_FALCON = {"hidden_size": D_MODEL, "num_hidden_layers": N_LAYERS, "num_attention_heads": N_HEADS,
+           "max_position_embeddings": N_POSITIONS}
+_GROUPED = {"num_key_value_heads": 2}
+_SOME_SLIDE = {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "sliding_window": WINDOW}
+_EXPERTS = {"num_experts_per_tok": 2, "router_jitter_noise": 0.0}
+
+# name -> (model_type, its configuration). Every row of the adapter table is here, in each of its shapes.
+CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "opt": ("opt", {**_OPT, "word_embed_proj_dim": D_MODEL}),
+    "opt, norm after, narrow embedding": ("opt", {**_OPT, "do_layer_norm_before": False, "word_embed_proj_dim": 24}),
+    "gpt2": ("gpt2", _GPT),
+    "gpt_neo, every second layer slides": ("gpt_neo", {
+        "hidden_size": D_MODEL, "num_layers": N_LAYERS + 1, "num_heads": N_HEADS, "intermediate_size": D_FFN,
+        "max_position_embeddings": N_POSITIONS, "attention_types": [[["global", "local"], 2]], "window_size": WINDOW}),
+    "gptj": ("gptj", {**_GPT, "rotary_dim": 4}),
+    "gpt_neox, parallel": ("gpt_neox", {**_PLAIN, "use_parallel_residual": True}),
+    "gpt_neox, one after the other": ("gpt_neox", {**_PLAIN, "use_parallel_residual": False}),
+    "llama, grouped queries": ("llama", {**_PLAIN, **_GROUPED, "attention_bias": True}),
+    "mistral, all layers slide": ("mistral", {**_PLAIN, **_GROUPED, "head_dim": 12, "sliding_window": WINDOW}),
+    "qwen2": ("qwen2", {**_PLAIN, **_GROUPED}),
+    "qwen2, some layers slide": ("qwen2", {**_PLAIN, **_GROUPED, **_SOME_SLIDE, "use_sliding_window": True}),
+    "qwen3, wide heads": ("qwen3", {**_PLAIN, **_GROUPED, "head_dim": 16}),
+    "gemma2": ("gemma2", {**_PLAIN, **_GROUPED, **_SOME_SLIDE, "head_dim": 16, "query_pre_attn_scalar": 16,
+                          "attn_logit_softcapping": 5.0, "final_logit_softcapping": 4.0}),
+    "gemma3": ("gemma3_text", {**_PLAIN, **_SOME_SLIDE, "num_key_value_heads": 1, "head_dim": 16,
+                               "query_pre_attn_scalar": 16}),
+    "phi3": ("phi3", {**_PLAIN, **_GROUPED, "sliding_window": WINDOW}),
+    "olmo2": ("olmo2", {**_PLAIN, **_GROUPED}),
+    "falcon, multi-query": ("falcon", {**_FALCON, "multi_query": True, "alibi": False, "bias": True}),
+    "falcon, new decoder": ("falcon", {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2}),
+    "falcon, alibi": ("falcon", {**_FALCON, "multi_query": False, "parallel_attn": False, "alibi": True}),
+    "bloom": ("bloom", {"hidden_size": D_MODEL, "n_layer": N_LAYERS, "n_head": N_HEADS}),
+    "stablelm": ("stablelm", {**_PLAIN, **_GROUPED}),
+    "stablelm, parallel": ("stablelm", {**_PLAIN, "use_parallel_residual": True, "qk_layernorm": True,
+                                        "num_key_value_heads": N_HEADS}),
+    "mixtral": ("mixtral", {**_PLAIN, **_GROUPED, **_EXPERTS, "num_local_experts": 4}),
+    "qwen2_moe, shared expert": ("qwen2_moe", {**_PLAIN, **_GROUPED, **_EXPERTS, "num_experts": 4,
+                                               "moe_intermediate_size": 24, "shared_expert_intermediate_size": 24}),
+}
+ARCHITECTURES = tuple(CONFIGS)
+
+_TEXT = ("yes no true false Question: Answer: the cat sat on the mat. the dog ran to the man. "
+         "red green blue one two three is a an of and ") * 4
+
+
+@cache
+def small_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE with a few merges, so that short words are one token and any text can be written."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator([_TEXT], trainers.BpeTrainer(
+        vocab_size=360, special_tokens=["<s>", "</s>"], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+
+
+def small_network(architecture: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
+    """A random causal model of one of `ARCHITECTURES`, float32, with nothing of ours in it."""
+    model_type, settings = CONFIGS[architecture]
+    config = AutoConfig.for_model(model_type, **{
+        **settings, "vocab_size": len(small_tokenizer()), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1,
+        "tie_word_embeddings": False, **changes})
+    generator = torch.Generator().manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.dim() == 1:  # norms stay about what they are, biases become something
+                parameter.add_(0.2 * noise)
+            elif any(word in name for word in ("emb", "wte", "wpe", "lm_head")):
+                parameter.copy_(0.5 * noise)
+            else:  # sharp enough that attention and FFNs matter
+                parameter.copy_(1.5 * noise / D_MODEL ** 0.5)
+    return model.eval()
+
+
+@cache
+def small_model(architecture: str, seed: int = 0) -> LoadedModel:
+    """The same, made ready. Shared by all tests: it holds no mask."""
+    return prepare(small_network(architecture, seed), small_tokenizer(), architecture, "0" * 12)

@@ -1,0 +1,328 @@
+"""Models from folders and from the hub's cache: what is read, what is refused, and what people are told."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub import constants
+from huggingface_hub.errors import NotASafetensorsRepoError
+from safetensors.torch import load_file, save_file
+
+from backend.errors import BadInput, ModelError
+from backend.models.info import describe
+from backend.models.loading import load_model, prepare
+from tests.models.small import ARCHITECTURES, small_model, small_network, small_tokenizer
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return save(tmp_path / "llama-small", "llama, grouped queries")
+
+
+def save(folder: Path, architecture: str, **options) -> Path:
+    small_network(architecture).save_pretrained(folder, **options)
+    small_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> Path:
+    """An empty cache of the hub's; the network is out of reach."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def in_cache(hub: Path, folder: Path, name: str = "someone/llama-small", commit: str = COMMIT) -> Path:
+    """A folder laid out as the hub's client keeps it."""
+    repository = hub / f"models--{name.replace('/', '--')}"
+    shutil.copytree(folder, repository / "snapshots" / commit)
+    (repository / "refs").mkdir(exist_ok=True)
+    (repository / "refs" / "main").write_text(commit)
+    return repository / "snapshots" / commit
+
+
+def pickle_instead(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_saved_model_loads_as_it_was_and_is_described_as_it_loads(architecture, tmp_path):
+    loaded = load_model(str(save(tmp_path / "saved", architecture)))
+    ids = torch.tensor([loaded.encode("the cat sat")])
+    with torch.no_grad():
+        assert torch.equal(loaded.model(ids).logits, small_network(architecture)(ids).logits)
+    assert describe(str(tmp_path / "saved")) == loaded.info
+    assert (loaded.info.name, loaded.info.dtype, loaded.info.vocab_size) == ("saved", "float32", len(small_tokenizer()))
+    assert loaded.info.n_params == sum(p.numel() for p in loaded.model.parameters())
+    assert loaded.info.bytes == 4 * loaded.info.n_params
+
+
+def test_a_loaded_model_is_frozen_and_in_evaluation_mode(folder):
+    loaded = load_model(str(folder))
+    assert not loaded.model.training
+    assert not any(p.requires_grad for p in loaded.model.parameters())
+
+
+def test_weights_in_half_precision_can_be_run_in_single_and_are_described_as_they_lie_on_disk(tmp_path):
+    small_network("opt").half().save_pretrained(tmp_path / "half")
+    small_tokenizer().save_pretrained(tmp_path / "half")
+    loaded = load_model(str(tmp_path / "half"), dtype="float32")
+    assert next(loaded.model.parameters()).dtype == torch.float32
+    assert (loaded.dtype, loaded.info.dtype, loaded.info.bytes) == ("float32", "float16", 2 * loaded.info.n_params)
+    assert describe(str(tmp_path / "half")) == loaded.info
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("bfloat16", torch.bfloat16), ("float16", torch.float16)])
+def test_the_dtype_asked_for_is_the_one_that_runs(folder, dtype, expected):
+    loaded = load_model(str(folder), dtype=dtype)
+    assert loaded.torch_dtype == expected
+    assert {p.dtype for p in loaded.model.parameters()} == {expected}
+    with torch.no_grad():
+        hidden = loaded.trunk(input_ids=torch.tensor([[3, 4]]), use_cache=False).last_hidden_state
+    assert loaded.unembed(hidden).dtype == torch.float32
+
+
+def test_weights_in_several_files_load(tmp_path):
+    folder = save(tmp_path / "sharded", "gpt2", max_shard_size="20KB")
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    loaded = load_model(str(folder))
+    assert loaded.info.n_params == small_model("gpt2").info.n_params == describe(str(folder)).n_params
+
+
+def test_the_revision_of_a_folder_is_a_digest_of_its_weights(folder):
+    before = describe(str(folder)).revision
+    moved = folder.rename(folder.with_name("elsewhere"))
+    assert describe(str(moved)).revision == before
+    network = small_network("llama, grouped queries")
+    with torch.no_grad():
+        network.lm_head.weight[0, 0] += 1e-3
+    network.save_pretrained(moved)
+    assert describe(str(moved)).revision != before
+    assert len(before) == 12
+
+
+def test_a_revision_that_a_folder_does_not_hold_is_refused(folder):
+    revision = describe(str(folder)).revision
+    assert load_model(str(folder), revision=revision).info.revision == revision
+    with pytest.raises(ModelError, match=f"holds weights of revision {revision}, not ffffffffffff"):
+        load_model(str(folder), revision="f" * 12)
+
+
+def test_pickled_weights_are_refused_with_the_command_that_converts_them(folder):
+    pickle_instead(folder)
+    for read in (describe, load_model):
+        with pytest.raises(ModelError, match=r"pickled weights \(pytorch_model.bin\), which can run code") as refusal:
+            read(str(folder))
+        assert f"n = '{folder}'; M.from_pretrained(n).save_pretrained('converted')" in str(refusal.value)
+
+
+def test_the_command_that_converts_pickled_weights_does(tmp_path, monkeypatch):
+    folder = save(tmp_path / "pickled", "gpt2")
+    torch.save(small_network("gpt2").state_dict(), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError) as refusal:
+        describe(str(folder))
+    monkeypatch.chdir(tmp_path)
+    exec(str(refusal.value).split('python -c "')[1].removesuffix('"'))
+    converted = load_model(str(tmp_path / "converted"))
+    ids = torch.tensor([converted.encode("the cat sat")])
+    with torch.no_grad():
+        assert torch.equal(converted.model(ids).logits, small_network("gpt2")(ids).logits)
+
+
+def test_a_folder_without_weights_is_refused(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"has no weights: expected one or more \*.safetensors"):
+        describe(str(folder))
+
+
+def test_a_folder_without_a_config_is_refused(folder):
+    (folder / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"has no config.json"):
+        load_model(str(folder))
+
+
+def test_a_config_that_is_no_json_is_refused(folder):
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"config.json cannot be read"):
+        load_model(str(folder))
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"No folder '.*nowhere'. Give the path of a model folder .* or a hub id"):
+        describe(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("length", [0, 5, 100, -10])
+def test_weights_cut_short_are_refused(folder, length):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:length])
+    for read in (describe, load_model):
+        with pytest.raises(ModelError, match=r"model.safetensors is damaged or cut short: .* Fetch or convert it"):
+            read(str(folder))
+
+
+def test_weights_that_lack_a_tensor_are_refused_instead_of_left_random(folder):
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"lack 1 tensors \(model.layers.1.mlp.up_proj.weight"):
+        load_model(str(folder))
+
+
+def test_a_folder_that_lacks_one_of_several_files_is_refused(tmp_path):
+    folder = save(tmp_path / "sharded", "gpt2", max_shard_size="20KB")
+    sorted(folder.glob("*.safetensors"))[1].unlink()
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_model(str(folder))
+
+
+def test_an_unknown_dtype_is_refused_before_anything_is_read():
+    with pytest.raises(BadInput, match=r"Unknown dtype 'int4'. Known: float32, bfloat16, float16"):
+        load_model("no such model", dtype="int4")
+
+
+def test_an_architecture_without_a_row_is_refused_before_its_weights_are_read(folder, monkeypatch):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "rwkv"}))
+    with pytest.raises(ModelError, match=r"No adapter for architecture 'rwkv'.*write one row"):
+        load_model(str(folder))
+
+
+def test_a_folder_without_a_tokenizer_says_where_to_put_one(folder):
+    for file in folder.glob("*token*"):
+        file.unlink()
+    with pytest.raises(ModelError, match=r"No tokenizer that can be read.*--tokenizer"):
+        load_model(str(folder))
+    small_tokenizer().save_pretrained(folder.with_name("words"))
+    assert load_model(str(folder), tokenizer=str(folder.with_name("words"))).encode("the cat")
+
+
+def test_code_in_a_models_folder_is_not_run(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(
+        {**config, "auto_map": {"AutoConfig": "mine.C", "AutoModelForCausalLM": "mine.M"}}))
+    (folder / "mine.py").write_text("raise SystemExit('was run')")
+    assert type(load_model(str(folder)).model).__name__ == "LlamaForCausalLM"
+
+
+def test_an_adapter_that_does_not_fit_a_model_is_found_out():
+    network = small_network("opt")
+    network.config.num_attention_heads = 3
+    with pytest.raises(ModelError, match=r"adapter of 'opt' does not fit.* reads 32 numbers.* 3 heads of 10"):
+        prepare(network, small_tokenizer(), "odd", "")
+
+
+def test_a_longrope_model_is_read_up_to_its_original_length(tmp_path):
+    rope = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [3.0] * 4, "rope_theta": 10000.0}
+    network = small_network("phi3", rope_parameters=rope, original_max_position_embeddings=64)
+    network.save_pretrained(tmp_path)
+    assert describe(str(tmp_path)).max_positions == 64
+    assert prepare(network, small_tokenizer(), "long", "").info.max_positions == 64
+
+
+def test_an_empty_context_is_one_bos_or_else_eos_token(folder):
+    loaded = load_model(str(folder))
+    assert loaded.empty_context == [0]
+    loaded.model.config.bos_token_id = None
+    assert loaded.empty_context == [1]
+    loaded.model.config.eos_token_id = [5, 6]
+    assert loaded.empty_context == [5]
+
+
+# The hub.
+
+
+def test_a_hub_model_loads_from_the_cache_with_no_network(hub, folder):
+    in_cache(hub, folder)
+    loaded = load_model("someone/llama-small")
+    assert (loaded.info.name, loaded.info.revision) == ("someone/llama-small", COMMIT[:12])
+    assert describe("someone/llama-small") == loaded.info
+
+
+@pytest.mark.parametrize("revision", [COMMIT, COMMIT[:12]])
+def test_a_commit_or_the_beginning_of_one_is_found_in_the_cache(hub, folder, revision):
+    in_cache(hub, folder, commit="f" * 40)
+    in_cache(hub, folder, commit=COMMIT)
+    (hub / "models--someone--llama-small" / "refs" / "main").write_text("f" * 40)
+    assert load_model("someone/llama-small", revision=revision).info.revision == COMMIT[:12]
+    assert describe("someone/llama-small").revision == "f" * 12
+
+
+def test_a_commit_that_is_not_in_the_cache_is_refused(hub, folder):
+    in_cache(hub, folder)
+    with pytest.raises(ModelError, match="hub cannot be reached"):
+        load_model("someone/llama-small", revision="e" * 40)
+
+
+def test_a_download_that_stopped_between_two_files_is_no_model(hub, tmp_path):
+    snapshot = in_cache(hub, save(tmp_path / "sharded", "gpt2", max_shard_size="20KB"))
+    assert load_model("someone/llama-small", revision=COMMIT)
+    sorted(snapshot.glob("*.safetensors"))[0].unlink()
+    with pytest.raises(ModelError, match="hub cannot be reached"):
+        load_model("someone/llama-small", revision=COMMIT)
+
+
+@pytest.mark.parametrize("offline", [True, False])  # told so, and found out: no name server answers in the tests
+def test_with_no_network_a_hub_model_is_refused_at_once_with_advice(hub, monkeypatch, offline):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.invalid")
+    started = time.monotonic()
+    for revision in (None, COMMIT, "main"):
+        for read in (describe, load_model):
+            with pytest.raises(ModelError, match=r"hub cannot be reached. With no network, .* bundled model"):
+                read("facebook/opt-125m", revision)
+    assert time.monotonic() - started < 10
+
+
+def test_a_name_that_is_no_hub_id_is_refused(hub):
+    with pytest.raises(ModelError, match="neither a folder here nor a hub id"):
+        describe("no such thing!")
+
+
+def test_a_hub_model_of_pickled_weights_only_is_refused_with_the_command(hub, folder, monkeypatch):
+    (folder / "model.safetensors").unlink()  # what a download of safetensors alone leaves
+    snapshot = in_cache(hub, folder)
+    files = SimpleNamespace(siblings=[SimpleNamespace(rfilename="pytorch_model.bin")], sha=COMMIT)
+    asked = []
+
+    def no_safetensors(*args, **kwargs):
+        raise NotASafetensorsRepoError
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download",
+                        lambda *args, **kwargs: asked.append(kwargs) or str(snapshot))
+    monkeypatch.setattr(huggingface_hub, "model_info", lambda *args, **kwargs: files)
+    monkeypatch.setattr(huggingface_hub, "get_safetensors_metadata", no_safetensors)
+    for read in (describe, load_model):
+        with pytest.raises(ModelError, match=r"pickled weights \(pytorch_model.bin\)"):
+            read("someone/llama-small")
+    assert not any(pattern.endswith((".bin", ".pt", "*")) for kwargs in asked for pattern in kwargs["allow_patterns"])
+
+
+def test_a_hub_model_is_described_without_fetching_its_weights(hub, folder, monkeypatch):
+    expected = describe(str(folder))
+    (folder / "model.safetensors").unlink()
+    in_cache(hub, folder)
+    monkeypatch.setattr(huggingface_hub, "get_safetensors_metadata", lambda name, revision: SimpleNamespace(
+        parameter_count={"F32": expected.n_params}))
+    found = describe("someone/llama-small")
+    assert (found.n_params, found.bytes, found.n_heads) == (expected.n_params, expected.bytes, expected.n_heads)
+
+
+def test_a_prompt_starts_with_bos_where_the_config_or_the_architecture_says_so():
+    network = small_network("gpt2", prompts_start_with_bos=True)
+    plain, wanted, gemma = small_model("opt"), prepare(network, small_tokenizer(), "gpt2", "0"), small_model("gemma2")
+    assert plain.encode_context("the cat") == plain.encode("the cat")
+    assert plain.encode_context("") == plain.empty_context
+    for model in (wanted, gemma):
+        assert model.encode_context("the cat") == [*model.empty_context, *model.encode("the cat")]
+        assert model.encode_context("") == model.empty_context
