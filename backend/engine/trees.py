@@ -1,0 +1,259 @@
+"""Questions as token trees: shared text stands once, options branch off it.
+
+The options of a question mostly share their context, and sometimes their first tokens. A tree holds every distinct
+token prefix of all (context + option) sequences once: a node is a token, its position is its depth, and it attends
+to its ancestors only, so each option is read as if it stood alone. The last token of an option is never read, only
+predicted. Several small trees are packed side by side into one row; in a row no tree sees another.
+
+Demonstrations that all questions share stand apart as a prefix, which is read once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from backend.errors import BadInput
+from backend.results import Questions
+from backend.tasks.task import Prompt
+
+MIN_PREFIX = 8  # tokens; a shorter shared prefix is not worth a pass of its own
+MIN_OWN_PREFIX = 256  # tokens; a longer context of one question alone is read apart, where nothing is scored
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One (context, continuation) pair as token ids; both have at least one token."""
+
+    context: tuple[int, ...]
+    continuation: tuple[int, ...]
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return self.context + self.continuation
+
+
+@dataclass
+class Tree:
+    """The tokens of one question's options behind the prefix, each distinct prefix once."""
+
+    tokens: list[int] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)  # -1: directly behind the prefix
+    depths: list[int] = field(default_factory=list)  # position in the text
+    targets: list[tuple[int, int, int]] = field(default_factory=list)  # (node, token it should predict, option)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question in token ids, one `Scored` per option."""
+
+    options: tuple[Scored, ...]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest option with its context."""
+        return max(len(option.ids) for option in self.options)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Trees packed side by side, with the (question, option) of each target."""
+
+    trees: tuple[Tree, ...]
+    numbers: tuple[int, ...]  # which question each tree is
+
+    def __len__(self) -> int:
+        return sum(map(len, self.trees))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of about equal length as arrays; the padding behind short rows attends to itself alone."""
+
+    tokens: np.ndarray  # (rows, pos) token ids
+    positions: np.ndarray  # (rows, pos) positions in the text
+    ancestors: np.ndarray  # (rows, pos, pos) bool: which nodes a node attends to, itself included
+    lengths: np.ndarray  # (rows,) nodes that are no padding
+    nodes: np.ndarray  # (n_nodes,) flat row * pos + node: where logits are needed, each once
+    target_nodes: np.ndarray  # (n_targets,) index into `nodes`
+    target_tokens: np.ndarray  # (n_targets,) the token to predict there
+    target_questions: np.ndarray  # (n_targets,) question, counted over all prompts
+    target_options: np.ndarray  # (n_targets,) option of that question
+
+
+@dataclass(frozen=True)
+class Group:
+    """Questions that share a prefix."""
+
+    prefix: tuple[int, ...]
+    batches: tuple[Batch, ...]
+
+
+def grow(query: Query, skip: int) -> Tree:
+    """The tree of a question whose first `skip` tokens are the shared prefix."""
+    tree = Tree()
+    children: dict[tuple[int, int], int] = {}
+    for number, option in enumerate(query.options):
+        node, ids = -1, option.ids
+        for position in range(skip, len(ids) - 1):
+            key = (node, ids[position])
+            if key not in children:
+                children[key] = len(tree.tokens)
+                tree.tokens.append(ids[position])
+                tree.parents.append(node)
+                tree.depths.append(position)
+            node = children[key]
+            if position + 1 >= len(option.context):
+                tree.targets.append((node, ids[position + 1], number))
+    return tree
+
+
+def common_prefix(queries: Sequence[Query], at_most: int) -> int:
+    """How many first tokens all options of all queries share, at most `at_most`."""
+    first = queries[0].options[0].ids
+    length = min(at_most, len(first))
+    for query in queries:
+        for option in query.options:
+            ids = option.ids
+            length = min(length, len(ids))
+            if ids[:length] != first[:length]:
+                length = next(i for i in range(length) if ids[i] != first[i])
+    return length
+
+
+def encode(
+    prompt: Prompt, encode_context: Callable[[str], list[int]], encode_text: Callable[[str], list[int]],
+    max_positions: int,
+) -> tuple[Query | None, int]:
+    """A prompt in token ids, and how many demonstrations had to go.
+
+    Context and continuation are encoded apart, as the 2022 harness does. Where the longest option does not fit the
+    model's context, demonstrations are dropped from the front, whole; None where the question alone does not fit.
+    """
+    dropped = 0
+    while True:
+        texts = [prompt.prefix + context for context in prompt.example.contexts]
+        contexts = {text: tuple(encode_context(text)) for text in dict.fromkeys(texts)}
+        query = Query(tuple(Scored(contexts[text], tuple(encode_text(option)))
+                            for text, option in zip(texts, prompt.example.options, strict=True)))
+        if any(not option.continuation for option in query.options):
+            raise BadInput(f"An option of row {prompt.doc} has no tokens: {list(prompt.example.options)}.")
+        if query.longest - 1 <= max_positions:
+            return query, dropped
+        if not prompt.demos:
+            return None, dropped
+        prompt, dropped = prompt.without_first_demo(), dropped + 1
+
+
+def questions_of(prompts: Sequence[Prompt], dropped: Sequence[int | None], metric: str) -> Questions:
+    """What is scored, from the prompts and the demonstrations dropped from each (None: skipped)."""
+    kept = [(p, d) for p, d in zip(prompts, dropped, strict=True) if d is not None]
+    return Questions(
+        docs=tuple(p.doc for p, _ in kept), gold=tuple(p.example.gold for p, _ in kept),
+        n_options=tuple(len(p.example.options) for p, _ in kept), groups=tuple(p.example.group for p, _ in kept),
+        metric=metric, dropped_demos=tuple(d for _, d in kept),
+        skipped=tuple(p.doc for p, d in zip(prompts, dropped, strict=True) if d is None),
+    )
+
+
+def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: bool, row_tokens: int,
+          batch_tokens: int) -> list[Group]:
+    """Questions that share demonstrations share a prefix; their trees are packed and batched by length.
+
+    Args:
+        queries: the questions in token ids.
+        demos: the demonstrations each stands behind; equal ones share a prefix.
+        trees: whether the model takes trees; otherwise each option is a row of its own behind the prefix.
+        row_tokens: small trees are packed into rows of about this length.
+        batch_tokens: tokens of a batch, padding included; a longer row is a batch of its own.
+    """
+    members: dict[tuple[str, ...], list[int]] = {}
+    for number, shown in enumerate(demos):
+        members.setdefault(shown, []).append(number)
+    # Questions that share no demonstrations with others are read together, without a prefix.
+    alone = [n for shown, numbers in members.items() if len(numbers) == 1 or not shown for n in numbers]
+    together = [numbers for shown, numbers in members.items() if len(numbers) > 1 and shown]
+    together += [[n] for n in alone if _own_prefix(queries[n]) >= MIN_OWN_PREFIX]
+    alone = [n for n in alone if _own_prefix(queries[n]) < MIN_OWN_PREFIX]
+    groups = []
+    for numbers in filter(None, [*together, alone]):
+        chosen = [queries[n] for n in numbers]
+        skip = 0
+        if numbers is not alone:
+            # At least one token of each context stays behind the prefix: its logits score the first option token.
+            skip = common_prefix(chosen, min(len(o.context) - 1 for q in chosen for o in q.options))
+            skip = skip if skip >= MIN_PREFIX else 0
+        if trees:
+            grown = [(grow(q, skip), n) for q, n in zip(chosen, numbers, strict=True)]
+            rows = _pack(grown, row_tokens)
+        else:
+            rows = []
+            for q, n in zip(chosen, numbers, strict=True):
+                for option_number, option in enumerate(q.options):
+                    chain = grow(Query((option,)), skip)
+                    chain.targets = [(node, token, option_number) for node, token, _ in chain.targets]
+                    rows.append(Row((chain,), (n,)))
+        batches = tuple(_batch(chunk) for chunk in _chunks(rows, batch_tokens))
+        groups.append(Group(chosen[0].options[0].ids[:skip], batches))
+    return groups
+
+
+def _own_prefix(query: Query) -> int:
+    """How many tokens all options of a question share before the first that is scored."""
+    return common_prefix([query], min(len(o.context) - 1 for o in query.options))
+
+
+def _pack(trees: Iterable[tuple[Tree, int]], row_tokens: int) -> list[Row]:
+    """First fit, longest first: rows of at most `row_tokens`, a longer tree in a row of its own."""
+    rows: list[list[tuple[Tree, int]]] = []
+    space: list[int] = []
+    for tree, number in sorted(trees, key=lambda item: -len(item[0])):
+        where = next((i for i, left in enumerate(space) if left >= len(tree)), None)
+        if where is None:
+            rows.append([])
+            space.append(row_tokens)
+            where = len(rows) - 1
+        rows[where].append((tree, number))
+        space[where] -= len(tree)
+    return [Row(tuple(t for t, _ in row), tuple(n for _, n in row)) for row in rows]
+
+
+def _chunks(rows: Sequence[Row], batch_tokens: int) -> list[list[Row]]:
+    """Rows sorted by length, cut into batches of at most `batch_tokens` tokens, padding included."""
+    chunks: list[list[Row]] = []
+    for row in sorted(rows, key=len, reverse=True):
+        longest = len(chunks[-1][0]) if chunks else 0
+        if chunks and longest * (len(chunks[-1]) + 1) <= batch_tokens:
+            chunks[-1].append(row)
+        else:
+            chunks.append([row])
+    return chunks
+
+
+def _batch(rows: Sequence[Row]) -> Batch:
+    n_rows, width = len(rows), max(map(len, rows))
+    tokens = np.zeros((n_rows, width), np.int64)
+    positions = np.zeros((n_rows, width), np.int64)
+    ancestors = np.zeros((n_rows, width, width), bool)
+    ancestors[:, np.arange(width), np.arange(width)] = True  # padding attends to itself, or softmax has no input
+    targets: list[tuple[int, int, int, int]] = []
+    for r, row in enumerate(rows):
+        start = 0
+        for tree, number in zip(row.trees, row.numbers, strict=True):
+            end = start + len(tree)
+            tokens[r, start:end] = tree.tokens
+            positions[r, start:end] = tree.depths
+            for node, parent in enumerate(tree.parents):
+                if parent >= 0:
+                    ancestors[r, start + node] |= ancestors[r, start + parent]
+            targets += [(r * width + start + node, token, number, option) for node, token, option in tree.targets]
+            start = end
+    where, token, question, option = (np.array(column) for column in zip(*targets, strict=True))
+    nodes, target_nodes = np.unique(where, return_inverse=True)
+    return Batch(tokens, positions, ancestors, np.array([len(row) for row in rows]), nodes, target_nodes, token,
+                 question, option)

@@ -1,0 +1,287 @@
+"""The engine equals the slow, obvious path, for every architecture and every shape of question."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backend.components import INTACT, Ablation, Head
+from backend.engine import passes, trees
+from backend.errors import BadInput, Cancelled, ModelError
+from backend.models.loading import prepare
+from backend.results import Means
+from backend.tasks.task import Example, Prompt, multiple_choice
+from tests.engine.reference import reference
+from tests.models.small import ARCHITECTURES, small_model, small_network, small_tokenizer
+
+TOLERANCE = 1e-4  # nats
+MIXED = Ablation(frozenset({Head(0, 1), Head(1, 0), Head(1, 3), Head(2, 2)}), frozenset({1}))
+LATE = Ablation(frozenset({Head(2, 0)}), frozenset({2}))
+QUESTIONS = [
+    multiple_choice("Question: the cat sat on the?\nAnswer:", ["mat", "dog ran to the man", "red green"], 0),
+    multiple_choice("Question: is it blue?\nAnswer:", ["yes", "no"], 1),
+    multiple_choice("Question: the dog ran to the man and sat on the mat. one two three is?\nAnswer:",
+                    ["true", "false", "a cat of blue and green", "one"], 2),
+    multiple_choice("Question: red?\nAnswer:", ["the", "an"], 0),
+    multiple_choice("Question: xyz?\nAnswer:", ["q", "the dog sat on the mat and ran and ran"], 1),
+]
+ONE_TOKEN = [multiple_choice(q.contexts[0], ["yes", "no", "true"], 0) for q in QUESTIONS]
+SHARING = [multiple_choice(q.contexts[0], ["the cat", "the cat sat", "the man", "the"], 2) for q in QUESTIONS]
+PER_OPTION = [Example(tuple(f"{q.contexts[0]} the {word}" for word in ("cat", "dog that ran")),
+                      (" sat on the mat.",) * 2, (0,), "") for q in QUESTIONS]
+NO_CONTEXT = [Example(("",) * 2, ("the cat sat", "the dog"), (0,), ""), Example(("a",) * 2, (" cat", " dog"), (1,), "")]
+DEMOS = [f"{q.contexts[0]}{q.options[q.gold[0]]}" for q in QUESTIONS]
+
+KINDS = {
+    "0 shots": [Prompt(q, (), i) for i, q in enumerate(QUESTIONS)],
+    "fixed demonstrations": [Prompt(q, tuple(DEMOS[:2]), i) for i, q in enumerate(QUESTIONS)],
+    "demonstrations per query": [Prompt(q, (DEMOS[i - 1], DEMOS[i - 2]), i) for i, q in enumerate(QUESTIONS)],
+    "one-token options": [Prompt(q, (DEMOS[0],), i) for i, q in enumerate(ONE_TOKEN)],
+    "options that share a beginning": [Prompt(q, (DEMOS[0],), i) for i, q in enumerate(SHARING)],
+    "a context for each option": [Prompt(q, tuple(DEMOS[:2]), i) for i, q in enumerate(PER_OPTION)],
+    "no context": [Prompt(q, (), i) for i, q in enumerate(NO_CONTEXT)],
+}
+FIXED = KINDS["fixed demonstrations"]
+every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
+
+
+def values(rows: Sequence[Sequence[tuple[float, bool]]]) -> np.ndarray:
+    return np.array([value for row in rows for value, _ in row])
+
+
+def found(scores: passes.Scores) -> np.ndarray:
+    return np.concatenate([np.array(row) for row in scores.loglikelihoods])
+
+
+def some_means(architecture: str) -> Means:
+    model, draw = small_model(architecture), np.random.default_rng(0).normal
+    heads, ffns = draw(size=(model.n_layers, model.n_heads, model.d_head)), draw(size=(model.n_layers, model.d_model))
+    return Means(1, 1, tuple(tuple(map(tuple, layer)) for layer in heads), tuple(map(tuple, ffns)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@every_architecture
+def test_the_engine_equals_the_obvious_path(architecture, kind):
+    prompts = KINDS[kind]
+    plan = passes.plan(small_model(architecture), prompts)
+    ablations = [INTACT, MIXED]
+    for ablation, scores in zip(ablations, passes.score(plan, ablations), strict=True):
+        expected = reference(architecture, prompts, ablation)
+        assert np.abs(found(scores) - values(expected)).max() < TOLERANCE
+        assert [np.argmax(row) for row in scores.loglikelihoods] == [np.argmax([v for v, _ in row]) for row in expected]
+
+
+@every_architecture
+def test_a_long_context_is_read_apart_and_changes_nothing(architecture, monkeypatch):
+    monkeypatch.setattr(trees, "MIN_OWN_PREFIX", 12)
+    model, prompts = small_model(architecture), KINDS["demonstrations per query"]
+    plan = passes.plan(model, prompts)
+    assert sum(len(g.prefix) >= 12 for g in plan.groups) > 1
+    ablations = [INTACT, MIXED, LATE]
+    for ablation, scores in zip(ablations, passes.score(plan, ablations), strict=True):
+        assert np.abs(found(scores) - values(reference(architecture, prompts, ablation))).max() < TOLERANCE
+
+
+@every_architecture
+def test_a_sweep_that_begins_where_it_differs_equals_whole_passes(architecture):
+    model = small_model(architecture)
+    plan = passes.plan(model, FIXED)
+    sweep = [INTACT, *(Ablation(ffns=frozenset({layer})) for layer in range(model.n_layers)),
+             *(Ablation(frozenset({Head(layer, 1)})) for layer in range(model.n_layers)), LATE, MIXED.filled("mean")]
+    means = [some_means(architecture) if a.fill == "mean" else None for a in sweep]
+    reused = passes.score(plan, sweep, means)
+    whole = passes.score(passes.plan(model, FIXED), sweep, means, reuse=False)
+    for one, other in zip(reused, whole, strict=True):
+        assert np.abs(found(one) - found(other)).max() < TOLERANCE
+    for i in (-2, -1):
+        assert np.abs(found(reused[i]) - values(reference(architecture, FIXED, sweep[i], means[i]))).max() < TOLERANCE
+
+
+@every_architecture
+def test_batch_size_and_padding_change_nothing_beyond_rounding(architecture):
+    prompts = FIXED + KINDS["demonstrations per query"]
+    expected = found(passes.score(passes.plan(small_model(architecture), prompts), [MIXED])[0])
+    for row_tokens, batch_tokens in ((1, 1), (16, 64), (4096, 4096)):
+        plan = passes.plan(small_model(architecture), prompts, row_tokens=row_tokens, batch_tokens=batch_tokens)
+        assert np.abs(found(passes.score(plan, [MIXED])[0]) - expected).max() < TOLERANCE
+
+
+@every_architecture
+def test_greedy_says_whether_the_model_would_have_written_it(architecture):
+    model, tokenizer = small_model(architecture), small_tokenizer()
+    prompts = []
+    for prompt in KINDS["0 shots"]:
+        with torch.no_grad():
+            ids = model.encode_context(prompt.prefix + prompt.example.contexts[0])
+            logits = model.model(torch.tensor([ids])).logits[0, -1]
+        ranked = [tokenizer.decode([i]) for i in logits.argsort(descending=True).tolist()]
+        options = (ranked[0], ranked[1])
+        if all(o.strip() and len(model.encode(o)) == 1 for o in options):
+            prompts.append(Prompt(Example(prompt.example.contexts[:1] * 2, options, (0,), ""), (), prompt.doc))
+    scores = passes.score(passes.plan(model, prompts, metric="greedy"), [INTACT])[0]
+    assert scores.greedy == ((True, False),) * len(prompts)
+    expected = reference(architecture, prompts)
+    assert scores.greedy == tuple(tuple(greedy for _, greedy in row) for row in expected)
+
+
+def masks() -> st.SearchStrategy[Ablation]:
+    heads = st.builds(Head, st.integers(0, 2), st.integers(0, 3))
+    return st.builds(Ablation, st.frozensets(heads), st.frozensets(st.integers(0, 2)))
+
+
+@settings(max_examples=12)
+@given(ablations=st.lists(masks(), min_size=1, max_size=2), architecture=st.sampled_from(ARCHITECTURES),
+       kind=st.sampled_from(list(KINDS)), row_tokens=st.integers(1, 200), batch_tokens=st.integers(1, 600))
+def test_any_masks_on_any_questions_in_any_batches_equal_the_obvious_path(
+    ablations, architecture, kind, row_tokens, batch_tokens
+):
+    plan = passes.plan(small_model(architecture), KINDS[kind], row_tokens=row_tokens, batch_tokens=batch_tokens)
+    for ablation, scores in zip(ablations, passes.score(plan, ablations), strict=True):
+        assert np.abs(found(scores) - values(reference(architecture, KINDS[kind], ablation))).max() < TOLERANCE
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 0.3), ("float16", 0.15)])
+@every_architecture
+def test_half_precision_says_about_the_same(architecture, dtype, tolerance):
+    network = small_network(architecture).to(getattr(torch, dtype))
+    half = prepare(network, small_tokenizer(), architecture, "", dtype)
+    for one, other in zip(passes.score(passes.plan(half, FIXED), [INTACT, MIXED]),
+                          passes.score(passes.plan(small_model(architecture), FIXED), [INTACT, MIXED]), strict=True):
+        assert np.abs(found(one) - found(other)).mean() < tolerance
+
+
+def test_architectures_that_cannot_branch_are_known_and_read_one_option_per_row():
+    chains = {a for a in ARCHITECTURES if not passes.takes_trees(small_model(a))}
+    assert chains == {"bloom", "falcon, alibi", "gpt_neo, every second layer slides"}
+    for architecture in chains:
+        batches = [b for g in passes.plan(small_model(architecture), FIXED).groups for b in g.batches]
+        assert sum(len(b.tokens) for b in batches) == sum(len(p.example.options) for p in FIXED)
+        assert all(passes.mask(small_model(architecture), b, 0).dim() == 2 for b in batches)
+
+
+def test_a_plan_can_be_read_again_and_says_the_same():
+    plan = passes.plan(small_model("opt"), FIXED)
+    first = passes.score(plan, [INTACT, MIXED])
+    assert plan.states
+    assert passes.score(plan, [INTACT, MIXED]) == first
+    assert passes.score(plan, [MIXED]) == first[1:]
+    fresh = passes.plan(small_model("opt"), FIXED)
+    assert np.abs(found(passes.score(fresh, [MIXED], reuse=False)[0]) - found(first[1])).max() < TOLERANCE
+
+
+def test_states_beyond_the_memory_budget_are_forgotten_and_the_numbers_stay(monkeypatch):
+    model, ablations = small_model("llama, grouped queries"), [INTACT, MIXED, LATE]
+    expected = passes.score(passes.plan(model, FIXED), ablations)
+    for budget in (1, 64 * model.d_model * model.n_layers * 4):
+        monkeypatch.setattr(passes, "STATE_BYTES", budget)
+        plan = passes.plan(model, FIXED, row_tokens=1, batch_tokens=1)
+        for one, other in zip(passes.score(plan, ablations), expected, strict=True):
+            assert np.abs(found(one) - found(other)).max() < TOLERANCE
+        assert not plan.states
+
+
+def test_few_logits_exist_at_a_time(monkeypatch):
+    model, sizes = small_model("gpt2"), []
+    expected = passes.score(passes.plan(model, FIXED), [INTACT])[0]
+    monkeypatch.setattr(passes, "LOGIT_ROWS", 3)
+    monkeypatch.setattr(passes, "LOGITS", 1000)
+    unembed = type(model).unembed
+
+    def watched(self, hidden, tokens):
+        logits = unembed(self, hidden, tokens)
+        sizes.append(logits.numel())
+        return logits
+
+    monkeypatch.setattr(type(model), "unembed", watched)
+    scores = passes.score(passes.plan(model, FIXED, batch_tokens=1), [INTACT])[0]
+    assert max(sizes) <= 1000
+    assert np.abs(found(scores) - found(expected)).max() < TOLERANCE
+
+
+def test_demonstrations_that_do_not_fit_are_dropped_whole_from_the_front():
+    model = small_model("opt")
+    long = tuple(f"Question: {' cat' * n}\nAnswer: yes" for n in (150, 60, 40))
+    prompts = [Prompt(QUESTIONS[0], long, 7), Prompt(QUESTIONS[1], long[1:], 8), *FIXED]
+    plan = passes.plan(model, prompts)
+    assert plan.questions.dropped_demos == (1, 0) + (0,) * len(FIXED)
+    assert plan.questions.skipped == ()
+    shorter = [prompts[0].without_first_demo(), *prompts[1:]]
+    scores = passes.score(plan, [INTACT, MIXED])
+    for ablation, one in zip([INTACT, MIXED], scores, strict=True):
+        assert np.abs(found(one) - values(reference("opt", shorter, ablation))).max() < TOLERANCE
+
+
+def test_a_question_that_does_not_fit_alone_is_skipped_and_counted():
+    endless = multiple_choice("the cat" * 200, ["yes", "no"], 0)
+    plan = passes.plan(small_model("opt"), [Prompt(endless, (DEMOS[0],), 41), *FIXED])
+    assert plan.questions.skipped == (41,)
+    assert plan.questions.docs == tuple(p.doc for p in FIXED)
+    assert np.abs(found(passes.score(plan, [INTACT])[0]) - values(reference("opt", FIXED))).max() < TOLERANCE
+
+
+def test_nothing_that_fits_means_no_scores():
+    plan = passes.plan(small_model("opt"), [Prompt(multiple_choice("the cat" * 200, ["yes"], 0))])
+    assert passes.score(plan, [INTACT, MIXED])[1].loglikelihoods == ()
+
+
+def test_a_context_just_as_long_as_the_model_allows_is_scored():
+    model = small_model("gpt2")
+    context = " cat" * (model.info.max_positions - len(model.encode(" yes")) + 1)
+    prompt = Prompt(multiple_choice(context, ["yes"], 0))
+    assert len(model.encode(context + " yes")) - 1 == model.info.max_positions
+    plan = passes.plan(model, [prompt])
+    assert plan.questions.skipped == ()
+    assert np.abs(found(passes.score(plan, [INTACT])[0]) - values(reference("gpt2", [prompt]))).max() < 1e-3
+
+
+def test_logits_that_are_no_numbers_are_refused_with_advice():
+    network = small_network("opt")
+    with torch.no_grad():
+        network.model.decoder.layers[1].fc2.weight.fill_(1e38)
+    model = prepare(network, small_tokenizer(), "overflowing", "0" * 12)
+    with pytest.raises(ModelError, match=r"'overflowing' are not numbers in float32.*Use bfloat16"):
+        passes.score(passes.plan(model, FIXED), [INTACT])
+    with pytest.raises(ModelError, match=r"not numbers in float32 with L0H1 off"):
+        passes.score(passes.plan(model, FIXED), [Ablation(frozenset({Head(0, 1)}))])
+
+
+def test_a_mask_that_does_not_fit_the_model_is_refused_before_anything_runs():
+    with pytest.raises(BadInput, match="No such component: L3H0"):
+        passes.score(passes.plan(small_model("opt"), FIXED), [Ablation(frozenset({Head(3, 0)}))])
+
+
+def test_progress_counts_every_batch_and_stopping_leaves_nothing_behind():
+    plan = passes.plan(small_model("opt"), FIXED, row_tokens=1, batch_tokens=1)
+    steps = []
+    expected = passes.score(plan, [INTACT, MIXED], progress=lambda done, total: steps.append((done, total)))
+    assert steps == [(n + 1, 2 * plan.n_batches) for n in range(2 * plan.n_batches)]
+
+    def stop(done, total):
+        if done == 3:
+            raise Cancelled
+
+    fresh = passes.plan(small_model("opt"), FIXED, row_tokens=1, batch_tokens=1)
+    with pytest.raises(Cancelled):
+        passes.score(fresh, [INTACT, MIXED], progress=stop)
+    assert not fresh.states
+    assert passes.score(fresh, [INTACT, MIXED]) == expected
+
+
+def test_threads_may_share_a_plan_and_a_model():
+    ablations = [INTACT, MIXED, LATE, Ablation(ffns=frozenset({0})), Ablation(frozenset({Head(1, 1)})), MIXED | LATE]
+    alone = [passes.score(passes.plan(small_model("gpt2"), FIXED), [INTACT, a])[1] for a in ablations]
+    plan = passes.plan(small_model("gpt2"), FIXED)
+    with ThreadPoolExecutor(6) as threads:
+        together = list(threads.map(lambda a: passes.score(plan, [INTACT, a])[1], ablations))
+    assert together == alone
+
+
+def test_fixed_demonstrations_are_read_once():
+    once = passes.plan(small_model("opt"), FIXED)
+    n_demos = len(small_model("opt").encode(FIXED[0].prefix))
+    apart = passes.plan(small_model("opt"), KINDS["0 shots"])
+    assert n_demos < once.n_tokens <= apart.n_tokens + n_demos + 128  # padding

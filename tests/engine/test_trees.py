@@ -1,0 +1,178 @@
+"""Token trees: every option is read as if it stood alone, and nothing is read twice."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.engine import trees
+from backend.engine.trees import Query, Scored, Tree
+from backend.errors import BadInput
+from backend.tasks.task import Example, Prompt, multiple_choice
+
+few_tokens = st.integers(0, 3)  # few different ones, so that options share beginnings
+
+
+def texts(least: int, most: int) -> st.SearchStrategy[tuple[int, ...]]:
+    return st.lists(few_tokens, min_size=least, max_size=most).map(tuple)
+
+
+pairs = st.builds(Scored, texts(1, 6), texts(1, 5))
+queries = st.builds(Query, st.lists(pairs, min_size=1, max_size=5).map(tuple))
+one_context = st.builds(lambda context, options: Query(tuple(Scored(context, option) for option in options)),
+                        texts(1, 6), st.lists(texts(1, 4), min_size=1, max_size=5))
+
+
+def path(tree: Tree, node: int) -> tuple[int, ...]:
+    """The tokens from the root of a tree to a node."""
+    tokens: list[int] = []
+    while node >= 0:
+        tokens.append(tree.tokens[node])
+        node = tree.parents[node]
+    return tuple(reversed(tokens))
+
+
+def shared_start(query: Query) -> int:
+    return trees.common_prefix([query], min(len(o.context) - 1 for o in query.options))
+
+
+def codes(text: str) -> list[int]:
+    return [ord(c) for c in text]
+
+
+def codes_or_bos(text: str) -> list[int]:
+    return codes(text) or [7]
+
+
+@given(query=queries | one_context)
+def test_each_option_reads_and_predicts_just_its_own_tokens(query):
+    for skip in {0, shared_start(query)}:
+        tree = trees.grow(query, skip)
+        for number, option in enumerate(query.options):
+            targets = [(node, token) for node, token, n in tree.targets if n == number]
+            assert tuple(token for _, token in targets) == option.continuation
+            for i, (node, _) in enumerate(targets):
+                read = option.ids[:skip] + path(tree, node)
+                assert read == option.ids[:len(option.context) + i]
+                assert tree.depths[node] == len(read) - 1
+
+
+@given(query=queries | one_context)
+def test_no_two_nodes_stand_for_the_same_text(query):
+    tree = trees.grow(query, 0)
+    assert len({path(tree, node) for node in range(len(tree))}) == len(tree)
+    assert len(tree) <= sum(len(o.ids) - 1 for o in query.options)
+
+
+@given(query=queries)
+def test_parents_come_before_their_children(query):
+    tree = trees.grow(query, 0)
+    assert all(parent < node for node, parent in enumerate(tree.parents))
+
+
+@given(some=st.lists(queries, min_size=1, max_size=4), at_most=st.integers(0, 8))
+def test_the_common_prefix_is_the_longest_beginning_that_all_share(some, at_most):
+    length = trees.common_prefix(some, at_most)
+    every = [o.ids for q in some for o in q.options]
+    assert len({ids[:length] for ids in every}) == 1
+    assert length <= at_most
+    if length < at_most:
+        assert len({ids[:length + 1] for ids in every}) > 1 or min(map(len, every)) == length
+
+
+@given(some=st.lists(queries | one_context, min_size=1, max_size=6), branch=st.booleans(),
+       row_tokens=st.integers(1, 40), batch_tokens=st.integers(1, 120), data=st.data())
+def test_packing_keeps_every_option_of_every_question_apart(some, branch, row_tokens, batch_tokens, data):
+    demos = [data.draw(st.sampled_from([(), ("a",), ("a", "b")])) for _ in some]
+    groups = trees.group(some, demos, trees=branch, row_tokens=row_tokens, batch_tokens=batch_tokens)
+    predicted: dict[tuple[int, int], list[tuple[tuple[int, ...], int]]] = {}
+    for group in groups:
+        for batch in group.batches:
+            rows, width = batch.tokens.shape
+            assert batch.tokens.size <= batch_tokens or rows == 1
+            assert list(batch.lengths) == sorted(batch.lengths, reverse=True)
+            assert len(set(batch.nodes)) == len(batch.nodes)
+            if not branch:
+                assert (batch.positions - len(group.prefix) == np.arange(width))[
+                    np.arange(width)[None] < batch.lengths[:, None]].all()
+            for target, token in enumerate(batch.target_tokens):
+                row, node = divmod(int(batch.nodes[batch.target_nodes[target]]), width)
+                seen = np.flatnonzero(batch.ancestors[row, node])  # what the node attends to, in the order of the row
+                start = len(group.prefix)
+                assert list(batch.positions[row, seen]) == list(range(start, start + len(seen)))
+                read = group.prefix + tuple(int(t) for t in batch.tokens[row, seen])
+                key = int(batch.target_questions[target]), int(batch.target_options[target])
+                predicted.setdefault(key, []).append((read, int(token)))
+    for number, query in enumerate(some):
+        for option_number, option in enumerate(query.options):
+            expected = [(option.ids[:i], option.ids[i]) for i in range(len(option.context), len(option.ids))]
+            assert sorted(predicted.pop((number, option_number))) == sorted(expected)
+    assert not predicted
+
+
+@given(some=st.lists(queries, min_size=1, max_size=6), row_tokens=st.integers(1, 40))
+def test_rows_are_full_or_alone(some, row_tokens):
+    rows = trees._pack([(trees.grow(q, 0), n) for n, q in enumerate(some)], row_tokens)
+    assert sorted(n for row in rows for n in row.numbers) == list(range(len(some)))
+    assert all(len(row) <= row_tokens or len(row.trees) == 1 for row in rows)
+
+
+def test_padding_attends_to_itself_alone():
+    short, long = Query((Scored((1,), (2,)),)), Query((Scored((1, 2, 3, 4), (2,)),))
+    batch = trees.group([short, long], [(), ()], trees=True, row_tokens=1, batch_tokens=100)[0].batches[0]
+    assert list(batch.lengths) == [4, 1]
+    assert (batch.ancestors[1, 1:] == np.eye(4, dtype=bool)[1:]).all()
+    assert not batch.ancestors[1, 0, 1:].any()
+
+
+def test_questions_behind_the_same_demonstrations_share_them_as_a_prefix():
+    shown = tuple(range(100, 120))
+    behind = [Query((Scored((*shown, 1, i), (2,)), Scored((*shown, 1, i), (3, 4)))) for i in range(3)]
+    (group,) = trees.group(behind, [("d",)] * 3, trees=True, row_tokens=64, batch_tokens=512)
+    assert group.prefix == (*shown, 1)
+    assert sum(int(b.lengths.sum()) for b in group.batches) == 3 * 2  # the question's own token, and one option's first
+
+
+def test_a_prefix_of_a_few_tokens_is_not_worth_a_pass():
+    behind = [Query((Scored((1, 2, i), (2,)),)) for i in range(3)]
+    (group,) = trees.group(behind, [("d",)] * 3, trees=True, row_tokens=64, batch_tokens=512)
+    assert group.prefix == ()
+
+
+def test_some_context_always_stays_behind_the_prefix():
+    same = Query((Scored(tuple(range(20)), (1,)),))
+    (group,) = trees.group([same, same], [("d",)] * 2, trees=True, row_tokens=64, batch_tokens=512)
+    assert group.prefix == tuple(range(19))
+
+
+def test_an_empty_context_becomes_one_token():
+    prompt = Prompt(Example(("", "ab"), ("c", "de"), (0,), ""))
+    query, dropped = trees.encode(prompt, codes_or_bos, codes, 100)
+    assert dropped == 0
+    assert query == Query((Scored((7,), (ord("c"),)), Scored((ord("a"), ord("b")), (ord("d"), ord("e")))))
+
+
+def test_context_and_continuation_are_encoded_apart():
+    encoded = []
+    trees.encode(Prompt(multiple_choice("q:", ["a", "b"], 0), ("d",)), *[lambda t: encoded.append(t) or [1]] * 2, 100)
+    assert encoded == ["d\n\nq:", " a", " b"]
+
+
+@given(n_demos=st.integers(0, 5), room=st.integers(1, 60))
+def test_as_few_demonstrations_go_as_must_and_never_a_part_of_one(n_demos, room):
+    demos = tuple("x" * (3 + i) for i in range(n_demos))
+    prompt = Prompt(multiple_choice("question", ["yes", "perhaps"], 0), demos)
+    query, dropped = trees.encode(prompt, codes_or_bos, codes, room)
+    fits = [d for d in range(n_demos + 1)
+            if len("".join(t + "\n\n" for t in demos[d:]) + "question perhaps") - 1 <= room]
+    if query is None:
+        assert not fits
+    else:
+        assert dropped == fits[0]
+        assert query.options[1].ids == tuple(codes("".join(t + "\n\n" for t in demos[dropped:]) + "question perhaps"))
+
+
+def test_an_option_without_tokens_names_the_row():
+    prompt = Prompt(multiple_choice("q", ["a", "b"], 0), doc=12)
+    with pytest.raises(BadInput, match="An option of row 12 has no tokens"):
+        trees.encode(prompt, lambda text: [1], lambda text: [] if text == " b" else [1], 100)
