@@ -1,0 +1,208 @@
+"""Which heads does the loss lean on? Gradients with respect to the gates of the heads."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from backend.engine import trees
+from backend.engine.passes import Progress, cache_of
+from backend.engine.trees import Scored
+from backend.errors import BadInput, ModelError
+from backend.models.gates import Gates, passing
+from backend.models.loading import LoadedModel
+from backend.results import HeadImportance
+from backend.tasks.task import Prompt
+
+log = logging.getLogger(__name__)
+N_BLOCKS = 32  # examples are kept in this many sums, for bootstrap
+SHARING_WIDTH = 512  # d_model from which fixed demonstrations are read once for all examples
+BATCH_TOKENS = 1024  # tokens of one pass; gradients need every layer's activations at once
+
+
+def head_importance(
+    model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int = BATCH_TOKENS
+) -> HeadImportance:
+    """How strongly the loss on the gold answer depends on each head, over training prompts.
+
+    L is the mean cross-entropy, in nats, of the gold continuation's tokens given the context; z a head's output
+    before the output projection. A gate g = 1 that multiplies z at every position has dL/dg = sum over d_head of
+    z * dL/dz there. `per-token`: the sum over examples and positions of |dL/dg|, divided by the positions that carry
+    a gradient. `per-example`: the mean over examples of |sum over positions of dL/dg|. Higher means more important.
+    Source: Bansal et al. 2023, arXiv:2212.09095, code (per-token) and text (per-example, after Michel et al. 2019,
+    arXiv:1905.10650).
+
+    Each prompt's loss is its own mean, so neither batch size nor padding changes the score beyond rounding. Prompts
+    that do not fit the model's context lose demonstrations from the front; if that is not enough, they are skipped.
+
+    Raises:
+        BadInput: if there are no prompts, or none fits.
+        ModelError: if the gradients are no numbers.
+    """
+    # Reading a prefix once saves products; a narrow model's time goes elsewhere, and batching whole rows is faster.
+    sharing = model.d_model >= SHARING_WIDTH
+    pairs: list[Scored] = []
+    shown: list[tuple[str, ...]] = []  # the demonstrations of each, those that fit
+    skipped = []
+    for prompt in prompts:
+        query, dropped = trees.encode(prompt, model.encode_context, model.encode, model.info.max_positions)
+        if query is None:
+            skipped.append(prompt.doc)
+        else:
+            pairs.append(query.options[prompt.example.gold[0]])
+            shown.append(prompt.demos[dropped:] if sharing else ())
+    return importance_of_pairs(model, pairs, tuple(skipped), progress, batch_tokens=batch_tokens,
+                               prefixes=_shared_prefixes(pairs, shown))
+
+
+def importance_of_pairs(
+    model: LoadedModel, pairs: Sequence[Scored], skipped: tuple[int, ...] = (), progress: Progress | None = None, *,
+    batch_tokens: int = BATCH_TOKENS, prefixes: Sequence[int] | None = None,
+) -> HeadImportance:
+    """As `head_importance`, over given (context, gold continuation) pairs in token ids.
+
+    Args:
+        prefixes: per pair, how many first tokens it shares with all other pairs that share any; their forward pass
+            is made once. 0, the default: none.
+    """
+    if not pairs:
+        raise BadInput("No prompt fits the model's context, or none was given: there is nothing to take gradients of.")
+    shape = (len(pairs), model.n_layers, model.n_heads)
+    absolute, signed = np.zeros(shape), np.zeros(shape)  # sums over positions of |dL/dg|, and |sum of dL/dg|
+    prefixes = prefixes or [0] * len(pairs)
+    done = 0
+    for members in _alike(pairs, prefixes):
+        n_prefix = prefixes[members[0]]
+        shared = _SharedPrefix(model, pairs[members[0]].ids[:n_prefix]) if n_prefix else None
+        first = 0
+        while first < len(members):
+            longest = len(pairs[members[first]].ids) - 1
+            chosen = members[first:first + max(1, batch_tokens // longest)]
+            try:
+                gradient = _gate_gradients(model, [pairs[i] for i in chosen], shared)
+            except Exception as error:
+                if len(chosen) == 1 or not should_reduce_batch_size(error):
+                    raise
+                batch_tokens = longest * (len(chosen) // 2)
+                log.warning("Out of memory: going on with passes of %d tokens.", batch_tokens)
+                continue
+            for layer, g in enumerate(gradient):  # (batch, n_heads, pos)
+                absolute[chosen, layer] = g.abs().sum(-1).double().cpu().numpy()
+                signed[chosen, layer] = g.sum(-1).abs().double().cpu().numpy()
+            first += len(chosen)
+            done += len(chosen)
+            if progress is not None:
+                progress(done, len(pairs))
+    if not np.isfinite(absolute).all():
+        raise ModelError(f"The gradients of '{model.info.name}' are not numbers in {model.dtype}: half precision "
+                         "overflows. Use bfloat16, or float32.")
+    blocks = np.array_split(np.arange(len(pairs)), min(N_BLOCKS, len(pairs)))
+    positions = np.array([[len(p.ids) - 1] * (model.n_layers - 1) + [len(p.continuation)] for p in pairs])
+
+    def sums(values: np.ndarray) -> tuple:
+        return tuple(tuple(tuple(map(float, row)) for row in values[block].sum(0)) for block in blocks)
+
+    return HeadImportance(
+        n_examples=len(pairs), skipped=skipped, block_sizes=tuple(len(block) for block in blocks),
+        block_positions=tuple(tuple(int(n) for n in positions[block].sum(0)) for block in blocks),
+        block_per_token=sums(absolute), block_per_example=sums(signed),
+    )
+
+
+def _shared_prefixes(pairs: Sequence[Scored], shown: Sequence[tuple[str, ...]]) -> list[int]:
+    """Per pair, how many first tokens it shares with the others behind the same demonstrations; 0 where few do."""
+    prefixes = [0] * len(pairs)
+    for demos in {d for d in shown if d}:
+        members = [i for i, d in enumerate(shown) if d == demos]
+        queries = [trees.Query((pairs[i],)) for i in members]
+        length = trees.common_prefix(queries, min(len(pairs[i].context) - 1 for i in members))
+        if len(members) > 1 and length >= trees.MIN_PREFIX:
+            for i in members:
+                prefixes[i] = length
+    return prefixes
+
+
+def _alike(pairs: Sequence[Scored], prefixes: Sequence[int]) -> list[list[int]]:
+    """Indices of pairs behind the same prefix, the longest pair first."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i in sorted(range(len(pairs)), key=lambda i: -len(pairs[i].ids)):
+        groups.setdefault(pairs[i].ids[:prefixes[i]], []).append(i)
+    return list(groups.values())
+
+
+class _SharedPrefix:
+    """A prefix read once, with its graph, so that each pair's gradient can flow back through it."""
+
+    def __init__(self, model: LoadedModel, ids: tuple[int, ...]) -> None:
+        self.gates = _ones(model, 1, len(ids))
+        cache = DynamicCache()
+        # The plain attention kernel, whose backward pass can be batched over pairs.
+        with torch.enable_grad(), passing(Gates(heads=self.gates)), sdpa_kernel(SDPBackend.MATH):
+            model.trunk(input_ids=torch.tensor([ids], device=model.device), past_key_values=cache, use_cache=True)
+        layers = cast(list[DynamicLayer], cache.layers)
+        self.outputs = [cast(Tensor, x) for layer in layers for x in (layer.keys, layer.values)]  # (1, kv, n_prefix, d)
+        self.length = len(ids)
+
+    def leaves(self, n_rows: int) -> list[Tensor]:
+        """Keys and values, layer by layer, a copy for every row to take gradients of."""
+        return [x.detach().expand(n_rows, -1, -1, -1).clone().requires_grad_() for x in self.outputs]
+
+    def gradients(self, of_leaves: Sequence[Tensor]) -> list[Tensor]:
+        """dL/dg of the prefix's gates for every row, per layer (batch, n_heads, n_prefix)."""
+        flowing = [(x, g[:, None]) for x, g in zip(self.outputs, of_leaves, strict=True) if x.requires_grad]
+        found = torch.autograd.grad([x for x, _ in flowing], self.gates, [g for _, g in flowing], retain_graph=True,
+                                    is_grads_batched=True, allow_unused=True)
+        n_rows = len(of_leaves[0])
+        return [torch.zeros(n_rows, *gate.shape[1:], dtype=gate.dtype, device=gate.device) if g is None else g[:, 0]
+                for g, gate in zip(found, self.gates, strict=True)]
+
+
+def _ones(model: LoadedModel, n_rows: int, width: int) -> list[Tensor]:
+    """Gates that change nothing, per layer (rows, n_heads, pos), to take gradients of."""
+    return [torch.ones(n_rows, model.n_heads, width, dtype=model.torch_dtype, device=model.device, requires_grad=True)
+            for _ in range(model.n_layers)]
+
+
+def _gate_gradients(model: LoadedModel, pairs: Sequence[Scored], shared: _SharedPrefix | None) -> list[Tensor]:
+    """dL/dg at g = 1, per layer (batch, n_heads, pos); 0 at padding. L is each pair's own mean, so rows do not mix."""
+    skip = shared.length if shared else 0
+    width = max(len(p.ids) for p in pairs) - 1 - skip
+    tokens = torch.zeros(len(pairs), width, dtype=torch.long)
+    rows: list[int] = []  # one entry per token of an answer, in all four
+    positions: list[int] = []
+    targets: list[int] = []
+    weights: list[float] = []
+    for row, pair in enumerate(pairs):
+        fed = pair.ids[skip:-1]
+        tokens[row, :len(fed)] = torch.tensor(fed)
+        rows += [row] * len(pair.continuation)
+        positions += range(len(pair.context) - 1 - skip, len(fed))
+        targets += pair.continuation
+        weights += [1 / len(pair.continuation)] * len(pair.continuation)
+    gates = _ones(model, len(pairs), width)
+    leaves = shared.leaves(len(pairs)) if shared else []
+    # Causal attention never looks ahead, so padding behind a row changes nothing in it.
+    inputs: dict[str, Any] = {"input_ids": tokens.to(model.device), "use_cache": False}
+    if shared:
+        inputs |= {"past_key_values": cache_of(list(zip(leaves[::2], leaves[1::2], strict=True)), len(pairs)),
+                   "use_cache": True}
+    with torch.enable_grad(), passing(Gates(heads=gates)):
+        hidden = model.trunk(**inputs).last_hidden_state
+        logits = model.unembed(hidden[rows, positions])  # (answer tokens, vocabulary)
+        losses = torch.nn.functional.cross_entropy(
+            logits, torch.tensor(targets, device=logits.device), reduction="none")
+        loss = (losses * torch.tensor(weights, device=losses.device)).sum()
+        found = torch.autograd.grad(loss, [*gates, *leaves])
+    own = list(found[:len(gates)])
+    if not shared:
+        return own
+    return [torch.cat([before, here], -1)
+            for before, here in zip(shared.gradients(found[len(gates):]), own, strict=True)]

@@ -1,0 +1,401 @@
+"""Which heads continue what they have seen before: prefix matching and copying, over random tokens.
+
+Both scores come from Olsson et al. 2022, arXiv:2209.11895, as Bansal et al. 2023, arXiv:2212.09095, measure them.
+Random tokens carry no meaning, so a high score is the mechanism and not knowledge of the text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from backend.errors import BadInput, ModelError
+from backend.measure.watching import Attention, Enough, hide_the_future, watch
+from backend.models.gates import Gates
+from backend.results import InductionScores
+
+if TYPE_CHECKING:
+    from backend.models.loading import LoadedModel
+
+Progress = Callable[[int, int], None]
+
+PREFIX_VARIANTS = ("exact", "authors")
+COPYING_VARIANTS = ("authors", "olsson")
+N_SEEDS = 100
+N_REPEATS = 4
+SHORTEST_BLOCK, BLOCK_STEP = 25, 2  # seed s repeats a block of 25 + 2 * s tokens
+LEFT_OUT = 0.04  # share of the vocabulary at either end of the merge ranks
+CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 2048, 16384
+NOTHING_RAISED = 1e-6  # of all probability: below it only rounding lifts a token above the mean
+
+
+def prefix_matching(
+    model: LoadedModel, n_seeds: int = N_SEEDS, variant: str = "exact", progress: Progress | None = None,
+) -> InductionScores:
+    """How much each head attends to what followed earlier occurrences of the current token.
+
+    Per seed: BOS, then a block of random tokens four times over. For every position of repeats 2 to 4, the
+    attention to the tokens behind the earlier occurrences of the token there, summed; averaged over
+    positions, then over seeds. From 0 to 1; an ideal induction head has 1, higher means more induction.
+
+    Args:
+        variant: "exact", or "authors": in the study's code the last token of each block has one target too many,
+            position 1, which follows BOS.
+        progress: called as progress(seeds done, n_seeds) after each batch.
+
+    Raises:
+        BadInput: unknown variant, no seeds, or a context or vocabulary too small for four repeats of two tokens.
+    """
+    _check_variant(variant, PREFIX_VARIANTS)
+    vocabulary, tokens = random_vocabulary(model)
+    lengths = block_lengths(n_seeds, *_room(model, len(vocabulary), tokens_per_block=1))
+    sequences = [model.empty_context + _draw(vocabulary, seed, length) for seed, length in enumerate(lengths)]
+    scores = prefix_matching_scores(model, sequences, variant, progress)
+    return _record(scores, tokens, 1 + N_REPEATS * max(lengths))
+
+
+def copying(
+    model: LoadedModel, n_seeds: int = N_SEEDS, variant: str = "authors", progress: Progress | None = None,
+) -> InductionScores:
+    """How much each head raises the probability of the token that it attends to.
+
+    Per seed: BOS, then random tokens without repetition, fed as embeddings straight into each layer. At every
+    position but the first, what the head writes is read off through the unembedding (no last norm in between);
+    of the probability that it lifts above the mean of the attendable tokens, the share of the token
+    attended to most; averaged over positions, then over seeds. From 0 to 1; higher means more copying. 0 where
+    nothing is lifted. A norm behind the attention of a layer (Gemma 2 and 3, OLMo 2) is left out like the last norm,
+    and so is what an architecture does to its logits after the unembedding.
+
+    Args:
+        variant: "authors": what the head would write if it attended to the position itself, with the bias of the
+            output projection; or "olsson": what it moves, that is the attention-weighted values, no bias.
+        progress: called as progress(seeds done, n_seeds) after each batch.
+
+    Raises:
+        BadInput: unknown variant, no seeds, or a context or vocabulary too small for eight tokens.
+        ModelError: if the model hides its values or its unembedding.
+    """
+    _check_variant(variant, COPYING_VARIANTS)
+    vocabulary, tokens = random_vocabulary(model)
+    lengths = block_lengths(n_seeds, *_room(model, len(vocabulary), tokens_per_block=N_REPEATS))
+    sequences = [model.empty_context + _draw(vocabulary, seed, N_REPEATS * n) for seed, n in enumerate(lengths)]
+    scores = copying_scores(model, sequences, variant, progress)
+    return _record(scores, tokens, 1 + N_REPEATS * max(lengths))
+
+
+def prefix_matching_scores(
+    model: LoadedModel, sequences: Sequence[Sequence[int]], variant: str = "exact", progress: Progress | None = None,
+) -> np.ndarray:
+    """(n_sequences, n_layers, n_heads): prefix matching on given tokens, each sequence BOS and then one block.
+
+    The block is repeated here. Only the entries of the pattern that count are kept, the last layer forms no output,
+    and no logits are computed.
+    """
+    _check_variant(variant, PREFIX_VARIANTS)
+    scores = np.zeros((len(sequences), model.n_layers, model.n_heads))
+
+    def measure(batch: Sequence[int]) -> None:
+        repeated = [[*sequences[s][:1], *list(sequences[s][1:]) * N_REPEATS] for s in batch]
+        ids = _padded(repeated)
+        targets = np.zeros((*ids.shape, N_REPEATS), np.int64)
+        weights = np.zeros(targets.shape, np.float32)
+        for row, s in enumerate(batch):
+            n_block = len(sequences[s]) - 1
+            where, counts = prefix_targets(n_block, variant)
+            targets[row, :len(where)] = where
+            weights[row, :len(where)] = counts / ((N_REPEATS - 1) * n_block)
+        first_scored = min(len(sequences[s]) for s in batch)
+        sums: dict[int, Tensor] = {}
+
+        def read(attention: Attention) -> Tensor | None:
+            layer, last_layer = attention.layer, attention.layer == model.n_layers - 1
+            forms_output = attention.q is not None and not last_layer
+            index, weight = torch.from_numpy(targets), torch.from_numpy(weights)
+            parts, total = [], torch.zeros(())
+            for first, last in attention.blocks(0 if forms_output else first_scored):
+                pattern = attention.pattern(first, last)  # (batch, n_heads, rows, last)
+                if last > first_scored:
+                    block = index[:, None, first:last].expand(-1, model.n_heads, -1, -1).to(pattern.device)
+                    counted = pattern.gather(-1, block).float() * weight[:, None, first:last].to(pattern.device)
+                    total = total.to(pattern.device) + counted.sum((-1, -2))  # (batch, n_heads)
+                if forms_output:
+                    parts.append(attention.moved(pattern))
+            sums[layer] = total
+            if last_layer:
+                raise Enough
+            return torch.cat(parts, 2) if parts else None  # (batch, n_heads, pos, d_head)
+
+        watch(model, ids, read)
+        for layer, total in sums.items():
+            scores[list(batch), layer] = total.cpu().numpy()
+
+    _in_batches(measure, [1 + N_REPEATS * (len(s) - 1) for s in sequences], model, progress)
+    return scores
+
+
+def prefix_targets(n_block: int, variant: str = "exact") -> tuple[np.ndarray, np.ndarray]:
+    """Which positions the attention from each position should go to, and whether each of them counts.
+
+    BOS is position 0 and the block fills positions 1 to `n_block`, then again, four times in all.
+
+    Returns:
+        targets, counts: (pos, 4) of int, (pos, 4) of float, 1 = counts; where it is 0 the target is 0.
+    """
+    position = np.arange(1 + N_REPEATS * n_block)[:, None]
+    earlier = np.arange(N_REPEATS)[None]  # which repeat the target is in, the first one being 0
+    targets = earlier * n_block + position % n_block + 1
+    counts = earlier < position // n_block
+    if variant == "exact":  # the last token of a block occurs first at position n_block: position 1 follows BOS
+        counts &= (position % n_block != 0) | (earlier > 0)
+    counts &= position > n_block
+    return np.where(counts, targets, 0), counts.astype(np.float32)
+
+
+def copying_scores(
+    model: LoadedModel, sequences: Sequence[Sequence[int]], variant: str = "authors", progress: Progress | None = None,
+) -> np.ndarray:
+    """(n_sequences, n_layers, n_heads): copying on given tokens, BOS first.
+
+    The softmax over the vocabulary cancels in the score, so only the logits of the sequence's own tokens are formed:
+    a head's values against the unembedding seen through its output projection, both d_head wide.
+    """
+    _check_variant(variant, COPYING_VARIANTS)
+    scores = np.zeros((len(sequences), model.n_layers, model.n_heads))
+
+    def measure(batch: Sequence[int]) -> None:
+        ids = _padded([sequences[s] for s in batch])
+        lengths = torch.tensor([len(sequences[s]) for s in batch])
+        counted = torch.arange(ids.shape[1])[None] < lengths[:, None]
+        counted[:, 0] = False
+        weights = counted / counted.sum(1, keepdim=True)  # (batch, pos)
+        embedded = _embedded(model, ids)
+        columns, column_bias = _unembedding(model, ids)
+        for layer in range(model.n_layers):
+            weight, bias = output_projection(model.attn_outs[layer])
+            device = weight.device
+            seen = torch.matmul(columns.to(device), weight.T).unflatten(-1, (model.n_heads, -1))
+            seen = seen.permute(0, 2, 3, 1).contiguous()  # (batch, n_heads, d_head, pos)
+            constant = None
+            if variant == "authors":
+                constant = column_bias.to(device)  # (batch, pos): what a column gets whatever the head writes
+                if bias is not None:
+                    constant = constant + torch.matmul(columns.to(device), bias)
+
+            def read(attention: Attention, layer: int = layer, seen: Tensor = seen,
+                     constant: Tensor | None = constant) -> None:
+                values = attention.values()
+                if values is None:
+                    values = _values_alone(model, layer, embedded)
+                total = torch.zeros((), device=values.device)
+                for first, last in attention.blocks(1):
+                    if variant == "authors":
+                        pattern = attention.scores(first, last)  # (batch, n_heads, rows, last)
+                        written = values[:, :, first:last]
+                    else:
+                        pattern = attention.pattern(first, last)
+                        written = torch.matmul(pattern.to(values.dtype), values[:, :, :last])
+                    attended = pattern.argmax(-1, keepdim=True)
+                    logits = torch.matmul(written, seen[..., :last])
+                    if constant is not None:
+                        logits += constant[:, None, None, :last]
+                    share = raised_share(logits.float(), attended, first)  # (batch, n_heads, rows)
+                    total = total + (share * weights[:, None, first:last].to(share.device)).sum(-1)
+                scores[list(batch), layer] = total.cpu().numpy()
+                raise Enough
+
+            # Which tokens stand here does not matter: `hidden` takes the place of their embeddings.
+            watch(model, np.zeros_like(ids), read, Gates(start=layer, hidden=embedded, stop=layer + 1))
+
+    _in_batches(measure, [len(s) for s in sequences], model, progress)
+    return scores
+
+
+def raised_share(logits: Tensor, attended: Tensor, first: int = 0) -> Tensor:
+    """(.., rows): of the probability raised above the mean, the share that falls on the attended token.
+
+    With p the softmax over the tokens at or before a row's position and m their mean: relu(p - m) at the attended
+    token, over its sum; 0 where nothing is raised.
+
+    Args:
+        logits: (.., rows, keys), of query positions `first`, `first` + 1, ... and the keys up to the last of them;
+            overwritten.
+        attended: (.., rows, 1), the key that each row attends to most.
+    """
+    rows = logits.shape[-2]
+    hide_the_future(logits, first)
+    mean = 1 / torch.arange(first + 1, first + rows + 1, device=logits.device)  # (rows,)
+    raised = logits.softmax(-1).sub_(mean[:, None]).relu_()  # a hidden key has probability 0, below the mean
+    total = raised.sum(-1)
+    return torch.where(total > NOTHING_RAISED, raised.gather(-1, attended).squeeze(-1) / total, 0)
+
+
+def random_vocabulary(model: LoadedModel) -> tuple[np.ndarray, str]:
+    """The token ids that random sequences are drawn from, and in words which they are.
+
+    By BPE merge rank, the 4 % most and 4 % least frequent left out. Vocabularies without merge ranks: all but
+    the special tokens.
+    """
+    tokenizer, n_ids = model.tokenizer, cast(Tensor, model.model.get_input_embeddings().weight).shape[0]
+    special = set(tokenizer.all_special_ids)
+    ids = tokenizer.get_vocab()
+    ranked = dict.fromkeys(ids[token] for token in _merged_tokens(tokenizer) if token in ids)
+    usable = [i for i in ranked if i not in special and i < n_ids]
+    if usable:
+        cut = int(LEFT_OUT * len(usable))
+        chosen = usable[cut:len(usable) - cut]
+        return np.array(chosen), (
+            f"drawn without replacement from {len(chosen):,} tokens: the vocabulary by merge rank, without its "
+            f"{LEFT_OUT:.0%} most and {LEFT_OUT:.0%} least frequent tokens")
+    chosen = sorted(i for i in set(ids.values()) - special if i < n_ids)
+    return np.array(chosen), (
+        f"drawn without replacement from all {len(chosen):,} tokens that are not special: this vocabulary has no "
+        "merge ranks to tell frequent tokens from rare ones")
+
+
+def _merged_tokens(tokenizer: Any) -> Iterator[str]:
+    """What each merge of a byte-pair encoding makes, most frequent first; nothing for other tokenizers."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        merges = json.loads(backend.to_str())["model"].get("merges") or []
+        for merge in merges:
+            yield "".join(merge.split(" ") if isinstance(merge, str) else merge)
+
+
+def block_lengths(n_seeds: int, longest: int, limit: str) -> list[int]:
+    """The length of each seed's block: 25, 27, 29, ... as in the study.
+
+    Where the longest that fits is shorter than the last seed's, the lengths rise from 25 to it evenly; where
+    even 25 do not fit, all have the longest length.
+
+    Args:
+        limit: what bounds the length, for the message.
+
+    Raises:
+        BadInput: if there is no seed, or not even two tokens fit.
+    """
+    if n_seeds < 1:
+        raise BadInput(f"{n_seeds} seeds: give at least 1.")
+    if longest < 2:
+        raise BadInput(f"Random sequences need blocks of at least 2 tokens, and {limit} leaves room for {longest}.")
+    shortest = min(SHORTEST_BLOCK, longest)
+    step = min(float(BLOCK_STEP), (longest - shortest) / max(n_seeds - 1, N_SEEDS - 1))
+    return [shortest + int(seed * step + 1e-9) for seed in range(n_seeds)]
+
+
+def _room(model: LoadedModel, n_vocabulary: int, tokens_per_block: int) -> tuple[int, str]:
+    """The longest block that fits context and vocabulary, and which of the two bounds it."""
+    return min(((model.info.max_positions - 1) // N_REPEATS, f"a context of {model.info.max_positions} positions"),
+               (n_vocabulary // tokens_per_block, f"a vocabulary of {n_vocabulary} tokens"))
+
+
+def _draw(vocabulary: np.ndarray, seed: int, n: int) -> list[int]:
+    return np.random.default_rng(seed).choice(vocabulary, n, replace=False).tolist()
+
+
+def _record(scores: np.ndarray, tokens: str, max_length: int) -> InductionScores:
+    """Mean and variance over the seeds, (n_seeds, n_layers, n_heads)."""
+    def plain(array: np.ndarray) -> tuple[tuple[float, ...], ...]:
+        return tuple(tuple(map(float, row)) for row in array)
+
+    return InductionScores(len(scores), plain(scores.mean(0)), plain(scores.var(0)), tokens, max_length)
+
+
+def _check_variant(variant: str, known: tuple[str, ...]) -> None:
+    if variant not in known:
+        raise BadInput(f"Unknown variant '{variant}'. Known: {', '.join(known)}.")
+
+
+def _padded(sequences: Sequence[Sequence[int]]) -> np.ndarray:
+    """(batch, pos) of int. What stands behind a sequence cannot reach it: attention is causal."""
+    width = max(map(len, sequences))
+    return np.array([[*s, *[s[0]] * (width - len(s))] for s in sequences])
+
+
+def _in_batches(
+    measure: Callable[[Sequence[int]], None], lengths: Sequence[int], model: LoadedModel, progress: Progress | None,
+) -> None:
+    """Measure sequences of about equal length together; where memory runs out, half as many."""
+    budget = GPU_BATCH_TOKENS if model.device.type == "cuda" else CPU_BATCH_TOKENS
+    batches: list[list[int]] = []
+    for s in sorted(range(len(lengths)), key=lambda s: lengths[s]):
+        if batches and (len(batches[-1]) + 1) * lengths[s] <= budget:
+            batches[-1].append(s)
+        else:
+            batches.append([s])
+    done = 0
+    while batches:
+        batch = batches.pop(0)
+        try:
+            measure(batch)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            batches[:0] = [batch[:len(batch) // 2], batch[len(batch) // 2:]]
+            continue
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(lengths))
+
+
+def _embedded(model: LoadedModel, ids: np.ndarray) -> Tensor:
+    """(batch, pos, d_model): token and position embeddings as the first block reads them."""
+    gates = Gates(keep_from=0)
+
+    def read(attention: Attention) -> None:
+        raise Enough
+
+    watch(model, ids, read, gates)
+    return gates.kept[0]
+
+
+def _values_alone(model: LoadedModel, layer: int, embedded: Tensor) -> Tensor:
+    """(batch, n_heads, pos, d_head): a layer's values, where the model does not show them.
+
+    A token that stands alone can attend to nothing but itself, so what its heads put out are its values.
+    """
+    batch, n_pos, d_model = embedded.shape
+    gates = Gates(start=layer, stop=layer + 1, hidden=embedded.reshape(-1, 1, d_model), z=[])
+    on_itself: list[Tensor] = []
+
+    def read(attention: Attention) -> None:
+        on_itself.append(attention.pattern(0, 1)[..., 0].transpose(1, 2))  # (batch * pos, 1, n_heads)
+
+    # This runs inside a watched pass: a pass of its own, which puts the outer one back when it ends.
+    watch(model, np.zeros((batch * n_pos, 1), int), read, gates)
+    assert gates.z is not None
+    # Less than 1 only where a head may also attend to nothing at all (attention sinks).
+    values = gates.z[0] / on_itself[0][..., None]
+    return values.view(batch, n_pos, model.n_heads, -1).transpose(1, 2)
+
+
+def output_projection(module: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """Weight (n_heads * d_head, d_model) and bias (d_model,) of an attention output projection."""
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    if isinstance(module, nn.Linear):
+        weight = weight.T
+    return weight, module.bias  # type: ignore[return-value]
+
+
+def _unembedding(model: LoadedModel, ids: np.ndarray) -> tuple[Tensor, Tensor]:
+    """For each token of each sequence its row of the unembedding, (batch, pos, d_model), and its bias, (batch, pos).
+
+    Raises:
+        ModelError: if what lies between the last block and the unembedding, beside a norm, is not known.
+    """
+    head = model.model.get_output_embeddings()
+    index = torch.as_tensor(ids, device=head.weight.device)
+    columns = head.weight[index]
+    if columns.shape[-1] != model.d_model:
+        narrowing = [m for name, m in model.model.named_modules() if name.endswith("project_out")]
+        if len(narrowing) != 1 or narrowing[0].weight.shape != (columns.shape[-1], model.d_model):
+            raise ModelError(f"The unembedding of '{model.info.name}' reads {columns.shape[-1]} numbers, its blocks "
+                             f"write {model.d_model}, and what lies between is not known: copying cannot be measured.")
+        columns = torch.matmul(columns, narrowing[0].weight)
+    bias = head.bias[index] if getattr(head, "bias", None) is not None else columns.new_zeros(index.shape)
+    return columns, bias

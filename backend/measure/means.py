@@ -1,0 +1,64 @@
+"""Mean activations over a task's training prompts: what mean ablation puts in place of a component."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from backend.engine import trees
+from backend.engine.passes import Progress
+from backend.errors import BadInput
+from backend.models.gates import Gates, passing
+from backend.models.loading import LoadedModel
+from backend.results import Means
+from backend.tasks.task import Prompt
+
+BATCH_TOKENS = 2048
+
+
+@torch.inference_mode()
+def mean_activations(
+    model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int = BATCH_TOKENS
+) -> Means:
+    """Mean head output z and mean FFN output over all positions of the prompts with their gold answers.
+
+    Every position of every prompt counts once, demonstrations included. Prompts that do not fit the model's context
+    lose demonstrations from the front; if that is not enough, they are left out.
+
+    Raises:
+        BadInput: if no prompt is left.
+    """
+    sequences = []
+    for prompt in prompts:
+        query, _ = trees.encode(prompt, model.encode_context, model.encode, model.info.max_positions)
+        if query is not None:
+            sequences.append(query.options[prompt.example.gold[0]].ids[:-1])
+    if not sequences:
+        raise BadInput("No prompt fits the model's context, or none was given: there is nothing to take means of.")
+    sequences.sort(key=len, reverse=True)
+    heads = torch.zeros(model.n_layers, model.n_heads, model.d_head, dtype=torch.float64)
+    ffns = torch.zeros(model.n_layers, model.d_model, dtype=torch.float64)
+    done = 0
+    while done < len(sequences):
+        width = len(sequences[done])
+        chosen = sequences[done:done + max(1, batch_tokens // width)]
+        tokens = torch.zeros(len(chosen), width, dtype=torch.long)
+        real = torch.zeros(len(chosen), width, dtype=torch.bool)
+        for row, ids in enumerate(chosen):
+            tokens[row, :len(ids)], real[row, :len(ids)] = torch.tensor(ids), True
+        gates = Gates(z=[], ffn_out=[])
+        with passing(gates):
+            model.trunk(input_ids=tokens.to(model.device), use_cache=False)
+        for layer in range(model.n_layers):
+            heads[layer] += gates.z[layer].cpu()[real].double().sum(0)  # type: ignore[index]
+            ffns[layer] += gates.ffn_out[layer].cpu()[real].double().sum(0)  # type: ignore[index]
+        done += len(chosen)
+        if progress is not None:
+            progress(done, len(sequences))
+    n = sum(map(len, sequences))
+    return Means(
+        n_examples=len(sequences), n_positions=n,
+        heads=tuple(tuple(tuple(row) for row in layer) for layer in (heads / n).tolist()),
+        ffns=tuple(tuple(row) for row in (ffns / n).tolist()),
+    )

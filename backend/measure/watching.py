@@ -1,0 +1,208 @@
+"""Attention as it happens: handed to a reader layer by layer, and then forgotten.
+
+A pass under `watch` hands each layer's `Attention` to a reader, which takes what it needs, so that no more than
+a few rows of one layer's pattern exist at a time. A reader may also end the pass (`Enough`): what comes after
+the layer it wanted is never computed.
+
+Two ways in. Most models call torch's `scaled_dot_product_attention`: during a watched pass, in its thread alone, that
+call is intercepted, and the reader gets queries, keys and values. Models that run eager attention return their
+pattern from the attention module instead; a hook hands that over, without values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+
+from backend.errors import ModelError
+from backend.models.adapters import part
+from backend.models.gates import Gates, passing
+
+if TYPE_CHECKING:
+    from backend.models.loading import LoadedModel
+
+CPU_BLOCK_BYTES = 4 << 20  # of one block of a layer's pattern: about what a CPU's cache holds
+GPU_BLOCK_BYTES = 256 << 20
+
+
+class Enough(Exception):
+    """Raised by a reader to end the pass."""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """What the heads of one layer look at, in every sequence of a pass.
+
+    Attributes:
+        layer: counted from 0.
+        shape: (batch, n_heads, pos).
+        q: (batch, n_heads, pos, d_head); None where the model only shows its finished pattern.
+        k, v: (batch, n_key_heads, pos, d_head); with grouped queries, several query heads share a key head.
+        mask: what the model adds to (float) or admits in (bool) the pattern, (batch or 1, 1, pos, pos); None: causal.
+        finished: (batch, n_heads, q_pos, k_pos), the pattern itself, where there is no q.
+    """
+
+    layer: int
+    shape: tuple[int, int, int]
+    q: Tensor | None = None
+    k: Tensor | None = None
+    v: Tensor | None = None
+    mask: Tensor | None = None
+    scaling: float = 1.0
+    finished: Tensor | None = None
+
+    def pattern(self, first: int, last: int) -> Tensor:
+        """(batch, n_heads, last - first, last): the attention of these query positions to all before them."""
+        if self.finished is not None:
+            return self.finished[:, :, first:last, :last]
+        return self.scores(first, last).softmax(-1, dtype=torch.float32)
+
+    def scores(self, first: int, last: int) -> Tensor:
+        """The same before the softmax, where the model shows it: enough to see which key wins."""
+        if self.q is None or self.k is None:
+            return self.pattern(first, last)
+        batch, n_heads, _ = self.shape
+        n_key_heads = self.k.shape[1]
+        q = self.q[:, :, first:last].reshape(batch, n_key_heads, -1, self.q.shape[-1])  # query heads of a key head
+        scores = torch.matmul(q * self.scaling, self.k[:, :, :last].transpose(-1, -2))
+        scores = scores.view(batch, n_heads, last - first, last)
+        if self.mask is None:
+            hide_the_future(scores, first)
+        elif self.mask.dtype == torch.bool:
+            scores.masked_fill_(~self.mask[:, :, first:last, :last], torch.finfo(scores.dtype).min)
+        else:
+            scores += self.mask[:, :, first:last, :last]
+        return scores
+
+    def values(self) -> Tensor | None:
+        """(batch, n_heads, pos, d_head): each query head's values; None where the model does not show them."""
+        return None if self.v is None else self.v.repeat_interleave(self.shape[1] // self.v.shape[1], 1)
+
+    def moved(self, pattern: Tensor) -> Tensor:
+        """(batch, n_heads, rows, d_head): the values that some rows of the pattern, (.., rows, keys), collect."""
+        assert self.v is not None
+        batch, n_heads, rows, n_keys = pattern.shape
+        v = self.v[:, :, :n_keys]
+        collected = torch.matmul(pattern.to(v.dtype).view(batch, v.shape[1], -1, n_keys), v)
+        return collected.view(batch, n_heads, rows, v.shape[-1])
+
+    def blocks(self, start: int = 0) -> Iterator[tuple[int, int]]:
+        """Ranges (first, last) of query positions from `start` on, each a pattern of bounded size."""
+        batch, n_heads, n_pos = self.shape
+        budget = GPU_BLOCK_BYTES if self.q is not None and self.q.is_cuda else CPU_BLOCK_BYTES
+        rows = max(16, budget // (4 * batch * n_heads * n_pos))
+        for first in range(start, n_pos, rows):
+            yield first, min(n_pos, first + rows)
+
+
+# Takes a layer's attention. It may answer with the head outputs z, (batch, n_heads, pos, d_head), where it has
+# formed the pattern anyway; with None the model forms them itself.
+Reader = Callable[[Attention], Tensor | None]
+
+
+def hide_the_future(scores: Tensor, first: int) -> None:
+    """Set scores (.., rows, keys) of query positions `first` and on to minus infinity where the key comes later."""
+    rows, n_keys = scores.shape[-2:]
+    scores[..., first:].masked_fill_(_later(rows, n_keys - first, scores.device), float("-inf"))
+
+
+@lru_cache(maxsize=16)
+def _later(rows: int, n_keys: int, device: torch.device) -> Tensor:
+    return torch.ones(rows, n_keys, dtype=torch.bool, device=device).triu_(1)
+
+
+class _Watch(TorchFunctionMode):
+    """Stands between a pass and torch's attention function."""
+
+    def __init__(self, read: Reader, modules: Sequence[nn.Module], n_heads: int) -> None:
+        super().__init__()
+        self.read, self.n_heads = read, n_heads
+        self.layers = {id(module): layer for layer, module in enumerate(modules)}
+        self.layer: int | None = None  # whose attention module is running
+        self.seen: set[int] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is scaled_dot_product_attention and self.layer is not None:
+            self.seen.add(self.layer)
+            z = self._show(self.layer, *args, **(kwargs or {}))
+            if z is not None:
+                return z
+        return func(*args, **(kwargs or {}))
+
+    def _show(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+    ) -> Tensor | None:
+        batch, _, _, d_head = query.shape
+        q = query.reshape(batch, self.n_heads, -1, d_head)  # one position: transformers packs heads of a group as rows
+        z = self.read(Attention(layer, (batch, self.n_heads, q.shape[2]), q, key, value, attn_mask,
+                                d_head ** -0.5 if scale is None else scale))
+        return None if z is None else z.reshape(*query.shape[:-1], -1)
+
+
+_current: ContextVar[_Watch | None] = ContextVar("headroom_watch", default=None)
+
+
+def _begin_attention(module: nn.Module, args: tuple[Any, ...]) -> None:
+    """Say whose attention is running."""
+    if (watching := _current.get()) is not None:
+        watching.layer = watching.layers.get(id(module))
+
+
+def _end_attention(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+    """Hand over a pattern that the attention module returns, and let it go."""
+    watching = _current.get()
+    if watching is None or watching.layer is None:
+        return None
+    layer, watching.layer = watching.layer, None
+    if layer in watching.seen or not isinstance(output, tuple):
+        return None
+    for position, pattern in enumerate(output[1:], 1):
+        if isinstance(pattern, Tensor) and pattern.dim() == 4 and pattern.shape[-1] == pattern.shape[-2]:
+            watching.seen.add(layer)
+            batch, n_heads, n_pos, _ = pattern.shape
+            watching.read(Attention(layer, (batch, n_heads, n_pos), finished=pattern))
+            return (*output[:position], None, *output[position + 1:])
+    return None
+
+
+@torch.no_grad()
+def watch(model: LoadedModel, ids: np.ndarray, read: Reader, gates: Gates | None = None) -> Tensor | None:
+    """Run token ids (batch, pos) through the model and show each layer's attention to a reader.
+
+    Args:
+        gates: what the pass does differently from the plain one.
+
+    Returns:
+        (batch, pos, d) hidden states after the last norm; None where the reader ended the pass.
+
+    Raises:
+        ModelError: if the model does not show its attention.
+    """
+    modules = [part(block, model.adapter.attention) for block in model.blocks]
+    for module in modules:  # once; like the gates' hooks, they do nothing outside of a watched pass
+        if _end_attention not in module._forward_hooks.values():
+            module.register_forward_pre_hook(_begin_attention)
+            module.register_forward_hook(_end_attention)
+    watching = _Watch(read, modules, model.n_heads)
+    token = _current.set(watching)
+    try:
+        with passing(gates or Gates()), watching:
+            hidden = model.trunk(torch.as_tensor(ids, device=model.device), use_cache=False).last_hidden_state
+    except Enough:
+        hidden = None
+    finally:
+        _current.reset(token)
+    if not watching.seen:
+        raise ModelError(f"'{model.info.name}' does not show its attention: its attention implementation is "
+                         f"'{model.model.config._attn_implementation}'. Load it with 'sdpa' or 'eager'.")
+    return hidden

@@ -1,0 +1,167 @@
+"""What the playground shows: patterns, next tokens and direct contributions to a logit."""
+
+import numpy as np
+import pytest
+import torch
+
+from backend.components import Ablation, Head
+from backend.errors import BadInput, ModelError
+from backend.measure.attention import (
+    attention_patterns,
+    direct_contributions,
+    next_tokens,
+    tokens_shown,
+)
+from backend.models.gates import Gates, passing
+from tests.models.small import ARCHITECTURES, N_POSITIONS, small_model, small_network, small_tokenizer
+
+IDS = [0, 25, 40, 41, 25, 60, 70, 40]
+NORMS_BETWEEN = ("opt, norm after, narrow embedding", "gemma2", "gemma3", "olmo2")
+PLAIN_SUMS = tuple(name for name in ARCHITECTURES if name not in NORMS_BETWEEN)
+SHOWING = ["opt", "gpt2", "gpt_neox, parallel", "llama, grouped queries", "mistral, all layers slide",
+           "qwen2, some layers slide", "gemma2", "gptj", "gpt_neo, every second layer slides", "stablelm"]
+
+
+@pytest.mark.parametrize("architecture", SHOWING)
+def test_patterns_are_those_that_the_plain_model_returns(architecture):
+    network = small_network(architecture)
+    network.set_attn_implementation("eager")
+    with torch.no_grad():
+        expected = network(torch.tensor([IDS]), output_attentions=True).attentions
+    patterns = attention_patterns(small_model(architecture), IDS)
+    assert list(patterns) == list(range(len(expected)))
+    for layer, pattern in patterns.items():
+        np.testing.assert_allclose(pattern, expected[layer][0].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_row_of_a_pattern_sums_to_1_and_never_looks_ahead(architecture):
+    for pattern in attention_patterns(small_model(architecture), IDS).values():
+        np.testing.assert_allclose(pattern.sum(-1), 1, atol=1e-5)
+        assert not np.triu(pattern, 1).any()
+
+
+def test_only_the_layers_asked_for_are_run_and_returned():
+    model, ran = small_model("opt"), []
+    handle = model.ffns[1].register_forward_hook(lambda *_: ran.append(1))
+    try:
+        assert list(attention_patterns(model, IDS, layers=[1])) == [1]
+    finally:
+        handle.remove()
+    assert not ran  # the pass ended in layer 1's attention
+    with pytest.raises(BadInput, match="layers 0 to 2"):
+        attention_patterns(model, IDS, layers=[3])
+
+
+@pytest.mark.parametrize("architecture", ["opt", "gpt2", "llama, grouped queries", "gptj"])
+def test_switching_a_head_off_changes_what_later_layers_look_at_and_nothing_before(architecture):
+    model, off = small_model(architecture), Ablation(frozenset({Head(1, 2)}))
+    intact, ablated = attention_patterns(model, IDS), attention_patterns(model, IDS, ablation=off)
+    for layer in (0, 1):
+        np.testing.assert_array_equal(intact[layer], ablated[layer])
+    assert np.abs(intact[2] - ablated[2]).max() > 1e-3
+
+
+@pytest.mark.parametrize("architecture", ["opt", "gemma2"])
+def test_next_tokens_are_the_models_own_likeliest(architecture):
+    model = small_model(architecture)
+    with torch.no_grad():
+        expected = small_network(architecture)(torch.tensor([IDS])).logits[0, -1].softmax(-1)
+    likeliest = next_tokens(model, IDS, k=model.info.vocab_size)
+    assert sum(token.probability for token in likeliest) == pytest.approx(1, abs=1e-5)
+    assert [token.probability for token in likeliest] == sorted((t.probability for t in likeliest), reverse=True)
+    for token in likeliest:
+        assert token.probability == pytest.approx(expected[token.token].item(), abs=1e-5)
+
+
+def test_next_tokens_of_an_ablated_model_are_those_of_one_whose_weights_are_zeroed():
+    network = small_network("gpt2")
+    with torch.no_grad():
+        network.transformer.h[1].attn.c_proj.weight[8:16] = 0  # head 1's slice of the projection's input
+        network.transformer.h[2].mlp.c_proj.weight.zero_()
+        network.transformer.h[2].mlp.c_proj.bias.zero_()
+        expected = network(torch.tensor([IDS])).logits[0, -1].softmax(-1)
+    off = Ablation(frozenset({Head(1, 1)}), frozenset({2}))
+    for token in next_tokens(small_model("gpt2"), IDS, off):
+        assert token.probability == pytest.approx(expected[token.token].item(), abs=1e-5)
+
+
+def test_no_tokens_are_the_empty_context():
+    model = small_model("opt")
+    assert next_tokens(model, []) == next_tokens(model, model.empty_context)
+
+
+@pytest.mark.parametrize("architecture", PLAIN_SUMS)
+def test_contributions_add_up_to_the_logit(architecture):
+    model = small_model(architecture)
+    with torch.no_grad():
+        logits = small_network(architecture)(torch.tensor([IDS])).logits[0, -1]
+    to_target = direct_contributions(model, IDS, 30)
+    assert to_target.logit == pytest.approx(logits[30].item(), abs=1e-4)
+    assert to_target.rest == pytest.approx(0, abs=1e-4)
+    assert np.abs(to_target.heads).max() > 0.01
+    difference = direct_contributions(model, IDS, 30, 31)
+    assert difference.logit == pytest.approx((logits[30] - logits[31]).item(), abs=1e-4)
+    assert difference.rest == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["opt", "gpt2", "llama, grouped queries", "gptj"])
+def test_a_contribution_is_the_slope_of_the_logit_with_the_norm_frozen(architecture):
+    """A head of the last layer: what is lost when it is off, were it not for the norm, which is put back by hand."""
+    model, last = small_model(architecture), small_model(architecture).n_layers - 1
+    gates = torch.ones(1, model.n_layers, model.n_heads)
+    gates[0, last, 1] = 0
+    norms = []
+
+    def last_norm_input(run_gates):
+        norm = {"opt": "model.decoder.final_layer_norm", "gpt2": "transformer.ln_f", "gptj": "transformer.ln_f"}.get(
+            model.info.architecture, "model.norm")
+        norms.append(model.model.get_submodule(norm))
+        seen = []
+        handle = norms[-1].register_forward_pre_hook(lambda module, args: seen.append(args[0][0, -1].double()))
+        with torch.no_grad(), passing(run_gates):
+            model.trunk(torch.tensor([IDS]), use_cache=False)
+        handle.remove()
+        return seen[0]
+
+    # In parallel blocks and at the last layer's FFN, ablating the head would also change what the FFN reads.
+    ffn = torch.ones(1, model.n_layers)
+    ffn[0, last] = 0
+    intact, ablated = last_norm_input(Gates(ffns=ffn)), last_norm_input(Gates(heads=gates, ffns=ffn))
+    plain = last_norm_input(Gates())
+    added, norm, u = intact - ablated, norms[-1], model.model.get_output_embeddings().weight[30].double()
+    if isinstance(norm, torch.nn.LayerNorm):
+        added, spread = added - added.mean(), (plain.var(correction=0) + norm.eps).sqrt()
+    else:
+        spread = (plain.square().mean() + norm.variance_epsilon).sqrt()
+    expected = (u * norm.weight.double() * added / spread).sum().item()
+    assert direct_contributions(model, IDS, 30).heads[last, 1] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("architecture", NORMS_BETWEEN)
+def test_a_residual_stream_that_is_no_plain_sum_is_refused(architecture):
+    with pytest.raises(ModelError, match="not the plain sum"):
+        direct_contributions(small_model(architecture), IDS, 30)
+
+
+def test_prompts_that_cannot_be_read_are_refused():
+    model = small_model("opt")
+    with pytest.raises(BadInput, match="empty"):
+        attention_patterns(model, [])
+    with pytest.raises(BadInput, match=f"at most {N_POSITIONS}"):
+        next_tokens(model, [5] * (N_POSITIONS + 1))
+    with pytest.raises(BadInput, match="No token 9999"):
+        direct_contributions(model, IDS, 9999)
+    with pytest.raises(BadInput, match="at least 1"):
+        next_tokens(model, IDS, k=0)
+    with pytest.raises(BadInput, match="No such component"):
+        next_tokens(model, IDS, Ablation(frozenset({Head(9, 0)})))
+
+
+def test_tokens_show_their_spaces_newlines_and_tabs():
+    tokenizer = small_tokenizer()
+    shown = tokens_shown(tokenizer, tokenizer.encode("the cat\n\tsat", add_special_tokens=False))
+    assert "".join(shown) == "the·cat⏎⇥sat"
+    assert tokens_shown(tokenizer, [0]) == ["<s>"]
+    pieces = tokenizer.encode("é", add_special_tokens=False)
+    assert all("\ufffd" not in text and text for text in tokens_shown(tokenizer, pieces))

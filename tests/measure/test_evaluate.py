@@ -1,0 +1,133 @@
+"""Evaluation, sweeps and means: what the engine finds, as records."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from backend.components import INTACT, Ablation, Head
+from backend.engine import passes
+from backend.errors import BadInput
+from backend.measure import sweeps
+from backend.measure.evaluate import evaluate
+from backend.measure.means import mean_activations
+from backend.models.gates import Gates, passing
+from backend.tasks.task import Example, Prompt, multiple_choice
+from tests.models.small import ARCHITECTURES, small_model
+
+DEMOS = ("Question: the cat sat on the?\nAnswer: mat", "Question: is it blue?\nAnswer: no")
+QUESTIONS = [multiple_choice(f"Question: {text}?\nAnswer:", ["yes", "the red dog ran", "no cat"], i % 3)
+             for i, text in enumerate(["the man sat", "one two three", "is it blue and green", "a", "the dog ran to"])]
+PROMPTS = [Prompt(q, DEMOS, i) for i, q in enumerate(QUESTIONS)]
+HEADS = [Head(layer, head) for layer in range(3) for head in range(4)]
+ALL_OFF = Ablation(frozenset(HEADS), frozenset(range(3)))
+
+
+def test_the_answer_is_the_option_of_highest_loglikelihood_or_per_character():
+    (found,) = evaluate(small_model("opt"), PROMPTS)
+    assert found.lengths == ((3, 15, 6),) * 5
+    for row, choice, normed in zip(found.loglikelihoods, found.choices(), found.choices(norm=True), strict=True):
+        assert choice == np.argmax(row)
+        assert normed == np.argmax(np.array(row) / (3, 15, 6))
+    assert found.questions.gold == tuple((i % 3,) for i in range(5))
+
+
+def test_intact_and_ablated_are_different_records_of_the_same_questions():
+    intact, ablated = evaluate(small_model("opt"), PROMPTS, [INTACT, ALL_OFF])
+    assert intact.questions == ablated.questions
+    assert intact.loglikelihoods != ablated.loglikelihoods
+
+
+def test_with_everything_off_the_question_no_longer_matters():
+    (found,) = evaluate(small_model("llama, grouped queries"), PROMPTS, [ALL_OFF])
+    assert np.ptp(np.array(found.loglikelihoods), axis=0).max() < 1e-4
+
+
+def test_running_out_of_memory_halves_the_passes_and_says_so(monkeypatch, caplog):
+    model, prompts = small_model("opt"), [Prompt(q) for q in QUESTIONS * 20]
+    expected = evaluate(model, prompts)
+    plain, tried = passes.score, []
+
+    def small_memory(plan, *rest):
+        tried.append(max(b.tokens.size for g in plan.groups for b in g.batches))
+        if tried[-1] > 300:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 TiB.")
+        return plain(plan, *rest)
+
+    monkeypatch.setattr(passes, "score", small_memory)
+    with caplog.at_level(logging.WARNING):
+        found = evaluate(model, prompts)
+    assert tried[-1] < tried[0]
+    assert "Out of memory: going on with passes of" in caplog.text
+    assert np.allclose(found[0].loglikelihoods, expected[0].loglikelihoods, atol=1e-4)
+
+
+def test_memory_that_never_suffices_ends_in_the_error_itself(monkeypatch):
+    def no_memory(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 TiB.")
+
+    monkeypatch.setattr(passes, "score", no_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        evaluate(small_model("opt"), PROMPTS)
+
+
+def test_an_oracle_is_the_difference_that_each_component_makes():
+    model = small_model("gpt2")
+    ffns, heads = sweeps.ffn_importance(model, PROMPTS), sweeps.head_oracle(model, PROMPTS)
+    assert ffns.ablations == ("", "F0", "F1", "F2")
+    assert heads.ablations == ("", *map(str, HEADS))
+    assert ffns.choices[0] == heads.choices[0]
+    alone = evaluate(model, PROMPTS, [Ablation(frozenset({HEADS[5]}))])[0]
+    assert heads.choices[6] == alone.choices()
+    assert ffns.choices_norm[2] == evaluate(model, PROMPTS, [Ablation(ffns=frozenset({1}))])[0].choices(norm=True)
+
+
+@pytest.mark.parametrize(("what", "n_points"), [("heads", 10), ("ffns", 10), ("combined", 48)])
+def test_pruning_begins_intact_and_removes_the_first_of_each_order(what, n_points):
+    steps, shares = sweeps.pruning_steps(HEADS, [2, 0, 1], what)
+    assert len(steps) == len(shares) == n_points
+    assert steps[0] == INTACT
+    for step, (heads, ffns) in zip(steps, shares, strict=True):
+        assert step.heads == frozenset(HEADS[:int(heads * 12 + 1e-9)])
+        assert step.ffns == frozenset([2, 0, 1][:int(ffns * 3 + 1e-9)])
+
+
+def test_a_pruning_curve_is_the_evaluation_of_its_steps():
+    model = small_model("opt")
+    curve = sweeps.pruning_curve(model, PROMPTS, HEADS, [0, 1, 2], "combined")
+    steps, _ = sweeps.pruning_steps(HEADS, [0, 1, 2], "combined")
+    for i in (0, 7, 47):
+        assert curve.choices[i] == evaluate(model, PROMPTS, [steps[i]])[0].choices()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_means_are_those_of_every_position_of_every_prompt(architecture):
+    model = small_model(architecture)
+    found = mean_activations(model, PROMPTS, batch_tokens=100)
+    z, added = [], []
+    for prompt in PROMPTS:
+        ids = model.encode_context(prompt.prefix + prompt.example.contexts[0])
+        ids += model.encode(prompt.example.options[prompt.example.gold[0]])
+        gates = Gates(z=[], ffn_out=[])
+        with torch.no_grad(), passing(gates):
+            model.model(torch.tensor([ids[:-1]]), use_cache=False)
+        z.append(torch.cat(gates.z)), added.append(torch.cat(gates.ffn_out))  # (n_layers, pos, ...)
+    every_z, every_added = torch.cat(z, 1), torch.cat(added, 1)
+    assert (found.n_examples, found.n_positions) == (5, every_z.shape[1])
+    assert np.allclose(found.heads, every_z.double().mean(1), atol=1e-4)
+    assert np.allclose(found.ffns, every_added.double().mean(1), atol=1e-4)
+
+
+def test_mean_ablation_of_what_never_varies_changes_nothing():
+    model = small_model("opt")
+    prompt = Prompt(Example(("", ""), (" cat", " dog"), (0,), ""))  # one BOS: one position, its own mean
+    means = mean_activations(model, [prompt])
+    ablation = ALL_OFF.filled("mean")
+    intact, filled = evaluate(model, [prompt], [INTACT, ablation], means=[None, means])
+    assert np.allclose(intact.loglikelihoods[0][0], filled.loglikelihoods[0][0], atol=1e-4)
+
+
+def test_means_of_nothing_are_refused():
+    with pytest.raises(BadInput, match="nothing to take means of"):
+        mean_activations(small_model("opt"), [])
