@@ -1,0 +1,535 @@
+"""The command line: `python -m backend precompute | status | verify | export | import | models | tasks`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from backend import bundles, jobs, service
+from backend import plan as planning
+from backend.errors import BadInput, Cancelled, HeadroomError, ModelError, StoreError
+from backend.machine import size, weight_bytes
+from backend.models.info import BUNDLED, describe, locate
+from backend.results import Unit
+from backend.store import LIVE, SHIPPED, Store, differences, ship
+
+if TYPE_CHECKING:
+    from backend.models.loading import LoadedModel
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+EXIT_CODES = "exit codes: 0 done, 1 something failed or differs, 2 wrong input, 130 interrupted or cancelled"
+
+EXAMPLES = {
+    "": ["python -m backend precompute", "python -m backend status"],
+    "precompute": [
+        "python -m backend precompute",
+        "python -m backend precompute --tasks mini --shots 0,1,5 --what all",
+        "python -m backend precompute --model facebook/opt-125m --tasks paper --shots 0,1,5 "
+        "--what importance,ffns,pruning",
+        "python -m backend precompute --model ./my-model --tasks piqa,arc_easy --dry-run",
+        "python -m backend precompute --model facebook/opt-66b --tasks paper --dtype bfloat16 --device-map auto",
+    ],
+    "status": ["python -m backend status", "python -m backend status --check"],
+    "verify": [
+        "python -m backend verify --sample 5",
+        "python -m backend verify --model facebook/opt-125m --kind pruning",
+    ],
+    "export": ["python -m backend export results.zip", "python -m backend export opt.zip --model facebook/opt-125m"],
+    "import": ["python -m backend import results.zip --dry-run", "python -m backend import results.zip"],
+    "models": ["python -m backend models", "python -m backend models facebook/opt-125m"],
+    "tasks": ["python -m backend tasks", "python -m backend tasks piqa --shots 1"],
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code. What went wrong is one sentence on stderr, never a traceback."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    args = parser().parse_args(argv)
+    args.argv = argv
+    try:
+        return args.run(args)
+    except (Cancelled, KeyboardInterrupt):
+        return _end(INTERRUPTED, "Stopped. What was finished is stored: the same command goes on from there.")
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except HeadroomError as error:
+        return _end(FAILED if isinstance(error, StoreError) else BAD_INPUT, str(error))
+    except Exception as error:
+        if os.environ.get("HEADROOM_DEBUG"):
+            raise
+        return _end(FAILED, f"Something unforeseen: {type(error).__name__}: {error}. Set HEADROOM_DEBUG=1 to see "
+                            "where.")
+
+
+def _end(code: int, sentence: str) -> int:
+    """Say what went wrong, to whoever watches too."""
+    _say_wrong(sentence)
+    jobs.last_word("cancelled" if code == INTERRUPTED else "failed", sentence)
+    return code
+
+
+# --- precompute ---------------------------------------------------------------------------------
+
+
+def precompute(args: argparse.Namespace) -> int:
+    """Compute what is missing, one unit after another; what is stored is skipped."""
+    info = describe(args.model, args.revision)
+    request = planning.Request(
+        info, _tasks(args.tasks) if set(args.what) - set(planning.WITHOUT_TASKS) else (), args.shots, args.what,
+        args.demos, args.n_examples, args.n_train, args.seeds, args.n_random, args.n_sequences, args.dtype)
+    with _store(args) as store:
+        count = _tokenizer(args)
+        plan = planning.make(request, store, count)
+        print(_describe_plan(plan))
+        speeds = planning.rates(info, store, args.dtype, count)
+        if args.dry_run or not plan.to_do:
+            sentence = _time_needed(plan, speeds) if plan.to_do else "Nothing to do: everything is stored."
+            print(sentence)
+            jobs.last_word("done", sentence)
+            failed = []
+        else:
+            failed = _compute(plan, store, args, speeds)
+        if args.ship is not None and not failed and not args.dry_run:
+            files = ship(args.ship, [(s.unit, record) for s in plan.steps if (record := store.get(s.unit))])
+            print(f"Shipped {len(plan.steps)} results in {len(files)} files in {args.ship}.")
+    return FAILED if failed else DONE
+
+
+def _compute(plan: planning.Plan, store: Store, args: argparse.Namespace, speeds: dict[str, float]) -> list[Unit]:
+    """Compute a plan's missing units; returns those that failed."""
+    report = jobs.Report(store.folder, args.argv)
+    report.update(at_once=True, state="starting", units_done=plan.n_done, units_total=len(plan.steps),
+                  unit="loading the model")
+    state, message = "failed", ""
+    try:
+        model = _load(args)
+        report.update(at_once=True, unit="measuring this machine's speed")
+        if speed := planning.probe(model, plan):
+            speeds = {**speeds, "": speed}
+        print(_time_needed(plan, speeds), flush=True)
+        failed = _Run(plan, store, model, report, speeds).compute()
+        state = "failed" if failed else "done"
+        message = (f"{len(failed)} of {len(plan.to_do)} results could not be computed." if failed else
+                   f"{len(plan.to_do)} results computed.")
+        print(f"{message} They are in {store.folder}.")
+        return failed
+    except (Cancelled, KeyboardInterrupt):
+        state, message = "cancelled", "Stopped on request. What was finished is stored."
+        raise
+    except Exception as error:
+        message = str(error)
+        raise
+    finally:
+        report.update(at_once=True, state=state, message=message, seconds_left=None)
+
+
+class _Run:
+    """The units of a plan under way: one line each, a bar with the time left, a report for whoever watches."""
+
+    def __init__(self, plan: planning.Plan, store: Store, model: LoadedModel, report: jobs.Report,
+                 speeds: dict[str, float]) -> None:
+        self.steps, self.n_units, self.left = plan.to_do, len(plan.steps), list(plan.to_do)
+        self.store, self.model, self.report, self.speeds = store, model, report, speeds
+        self.spent: dict[str, tuple[int, float]] = {}  # kind -> tokens and seconds of this run
+        self.failed: set[Unit] = set()
+        self.bar = tqdm(total=plan.cost, disable=None, leave=False,
+                        bar_format="{percentage:3.0f} %|{bar}| {desc}{postfix}")
+
+    def compute(self) -> list[Unit]:
+        """Compute what is to do, in order; returns the units that failed."""
+        with self.bar:
+            for step in self.steps:
+                self.left.remove(step)
+                number = f"[{self.n_units - len(self.left)}/{self.n_units}]"
+                self.report.update(unit=str(step.unit), done=0, total=0, state="running")
+                self.bar.set_description_str(str(step.unit), refresh=False)
+                try:
+                    seconds = self._compute(step)
+                    tqdm.write(f"{number} {step.unit}: {seconds:.2f} s")
+                    sys.stdout.flush()
+                except Cancelled:
+                    raise
+                except HeadroomError as error:
+                    self.failed.add(step.unit)
+                    _say_wrong(f"{number} {step.unit}: failed. {error}")
+                self.bar.n = sum(s.cost for s in self.steps) - sum(s.cost for s in self.left)
+                self.report.update(units_done=self.n_units - len(self.left) - len(self.failed))
+        return [step.unit for step in self.steps if step.unit in self.failed]
+
+    def _compute(self, step: planning.Step) -> float:
+        if broken := [need for need in service.needs(step.unit) if need in self.failed]:
+            raise StoreError(f"It builds on {broken[0]}, which failed.")
+        began, before = time.perf_counter(), self.bar.n
+
+        def progress(done: int, total: int) -> None:
+            part = done / max(total, 1)
+            self.bar.n = before + round(step.cost * part)
+            self._tell_time(step, part)
+            self.report.update(done=done, total=total)
+            if self.report.stop_requested():
+                raise Cancelled("Stopped on request.")
+
+        progress(0, 1)
+        service.compute(step.unit, self.store, self.model, progress)
+        seconds = time.perf_counter() - began
+        if step.cost:
+            tokens, earlier = self.spent.get(step.unit.kind, (0, 0.0))
+            self.spent[step.unit.kind] = (tokens + step.cost, earlier + seconds)
+        return seconds
+
+    def _tell_time(self, step: planning.Step, part: float) -> None:
+        speeds = self.speeds | {kind: tokens / seconds for kind, (tokens, seconds) in self.spent.items()}
+        if here := [pair for kind, pair in self.spent.items() if kind not in service.WITHOUT_TASK]:
+            speeds[""] = sum(tokens for tokens, _ in here) / sum(seconds for _, seconds in here)  # better than a probe
+        later, now = planning.seconds(self.left, speeds), planning.seconds([step], speeds)
+        left = None if later is None or now is None else later + now * (1 - part)
+        self.report.update(seconds_left=left)
+        self.bar.set_postfix_str("" if left is None else f", about {duration(left)} left")
+
+
+def _describe_plan(plan: planning.Plan) -> str:
+    r = plan.request
+    lines = [f"{r.info.name} ({r.info.revision}), {r.dtype}: {len(r.tasks)} tasks x shots {_join(r.shots)}, "
+             f"{r.demos} demonstrations, {r.n_examples} queries, seeds {_join(r.seeds)}",
+             f"{'':16}{'units':>7}{'done':>7}{'to do':>7}{'tokens to read':>17}"]
+    for kind in dict.fromkeys(step.unit.kind for step in plan.steps):
+        steps = [s for s in plan.steps if s.unit.kind == kind]
+        to_do = [s for s in steps if not s.done]
+        tokens = sum(s.cost for s in to_do)
+        lines.append(f"{kind:16}{len(steps):7}{len(steps) - len(to_do):7}{len(to_do):7}{tokens:17,}")
+    lines.append(f"{'together':16}{len(plan.steps):7}{plan.n_done:7}{len(plan.to_do):7}{plan.cost:17,}")
+    return "\n".join(lines)
+
+
+def _time_needed(plan: planning.Plan, rates: dict[str, float]) -> str:
+    seconds = planning.seconds(plan.to_do, rates)
+    if seconds is None:
+        return "How long it takes is measured once the model is loaded."
+    return f"Takes about {duration(seconds)} on this machine."
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `40 s`, `3 min`, `5 h 10 min`, `2 days 3 h`."""
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} day{'s' * (days > 1)}" + (f" {hours} h" if hours else "")
+
+
+# --- the other commands -------------------------------------------------------------------------
+
+
+def status(args: argparse.Namespace) -> int:
+    """What is stored, running and damaged."""
+    with _store(args) as store:
+        units = store.units()
+        live = len(store.live_units())
+        print(f"{len(units)} results: {len(units) - live} shipped, {live} in {store.folder} "
+              f"({size(store.size_bytes())}).")
+        for model, revision in dict.fromkeys((u.setup.model, u.setup.revision) for u in units):
+            mine = [u for u in units if (u.setup.model, u.setup.revision) == (model, revision)]
+            tasks = {u.setup.task for u in mine if u.setup.task}
+            shots = sorted({u.setup.n_shots for u in mine if u.setup.task})
+            kinds = Counter(u.kind for u in mine if u.kind != "model")
+            print(f"{model} ({revision}): {len(tasks)} tasks, shots {_join(shots) or 'none'}; " +
+                  ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
+        for job in jobs.jobs(store.folder):
+            now = jobs.progress(job)
+            left = "" if now.seconds_left is None else f", about {duration(now.seconds_left)} left"
+            print(f"run {job.id}: {now.state}, {now.units_done} of {now.units_total} results{left}. {now.message} "
+                  f"[{jobs.command_line(job.args)}]")
+        problems = store.check() if args.check else store.problems()
+    for problem in problems:
+        _say_wrong(problem)
+    return FAILED if problems else DONE
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Derive a sample of stored results again and compare."""
+    info = describe(args.model, args.revision)
+    with _store(args) as store:
+        filters: dict[str, Any] = {"model": info.name, "revision": info.revision, "dtype": args.dtype}
+        stored = store.units(**filters, **({"kind": args.kind} if args.kind else {}))
+        if not stored:
+            raise BadInput(f"Nothing to verify: no stored result of {info.name} ({info.revision}) in {args.dtype}" +
+                           (f" of kind {args.kind}." if args.kind else "."))
+        if args.sample:
+            stored = sorted(random.Random(args.seed).sample(stored, min(args.sample, len(stored))), key=stored.index)
+        model = _load(args)
+        wrong = 0
+        for number, unit in enumerate(stored, 1):
+            try:
+                kept = store.get(unit)
+                again = service.compute(unit, store.recomputing(unit), model)
+                told = ["the stored one is damaged"] if kept is None else differences(kept, again, args.tolerance)
+            except Cancelled:
+                raise
+            except HeadroomError as error:
+                told = [str(error)]
+            wrong += bool(told)
+            print(f"[{number}/{len(stored)}] {unit}: {'; '.join(told) or 'agrees'}", flush=True)
+    print(f"{len(stored) - wrong} of {len(stored)} agree.")
+    return FAILED if wrong else DONE
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write stored results into one file."""
+    filters = {name: value for name in ("model", "kind", "task") if (value := getattr(args, name))}
+    with _store(args) as store:
+        manifest = bundles.export(args.file, store, store.units(**filters))
+    print(f"{len(manifest.entries)} results of {', '.join(manifest.model_names)} in {args.file} "
+          f"({size(Path(args.file).stat().st_size)}).")
+    return DONE
+
+
+def import_(args: argparse.Namespace) -> int:
+    """Take in the results of a bundle, all or none."""
+    with _store(args) as store:
+        contents = bundles.inspect(args.file, store)
+        print(f"{len(contents.manifest.entries)} results of {', '.join(contents.manifest.model_names)}: "
+              f"{len(contents.new)} new, {len(contents.same)} here already, {len(contents.conflicts)} that differ.")
+        for note in contents.notes:
+            print(note)
+        for unit, told in contents.conflicts.items():
+            _say_wrong(f"{unit}: {'; '.join(told)}")
+        if not args.dry_run:
+            bundles.take_in(contents, store, args.replace)
+            taken = len(contents.new) + (len(contents.conflicts) if args.replace else 0)
+            print(f"Imported {taken} results into {store.folder}.")
+    return FAILED if contents.conflicts and args.dry_run else DONE
+
+
+def models(args: argparse.Namespace) -> int:
+    """Which models can be used; of one, what it needs."""
+    from backend.models.adapters import ADAPTERS, adapter_for
+
+    if args.name:
+        info = describe(args.name, args.revision)
+        adapter = adapter_for(info.architecture)
+        print(f"{info.name} ({info.revision}): {info.architecture}, {info.n_layers} layers x {info.n_heads} heads, "
+              f"d_model {info.d_model}, d_head {info.d_head}, d_ffn {info.d_ffn}, {info.n_params:,} parameters, "
+              f"{info.max_positions} positions, {info.vocab_size:,} tokens.")
+        print(f"Weights: {size(info.bytes)} on disk ({info.dtype}); in memory {size(weight_bytes(info, 'float32'))} in "
+              f"float32, {size(weight_bytes(info, 'bfloat16'))} in bfloat16 or float16.")
+        print(f"Supported: blocks at {adapter.blocks}, heads at the input of {adapter.attn_out}, FFNs at "
+              f"{adapter.ffn}. {_reading(adapter.trees)}")
+        return DONE
+    print("Architectures (adding one is a row in backend/models/adapters.py):")
+    for name, adapter in sorted(ADAPTERS.items()):
+        print(f"  {name:12} {_reading(adapter.trees)}")
+    with _store(args) as store:
+        found = Counter((u.setup.model, u.setup.revision) for u in store.units())
+    print("Models with results:" if found else "No model has results yet.")
+    for (name, revision), n in found.items():
+        print(f"  {name} ({revision}): {n} results")
+    return DONE
+
+
+def _reading(trees: bool) -> str:
+    return "A question is read once for all its options." if trees else "One option per row."
+
+
+def tasks(args: argparse.Namespace) -> int:
+    """Which tasks there are; of one, how it asks."""
+    from backend.tasks.registry import get_task, known
+    from backend.tasks.task import prompts
+
+    if not args.name:
+        for name in known():
+            task = get_task(name)
+            print(f"{name:16} {task.group:12} {task.about}")
+        return DONE
+    task = get_task(args.name)
+    prompt = prompts(task, args.shots, args.demos, 1, args.seed)[0]
+    example = prompt.example
+    print(f"{task.title} ({task.group}): {task.about}\nRows: {task.source}; {len(task.rows('train'))} to learn from, "
+          f"{len(task.rows('validation'))} to answer. Metric: {task.metric}. One query with {args.shots} shots:\n")
+    print(prompt.prefix, end="")
+    for i, (context, option) in enumerate(zip(example.contexts, example.options, strict=True)):
+        print((context if len(set(example.contexts)) > 1 or i == 0 else " " * 4) +
+              f"[{option}]" + (" <- right" if i in example.gold else ""))
+    return DONE
+
+
+# --- arguments ----------------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    """What can be typed."""
+    top = _Parser(prog="python -m backend", description=(
+        "Headroom: which attention heads and FFNs does in-context learning need? Compute, check and carry results."))
+    _examples(top, "")
+    commands = top.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        about = (run.__doc__ or "").strip()
+        sub = commands.add_parser(name, help=about, description=about)
+        _examples(sub, name)
+        sub.set_defaults(run=run)
+        sub.add_argument("--store", metavar="FOLDER",
+                         help=f"where results live (default: HEADROOM_CACHE, or {_short(LIVE)})")
+        sub.add_argument("--no-shipped", action="store_true", help="leave out the results that come with Headroom")
+        return sub
+
+    sub = command("precompute", precompute)
+    _model_arguments(sub)
+    sub.add_argument("--tasks", default="mini", help="names with commas between, or mini, paper, held-out, all "
+                     "(default: %(default)s); see `tasks`")
+    sub.add_argument("--shots", type=_numbers, default=(0, 1, 5), metavar="N,N", help="demonstrations (default: 0,1,5)")
+    sub.add_argument("--what", type=_topics, default=planning.Request.what, metavar="TOPIC,TOPIC", help=(
+        f"default: {','.join(planning.Request.what)}; or all. " +
+        "; ".join(f"{topic}: {about}" for topic, about in planning.TOPICS.items())))
+    sub.add_argument("--demos", choices=planning.DEMOS, default="fixed", help="one draw of demonstrations for all "
+                     "queries, or a fresh one per query as in the study (default: %(default)s)")
+    sub.add_argument("--n-examples", type=int, default=service.N_EXAMPLES, metavar="N",
+                     help="queries per evaluation (default: %(default)s)")
+    sub.add_argument("--n-train", type=int, default=service.N_TRAIN, metavar="N",
+                     help="training prompts behind importance and means (default: %(default)s; the study: 2500)")
+    sub.add_argument("--seeds", type=_numbers, default=(0,), metavar="N,N", help="draws of queries and demonstrations")
+    sub.add_argument("--n-random", type=int, default=planning.N_RANDOM, metavar="N",
+                     help="random rankings to prune by (default: %(default)s)")
+    sub.add_argument("--n-sequences", type=int, default=service.N_SEEDS, metavar="N",
+                     help="random sequences behind the induction scores (default: %(default)s)")
+    sub.add_argument("--dry-run", action="store_true", help="say what would be done, load no model")
+    sub.add_argument("--ship", nargs="?", const=str(SHIPPED), metavar="FOLDER",
+                     help=f"then write the results as plain files (default folder: {_short(SHIPPED)})")
+
+    sub = command("status", status)
+    sub.add_argument("--check", action="store_true", help="read every result and name the damaged ones")
+
+    sub = command("verify", verify)
+    _model_arguments(sub)
+    sub.add_argument("--kind", help="results of one kind only, for instance pruning")
+    sub.add_argument("--sample", type=int, default=10, metavar="N", help="how many; 0 for all (default: %(default)s)")
+    sub.add_argument("--seed", type=int, default=0, help="which ones")
+    sub.add_argument("--tolerance", type=float, default=1e-4,
+                     help="largest difference, as a share of the largest number (default: %(default)s)")
+
+    sub = command("export", export)
+    sub.add_argument("file", metavar="FILE")
+    for name in ("model", "kind", "task"):
+        sub.add_argument(f"--{name}", help=f"results of this {name} only")
+
+    sub = command("import", import_)
+    sub.add_argument("file", metavar="FILE")
+    sub.add_argument("--replace", action="store_true", help="where results differ, take the bundle's")
+    sub.add_argument("--dry-run", action="store_true", help="check the file and compare, store nothing")
+
+    sub = command("models", models)
+    sub.add_argument("name", nargs="?", metavar="MODEL", help="bundled, a folder, or a hub id")
+    sub.add_argument("--revision", help="commit, tag or branch on the hub")
+
+    sub = command("tasks", tasks)
+    sub.add_argument("name", nargs="?", metavar="TASK")
+    sub.add_argument("--shots", type=int, default=0)
+    sub.add_argument("--demos", choices=planning.DEMOS, default="fixed")
+    sub.add_argument("--seed", type=int, default=0)
+    return top
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+
+
+def _examples(sub: argparse.ArgumentParser, name: str) -> None:
+    sub.epilog = "examples:\n" + "\n".join(f"  {line}" for line in EXAMPLES[name]) + f"\n\n{EXIT_CODES}"
+
+
+def _model_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--model", default=BUNDLED, help="bundled, a local folder, or a hub id (default: %(default)s)")
+    sub.add_argument("--revision", help="commit, tag or branch on the hub; for a folder, the digest of its weights")
+    sub.add_argument("--tokenizer", metavar="FOLDER", help="where the tokenizer is, if not beside the weights")
+    sub.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32",
+                     help="default: %(default)s, the reference")
+    sub.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
+    sub.add_argument("--device-map", help="spread a large model over several devices: auto")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of whole numbers such as 0,1,5") from None
+
+
+def _topics(text: str) -> tuple[str, ...]:
+    topics = [part.strip() for part in text.split(",") if part.strip()]
+    return tuple(planning.TOPICS) if "all" in topics else tuple(topics)
+
+
+def _tasks(names: str) -> tuple[str, ...]:
+    from backend.tasks import own
+    from backend.tasks.registry import suite
+
+    found = suite(names)
+    for task in found:
+        if isinstance(task, own.OwnTask):
+            own.keep(task)  # results name it; pages and later commands find it by that name
+    return tuple(task.name for task in found)
+
+
+# --- helpers ------------------------------------------------------------------------------------
+
+
+def _store(args: argparse.Namespace) -> Store:
+    return Store(args.store or os.environ.get("HEADROOM_CACHE") or LIVE, None if args.no_shipped else SHIPPED)
+
+
+def _load(args: argparse.Namespace) -> LoadedModel:
+    from transformers.utils import logging as noise
+
+    from backend.models.loading import load_model
+
+    noise.disable_progress_bar()
+    return load_model(args.model, args.revision, args.dtype, args.device, args.device_map, args.tokenizer)
+
+
+def _tokenizer(args: argparse.Namespace) -> planning.CountTokens | None:
+    """Counts tokens without loading torch, where the model has a fast tokenizer's file."""
+    from tokenizers import Tokenizer
+
+    try:
+        folder = Path(args.tokenizer) if args.tokenizer else locate(args.model, args.revision, weights=False).folder
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except (Exception, ModelError):  # the tokenizers library raises bare Exception
+        return None
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _join(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(jobs.ROOT))
+
+
+def _say_wrong(sentence: str) -> None:
+    tqdm.write(sentence, file=sys.stderr)
+
+
+def _terminated(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(main())

@@ -1,0 +1,357 @@
+"""The command line: it does what it says, says what it does, and survives being killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from backend import __main__ as cli
+from backend import jobs, service
+from backend.__main__ import BAD_INPUT, DONE, EXAMPLES, FAILED, INTERRUPTED, main
+from backend.errors import ModelError
+from backend.store import Store
+from tests.models.small import small_network, small_tokenizer
+
+ROOT = Path(__file__).parents[1]
+KILLS = 2
+UNIT_LINE = re.compile(r"^\[(\d+)/(\d+)\] (.+): \d+\.\d+ s$", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    small_network("opt").save_pretrained(folder)
+    small_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def outside_of_a_run(monkeypatch):
+    monkeypatch.delenv(jobs.JOB_SETTING, raising=False)
+    monkeypatch.delenv("HEADROOM_DEBUG", raising=False)
+
+
+@pytest.fixture
+def small(model_folder, tmp_path) -> list[str]:
+    """The arguments of a run of seconds."""
+    return ["--model", str(model_folder), "--store", str(tmp_path / "store"), "--no-shipped"]
+
+
+PLAN = ["--tasks", "antonym", "--shots", "0", "--n-examples", "4", "--n-train", "4", "--n-random", "1",
+        "--n-sequences", "2"]
+
+
+def precompute(small: list[str], *more: str) -> int:
+    return main(["precompute", *small, *PLAN, *more])
+
+
+def stored(small: list[str]) -> Store:
+    return Store(small[3])
+
+
+# --- precompute ---------------------------------------------------------------------------------
+
+
+def test_a_plan_comes_first_then_a_line_per_result_and_a_second_run_has_nothing_to_do(small, capsys):
+    assert precompute(small, "--what", "accuracy,importance") == DONE
+    out = capsys.readouterr().out
+    assert re.search(r"together +3 +0 +3 ", out)
+    assert re.search(r"Takes about \d+ s on this machine", out)
+    assert [(n, of) for n, of, _ in UNIT_LINE.findall(out)] == [("1", "3"), ("2", "3"), ("3", "3")]
+    with stored(small) as store:
+        assert [u.kind for u in store.units()] == ["evaluation", "head_importance", "model"]
+        assert all(store.seconds(u) is not None for u in store.units())
+    assert precompute(small, "--what", "accuracy,importance") == DONE
+    assert "Nothing to do" in capsys.readouterr().out
+
+
+def test_a_larger_request_computes_only_what_is_missing(small, capsys):
+    precompute(small, "--what", "accuracy")
+    capsys.readouterr()
+    assert precompute(small, "--what", "accuracy,pruning") == DONE
+    lines = [unit for _, _, unit in UNIT_LINE.findall(capsys.readouterr().out)]
+    assert not any(line.startswith(("evaluation", "model")) for line in lines)
+    assert sum(line.startswith("pruning") for line in lines) == 6  # heads and FFNs: own, reversed, random
+
+
+def test_a_dry_run_loads_no_model_and_stores_nothing(small, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "_load", lambda args: pytest.fail("loaded"))
+    assert precompute(small, "--what", "all", "--dry-run") == DONE
+    assert "measured once the model is loaded" in capsys.readouterr().out
+    with stored(small) as store:
+        assert store.units() == []
+    assert jobs.jobs(small[3]) == []
+
+
+def test_a_failed_unit_is_named_what_builds_on_it_is_left_out_and_the_rest_goes_on(small, capsys, monkeypatch):
+    def broken(*_: object) -> None:
+        raise ModelError("The logits are not numbers in float16: use bfloat16.")
+
+    monkeypatch.setitem(service._MEASURES, "head_importance", broken)
+    assert precompute(small, "--what", "pruning,accuracy") == FAILED
+    told = capsys.readouterr()
+    assert "use bfloat16" in told.err
+    assert "It builds on head_importance" in told.err
+    assert "3 of 10 results could not be computed" in told.out
+    with stored(small) as store:
+        assert Counter(u.kind for u in store.units()) == {"model": 1, "evaluation": 1, "ffn_oracle": 1, "pruning": 4}
+    assert jobs.progress(jobs.jobs(small[3])[0]).state == "failed"
+    monkeypatch.undo()
+    assert precompute(small, "--what", "pruning,accuracy") == DONE
+
+
+def test_a_run_that_is_asked_to_stop_stops_within_a_batch(small, capsys, monkeypatch):
+    compute, seen = service.compute, []
+
+    def stopping(unit, store, model, progress=None):
+        seen.append(unit)
+        if len(seen) == 2:
+            jobs.cancel(jobs.jobs(store.folder)[0])
+        return compute(unit, store, model, progress)
+
+    monkeypatch.setattr(jobs.Report, "EVERY", 0.0)
+    monkeypatch.setattr(service, "compute", stopping)
+    assert precompute(small, "--what", "accuracy,importance,ffns") == INTERRUPTED
+    assert "the same command goes on" in capsys.readouterr().err
+    with stored(small) as store:
+        assert [u.kind for u in store.units()] == ["model"]
+    assert jobs.progress(jobs.jobs(small[3])[0]).state == "cancelled"
+
+
+def test_an_interrupt_ends_with_130_and_a_sentence(small, capsys, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(service._MEASURES, "evaluation", interrupted)
+    assert precompute(small, "--what", "accuracy") == INTERRUPTED
+    assert "Stopped" in capsys.readouterr().err
+
+
+def test_shipping_writes_plain_files_that_serve_as_results(small, tmp_path):
+    assert precompute(small, "--what", "accuracy", "--ship", str(tmp_path / "shipped")) == DONE
+    with stored(small) as live, Store(tmp_path / "empty", tmp_path / "shipped") as shipped:
+        assert shipped.units() == live.units()
+        assert all(shipped.get(u) == live.get(u) for u in live.units())
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    (["--tasks", "antonyms"], "Did you mean 'antonym'"),
+    (["--shots", "100000"], "100000 shots asked of task 'antonym'"),
+    (["--shots", "-1"], "shots must be 0 or more, got -1"),
+    (["--what", "magic"], "Cannot measure 'magic'. Known: accuracy"),
+    (["--n-examples", "0"], "examples must be 1 or more"),
+    (["--model", "/nowhere"], "No folder '/nowhere'"),
+    (["--tasks", "own:/nowhere.jsonl"], "/nowhere.jsonl"),
+    (["--revision", "other"], "not other"),
+])
+def test_wrong_input_is_one_sentence_and_exit_code_2(small, capsys, changes, message):
+    assert precompute(small, *changes) == BAD_INPUT
+    told = capsys.readouterr()
+    assert message in told.err
+    assert "Traceback" not in told.err
+    assert told.out == ""
+
+
+@pytest.mark.parametrize("args", [[], ["compute"], ["precompute", "--shots", "one"], ["precompute", "--dtype", "int8"],
+                                  ["export"], ["precompute", "--mod", "x"]])
+def test_wrong_arguments_are_exit_code_2(args, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(args)
+    assert end.value.code == BAD_INPUT
+    assert "usage" in capsys.readouterr().err
+
+
+def test_the_unforeseen_is_a_sentence_and_a_traceback_on_request_only(small, capsys, monkeypatch):
+    def bug(*_: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(cli, "describe", bug)
+    assert precompute(small) == FAILED
+    told = capsys.readouterr().err
+    assert "ZeroDivisionError: division by zero" in told
+    assert "Traceback" not in told
+    monkeypatch.setenv("HEADROOM_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        precompute(small)
+
+
+# --- killed and started again -------------------------------------------------------------------
+
+
+def test_killed_again_and_again_it_ends_with_the_same_bytes_and_computes_nothing_twice(small, tmp_path, capsys):
+    what = ["--what", "accuracy,importance,ffns,pruning,induction"]
+    precompute(small, *what)
+    main(["export", *small[2:], str(tmp_path / "calm.zip")])
+    calm = [unit for _, _, unit in UNIT_LINE.findall(capsys.readouterr().out)]
+
+    folder, rng, lines, kills = tmp_path / "killed", random.Random(0), [], 0
+    command = [sys.executable, "-m", "backend", "precompute", "--model", small[1], "--store", str(folder),
+               "--no-shipped", *PLAN, *what]
+    while True:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                                   env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        assert process.stdout is not None
+        finished = 0
+        for line in process.stdout:
+            if UNIT_LINE.match(line.rstrip()):
+                lines.append(UNIT_LINE.findall(line.rstrip())[0][2])
+                finished += 1
+                if kills < KILLS and finished == 3:
+                    time.sleep(rng.random() * 0.05)  # anywhere in the next unit
+                    os.kill(process.pid, signal.SIGKILL)
+                    kills += 1
+                    break
+        lines += [unit for _, _, unit in UNIT_LINE.findall(process.stdout.read())]
+        process.stdout.close()
+        if process.wait() == 0:
+            break
+    assert kills == KILLS
+    twice = {unit for unit, times in Counter(lines).items() if times > 1}
+    assert twice == set()
+    assert len(set(calm) - set(lines)) <= kills  # stored, but killed before it could say so
+    main(["export", "--store", str(folder), "--no-shipped", str(tmp_path / "killed.zip")])
+    assert (tmp_path / "killed.zip").read_bytes() == (tmp_path / "calm.zip").read_bytes()
+
+
+# --- the other commands -------------------------------------------------------------------------
+
+
+def test_status_counts_results_and_names_runs_and_damage(small, capsys):
+    assert main(["status", *small[2:]]) == DONE
+    assert "0 results" in capsys.readouterr().out
+    precompute(small, "--what", "accuracy")
+    capsys.readouterr()
+    assert main(["status", "--check", *small[2:]]) == DONE
+    out = capsys.readouterr().out
+    assert "2 results: 0 shipped, 2 in" in out
+    assert "1 tasks, shots 0; 1 evaluation" in out
+    assert "run 2" in out
+    assert "done, 2 of 2 results" in out
+    with stored(small) as store:
+        store._cache.set(store.units()[0].key, b"damaged")
+    assert main(["status", "--check", *small[2:]]) == FAILED
+    assert "Compute it again" in capsys.readouterr().err
+
+
+def test_verify_agrees_with_what_was_computed_and_finds_what_was_changed(small, capsys):
+    precompute(small, "--what", "accuracy,importance,ffns,pruning,induction")
+    capsys.readouterr()
+    with stored(small) as store:
+        n = len(store.units(dtype="float32"))
+    assert main(["verify", *small, "--sample", "0"]) == DONE
+    assert f"{n} of {n} agree" in capsys.readouterr().out
+    with stored(small) as store:
+        (unit,) = store.units(kind="head_importance")
+        record = store.get(unit).to_json()
+        record["block_per_token"] = [[[x * 1.01 for x in row] for row in b] for b in record["block_per_token"]]
+        store.put(unit, store.get(unit).from_json(record), replace=True)
+    assert main(["verify", *small, "--kind", "head_importance"]) == FAILED
+    assert "block_per_token: up to" in capsys.readouterr().out
+
+
+def test_verify_with_nothing_stored_says_so(small, capsys):
+    assert main(["verify", *small]) == BAD_INPUT
+    assert "Nothing to verify" in capsys.readouterr().err
+
+
+def test_results_travel_in_a_bundle(small, tmp_path, capsys):
+    precompute(small, "--what", "accuracy,importance")
+    file, other = str(tmp_path / "r.zip"), ["--store", str(tmp_path / "other"), "--no-shipped"]
+    assert main(["export", file, *small[2:], "--kind", "evaluation"]) == DONE
+    assert main(["import", file, *other, "--dry-run"]) == DONE
+    assert main(["import", file, *other]) == DONE
+    assert "1 new, 0 here already, 0 that differ" in capsys.readouterr().out
+    with Store(other[1]) as there, stored(small) as here:
+        assert there.units() == here.units(kind="evaluation")
+        (unit,) = there.units()
+        changed = json.loads(json.dumps(there.get(unit).to_json()))
+        changed["loglikelihoods"][0][0] -= 1.0
+        there.put(unit, type(there.get(unit)).from_json(changed), replace=True)
+    assert main(["import", file, *other, "--dry-run"]) == FAILED
+    assert main(["import", file, *other]) == FAILED
+    assert "Nothing was imported: 1 results differ" in capsys.readouterr().err
+    assert main(["import", file, *other, "--replace"]) == DONE
+    with Store(other[1]) as there, stored(small) as here:
+        assert there.get(unit) == here.get(unit)
+
+
+def test_a_damaged_bundle_is_a_sentence_and_exit_code_1(small, tmp_path, capsys):
+    (tmp_path / "r.zip").write_bytes(b"PK nothing")
+    assert main(["import", str(tmp_path / "r.zip"), *small[2:]]) == FAILED
+    assert "cut short" in capsys.readouterr().err
+    assert main(["import", str(tmp_path / "none.zip"), *small[2:]]) == BAD_INPUT
+    assert main(["export", str(tmp_path / "empty.zip"), *small[2:]]) == BAD_INPUT
+
+
+def test_models_lists_architectures_and_says_what_one_model_needs(small, capsys):
+    assert main(["models", *small[2:]]) == DONE
+    out = capsys.readouterr().out
+    assert "opt " in out
+    assert "No model has results yet" in out
+    assert main(["models", small[1]]) == DONE
+    out = capsys.readouterr().out
+    assert "3 layers x 4 heads" in out
+    assert "heads at the input of self_attn.out_proj" in out
+
+
+def test_tasks_lists_them_and_shows_how_one_asks(capsys):
+    assert main(["tasks"]) == DONE
+    out = capsys.readouterr().out
+    assert "piqa" in out
+    assert "antonym" in out
+    assert main(["tasks", "antonym", "--shots", "1"]) == DONE
+    assert "<- right" in capsys.readouterr().out
+    assert main(["tasks", "antonyms"]) == BAD_INPUT
+
+
+def test_a_task_of_one_s_own_is_kept_so_that_its_name_finds_it(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADROOM_TASKS", str(tmp_path / "tasks"))
+    rows = [{"query": f"question {i}", "options": ["yes", "no"], "gold": i % 2} for i in range(12)]
+    (tmp_path / "quiz.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert precompute(small, "--tasks", f"own:{tmp_path}/quiz.jsonl", "--what", "accuracy") == DONE
+    with stored(small) as store:
+        assert [u.setup.task for u in store.units(kind="evaluation")] == ["own:quiz"]
+    assert main(["verify", *small, "--sample", "0"]) == DONE
+
+
+# --- words --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 s"), (40, "40 s"), (200, "3 min"), (3600, "1 h"),
+                                                (18_600, "5 h 10 min"), (90_000, "1 day 1 h"), (172_800, "2 days")])
+def test_time_is_said_as_people_say_it(seconds, words):
+    assert cli.duration(seconds) == words
+
+
+@pytest.mark.parametrize("name", list(EXAMPLES))
+def test_help_carries_its_examples_and_the_exit_codes(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([*([name] if name else []), "--help"])
+    assert end.value.code == DONE
+    shown = capsys.readouterr().out
+    assert all(f"  {line}\n" in shown for line in EXAMPLES[name])
+    assert "130 interrupted" in shown
+
+
+@pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
+def test_every_example_can_be_typed(line):
+    assert cli.parser().parse_args(shlex.split(line)[3:])
+
+
+def test_the_readme_s_commands_are_the_help_s_examples():
+    text = (ROOT / "README.md").read_text()
+    commands = re.findall(r"python -m backend (?!\.)[^`\n#]+", text)
+    assert commands
+    known = [line for lines in EXAMPLES.values() for line in lines]
+    assert [c.strip() for c in commands if c.strip() not in known] == []
