@@ -1,0 +1,1 @@
+"""One question per file; `app.py` draws the frame around them."""

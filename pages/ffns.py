@@ -1,0 +1,231 @@
+"""Which FFNs does a task lean on?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from backend import service, stats
+from backend.components import Ablation, Head
+from backend.results import Evaluation, Sweep
+from pages.shared import blocks, charts, curves, matrices, selection
+
+SCOPES = ("This task", "All tasks")
+VIEWS = ("FFNs", "FFNs and heads")
+MEASURES = ("gradient importance", "switching them off")
+DEFINITION = ("accuracy without the FFN minus the intact accuracy, on the same questions; the study's oracle "
+              "importance is its negative")
+INTERVALS = "95 % paired bootstrap intervals, pale where they include no change"
+
+setup, info, chosen, by = selection.current(), selection.info(), selection.ablation(), selection.definition()
+dark = st.context.theme.type == "dark"
+
+
+# --- FFNs ---------------------------------------------------------------------------------------
+
+
+def finding(table: pd.DataFrame, where: str) -> str:
+    """Which FFN's removal costs most, and in how many layers it makes a clear difference."""
+    worst = table.loc[table["change"].idxmin()]
+    if worst["change"] >= 0:
+        return f"No FFN's removal lowers accuracy {where}"
+    clear = int(((table["low"] > 0) | (table["high"] < 0)).sum())
+    return (f"Without the {worst['name']}, accuracy {where} falls by {charts.points(-worst['change'])[1:]} (95 %: "
+            f"{charts.points(worst['low'])} to {charts.points(worst['high'])}); the interval excludes 0 in "
+            f"{of(clear, len(table))}")
+
+
+def of(n: int, total: int) -> str:
+    """`3 of 6 layers`, `none of 6 layers`."""
+    return f"{n or 'none'} of {charts.how_many(total, 'layer')}"
+
+
+def effects(table: pd.DataFrame, title: str, caption: str, file: str, python: str, key: str) -> None:
+    """The clickable bars of one effects table."""
+    blocks.result(title, curves.layer_effects(table), caption=caption, table=table.drop(columns=["head"]), file=file,
+                  python=python, key=key, on_click=lambda: selection.toggle_clicked(key),
+                  alt_text=f"Bars: change in accuracy when the FFN of each of {len(table)} layers is removed. {title}.")
+
+
+def one_task() -> None:
+    """Every layer's effect on the chosen task, with the paired test behind it."""
+    unit = service.ffn_oracle(setup)
+    record = blocks.get(unit, f"accuracy of {setup.task}, {setup.n_shots}-shot, with each FFN off")
+    if record is None:
+        return
+    table = curves.effects_table(record, chosen, setup.task)
+    left, right = st.columns([5, 4], gap="large")
+    with left:
+        effects(table, finding(table, f"on {setup.task}"), explain(record.questions.n, record.questions.chance),
+                f"ffns-{setup.task}-{setup.n_shots}shot", blocks.python_lines(unit, "print(record.accuracy())"), "ffns")
+    with right:
+        tests(table)
+
+
+def tests(table: pd.DataFrame) -> None:
+    """Intact against removed, layer by layer, on the same questions."""
+    clear = int((table["p (Holm)"] < 0.05).sum())
+    st.markdown(f"#### {of(clear, len(table)).capitalize()} {'passes' if clear <= 1 else 'pass'} a paired test")
+    share = st.column_config.NumberColumn(format="percent")
+    st.dataframe(table.sort_values("change")[["name", "accuracy", "change", "p (Holm)", "newly wrong", "newly right"]],
+                 hide_index=True, height=min(420, 38 + 36 * len(table)), key="ffn tests", column_config={
+                     "name": "removed", "accuracy": share, "change": share,
+                     "p (Holm)": st.column_config.NumberColumn(format="%.2g")}, alt="Paired tests of every layer.")
+    st.caption(f"Intact: {charts.percent(table['intact'].iloc[0])}, chance {charts.percent(table['chance'].iloc[0])}. "
+               "Exact McNemar test on the questions whose answer changed; Holm: adjusted for having looked at every "
+               "layer, below 0.05 counts.")
+
+
+def explain(n: int, chance: float, *parts: str) -> str:
+    return blocks.provenance(setup, *parts, f"n = {n} questions", f"chance {charts.percent(chance)}", DEFINITION,
+                             INTERVALS, f"the option of highest summed log-likelihood · {blocks.STUDY}")
+
+
+def oracles() -> dict[str, Sweep]:
+    """Every task's oracle that is stored; below, the offer to measure the others."""
+    names = list(selection.suite())
+    units = [service.ffn_oracle(selection.current(name)) for name in names]
+    records = blocks.get_all(units, f"accuracy of all tasks, {setup.n_shots}-shot, with each FFN off")
+    return {name: record for name, record in zip(names, records, strict=True) if record is not None}
+
+
+def all_tasks() -> None:
+    """The mean effect of every layer, and every task's own."""
+    found = oracles()
+    if not found:
+        return
+    mean = curves.mean_effects_table(found, chosen)
+    python = blocks.python_lines(service.ffn_oracle(setup), "print(record.accuracy())  # one task; the mean takes all")
+    n = int(mean["n"].iloc[0])
+    chance = float(np.mean([r.questions.chance for r in found.values()]))
+    asked = setup.with_(task="each task")
+    left, right = st.columns([4, 6], gap="large")
+    with left:
+        effects(mean, finding(mean, f"averaged over {charts.how_many(len(found), 'task')}"),
+                blocks.provenance(asked, f"n = {n} questions of {len(found)} tasks", f"chance {charts.percent(chance)}",
+                                  f"unweighted mean of the tasks; {DEFINITION}", INTERVALS, blocks.STUDY),
+                f"ffns-mean-{setup.n_shots}shot", python, "ffns-mean")
+    with right:
+        by_task(found, python)
+
+
+def by_task(found: dict[str, Sweep], python: str) -> None:
+    """Layers by tasks: where each task's FFNs sit."""
+    table = pd.concat([curves.effects_table(record, chosen, name) for name, record in found.items()],
+                      ignore_index=True)
+    cells = table.assign(row=table["layer"].astype(str), column=table["task"]).rename(
+        columns={"change": "change in accuracy"})
+    worst = table.loc[table["change"].idxmin()]
+    leads = table.loc[table.groupby("task")["change"].idxmin()]["layer"].value_counts()
+    title = (f"{charts.how_many(int(leads.iloc[0]), 'task')} of {len(found)} lean most on layer {leads.index[0]}; the "
+             f"largest fall is {charts.points(worst['change'])}, {worst['task']} without the {worst['name']}")
+    layers = [str(layer) for layer in range(info.n_layers)]
+    blocks.result(
+        title, matrices.matrix(cells, "change in accuracy", rows=layers, columns=list(found), signed=True,
+                               reverse=True, domain=reach(table["change"]), number=".0%", dark=dark, y_title="layer",
+                               bottom_up=True, clickable=False, cell=round(charts.layer_step(info.n_layers))),
+        caption=blocks.provenance(setup.with_(task="each task"), f"n = {int(table['n'].max())} questions per task",
+                                  DEFINITION, "intervals and tests in the CSV"),
+        table=table.drop(columns=["head"]), file=f"ffns-by-task-{setup.n_shots}shot", python=python, key="ffns-by-task",
+        alt_text=f"Heatmap of the change in accuracy over {info.n_layers} layers and {len(found)} tasks. {title}.")
+
+
+def reach(changes: pd.Series) -> tuple[float, float]:
+    """A colour scale that is the same to either side of no change."""
+    most = max(0.05, float(changes.abs().max()))
+    return -most, most
+
+
+# --- FFNs and heads -----------------------------------------------------------------------------
+
+
+def beside_heads(scope: str) -> None:
+    """Per layer: how much the heads matter, and how much the FFN does."""
+    measure = st.segmented_control(
+        "Heads by", MEASURES, default=MEASURES[0], required=True, key="heads by", persist_state="session",
+        help="gradient importance: the sum over a layer's heads, as a share of all. switching them off: the change in "
+             "accuracy without any head of the layer, the same unit as for FFNs.")
+    found = oracles() if scope == "All tasks" else one_oracle()
+    if measure == MEASURES[0]:
+        heads, n_heads = gradient_shares(list(found) or [setup.task])
+    else:
+        heads, n_heads = attention_off(list(found) or [setup.task])
+    if not found or heads is None:
+        return
+    ffns = curves.mean_effects_table(found, chosen) if scope == "All tasks" else curves.effects_table(
+        found[setup.task], chosen, setup.task)
+    draw_beside(heads, ffns, f"{len(found)} tasks" if scope == "All tasks" else setup.task, n_heads)
+
+
+def one_oracle() -> dict[str, Sweep]:
+    record = blocks.get(service.ffn_oracle(setup), f"accuracy of {setup.task}, {setup.n_shots}-shot, with each FFN off")
+    return {setup.task: record} if record is not None else {}
+
+
+def gradient_shares(names: list[str]) -> tuple[pd.DataFrame | None, int]:
+    """Each layer's share of the heads' importance, of one task or of the aggregate."""
+    units = [service.head_importance(selection.current(name)) for name in names]
+    records = [r for r in blocks.get_all(units, f"head importance, {setup.n_shots}-shot") if r is not None]
+    if not records:
+        return None, 0
+    return curves.layer_shares(stats.aggregate([r.scores(by) for r in records])), sum(r.n_examples for r in records)
+
+
+def attention_off(names: list[str]) -> tuple[pd.DataFrame | None, int]:
+    """The effect of switching off all heads of a layer, in the form of an FFN's effects."""
+    offs = [Ablation(frozenset(Head(layer, head) for head in range(info.n_heads))) for layer in range(info.n_layers)]
+    units = [service.evaluation(selection.current(name), off) for name in names for off in (Ablation(), *offs)]
+    records = blocks.get_all(units, "accuracy without all heads of a layer")
+    if any(record is None for record in records):
+        return None, 0
+    step = 1 + len(offs)
+    groups: list[list[Evaluation]] = [records[i:i + step] for i in range(0, len(records), step)]
+    table = curves.attention_effects_table(dict(zip(names, groups, strict=True)))
+    return table, int(table["n"].iloc[0])
+
+
+def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: int) -> None:
+    """Two charts of one height, layer beside layer."""
+    same_unit = "change" in heads
+    weight = -heads["change"] if same_unit else heads["share"]
+    top_heads, top_ffn = int(weight.idxmax()), int(ffns["change"].idxmin())
+    rho = curves.rho(stats.spearman(weight.to_numpy(), -ffns["change"].to_numpy()))
+    st.markdown(f"#### For {where}, heads matter most in layer {top_heads}, FFNs in layer {top_ffn} "
+                f"({rho} over {charts.how_many(len(ffns), 'layer')})")
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("**Heads**")
+        st.altair_chart(curves.layer_effects(heads, clickable=False, title="change in accuracy, all heads off")
+                        if same_unit else charts.layer_bars(heads, "share", "share of the heads' importance"),
+                        key=f"beside heads {same_unit}", alt=f"Bars: heads per layer; layer {top_heads} leads.")
+        st.caption("Accuracy without any head of the layer minus the intact one, on the same questions; " + INTERVALS
+                   + f"; n = {n_heads} questions" if same_unit else
+                   f"Gradient importance ({by}), summed over a layer's heads; n = {n_heads} training examples. Raw "
+                   "scores: layers differ in scale.")
+    with right:
+        st.markdown("**FFNs**")
+        st.altair_chart(curves.layer_effects(ffns, clickable=False), key="beside ffns",
+                        alt=f"Bars: FFNs per layer; layer {top_ffn} leads.")
+        st.caption(blocks.provenance(setup.with_(task=where), f"n = {int(ffns['n'].iloc[0])} questions", DEFINITION,
+                                     INTERVALS))
+    table = ffns.drop(columns=["head"]).merge(heads, on="layer", suffixes=(" (FFN)", " (heads)"))
+    blocks.extras(table, f"ffns-and-heads-{setup.n_shots}shot",
+                  blocks.python_lines(service.ffn_oracle(setup), "print(record.accuracy())"), "beside")
+
+
+st.title("FFNs")
+st.markdown("Which feed-forward networks does a task lean on? Click bars to choose FFNs; Lab switches the chosen off.")
+with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+    scope = str(st.segmented_control("Tasks", SCOPES, default=SCOPES[0], required=True, key="scope",
+                                     bind="query-params"))
+    view = st.segmented_control("View", VIEWS, default=VIEWS[0], required=True, key="view", bind="query-params")
+    st.page_link("pages/lab.py", label=f"Switch {charts.components(chosen)} off in Lab", icon=":material/science:",
+                 disabled=not chosen)
+
+if view == VIEWS[1]:
+    beside_heads(scope)
+elif scope == "All tasks":
+    all_tasks()
+else:
+    one_task()

@@ -1,0 +1,330 @@
+"""Which heads copy what followed before?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from backend import service, stats
+from backend.components import Ablation, Head
+from backend.results import InductionScores, Unit
+from pages.shared import blocks, charts, curves, handles, looking, selection
+
+VIEWS = ("Scores", "Against importance", "Capacity", "One head")
+SHOW = ("mean", "variance")
+FRACTIONS = tuple(p / 10 for p in range(10))
+LIVE_PARAMETERS = 200_000_000  # models up to this size are looked at without being asked twice
+LONGEST = 20  # tokens of the block in the picture
+PREFIX = {"exact": "attention to the tokens that followed earlier occurrences of the current one, on four repeats of a "
+                   "block of random tokens",
+          "authors": "as in the authors' code: the last token of each block has one target too many, position 1"}
+COPYING = {"authors": "of the probability that a head's own value at a position raises above the mean, the share of "
+                      "the token it attends to most; layer by layer on bare embeddings, as in the authors' code",
+           "olsson": "the same for what the head moves, its attention-weighted values, without bias (Olsson et al.)"}
+SOURCE = f"Olsson et al. 2022, arXiv:2209.11895 · {blocks.STUDY}"
+
+setup, info, by, chosen = selection.current(), selection.info(), selection.definition(), selection.ablation()
+suite = list(selection.suite())
+n_heads = info.n_layers * info.n_heads
+
+
+# --- get ----------------------------------------------------------------------------------------
+
+
+def variants() -> tuple[str, str]:
+    """Which definitions are shown."""
+    with st.popover("Definitions", icon=":material/function:"):
+        prefix = st.segmented_control("Prefix matching", list(PREFIX), default="exact", required=True,
+                                      key="prefix variant", persist_state="session")
+        st.caption(f"{prefix}: {PREFIX[str(prefix)]}.")
+        copying = st.segmented_control("Copying", list(COPYING), default="authors", required=True,
+                                       key="copying variant", persist_state="session")
+        st.caption(f"{copying}: {COPYING[str(copying)]}.")
+    return str(prefix), str(copying)
+
+
+def scores(prefix: str, copying: str) -> tuple[InductionScores | None, InductionScores | None]:
+    """The stored scores; what is missing is offered."""
+    units = [service.prefix_matching(setup, prefix), service.copying(setup, copying)]
+    a, b = blocks.get_all(units, "prefix matching and copying of every head")
+    return a, b
+
+
+def importance(which: str) -> tuple[str, np.ndarray] | None:
+    """The importance of the task or the tasks' mean, and what it is called; what is missing is offered."""
+    names = [setup.task] if which == "this task" else suite
+    units = [service.head_importance(selection.current(name)) for name in names]
+    records = [r for r in blocks.get_all(units, f"head importance of {which}, {setup.n_shots}-shot") if r]
+    if not records:
+        return None
+    called = setup.task if which == "this task" else f"the mean of {charts.how_many(len(records), 'task')}"
+    return called, stats.aggregate([r.scores(by) for r in records])
+
+
+# --- scores -------------------------------------------------------------------------------------
+
+
+def draw_scores() -> None:
+    """Both maps side by side."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        show = str(st.segmented_control("Show", SHOW, default="mean", required=True, key="show",
+                                        persist_state="session", help="Over the random sequences."))
+        prefix, copying = variants()
+        induction_heads()
+    place = st.container()
+    a, b = scores(prefix, copying)
+    with place:
+        left, right = st.columns(2, gap="large")
+        with left:
+            if a is not None:
+                one_map(a, "prefix matching", prefix, show, f"{PREFIX[prefix]}; 1 = an ideal induction head, "
+                        f"{chance(a)} = attending to everything alike")
+        with right:
+            if b is not None:
+                one_map(b, "copying", copying, show, f"{COPYING[copying]}; 1 = only that token, 0 = nothing is raised")
+        if a is not None and b is not None:
+            rho = curves.rho(stats.spearman(np.array(a.mean), np.array(b.mean)))
+            st.caption(f"Prefix matching and copying rank the heads alike at {rho}.")
+
+
+def one_map(record: InductionScores, name: str, variant: str, show: str, definition: str) -> None:
+    """One clickable heatmap of a score's mean or variance."""
+    values = np.array(record.mean if show == "mean" else record.variance)
+    label = name if show == "mean" else f"variance of {name}"
+    table = charts.grid_table(values, chosen, label=label)
+    unit = service.prefix_matching(setup, variant) if name == "prefix matching" else service.copying(setup, variant)
+    key = f"induction {name}"
+    blocks.result(
+        finding(record, name), charts.layers_by_heads(table, label=label), caption=blocks.provenance(
+            setup.without_task(), f"n = {record.n_seeds} random sequences of up to {record.max_length} tokens, "
+            f"{record.tokens}", definition, SOURCE),
+        table=table.drop(columns=["column"]), file=f"{name.replace(' ', '-')}-{variant}-{show}",
+        python=blocks.python_lines(unit, f"print(record.{show})"), key=key,
+        on_click=lambda: selection.toggle_clicked(key),
+        alt_text=f"Heatmap of {label} over {info.n_layers} layers and {info.n_heads} heads. {finding(record, name)}.")
+
+
+def finding(record: InductionScores, name: str) -> str:
+    """The leading head with its interval, and how few heads hold half of the score."""
+    mean, variance = np.array(record.mean), np.array(record.variance)
+    top = stats.highest(mean, 1)[0]
+    low, high = stats.mean_interval(mean[top.layer, top.head], variance[top.layer, top.head], record.n_seeds)
+    half = stats.concentration(mean)
+    return (f"{top} leads in {name} with {mean[top.layer, top.head]:.2f} (95\u00a0%: {low:.2f} to {high:.2f}); "
+            f"{charts.how_many(half, 'head')} of {n_heads} {'holds' if half == 1 else 'hold'} half of it")
+
+
+def chance(record: InductionScores) -> str:
+    """The prefix matching of a head that looks everywhere alike, from the longest sequence to the shortest."""
+    longest = (record.max_length - 1) // 4
+    low, high = (stats.prefix_match_by_chance(n) for n in (longest, min(25, longest)))
+    return f"{low:.2g} to {high:.2g}" if low < high else f"{low:.2g}"
+
+
+def induction_heads() -> None:
+    """Choose the heads that lead in prefix matching, for Lab."""
+    with st.popover("Choose the top heads", icon=":material/checklist:"):
+        k = st.number_input("How many", 1, n_heads, min(3, n_heads), key="top k", persist_state="session")
+        st.button(f"Choose the top {k} in prefix matching", key="choose top", on_click=choose_top, args=(int(k),))
+    st.page_link("pages/lab.py", label=f"Switch {charts.components(chosen)} off in Lab", icon=":material/science:",
+                 disabled=not chosen)
+
+
+def choose_top(k: int) -> None:
+    record = service.fetch(service.prefix_matching(setup), handles.store())
+    if isinstance(record, InductionScores):
+        heads = frozenset(stats.highest(np.array(record.mean), 1)[:k])
+        selection.choose(Ablation(heads, chosen.ffns, selection.preferred_fill()))
+    else:
+        st.toast("Prefix matching is not measured for this model.")
+
+
+# --- against importance -------------------------------------------------------------------------
+
+
+def draw_scatter() -> None:
+    """Both scores against importance, one dot per head, and the heads that lead in them as a table."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        which = str(st.segmented_control("Importance of", ("this task", "all tasks"), default="this task",
+                                         required=True, key="importance of", persist_state="session"))
+        prefix, copying = variants()
+    place = st.container()
+    found = importance(which)
+    a, b = scores(prefix, copying)
+    if found is None or a is None or b is None:
+        return
+    called, values = found
+    table = charts.grid_table(values, chosen).rename(columns={"rank": "importance rank"}).assign(
+        **{"prefix matching": np.array(a.mean).ravel(), "copying": np.array(b.mean).ravel()})
+    with place:
+        left, right = st.columns(2, gap="large")
+        with left:
+            one_scatter(table, "prefix matching", a, called, service.prefix_matching(setup, prefix))
+        with right:
+            one_scatter(table, "copying", b, called, service.copying(setup, copying))
+        leaders(table)
+
+
+def one_scatter(table: pd.DataFrame, name: str, record: InductionScores, called: str, unit: Unit) -> None:
+    """Importance against one score; a click chooses a head, in every chart."""
+    rho = curves.rho(stats.spearman(table[name].to_numpy(), table["importance"].to_numpy()))
+    key = f"scatter {name}"
+    blocks.result(
+        f"Importance for {called} and {name} rank the heads alike at {rho}",
+        curves.scatter(table, name, "importance", x_title=name, y_title=f"importance for {called}"),
+        caption=blocks.provenance(
+            setup.with_(task=called), f"one dot per head, n = {n_heads}", f"{name} over {record.n_seeds} random "
+            f"sequences, importance {by}", "orange: chosen heads, in both charts; ρ = 0 is chance", SOURCE),
+        table=table.drop(columns=["column", "off"]), file=f"{name.replace(' ', '-')}-and-importance",
+        python=blocks.python_lines(unit, "print(record.mean)"), key=key,
+        on_click=lambda: selection.toggle_clicked(key),
+        alt_text=f"Scatter of importance against {name}, one dot per head; {rho}.")
+
+
+def leaders(table: pd.DataFrame) -> None:
+    """The heads that lead in prefix matching, with their other ranks."""
+    shown = table.sort_values("prefix matching", ascending=False).head(12)
+    number = st.column_config.NumberColumn(format="%.3g")
+    top = shown.iloc[0]
+    st.markdown(f"#### {top['name']} leads in prefix matching and has rank {top['importance rank']:.0f} of {n_heads} "
+                "in importance")
+    st.dataframe(shown[["name", "prefix matching", "copying", "importance", "importance rank", "off"]].rename(
+        columns={"name": "head", "off": "chosen"}), hide_index=True, height=300, key="induction leaders",
+        column_config={"prefix matching": number, "copying": number, "importance": number,
+                       "importance rank": st.column_config.NumberColumn(format="%d")},
+        alt="The twelve heads highest in prefix matching, with their copying and importance.")
+
+
+# --- capacity -----------------------------------------------------------------------------------
+
+
+def draw_capacity() -> None:
+    """How much of the scores is left as heads are pruned: per task and for the aggregate, or per number of shots."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        name = str(st.segmented_control("Capacity", ("prefix matching", "copying"), default="prefix matching",
+                                        required=True, key="capacity of", persist_state="session"))
+        lines = str(st.segmented_control("Rankings", ("tasks", "shots"), default="tasks", required=True,
+                                         key="capacity lines", persist_state="session"))
+        at = st.select_slider("Read at, % of heads removed", [10 * i for i in range(1, 10)], 70, key="capacity at",
+                              persist_state="session", width=260)
+        prefix, copying = variants()
+    place = st.container()
+    unit = service.prefix_matching(setup, prefix) if name == "prefix matching" else service.copying(setup, copying)
+    record = blocks.get(unit, f"{name} of every head")
+    rankings, bold = by_task() if lines == "tasks" else by_shots()
+    if record is None or not rankings:
+        return
+    table = curves.capacity_table(record, rankings, FRACTIONS)
+    here = table[np.isclose(table["removed"], at / 100)].set_index("ranking")["retained"]
+    parts = [f"{charts.percent(here[one])} by {one}" for one in bold]
+    with place:
+        blocks.result(
+            f"With {at} % of the heads gone, {name} keeps " + ", ".join(parts) + f"; at random {100 - at} %",
+            curves.capacity(table, bold, f"{name} retained"),
+            caption=blocks.provenance(
+                setup.with_(task="each task") if lines == "tasks" else setup.with_(task="mean of tasks"),
+                f"the share of the total {name} that the remaining heads hold",
+                f"heads go by {by} importance, lowest first",
+                f"{name}: {PREFIX[prefix] if name == 'prefix matching' else COPYING[copying]}; n = {record.n_seeds} "
+                "random sequences", "dashed: random pruning on average" + (
+                    "; thin: the other tasks" if lines == "tasks" else ""), SOURCE),
+            table=table, file=f"capacity-{name.replace(' ', '-')}-{lines}",
+            python=blocks.python_lines(unit, "print(record.mean)  # stats.retained_curve prunes them by a ranking"),
+            key="capacity", alt_text=f"Curves of the {name} retained as heads are pruned by {len(rankings)} rankings.")
+
+
+def by_task() -> tuple[dict[str, np.ndarray], list[str]]:
+    """Every task's ranking and the aggregate's; the aggregate and the chosen task are drawn bold."""
+    names = list(dict.fromkeys([*suite, setup.task]))
+    units = [service.head_importance(selection.current(name)) for name in names]
+    records = blocks.get_all(units, f"head importance of all tasks, {setup.n_shots}-shot")
+    found = {name: r.scores(by) for name, r in zip(names, records, strict=True) if r is not None}
+    rest = [found[name] for name in suite if name in found]
+    aggregate = {f"the mean of {len(rest)} tasks": stats.aggregate(rest)} if len(rest) > 1 else {}
+    return {**aggregate, **found}, [*aggregate, *([setup.task] if setup.task in found else [])]
+
+
+def by_shots() -> tuple[dict[str, np.ndarray], list[str]]:
+    """The aggregate ranking at every number of shots."""
+    keys = [(name, n_shots) for n_shots in selection.SHOTS for name in suite]
+    units = [service.head_importance(selection.current(name, n_shots)) for name, n_shots in keys]
+    records = blocks.get_all(units, "head importance of all tasks at 0, 1 and 5 shots")
+    found: dict[str, np.ndarray] = {}
+    for n_shots in selection.SHOTS:
+        some = [r.scores(by) for (_, n), r in zip(keys, records, strict=True) if n == n_shots and r is not None]
+        if some:
+            found[f"{n_shots}-shot mean of {charts.how_many(len(some), 'task')}"] = stats.aggregate(some)
+    return found, list(found)
+
+
+# --- one head -----------------------------------------------------------------------------------
+
+
+@st.cache_data(show_spinner="Reading the repeated sequence …", max_entries=32)
+def _pattern(model: str, revision: str, dtype: str, layer: int, n_block: int,
+             seed: int) -> tuple[np.ndarray, list[str]]:
+    """(n_heads, pos, pos) attention of a layer on a repeated sequence, and its tokens."""
+    loaded = handles.model(model, dtype)
+    ids, tokens = service.repeated_tokens(loaded, n_block, seed)
+    return service.attention(loaded, ids, layer), tokens
+
+
+def draw_one_head() -> None:
+    """The attention of one head on a random block and its repeat."""
+    record = blocks.fetch(service.prefix_matching(setup))
+    ranked = stats.highest(np.array(record.mean), 1) if isinstance(record, InductionScores) else tuple(
+        Head(layer, head) for layer in range(info.n_layers) for head in range(info.n_heads))
+    values = np.array(record.mean) if isinstance(record, InductionScores) else None
+    first = [head for head in ranked if head in chosen.heads] + [head for head in ranked if head not in chosen.heads]
+    if st.session_state.get("one head") not in first:
+        st.session_state["one head"] = first[0]
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        head = st.selectbox("Head", first, key="one head", width=300, format_func=lambda h: str(h) + (
+            f" · prefix matching {values[h.layer, h.head]:.2f}" if values is not None else ""),
+            help="Chosen heads first, then by prefix matching.")
+        n_block = st.slider("Tokens in the block", 4, LONGEST, 12, key="block length", persist_state="session",
+                            width=220)
+        seed = st.number_input("Sequence", 0, 999, 0, key="sequence seed", persist_state="session", width=130)
+    ready = info.n_params <= LIVE_PARAMETERS or st.session_state.get("looked at") == setup.model
+    if not ready and not st.button("Load the model and look", key="look", icon=":material/visibility:"):
+        st.caption(f"Reading one sequence needs the model in memory: {info.bytes / 1e9:.1f} GB on disk.")
+        return
+    st.session_state["looked at"] = setup.model
+    patterns, tokens = _pattern(selection.model_name(), setup.revision, setup.dtype, head.layer, n_block, int(seed))
+    picture(head, patterns[head.head], tokens, n_block, int(seed))
+
+
+def picture(head: Head, pattern: np.ndarray, tokens: list[str], n_block: int, seed: int) -> None:
+    """The pattern as a map, with the places framed where an ideal induction head would look."""
+    score, by_chance = stats.prefix_match(pattern, n_block), stats.prefix_match_by_chance(n_block, 2)
+    title = (f"{head} gives {charts.percent(score)} of its attention to what followed before; attending to everything "
+             f"alike would give {charts.percent(by_chance)}")
+    table = looking.attention_table(pattern, tokens)
+    st.markdown(f"#### {title}")
+    st.altair_chart(curves.framed(looking.attention_map(table, tokens), stats.prefix_targets(n_block, 2)),
+                    width="content", alt=f"Attention of {head} on {n_block} random tokens and their repeat. {title}.")
+    st.caption(blocks.provenance(
+        setup.without_task(), f"BOS and {n_block} random tokens, twice; sequence {seed}, n = 1",
+        "rows are queries, columns keys; each row adds up to 1",
+        "framed: what followed the same token in the first block; the percentage is the mean over the second", SOURCE))
+    blocks.extras(table, f"attention-{head}-repeated", "\n".join([
+        "from backend import service, stats", "from backend.models.loading import load_model", "",
+        f"model = load_model({selection.model_name()!r}, dtype={setup.dtype!r})",
+        f"ids, tokens = service.repeated_tokens(model, {n_block}, seed={seed})",
+        f"pattern = service.attention(model, ids, {head.layer})[{head.head}]",
+        f"print(stats.prefix_match(pattern, {n_block}))"]), "one head")
+
+
+st.title("Induction")
+st.markdown("Which heads continue what they have seen before? Scores on random tokens, which carry no meaning.")
+view = str(st.segmented_control("View", VIEWS, default=VIEWS[0], required=True, key="view", bind="query-params"))
+match view:
+    case "Against importance":
+        draw_scatter()
+    case "Capacity":
+        draw_capacity()
+    case "One head":
+        draw_one_head()
+    case _:
+        draw_scores()

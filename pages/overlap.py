@@ -1,0 +1,298 @@
+"""Do tasks and shots share their heads?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from backend import service, stats
+from backend.results import HeadImportance
+from pages.shared import blocks, charts, curves, matrices, selection
+
+VIEWS = ("Tasks", "Shots", "Top heads", "Heads that many need")
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
+TOP = 0.2  # the top share of two maps that is compared beside them
+PAIRS = ((0, 1), (0, 5), (1, 5))  # numbers of shots that are compared
+AUTHORS = ("The study's script correlates two lists of head *indices*, sorted by importance, instead of the heads' "
+           "ranks. It asks whether the n-th least important head of one task has an index close to that of the other, "
+           "which says little about whether tasks rank heads alike: over 4,608 heads a true ρ of 0.99 comes out near "
+           "0.02. It is here so that published numbers can be compared.")
+
+setup, info, by = selection.current(), selection.info(), selection.definition()
+chosen, suite = selection.ablation(), list(selection.suite())
+dark = st.context.theme.type == "dark"
+n_heads = info.n_layers * info.n_heads
+
+
+# --- get ----------------------------------------------------------------------------------------
+
+
+def importances(names: Sequence[str], shots: Sequence[int]) -> dict[tuple[str, int], HeadImportance]:
+    """The stored importance of every task at every number of shots; what is missing is offered."""
+    keys = [(name, n_shots) for name in names for n_shots in shots]
+    units = [service.head_importance(selection.current(name, n_shots)) for name, n_shots in keys]
+    records = blocks.get_all(units, f"head importance at {' and '.join(map(str, shots))} shots")
+    return {key: record for key, record in zip(keys, records, strict=True) if record is not None}
+
+
+def explain(records: Mapping[tuple[str, int], HeadImportance], *parts: str, shots: str = "") -> str:
+    n = [record.n_examples for record in records.values()]
+    some = f"{min(n)}" if min(n) == max(n) else f"{min(n)} to {max(n)}"
+    asked = f"{shots or f'{setup.n_shots}-shot'}, {setup.demos} demonstrations, seed {setup.seed}"
+    return blocks.provenance(setup.without_task(), *parts, f"over {n_heads} heads, {by} gradient importance of n = "
+                             f"{some} training examples per task", asked, blocks.STUDY)
+
+
+def reproduce(task: str, n_shots: int) -> str:
+    return blocks.python_lines(service.head_importance(selection.current(task, n_shots)),
+                               f"print(record.scores({by!r}))  # stats.spearman, stats.topk_overlap compare two")
+
+
+# --- tasks --------------------------------------------------------------------------------------
+
+
+def draw_tasks() -> None:
+    """Rank correlation of every pair of tasks, and the two maps behind one cell."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        as_authors = authors_switch()
+        clustered = st.toggle("Put like beside like", key="clustered", persist_state="session",
+                              help="Orders the tasks by average linkage of 1 − ρ.")
+    place = st.container()
+    found = importances(suite, [setup.n_shots])
+    if len(found) < 2:
+        return
+    names = [name for name, _ in found]
+    scores = [record.scores(by) for record in found.values()]
+    rhos = stats.spearman_matrix(scores, as_authors)
+    order = stats.cluster_order(stats.spearman_matrix(scores)) if clustered else range(len(names))
+    ordered = [names[i] for i in order]
+    pairs = stats.off_diagonal(rhos)
+    label = "ρ of index lists" if as_authors else "Spearman ρ"
+    table = matrices.matrix_table(rhos, names, names, label, blank_diagonal=True)
+    with place:
+        left, right = st.columns([6, 5], gap="large")
+        with left:
+            pair = pick_pair(names, "overlap tasks")
+            blocks.result(
+                correlation_finding(names, rhos, as_authors),
+                matrices.matrix(table, label, rows=ordered, columns=ordered, signed=bool((pairs < -0.05).any()),
+                                domain=(min(0.0, float(np.nanmin(pairs))), 1.0), dark=dark, chosen=pair),
+                caption=explain(found, "as in the authors' code: correlation of argsort index lists" if as_authors else
+                                "Spearman's rank correlation of the scores: 1 = same order, 0 = unrelated (chance)"),
+                table=table, file=f"overlap-tasks-{setup.n_shots}shot", python=reproduce(names[0], setup.n_shots),
+                key="overlap tasks", on_click=lambda: note_pair("overlap tasks"),
+                alt_text=f"Heatmap of rank correlations between {len(names)} tasks.")
+        with right:
+            two_maps((f"{pair[0]}", found[pair[0], setup.n_shots]), (f"{pair[1]}", found[pair[1], setup.n_shots]))
+
+
+def authors_switch() -> bool:
+    """Whether to show what the study's script computes, with why that is something else."""
+    on = st.toggle("As in the authors' code", key="as authors", persist_state="session", help=AUTHORS)
+    return bool(on)
+
+
+def correlation_finding(names: Sequence[str], rhos: np.ndarray, as_authors: bool) -> str:
+    """How alike the tasks rank their heads: mean, range and the most alike pair."""
+    pairs = stats.off_diagonal(rhos)
+    i, j = (int(k[np.nan_to_num(pairs, nan=-2).argmax()]) for k in np.triu_indices(len(names), 1))
+    if as_authors:
+        return (f"As in the authors' code, index lists correlate at {curves.rho(np.nanmean(pairs))} on average "
+                f"({np.nanmin(pairs):.2f} to {np.nanmax(pairs):.2f}), which is not how alike the rankings are")
+    return (f"{len(names)} tasks rank their heads alike at {curves.rho(np.nanmean(pairs))} on average "
+            f"({np.nanmin(pairs):.2f} to {np.nanmax(pairs):.2f}); {names[i]} and {names[j]} most")
+
+
+def pick_pair(names: Sequence[str], key: str) -> tuple[str, str]:
+    """The two tasks whose maps are shown: clicked in the matrix, or chosen here."""
+    with st.container(horizontal=True, gap="small"):
+        a = st.selectbox("Compare", names, index=names.index(setup.task) if setup.task in names else 0,
+                         key=f"{key}:a", width=200, help="Or click a cell of the matrix.")
+        rest = [name for name in names if name != a]
+        if st.session_state.get(f"{key}:b") not in rest:
+            st.session_state.pop(f"{key}:b", None)
+        b = st.selectbox("with", rest, key=f"{key}:b", width=200)
+    return str(a), str(b)
+
+
+def note_pair(key: str) -> None:
+    """A click on a cell: show its two tasks."""
+    pair = matrices.picked(st.session_state.get(key))
+    if pair and pair[0] != pair[1]:
+        st.session_state[f"{key}:a"], st.session_state[f"{key}:b"] = pair
+
+
+def two_maps(a: tuple[str, HeadImportance], b: tuple[str, HeadImportance]) -> None:
+    """Two importance maps side by side, how alike they are and how sure that is."""
+    scores = a[1].scores(by), b[1].scores(by)
+    rho = curves.rho(stats.spearman(*scores))
+    low, high = stats.bootstrap_spearman(a[1], b[1], by)
+    sure = f" (95\u00a0%: {low:.2f} to {high:.2f})" if not np.isnan(low) else ""
+    same = stats.topk_overlap(*scores, TOP)
+    by_chance = stats.topk_overlap_chance(n_heads, max(1, stats.count(TOP, n_heads)))
+    st.markdown(f"#### {a[0]} and {b[0]} rank the heads alike at {rho}{sure}")
+    columns = st.columns(2, gap="medium")
+    for column, (name, record), one in zip(columns, (a, b), scores, strict=True):
+        with column:
+            reliable = stats.bootstrap_stability(record, by)
+            st.markdown(f"**{name}** · {stats.highest(one, 1)[0]} leads")
+            key = f"map {name}"
+            st.altair_chart(charts.layers_by_heads(charts.grid_table(one, chosen), legend=False), key=key,
+                            on_select=lambda key=key: selection.toggle_clicked(key), selection_mode=charts.CLICK,
+                            alt=f"Heatmap of head importance, {name}.")
+            if not np.isnan(reliable.split_half):
+                st.caption(f"Two halves of its own examples agree at ρ = {reliable.split_half:.2f}.")
+    st.caption(f"Interval: bootstrap over blocks of examples. Of the top {charts.percent(TOP)} of heads, the two share "
+               f"{charts.percent(same)} (intersection over union; chance {charts.percent(by_chance)}). Each map has a "
+               "colour scale of its own. Click heads to choose them.")
+
+
+# --- shots --------------------------------------------------------------------------------------
+
+
+def draw_shots() -> None:
+    """Rank correlation between numbers of shots, task by task, and the two maps behind one cell."""
+    as_authors = authors_switch()
+    place = st.container()
+    shots = list(selection.SHOTS)
+    found = importances(suite, shots)
+    names = [name for name in suite if all((name, n_shots) in found for n_shots in shots)]
+    if not names:
+        return
+    compare = stats.spearman_as_authors if as_authors else stats.spearman
+    columns = [f"{a} and {b} shots" for a, b in PAIRS]
+    rhos = np.array([[compare(found[name, a].scores(by), found[name, b].scores(by)) for a, b in PAIRS]
+                     for name in names])
+    label = "ρ of index lists" if as_authors else "Spearman ρ"
+    table = matrices.matrix_table(rhos, names, columns, label)
+    means = rhos.mean(0)
+    top = int(means.argmax())
+    if as_authors:
+        title = (f"As in the authors' code, index lists of {columns[top]} correlate at {curves.rho(means[top])}, which "
+                 "is not how alike the rankings are")
+    else:
+        title = "Averaged over tasks, " + ", ".join(
+            f"{pair} agree at {curves.rho(mean)}" for pair, mean in zip(columns, means, strict=True))
+    with place:
+        left, right = st.columns([5, 6], gap="large")
+        with left:
+            with st.container(horizontal=True, gap="small"):
+                task = str(st.selectbox("Task", names, index=names.index(setup.task) if setup.task in names else 0,
+                                        key="overlap shots:a", width=200, help="Or click a cell of the matrix."))
+                pair = str(st.selectbox("between", columns, index=1, key="overlap shots:b", width=200))
+            blocks.result(
+                title, matrices.matrix(table, label, rows=names, columns=columns, dark=dark, chosen=(task, pair),
+                                       signed=bool((rhos < -0.05).any()), domain=(min(0.0, float(rhos.min())), 1.0)),
+                caption=explain(found, "as in the authors' code: correlation of argsort index lists" if as_authors else
+                                "Spearman's rank correlation of the scores: 1 = same order, 0 = unrelated (chance)",
+                                shots="0, 1 and 5 shots"),
+                table=table, file="overlap-shots", python=reproduce(task, setup.n_shots), key="overlap shots",
+                on_click=lambda: note_pair("overlap shots"),
+                alt_text=f"Heatmap of rank correlations between shots for {len(names)} tasks.")
+        with right:
+            a, b = PAIRS[columns.index(pair)]
+            two_maps((f"{task}, {a}-shot", found[task, a]), (f"{task}, {b}-shot", found[task, b]))
+
+
+# --- top heads ----------------------------------------------------------------------------------
+
+
+def draw_top() -> None:
+    """How far the tasks' top heads are the same, against chance, at every size of the top and at one."""
+    percent = st.select_slider("Top share of the heads, %", [round(100 * s) for s in SHARES], 20, key="top share",
+                               persist_state="session", width=360)
+    share = percent / 100
+    place = st.container()
+    found = importances(suite, [setup.n_shots])
+    if len(found) < 2:
+        return
+    names, scores = [name for name, _ in found], [record.scores(by) for record in found.values()]
+    curve = curves.overlap_table(scores, SHARES)
+    overlaps, k = stats.overlap_matrix(scores, share), max(1, stats.count(share, n_heads))
+    here = curve[np.isclose(curve["share"], share)].iloc[0]
+    table = matrices.matrix_table(overlaps, names, names, "overlap", blank_diagonal=True)
+    with place:
+        left, right = st.columns([6, 5], gap="large")
+        with left:
+            pair = pick_pair(names, "overlap top")
+            blocks.result(
+                f"Tasks share {charts.percent(here['mean'])} of their top {percent} % of heads on average, chance "
+                f"would give {charts.percent(here['chance'])}",
+                matrices.matrix(table, "overlap", rows=names, columns=names, number=".0%", dark=dark, chosen=pair,
+                                domain=(float(here["chance"]), 1.0)),
+                caption=explain(found, f"intersection over union of the top {charts.how_many(k, 'head')}",
+                                f"chance {charts.percent(here['chance'])}, the palest colour"),
+                table=table, file=f"overlap-top{percent}-{setup.n_shots}shot",
+                python=reproduce(names[0], setup.n_shots), key="overlap top",
+                on_click=lambda: note_pair("overlap top"),
+                alt_text=f"Heatmap of the overlap of the top heads of {len(names)} tasks.")
+        with right:
+            blocks.result(
+                f"The overlap is above chance for the top {above_chance(curve)} of the heads",
+                curves.overlap_curve(curve, share),
+                caption=explain(found, "line: mean over pairs of tasks; band: lowest to highest pair; dashed: the mean "
+                                "overlap of two independent random rankings, exactly"),
+                table=curve, file=f"overlap-by-share-{setup.n_shots}shot", python=reproduce(names[0], setup.n_shots),
+                key="overlap curve", alt_text="Curve of the mean overlap against the share of heads, with chance.")
+            two_maps((pair[0], found[pair[0], setup.n_shots]), (pair[1], found[pair[1], setup.n_shots]))
+
+
+def above_chance(curve: pd.DataFrame) -> str:
+    """The shares at which even the mean is above chance: `5 % to 50 %`."""
+    above = curve[curve["mean"] > curve["chance"]]["share"]
+    return "–" if not len(above) else charts.percent(above.min()) if len(above) == 1 else \
+        f"{charts.percent(above.min())} to {charts.percent(above.max())}"
+
+
+# --- heads that many need -----------------------------------------------------------------------
+
+
+def draw_counts() -> None:
+    """In how many tasks' top each head is, against what independent rankings would give."""
+    percent = st.select_slider("Top share of the heads, %", [round(100 * s) for s in SHARES], 20, key="top share",
+                               persist_state="session", width=360)
+    place = st.container()
+    found = importances(suite, [setup.n_shots])
+    if not found:
+        return
+    counts = stats.topk_counts([record.scores(by) for record in found.values()], percent / 100)
+    table = curves.counts_table(counts, percent / 100, len(found))
+    everywhere, nowhere = table.iloc[-1], table.iloc[0]
+    grid = charts.grid_table(counts.astype(float), chosen, label="tasks")
+    python = reproduce(next(iter(found))[0], setup.n_shots)
+    with place:
+        left, right = st.columns([6, 5], gap="large")
+        with left:
+            blocks.result(
+                f"{stats.highest(counts, 1)[0]} is in the top {percent} % of {counts.max()} of {len(found)} tasks; "
+                f"{everywhere['heads']:.0f} of {n_heads} heads are in all of them",
+                charts.layers_by_heads(grid, label="tasks", number=".0f", domain=(0, len(found))),
+                caption=explain(found, f"colour: in how many tasks' top {percent} % the head is"),
+                table=grid.drop(columns=["column"]), file=f"overlap-heads-top{percent}-{setup.n_shots}shot",
+                python=python, key="overlap counts", on_click=lambda: selection.toggle_clicked("overlap counts"),
+                alt_text="Heatmap of the number of tasks that need each head.")
+        with right:
+            blocks.result(
+                f"{nowhere['heads']:.0f} of {n_heads} heads are in no task's top; by chance it would be "
+                f"{nowhere['by chance']:.1f}, and {everywhere['by chance']:.1f} in all tasks'",
+                curves.counts_bars(table),
+                caption=explain(found, "orange: expected of independent random rankings (binomial)"),
+                table=table, file=f"overlap-counts-top{percent}-{setup.n_shots}shot", python=python,
+                key="overlap bars", alt_text="Bars: heads by the number of tasks that need them, with chance.")
+
+
+st.title("Overlap")
+st.markdown("Do tasks and shots share the heads they lean on?")
+view = str(st.segmented_control("View", VIEWS, default=VIEWS[0], required=True, key="view", bind="query-params"))
+match view:
+    case "Shots":
+        draw_shots()
+    case "Top heads":
+        draw_top()
+    case "Heads that many need":
+        draw_counts()
+    case _:
+        draw_tasks()

@@ -1,0 +1,421 @@
+"""My own prompt, or a task's: what changes without these heads and FFNs, and what does a head look at?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from backend import service
+from backend.components import INTACT, Ablation, Head
+from backend.errors import HeadroomError, ModelError
+from backend.results import InductionScores, Means, Record
+from backend.tasks.task import Prompt, iter_prompts
+from pages.shared import blocks, charts, handles, looking, selection
+
+if TYPE_CHECKING:
+    from backend.measure.attention import Contributions
+    from backend.measure.reading import Reading
+    from backend.models.loading import LoadedModel
+
+SOURCES = ("Task", "My own")
+LIVE_PARAMETERS = 200_000_000  # models up to this size read at once, larger ones when asked to
+NEXT_TOKENS = 8
+MAP, THUMBNAILS = "contributions", "thumbnails"
+NOTHING = "nothing else"
+PANEL = 480  # pixels: panels stand side by side where there is room and below each other where there is not
+EXAMPLE_TEXT = "red hot, blue cold, red hot, blue"
+
+info, chosen = selection.info(), selection.ablation()
+
+
+# --- the prompt ---------------------------------------------------------------------------------
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def task_prompts(model_name: str, task: str, n_shots: int, demos: str, n: int, seed: int) -> list[Prompt]:
+    return list(iter_prompts(handles.tasks(model_name)[task], n_shots, demos, n, seed))
+
+
+def from_task() -> Prompt:
+    """One validation query of the chosen task, behind its demonstrations."""
+    setup = selection.current()
+    prompts = task_prompts(selection.model_name(), setup.task, setup.n_shots, setup.demos, setup.n_examples, setup.seed)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        q = st.number_input(f"Question, 0 to {len(prompts) - 1}", 0, len(prompts) - 1, 0, key="q", width=170,
+                            bind="query-params", help="In the order in which they are evaluated.")
+        st.button("Previous", key="previous", icon=":material/chevron_left:", disabled=q <= 0, on_click=step,
+                  args=(-1,))
+        st.button("Next", key="next", icon=":material/chevron_right:", disabled=q >= len(prompts) - 1, on_click=step,
+                  args=(1,))
+    prompt = prompts[int(q)]
+    with st.expander(f"The prompt: {charts.how_many(len(prompt.demos), 'demonstration')} and the question",
+                     icon=":material/notes:"):
+        st.code(prompt.prefix + prompt.example.contexts[prompt.example.gold[0]], language=None, wrap_lines=True)
+    return prompt
+
+
+def step(by: int) -> None:
+    st.session_state["q"] = int(st.session_state.get("q") or 0) + by
+
+
+def from_me() -> Prompt | str | None:
+    """Text of one's own, with options or without."""
+    text = st.text_area("Prompt", EXAMPLE_TEXT, key="prompt", bind="query-params", height=110, max_chars=4000,
+                        help="It is read exactly as it stands; blanks count.") or ""
+    options = st.text_input("Options to compare, with | between them", key="options", bind="query-params",
+                            placeholder="hot | cold", max_chars=400,
+                            help="Each is set behind the prompt, after a space, and its log-likelihood is measured.")
+    given = list(dict.fromkeys(part.strip() for part in (options or "").split("|") if part.strip()))
+    if not text.strip():
+        return None
+    return service.own_prompt(text, given) if given else text
+
+
+# --- reading: quick, and kept for this session --------------------------------------------------
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _read(key: str, prompt: Prompt | str, ablation: Ablation, _model: LoadedModel, _means: Means | None) -> Reading:
+    return service.look_at(_model, prompt, ablation, _means, k=NEXT_TOKENS)
+
+
+@st.cache_data(show_spinner=False, max_entries=12)
+def _attention(key: str, ids: tuple[int, ...], layer: int, ablation: Ablation, _model: LoadedModel,
+               _means: Means | None) -> np.ndarray:
+    return service.attention(_model, ids, layer, ablation, _means)
+
+
+@st.cache_data(show_spinner=False, max_entries=32)
+def _contributions(key: str, ids: tuple[int, ...], answer: int, foil: int | None,
+                   _model: LoadedModel) -> Contributions:
+    return service.contributions(_model, ids, answer, foil)
+
+
+def means_key() -> str:
+    """What a reading depends on beside prompt and ablation: the model, and with it the means of the chosen setup."""
+    return f"{info.name} {info.revision} {selection.manner().dtype} " + (
+        service.means(selection.current()).key if chosen.fill == "mean" else "")
+
+
+# --- what comes next ----------------------------------------------------------------------------
+
+
+def next_table(readings: dict[str, Reading]) -> pd.DataFrame:
+    """One row per token and model; a token that is among the likeliest of one model alone has one row."""
+    rows = [{"token": token.text, "id": token.token, "model": model, "probability": token.probability, "rank": rank}
+            for model, reading in readings.items() for rank, token in enumerate(reading.next_tokens, 1)]
+    return pd.DataFrame(rows)
+
+
+def next_finding(readings: dict[str, Reading]) -> str:
+    """What comes next, and what would come next without what is off."""
+    before = readings["intact"].next_tokens[0]
+    told = f"‘{before.text}’ comes next with {charts.percent(before.probability)}"
+    if "ablated" not in readings:
+        return told
+    after = readings["ablated"].next_tokens[0]
+    if after.token == before.token:
+        return f"{told}; without {charts.components(chosen)} with {charts.percent(after.probability)}"
+    return f"{told}; without {charts.components(chosen)} it is ‘{after.text}’ with {charts.percent(after.probability)}"
+
+
+def option_table(prompt: Prompt, readings: dict[str, Reading]) -> pd.DataFrame:
+    """One row per option and model."""
+    own = source() == "My own"
+    return pd.DataFrame([
+        {"option": looking.visible(option.strip()), "model": model, "loglikelihood": value,
+         "right": i in prompt.example.gold and not own, "chosen": i == int(np.argmax(reading.loglikelihoods))}
+        for model, reading in readings.items()
+        for i, (option, value) in enumerate(zip(prompt.example.options, reading.loglikelihoods, strict=True))])
+
+
+def option_finding(table: pd.DataFrame) -> str:
+    """Which option each model prefers, and by how much."""
+    parts = []
+    for model, rows in table.groupby("model", sort=False):
+        best = rows.sort_values("loglikelihood", ascending=False)
+        lead = best["loglikelihood"].iloc[0] - best["loglikelihood"].iloc[1] if len(best) > 1 else 0.0
+        verdict = (", rightly" if best["right"].iloc[0] else ", wrongly") if table["right"].any() else ""
+        by = f" by {lead:.2f} nats" if len(best) > 1 else f" at {best['loglikelihood'].iloc[0]:.2f} nats"
+        verb = "prefers" if len(best) > 1 else "has"
+        parts.append(f"the {model} model {verb} ‘{best['option'].iloc[0]}’{by}{verdict}")
+    told = "; ".join(parts)
+    return told[0].upper() + told[1:]
+
+
+def what_comes_next(prompt: Prompt | str, readings: dict[str, Reading]) -> None:
+    """Next tokens and options, intact beside ablated."""
+    with st.container(horizontal=True, gap="medium"):
+        left, right = st.container(width=PANEL), st.container(width=PANEL)
+    with left:
+        table = next_table(readings)
+        blocks.result(
+            next_finding(readings), looking.next_token_chart(table),
+            caption=explain(f"softmax over {info.vocab_size:,} tokens at the last position, the {NEXT_TOKENS} "
+                            "likeliest of each model", "· is a space, ⏎ a new line", off()),
+            table=table, file="next-tokens", python=python_lines(prompt, "print(*reading.next_tokens, sep='\\n')"),
+            key="next tokens", alt_text=f"Bars: probabilities of the likeliest next tokens. {next_finding(readings)}.")
+    with right:
+        if isinstance(prompt, str):
+            st.markdown("#### No options to compare")
+            st.caption("Write some, with | between them, to see their log-likelihoods side by side.")
+            return
+        table = option_table(prompt, readings)
+        blocks.result(
+            option_finding(table), looking.options_chart(table),
+            caption=explain("log-likelihood summed over an option's tokens, nats",
+                            "diamond: the right one" if table["right"].any() else "",
+                            "large: the model's choice", off()),
+            table=table, file="options", python=python_lines(prompt, "print(reading.loglikelihoods)"), key="options",
+            alt_text=f"Dots: log-likelihood of every option. {option_finding(table)}.")
+        if readings["intact"].dropped_demos:
+            st.caption(f"The prompt was too long: the first {readings['intact'].dropped_demos} demonstrations were "
+                       "left out.")
+
+
+# --- attention ----------------------------------------------------------------------------------
+
+
+def first_head() -> Head:
+    """The head that is open when none was asked for: the first chosen one, else the strongest induction head."""
+    if chosen.heads:
+        return min(chosen.heads)
+    scores = blocks.fetch(service.prefix_matching(selection.manner()))
+    if isinstance(scores, InductionScores):
+        layer, head = np.unravel_index(int(np.asarray(scores.mean).argmax()), (info.n_layers, info.n_heads))
+        return Head(int(layer), int(head))
+    return Head(info.n_layers // 2, 0)
+
+
+def open_head(layer: int, head: int) -> None:
+    """Show a head's pattern large. For callbacks."""
+    st.session_state["layer"], st.session_state["head"] = layer, head
+
+
+def open_thumbnail(layer: int) -> None:
+    points = ((st.session_state.get(THUMBNAILS) or {}).get("selection") or {}).get(looking.OPEN) or []
+    if points:
+        open_head(layer, int(points[0]["head"]))
+
+
+def open_pill() -> None:
+    if picked := st.session_state.get("chosen head"):
+        layer, head = str(picked)[1:].split("H")
+        open_head(int(layer), int(head))
+
+
+def which_head() -> tuple[Head, bool]:
+    """The head that is open, and whether it is seen in the ablated model."""
+    start = first_head()
+    for key, value, limit in (("layer", start.layer, info.n_layers), ("head", start.head, info.n_heads)):
+        asked = st.session_state.get(key, st.query_params.get(key))
+        if asked is None or not str(asked).isdecimal() or int(asked) >= limit:
+            st.session_state[key] = value
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        layer = st.number_input("Layer", 0, info.n_layers - 1, key="layer", width=110, bind="query-params")
+        head = st.number_input("Head", 0, info.n_heads - 1, key="head", width=110, bind="query-params")
+        seen = st.segmented_control("In the model", ("intact", "ablated"), default="intact", required=True,
+                                    key="seen in", persist_state="session", disabled=not chosen)
+        if chosen.heads:
+            st.pills("Chosen heads", [str(h) for h in sorted(chosen.heads)][:12], key="chosen head",
+                     on_change=open_pill, wrap=True)
+    return Head(int(layer), int(head)), seen == "ablated" and bool(chosen)
+
+
+def what_it_looks_at(prompt: Prompt | str, reading: Reading, model: LoadedModel, means: Means | None) -> None:
+    """One head's pattern large, as a map and as shaded text; all heads of its layer small."""
+    st.markdown("### What a head looks at")
+    here, ablated = which_head()
+    ablation = chosen if ablated else INTACT
+    patterns = _attention(means_key(), reading.token_ids, here.layer, ablation, model, means)
+    pattern, tokens = patterns[here.head], reading.tokens
+    table = looking.attention_table(pattern, tokens)
+    last = pattern[-1]
+    top = int(last.argmax())
+    title = (f"{here} looks from the last token at ‘{tokens[top]}’ (position {top}) with "
+             f"{charts.percent(float(last[top]))}")
+    with st.container(horizontal=True, gap="medium"):
+        left, right = st.container(width=PANEL), st.container(width=PANEL)
+    with left:
+        st.markdown(f"#### {title}")
+        st.altair_chart(looking.attention_map(table, tokens), width="content",
+                        alt=f"Map of attention from every token to every earlier one. {title}.")
+        st.caption(explain(f"attention after softmax, rows add up to 1; below {charts.percent(looking.FAINT)} is left "
+                           "blank; the colours are the same for all heads", f"n = {len(tokens)} tokens",
+                           off() if ablated else "intact model"))
+        blocks.extras(table, f"attention-{here}", python_lines(
+            prompt, f"pattern = service.attention(model, reading.token_ids, {here.layer}, off)[{here.head}]",
+            "print(pattern.round(3))", ablation=ablation), "attention")
+    with right:
+        st.markdown("#### Hover over a token to see where it looks")
+        st.altair_chart(looking.token_text(pattern, tokens), width="content",
+                        alt=f"The prompt's tokens, shaded by the attention of {here} from the last one.")
+        st.markdown(f"#### The heads of layer {here.layer}")
+        small = looking.thumbnail_table(patterns, here.layer, here.head, chosen)
+        st.altair_chart(looking.thumbnails(small), key=THUMBNAILS, width="content", selection_mode=looking.OPEN,
+                        on_select=lambda: open_thumbnail(here.layer),
+                        alt=f"Small maps of attention of all heads of layer {here.layer}; Layer and Head open one.")
+        st.caption("Click one to open it; the fields Layer and Head do the same.")
+
+
+# --- contributions ------------------------------------------------------------------------------
+
+
+def answers(prompt: Prompt | str, reading: Reading) -> dict[str, int]:
+    """What a contribution can be to: the options' first tokens, else the likeliest next tokens."""
+    if isinstance(prompt, str):
+        return {token.text: token.token for token in reading.next_tokens}
+    order = sorted(range(len(reading.first_tokens)), key=lambda i: i not in prompt.example.gold)
+    return {reading.first_shown[i]: reading.first_tokens[i] for i in order}
+
+
+def what_adds_to_it(prompt: Prompt | str, reading: Reading, model: LoadedModel) -> None:
+    """Every head's and FFN's direct contribution to an answer's logit."""
+    st.markdown("### What adds to an answer")
+    known = answers(prompt, reading)
+    with st.container(horizontal=True, gap="small"):
+        answer = str(st.selectbox("Answer", list(known), key=f"answer {sorted(known)}", width=240,
+                                  help="Its first token: what the last position predicts."))
+        foil = str(st.selectbox("Compared with", [NOTHING, *(a for a in known if a != answer)], width=240,
+                                key=f"foil {sorted(known)} {answer}",
+                                help="Contributions are then to the difference of the two logits."))
+    try:
+        found = _contributions(means_key(), reading.token_ids, known[answer], known.get(foil), model)
+    except ModelError as error:
+        st.info(str(error), icon=":material/info:")
+        return
+    what = f"logit of ‘{answer}’" + (f" minus logit of ‘{foil}’" if foil != NOTHING else "")
+    table = looking.contribution_table(found.heads, found.ffns, chosen)
+    ranked = table.reindex(table["contribution"].abs().sort_values(ascending=False).index)
+    lead = ranked.iloc[0]
+    title = (f"{lead['name']} {'adds' if lead['contribution'] >= 0 else 'takes'} most: {lead['contribution']:+.2f} of "
+             f"the {what}, {found.logit:+.2f}")
+    with st.container(horizontal=True, gap="medium"):
+        left, right = st.container(width=PANEL * 4 // 3), st.container(width=PANEL * 2 // 3)
+    with left:
+        blocks.result(
+            title, looking.contribution_map(table, "nats"),
+            caption=explain(
+                "direct path, intact model: u · (what a component writes at the last position), through the last norm "
+                f"with its scale frozen; with embeddings ({found.embeddings:+.2f}) and biases ({found.biases:+.2f}) "
+                "the parts add up to the logit", "limits: not what switching off would do, for effects through later "
+                "layers count as theirs and the norm's scale would change", "click to choose a component"),
+            table=table.drop(columns=["column"]), file="contributions",
+            python=python_lines(prompt, f"found = service.contributions(model, reading.token_ids, {known[answer]}, "
+                                        f"{known.get(foil)})", "print(found.heads, found.ffns, found.logit, sep='\\n')",
+                                ablation=INTACT),
+            key=MAP, on_click=lambda: selection.toggle_clicked(MAP),
+            alt_text=f"Heatmap of direct contributions of heads and FFNs. {title}.")
+    with right:
+        st.markdown(f"#### The largest of {len(table)}")
+        st.dataframe(ranked[["name", "contribution"]].head(12), hide_index=True, height=455,
+                     alt="The twelve largest contributions.", column_config={
+                         "name": "component", "contribution": st.column_config.NumberColumn(format="%+.3f")})
+
+
+# --- captions and lines -------------------------------------------------------------------------
+
+
+def source() -> str:
+    return str(st.session_state.get("source") or SOURCES[0])
+
+
+def off() -> str:
+    return f"{chosen.fill} ablation of {charts.components(chosen)}" if chosen else ""
+
+
+def explain(*parts: str) -> str:
+    """A caption: what is shown, and of which prompt."""
+    if source() == "My own":
+        return " · ".join(filter(None, parts)) + f" · {info.name} @ {info.revision}, {selection.manner().dtype}"
+    return blocks.provenance(selection.current(), *parts, f"question {st.session_state.get('q') or 0}")
+
+
+def python_lines(prompt: Prompt | str, *after: str, ablation: Ablation | None = None) -> str:
+    """Python that reads the same prompt (`reading`), and then the lines `after`."""
+    ablation = chosen if ablation is None else ablation
+    model, manner = selection.model_name(), selection.manner()
+    lines = ["from backend import service", "from backend.components import parse_exact"]
+    with_means = ablation.fill == "mean"
+    lines += ["from backend.models.info import describe"] * with_means
+    lines += ["from backend.models.loading import load_model"]
+    lines += ["from backend.store import default_store"] * with_means
+    if isinstance(prompt, Prompt) and source() != "My own":
+        lines += ["from backend.tasks.registry import get_task", "from backend.tasks.task import prompts"]
+    lines += ["", f"model = load_model({model!r}, dtype={manner.dtype!r})", f"off = parse_exact({str(ablation)!r})"]
+    if isinstance(prompt, str):
+        lines.append(f"prompt = {prompt!r}")
+    elif source() == "My own":
+        lines.append(f"prompt = service.own_prompt({prompt.example.contexts[0]!r}, {list(prompt.example.options)!r})")
+    else:
+        lines.append(f"prompt = prompts(get_task({selection.task().name!r}), {manner.n_shots}, {manner.demos!r}, "
+                     f"{manner.n_examples}, {manner.seed})[{st.session_state.get('q') or 0}]")
+    if with_means:
+        lines += [f"setup = service.setup(describe({model!r}), {selection.task().name!r}, {manner.n_shots}, "
+                  f"demos={manner.demos!r}, seed={manner.seed}, dtype={manner.dtype!r})",
+                  "means = service.compute(service.means(setup), default_store(), model)"]
+    lines.append(f"reading = service.look_at(model, prompt, off{', means' if with_means else ''}, k={NEXT_TOKENS})")
+    if with_means:
+        after = tuple(line.replace(", off)", ", off, means)") for line in after)
+    return "\n".join([*lines, *after])
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+
+def ready(prompt: Prompt | str) -> bool:
+    """Whether to read: small models do at once, large ones when asked to."""
+    wanted = f"{prompt} {chosen} {info.name}"
+    if info.n_params <= LIVE_PARAMETERS or st.session_state.get("read this") == wanted:
+        return True
+    st.info(f"{info.name} has {info.n_params / 1e9:.1f} billion parameters: reading takes a moment, and memory.")
+    if st.button("Read it", key="read it", type="primary", icon=":material/play_arrow:"):
+        st.session_state["read this"] = wanted
+        st.rerun()
+    return False
+
+
+def mean_activations() -> tuple[bool, Means | None]:
+    """Whether all is there that the ablation needs, and the means where it is a mean ablation."""
+    if chosen.fill != "mean":
+        return True, None
+    record: Record | None = blocks.get(service.means(selection.current()),
+                                       f"mean activations of {selection.task().name}, for mean ablation")
+    return isinstance(record, Means), record if isinstance(record, Means) else None
+
+
+def look(prompt: Prompt | str) -> None:
+    """Everything about one prompt."""
+    complete, means = mean_activations()
+    if not complete or not ready(prompt):
+        return
+    with st.spinner("Reading …"):
+        model = handles.model(selection.model_name(), selection.manner().dtype)
+        models: Sequence[tuple[str, Ablation]] = [("intact", INTACT), *([("ablated", chosen)] if chosen else [])]
+        readings: dict[str, Any] = {name: _read(means_key(), prompt, ablation, model, means)
+                                    for name, ablation in models}
+    what_comes_next(prompt, readings)
+    what_it_looks_at(prompt, readings["intact"], model, means)
+    what_adds_to_it(prompt, readings["intact"], model)
+
+
+st.title("Playground")
+st.markdown("A prompt under the lens: what changes with what is switched off, what a head looks at, and what speaks "
+            "for an answer.")
+with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+    st.segmented_control("Prompt from", SOURCES, default=SOURCES[0], required=True, key="source", bind="query-params",
+                         label_visibility="collapsed")
+    st.caption(f"Switched off: {charts.components(chosen)}." if chosen else
+               "Nothing is switched off yet: choose heads and FFNs in the sidebar, in Lab, or below.")
+try:
+    asked = from_me() if source() == "My own" else from_task()
+    if asked is None:
+        st.info("Write a prompt to begin.")
+    else:
+        look(asked)
+except HeadroomError as error:
+    st.info(str(error), icon=":material/info:")

@@ -1,0 +1,303 @@
+"""How many heads and FFNs can go?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from backend import service
+from backend.components import parse_exact
+from backend.models.info import BUNDLED, weights
+from backend.results import Sweep, Unit
+from pages.shared import blocks, charts, curves, matrices, selection
+
+SCOPES = ("This task", "All tasks")
+VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")
+WHAT = {"heads": "heads", "FFNs": "ffns", "heads and FFNs": "combined"}  # as the page says it -> as the service does
+N_RANDOM = 5
+FORMULA = ("parameters: 4 · d_model · d_head per head (its slices of query, key, value and output projection), the "
+           "FFN's matrices of d_model · d_ffn, biases and norms left out")
+
+setup, info, by = selection.current(), selection.info(), selection.definition()
+suite, dark = list(selection.suite()), st.context.theme.type == "dark"
+RANKINGS = {
+    curves.OWN: ["own"],
+    curves.AGGREGATE: ["aggregate:mini" if selection.model_name() == BUNDLED else "aggregate:paper"],
+    curves.REVERSED: ["most-important"],
+    curves.RANDOM: [f"random:{seed}" for seed in range(N_RANDOM)],
+}
+
+
+# --- get ----------------------------------------------------------------------------------------
+
+
+def unit(task: str, what: str, ranking: str) -> Unit:
+    return service.pruning(selection.current(task), what, ranking, reduction=by)
+
+
+def complete(names: Sequence[str], what: str, rankings: Mapping[str, Sequence[str]]) -> dict[str, list[list[Sweep]]]:
+    """Per kind of ranking and for each of its rankings, one sweep per task; the rankings with gaps are offered."""
+    wanted = [(kind, ranking, unit(task, WHAT[what], ranking)) for kind, those in rankings.items() for ranking in those
+              for task in names]
+    records = blocks.get_all([one for *_, one in wanted], f"accuracy as {what} are removed")
+    found: dict[str, dict[str, list[Sweep | None]]] = {}
+    for (kind, ranking, _), record in zip(wanted, records, strict=True):
+        found.setdefault(kind, {}).setdefault(ranking, []).append(record)
+    full = {kind: [[r for r in sweeps if r is not None] for sweeps in those.values() if None not in sweeps]
+            for kind, those in found.items()}
+    return {kind: those for kind, those in full.items() if those}
+
+
+def table_of(sweeps: Sequence[Sweep], kind: str) -> pd.DataFrame:
+    return curves.curve_table(sweeps, kind, weights(info), info.n_params)
+
+
+# --- explain ------------------------------------------------------------------------------------
+
+
+def explain(table: pd.DataFrame, names: Sequence[str], *parts: str) -> str:
+    """The caption: n, chance, intervals, what is removed in which order, how parameters are counted."""
+    n = int(table["n"].max())
+    asked = setup.with_(task=names[0] if len(names) == 1 else "each task")
+    return blocks.provenance(
+        asked, f"n = {n} questions" + (f" of {len(names)} tasks, unweighted mean" if len(names) > 1 else ""),
+        f"chance {charts.percent(float(table['chance'].mean()))}", "95 % Wilson intervals", *parts,
+        f"heads ranked by {by} gradient importance, FFNs by their oracle; the lowest go first, ties in index order",
+        FORMULA, blocks.STUDY)
+
+
+def where(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"the mean of {len(names)} tasks"
+
+
+def reproduce(task: str, what: str, ranking: str) -> str:
+    return blocks.python_lines(unit(task, WHAT[what], ranking), "print(record.accuracy())")
+
+
+def share_of_intact() -> float:
+    """Below which share of its intact accuracy a model counts as broken."""
+    return st.slider("Broken below this share of the intact accuracy, %", 50, 100, 90, 5, key="broken below",
+                     persist_state="session", width=360) / 100
+
+
+# --- a point and its mask -----------------------------------------------------------------------
+
+
+def choose(mask: str | None) -> None:
+    """Make a point's mask the chosen one, which Lab opens with."""
+    if mask:
+        selection.choose(parse_exact(mask).filled(selection.preferred_fill()))
+
+
+def to_lab(labels: Mapping[str, str], key: str, label: str = "Click a point, or choose it here") -> None:
+    """The mask that was clicked and the way to Lab; the menu does the same by keyboard.
+
+    Args:
+        labels: what each mask on the chart is called.
+    """
+    now = str(selection.ablation().filled("zero"))
+    st.session_state[key] = now if now in labels else None
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        st.selectbox(label, list(labels), key=key, width=430, placeholder="none yet",
+                     format_func=lambda mask: labels.get(mask, mask), on_change=lambda: choose(st.session_state[key]))
+        st.page_link("pages/lab.py", icon=":material/science:", disabled=now not in labels, label="Open in Lab" + (
+            f" with {charts.components(selection.ablation())} off" if now in labels else ""))
+
+
+# --- curves -------------------------------------------------------------------------------------
+
+
+def draw_curves(what: str, names: Sequence[str], share: float) -> None:
+    """One curve per kind of ranking, the band of random orders, and where each breaks."""
+    place = st.container()
+    found = complete(names, what, RANKINGS)
+    drawn = {kind: curves.band_table([table_of(sweeps, kind) for sweeps in those], kind) if kind == curves.RANDOM
+             else table_of(those[0], kind) for kind, those in found.items()}
+    if not drawn:
+        return
+    table = pd.concat(drawn.values(), ignore_index=True)
+    limits = curves.limits_table(table, what, share)
+    key = f"pruning {what}"
+    with place:
+        blocks.result(
+            finding(limits, what, share, names),
+            curves.pruning_curves(table, what, floor=share * table["accuracy"].iloc[0], clickable=len(names) == 1),
+            caption=explain(table, names, band(found), f"dashed: {charts.percent(share)} of the intact accuracy"),
+            table=table, file=f"pruning-{WHAT[what]}-{names[0] if len(names) == 1 else 'all'}-{setup.n_shots}shot",
+            python=reproduce(names[0], what, RANKINGS[str(limits["ranking"][0])][0]), key=key,
+            on_click=(lambda: choose(curves.picked_mask(st.session_state.get(key)))) if len(names) == 1 else None,
+            alt_text=f"Accuracy against the share of {what} removed, by {len(drawn)} kinds of ranking.")
+        if len(names) == 1:
+            to_lab(labels(table, what), f"point {what}")
+        else:
+            st.caption("Each task has masks of its own: choose *This task* to click a point and open it in Lab.")
+        list_limits(limits, what)
+
+
+def band(found: Mapping[str, list[list[Sweep]]]) -> str:
+    n = len(found.get(curves.RANDOM, []))
+    return f"grey band: mean, lowest and highest of {charts.how_many(n, 'random order')}; its masks are the first's" \
+        if n else ""
+
+
+def finding(limits: pd.DataFrame, what: str, share: float, names: Sequence[str]) -> str:
+    """How far pruning goes before accuracy breaks, by the first ranking there is and by chance."""
+    first = limits.iloc[0]
+    text = (f"By {with_article(first['ranking'])}, {charts.percent(first['can go'])} of the {what} can go before "
+            f"{where(names)} falls below {charts.percent(share)} of its intact accuracy")
+    random = limits[limits["ranking"] == curves.RANDOM]
+    if len(random) and first["ranking"] != curves.RANDOM:
+        text += f"; in random order {charts.percent(random['can go'].iloc[0])}"
+    return text
+
+
+def with_article(ranking: str) -> str:
+    return {curves.OWN: "its own ranking", curves.AGGREGATE: "the aggregate ranking",
+            curves.REVERSED: "the reversed ranking", curves.RANDOM: "a random order"}[ranking]
+
+
+def labels(table: pd.DataFrame, what: str) -> dict[str, str]:
+    """What each point's mask is called."""
+    return {str(row["mask"]): f"{row['ranking']}, {charts.percent(row[what])} of the {what} removed: "
+                              f"{charts.percent(row['accuracy'])}"
+            for row in table.to_dict("records")[::-1] if row["mask"]}
+
+
+def list_limits(limits: pd.DataFrame, what: str) -> None:
+    share = st.column_config.NumberColumn(format="percent")
+    st.dataframe(limits, hide_index=True, key=f"limits {what}", alt="How much can go by each ranking.",
+                 column_config={name: share for name in limits.columns if name not in ("ranking", "that is")})
+
+
+# --- heads and FFNs together --------------------------------------------------------------------
+
+
+def draw_map(names: Sequence[str], share: float) -> None:
+    """Accuracy over the shares of heads and of FFNs that are removed together."""
+    kinds = (curves.OWN, curves.AGGREGATE)
+    kind = str(st.segmented_control("Ranking", kinds, default=kinds[0], required=True, key="map ranking",
+                                    persist_state="session"))
+    place = st.container()
+    what = "heads and FFNs"
+    found = complete(names, what, {kind: RANKINGS[kind]})
+    if not found:
+        return
+    table = table_of(found[kind][0], kind)
+    table = table.assign(row=[f"{ffns:.0%}" for ffns in table["FFNs"]], column=[f"{h:.0%}" for h in table["heads"]])
+    intact = float(table["accuracy"].iloc[0])
+    fine = table[table["accuracy"] >= share * intact - 1e-9]
+    most = fine.loc[fine["parameters"].idxmax()]
+    key = "pruning map"
+    with place:
+        blocks.result(
+            f"{charts.percent(most['heads'])} of the heads and {charts.percent(most['FFNs'])} of the FFNs can go "
+            f"together, {charts.percent(most['parameters'])} of all parameters, with {where(names)} still at "
+            f"{charts.percent(most['accuracy'])} (intact {charts.percent(intact)})",
+            matrices.matrix(table, "accuracy", rows=list(dict.fromkeys(table["row"])),
+                            columns=list(dict.fromkeys(table["column"])), number=".0%", dark=dark,
+                            domain=(float(table["chance"].iloc[0]), 1.0), x_title="heads removed",
+                            y_title="FFNs removed", bottom_up=True, chosen=(most["row"], most["column"]), cell=54,
+                            clickable=len(names) == 1),
+            caption=explain(table, names, f"framed: the most parameters removed with at least {charts.percent(share)} "
+                            "of the intact accuracy", "colours run from chance to 100 %"),
+            table=table.drop(columns=["row", "column"]), file=f"pruning-map-{setup.task}-{setup.n_shots}shot",
+            python=reproduce(names[0], what, RANKINGS[kind][0]), key=key,
+            on_click=(lambda: choose_cell(key, table)) if len(names) == 1 else None,
+            alt_text="Heatmap of accuracy over the shares of heads and of FFNs removed.")
+        if len(names) == 1:
+            to_lab({str(row["mask"]): f"{row['column']} of the heads, {row['row']} of the FFNs removed: "
+                                      f"{charts.percent(row['accuracy'])}"
+                    for row in table.to_dict("records") if row["mask"]}, "point map",
+                   "Click a cell, or choose it here")
+
+
+def choose_cell(key: str, table: pd.DataFrame) -> None:
+    cell = matrices.picked(st.session_state.get(key))
+    if cell:
+        choose(str(table[(table["row"] == cell[0]) & (table["column"] == cell[1])]["mask"].iloc[0]))
+
+
+# --- other tasks' rankings ----------------------------------------------------------------------
+
+
+def draw_transfer(names: Sequence[str]) -> None:
+    """How far another task's ranking serves, at one share of the heads."""
+    percent = st.slider("Heads removed, %", 10, 90, 50, 10, key="transfer share", persist_state="session", width=360)
+    place = st.container()
+    pairs = [(task, ranking) for task in names for ranking in dict.fromkeys([*suite, task])]
+    units = [unit(task, "heads", "own" if ranking == task else f"task:{ranking}") for task, ranking in pairs]
+    records = blocks.get_all(units, "accuracy as heads are removed by other tasks' rankings")
+    found = {pair: record for pair, record in zip(pairs, records, strict=True) if record is not None}
+    if not found:
+        return
+    table = curves.transfer_table(found, percent / 100)
+    with place:
+        if len(names) == 1:
+            transfer_to(table, names[0], percent)
+        else:
+            transfer_among(table, percent)
+
+
+def transfer_finding(table: pd.DataFrame, percent: int, subject: str) -> str:
+    """Own ranking against the others', on average."""
+    own, others = table[table["task"] == table["ranking"]], table[table["task"] != table["ranking"]]
+    text = f"With {percent} % of the heads gone, {subject}"
+    parts = []
+    if len(own):
+        parts.append(f"{charts.percent(own['accuracy'].mean())} by {'its' if len(own) == 1 else 'their'} own ranking")
+    if len(others):
+        best = others.groupby("ranking")["accuracy"].mean().idxmax()
+        parts.append(f"{charts.percent(others['accuracy'].mean())} on average by other tasks'; {best}'s transfers best")
+    return text + " " + " and ".join(parts)
+
+
+def transfer_to(table: pd.DataFrame, task: str, percent: int) -> None:
+    """One task, pruned by every task's ranking."""
+    table = table.sort_values("accuracy", ascending=False)
+    shown = table.assign(ranking=["its own" if ranking == task else f"of {ranking}" for ranking in table["ranking"]])
+    blocks.result(
+        transfer_finding(table, percent, f"{task} keeps"),
+        charts.bars(shown, x="accuracy", y="ranking", order=shown["ranking"].tolist(), x_title="accuracy"),
+        caption=explain(table, [task], f"intact {charts.percent(table['intact'].iloc[0])}", "orange tick: chance"),
+        table=table.drop(columns=["row", "column"]), file=f"transfer-{task}-{setup.n_shots}shot",
+        python=blocks.python_lines(unit(task, "heads", next(f"task:{r}" for r in suite if r != task)),
+                                   "print(record.accuracy())"),
+        key="transfer", alt_text=f"Bars: accuracy of {task} pruned by the ranking of each task.")
+    to_lab({str(row["mask"]): f"{percent} % of the heads removed by the ranking {row['ranking']}: "
+                              f"{charts.percent(row['accuracy'])}" for row in shown.to_dict("records") if row["mask"]},
+           "point transfer", "Choose a mask")
+
+
+def transfer_among(table: pd.DataFrame, percent: int) -> None:
+    """Every task pruned by every task's ranking."""
+    floor = float(np.nanmin(table["chance"] / table["intact"]))
+    blocks.result(
+        transfer_finding(table, percent, "the tasks keep"),
+        matrices.matrix(table, "kept", rows=suite, columns=suite, number=".0%", dark=dark,
+                        domain=(min(floor, 0.9), 1.0), x_title="ranking of", y_title="task that is pruned",
+                        clickable=False),
+        caption=explain(table, suite, "kept: accuracy as a share of the task's intact one"),
+        table=table.drop(columns=["row", "column"]), file=f"transfer-all-{setup.n_shots}shot",
+        python=blocks.python_lines(unit(suite[0], "heads", f"task:{suite[1]}"), "print(record.accuracy())"),
+        key="transfer-all", alt_text="Heatmap: share of the intact accuracy that each task keeps by each ranking.")
+
+
+st.title("Pruning")
+st.markdown("How many heads and FFNs can go? Accuracy as more and more of them are removed, in different orders.")
+with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+    scope = str(st.segmented_control("Tasks", SCOPES, default=SCOPES[0], required=True, key="scope",
+                                     bind="query-params"))
+    view = str(st.segmented_control("Remove", VIEWS, default=VIEWS[0], required=True, key="view", bind="query-params"))
+    share = share_of_intact() if view != VIEWS[3] else 0.0
+
+names = suite if scope == "All tasks" else [setup.task]
+match view:
+    case "Heads and FFNs":
+        draw_map(names, share)
+    case "Other tasks' rankings":
+        draw_transfer(names)
+    case _:
+        draw_curves("FFNs" if view == "FFNs" else "heads", names, share)

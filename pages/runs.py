@@ -1,0 +1,588 @@
+"""What is computed, running, missing? And what goes in and out: results, models, tasks of one's own."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from io import BytesIO
+
+import pandas as pd
+import streamlit as st
+
+from backend import bundles, jobs, machine
+from backend import plan as planning
+from backend.errors import HeadroomError
+from backend.models.adapters import ADAPTERS, adapter_for
+from backend.models.info import BUNDLED, describe
+from backend.results import KINDS, ModelInfo, Unit
+from backend.tasks import own
+from backend.tasks.task import Task, prompts
+from pages.shared import blocks, charts, coverage, handles, selection
+
+SECTIONS = ("Results", "Storage", "Models", "Own tasks")
+STATES = {  # of a run: an icon and a word
+    "starting": (":material/hourglass_top:", "Starting"), "running": (":material/play_circle:", "Running"),
+    "done": (":material/check_circle:", "Done"), "failed": (":material/error:", "Failed"),
+    "cancelled": (":material/pause_circle:", "Stopped"), "died": (":material/error:", "Ended early"),
+}
+PATIENCE = 15  # seconds without an answer to Stop until ending at once is offered
+FOLLOW = 2.0  # seconds between two looks at a run under way
+RUNS_SHOWN = 5
+EXAMPLE_ROWS = ('{"name": "capitals", "template": "Country: {query}\\nCapital: {answer}"}\n'
+                '{"query": "France", "options": ["Rome", "Paris"], "gold": 1}\n'
+                '{"query": "Italy", "options": ["Rome", "Paris"], "gold": 0}\n'
+                '{"query": "Spain", "options": ["Lisbon", "Madrid"], "gold": 1}\n'
+                '{"query": "Portugal", "options": ["Lisbon", "Madrid"], "gold": 0}\n')
+
+store = handles.store()
+
+
+# --- results: what there is, what is missing, what is under way ---------------------------------
+
+
+def wishes() -> planning.Request | None:
+    """What the controls ask for; demonstrations, questions, seed and precision come from the sidebar."""
+    plain = planning.Request
+    what = st.pills("Measure", list(planning.TOPICS), selection_mode="multi", default=list(plain.what),
+                    format_func=lambda name: coverage.TITLES[name], key="run what", persist_state="session",
+                    wrap=True, help="  \n".join(f"**{coverage.TITLES[name]}**: {about}."
+                                     for name, about in planning.TOPICS.items()))
+    shots = st.pills("Shots", selection.SHOTS, selection_mode="multi", default=list(selection.SHOTS),
+                     key="run shots", persist_state="session")
+    tasks = st.multiselect("Tasks", list(selection.tasks()), default=usual_tasks(), persist_state="session", wrap=True,
+                           key=f"run tasks of {selection.model_name()}")
+    with st.expander("How thoroughly", icon=":material/tune:"):
+        n_train = st.number_input("Training examples behind importance", 1, 100_000, plain.n_train,
+                                  key="run train", persist_state="session", help="The study used up to 2,500.")
+        n_random = st.number_input("Random rankings to prune by", 0, 100, plain.n_random, key="run random",
+                                   persist_state="session", help="They make the random band of the pruning curves.")
+        n_sequences = st.number_input("Random sequences behind induction", 1, 10_000, plain.n_sequences,
+                                      key="run sequences", persist_state="session")
+        st.caption("Questions, demonstrations, seed and precision are those of the sidebar's details.")
+    if not what or (set(what) - set(planning.WITHOUT_TASKS) and not (shots and tasks)):
+        return None
+    manner = selection.manner()
+    return planning.Request(
+        selection.info(), tuple(tasks), tuple(sorted(shots)), tuple(t for t in planning.TOPICS if t in what),
+        manner.demos, manner.n_examples, int(n_train), (manner.seed,), int(n_random), int(n_sequences), manner.dtype)
+
+
+def usual_tasks() -> list[str]:
+    """The bundled model's suite; of another model the tasks that have results, or the chosen one: rows may be large."""
+    if selection.model_name() == BUNDLED:
+        return list(selection.suite())
+    asked = {unit.setup.task for unit in store.units(model=selection.info().name)}
+    return [name for name in selection.tasks() if name in asked] or [selection.task().name]
+
+
+@st.cache_data(show_spinner=False, ttl=60)
+def rows_missing(model_name: str, task: str) -> str:
+    """Why a task's rows cannot be had; empty when they can. Kept for a minute: a hub takes its time to fail."""
+    try:
+        return "" if handles.tasks(model_name)[task].fingerprint else "It has no rows."
+    except HeadroomError as error:
+        return str(error)
+
+
+def askable(request: planning.Request) -> planning.Request:
+    """The request without the tasks whose rows cannot be had, which are named."""
+    reasons = {name: rows_missing(selection.model_name(), name) for name in request.tasks}
+    if missing := [name for name, reason in reasons.items() if reason]:
+        st.warning(f"Left out, because their rows are not here: {', '.join(missing)}. {reasons[missing[0]]}",
+                   icon=":material/folder_off:")
+    return replace(request, tasks=tuple(name for name, reason in reasons.items() if not reason))
+
+
+def finding(plan: planning.Plan, seconds: float | None) -> str:
+    """How much is there, and what the rest takes."""
+    n, n_left = len(plan.steps), len(plan.to_do)
+    if not n_left:
+        return f"All {n} results are here"
+    takes = "takes" if n_left == 1 else "take"
+    rest = f"the other {n_left} {takes}" if plan.n_done else f"the {n} asked for {takes}"
+    how_long = f"about {blocks.duration(seconds)} on this machine" if seconds is not None else \
+        "a time that is measured as soon as they start"
+    return (f"{plan.n_done} of {n} results are here; " if plan.n_done else "Nothing is measured yet; ") + \
+        f"{rest} {how_long}"
+
+
+def plan_and_start(request: planning.Request) -> None:
+    """The map of what is stored, and the button that starts the rest."""
+    rates = planning.rates(request.info, store, request.dtype)
+    plan = planning.make(request, store)
+    table = coverage.table(plan, rates)
+    title = finding(plan, planning.seconds(plan.to_do, rates))
+    blocks.result(
+        title, coverage.chart(table, request.tasks),
+        caption=blocks.provenance(selection.manner(), "the fuller a cell, the more of its results are stored",
+                                  f"{request.demos} demonstrations, n = {request.n_examples} questions, seed "
+                                  f"{request.seeds[0]}"),
+        table=table, file=f"stored-{request.info.name.replace('/', '-')}",
+        python=coverage.python_lines(request, selection.model_name()), key="coverage",
+        alt_text=f"Map of stored results by task, topic and shots. {title}.")
+    args = coverage.arguments(request, selection.model_name())
+    under_way = any(job.args[: len(args)] == tuple(args) and not jobs.progress(job).ended
+                    for job in jobs.jobs(store.folder))
+    with st.container(horizontal=True, gap="small"):
+        if st.button("Start" if plan.n_done == 0 else "Start the rest" if plan.to_do else "Nothing to start",
+                     key="start", type="primary", icon=":material/play_arrow:", disabled=under_way or not plan.to_do,
+                     help="This run is under way." if under_way else None):
+            jobs.start(args, store.folder)
+            st.rerun()
+        with st.popover("Command line", icon=":material/terminal:"):
+            st.caption("What the button runs, to be typed in the project's folder, here or on a machine with GPUs.")
+            st.code(jobs.command_line(args), language="bash", wrap_lines=True)
+    st.caption("A run is a process of its own: it goes on when this page or the explorer is closed, and what is "
+               "finished is stored at once.")
+
+
+def results() -> None:
+    """What is asked for on the left; what of it there is on the right; below, the runs."""
+    left, right = st.columns([4, 7], gap="large")
+    with left:
+        request = wishes()
+    with right:
+        if request is None:
+            st.info("Choose at least one thing to measure, one number of shots and one task.")
+        else:
+            try:
+                plan_and_start(askable(request))
+            except HeadroomError as error:
+                st.info(str(error), icon=":material/info:")
+    runs()
+
+
+def runs() -> None:
+    """Runs of this machine, newest first, followed while one is at work."""
+    def at_work(now: dict[jobs.Job, jobs.Progress]) -> set[str]:
+        """Also those that have said their last word while their process is still on its way out."""
+        return {job.id for job, progress in now.items() if not progress.ended or jobs.is_running(job)}
+
+    active = at_work({job: jobs.progress(job) for job in jobs.jobs(store.folder)})
+
+    def listing() -> None:
+        try:
+            now = {job: jobs.progress(job) for job in jobs.jobs(store.folder)}
+            if active != at_work(now):
+                st.rerun()  # one has begun or ended: the map above changes too
+            draw_runs(now)
+        except HeadroomError as error:
+            st.error(str(error), icon=":material/error:")
+
+    st.fragment(listing, run_every=FOLLOW if active else None)()
+
+
+def draw_runs(now: dict[jobs.Job, jobs.Progress]) -> None:
+    """One card per run."""
+    n_active = sum(not progress.ended for progress in now.values())
+    st.markdown("#### " + (f"{charts.how_many(n_active, 'run')} under way".capitalize() if n_active else
+                           "No run is under way"))
+    if not now:
+        st.caption("Runs started here or in a terminal appear here, with their progress and the time left.")
+    newest = {job.args: job for job in reversed(now)}
+    for i, job in enumerate(job for job in now if newest[job.args] is job or not now[job].ended):
+        if i < RUNS_SHOWN or not now[job].ended:
+            card(job, now[job])
+    ended = [job for job, progress in now.items() if progress.ended and not jobs.is_running(job)]
+    if ended and st.button(f"Clear the list of {charts.how_many(len(ended), 'ended run')}", key="forget runs",
+                           type="tertiary", icon=":material/clear_all:", help="Their results stay."):
+        for job in ended:
+            jobs.forget(job)
+        st.rerun()
+
+
+def card(job: jobs.Job, progress: jobs.Progress) -> None:
+    """One run: how far it is, and what can be done with it."""
+    icon, word = STATES[progress.state]
+    stop_asked = not progress.ended and (job.folder / "stop").exists()
+    with st.container(border=True, key=f"run-{job.id}"):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.markdown(f"{icon} **{'Stopping' if stop_asked else word}** · {coverage.asked(job.args)}",
+                        width="stretch")
+            with st.container(horizontal=True, gap="xsmall", width="content"):
+                buttons(job, progress, stop_asked)
+        st.progress(*bar(progress))
+        st.caption(status_line(job, progress, stop_asked))
+
+
+def buttons(job: jobs.Job, progress: jobs.Progress, stop_asked: bool) -> None:
+    """Stop, resume, look."""
+    if not progress.ended:
+        patient = not stop_asked or time.time() - (job.folder / "stop").stat().st_mtime < PATIENCE
+        if patient:
+            st.button("Stop", key=f"stop {job.id}", icon=":material/stop:", disabled=stop_asked,
+                      on_click=jobs.cancel, args=(job,), help="After the batch under way; what is finished stays.")
+        else:
+            st.button("End at once", key=f"kill {job.id}", icon=":material/dangerous:", on_click=jobs.kill, args=(job,),
+                      help="It has not answered for a while. At most the result under way is lost.")
+    elif progress.state != "done" and st.button("Resume", key=f"resume {job.id}", icon=":material/play_arrow:",
+                                                help="Start the same command again; what is stored is skipped."):
+        jobs.resume(job)  # its card takes the place of this one, whose process may still be on its way out
+        st.rerun()
+    with st.popover("Command", icon=":material/terminal:"):
+        st.code(jobs.command_line(job.args), language="bash", wrap_lines=True)
+        st.caption("Its last lines:")
+        st.code(jobs.log_tail(job) or "(nothing yet)", language=None, wrap_lines=True)
+
+
+def bar(progress: jobs.Progress) -> tuple[float, str]:
+    """How far a run is, as a share and in words."""
+    if not progress.units_total:
+        return (1.0 if progress.state == "done" else 0.0), "Getting ready" if not progress.ended else "Not begun"
+    part = progress.done / progress.total if progress.total and not progress.ended else 0
+    words = [f"{progress.units_done} of {progress.units_total} results"]
+    if not progress.ended and progress.unit:
+        words.append(progress.unit + (f" ({progress.done} of {progress.total})" if progress.total else ""))
+    return min(1.0, (progress.units_done + part) / progress.units_total), " · ".join(words)
+
+
+def status_line(job: jobs.Job, progress: jobs.Progress, stop_asked: bool) -> str:
+    """When it began, how long it still takes or how it ended."""
+    parts = [time.strftime("Started %d %b, %H:%M", time.localtime(job.started))]
+    if progress.ended:
+        parts += [f"took {blocks.duration(max(0.0, progress.updated - job.started))}", progress.message]
+    elif stop_asked:
+        parts.append("stops after the batch under way")
+    elif progress.seconds_left is not None:
+        parts.append(f"about {blocks.duration(progress.seconds_left)} left")
+    else:
+        parts.append("the time left is not known yet")
+    return " · ".join(filter(None, parts))
+
+
+# --- storage: disk, bundles, damage -------------------------------------------------------------
+
+
+def storage() -> None:
+    """What the results take, take them out, take some in, clear, and look for damage."""
+    units, live = store.units(), {unit.key for unit in store.live_units()}
+    st.markdown(f"#### {charts.how_many(len(units), 'result').capitalize()} of "
+                f"{charts.how_many(len({u.setup.model for u in units}), 'model')} · "
+                f"{machine.size(store.size_bytes())} on this machine's disk")
+    if units:
+        st.dataframe(inventory(units, live), hide_index=True, alt="Stored results by model and kind.", column_config={
+            "seconds": st.column_config.NumberColumn("computed here in", format="%.0f s")})
+    st.caption(f"Results computed or imported here are in `{store.folder}` (HEADROOM_CACHE names another place; "
+               f"{machine.size(machine.free_disk(store.folder))} are free there). Shipped ones came with Headroom and "
+               "stay.")
+    left, right = st.columns(2, gap="large")
+    with left:
+        take_out(units, live)
+    with right:
+        take_in()
+        damage(units)
+
+
+def inventory(units: Sequence[Unit], live: set[str]) -> pd.DataFrame:
+    """One row per model and kind: how many results are stored, and where they came from."""
+    groups: dict[tuple[str, str, str], list[Unit]] = {}
+    for unit in units:
+        groups.setdefault((unit.setup.model, unit.setup.revision, unit.kind), []).append(unit)
+    return pd.DataFrame([
+        {"model": model, "revision": revision, "kind": kind.replace("_", " "), "results": len(some),
+         "of this machine": sum(u.key in live for u in some), "shipped": sum(u.key not in live for u in some),
+         "tasks": len({u.setup.task for u in some if u.setup.task}),
+         "shots": ", ".join(map(str, sorted({u.setup.n_shots for u in some if u.setup.task}))),
+         "seconds": sum(store.seconds(u) or 0.0 for u in some)}
+        for (model, revision, kind), some in groups.items()])
+
+
+def take_out(units: Sequence[Unit], live: set[str]) -> None:
+    """Choose results; download them as a bundle, or delete them here."""
+    st.markdown("#### Take results out")
+    models = st.multiselect("Models", sorted({u.setup.model for u in units}), key="out models",
+                            placeholder="All models", persist_state="session")
+    kinds = st.multiselect("Kinds", [k for k in KINDS if any(u.kind == k for u in units)], key="out kinds",
+                           placeholder="All kinds", persist_state="session",
+                           format_func=lambda kind: kind.replace("_", " "))
+    chosen = [u for u in units if (not models or u.setup.model in models) and (not kinds or u.kind in kinds)]
+    mine = [u for u in chosen if u.key in live]
+
+    def bundle() -> bytes:
+        content = BytesIO()
+        bundles.export(content, store, [u for u in chosen if store.get(u) is not None])
+        return content.getvalue()
+
+    with st.container(horizontal=True, gap="small"):
+        st.download_button(f"Download {charts.how_many(len(chosen), 'result')}", bundle, "headroom-results.zip",
+                           "application/zip", key="export", on_click="ignore", icon=":material/download:",
+                           disabled=not chosen, help="A bundle: a zip of JSON files with a manifest and digests. "
+                                                     "Damaged results are left out.")
+        if st.button("Delete from this machine …", key="delete", icon=":material/delete:", disabled=not mine):
+            confirm(f"{charts.how_many(len(mine), 'result')} of "
+                    f"{', '.join(sorted({u.setup.model for u in mine}))} will be deleted from this machine. Computing "
+                    f"them took {blocks.duration(sum(store.seconds(u) or 0.0 for u in mine))} here.",
+                    f"Delete {charts.how_many(len(mine), 'result')}", lambda: store.delete_all(mine))
+    if chosen and not mine:
+        st.caption("These are shipped with Headroom; they cannot be deleted here.")
+    name = f" --model {models[0]}" if len(models) == 1 else ""
+    st.code(f"python -m backend export results.zip{name}", language="bash")
+
+
+@st.dialog("Are you sure?", icon=":material/delete:")
+def confirm(question: str, label: str, act: Callable[[], object]) -> None:
+    """Ask before something is lost."""
+
+    def confirmed() -> None:
+        try:
+            act()
+        except HeadroomError as error:
+            st.session_state["went wrong"] = str(error)
+        handles.model_names.clear()
+
+    st.markdown(question)
+    with st.container(horizontal=True):
+        if st.button(label, key="confirmed", type="primary", on_click=confirmed) or st.button("Keep it", key="kept"):
+            st.rerun()
+
+
+def take_in() -> None:
+    """Upload a bundle, see what is in it, take it in."""
+    st.markdown("#### Take a bundle in")
+    st.session_state.setdefault("uploads", 0)
+    file = st.file_uploader("A bundle (.zip)", "zip", key=f"bundle {st.session_state['uploads']}")
+    if said := st.session_state.pop("taken in", None):
+        st.success(said, icon=":material/check_circle:")
+    if file is None:
+        return
+    try:
+        kept = st.session_state.get("bundle")
+        contents = kept[1] if kept and kept[0] == file.file_id else bundles.inspect(file, store)
+        st.session_state["bundle"] = (file.file_id, contents)
+        offer_bundle(contents)
+    except HeadroomError as error:
+        st.error(str(error), icon=":material/error:")
+
+
+def offer_bundle(contents: bundles.Contents) -> None:
+    """What a checked bundle holds, and the button that takes it in."""
+    n_new, n_same, n_other = len(contents.new), len(contents.same), len(contents.conflicts)
+    st.markdown(f"**{charts.how_many(len(contents.manifest.entries), 'result')} of "
+                f"{', '.join(contents.manifest.model_names)}**: {n_new or 'none'} new, {n_same or 'none'} here "
+                f"already, {n_other or 'none'} that differ.")
+    for note in contents.notes:
+        st.caption(note)
+    replacing = False
+    if n_other:
+        st.dataframe(pd.DataFrame([{"result": str(unit), "differs in": "; ".join(told)}
+                                   for unit, told in contents.conflicts.items()]), hide_index=True,
+                     alt="Results that differ from those here.")
+        replacing = st.toggle("Where they differ, take the bundle's", key="replace",
+                              help="Otherwise nothing is taken in while results differ.")
+    n = n_new + (n_other if replacing else 0)
+    if st.button(f"Take in {charts.how_many(n, 'result')}", key="take in", type="primary", icon=":material/upload:",
+                 disabled=not n or bool(n_other and not replacing)):
+        bundles.take_in(contents, store, replacing)
+        st.session_state["taken in"] = (f"{charts.how_many(n, 'result').capitalize()} of "
+                                        f"{', '.join(contents.manifest.model_names)} taken in.")
+        st.session_state["uploads"] += 1
+        del st.session_state["bundle"]
+        handles.model_names.clear()
+        st.rerun()
+
+
+def damage(units: Sequence[Unit]) -> None:
+    """What is known to be damaged; reading everything finds the rest."""
+    st.markdown("#### Is anything damaged?")
+    if st.button("Read every result", key="check", icon=":material/fact_check:", disabled=not units):
+        with st.spinner("Reading …"):
+            st.session_state["damaged"] = [unit for unit in units if store.get(unit) is None]
+    found: list[Unit] | None = st.session_state.get("damaged")
+    problems = store.problems()
+    if problems:
+        st.warning("  \n".join(problems[:8] + [f"… and {len(problems) - 8} more."] * (len(problems) > 8)),
+                   icon=":material/broken_image:")
+        mine = [unit for unit in found or () if store.get(unit) is None]
+        if mine and st.button(f"Delete the {charts.how_many(len(mine), 'damaged result')}", key="delete damaged",
+                              icon=":material/delete:"):
+            store.delete_all(mine)
+            st.rerun()
+    elif found is not None:
+        st.caption(f"All {len(units)} results can be read, and their digests match.")
+    else:
+        st.caption("Every result carries a digest. A damaged one counts as missing and can be computed again.")
+
+
+# --- models -------------------------------------------------------------------------------------
+
+
+@st.cache_data(show_spinner="Looking at the model …", ttl=300)
+def looked_at(name: str) -> ModelInfo:
+    """What a model is, without loading it; looked at again after five minutes."""
+    return describe(name)
+
+
+def models() -> None:
+    """Add a model: what it is, what it needs, whether that is here."""
+    name = st.text_input("Hub id or local folder", key="model to check", placeholder="facebook/opt-125m, or ~/my-model",
+                         persist_state="session", max_chars=400,
+                         help="Only configuration and sizes are read for this check; weights must be safetensors, "
+                              "and no code of the model's repository is ever run.")
+    if name and name.strip():
+        try:
+            check(name.strip(), looked_at(name.strip()))
+        except HeadroomError as error:
+            st.error(str(error), icon=":material/error:")
+    else:
+        st.caption("The check says what the model is and what it needs. Nothing large is fetched.")
+    known = Counter((u.setup.model, u.setup.revision) for u in store.units())
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown(f"#### {charts.how_many(len(known), 'model').capitalize()} with results here")
+        if known:
+            st.dataframe(pd.DataFrame([{"model": model, "revision": revision, "results": n}
+                                       for (model, revision), n in known.items()]), hide_index=True,
+                         alt="Models with stored results.")
+            st.caption("The sidebar offers them all; their results can be browsed even where the model is not.")
+    with right:
+        st.markdown(f"#### {len(ADAPTERS)} architectures are understood")
+        st.markdown(" ".join(f"`{name}`" for name in sorted(ADAPTERS)))
+        st.caption("Another one is a row in `backend/models/adapters.py`: where its layers, heads and FFNs are.")
+
+
+def check(name: str, info: ModelInfo) -> None:
+    """A model's needs, one sentence each, and the button that opens it."""
+    try:
+        adapter, why_not = adapter_for(info.architecture), ""
+    except HeadroomError as error:
+        adapter, why_not = None, str(error)
+    free = machine.free_memory()
+    needs = pd.DataFrame([{"precision": dtype, "weights in memory": machine.size(machine.weight_bytes(info, dtype)),
+                           "fits": machine.weight_bytes(info, dtype) < free} for dtype in machine.WIDTHS])
+    fitting = [row["precision"] for _, row in needs.iterrows() if row["fits"]]
+    ready = (f"can be used here, in {' or '.join(fitting)}" if adapter and fitting else
+             "is understood, but its weights do not fit into this machine's free memory" if adapter else
+             "cannot be used yet")
+    with st.container(border=True, key="model-check"):
+        st.markdown(f"#### {info.name} {ready}")
+        left, right = st.columns([3, 2], gap="medium")
+        with left:
+            said(True, f"A decoder-only transformer: `{info.architecture}`, {info.n_layers} layers × {info.n_heads} "
+                       f"heads, d_model {info.d_model:,}, d_head {info.d_head}, d_ffn {info.d_ffn:,}, "
+                       f"{info.n_params:,} parameters, context of {info.max_positions:,} tokens.")
+            said(bool(adapter), f"Its heads and FFNs are known: `{adapter.attn_out}`, `{adapter.ffn}`." if adapter
+                 else why_not)
+            said(True, f"Weights as safetensors, {machine.size(info.bytes)} ({info.dtype}), revision "
+                       f"`{info.revision}`. From the hub they are fetched when first used; "
+                       f"{machine.size(machine.free_disk(store.folder))} of disk are free.")
+            said(bool(fitting), f"{machine.size(free)} of memory are free on this machine."
+                 + ("" if fitting else " Import results that were computed elsewhere, or use a larger machine: the "
+                                       "command line takes `--device-map auto`."))
+        with right:
+            st.dataframe(needs, hide_index=True, alt="Memory of the weights at each precision.")
+            st.caption("The weights alone; keep about half as much again free for what passes through them. With a "
+                       "GPU, its memory counts instead.")
+        st.button(f"Open {info.name}", key="open model", type="primary", icon=":material/arrow_forward:",
+                  disabled=adapter is None, on_click=open_model, args=(name,),
+                  help="Makes it the model of all pages; the sidebar keeps it.")
+
+
+def said(good: bool, sentence: str) -> None:
+    """One line of a check."""
+    st.markdown(f"{':green[:material/check:]' if good else ':orange[:material/close:]'} {sentence}")
+
+
+def open_model(name: str) -> None:
+    """Make a model the chosen one."""
+    st.session_state["model"] = name
+    st.session_state["section"] = SECTIONS[0]
+
+
+# --- tasks of one's own -------------------------------------------------------------------------
+
+
+def own_tasks() -> None:
+    """Bring rows, see how they read, keep them; what is kept."""
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("#### Bring a task")
+        rows = st.file_uploader("Questions (.jsonl)", ["jsonl", "json", "txt"], key="own rows", help=own.EXPECTED)
+        train = st.file_uploader("Training rows (optional)", ["jsonl", "json", "txt"], key="own train",
+                                 help="Without them, half of the questions serve as demonstrations.")
+        name = st.text_input("Name", key="own name", max_chars=64, persist_state="session",
+                             placeholder="as in the file, or the file's own name")
+        template = st.text_area("Template", key="own template", height=90, persist_state="session",
+                                placeholder=own.DEFAULT_TEMPLATE,
+                                help="How a demonstration reads: {query} once and, after it, {answer} once.")
+        st.caption("One JSON object per line; the first may name the task and its template:")
+        st.code(EXAMPLE_ROWS, language="json")
+        st.download_button("This example as a file", EXAMPLE_ROWS, "capitals.jsonl", key="own example",
+                           on_click="ignore", type="tertiary", icon=":material/download:")
+    with right:
+        if rows is not None:
+            try:
+                task = own.parse_task(rows.getvalue(), name or None, template or None,
+                                      train.getvalue() if train is not None else None,
+                                      default_name=rows.name.rpartition(".")[0])
+                preview(task)
+            except HeadroomError as error:
+                st.error("  \n".join(str(error).splitlines()), icon=":material/error:")
+        kept_tasks()
+
+
+def preview(task: Task) -> None:
+    """How the first prompt of a task reads, and the button that keeps it."""
+    n_train, n_asked = len(task.rows("train")), len(task.rows("validation"))
+    n_shots = min(selection.manner().n_shots, n_train)
+    st.markdown(f"#### {task.title}: {charts.how_many(n_asked, 'question')}, "
+                f"{charts.how_many(n_train, 'training row')}")
+    first = prompts(task, n_shots, "fixed", 1)[0]
+    st.caption(f"The first question, {n_shots}-shot; each option is scored in place of the dots:")
+    st.code(first.prefix + first.example.contexts[0] + " …", language=None, wrap_lines=True)
+    st.markdown("Options: " + ", ".join(f"**{option.strip()}**" if i in first.example.gold else option.strip()
+                                        for i, option in enumerate(first.example.options)))
+    if st.button("Keep this task", key="keep task", type="primary", icon=":material/save:"):
+        own.keep(task)  # type: ignore[arg-type]
+        st.session_state["kept task"] = task.name
+        st.rerun()
+
+
+def kept_tasks() -> None:
+    """The tasks that were kept: use one, or remove it."""
+    names = own.kept()
+    st.markdown(f"#### {charts.how_many(len(names), 'task').capitalize()} of your own")
+    if (fresh := st.session_state.get("kept task")) and fresh.partition(":")[2] in names:
+        st.success(f"'{fresh.partition(':')[2]}' is kept: it is in the sidebar's list of tasks, and `--tasks {fresh}` "
+                   "names it on the command line.", icon=":material/check_circle:")
+    for name in names:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            try:
+                task = own.find(name)
+                st.markdown(f"**{name}** · {len(task.rows('validation'))} questions · `{task.fingerprint}`",
+                            width="stretch")
+                st.button("Ask it", key=f"use {name}", icon=":material/arrow_forward:", on_click=ask,
+                          args=(f"own:{name}",), help="Makes it the task of all pages.")
+            except HeadroomError as error:
+                st.markdown(f"**{name}** · :orange[{error}]", width="stretch")
+            if st.button("Remove …", key=f"remove {name}", icon=":material/delete:"):
+                confirm(f"The rows of '{name}' will be deleted from this machine. Its stored results stay.",
+                        f"Remove {name}", partial(own.remove, name))
+    if not names:
+        st.caption("A kept task can be chosen like any other, on every page and on the command line.")
+
+
+def ask(task_name: str) -> None:
+    """Make a task the chosen one."""
+    st.session_state["task"] = task_name
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+st.title("Runs")
+st.markdown("What is computed, what is missing, and how to get it. Here results, models and tasks come in and go out.")
+section = st.segmented_control("Section", SECTIONS, default=SECTIONS[0], required=True, key="section",
+                               bind="query-params", label_visibility="collapsed")
+if wrong := st.session_state.pop("went wrong", None):
+    st.error(wrong, icon=":material/error:")
+match section:
+    case "Storage":
+        storage()
+    case "Models":
+        models()
+    case "Own tasks":
+        own_tasks()
+    case _:
+        results()

@@ -1,0 +1,242 @@
+"""The pieces every page is made of: read, get, draw, explain.
+
+    setup = selection.current()                                              # read
+    record = blocks.get(service.head_importance(setup), "Head importance")   # get, or offer to measure
+    if record is not None:
+        blocks.result(title, chart, ...)                                     # draw and explain
+
+`result` is the block of every chart: a title that states the finding, the chart, a caption (what, n, chance,
+interval, definition, source), the table as CSV and the lines of Python that reproduce it; the picture is in the
+chart's own toolbar. `get` and `get_all` never compute: they draw what is missing, what it takes, and a button.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Literal
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from backend import plan as planning
+from backend import service
+from backend.errors import HeadroomError, StoreError
+from backend.results import Record, Setup, Unit
+from pages.shared import charts, handles, selection
+
+Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart | alt.ConcatChart
+
+STUDY = "Bansal et al. 2023, arXiv:2212.09095"
+
+
+# --- get ----------------------------------------------------------------------------------------
+
+
+def fetch(unit: Unit) -> Any:
+    """The stored record, or None; a damaged one counts as missing, and is said to be damaged."""
+    try:
+        return service.fetch(unit, handles.store())
+    except StoreError as error:
+        st.warning(f"A stored result cannot be used: {error}", icon=":material/broken_image:")
+        return None
+
+
+def get(unit: Unit, what: str) -> Any:
+    """The stored record; when there is none, None, and the page shows the offer to measure it."""
+    return get_all([unit], what)[0]
+
+
+def get_all(units: Sequence[Unit], what: str) -> list[Any]:
+    """The stored records in order, None for those missing; below them the offer to measure what is missing."""
+    records = [fetch(unit) for unit in units]
+    missing = [unit for unit, record in zip(units, records, strict=True) if record is None]
+    if missing:
+        offer(missing, what, of=len(units))
+    return records
+
+
+def offer(units: Sequence[Unit], what: str, of: int = 1) -> None:
+    """Say what is not measured yet and offer to do it here, with progress and Stop, or from the command line."""
+    key = f"offer:{units[0].key}:{len(units)}"
+    with st.container(border=True, key=key.replace(":", "-")):
+        some = f" ({len(units)} of {of} results)" if of > 1 else ""
+        st.markdown(f":material/hourglass_empty: **Not measured yet:** {what}{some}.")
+        st.caption(cost(units))
+        if damage := handles.store().problems():
+            more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
+            st.caption(f":orange[:material/broken_image: Something stored is damaged{more}: {damage[0]}]")
+        with st.container(horizontal=True, gap="small"):
+            go = st.button("Measure now", key=key, type="primary", icon=":material/play_arrow:")
+            if commands := command_lines(units):
+                with st.popover("Command line", icon=":material/terminal:"):
+                    st.caption("The same from a terminal; it can be stopped and started again at any time.")
+                    st.code(commands, language="bash", wrap_lines=True)
+        if go and measure(units, what):
+            st.rerun()
+
+
+def measure(units: Sequence[Unit], what: str, on_result: Callable[[Unit, Record], None] | None = None,
+            on_stop: Callable[[], None] | None = None) -> bool:
+    """Measure one unit after another, with progress and Stop; what is finished is stored and stays.
+
+    Stop is an ordinary button: pressing it makes Streamlit end this run at the next report of progress, that is
+    after the batch under way. Returns False (and says why) when something cannot be measured.
+
+    Args:
+        on_result: called with each unit and its record as it is there.
+        on_stop: the Stop button's callback, for pages that would measure again at the next run.
+    """
+    slot = st.empty()
+    started = time.monotonic()
+    try:
+        with slot.container(horizontal=True, vertical_alignment="center"):
+            bar = st.progress(0.0, f"{what} …")
+            st.button("Stop", key=f"stop:{units[0].key}", icon=":material/stop:", on_click=on_stop)
+        loaded = handles.model(selection.model_name(), units[0].setup.dtype)
+        for i, unit in enumerate(units):
+            def report(done: int, total: int, i: int = i, unit: Unit = unit) -> None:
+                share = (i + done / max(total, 1)) / len(units)
+                left = (time.monotonic() - started) * (1 - share) / share if share else 0
+                eta = f" · {duration(left)} left" if left > 3 else ""
+                bar.progress(min(share, 1.0), f"{unit.setup.task or what}: {done} of {total}{eta}")
+
+            record = service.compute(unit, handles.store(), loaded, progress=report)
+            if on_result is not None:
+                on_result(unit, record)
+    except HeadroomError as error:
+        slot.empty()
+        st.error(str(error), icon=":material/error:")
+        return False
+    slot.empty()
+    return True
+
+
+# --- draw and explain ---------------------------------------------------------------------------
+
+
+def result(title: str, chart: Chart, *, caption: str, table: pd.DataFrame, file: str, python: str,
+           key: str, alt_text: str, on_click: Callable[[], None] | None = None) -> None:
+    """One finding, complete.
+
+    Args:
+        title: the finding in words, computed from the data.
+        caption: what is shown: n, chance, interval, definition, source (see `provenance`).
+        table: what the chart draws, offered as CSV.
+        file: name of the CSV, without its ending.
+        python: lines that reproduce the numbers and run as shown (see `python_lines`).
+        on_click: callback of a clickable chart's selection (see `selection.toggle_clicked`).
+    """
+    st.markdown(f"#### {title}")
+    if on_click is None:  # without a key, so that a chart can be drawn again while results arrive
+        st.altair_chart(chart, alt=alt_text)
+    else:
+        st.altair_chart(chart, key=key, alt=alt_text, on_select=on_click, selection_mode=charts.CLICK)
+    st.caption(caption)
+    extras(table, file, python, key)
+
+
+def side_by_side(key: str, *widths: float, gap: Literal["small", "medium", "large"] = "medium") -> list[Any]:
+    """Columns of these relative widths that stack where each would be narrower than a chart needs."""
+    with st.container(key=f"side-{key}"):
+        return list(st.columns(list(widths), gap=gap))
+
+
+def extras(table: pd.DataFrame, file: str, python: str, key: str) -> None:
+    """The table as CSV and the lines of Python behind it."""
+    with st.container(horizontal=True, gap="xsmall"):
+        st.download_button("CSV", lambda: table.to_csv(index=False).encode(), f"{file}.csv", "text/csv",
+                           key=f"{key}:csv", on_click="ignore", type="tertiary", icon=":material/download:",
+                           help="The numbers of this chart. The picture: hover over the chart, *Download as PNG*.")
+        with st.popover("Python", icon=":material/code:", type="tertiary"):
+            st.caption("Run this in the project's folder to get the same numbers.")
+            st.code(python, wrap_lines=False)
+
+
+def provenance(setup: Setup, *parts: str) -> str:
+    """A caption's fixed part (task, shots, demonstrations, seed, model, revision) behind the parts that vary."""
+    asked = f"{setup.task}, {setup.n_shots}-shot, {setup.demos} demonstrations, seed {setup.seed} · " if setup.task \
+        else ""
+    return " · ".join(filter(None, parts)) + f" · {asked}{setup.model} @ {setup.revision}, {setup.dtype}"
+
+
+# --- lines that reproduce -----------------------------------------------------------------------
+
+
+def python_lines(unit: Unit, *after: str) -> str:
+    """Python that gets a unit's record (`record`) through `backend`, and then the lines `after`."""
+    s = unit.setup
+    model = selection.model_name()
+    lines = ["from backend import service"]
+    if unit.ablation:
+        lines.append("from backend.components import parse_exact")
+    lines += ["from backend.models.info import describe", "from backend.models.loading import load_model"]
+    lines += ["from backend.results import Setup"] * (not s.task)
+    lines += ["from backend.store import default_store", "", "store = default_store()"]
+    if s.task:
+        lines.append(f"setup = service.setup(describe({model!r}), {s.task!r}, {s.n_shots}, demos={s.demos!r},\n"
+                     f"                      n_examples={s.n_examples}, seed={s.seed}, dtype={s.dtype!r})")
+    else:
+        lines += [f"info = describe({model!r})", f"setup = Setup(info.name, info.revision, {s.dtype!r})"]
+    options = dict(unit.options) if unit.kind != "evaluation" else {}  # an evaluation's follow from its ablation
+    if unit.kind in ("head_importance", "means"):
+        options["n_train"] = str(s.n_examples)
+    arguments = ["setup"] + ([f"parse_exact({str(unit.ablation)!r})"] if unit.ablation else [])
+    arguments += [f"{name}={int(value) if value.isdecimal() else repr(value)}" for name, value in options.items()]
+    lines += [f"unit = service.{unit.kind}({', '.join(arguments)})",
+              f"record = service.fetch(unit, store) or service.compute(unit, store, load_model({model!r}, "
+              f"dtype={s.dtype!r}))"]
+    return "\n".join([*lines, *after])
+
+
+def command_lines(units: Sequence[Unit]) -> str:
+    """The commands that measure these units; empty where only Python can (masks of one's own)."""
+    lines: dict[str, dict[str, None]] = {}
+    for unit in units:
+        s, topic = unit.setup, topic_of(unit)
+        if topic is None:
+            continue
+        line = f"python -m backend precompute --model {selection.model_name()} --what {topic}"
+        if s.dtype != "float32":
+            line += f" --dtype {s.dtype}"
+        if s.task:
+            n = "n-train" if topic in ("importance", "means") else "n-examples"
+            line += f" --shots {s.n_shots} --demos {s.demos} --{n} {s.n_examples} --seeds {s.seed} --tasks "
+        lines.setdefault(line, {}).setdefault(s.task)
+    return "\n".join(line + ",".join(tasks) for line, tasks in lines.items())
+
+
+def topic_of(unit: Unit) -> str | None:
+    """What `precompute --what` calls the measurement that makes this unit; None where it makes none such."""
+    match unit.kind:
+        case "evaluation":
+            return None if unit.ablation else "accuracy"
+        case "pruning":
+            return "combined" if unit.option("what") == "combined" else \
+                "transfer" if unit.option("ranking").startswith("task:") else "pruning"
+        case "prefix_matching" | "copying":
+            default = getattr(service, unit.kind)(unit.setup).option("variant")
+            return "induction" if unit.option("variant") == default else "variants"
+        case kind:
+            return {"head_importance": "importance", "ffn_oracle": "ffns", "head_oracle": "heads"}.get(kind, kind)
+
+
+def cost(units: Sequence[Unit]) -> str:
+    """What measuring takes on this machine, as far as earlier measurements tell."""
+    seconds = None
+    with suppress(HeadroomError):
+        model, store = selection.info(), handles.store()
+        steps = {step.unit: step for unit in units for step in planning.of_unit(unit, model, store).steps}
+        seconds = planning.seconds(steps.values(), planning.rates(model, store, units[0].setup.dtype))
+    return f"Takes about {duration(seconds)} on this machine." if seconds else \
+        "How long it takes here is not known yet. It can be stopped at any time; what is finished stays."
+
+
+def duration(seconds: float) -> str:
+    """`3 s`, `4 min`, `2 h 10 min`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,296 @@
+"""Results as charts and as sentences: records and arrays in, Altair charts, tables and text out; no Streamlit calls.
+
+Every chart takes the table it draws (`*_table`), so that what can be downloaded is what is seen.
+Colours come from the theme (.streamlit/config.toml): "ramp" for sizes, "diverging" around zero for signs,
+and from `BLUE` (intact) and `ORANGE` (ablated) for the two models. Heads run across, layers up, layer 0 at the bottom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from backend import stats
+from backend.components import INTACT, Ablation, Head
+
+BLUE, ORANGE, GREY = "#3d8fd1", "#e07b1f", "#8593a3"  # readable on light and dark alike
+FFN = -1  # the `head` of a row that stands for a layer's FFN
+CLICK = "click"  # the name of every clickable chart's selection
+
+Layers = alt.LayerChart | alt.FacetChart  # what `alt.layer(...).properties(...)` is typed as
+
+# The grid keeps one size per model, so that nothing jumps when results arrive.
+_GRID_HEIGHT, _CELL_LOW, _CELL_HIGH = 470, 9, 46
+AXIS = 70  # what Streamlit takes off a chart's height for the axis below and the padding
+
+
+def layer_step(n_layers: int) -> float:
+    """How many pixels a layer is high, in every chart with layers up: what stands side by side lines up."""
+    return max(_CELL_LOW, min(_CELL_HIGH, _GRID_HEIGHT / n_layers))
+
+
+# --- heatmaps -----------------------------------------------------------------------------------
+
+
+def grid_table(scores: np.ndarray | None, off: Ablation = INTACT, *, shape: tuple[int, int] | None = None,
+               ffns: bool = False, label: str = "importance") -> pd.DataFrame:
+    """One row per head (and per FFN, with `head` -1): layer, head, name, its score and whether it is off.
+
+    Args:
+        scores: (n_layers, n_heads), or None when there is nothing to colour by (then give `shape`).
+        label: what the score is called, the name of its column.
+    """
+    if scores is None:
+        assert shape is not None
+        scores = np.full(shape, np.nan)
+    n_layers, n_heads = scores.shape
+    ranks = np.full(scores.size, np.nan)
+    if not np.isnan(scores).any():
+        ranks[stats.order(scores)[::-1]] = np.arange(1, scores.size + 1)
+    rows: list[dict[str, Any]] = [
+        {"layer": layer, "head": head, "name": str(Head(layer, head)), "column": str(head),
+         label: float(scores[layer, head]), "rank": ranks[layer * n_heads + head],
+         "off": Head(layer, head) in off.heads}
+        for layer in range(n_layers) for head in range(n_heads)
+    ]
+    if ffns:
+        rows += [{"layer": layer, "head": FFN, "name": f"L{layer} FFN", "column": "FFN", label: np.nan,
+                  "rank": np.nan, "off": layer in off.ffns} for layer in range(n_layers)]
+    return pd.DataFrame(rows)
+
+
+def layers_by_heads(table: pd.DataFrame, *, label: str = "importance", signed: bool = False,
+                    domain: tuple[float, float] | None = None, clickable: bool = True, number: str | None = None,
+                    compact: bool = False, logarithmic: bool = False, legend: bool = True) -> Layers:
+    """A `grid_table` as a heatmap: heads across, layers up; what is off is crossed out.
+
+    Clickable charts hold one selection, `CLICK`, over the fields (layer, head).
+
+    Args:
+        signed: colours diverge around zero (differences); otherwise they grow with the score.
+        domain: locked colour scale, for charts that are compared.
+        number: how scores are written (d3-format); by default as fits their size.
+        compact: small and bare, for many side by side.
+    """
+    heads = table[table["head"] != FFN]
+    number = number or (".2~e" if tiny(heads[label]) else ".3~g")
+    n_layers, n_heads = int(table["layer"].max()) + 1, int(heads["head"].max()) + 1
+    step = layer_step(n_layers) * (0.45 if compact else 1)
+    wide = ["FFN"] if (table["head"] == FFN).any() else []
+    every = 1 if n_heads <= 32 else 4
+    ticks = [str(h) for h in range(0, n_heads, every)] + wide
+    gap = 0.08 if n_heads <= 32 else 0
+    x = alt.X("column:N", sort=[*map(str, range(n_heads)), *wide], title=None if compact else "head",
+              scale=alt.Scale(paddingInner=gap, paddingOuter=0),
+              axis=None if compact else alt.Axis(values=ticks, labelAngle=0, ticks=False, domain=False, grid=False))
+    y = alt.Y("layer:O", sort="descending", title=None if compact else "layer",
+              scale=alt.Scale(paddingInner=gap, paddingOuter=0),
+              axis=None if compact else alt.Axis(ticks=False, domain=False, grid=False, labelOverlap=True))
+    colour = alt.Color(  # what is off is hollow, what has no score is grey, the rest grows with the score
+        f"{label}:Q", condition=[{"test": "datum.off", "value": "transparent"},
+                                 {"test": f"datum.head < 0 || !isValid(datum['{label}'])", "value": "#8593a355"}],
+        scale=_scale(heads[label].to_numpy(float), signed, domain, logarithmic),
+        legend=None if compact or not legend or heads[label].isna().all() else alt.Legend(
+            title=label.split(" of ")[0], orient="right", gradientLength=min(200, round(step * n_layers) - 30),
+            gradientThickness=9, format=number, tickCount=4, titleFontWeight="normal"))
+    tooltip = [alt.Tooltip("name:N", title="component"), alt.Tooltip(f"{label}:Q", format=number),
+               alt.Tooltip("rank:Q", title="rank (1 = highest)"), alt.Tooltip("off:N", title="chosen")]
+    cells = alt.Chart(table).mark_rect(cursor="pointer" if clickable else "default", cornerRadius=3 if gap else 0,
+                                       invalid="show")
+    cells = cells.encode(
+        x=x, y=y, tooltip=tooltip, color=colour,
+        stroke=alt.when("datum.off").then(alt.value(ORANGE)).otherwise(alt.value("transparent")),
+        strokeWidth=alt.value(1.6 if gap else 0.6))
+    if clickable:
+        cells = cells.properties(name="cells").add_params(alt.selection_point(
+            name=CLICK, fields=["layer", "head"], on="click", toggle="true", clear=False, empty=False))
+    crosses = alt.Chart(table).transform_filter("datum.off").mark_point(
+        shape="cross", angle=45, size=min(110.0, step * step / 7), filled=True, color=ORANGE, opacity=0.95,
+        cursor="pointer" if clickable else "default").encode(x=x, y=y, tooltip=tooltip)
+    return alt.layer(cells, crosses).properties(height=round(step * n_layers) + (0 if compact else AXIS))
+
+
+def _scale(values: np.ndarray, signed: bool, domain: tuple[float, float] | None, logarithmic: bool) -> alt.Scale:
+    """The colours' scale: from 0 (or around it), so that equal colours mean equal shares."""
+    finite = values[np.isfinite(values)]
+    if signed:
+        reach = max(map(abs, domain)) if domain else max(float(np.abs(finite).max(initial=0)), 1e-12)
+        return alt.Scale(range="diverging", domain=[-reach, reach], domainMid=0)
+    if logarithmic and (finite > 0).any():
+        low, high = domain or (float(finite[finite > 0].min()), float(finite.max()))
+        return alt.Scale(range="heatmap", type="log", domain=[low, high], clamp=True)
+    low, high = domain or (min(0.0, float(finite.min(initial=0))), float(finite.max(initial=0)))
+    return alt.Scale(range="heatmap", domain=[low, high if high > low else low + 1])
+
+
+def tiny(values: Iterable[float]) -> bool:
+    """Whether numbers are so small that people read them better as 2.5e-5."""
+    return 0 < np.nanmax(np.abs([0.0, *values])) < 1e-3
+
+
+def layer_bars(table: pd.DataFrame, value: str, title: str, *, percent: bool = True,
+               signed: bool = False) -> alt.Chart:
+    """One bar per layer, layer 0 at the bottom, as high as the `layers_by_heads` map of the same model beside it."""
+    n_layers = int(table["layer"].max()) + 1
+    step = layer_step(n_layers)
+    number = ".1%" if percent else ".3g"
+    return alt.Chart(table).mark_bar(cornerRadius=2).encode(
+        y=alt.Y("layer:O", sort="descending", title="layer", scale=alt.Scale(paddingInner=0.25, paddingOuter=0),
+                axis=alt.Axis(ticks=False, domain=False, labelOverlap=True)),
+        x=alt.X(f"{value}:Q", title=title, axis=alt.Axis(format="%" if percent else "", tickCount=4)),
+        color=alt.condition(f"datum['{value}'] < 0", alt.value(ORANGE), alt.value(BLUE)) if signed else alt.value(BLUE),
+        tooltip=[alt.Tooltip("layer:O"), alt.Tooltip(f"{value}:Q", title=title, format=number)],
+    ).properties(height=round(step * n_layers) + AXIS)
+
+
+def clicked(state: Any) -> list[tuple[int, int]]:
+    """The (layer, head) pairs in the selection of a clickable chart's state; head -1 is the layer's FFN."""
+    points = ((state or {}).get("selection") or {}).get(CLICK) or []
+    return [(int(p["layer"]), int(p["head"])) for p in points if "layer" in p and "head" in p]
+
+
+# --- accuracies ---------------------------------------------------------------------------------
+
+
+def accuracy_row(name: str, outcomes: np.ndarray, chance: float, group: str = "") -> dict[str, Any]:
+    """Accuracy of one model on one task, with its 95 % Wilson interval: a row of an accuracy table."""
+    right, n = int(outcomes.sum()), len(outcomes)
+    low, high = stats.wilson(right, n)
+    return {"task": name, "group": group, "accuracy": right / n if n else np.nan, "low": low, "high": high,
+            "right": right, "n": n, "chance": chance}
+
+
+def comparison_table(names: Sequence[str], groups: Sequence[str], intact: Sequence[np.ndarray],
+                     ablated: Sequence[np.ndarray | None], chances: Sequence[float]) -> pd.DataFrame:
+    """Two rows per task, "intact" and "ablated" (while it is not there yet: one), with intervals and paired tests."""
+    rows = []
+    for name, group, a, b, chance in zip(names, groups, intact, ablated, chances, strict=True):
+        test = stats.mcnemar(a, b) if b is not None else None
+        for model, outcomes in (("intact", a), ("ablated", b)):
+            if outcomes is not None:
+                rows.append({**accuracy_row(name, outcomes, chance, group), "model": model,
+                             "p": test.p if test else np.nan, "newly wrong": test.only_a if test else np.nan,
+                             "newly right": test.only_b if test else np.nan})
+    return pd.DataFrame(rows, columns=["task", "model", "accuracy", "low", "high", "right", "n", "chance", "p",
+                                       "newly wrong", "newly right", "group"])
+
+
+def comparison(table: pd.DataFrame, order: Sequence[str]) -> Layers:
+    """A `comparison_table`: per task a line from the intact accuracy to the ablated one, intervals, chance.
+
+    All tasks of `order` have their place from the start, so that nothing jumps as results arrive.
+    """
+    y = alt.Y("task:N", sort=list(order), title=None, scale=alt.Scale(domain=list(order)),
+              axis=alt.Axis(ticks=False, domain=False, labelLimit=190))
+    share = alt.Scale(domain=[0, 1])
+    axis = alt.Axis(format="%", tickCount=6, title="accuracy")
+    colour = alt.Color("model:N", title=None, scale=alt.Scale(domain=["intact", "ablated"], range=[BLUE, ORANGE]),
+                       legend=alt.Legend(orient="top", symbolType="circle", symbolOpacity=1))
+    tooltip = [alt.Tooltip("task:N"), alt.Tooltip("model:N"), alt.Tooltip("accuracy:Q", format=".1%"),
+               alt.Tooltip("low:Q", title="95 % from", format=".1%"), alt.Tooltip("high:Q", title="to", format=".1%"),
+               alt.Tooltip("n:Q"), alt.Tooltip("chance:Q", format=".1%"),
+               alt.Tooltip("p:Q", title="McNemar p", format=".2g")]
+    base = alt.Chart(table)
+    chance = base.mark_tick(color=GREY, thickness=2, size=15).encode(
+        x=alt.X("chance:Q", scale=share, axis=axis), y=y, tooltip=tooltip)
+    link = base.mark_line(color=GREY, strokeWidth=1.5, opacity=0.8).encode(
+        x=alt.X("accuracy:Q", scale=share, axis=axis), y=y, detail="task:N")
+    interval = base.mark_rule(strokeWidth=4, opacity=0.3).encode(
+        x=alt.X("low:Q", scale=share, axis=axis), x2="high:Q", y=y, color=colour)
+    points = base.mark_circle(size=95, opacity=1).encode(
+        x=alt.X("accuracy:Q", scale=share, axis=axis), y=y, color=colour, tooltip=tooltip)
+    return alt.layer(chance, link, interval, points).properties(height=AXIS + 27 * len(order))
+
+
+def bars(table: pd.DataFrame, *, x: str, y: str, order: Sequence[str], x_title: str, percent: bool = True,
+         signed: bool = False) -> Layers:
+    """Horizontal bars with their intervals (columns "low" and "high") and, where there is a column "chance", chance."""
+    scale = alt.Scale(zero=True, nice=True) if signed or not percent else alt.Scale(domain=[0, 1])
+    axis = alt.Axis(format="%" if percent else "", title=x_title, tickCount=6)
+    place = alt.Y(f"{y}:N", sort=list(order), title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=190))
+    number = ".1%" if percent else ".3g"
+    tooltip = [alt.Tooltip(f"{c}:{'N' if c == y else 'Q'}", format="" if c == y else number)
+               for c in (y, x, "low", "high", "chance") if c in table]
+    if "n" in table:
+        tooltip.append(alt.Tooltip("n:Q"))
+    base = alt.Chart(table)
+    layers: list[alt.Chart] = [base.mark_bar(color=BLUE, opacity=0.85, height={"band": 0.62}).encode(
+        x=alt.X(f"{x}:Q", scale=scale, axis=axis), y=place, tooltip=tooltip)]
+    if "low" in table:
+        layers.append(base.mark_rule(color=GREY, strokeWidth=2).encode(x="low:Q", x2="high:Q", y=place))
+    if "chance" in table:
+        layers.append(base.mark_tick(color=ORANGE, thickness=2, size=16).encode(x="chance:Q", y=place))
+    return alt.layer(*layers).properties(height=AXIS + 27 * len(order))
+
+
+def lines(table: pd.DataFrame, *, x: str, y: str, colour: str, x_title: str, y_title: str,
+          rules: Mapping[str, float] = MappingProxyType({})) -> Layers:
+    """Accuracy (or another share) along x, one line per `colour`, with named horizontal rules such as chance."""
+    names = list(dict.fromkeys(table[colour]))
+    base = alt.Chart(table).encode(
+        x=alt.X(f"{x}:Q", title=x_title, axis=alt.Axis(format="%")),
+        y=alt.Y(f"{y}:Q", title=y_title, axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])),
+        color=alt.Color(f"{colour}:N", title=None, sort=names, scale=alt.Scale(domain=names, range=[
+            BLUE, GREY, ORANGE, "#0b8a6f", "#b04a8c"][:len(names)]), legend=alt.Legend(orient="top")),
+        tooltip=[alt.Tooltip(f"{colour}:N"), alt.Tooltip(f"{x}:Q", format=".0%"), alt.Tooltip(f"{y}:Q", format=".1%")])
+    named = pd.DataFrame({"value": list(rules.values()), "name": list(rules), x: float(table[x].max())})
+    rule = alt.Chart(named).mark_rule(strokeDash=[4, 4], color=GREY).encode(y="value:Q")
+    text = alt.Chart(named).mark_text(align="right", dy=-7, color=GREY).encode(x=f"{x}:Q", y="value:Q", text="name:N")
+    return alt.layer(rule, text, base.mark_line(strokeWidth=2.5), base.mark_circle(size=60, opacity=1)).properties(
+        height=340)
+
+
+# --- sentences ----------------------------------------------------------------------------------
+
+
+def percent(share: float) -> str:
+    """A share as people read it: `87 %`, `87.5 %`."""
+    return f"{100 * share:.1f}".rstrip("0").rstrip(".") + "\u00a0%"
+
+
+def interval(row: dict[str, Any]) -> str:
+    """An `accuracy_row`'s uncertainty as a caption: `95 %: 79–92.2 %`."""
+    return f"95 %: {percent(row['low']).removesuffix(chr(160) + '%')}–{percent(row['high'])}"
+
+
+def points(difference: float) -> str:
+    """A difference of accuracies: `−12 points`, `+1 point`."""
+    value = round(100 * difference, 1)
+    text = f"{abs(value):.1f}".rstrip("0").rstrip(".")
+    return f"{'−' if value < 0 else '+' if value > 0 else ''}{text}\u00a0point{'' if text == '1' else 's'}"
+
+
+def p_value(p: float) -> str:
+    """`p = 0.03`, `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def how_many(n: int, one: str, many: str = "") -> str:
+    """`1 head`, `3 heads`, `no heads`."""
+    return f"{n or 'no'} {one if n == 1 else many or one + 's'}"
+
+
+def components(ablation: Ablation, limit: int = 6) -> str:
+    """What is off, in words: `L3H7, L3H9 and the FFN of layer 2`; long lists as counts."""
+    if not ablation:
+        return "nothing"
+    parts: list[str] = []
+    if len(ablation.heads) > limit:
+        parts.append(how_many(len(ablation.heads), "head"))
+    else:
+        parts += [str(head) for head in sorted(ablation.heads)]
+    if len(ablation.ffns) > limit:
+        parts.append(how_many(len(ablation.ffns), "FFN"))
+    else:
+        parts += [f"L{layer} FFN" for layer in sorted(ablation.ffns)]
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def names(heads: Iterable[Head]) -> str:
+    """`L3H7, L3H9`, in the order given."""
+    return ", ".join(str(head) for head in heads)

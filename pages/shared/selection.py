@@ -1,0 +1,308 @@
+"""The shared choice: which model, which task asked how, and which components are chosen; widgets <-> Setup <-> URL.
+
+`app.py` draws it once per run with `frame()`, in the sidebar, so that it survives page changes, reloads and Back.
+Every shared widget is bound to the URL parameter of its key's name, so the address bar is always a permalink:
+
+    ?model=bundled&task=antonym&shots=5&demos=fixed&n=100&seed=0&by=per-token&off=L3H7,F2
+
+The chosen heads and FFNs are one text field (key "off"), the only place where they are held. Charts, presets and
+undo write to it, always in a callback: `choose()`, `toggle()`, `undo()`, `redo()`. Lab and Playground switch the
+chosen components off; other pages mark them.
+
+Pages read: `info()`, `current()`, `task()`, `tasks()`, `definition()`, `ablation()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from backend import service
+from backend.components import Ablation, Fill, Head, parse
+from backend.errors import ModelError
+from backend.models.info import BUNDLED
+from backend.results import ModelInfo, Setup
+from backend.tasks.task import DEMOS, Task
+from pages.shared import charts, handles
+
+SHOTS = (0, 1, 5)
+REDUCTIONS = ("per-token", "per-example")
+DTYPES = ("float32", "bfloat16", "float16")
+DEFAULTS: Mapping[str, Any] = {"model": BUNDLED, "task": None, "shots": 5, "demos": "fixed", "n": 100, "seed": 0,
+                               "by": "per-token", "dtype": "float32", "off": ""}
+N_EXAMPLES = (1, 100_000)  # lowest and highest number of questions
+
+
+# --- what pages read ----------------------------------------------------------------------------
+
+
+def info() -> ModelInfo:
+    """The chosen model's shape and revision. Raises: ModelError."""
+    return handles.info(model_name())
+
+
+def model_name() -> str:
+    """The model to load: `bundled`, a hub id or a folder's path; `bundled` where another cannot be found."""
+    name = _value("model")
+    return BUNDLED if isinstance(handles.look(name), ModelError) else name
+
+
+def tasks() -> Mapping[str, Task]:
+    """Everything the chosen model can be asked."""
+    return handles.tasks(model_name())
+
+
+def suite() -> Mapping[str, Task]:
+    """The 14 tasks that pages compare and average: the bundled model's own, or the study's."""
+    return handles.suite(model_name())
+
+
+def task() -> Task:
+    """The chosen task; by default the first that needs its demonstrations."""
+    known = tasks()
+    return known.get(_value("task")) or known[_default_task(known)]
+
+
+def current(task_name: str | None = None, n_shots: int | None = None) -> Setup:
+    """The chosen setup; with another task or number of shots where a page compares several.
+
+    Raises:
+        HeadroomError: the model or the task's rows cannot be found.
+    """
+    return service.setup(info(), task_name or task().name, _value("shots") if n_shots is None else n_shots,
+                         demos=_value("demos"), n_examples=int(_value("n")), seed=int(_value("seed")),
+                         dtype=_value("dtype"))
+
+
+def manner() -> Setup:
+    """The chosen setup without a task: how whatever is asked is asked. Reads no task's rows."""
+    return Setup(info().name, info().revision, _value("dtype"), n_shots=_value("shots"), demos=_value("demos"),
+                 n_examples=int(_value("n")), seed=int(_value("seed")))
+
+
+def definition() -> str:
+    """How gradients become head importance: "per-token" or "per-example"."""
+    return _value("by")
+
+
+def ablation() -> Ablation:
+    """The chosen heads and FFNs; what cannot be read is left out (and said under the field)."""
+    return _read()[0]
+
+
+def permalink() -> str:
+    """The address of this page with the whole choice in it."""
+    from urllib.parse import urlencode
+
+    given = {key: value for key, value in st.query_params.to_dict().items() if key in PAGE_PARAMETERS}
+    given |= {key: str(_value(key)) for key, default in DEFAULTS.items() if _value(key) != default and _value(key)}
+    given["off"] = str(ablation())
+    query = urlencode({k: v for k, v in given.items() if v}, safe=":,")
+    return (st.context.url or "").split("?")[0] + (f"?{query}" if query else "")
+
+
+# --- what pages' callbacks write ----------------------------------------------------------------
+
+
+def choose(new: Ablation) -> None:
+    """Make these the chosen components. For callbacks only: it writes a widget's state."""
+    st.session_state["off"] = str(new)
+
+
+def toggle(heads: set[Head] | frozenset[Head] = frozenset(), ffns: set[int] | frozenset[int] = frozenset()) -> None:
+    """Choose what was not chosen and drop what was."""
+    choose(_filled(ablation().toggled(heads=heads, ffns=ffns)))
+
+
+def toggle_clicked(chart_key: str) -> None:
+    """A clickable chart's `on_select`: toggle what was clicked since the last time.
+
+    A chart's selection cannot be set from code, so it is not the truth but a series of events: what differs
+    from the selection seen before has been clicked once. Presets, undo and typing need not touch it.
+    """
+    now = set(charts.clicked(st.session_state.get(chart_key)))
+    seen_key = f"{chart_key}:seen"
+    events = now ^ st.session_state.get(seen_key, set())
+    st.session_state[seen_key] = now
+    toggle({Head(layer, head) for layer, head in events if head != charts.FFN},
+           {layer for layer, head in events if head == charts.FFN})
+
+
+def undo() -> None:
+    """Back to the components chosen before."""
+    _step(-1)
+
+
+def redo() -> None:
+    """Forward again."""
+    _step(+1)
+
+
+def preferred_fill() -> Fill:
+    """What stands in for components switched off from now on: zero, or their mean."""
+    return st.session_state.get("fill") or "zero"
+
+
+# --- the frame ----------------------------------------------------------------------------------
+
+
+def frame() -> None:
+    """Draw the shared choice in the sidebar, and above the page what a permalink said that could not be read."""
+    st.html(STYLE)
+    _notice_url()
+    with st.sidebar:
+        _model()
+        _task()
+        _chosen()
+        with st.expander("Details", icon=":material/tune:"):
+            _details()
+    _show_notices()
+
+
+# Side padding that leaves room at 900 pixels, and columns (`blocks.side_by_side`) that stack when they get narrow.
+STYLE = """<style>
+[data-testid="stMainBlockContainer"] { padding-left: clamp(1.2rem, 3.5vw, 4.5rem);
+                                       padding-right: clamp(1.2rem, 3.5vw, 4.5rem); }
+[class*="st-key-side-"] > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+[class*="st-key-side-"] > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"]
+    > [data-testid="stColumn"] { min-width: min(25rem, 100%); }
+</style>"""
+
+
+def _model() -> None:
+    known, asked = handles.model_names(), st.query_params.get("model") or _value("model")
+    st.selectbox("Model", known + [asked] * (asked not in known), key="model", bind="query-params",
+                 accept_new_options=True, help="`bundled` ships with Headroom. Or write a hub id such as "
+                 "`facebook/opt-125m`, or the path of a local folder with safetensors weights.")
+    if isinstance(problem := handles.look(_value("model")), ModelError):
+        st.caption(f":orange[:material/warning: {problem} Showing the bundled model instead.]")
+    model = info()
+    st.caption(f"{model.n_layers} layers × {model.n_heads} heads · {_count(model.n_params)} parameters · "
+               f"revision `{model.revision}`")
+
+
+def _task() -> None:
+    known = tasks()
+    st.selectbox("Task", list(known), index=list(known).index(_default_task(known)), key="task", bind="query-params")
+    chosen = task()
+    st.caption(f"{chosen.group} · {chosen.about}")
+    st.segmented_control("Shots", SHOTS, default=DEFAULTS["shots"], required=True, key="shots", bind="query-params",
+                         help="How many solved examples stand before each question.")
+
+
+def _details() -> None:
+    st.segmented_control("Demonstrations", DEMOS[::-1], default=DEFAULTS["demos"], required=True, key="demos",
+                         bind="query-params",
+                         help="fixed: one draw of solved examples for all questions, which makes toggling fast. "
+                              "per-query: a fresh draw for every question, as in the study.")
+    st.number_input("Questions", *N_EXAMPLES, value=DEFAULTS["n"], key="n", bind="query-params",
+                    help="The first n of the seeded order; a larger number contains the smaller one.")
+    st.number_input("Seed", 0, 10_000, value=DEFAULTS["seed"], key="seed", bind="query-params",
+                    help="Draws the questions' order and the demonstrations.")
+    st.segmented_control("Head importance", REDUCTIONS, default=DEFAULTS["by"], required=True, key="by",
+                         bind="query-params",
+                         help="per-token: |z · dL/dz| at every position, as in the authors' code. "
+                              "per-example: summed over the example before the absolute value, as in the paper.")
+    st.selectbox("Precision", DTYPES, key="dtype", bind="query-params")
+
+
+def _chosen() -> None:
+    _keep_trail()
+    st.text_input("Chosen heads and FFNs", key="off", bind="query-params", placeholder="L3H7, 5.1, L2 FFN",
+                  on_change=_tidy,
+                  help="Lab and Playground switch these off. Click a heatmap, or write here: `L3H7` or `3.7` is a "
+                       "head, `L3H0-3` several, `L4` a layer's heads, `L2 FFN` or `F2` an FFN; `mean:` in front "
+                       "replaces them by their mean instead of zero.")
+    problems = _read()[1]
+    for problem in problems:
+        st.caption(f":orange[:material/warning: {problem}]")
+    trail, at = st.session_state["trail"], st.session_state["trail at"]
+    with st.container(horizontal=True, gap="xsmall"):
+        st.button("Undo", key="undo", on_click=undo, disabled=at == 0, icon=":material/undo:", type="tertiary")
+        st.button("Redo", key="redo", on_click=redo, disabled=at == len(trail) - 1, icon=":material/redo:",
+                  type="tertiary")
+        st.button("Clear", key="clear", on_click=choose, args=(Ablation(),), disabled=not _value("off"),
+                  icon=":material/backspace:", type="tertiary")
+
+
+# --- inside -------------------------------------------------------------------------------------
+
+
+def _value(key: str) -> Any:
+    value = st.session_state.get(key)
+    return DEFAULTS[key] if value is None else value
+
+
+def _default_task(known: Mapping[str, Task]) -> str:
+    return next((name for name, one in known.items() if one.group == "in-context"), next(iter(known)))
+
+
+def _read() -> tuple[Ablation, list[str]]:
+    model = info()
+    return parse(_value("off"), model.n_layers, model.n_heads)
+
+
+def _filled(new: Ablation) -> Ablation:
+    return new.filled(preferred_fill()) if new else new
+
+
+def _tidy() -> None:
+    """Rewrite what was typed in canonical form, unless some of it could not be read."""
+    typed, problems = _read()
+    if not problems:
+        choose(typed)
+
+
+def _keep_trail() -> None:
+    """Remember every choice in turn, however it was made, for undo and redo."""
+    now, trail, at = _value("off"), st.session_state.get("trail"), st.session_state.get("trail at", 0)
+    if trail is None:
+        st.session_state["trail"], st.session_state["trail at"] = [now], 0
+    elif now != trail[at]:
+        st.session_state["trail"], st.session_state["trail at"] = [*trail[: at + 1], now], at + 1
+
+
+def _step(by: int) -> None:
+    at = st.session_state["trail at"] + by
+    if 0 <= at < len(st.session_state["trail"]):
+        st.session_state["trail at"] = at
+        st.session_state["off"] = st.session_state["trail"][at]
+
+
+def _notice_url() -> None:
+    """Find what the address says that the widgets will not take, before they drop it."""
+    given = st.query_params.to_dict()
+    allowed: dict[str, Any] = {"shots": SHOTS, "demos": DEMOS, "by": REDUCTIONS, "dtype": DTYPES}
+    notices: dict[str, str] = st.session_state.setdefault("notices", {})
+    name = given.get("model", _value("model"))
+    allowed["task"] = tuple(handles.tasks(BUNDLED if isinstance(handles.look(name), ModelError) else name))
+    for key, value in given.items():
+        if key in allowed and value not in map(str, allowed[key]):
+            notices[key] = (f"The address asks for {key} '{value}'. Known: {', '.join(map(str, allowed[key]))}. "
+                            "Showing the default instead.")
+        elif key in ("n", "seed") and not value.isdecimal():
+            notices[key] = f"The address asks for {key} '{value}', which is no number. Showing the default instead."
+        elif key not in DEFAULTS and key not in PAGE_PARAMETERS:
+            notices[key] = f"The address has '{key}', which means nothing here."
+
+
+# Bound by pages, or Streamlit's own
+PAGE_PARAMETERS = {"step", "scope", "view", "section", "source", "q", "prompt", "options", "layer", "head", "embed",
+                   "embed_options"}
+
+
+def _show_notices() -> None:
+    notices: dict[str, str] = st.session_state["notices"]
+    if notices:
+        with st.container(key="notices"):
+            st.warning("  \n".join(notices.values()), icon=":material/link_off:")
+            st.button("Understood", key="understood", on_click=notices.clear, type="tertiary")
+
+
+def _count(n: int) -> str:
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if n >= size:
+            return f"{n / size:.3g} {unit}"
+    return str(n)

@@ -1,0 +1,455 @@
+"""What is this about? A story in eight steps, each with something to guess and something to play with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from backend import service, stats
+from backend.components import INTACT, Ablation, Head
+from backend.models.info import BUNDLED
+from backend.results import Evaluation, HeadImportance, InductionScores, Setup, Sweep, Unit
+from backend.tasks.task import Prompt, prompts
+from pages.shared import blocks, charts, curves, handles, looking, selection
+
+SHOTS = selection.SHOTS
+LOOKS_BACK = 0.3  # prefix matching from here on is called looking back, as in the model card
+FEW_POINTS = 0.05  # "little loss"
+N_WORDS = 10  # of the block that is repeated
+
+
+# --- pieces -------------------------------------------------------------------------------------
+
+
+def ask(key: str, question: str, answers: Sequence[str]) -> str | None:
+    """A question to answer before the reveal; None until it is answered."""
+    return st.radio(f"**{question}**", answers, index=None, key=f"guess {key}", horizontal=True,
+                    persist_state="session")
+
+
+def group(name: str) -> list[str]:
+    """The tasks of one group of the bundled suite."""
+    return [task.name for task in selection.suite().values() if task.group == name]
+
+
+def setups(names: Sequence[str], n_shots: int) -> list[Setup]:
+    return [selection.current(name, n_shots) for name in names]
+
+
+def mean_row(label: str, records: Sequence[Evaluation]) -> dict[str, object]:
+    """Mean accuracy of several tasks, with its interval and mean chance: a row of `charts.bars`."""
+    outcomes = [r.outcomes() for r in records]
+    low, high = stats.mean_wilson([int(o.sum()) for o in outcomes], [len(o) for o in outcomes])
+    return {"what": label, "accuracy": float(np.mean([o.mean() for o in outcomes])), "low": low, "high": high,
+            "chance": float(np.mean([r.questions.chance for r in records])), "n": sum(map(len, outcomes))}
+
+
+def measured(units: Sequence[Unit], what: str) -> list | None:
+    """Stored records, measured on the spot where the bundled model was not yet asked; None when stopped."""
+    missing = [unit for unit in units if blocks.fetch(unit) is None]
+    if missing and not blocks.measure(missing, what):
+        return None
+    return [blocks.fetch(unit) for unit in units]
+
+
+def matching() -> np.ndarray | None:
+    """(n_layers, n_heads) of prefix matching, or None and an offer to measure it."""
+    record = blocks.get(service.prefix_matching(selection.manner()), "prefix matching of every head")
+    return np.array(record.mean) if isinstance(record, InductionScores) else None
+
+
+# --- the steps ----------------------------------------------------------------------------------
+
+
+def learn() -> None:
+    """Learning from examples in the prompt."""
+    st.markdown("Nobody trained this model on the labels below: they are **made up afresh** in every prompt. A model "
+                "can only find the rule in the solved examples, the *shots*. Nothing is learned in its weights; that "
+                "is *in-context learning*.")
+    names = group("in-context")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.selectbox("Task", names, key="tour task", width=220, persist_state="session")
+        n_shots = st.segmented_control("Shots", SHOTS, default=1, required=True, key="tour shots",
+                                       persist_state="session")
+        place = st.number_input("Question", 1, 50, 1, key="tour question", persist_state="session", width=130)
+    setup = selection.current(name, n_shots)
+    asked = prompts(selection.tasks()[name], setup.n_shots, setup.demos, setup.n_examples, setup.seed)
+    one_question(asked[min(int(place), len(asked)) - 1], setup)
+    guess = ask("learn", "With 5 examples instead of none, how often is the model right on such tasks?",
+                ("as rarely as by guessing", "somewhat more often", "nearly always"))
+    if guess is None:
+        return
+    units = [service.evaluation(one) for n in SHOTS for one in setups(names, n)]
+    records = blocks.get_all(units, f"accuracy of the in-context tasks at {', '.join(map(str, SHOTS))} shots")
+    rows = []
+    for i, n in enumerate(SHOTS):
+        part = [r for r in records[i * len(names):(i + 1) * len(names)] if r]
+        if len(part) == len(names):
+            rows.append(mean_row(f"{n} shots" if n != 1 else "1 shot", part))
+    if len(rows) < len(SHOTS):
+        return
+    table = pd.DataFrame(rows)
+    first, last = table["accuracy"].iloc[0], table["accuracy"].iloc[-1]
+    blocks.result(
+        f"From {charts.percent(first)} without examples to {charts.percent(last)} with {SHOTS[-1]}",
+        charts.bars(table, x="accuracy", y="what", order=list(table["what"]), x_title="accuracy"), table=table,
+        caption=explain(units[-1].setup.with_(task="in-context tasks"), f"mean of {len(names)} tasks",
+                        f"n = {table['n'].iloc[-1]} questions",
+                        "95 % interval from the tasks' Wilson intervals; orange: chance"),
+        file="tour-shots", python=blocks.python_lines(units[-1], "print(record.outcomes().mean())"), key="tour shots",
+        alt_text="Bars of accuracy at each number of shots, with intervals and chance.")
+
+
+def one_question(prompt: Prompt, setup: Setup) -> None:
+    """A prompt as the model reads it, and what it thinks of each option."""
+    left, right = blocks.side_by_side("question", 3, 2)
+    left.code(prompt.prefix + prompt.example.contexts[0] + " …", language=None, wrap_lines=True, height=210)
+    record = blocks.fetch(service.evaluation(setup))
+    with right:
+        if not isinstance(record, Evaluation) or prompt.doc not in record.questions.docs:
+            st.caption("What the model answers is not measured for this choice.")
+            return
+        q = record.questions.docs.index(prompt.doc)
+        shares = np.exp(np.array(record.loglikelihoods[q]) - max(record.loglikelihoods[q]))
+        st.dataframe(pd.DataFrame({"option": [o.strip() for o in prompt.example.options],
+                                   "share": shares / shares.sum(),
+                                   "right": [i in record.questions.gold[q] for i in range(len(shares))]}),
+                     hide_index=True, alt="The options with the model's share of probability.", column_config={
+                         "share": st.column_config.ProgressColumn("the model's bet", format="percent", min_value=0,
+                                                                  max_value=1)})
+        right_or_wrong = "right" if record.choices()[q] in record.questions.gold[q] else "wrong"
+        st.caption(f"With {charts.how_many(setup.n_shots, 'example')} the model answers **{right_or_wrong}**. Bets are "
+                   "its probabilities of the options, made to sum to 1.")
+
+
+def switch() -> None:
+    """Heads and FFNs are things that can be off."""
+    model = selection.info()
+    st.markdown(f"This model has {model.n_layers} layers. In each, **{model.n_heads} attention heads** fetch "
+                "information from earlier words, and one **feed-forward network (FFN)** works on it. Each adds its "
+                "part to a running sum, so each can be switched off: it then adds nothing.")
+    setup = selection.current(group("in-context")[0], SHOTS[-1])
+    guess = ask("switch", f"Switch one head off: what happens to {setup.task}?",
+                ("the model breaks down", "hardly anything", "it depends on the head"))
+    if guess is None:
+        return
+    chosen = selection.ablation()
+    left, right = blocks.side_by_side("switch", 3, 2, gap="large")
+    with left:
+        st.caption("Try it: click heads (and FFNs) off and on.")
+        st.altair_chart(charts.layers_by_heads(
+            charts.grid_table(None, chosen, shape=(model.n_layers, model.n_heads), ffns=True)), key="tour grid",
+            on_select=lambda: selection.toggle_clicked("tour grid"), selection_mode=charts.CLICK,
+            alt=f"Grid of heads and FFNs; off: {charts.components(chosen)}.")
+    with right:
+        records = measured([service.evaluation(setup), service.evaluation(setup, chosen)], "accuracy")
+        if records is None:
+            return
+        a, b = records[0].outcomes(), records[1].outcomes()
+        st.metric(f"{setup.task}, {setup.n_shots} shots", charts.percent(b.mean()),
+                  charts.points(b.mean() - a.mean()) if chosen else None,
+                  delta_color="orange" if b.mean() < a.mean() else "blue",
+                  delta_arrow="off" if b.mean() == a.mean() else "down" if b.mean() < a.mean() else "up")
+        test = stats.mcnemar(a, b)
+        st.caption(f"Off: {charts.components(chosen)}. Intact: {charts.percent(a.mean())} · {charts.interval(row(b))} "
+                   f"· n = {len(b)} · chance {charts.percent(records[0].questions.chance)}"
+                   + (f" · McNemar {charts.p_value(test.p)}" if chosen else ""))
+        st.markdown("One head is rarely missed: others do the same work. Which ones are missed is the question of the "
+                    "next steps." if chosen and abs(b.mean() - a.mean()) < FEW_POINTS and len(chosen.heads) == 1 else
+                    "Undo and Clear are in the sidebar, and so is a text field that does the same by keyboard.")
+
+
+def row(outcomes: np.ndarray) -> dict:
+    return charts.accuracy_row("", outcomes, float("nan"))
+
+
+def look_back() -> None:
+    """Heads that look back to what followed the same word before."""
+    st.markdown("Give the model random words, then the **same words again**: `lamp river nine … lamp river` . The next "
+                "word can only be known by finding the last `river` and looking at **what followed it**. A head that "
+                "does so is called an *induction head*. Its *prefix-matching score* is the share of its attention that "
+                "goes there.")
+    scores = matching()
+    if scores is None:
+        return
+    n = int((scores >= LOOKS_BACK).sum())
+    guess = ask("look back", f"How many of the {scores.size} heads put {charts.percent(LOOKS_BACK)} or more of their "
+                "attention there?", ("none", "a handful", "about a third", "most"))
+    if guess is None:
+        return
+    unit = service.prefix_matching(selection.manner())
+    table = charts.grid_table(scores, selection.ablation(), label="prefix matching")
+    layers = sorted({h.layer for h in stats.highest(scores, 1)[:n]})
+    where = f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}"
+    blocks.result(
+        f"{charts.how_many(n, 'head').capitalize()} of {scores.size} {'looks' if n == 1 else 'look'} back"
+        + (f", all in {where}" if n else ""),
+        charts.layers_by_heads(table, label="prefix matching", domain=(0, 1)), table=table.drop(columns=["column"]),
+        caption=blocks.provenance(selection.manner().without_task(), "mean over random sequences of repeated tokens",
+                                  "1 = all attention goes to what followed before · " + blocks.STUDY),
+        file="prefix-matching", python=blocks.python_lines(unit, "print(record.mean)"), key="tour matching",
+        on_click=lambda: selection.toggle_clicked("tour matching"),
+        alt_text=f"Heatmap of prefix matching over layers and heads; {n} of {scores.size} heads reach {LOOKS_BACK}.")
+    at_work(stats.highest(scores, 1)[0])
+
+
+@st.cache_data(show_spinner="Reading the repeated words …", max_entries=16)
+def pattern_of(model: str, revision: str, dtype: str, head: Head, seed: int) -> tuple[np.ndarray, list[str]]:
+    """(pos, pos) attention of a head on a repeated random sequence, and its words."""
+    loaded = handles.model(model, dtype)
+    ids, tokens = service.repeated_tokens(loaded, N_WORDS, seed)
+    return service.attention(loaded, ids, head.layer)[head.head], tokens
+
+
+def at_work(head: Head) -> None:
+    """The strongest head's attention on random words and their repeat."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        watch = st.toggle(f"Watch {head} at work", key="tour watch", persist_state="session")
+        seed = st.number_input("Words", 0, 99, 0, key="tour words", persist_state="session", width=130,
+                               help="Another number draws other words.")
+    if not watch:
+        return
+    setup = selection.manner()
+    pattern, tokens = pattern_of(setup.model, setup.revision, setup.dtype, head, int(seed))
+    table = looking.attention_table(pattern, tokens)
+    found = stats.prefix_match(pattern, N_WORDS)
+    st.markdown(f"#### Here {head} gives {charts.percent(found)} of its attention to what followed before")
+    st.altair_chart(curves.framed(looking.attention_map(table, tokens), stats.prefix_targets(N_WORDS, 2)),
+                    width="content", alt=f"Attention of {head}: rows look at columns; the places that followed the "
+                                         "same word before are framed.")
+    st.caption(f"Each row is a word that looks, each column a word it may look at, and each row adds up to 1. Framed: "
+               f"what followed the same word the first time. {N_WORDS} random words, twice; sequence {int(seed)}.")
+
+
+def knock_out() -> None:
+    """Knock the heads that look back out, and as many random ones."""
+    scores = matching()
+    if scores is None:
+        return
+    ranked = stats.highest(scores, 1)
+    everyone = int((scores >= LOOKS_BACK).sum())
+    st.markdown("If looking back is how the model reads the examples, then switching those heads off should hurt "
+                "more than switching off as many others. (Random heads come from layers 1 and up: everything needs "
+                "layer 0.)")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        sizes = sorted({min(3, everyone), everyone} - {0}) or [1]
+        k = st.segmented_control("How many heads", sizes, default=sizes[0], required=True, key=f"tour k {sizes}")
+        seed = st.number_input("Draw", 0, 99, 0, key="tour seed", persist_state="session", width=130,
+                               help="Another number draws other random heads.")
+    guess = ask("knock out", f"Off {'goes' if k == 1 else 'go'} the {charts.how_many(int(k), 'head')} that "
+                f"{'looks' if k == 1 else 'look'} back most, or as many random ones: which hurts more?",
+                ("the random ones", "about the same", "the ones that look back"))
+    if guess is None:
+        return
+    pool = [Head(layer, head) for layer in range(1, scores.shape[0]) for head in range(scores.shape[1])]
+    order = np.random.default_rng(int(seed)).permutation(len(pool))
+    masks = {"intact": INTACT, f"without the top {k}": Ablation(frozenset(ranked[:k])),
+             f"without {k} random": Ablation(frozenset(pool[i] for i in order[:k]))}
+    names = group("in-context")
+    units = [service.evaluation(one, mask) for mask in masks.values() for one in setups(names, SHOTS[-1])]
+    records = measured(units, "accuracy")
+    if records is None:
+        return
+    table = pd.DataFrame([mean_row(label, records[i * len(names):(i + 1) * len(names)])
+                          for i, label in enumerate(masks)])
+    intact, top, random = table["accuracy"]
+    worse = "The heads that look back are missed more" if random - top > 0.01 else \
+        "The random heads are missed more" if top - random > 0.01 else "It makes no difference"
+    blocks.result(
+        f"{worse}: {charts.points(top - intact)} against {charts.points(random - intact)}",
+        charts.bars(table, x="accuracy", y="what", order=list(masks), x_title="accuracy"), table=table,
+        caption=explain(units[0].setup.with_(task="in-context tasks"), f"mean of {len(names)} tasks",
+                        f"n = {table['n'].iloc[0]} questions", "zero ablation",
+                        "95 % interval from the tasks' Wilson intervals; orange: chance"),
+        file="tour-knock-out", python=blocks.python_lines(units[len(names)], "print(record.outcomes().mean())"),
+        key="tour knock out", alt_text=f"Bars of accuracy. {worse}.")
+    st.caption(f"Top {k}: {charts.names(sorted(ranked[:k]))}. Random: "
+               f"{charts.names(sorted(masks[f'without {k} random'].heads))}.")
+    if k < everyone and intact - top < FEW_POINTS:
+        st.markdown(f"With {k} of them gone the model hardly notices: the other {everyone - k} do the same. That is "
+                    "*redundancy*. Try all of them.")
+
+
+def prune() -> None:
+    """How many heads can go?"""
+    st.markdown("Rank all heads by importance (how strongly the loss depends on them), switch the least important "
+                "ones off, and see how long accuracy holds. The yardstick: as many heads at random.")
+    names = list(selection.suite())
+    share = st.slider("Accuracy to keep, as a share of the intact", 50, 100, 90, 5, format="%d %%", key="tour share",
+                      persist_state="session") / 100
+    guess = ask("prune", "What share of the heads can go before accuracy falls below that?",
+                ("under 10 %", "about a third", "more than half"))
+    if guess is None:
+        return
+    rankings = {"least important first": "own", "random": "random:0"}
+    units = [service.pruning(one, "heads", ranking) for ranking in rankings.values()
+             for one in setups(names, SHOTS[-1])]
+    records = blocks.get_all(units, f"pruning curves of all {len(names)} tasks, {SHOTS[-1]}-shot")
+    if not all(isinstance(r, Sweep) for r in records):
+        return
+    rows = []
+    for i, label in enumerate(rankings):
+        part = records[i * len(names):(i + 1) * len(names)]
+        removed = [heads for heads, _ in part[0].removed]
+        for point, accuracy in zip(removed, np.mean([r.accuracy() for r in part], 0), strict=True):
+            rows.append({"ranking": label, "removed": point, "accuracy": float(accuracy)})
+    table = pd.DataFrame(rows)
+    curves = {label: table[table["ranking"] == label] for label in rankings}
+    own = curves["least important first"]
+    breaks = stats.break_point(list(own["accuracy"]), list(own["removed"]), share)
+    held = own["removed"].iloc[-1] if breaks is None else own["removed"][own["removed"] < breaks].max()
+    chance = float(np.mean([r.questions.chance for r in records]))
+    blocks.result(
+        f"{charts.percent(float(held))} of the heads can go and {charts.percent(share)} of the accuracy stays",
+        charts.lines(table, x="removed", y="accuracy", colour="ranking", x_title="share of heads removed",
+                     y_title="accuracy", rules={"chance": chance,
+                                                f"{charts.percent(share)} of intact": share * own["accuracy"].iloc[0]}),
+        caption=explain(units[0].setup.with_(task="all tasks"), f"mean of {len(names)} tasks",
+                        f"n = {records[0].questions.n} questions per task", "one random ranking"),
+        table=table, file="tour-pruning", python=blocks.python_lines(units[0], "print(record.accuracy())"),
+        key="tour pruning", alt_text="Lines of accuracy against the share of heads removed, by ranking.")
+
+
+def share_heads() -> None:
+    """Do tasks need the same heads?"""
+    st.markdown("Different tasks, one model: does each lean on its own heads, or all on the same ones? Compare the "
+                "rankings of the heads, task against task: a *rank correlation* ρ of 1 is the same order, 0 is "
+                "unrelated.")
+    n_shots = st.segmented_control("Shots", SHOTS, default=SHOTS[-1], required=True, key="tour overlap shots",
+                                   persist_state="session")
+    guess = ask("share", "Two tasks of the same kind, or of different kinds: whose rankings agree more?",
+                ("the same kind", "different kinds", "no difference"))
+    if guess is None:
+        return
+    names = list(selection.suite())
+    units = [service.head_importance(one) for one in setups(names, n_shots)]
+    records = blocks.get_all(units, f"head importance of all tasks, {n_shots}-shot")
+    if not all(isinstance(r, HeadImportance) for r in records):
+        return
+    rho = stats.spearman_matrix([r.scores(selection.definition()) for r in records])
+    kinds = [selection.suite()[name].group for name in names]
+    pairs = [(rho[i, j], kinds[i], kinds[j]) for i in range(len(names)) for j in range(i)]
+    rows = [summary(f"within {kind}", [r for r, a, b in pairs if a == b == kind]) for kind in dict.fromkeys(kinds)]
+    rows.append(summary("across kinds", [r for r, a, b in pairs if a != b]))
+    table = pd.DataFrame(rows)
+    within = float(np.mean([r for r, a, b in pairs if a == b]))
+    across = float(np.mean([r for r, a, b in pairs if a != b]))
+    verdict = "agree more than those of different kinds" if within - across > 0.02 else \
+        "agree no more than those of different kinds"
+    blocks.result(
+        f"Tasks of one kind {verdict}: ρ = {within:.2f} against {across:.2f}",
+        charts.bars(table, x="mean ρ", y="pairs", order=list(table["pairs"]), x_title="Spearman ρ of two tasks' "
+                    "importance, mean over pairs", percent=False),
+        caption=explain(units[0].setup.with_(task="all tasks"), f"{len(pairs)} pairs of tasks, ρ over "
+                        f"{records[0].scores().size} heads", "grey: from the lowest pair to the highest",
+                        f"head importance {selection.definition()}"),
+        table=table, file="tour-overlap", python=blocks.python_lines(
+            units[0], f"print(record.scores({selection.definition()!r}))"),
+        key="tour overlap", alt_text="Bars of mean rank correlation between tasks.")
+
+
+def summary(label: str, rhos: Sequence[float]) -> dict[str, object]:
+    return {"pairs": label, "mean ρ": float(np.mean(rhos)), "low": min(rhos), "high": max(rhos), "n": len(rhos)}
+
+
+def ffns() -> None:
+    """And the feed-forward networks?"""
+    st.markdown("There is one FFN per layer, and each holds more parameters than all the heads beside it. Switch each "
+                "off in turn and see what accuracy loses.")
+    n_shots = st.segmented_control("Shots", SHOTS, default=SHOTS[-1], required=True, key="tour ffn shots",
+                                   persist_state="session")
+    guess = ask("ffns", "Which FFN is missed most?", ("that of the first layer", "one in the middle",
+                                                     "that of the last layer"))
+    if guess is None:
+        return
+    names = list(selection.suite())
+    units = [service.ffn_oracle(one) for one in setups(names, n_shots)]
+    records = blocks.get_all(units, f"accuracy with each FFN off, all tasks, {n_shots}-shot")
+    if not all(isinstance(r, Sweep) for r in records):
+        return
+    losses = np.stack([service.ffn_scores(r) for r in records])
+    table = pd.DataFrame({"layer": range(losses.shape[1]), "loss": losses.mean(0), "least": losses.min(0),
+                          "most": losses.max(0)})
+    worst = int(table["loss"].idxmax())
+    blocks.result(
+        f"Without the FFN of layer {worst} accuracy falls most, by {charts.points(losses.mean(0)[worst]).lstrip('+')} "
+        "on average",
+        charts.layer_bars(table, "loss", "accuracy lost without this FFN", signed=True),
+        caption=explain(units[0].setup.with_(task="all tasks"), f"mean of {len(names)} tasks",
+                        f"n = {records[0].questions.n} questions per task", "accuracy(intact) − accuracy(FFN off); "
+                        "positive: the FFN helped"),
+        table=table, file="tour-ffns", python=blocks.python_lines(
+            units[0], "print(service.ffn_scores(record))"),
+        key="tour ffns", alt_text=f"Bars of accuracy lost per layer's FFN; layer {worst} loses most.")
+
+
+def at_scale() -> None:
+    """What the study found in a model of 66 billion parameters."""
+    st.markdown(f"""
+The questions of this tour were first asked of **OPT-66B**, 64 layers of 72 heads ({blocks.STUDY}). Its answers, on 14
+tasks with 0, 1 and 5 shots:
+
+- About **70 % of its heads**, some 15 billion parameters, can go with little loss on average, and about **20 % of its
+  FFNs** (8.5 billion). Important heads sit in the middle layers, important FFNs in the later ones.
+- Tasks **share** many of their important heads, and so do different numbers of shots.
+- A small set of heads does prefix matching and copying, and these overlap with the heads that tasks need.
+
+What it could mean: much of a large model may be undertrained for learning in context, and what is needed sits in few
+places. What it does not mean: that the rest is useless. Heads were judged by accuracy on these tasks alone, one after
+another, and switching off is a coarse tool: others may take over, as in step 4.
+
+Headroom measures the same on **any decoder-only model**: choose one in the sidebar, or start with
+`python -m backend precompute --model facebook/opt-125m --tasks paper --dry-run`.
+""")
+
+
+def explain(setup: Setup, *parts: str) -> str:
+    return blocks.provenance(setup, *parts)
+
+
+STEPS: dict[str, tuple[Callable[[], None], str, str]] = {  # title -> what it shows, the page it comes from, link text
+    "Learning from examples": (learn, "pages/lab.py", "See every task in Lab"),
+    "Things that can be off": (switch, "pages/lab.py", "Go on in Lab"),
+    "Heads that look back": (look_back, "pages/induction.py", "Look closer in Induction"),
+    "Knock them out": (knock_out, "pages/lab.py", "Try your own mask in Lab"),
+    "How many can go?": (prune, "pages/pruning.py", "More rankings in Pruning"),
+    "Do tasks share them?": (share_heads, "pages/overlap.py", "Every pair of tasks in Overlap"),
+    "And the FFNs?": (ffns, "pages/ffns.py", "Task by task in FFNs"),
+    "At 66 billion": (at_scale, "pages/runs.py", "Add a model in Runs"),
+}
+
+
+def go(by: int) -> None:
+    st.session_state["step"] = max(1, min(len(STEPS), int(st.session_state["step"] or 1) + by))
+
+
+def use_bundled() -> None:
+    st.session_state["model"] = BUNDLED
+
+
+st.title("Which parts of a language model does in-context learning need?")
+st.markdown("Headroom shows which **attention heads** and **feed-forward networks** a task leans on, lets you switch "
+            "them off with a click, and shows what that does to accuracy. Here is the story in eight steps, on a small "
+            "model that runs on this machine.")
+if selection.model_name() != BUNDLED:
+    st.info("The tour is told on the bundled model; another one is chosen in the sidebar.")
+    st.button("Use the bundled model", on_click=use_bundled, type="primary")
+    st.stop()
+st.segmented_control("Step", range(1, len(STEPS) + 1), default=1, required=True, key="step", bind="query-params",
+                     label_visibility="collapsed")
+at = int(st.session_state["step"])
+title = list(STEPS)[at - 1]
+show, page, link = STEPS[title]
+with st.container(border=True, key="step-card"):
+    st.header(f"{at} · {title}")
+    show()
+with st.container(horizontal=True, vertical_alignment="center"):
+    st.button("Back", key="back", on_click=go, args=(-1,), disabled=at == 1, icon=":material/arrow_back:")
+    st.button("Next", key="next", on_click=go, args=(1,), disabled=at == len(STEPS), icon=":material/arrow_forward:",
+              icon_position="right", type="primary")
+    st.page_link(page, label=link, icon=":material/open_in_new:")
+st.caption("Every number is computed from the bundled model with the settings in the sidebar. "
+           "Answer each question before you look: being wrong is the point.")

@@ -1,0 +1,109 @@
+"""The real explorer in a real browser: start the server, open pages, wait for what is awaited. No blind sleeps."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = shutil.which("chromium")
+WITHOUT_CHROMIUM = "needs Debian's chromium: apt-get install chromium"
+ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync"]
+PATIENCE = 120_000  # ms; the first measurement loads torch, and tests run on busy machines
+PROBES = "/_stcore/"  # on a deep link Streamlit's own page looks for its server at several addresses, one of them right
+expect.set_options(timeout=PATIENCE)
+
+
+@contextmanager
+def server(cache: Path | str, log: Path | None = None) -> Iterator[str]:
+    """The explorer on a free port over its own live store; yields its address."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true", "--server.port",
+               str(port), "--server.address", "127.0.0.1"]
+    out = open(log, "w") if log else subprocess.DEVNULL  # noqa: SIM115 - lives as long as the process
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "HEADROOM_CACHE": str(cache)}, stdout=out,
+                               stderr=subprocess.STDOUT)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError("The explorer did not start; run `streamlit run app.py` to see why.") from None
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:  # a busy machine, or a measurement under way
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """Headless Chromium."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        try:
+            yield chromium
+        finally:
+            chromium.close()
+
+
+def open_page(browser: Browser, address: str, width: int = 1440, height: int = 1000, dark: bool = False) -> Page:
+    """A page of a fresh visitor, fully drawn; `page.complaints` collects what the console says."""
+    context = browser.new_context(viewport={"width": width, "height": height},
+                                  color_scheme="dark" if dark else "light")
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(f"{message.text} ({message.location['url']})")
+            if message.type == "error" and PROBES not in message.location["url"] else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.complaints = complaints  # type: ignore[attr-defined]
+    page.goto(address)
+    settled(page)
+    return page
+
+
+def settled(page: Page) -> None:
+    """Wait until the run under way has ended and the page is drawn."""
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    expect(page.get_by_role("heading", level=1).first).to_be_visible()
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+
+
+def cell(page: Page, name: str) -> Locator:
+    """The heatmap's cell of a component such as "L3H7", by its accessible name."""
+    return page.locator(f'[aria-roledescription="rect mark"][aria-label*="component: {name};"]').first
+
+
+def chosen_field(page: Page) -> Locator:
+    """The text field of the chosen heads and FFNs."""
+    return page.get_by_role("textbox", name="Chosen heads and FFNs")
+
+
+def click_cell(page: Page, name: str) -> None:
+    """Click the middle of a cell with the mouse, whatever is drawn over it."""
+    cell(page, name).scroll_into_view_if_needed()
+    box = cell(page, name).bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

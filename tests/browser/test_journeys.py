@@ -1,0 +1,144 @@
+"""What a visitor does, with a real mouse in a real browser, on the bundled model."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser import explorer
+from tests.browser.explorer import chosen_field, click_cell, open_page, settled
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not explorer.CHROMIUM and os.environ.get("HEADROOM_BROWSER") != "required",
+                       reason=explorer.WITHOUT_CHROMIUM)]
+
+PAGES = {path.stem for path in (explorer.ROOT / "pages").glob("*.py")} - {"__init__", "tour"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with explorer.browser() as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with explorer.server(tmp_path_factory.mktemp("cache")) as address:
+        yield address
+
+
+def numbers(page: Page) -> list[str]:
+    """The large numbers of the Lab, in order."""
+    return page.get_by_test_id("stMetricValue").all_inner_texts()
+
+
+def finding(page: Page, words: str) -> None:
+    """Wait until the Lab's title says so, and is final."""
+    expect(page.get_by_role("heading", name=re.compile(words))).to_be_visible()
+    settled(page)
+
+
+def test_a_click_moves_accuracy_and_the_address_and_the_link_shows_another_visitor_the_same(
+        browser: Browser, address: str):
+    page = open_page(browser, f"{address}/lab?task=antonym")
+    finding(page, "Nothing is switched off")
+    intact = numbers(page)[0]
+    click_cell(page, "L1H2")
+    finding(page, "Without L1H2, accuracy on antonym (goes from|stays at)")
+    expect(page).to_have_url(re.compile(r"off=L1H2\b"))
+    click_cell(page, "L0 FFN")
+    finding(page, "Without L1H2 and L0 FFN, accuracy on antonym (goes from|stays at)")
+    shown = numbers(page)
+    assert shown[0] == intact
+    assert "–" not in shown
+
+    friend = open_page(browser, page.url)
+    finding(friend, "Without L1H2 and L0 FFN, accuracy on antonym (goes from|stays at)")
+    expect(chosen_field(friend)).to_have_value("L1H2,F0")
+    assert numbers(friend) == shown
+
+    click_cell(page, "L1H2")  # the same cell again, over its cross: on again
+    finding(page, "Without L0 FFN, accuracy on antonym (goes from|stays at)")
+    page.get_by_role("button", name="Undo").click()
+    finding(page, "Without L1H2 and L0 FFN, accuracy on antonym")
+    assert numbers(page) == shown
+    page.go_back()
+    expect(chosen_field(page)).not_to_have_value("L1H2,F0")
+    assert not page.complaints + friend.complaints  # type: ignore[attr-defined]
+
+
+def test_all_tasks_arrive_one_by_one_and_stop_keeps_what_is_there(browser: Browser, address: str):
+    page = open_page(browser, f"{address}/lab?demos=per-query&n=120")
+    page.get_by_role("radio", name="All tasks").click()
+    page.get_by_test_id("stMain").get_by_role("button", name="Stop", exact=True).click()
+    expect(page.get_by_text("Not measured yet:")).to_be_visible()
+    settled(page)
+    page.get_by_role("button", name="Measure now").click()
+    finding(page, "Nothing is switched off")
+    expect(page.get_by_text("Not measured yet:")).to_have_count(0)
+    assert len(numbers(page)) == 4
+    assert not page.complaints  # type: ignore[attr-defined]
+
+
+def test_the_keyboard_alone_switches_off_undoes_and_clears(browser: Browser, address: str):
+    page = open_page(browser, f"{address}/lab?task=antonym")
+    for _ in range(60):  # Tab reaches the field from the top of the page
+        page.keyboard.press("Tab")
+        if chosen_field(page).evaluate("field => field === document.activeElement"):
+            break
+    page.keyboard.type("1.2, L0 FFN")
+    page.keyboard.press("Enter")
+    expect(chosen_field(page)).to_have_value("L1H2,F0")
+    finding(page, "Without L1H2 and L0 FFN, accuracy on antonym (goes from|stays at)")
+    page.get_by_role("button", name="Clear").focus()
+    page.keyboard.press("Enter")
+    expect(chosen_field(page)).to_have_value("")
+    expect(page).not_to_have_url(re.compile("off="))
+
+
+def test_chosen_heads_follow_from_page_to_page_and_survive_a_reload(browser: Browser, address: str):
+    page = open_page(browser, f"{address}/heads?task=antonym&off=L2H1")
+    page.get_by_role("link", name="Switch L2H1 off in Lab").click()
+    expect(page.get_by_role("heading", name="Lab", exact=True)).to_be_visible()
+    expect(chosen_field(page)).to_have_value("L2H1")
+    finding(page, "Without L2H1, accuracy on antonym (goes from|stays at)")
+    page.reload()
+    finding(page, "Without L2H1, accuracy on antonym (goes from|stays at)")
+    assert not page.complaints  # type: ignore[attr-defined]
+
+
+def test_a_cold_permalink_to_the_first_page_of_a_fresh_server_has_its_frame(browser: Browser, tmp_path: Path):
+    with explorer.server(tmp_path) as fresh:
+        page = open_page(browser, f"{fresh}/heads?task=plural&shots=1")
+        expect(page.get_by_role("combobox", name="Task")).to_have_value("plural")
+        expect(page.get_by_role("heading", name="Heads", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_a_permalink_to_every_page_is_drawn_in_light_and_dark_without_complaints(
+        browser: Browser, address: str, name: str):
+    for dark in (False, True):
+        page = open_page(browser, f"{address}/{name}?task=antonym&off=L1H2", width=900, dark=dark)
+        expect(chosen_field(page)).to_have_value("L1H2")
+        background = page.get_by_test_id("stApp").evaluate("app => getComputedStyle(app).backgroundColor")
+        light = sum(map(int, re.findall(r"\d+", background)[:3])) > 382
+        assert light is not dark
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert not page.complaints  # type: ignore[attr-defined]
+        page.context.close()
+
+
+def test_the_tour_can_be_walked_from_start_to_end(browser: Browser, address: str):
+    page = open_page(browser, address)
+    for step in range(1, 9):
+        expect(page.get_by_role("heading", name=re.compile(rf"^{step} · "))).to_be_visible()
+        settled(page)
+        if step < 8:
+            page.get_by_role("button", name="Next").click()
+    assert not page.complaints  # type: ignore[attr-defined]

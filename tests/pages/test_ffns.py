@@ -1,0 +1,110 @@
+"""The FFNs page shows each layer's effect as it is stored, for one task and for all."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from backend import service, stats
+from backend.components import Ablation, Head
+from backend.results import Unit
+from backend.store import Store
+from backend.tasks.mini import MINI
+from pages.shared import charts, curves
+from tests.pages import made_up
+from tests.pages.conftest import INFO, Explorer, calm, words
+from tests.pages.shown import run_shown_python
+
+OFFS = [Ablation(frozenset(Head(layer, head) for head in range(INFO.n_heads))) for layer in range(INFO.n_layers)]
+
+
+def units(*tasks: str) -> Iterable[Unit]:
+    for setup in made_up.setups(INFO, tasks):
+        yield from (service.ffn_oracle(setup), service.head_importance(setup))
+
+
+def oracle(store: Store, task: str = "antonym"):
+    return store.get(service.ffn_oracle(service.setup(INFO, task, 5)))
+
+
+def test_an_empty_store_is_said_to_be_empty_in_every_view(explorer: Explorer):
+    for scope in ("This task", "All tasks"):
+        for view in ("FFNs", "FFNs and heads"):
+            app = explorer("ffns", task="antonym", scope=scope, view=view)
+            assert calm(app)
+            assert "Not measured yet" in words(app)
+    assert any("precompute" in code.value for code in app.code)
+
+
+def test_the_title_and_the_table_say_what_is_stored(explorer: Explorer, store: Store):
+    made_up.fill(store, units("antonym"), INFO)
+    app = explorer("ffns", task="antonym")
+    accuracy = oracle(store).accuracy()
+    assert calm(app)
+    worst = int(accuracy[1:].argmin())
+    assert f"Without the L{worst} FFN, accuracy on antonym falls by " \
+           f"{charts.points(accuracy[0] - accuracy[1 + worst])[1:]}" in words(app)
+    shown = app.dataframe[0].value.set_index("removed" if "removed" in app.dataframe[0].value else "name")
+    for layer in range(INFO.n_layers):
+        assert shown.loc[f"L{layer} FFN", "accuracy"] == accuracy[1 + layer]
+        assert shown.loc[f"L{layer} FFN", "change"] == pytest.approx(accuracy[1 + layer] - accuracy[0])
+
+
+def test_the_mean_over_tasks_is_the_mean_of_what_is_stored(explorer: Explorer, store: Store):
+    made_up.fill(store, units(*MINI), INFO)
+    app = explorer("ffns", scope="All tasks")
+    records = {task: oracle(store, task) for task in MINI}
+    mean = curves.mean_effects_table(records)
+    by_hand = sum(service.ffn_scores(r) for r in records.values()) / len(records)
+    assert mean["change"].tolist() == pytest.approx((-by_hand).tolist())
+    assert f"averaged over {len(MINI)} tasks falls by {charts.points(by_hand.max())[1:]}" in words(app)
+    assert calm(app)
+    assert "Not measured yet" not in words(app)
+
+
+def test_with_some_tasks_missing_the_others_are_shown_and_counted(explorer: Explorer, store: Store):
+    made_up.fill(store, units(*list(MINI)[:3]), INFO)
+    app = explorer("ffns", scope="All tasks")
+    assert calm(app)
+    assert "averaged over 3 tasks" in words(app)
+    assert f"({len(MINI) - 3} of {len(MINI)} results)" in words(app)
+
+
+def test_heads_and_ffns_stand_side_by_side(explorer: Explorer, store: Store):
+    made_up.fill(store, units("antonym"), INFO)
+    app = explorer("ffns", task="antonym", view="FFNs and heads")
+    importance = store.get(service.head_importance(service.setup(INFO, "antonym", 5))).scores("per-token")
+    top = int(stats.layer_shares(importance).argmax())
+    assert f"For antonym, heads matter most in layer {top}" in words(app)
+    made_up.fill(store, (service.evaluation(service.setup(INFO, "antonym", 5), off) for off in (Ablation(), *OFFS)),
+                 INFO)
+    app.segmented_control(key="heads by").set_value("switching them off").run()
+    assert calm(app)
+    assert "Accuracy without any head of the layer" in words(app)
+
+
+def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
+    made_up.fill(store, units("antonym"), INFO)
+    store._cache.set(service.ffn_oracle(service.setup(INFO, "antonym", 5)).key, b"no such thing")
+    app = explorer("ffns", task="antonym")
+    assert calm(app)
+    assert "Not measured yet" in words(app)
+    assert "damaged" in words(app)
+
+
+def test_chosen_ffns_are_marked(store: Store):
+    made_up.fill(store, units("antonym"), INFO)
+    table = curves.effects_table(oracle(store), Ablation(ffns=frozenset({1})))
+    assert table.query("off")["name"].tolist() == ["L1 FFN"]
+
+
+def test_the_shown_python_gives_the_shown_numbers(explorer: Explorer, store: Store, monkeypatch):
+    made_up.fill(store, units("antonym"), INFO)
+    shown = run_shown_python(explorer("ffns", task="antonym"), monkeypatch)
+    assert [names["record"] for names in shown] == [oracle(store)]
+    assert shown[0]["printed"].strip() == str(oracle(store).accuracy())
+
+
+def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):
+    app = explorer("ffns", view="no such view")
+    assert calm(app)
+    assert app.segmented_control(key="view").value == "FFNs"

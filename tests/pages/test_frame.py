@@ -1,0 +1,126 @@
+"""The shared choice: in the sidebar, in the address, and the same on every page."""
+
+import contextlib
+import io
+import shlex
+from pathlib import Path
+
+import pytest
+
+from backend import __main__ as cli
+from backend import service
+from backend.components import INTACT, Ablation, Head
+from backend.errors import ModelError
+from backend.models import info as infos
+from backend.results import Unit
+from backend.store import Store
+from pages.shared import blocks, handles
+from tests.pages import made_up
+from tests.pages.conftest import INFO, ROOT, Explorer, calm, words
+
+PAGES = sorted(path.stem for path in (ROOT / "pages").glob("*.py") if path.stem != "__init__")
+
+
+def test_a_permalink_restores_the_whole_choice(explorer: Explorer):
+    app = explorer("heads", task="plural", shots="1", demos="per-query", n="40", seed="3", by="per-example",
+                   dtype="bfloat16", off="L1H2,F0")
+    assert calm(app)
+    side = app.sidebar
+    assert (side.selectbox("task").value, side.selectbox("dtype").value) == ("plural", "bfloat16")
+    assert (side.segmented_control("shots").value, side.segmented_control("demos").value) == (1, "per-query")
+    assert (side.number_input("n").value, side.number_input("seed").value) == (40, 3)
+    assert side.segmented_control("by").value == "per-example"
+    assert side.text_input("off").value == "L1H2,F0"
+    assert not app.warning
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_permalink_says_what_it_could_not_read_and_shows_the_rest(explorer: Explorer, page: str):
+    app = explorer(page, task="juggling", shots="5", seed="many", colour="blue", off="L1H2,L99H0,banana")
+    assert not app.exception
+    said = "\n".join(w.value for w in app.warning)
+    assert "task 'juggling'" in said
+    assert "seed 'many'" in said
+    assert "'colour'" in said
+    problems = "\n".join(c.value for c in app.sidebar.caption)
+    assert "'L99H0' is not in this model" in problems
+    assert "'banana' is not a component" in problems
+    assert app.session_state["off"].startswith("L1H2")
+    app.button("understood").click().run()
+    assert not any("juggling" in w.value for w in app.warning)
+
+
+def test_an_unknown_model_is_named_and_the_bundled_one_takes_its_place(
+        explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
+    def describe(name: str):
+        if name != "bundled":
+            raise ModelError(f"No folder '{name}'.")
+        return INFO
+
+    monkeypatch.setattr(handles, "describe", describe)
+    app = explorer("heads", model="./nowhere")
+    assert calm(app)
+    assert any("No folder './nowhere'. Showing the bundled model instead." in c.value for c in app.sidebar.caption)
+    assert "head importance of" in words(app)
+
+
+def test_a_model_known_only_from_imported_results_can_be_browsed(
+        explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
+    far = made_up.model_info(4, 6, name="far/away")
+
+    def describe(name: str):
+        if name != "bundled":
+            raise ModelError("Not here.")
+        return INFO
+
+    monkeypatch.setattr(handles, "describe", describe)
+    made_up.fill(store, [service.head_importance(service.setup(far, "antonym", 5))], far)
+    app = explorer("heads", model="far/away", task="antonym")
+    assert calm(app)
+    assert not app.warning
+    assert "heads of 24 hold half" in words(app)
+
+
+def test_what_is_typed_becomes_canonical_and_can_be_undone(explorer: Explorer):
+    app = explorer("heads")
+    app.sidebar.text_input("off").set_value("2.1; L1 , L0 FFN").run()
+    assert app.session_state["off"] == "L1H0-3,L2H1,F0"
+    app.sidebar.text_input("off").set_value("L1H9").run()
+    assert app.session_state["off"] == "L1H9"  # stays as it was typed, with what is wrong about it below
+    assert any("'L1H9' is not in this model" in c.value for c in app.sidebar.caption)
+    app.button("undo").click().run()
+    assert app.session_state["off"] == "L1H0-3,L2H1,F0"
+    app.button("undo").click().run()
+    assert app.session_state["off"] == ""
+    app.button("redo").click().run()
+    assert app.session_state["off"] == "L1H0-3,L2H1,F0"
+
+
+SETUP = service.setup(INFO, "antonym", 5, seed=2)
+UNITS = [
+    service.evaluation(SETUP), service.evaluation(SETUP, Ablation(frozenset({Head(1, 2)}), frozenset({0}))),
+    service.evaluation(SETUP, Ablation(frozenset({Head(1, 2)}), fill="mean")), service.head_importance(SETUP),
+    service.ffn_oracle(SETUP), service.head_oracle(SETUP), service.pruning(SETUP, "heads", "random:1"),
+    service.pruning(SETUP, "combined", "task:plural"), service.prefix_matching(SETUP),
+    service.copying(SETUP, "olsson"), service.means(SETUP),
+]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=str)
+def test_the_lines_of_python_name_the_very_unit_they_stand_beside(
+        unit: Unit, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(infos, "describe", lambda name: INFO)
+    lines = blocks.python_lines(unit, "print(unit.key)")
+    torch = ("record", "from backend.models.loading")
+    naming = "\n".join(line for line in lines.splitlines() if not line.startswith(torch))
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(naming, {})
+    assert out.getvalue().strip() == unit.key
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=str)
+def test_the_command_line_is_one_that_the_command_understands(unit: Unit, store: Store):
+    for line in blocks.command_lines([unit]).splitlines():
+        assert cli.parser().parse_args(shlex.split(line)[3:]).what == (blocks.topic_of(unit),)
+    assert blocks.command_lines([unit]) or unit.ablation != INTACT

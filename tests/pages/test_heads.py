@@ -1,0 +1,71 @@
+"""The Heads page shows what is stored, and offers what is not."""
+
+from backend import service, stats
+from backend.components import Ablation, Head
+from backend.results import HeadImportance
+from backend.store import Store
+from backend.tasks.mini import MINI
+from pages.shared import charts
+from tests.pages import made_up
+from tests.pages.conftest import INFO, Explorer, calm, words
+
+UNIT = service.head_importance(service.setup(INFO, "antonym", 5))
+
+
+def stored(store: Store) -> HeadImportance:
+    record = store.put(UNIT, made_up.record(UNIT, INFO))
+    assert isinstance(record, HeadImportance)
+    return record
+
+
+def test_an_empty_store_is_said_to_be_empty_and_an_offer_is_made(explorer: Explorer):
+    app = explorer("heads", task="antonym")
+    assert calm(app)
+    assert "Not measured yet:** head importance of antonym, 5-shot" in words(app)
+    assert any(button.label == "Measure now" for button in app.main.button)
+    assert any("precompute --model bundled --what importance" in code.value for code in app.code)
+
+
+def test_the_title_and_the_table_say_what_is_stored(explorer: Explorer, store: Store):
+    record = stored(store)
+    app = explorer("heads", task="antonym")
+    scores = record.scores("per-token")
+    top, half = stats.highest(scores, 1)[0], stats.concentration(scores)
+    assert calm(app)
+    assert f"{half} heads of 12 hold half of the importance for antonym; {top} leads" in words(app)
+    table = app.dataframe[0].value
+    assert list(table["head"])[:2] == [str(h) for h in stats.highest(scores, 1)[:2]]
+    assert table["importance"][0] == scores[top.layer, top.head]
+
+
+def test_the_definition_in_the_address_is_the_one_that_is_shown(explorer: Explorer, store: Store):
+    record = stored(store)
+    app = explorer("heads", task="antonym", by="per-example")
+    assert app.dataframe[0].value["importance"].max() == record.scores("per-example").max()
+    assert "as in the paper" in words(app)
+
+
+def test_every_view_draws_with_all_with_some_and_with_no_results(explorer: Explorer, store: Store):
+    for n in (0, 2, len(MINI)):
+        made_up.fill(store, [service.head_importance(s) for s in made_up.setups(INFO, list(MINI)[:n])], INFO)
+        for view in ("One task", "All tasks", "Shots", "Difference", "Average"):
+            app = explorer("heads", task=next(iter(MINI)), view=view)
+            assert calm(app), (view, n, app.error, app.exception)
+    assert "Not measured yet" not in words(explorer("heads", view="Average"))
+
+
+def test_chosen_heads_are_marked_and_lead_to_lab(explorer: Explorer, store: Store):
+    stored(store)
+    app = explorer("heads", task="antonym", off="L1H2")
+    assert list(app.dataframe[0].value.query("chosen")["head"]) == ["L1H2"]
+    table = charts.grid_table(stored(store).scores(), Ablation(frozenset({Head(1, 2)})))
+    assert list(table.query("off")["name"]) == ["L1H2"]
+
+
+def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
+    stored(store)
+    store._cache.set(UNIT.key, b"no such thing")
+    app = explorer("heads", task="antonym")
+    assert calm(app)
+    assert "Not measured yet" in words(app)
+    assert "damaged" in words(app)

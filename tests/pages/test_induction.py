@@ -1,0 +1,176 @@
+"""The Induction page shows the stored scores, sets them beside importance, and looks at one head."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+from backend import service, stats
+from backend.components import Head
+from backend.results import InductionScores, Setup, Unit
+from backend.store import Store
+from backend.tasks.mini import MINI
+from pages.shared import charts, curves, handles
+from tests.pages import made_up
+from tests.pages.conftest import INFO, Explorer, calm, words
+from tests.pages.shown import run_shown_python
+
+VIEWS = ("Scores", "Against importance", "Capacity", "One head")
+PLAIN = Setup(INFO.name, INFO.revision)
+
+
+def scores() -> Iterable[Unit]:
+    for variant in ("exact", "authors"):
+        yield service.prefix_matching(PLAIN, variant)
+    for variant in ("authors", "olsson"):
+        yield service.copying(PLAIN, variant)
+
+
+def importance(tasks: Iterable[str] = tuple(MINI), shots: Iterable[int] = (5,)) -> Iterable[Unit]:
+    return (service.head_importance(service.setup(INFO, task, n)) for task in tasks for n in shots)
+
+
+def mean(store: Store, unit: Unit) -> np.ndarray:
+    record = store.get(unit)
+    assert isinstance(record, InductionScores)
+    return np.array(record.mean)
+
+
+def rank_of(store: Store, task: str, n_shots: int = 5) -> np.ndarray:
+    return store.get(service.head_importance(service.setup(INFO, task, n_shots))).scores("per-token")
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch):
+    """A real little model where a page wants to look at one; it has the shape of `INFO`."""
+    from tests.models.small import small_model
+
+    model = small_model("opt")
+    monkeypatch.setattr(handles, "model", lambda name, dtype="float32": model)
+    return model
+
+
+@pytest.mark.parametrize("view", VIEWS[:3])
+def test_an_empty_store_is_said_to_be_empty(explorer: Explorer, view: str):
+    app = explorer("induction", task="antonym", view=view)
+    assert calm(app)
+    assert "Not measured yet" in words(app)
+
+
+def test_the_titles_say_the_stored_scores(explorer: Explorer, store: Store):
+    made_up.fill(store, scores(), INFO)
+    app = explorer("induction")
+    assert calm(app)
+    for unit, name in ((service.prefix_matching(PLAIN), "prefix matching"), (service.copying(PLAIN), "copying")):
+        values = mean(store, unit)
+        assert f"{stats.highest(values, 1)[0]} leads in {name} with {values.max():.2f}" in words(app)
+    assert "Not measured yet" not in words(app)
+
+
+def test_the_other_definitions_show_other_numbers(explorer: Explorer, store: Store):
+    made_up.fill(store, scores(), INFO)
+    app = explorer("induction")
+    app.segmented_control(key="prefix variant").set_value("authors").run()
+    values = mean(store, service.prefix_matching(PLAIN, "authors"))
+    assert calm(app)
+    assert f"leads in prefix matching with {values.max():.2f}" in words(app)
+    assert "one target too many" in words(app)
+    app.segmented_control(key="show").set_value("variance").run()
+    assert calm(app)
+
+
+def test_one_missing_score_leaves_the_other_on_the_page(explorer: Explorer, store: Store):
+    made_up.fill(store, [service.copying(PLAIN)], INFO)
+    app = explorer("induction")
+    assert calm(app)
+    assert "leads in copying" in words(app)
+    assert "(1 of 2 results)" in words(app)
+
+
+def test_top_heads_are_chosen_for_lab(explorer: Explorer, store: Store):
+    made_up.fill(store, scores(), INFO)
+    app = explorer("induction")
+    app.number_input(key="top k").set_value(2).run()
+    app.button(key="choose top").click().run()
+    top = stats.highest(mean(store, service.prefix_matching(PLAIN)), 1)[:2]
+    assert app.text_input(key="off").value == str(service.Ablation(frozenset(top)))
+
+
+def test_scores_stand_against_importance(explorer: Explorer, store: Store):
+    made_up.fill(store, [*scores(), *importance()], INFO)
+    app = explorer("induction", task="antonym", view="Against importance", off="L1H2")
+    prefix = mean(store, service.prefix_matching(PLAIN))
+    rho = stats.spearman(prefix, rank_of(store, "antonym"))
+    assert calm(app)
+    assert f"Importance for antonym and prefix matching rank the heads alike at {curves.rho(rho)}" in words(app)
+    table = app.dataframe[0].value
+    assert table["prefix matching"].iloc[0] == prefix.max()
+    assert list(table.query("chosen")["head"]) == ["L1H2"]
+    app.segmented_control(key="importance of").set_value("all tasks").run()
+    everything = stats.aggregate([rank_of(store, task) for task in MINI])
+    assert f"{curves.rho(stats.spearman(prefix, everything))}" in words(app)
+    assert "the mean of 14 tasks" in words(app)
+
+
+def test_capacity_is_what_the_remaining_heads_hold(explorer: Explorer, store: Store):
+    made_up.fill(store, [*scores(), *importance()], INFO)
+    app = explorer("induction", task="antonym", view="Capacity")
+    prefix = mean(store, service.prefix_matching(PLAIN))
+    left = stats.retained(prefix, stats.lowest(rank_of(store, "antonym"), 0.7))
+    everything = stats.aggregate([rank_of(store, task) for task in MINI])
+    by_mean = stats.retained(prefix, stats.lowest(everything, 0.7))
+    assert calm(app)
+    assert (f"prefix matching keeps {charts.percent(by_mean)} by the mean of 14 tasks, {charts.percent(left)} by "
+            "antonym") in words(app)
+
+
+def test_capacity_is_drawn_per_number_of_shots(explorer: Explorer, store: Store):
+    made_up.fill(store, [*scores(), *importance(shots=(0, 1, 5))], INFO)
+    app = explorer("induction", task="antonym", view="Capacity")
+    app.segmented_control(key="capacity lines").set_value("shots").run()
+    assert calm(app)
+    assert "by 0-shot mean of 14 tasks" in words(app)
+    assert "Not measured yet" not in words(app)
+
+
+def test_with_some_tasks_missing_the_others_are_drawn(explorer: Explorer, store: Store):
+    made_up.fill(store, [*scores(), *importance(list(MINI)[:3])], INFO)
+    app = explorer("induction", task=next(iter(MINI)), view="Capacity")
+    assert calm(app)
+    assert "by the mean of 3 tasks" in words(app)
+    assert f"({len(MINI) - 3} of {len(MINI)} results)" in words(app)
+
+
+def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
+    made_up.fill(store, scores(), INFO)
+    store._cache.set(service.prefix_matching(PLAIN).key, b"no such thing")
+    app = explorer("induction")
+    assert calm(app)
+    assert "(1 of 2 results)" in words(app)
+    assert "damaged" in words(app)
+
+
+def test_one_head_is_seen_on_a_repeated_sequence(explorer: Explorer, store: Store, small, monkeypatch):
+    made_up.fill(store, scores(), INFO)
+    app = explorer("induction", view="One head", off="L2H1")
+    assert calm(app), (app.error, app.exception)
+    assert app.selectbox(key="one head").value == Head(2, 1)
+    ids, _ = service.repeated_tokens(small, 12)
+    pattern = service.attention(small, ids, 2)[1]
+    score = stats.prefix_match(pattern, 12)
+    assert f"L2H1 gives {charts.percent(score)} of its attention to what followed before" in words(app)
+    shown = run_shown_python(app, monkeypatch, load_model=lambda *_, **__: small)
+    assert float(shown[0]["printed"]) == pytest.approx(score)
+
+
+def test_the_shown_python_gives_the_shown_records(explorer: Explorer, store: Store, monkeypatch):
+    made_up.fill(store, scores(), INFO)
+    shown = run_shown_python(explorer("induction"), monkeypatch)
+    assert [np.array(one["record"].mean).tolist() for one in shown] == [
+        mean(store, service.prefix_matching(PLAIN)).tolist(), mean(store, service.copying(PLAIN)).tolist()]
+
+
+def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):
+    app = explorer("induction", view="no such view")
+    assert calm(app)
+    assert app.segmented_control(key="view").value == VIEWS[0]

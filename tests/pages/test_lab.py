@@ -1,0 +1,173 @@
+"""The Lab shows stored accuracies as they are, and measures nothing unless it must."""
+
+import numpy as np
+import pytest
+
+from backend import service, stats
+from backend.components import INTACT, Ablation, Head, parse_exact
+from backend.errors import ModelError
+from backend.results import Evaluation, Questions, Setup
+from backend.store import Store
+from backend.tasks.mini import MINI
+from backend.tasks.task import prompts
+from pages.shared import charts, handles
+from tests.pages import made_up
+from tests.pages.conftest import INFO, Explorer, calm, words
+
+OFF = Ablation(frozenset({Head(1, 2)}), frozenset({0}))
+
+
+def answered(setup: Setup, right: float) -> Evaluation:
+    """A task's own questions, of which the first `right` (a share) are answered right."""
+    asked = prompts(MINI[setup.task], setup.n_shots, setup.demos, setup.n_examples, setup.seed)
+    rows = []
+    for i, prompt in enumerate(asked):
+        row, gold = [-2.0] * len(prompt.example.options), prompt.example.gold[0]
+        row[gold if i < round(right * len(asked)) else gold - 1] = -0.5
+        rows.append(tuple(row))
+    questions = Questions(tuple(p.doc for p in asked), tuple(p.example.gold for p in asked),
+                          tuple(len(row) for row in rows), ("",) * len(asked))
+    return Evaluation(questions, tuple(rows), tuple((5,) * len(row) for row in rows))
+
+
+def put(store: Store, task: str, intact: float, ablated: float | None = None) -> tuple[Evaluation, Evaluation | None]:
+    """Store both evaluations of a task."""
+    setup = service.setup(INFO, task, 5)
+    pair = answered(setup, intact), answered(setup, ablated) if ablated is not None else None
+    for ablation, record in zip((INTACT, OFF), pair, strict=True):
+        if record is not None:
+            store.put(service.evaluation(setup, ablation), record)
+    return pair
+
+
+def test_the_numbers_shown_are_those_of_the_stored_evaluations(explorer: Explorer, store: Store):
+    intact, ablated = put(store, "antonym", 0.9, 0.4)
+    app = explorer("lab", task="antonym", off=str(OFF))
+    assert calm(app)
+    assert ablated is not None
+    shown = {m.label: m.value for m in app.main.metric}
+    before, after = intact.outcomes(), ablated.outcomes()
+    assert shown == {"Intact": charts.percent(before.mean()), "Switched off": charts.percent(after.mean()),
+                     "Change": charts.points(after.mean() - before.mean())}
+    said = words(app)
+    low, high = stats.wilson(int(after.sum()), len(after))
+    assert f"95 %: {100 * low:.1f}".rstrip("0").rstrip(".") in said
+    assert charts.percent(high) in said
+    assert charts.p_value(stats.mcnemar(before, after).p) in said
+    assert f"chance {charts.percent(intact.questions.chance)}" in said
+    change = f"goes from {charts.percent(0.9)} to {charts.percent(0.4)}"
+    assert f"Without L1H2 and L0 FFN, accuracy on antonym {change}" in said
+
+
+def test_the_questions_that_flipped_are_listed_with_their_prompt_and_log_likelihoods(explorer: Explorer, store: Store):
+    intact, ablated = put(store, "antonym", 0.9, 0.4)
+    app = explorer("lab", task="antonym", off=str(OFF))
+    assert "50 questions of antonym turned wrong, none turned right" in words(app)
+    assert len(app.dataframe[0].value) == 50
+    first = prompts(MINI["antonym"], 5, "fixed", 100, 0)[40]
+    assert app.code[-2].value == first.prefix + first.example.contexts[0]
+    options = app.dataframe[1].value
+    assert list(options["option"]) == [o.strip() for o in first.example.options]
+    assert ablated is not None
+    assert np.allclose(options["ablated"], ablated.loglikelihoods[40])
+    assert np.allclose(options["intact"], intact.loglikelihoods[40])
+
+
+def test_all_tasks_are_compared_group_by_group(explorer: Explorer, store: Store):
+    pairs = {name: put(store, name, 0.9, 0.5) for name in MINI}
+    app = explorer("lab", scope="All tasks", off=str(OFF))
+    assert calm(app)
+    shown = {m.label: m.value for m in app.main.metric}
+    for group in dict.fromkeys(task.group for task in MINI.values()):
+        mean = np.mean([b.outcomes().mean() for name, (_, b) in pairs.items() if MINI[name].group == group and b])
+        assert shown[group.capitalize()] == charts.percent(mean)
+    assert f"averaged over {len(MINI)} tasks goes from" in words(app)
+
+
+@pytest.mark.parametrize("off", ["", str(OFF)])
+@pytest.mark.parametrize("scope", ["This task", "All tasks"])
+def test_with_nothing_or_little_stored_the_page_stands(explorer: Explorer, store: Store, scope: str, off: str):
+    for stored in (None, "antonym"):
+        if stored:
+            put(store, stored, 0.9)
+        app = explorer("lab", scope=scope, off=off)
+        assert not app.exception
+        assert [e.value for e in app.error] == ["This model has no weights."]
+        app.toggle("live").set_value(False).run()
+        assert calm(app)
+        assert "Not measured yet" in words(app)
+
+
+def test_with_measuring_off_what_is_missing_is_offered_not_measured(explorer: Explorer, store: Store):
+    put(store, "antonym", 0.9)
+    app = explorer("lab", task="antonym")
+    assert calm(app)
+    app.toggle("live").set_value(False).run()
+    app.sidebar.text_input("off").set_value("L1H2, L0 FFN").run()
+    assert app.session_state["off"] == str(OFF)
+    assert "Not measured yet:** accuracy without L1H2 and L0 FFN" in words(app)
+
+
+def test_a_model_that_cannot_be_loaded_is_a_sentence_and_stored_results_stay(
+        explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
+    def fails(*_: object) -> None:
+        raise ModelError("The weights are gone. Fetch them again.")
+
+    monkeypatch.setattr(handles, "model", fails)
+    intact, _ = put(store, "antonym", 0.9)
+    app = explorer("lab", task="antonym", off=str(OFF))
+    assert not app.exception
+    assert [e.value for e in app.error] == ["The weights are gone. Fetch them again."]
+    assert {m.label: m.value for m in app.main.metric}["Intact"] == charts.percent(intact.outcomes().mean())
+
+
+def test_presets_choose_what_they_say(explorer: Explorer, store: Store):
+    setup = service.setup(INFO, "antonym", 5)
+    units = [service.head_importance(setup), service.prefix_matching(setup)]
+    made_up.fill(store, units, INFO)
+    put(store, "antonym", 0.9)
+    importance, matching = (made_up.record(unit, INFO) for unit in units)
+    app = explorer("lab", task="antonym")
+    app.toggle("live").set_value(False).run()
+
+    def chosen() -> Ablation:
+        return parse_exact(app.session_state["off"])
+
+    app.slider("preset share").set_value(25).run()
+    app.button("preset lowest").click().run()
+    assert chosen() == Ablation(frozenset(stats.lowest(importance.scores("per-token"), 0.25)))
+    app.slider("preset k").set_value(3).run()
+    app.button("preset induction").click().run()
+    assert chosen() == Ablation(frozenset(stats.highest(np.array(matching.mean), 1)[:3]))
+    app.button("preset random").click().run()
+    assert len(chosen().heads) == 3
+    assert all(head.layer >= 1 for head in chosen().heads)
+    before = chosen()
+    app.button("invert").click().run()
+    assert len(chosen().heads) == INFO.n_layers * INFO.n_heads - 3
+    app.button("undo").click().run()
+    assert chosen() == before
+    app.button("redo").click().run()
+    assert chosen() != before
+    app.button("clear").click().run()
+    assert not chosen()
+
+
+def test_mean_ablation_is_part_of_the_mask_and_the_address(explorer: Explorer, store: Store):
+    put(store, "antonym", 0.9)
+    app = explorer("lab", task="antonym")
+    app.toggle("live").set_value(False).run()
+    app.sidebar.text_input("off").set_value("L1H2").run()
+    app.segmented_control("fill").set_value("mean").run()
+    assert app.session_state["off"] == "mean:L1H2"
+    app.segmented_control("fill").set_value("zero").run()
+    assert app.session_state["off"] == "L1H2"
+
+
+def test_tried_masks_are_kept_with_what_they_did(explorer: Explorer, store: Store):
+    put(store, "antonym", 0.9, 0.4)
+    app = explorer("lab", task="antonym", off=str(OFF))
+    tried = app.dataframe[-1].value
+    assert list(tried["off"]) == [str(OFF)]
+    assert tried["intact"][0] == pytest.approx(0.9)
+    assert tried["ablated"][0] == pytest.approx(0.4)

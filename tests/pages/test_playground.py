@@ -1,0 +1,221 @@
+"""The Playground shows what the model computes, intact beside ablated, and says so when it cannot."""
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from backend import service
+from backend.components import INTACT, Ablation, parse_exact
+from backend.errors import ModelError
+from backend.models import loading
+from backend.models.loading import LoadedModel
+from backend.store import Store
+from backend.tasks.registry import get_task
+from backend.tasks.task import Prompt, prompts
+from pages.shared import charts, handles, looking
+from tests.models.small import small_model
+from tests.pages import made_up
+from tests.pages.conftest import Explorer, calm, words
+
+OFF = parse_exact("L1H2,F0")
+
+
+@pytest.fixture
+def model(store: Store, monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
+    """A small random model in the place of the bundled one."""
+    loaded = small_model("opt")
+    monkeypatch.setattr(handles, "describe", lambda name: loaded.info)
+    monkeypatch.setattr(handles, "model", lambda name, dtype="float32": loaded)
+    return loaded
+
+
+def question(q: int = 0, n_shots: int = 1) -> Prompt:
+    return prompts(get_task("antonym"), n_shots, "fixed", 100)[q]
+
+
+def table(app: AppTest, after: str) -> str:
+    """The title that begins the block in which `after` stands."""
+    return next(m.value for m in app.main.markdown if after in m.value)
+
+
+def test_a_question_of_the_task_is_read_intact_and_ablated(explorer: Explorer, model: LoadedModel):
+    app = explorer("playground", task="antonym", shots="1", off=str(OFF), q="2")
+    assert calm(app), (app.error, app.exception)
+    prompt = question(2)
+    before, after = (service.look_at(model, prompt, a) for a in (INTACT, OFF))
+    assert charts.percent(before.next_tokens[0].probability) in words(app)
+    assert charts.percent(after.next_tokens[0].probability) in words(app)
+    told = table(app, "The intact model prefers")
+    for reading in (before, after):
+        best, second = sorted(reading.loglikelihoods)[::-1][:2]
+        option = prompt.example.options[int(np.argmax(reading.loglikelihoods))].strip()
+        assert f"prefers ‘{looking.visible(option)}’ by {best - second:.2f} nats" in told
+        assert (int(np.argmax(reading.loglikelihoods)) in prompt.example.gold) == (
+            ", rightly" in told.split(";")[reading is after])
+
+
+def test_the_open_head_looks_where_the_model_says(explorer: Explorer, model: LoadedModel):
+    app = explorer("playground", task="antonym", shots="1", layer="2", head="3")
+    reading = service.look_at(model, question())
+    last = service.attention(model, reading.token_ids, 2)[3, -1]
+    top = int(last.argmax())
+    assert (f"L2H3 looks from the last token at ‘{reading.tokens[top]}’ (position {top}) with "
+            f"{charts.percent(float(last[top]))}") in words(app)
+
+
+def test_the_chosen_head_is_open_until_another_is_asked_for(explorer: Explorer, model: LoadedModel):
+    app = explorer("playground", task="antonym", shots="1", off="L1H2")
+    assert "L1H2 looks from the last token" in words(app)
+    app.get_by_key("head").set_value(0)
+    app.run()
+    assert "L1H0 looks from the last token" in words(app)
+    app.get_by_key("chosen head").set_value("L1H2")
+    app.run()
+    assert "L1H2 looks from the last token" in words(app)
+
+
+def test_without_a_chosen_head_the_strongest_induction_head_is_open(
+        explorer: Explorer, model: LoadedModel, store: Store):
+    unit = service.prefix_matching(service.setup(model.info, "antonym", 1).without_task())
+    record = made_up.record(unit, model.info)
+    store.put(unit, record)
+    layer, head = np.unravel_index(int(np.argmax(record.mean)), (3, 4))  # type: ignore[attr-defined]
+    app = explorer("playground", task="antonym", shots="1")
+    assert calm(app)
+    assert f"L{layer}H{head} looks from the last token" in words(app)
+
+
+def test_contributions_name_the_largest_and_the_logit(explorer: Explorer, model: LoadedModel):
+    app = explorer("playground", task="antonym", shots="1")
+    reading, prompt = service.look_at(model, question()), question()
+    answer = reading.first_tokens[prompt.example.gold[0]]
+    found = service.contributions(model, reading.token_ids, answer)
+    shown = app.dataframe[0].value
+    sizes = np.sort(np.abs(np.concatenate([found.heads.ravel(), found.ffns])))[::-1]
+    np.testing.assert_allclose(np.abs(shown["contribution"]), sizes[:12], rtol=1e-6)
+    assert f"{shown['contribution'][shown.index[0]]:+.2f} of the logit of" in words(app)
+    assert f", {found.logit:+.2f}" in words(app)
+
+
+def test_a_prompt_of_ones_own_is_in_the_address_and_may_have_options(explorer: Explorer, model: LoadedModel):
+    app = explorer("playground", source="My own", prompt="the cat sat on", options="the mat | a dog", off="F1")
+    assert calm(app), (app.error, app.exception)
+    prompt = service.own_prompt("the cat sat on", ["the mat", "a dog"])
+    reading = service.look_at(model, prompt)
+    best, second = sorted(reading.loglikelihoods)[::-1]
+    assert f"by {best - second:.2f} nats" in words(app)
+    assert "wrongly" not in words(app)
+    assert "means nothing here" not in words(app)
+    app.get_by_key("options").set_value("")
+    app.run()
+    assert calm(app)
+    assert "No options to compare" in words(app)
+    app.get_by_key("prompt").set_value("   ")
+    app.run()
+    assert calm(app)
+    assert "Write a prompt to begin." in words(app)
+
+
+def test_a_prompt_that_is_too_long_is_refused_with_a_sentence(explorer: Explorer, model: LoadedModel):
+    app = explorer("playground", source="My own", prompt="x" * 400)
+    assert calm(app)
+    assert "this model reads at most 256. Shorten it." in words(app)
+
+
+def test_next_and_previous_walk_through_the_questions(explorer: Explorer, model: LoadedModel):
+    app = explorer("playground", task="antonym", shots="1", n="2")
+    assert app.get_by_key("previous").disabled
+    app.get_by_key("next").click().run()
+    assert app.session_state["q"] == 1
+    assert app.get_by_key("next").disabled
+    assert "question 1" in words(app)
+
+
+def test_mean_ablation_asks_for_the_means_first(explorer: Explorer, model: LoadedModel, store: Store):
+    app = explorer("playground", task="antonym", shots="1", off="mean:L1H2")
+    assert calm(app)
+    assert "Not measured yet:** mean activations of antonym" in words(app)
+    setup = service.setup(model.info, "antonym", 1)
+    means = service.compute(service.means(setup), store, model)
+    app = explorer("playground", task="antonym", shots="1", off="mean:L1H2")
+    assert calm(app)
+    after = service.look_at(model, question(), Ablation(OFF.heads, fill="mean"), means)  # type: ignore[arg-type]
+    assert charts.percent(after.next_tokens[0].probability) in words(app)
+
+
+def test_without_the_model_the_page_says_what_is_missing(explorer: Explorer, store: Store,
+                                                         monkeypatch: pytest.MonkeyPatch):
+    def missing(name: str, dtype: str = "float32") -> LoadedModel:
+        raise ModelError("'bundled' is not here.")
+
+    monkeypatch.setattr(handles, "model", missing)
+    app = explorer("playground", task="antonym")
+    assert calm(app)
+    assert "'bundled' is not here." in words(app)
+
+
+def test_a_damaged_result_does_not_keep_the_page_from_reading(explorer: Explorer, model: LoadedModel, store: Store):
+    unit = service.prefix_matching(service.setup(model.info, "antonym", 1).without_task())
+    store.put(unit, made_up.record(unit, model.info))
+    store._cache.set(unit.key, b"no such thing")
+    app = explorer("playground", task="antonym", shots="1")
+    assert calm(app)
+    assert "L1H0 looks from the last token" in words(app)
+
+
+def test_large_models_read_when_asked_to(explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(handles, "describe", lambda name: made_up.model_info(64, 72))
+    app = explorer("playground", task="antonym")
+    assert calm(app)
+    assert any(button.key == "read it" for button in app.main.button)
+
+
+@pytest.mark.parametrize("address", [
+    {"task": "antonym", "shots": "1", "off": str(OFF), "q": "1"},
+    {"source": "My own", "prompt": "the cat sat", "options": "on | at"},
+    {"source": "My own", "prompt": "the cat sat"},
+], ids=["task", "own with options", "own"])
+def test_every_piece_of_python_runs_as_shown(explorer: Explorer, model: LoadedModel, monkeypatch: pytest.MonkeyPatch,
+                                             capsys: pytest.CaptureFixture[str], address: dict[str, str]):
+    app = explorer("playground", **address)
+    monkeypatch.setattr(loading, "load_model", lambda name, dtype: model)
+    shown = [code.value for code in app.main.code if code.value.startswith("from backend import service")]
+    assert len(shown) == (4 if "options" in address or "task" in address else 3)
+    for lines in shown:
+        exec(lines, {})
+        assert capsys.readouterr().out
+
+
+# --- charts -------------------------------------------------------------------------------------
+
+
+def test_attention_tables_hold_every_pair_once_and_nothing_of_the_future():
+    pattern = np.tril(np.random.default_rng(0).random((5, 5)))
+    rows = looking.attention_table(pattern, ["a", " b", "\n", "a", "c"])
+    assert len(rows) == 15
+    assert (rows["key"] <= rows["query"]).all()
+    assert rows.set_index(["query", "key"])["attention"][(3, 1)] == pattern[3, 1]
+    assert set(rows["to"]) == {"0 a", "1 ·b", "2 ⏎", "3 a", "4 c"}  # repeated tokens keep their place
+
+
+def test_a_small_picture_keeps_the_strongest_of_what_it_joins():
+    import base64
+    import io
+
+    from PIL import Image
+
+    pattern = np.zeros((200, 200))
+    pattern[150, 3] = 1
+    data = looking.picture(pattern, at_most=50)
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))))
+    assert pixels.shape[0] >= 50
+    assert pixels[..., 3].max() == 255
+    assert pixels[..., 3].min() == 0
+
+
+def test_contribution_tables_hold_every_component_with_its_number():
+    heads, ffns = np.arange(6.0).reshape(2, 3), np.array([10.0, 20.0])
+    rows = looking.contribution_table(heads, ffns, OFF).set_index("name")
+    assert rows["contribution"]["L1H1"] == 4
+    assert rows["contribution"]["L1 FFN"] == 20
+    assert list(rows.query("off").index) == ["L1H2", "L0 FFN"]

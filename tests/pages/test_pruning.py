@@ -1,0 +1,161 @@
+"""The Pruning page draws what is stored: curves, breaking points, the map, other tasks' rankings, and masks for Lab."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from backend import service
+from backend.components import parse_exact
+from backend.models.info import weights
+from backend.results import Unit
+from backend.store import Store
+from backend.tasks.mini import MINI
+from pages.shared import charts, curves
+from tests.pages import made_up
+from tests.pages.conftest import INFO, Explorer, calm, words
+from tests.pages.shown import run_shown_python
+
+VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")
+ORDERS = ("own", "aggregate:mini", "most-important", *(f"random:{seed}" for seed in range(5)))
+
+
+def setup(task: str = "antonym"):
+    return service.setup(INFO, task, 5)
+
+
+def curves_of(*tasks: str, what: str = "heads") -> Iterable[Unit]:
+    return (service.pruning(setup(task), what, order) for task in tasks for order in ORDERS)
+
+
+def transfers(*tasks: str) -> Iterable[Unit]:
+    return (service.pruning(setup(task), "heads", "own" if task == other else f"task:{other}")
+            for task in tasks for other in MINI)
+
+
+def test_an_empty_store_is_said_to_be_empty_in_every_view(explorer: Explorer):
+    for scope in ("This task", "All tasks"):
+        for view in VIEWS:
+            app = explorer("pruning", task="antonym", scope=scope, view=view)
+            assert calm(app), (scope, view)
+            assert "Not measured yet" in words(app)
+
+
+def test_the_title_says_how_far_the_stored_curve_goes(explorer: Explorer, store: Store):
+    made_up.fill(store, curves_of("antonym"), INFO)
+    app = explorer("pruning", task="antonym")
+    record = store.get(service.pruning(setup(), "heads", "own"))
+    accuracy = record.accuracy()
+    fine = next((i - 1 for i, a in enumerate(accuracy) if a < 0.9 * accuracy[0]), len(accuracy) - 1)
+    assert calm(app)
+    share = charts.percent(record.removed[fine][0])
+    assert f"By its own ranking, {share} of the heads can go before antonym" in words(app)
+    shown = app.dataframe[0].value.set_index("ranking")
+    assert shown.loc[curves.OWN, "accuracy there"] == accuracy[fine]
+    n_off = len(parse_exact(record.ablations[fine]).heads)
+    assert shown.loc[curves.OWN, "that is"] == n_off
+    assert shown.loc[curves.OWN, "of all parameters"] == pytest.approx(n_off * weights(INFO).head / INFO.n_params)
+
+
+def test_the_band_is_the_lowest_and_highest_of_the_random_orders(store: Store):
+    made_up.fill(store, curves_of("antonym"), INFO)
+    stored = [store.get(service.pruning(setup(), "heads", f"random:{seed}")).accuracy() for seed in range(5)]
+    band = curves.band_table([curves.curve_table([store.get(service.pruning(setup(), "heads", f"random:{seed}"))], "r",
+                                                 weights(INFO), INFO.n_params) for seed in range(5)], "random")
+    assert band["low"].tolist() == [min(a) for a in zip(*stored, strict=True)]
+    assert band["high"].tolist() == [max(a) for a in zip(*stored, strict=True)]
+
+
+def test_a_point_s_mask_is_chosen_and_leads_to_lab(explorer: Explorer, store: Store):
+    made_up.fill(store, curves_of("antonym"), INFO)
+    app = explorer("pruning", task="antonym")
+    mask = store.get(service.pruning(setup(), "heads", "own")).ablations[5]
+    app.selectbox(key="point heads").set_value(mask).run()
+    assert calm(app)
+    assert app.text_input(key="off").value == mask
+    assert app.selectbox(key="point heads").value == mask
+    clicked = {"selection": {charts.CLICK: [{"mask": mask}]}}
+    assert curves.picked_mask(clicked) == mask
+    assert curves.picked_mask({"selection": {charts.CLICK: [{"mask": ""}]}}) is None
+
+
+def test_another_share_moves_the_breaking_point(explorer: Explorer, store: Store):
+    made_up.fill(store, curves_of("antonym"), INFO)
+    app = explorer("pruning", task="antonym")
+    app.slider(key="broken below").set_value(50).run()
+    assert "below 50 % of its intact accuracy" in words(app).replace("\u00a0", " ")
+    record = store.get(service.pruning(setup(), "heads", "own"))
+    table = curves.curve_table([record], "own ranking", weights(INFO), INFO.n_params)
+    limits = curves.limits_table(table, "heads", 0.5)
+    assert app.dataframe[0].value["can go"][0] == limits["can go"][0]
+
+
+def test_the_mean_over_tasks_is_the_mean_of_what_is_stored(explorer: Explorer, store: Store):
+    made_up.fill(store, curves_of(*MINI, what="ffns"), INFO)
+    app = explorer("pruning", scope="All tasks", view="FFNs")
+    records = [store.get(service.pruning(setup(task), "ffns", "own")) for task in MINI]
+    table = curves.curve_table(records, "own ranking", weights(INFO), INFO.n_params)
+    assert table["accuracy"].tolist() == pytest.approx(
+        [sum(r.accuracy()[i] for r in records) / len(records) for i in range(10)])
+    assert calm(app)
+    assert "the mean of 14 tasks" in words(app)
+    assert "Not measured yet" not in words(app)
+
+
+def test_the_map_names_the_most_that_can_go_together(explorer: Explorer, store: Store):
+    made_up.fill(store, [service.pruning(setup(), "combined", "own")], INFO)
+    app = explorer("pruning", task="antonym", view="Heads and FFNs")
+    record = store.get(service.pruning(setup(), "combined", "own"))
+    each = weights(INFO)
+    fine = [(len((mask := parse_exact(text)).heads) * each.head + len(mask.ffns) * each.ffn, removed)
+            for text, removed, accuracy in zip(record.ablations, record.removed, record.accuracy(), strict=True)
+            if accuracy >= 0.9 * record.accuracy()[0]]
+    heads, ffns = max(fine, key=lambda one: one[0])[1]
+    assert calm(app)
+    assert f"{charts.percent(heads)} of the heads and {charts.percent(ffns)} of the FFNs can go together" in words(app)
+
+
+def test_other_tasks_rankings_are_compared_at_one_share(explorer: Explorer, store: Store):
+    made_up.fill(store, transfers(*MINI), INFO)
+    app = explorer("pruning", task="antonym", view="Other tasks' rankings")
+    others = [store.get(service.pruning(setup(), "heads", f"task:{other}")).accuracy()[5]
+              for other in MINI if other != "antonym"]
+    own = store.get(service.pruning(setup(), "heads", "own")).accuracy()[5]
+    assert calm(app)
+    assert (f"antonym keeps {charts.percent(own)} by its own ranking and "
+            f"{charts.percent(sum(others) / len(others))} on average by other tasks'") in words(app)
+    everything = explorer("pruning", scope="All tasks", view="Other tasks' rankings")
+    assert calm(everything)
+    assert "the tasks keep " in words(everything)
+
+
+def test_with_some_curves_missing_the_others_are_drawn(explorer: Explorer, store: Store):
+    made_up.fill(store, [service.pruning(setup(), "heads", order) for order in ORDERS[1:5]], INFO)
+    app = explorer("pruning", task="antonym")
+    assert calm(app)
+    assert "By the aggregate ranking" in words(app)
+    assert "of 2 random orders" in words(app)
+    assert "(4 of 8 results)" in words(app)
+
+
+def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
+    made_up.fill(store, curves_of("antonym"), INFO)
+    store._cache.set(service.pruning(setup(), "heads", "own").key, b"no such thing")
+    app = explorer("pruning", task="antonym")
+    assert calm(app)
+    assert "(1 of 8 results)" in words(app)
+    assert "damaged" in words(app)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_shown_python_gives_the_shown_record(explorer: Explorer, store: Store, monkeypatch, view: str):
+    made_up.fill(store, [*curves_of("antonym"), *curves_of("antonym", what="ffns"), *transfers("antonym"),
+                         service.pruning(setup(), "combined", "own")], INFO)
+    shown = run_shown_python(explorer("pruning", task="antonym", view=view), monkeypatch)
+    assert len(shown) == 1
+    assert shown[0]["printed"].strip() == str(shown[0]["record"].accuracy())
+
+
+def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):
+    app = explorer("pruning", view="no such view")
+    assert calm(app)
+    assert app.segmented_control(key="view").value == VIEWS[0]

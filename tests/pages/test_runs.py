@@ -1,0 +1,412 @@
+"""The Runs page says what is stored, running and missing, and lets results, models and tasks in and out."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from backend import __main__ as commands
+from backend import bundles, jobs, machine, service
+from backend import plan as planning
+from backend.errors import ModelError
+from backend.models import info as models
+from backend.results import ModelInfo, Unit
+from backend.store import Store
+from backend.tasks import own
+from backend.tasks.mini import MINI
+from backend.tasks.task import prompts
+from pages.shared import blocks, coverage
+from tests.pages import made_up
+from tests.pages.conftest import INFO, Explorer, calm, words
+
+REQUEST = planning.Request(INFO, tuple(MINI))  # what the page asks for unless told otherwise
+FEW = planning.Request(INFO, tuple(MINI)[:2])
+ROWS = [{"query": f"{a} and {b}", "options": ["yes", "no"], "gold": 0} for a in "abc" for b in "xy"]
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(own.FOLDER_SETTING, str(tmp_path / "tasks"))
+
+
+def few(app: AppTest) -> AppTest:
+    """The same with the tasks of `FEW` alone."""
+    app.get_by_key("run tasks of bundled").set_value(list(FEW.tasks))
+    return app.run()
+
+
+def press(app: AppTest, key: str) -> AppTest:
+    return next(b for b in app.button if b.key == key).click().run()
+
+
+def labels(app: AppTest) -> list[str]:
+    return [b.label for b in (*app.main.button, *app.main.download_button)]
+
+
+def pretend(store: Store, progress: jobs.Progress, alive: bool = True,
+            args: tuple[str, ...] = ("precompute",)) -> jobs.Job:
+    """A run of this very process, which is alive, or of one that has ended."""
+    if alive:
+        pid = os.getpid()
+    else:
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait()
+        pid = ended.pid
+    job = jobs._register(jobs._new_folder(store.folder), args, pid)
+    (job.folder / "progress.json").write_text(json.dumps(asdict(progress)))
+    return job
+
+
+def jsonl(*rows: object) -> tuple[str, bytes, str]:
+    return "letters.jsonl", "\n".join(json.dumps(row) for row in rows).encode(), "application/jsonl"
+
+
+# --- results ------------------------------------------------------------------------------------
+
+
+def test_an_empty_store_is_said_to_be_empty_and_everything_can_be_started(explorer: Explorer):
+    app = explorer("runs")
+    assert calm(app)
+    n = len(planning.units(REQUEST))
+    assert f"Nothing is measured yet; the {n} asked for take a time that is measured" in words(app)
+    assert "No run is under way" in words(app)
+    assert "Start" in labels(app)
+
+
+def test_the_title_counts_what_is_stored(explorer: Explorer, store: Store):
+    units = planning.units(FEW)
+    made_up.fill(store, [u for u in units if u.kind in ("evaluation", "model")], INFO)
+    app = few(explorer("runs"))
+    n_done = sum(u in store for u in units)
+    assert f"{n_done} of {len(units)} results are here; the other {len(units) - n_done} take" in words(app)
+    made_up.fill(store, units, INFO)
+    app = few(explorer("runs"))
+    assert calm(app)
+    assert f"All {len(units)} results are here" in words(app)
+    assert "Nothing to start" in labels(app)
+
+
+def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
+    units = planning.units(FEW)
+    made_up.fill(store, units, INFO)
+    store._cache.set(units[-1].key, b"no such thing")
+    app = few(explorer("runs"))
+    assert calm(app)
+    assert f"{len(units) - 1} of {len(units)} results are here; the other 1 takes" in words(app)
+
+
+def test_what_earlier_results_took_says_what_the_rest_takes(explorer: Explorer, store: Store):
+    made_up.fill(store, [u for u in planning.units(FEW) if u.kind != "pruning"], INFO)
+    for unit in store.live_units():
+        store.put_seconds(unit, 2.0)
+    seconds = planning.seconds(planning.make(FEW, store).to_do, planning.rates(INFO, store))
+    assert seconds is not None
+    assert f"take about {blocks.duration(seconds)} on this machine" in words(few(explorer("runs")))
+
+
+def test_the_map_counts_every_result_once(store: Store):
+    made_up.fill(store, planning.units(planning.Request(INFO, tuple(MINI)[:2], what=("accuracy",))), INFO)
+    request = planning.Request(INFO, tuple(MINI)[:3], what=tuple(planning.TOPICS))
+    plan = planning.make(request, store)
+    table = coverage.table(plan, {})
+    assert table["asked"].sum() == len(plan.steps) - 1  # all but the model's own record
+    assert table["stored"].sum() == plan.n_done - 1
+    assert set(table["topic"]) == set(coverage.TITLES.values())
+    of = table.query("task == @request.tasks[0]").groupby("topic")["asked"].sum()
+    assert of["accuracy"] == 3  # one per number of shots
+    assert of["transfer"] == 3 * 2
+
+
+def test_start_runs_the_command_that_is_shown_and_it_asks_for_what_was_chosen(
+        explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
+    started: list[tuple[list[str], Path]] = []
+    monkeypatch.setattr(jobs, "start", lambda args, folder: started.append((list(args), folder)))
+    app = explorer("runs", seed="3", n="7", demos="per-query")
+    app = press(app, "start")
+    (args, folder), = started
+    assert folder == store.folder
+    assert jobs.command_line(args) in [code.value for code in app.code]
+    given = commands.parser().parse_args(args)
+    request = planning.Request(INFO, commands._tasks(given.tasks), given.shots, given.what, given.demos,
+                               given.n_examples, given.n_train, given.seeds, given.n_random, given.n_sequences,
+                               given.dtype)
+    assert request == planning.Request(INFO, tuple(MINI), demos="per-query", n_examples=7, seeds=(3,))
+
+
+def test_every_argument_of_a_command_says_what_the_request_says():
+    request = planning.Request(INFO, ("antonym",), (0, 2), ("induction", "means"), "per-query", 9, 8, (1, 2), 7, 6,
+                               "bfloat16")
+    given = commands.parser().parse_args(coverage.arguments(request, "bundled"))
+    assert planning.Request(INFO, commands._tasks(given.tasks), given.shots, given.what, given.demos, given.n_examples,
+                            given.n_train, given.seeds, given.n_random, given.n_sequences, given.dtype) == request
+
+
+def test_the_python_lines_run_as_shown(explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch,
+                                       capsys: pytest.CaptureFixture[str]):
+    made_up.fill(store, planning.units(planning.Request(INFO, ("antonym",), what=("accuracy",))), INFO)
+    app = explorer("runs", seed="0", n="100")
+    lines = next(code.value for code in app.code if code.value.startswith("from backend import plan"))
+    monkeypatch.setattr(models, "describe", lambda name: INFO)
+    exec(lines, {})
+    assert capsys.readouterr().out.startswith(f"4 of {len(planning.units(REQUEST))}\n")
+
+
+def test_choosing_nothing_asks_for_a_choice(explorer: Explorer):
+    app = explorer("runs")
+    app.get_by_key("run shots").set_value([])
+    app.run()
+    assert calm(app)
+    assert "Choose at least one thing to measure" in words(app)
+
+
+def test_tasks_without_rows_are_named_and_left_out(
+        explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("HEADROOM_DATA", str(tmp_path))
+    info = made_up.model_info(name="owner/model")
+    made_up.fill(store, [], info)
+    monkeypatch.setattr("pages.shared.handles.describe", lambda name: info)
+    app = explorer("runs", model="owner/model", task="antonym")
+    app.get_by_key("run tasks of owner/model").set_value(["antonym", "piqa"])
+    app.run()
+    assert calm(app)
+    assert "Left out, because their rows are not here: piqa." in words(app)
+    asked = planning.units(planning.Request(info, ("antonym",)))
+    assert f"1 of {len(asked)} results are here" in words(app)  # the model's own record
+
+
+# --- runs ---------------------------------------------------------------------------------------
+
+
+def test_a_run_under_way_shows_how_far_it_is_and_can_be_stopped(explorer: Explorer, store: Store):
+    job = pretend(store, jobs.Progress("running", "evaluation bundled past", 3, 10, 40, 80, 125.0, updated=time.time()))
+    app = explorer("runs")
+    assert calm(app)
+    assert "1 run under way" in words(app)
+    assert "about 2 min left" in words(app)
+    assert app.main.get("progress")[0].value == 50
+    app = press(app, f"stop {job.id}")
+    assert (job.folder / "stop").exists()
+    assert "Stopping" in words(app)
+    os.utime(job.folder / "stop", (0, 0))
+    assert "End at once" in labels(explorer("runs"))
+
+
+def test_a_stopped_a_failed_and_a_dead_run_say_so_and_can_be_resumed(
+        explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
+    resumed: list[str] = []
+    monkeypatch.setattr(jobs, "start", lambda args, folder: resumed.append(args[2]))
+    for state, said in [("cancelled", "Stopped"), ("failed", "Failed"), ("running", "Ended early")]:
+        job = pretend(store, jobs.Progress(state, "", 0, 0, 1, 2, message="It is so."), False,
+                      ("precompute", "--model", state))
+        app = explorer("runs")
+        assert calm(app)
+        assert f"**{said}**" in words(app)
+        press(app, f"resume {job.id}")
+        assert resumed[-1] == state
+
+
+def test_of_a_run_that_was_resumed_only_the_new_part_is_shown(explorer: Explorer, store: Store):
+    args = ("precompute", "--model", "bundled")
+    old = pretend(store, jobs.Progress("cancelled", message="Stopped on request."), False, args)
+    os.rename(old.folder, old.folder.with_name("20200101-000000-0000"))
+    pretend(store, jobs.Progress("running", units_done=1, units_total=2), True, args)
+    app = explorer("runs")
+    assert calm(app)
+    assert "1 run under way" in words(app)
+    assert "Stopped on request." not in words(app)
+
+
+def test_a_run_that_is_done_can_be_cleared_from_the_list(explorer: Explorer, store: Store):
+    pretend(store, jobs.Progress("done", units_done=2, units_total=2, message="2 results computed."), False)
+    app = explorer("runs")
+    assert "2 results computed." in words(app)
+    assert not any(label == "Resume" for label in labels(app))
+    press(app, "forget runs")
+    assert not jobs.jobs(store.folder)
+
+
+# --- storage ------------------------------------------------------------------------------------
+
+
+def stored(store: Store) -> list[Unit]:
+    made_up.fill(store, [service.evaluation(s) for s in made_up.setups(INFO, list(MINI)[:3])], INFO)
+    return store.live_units()
+
+
+def test_storage_counts_what_there_is(explorer: Explorer, store: Store):
+    assert "No results of no models" in words(explorer("runs", section="Storage"))
+    units = stored(store)
+    app = explorer("runs", section="Storage")
+    assert calm(app)
+    assert f"{len(units)} results of 1 model · {machine.size(store.size_bytes())} on this machine's disk" in words(app)
+    table = app.dataframe[0].value
+    assert table.query("kind == 'evaluation'")["results"].item() == 3
+    assert table["of this machine"].sum() == len(units)
+
+
+def test_deleting_asks_first(explorer: Explorer, store: Store):
+    units = stored(store)
+    app = press(explorer("runs", section="Storage"), "delete")
+    assert f"{len(units)} results of bundled will be deleted" in words(app)
+    assert store.live_units() == units
+    press(app, "confirmed")
+    assert not store.live_units()
+
+
+def test_a_bundle_comes_in_once_checked(explorer: Explorer, store: Store):
+    units, content = stored(store), io.BytesIO()
+    bundles.export(content, store, units)
+    store.delete_all(units)
+    app = explorer("runs", section="Storage")
+    app.file_uploader[0].set_value(("results.zip", content.getvalue(), "application/zip"))
+    app.run()
+    assert calm(app)
+    assert f"{len(units)} new, none here already, none that differ" in words(app)
+    assert not store.live_units()
+    app = press(app, "take in")
+    assert store.live_units() == units
+    assert app.success[0].value == f"{len(units)} results of bundled taken in."
+
+
+def test_results_that_differ_are_replaced_on_request_only(explorer: Explorer, store: Store):
+    unit = service.evaluation(service.setup(INFO, "antonym", 5))
+    content, theirs = io.BytesIO(), made_up.record(unit.__class__(unit.kind, unit.setup.with_(task="past")), INFO)
+    store.put(unit, theirs)
+    bundles.export(content, store, [unit])
+    mine = store.put(unit, made_up.record(unit, INFO), replace=True)
+    app = explorer("runs", section="Storage")
+    app.file_uploader[0].set_value(("results.zip", content.getvalue(), "application/zip"))
+    app.run()
+    assert "1 that differ" in words(app)
+    assert next(b for b in app.main.button if b.key == "take in").disabled
+    assert store.get(unit) == mine
+    app.get_by_key("replace").set_value(True)
+    app.run()
+    press(app, "take in")
+    assert store.get(unit) == theirs
+
+
+def test_what_is_no_bundle_is_refused_with_a_sentence(explorer: Explorer, store: Store):
+    app = explorer("runs", section="Storage")
+    app.file_uploader[0].set_value(("results.zip", b"PK, but not really", "application/zip"))
+    app.run()
+    assert not app.exception
+    assert "not a bundle" in app.error[0].value
+
+
+def test_damage_is_found_named_and_cleared(explorer: Explorer, store: Store):
+    units = stored(store)
+    store._cache.set(units[0].key, b"no such thing")
+    app = press(explorer("runs", section="Storage"), "check")
+    assert calm(app)
+    assert f"The stored result of {units[0]} is damaged" in words(app)
+    press(app, "delete damaged")
+    assert store.live_units() == units[1:]
+    app = press(explorer("runs", section="Storage"), "check")
+    assert f"All {len(units) - 1} results can be read" in words(app)
+
+
+# --- models -------------------------------------------------------------------------------------
+
+
+def look(app: AppTest, name: str) -> AppTest:
+    app.get_by_key("model to check").set_value(name)
+    return app.run()
+
+
+def test_a_model_is_checked_before_it_is_opened(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
+    info = made_up.model_info(name="owner/model")
+    monkeypatch.setattr(models, "describe", lambda name: info)
+    monkeypatch.setattr("pages.shared.handles.describe", lambda name: info if name == "owner/model" else INFO)
+    app = look(explorer("runs", section="Models"), "owner/model")
+    assert calm(app)
+    assert "owner/model can be used here, in float32 or bfloat16 or float16" in words(app)
+    assert f"{info.n_params:,} parameters" in words(app)
+    assert list(app.dataframe[0].value["weights in memory"]) == [
+        machine.size(info.n_params * width) for width in (4, 2, 2)]
+    app = press(app, "open model")
+    assert app.session_state["model"] == "owner/model"
+    assert calm(app)
+
+
+def test_a_model_too_large_for_the_memory_is_said_to_be(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(models, "describe", lambda name: made_up.model_info(64, 72, "large"))
+    monkeypatch.setattr(machine, "free_memory", lambda: 1000)
+    assert "large is understood, but its weights do not fit" in words(
+        look(explorer("runs", section="Models"), "large"))
+
+
+def test_an_unknown_architecture_says_how_to_add_it(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
+    strange = ModelInfo(**{**asdict(INFO), "architecture": "strange"})
+    monkeypatch.setattr(models, "describe", lambda name: strange)
+    app = look(explorer("runs", section="Models"), "strange")
+    assert calm(app)
+    assert "bundled cannot be used yet" in words(app)
+    assert "No adapter for architecture 'strange'" in words(app)
+    assert app.get_by_key("open model").disabled
+
+
+def test_a_model_that_is_not_there_says_why(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
+    def missing(name: str) -> ModelInfo:
+        raise ModelError(f"'{name}' is not in the local cache, and the hub cannot be reached.")
+
+    monkeypatch.setattr(models, "describe", missing)
+    app = look(explorer("runs", section="Models"), "owner/model")
+    assert not app.exception
+    assert "the hub cannot be reached" in app.error[0].value
+
+
+# --- tasks of one's own -------------------------------------------------------------------------
+
+
+def test_own_rows_are_shown_kept_asked_and_removed(explorer: Explorer):
+    app = explorer("runs", section="Own tasks", shots="1")
+    app.file_uploader[0].set_value(jsonl({"name": "letters", "template": "Q: {query}\nA: {answer}"}, *ROWS))
+    app.run()
+    assert calm(app)
+    task = own.parse_task("\n".join(map(json.dumps, ROWS)), "letters", "Q: {query}\nA: {answer}")
+    assert f"letters: {len(task.rows('validation'))} questions, {len(task.rows('train'))} training rows" in words(app)
+    first, = prompts(task, 1, "fixed", 1)
+    assert f"{first.prefix}{first.example.contexts[0]} …" in [code.value for code in app.code]
+    app = press(app, "keep task")
+    assert own.kept() == ["letters"]
+    app = press(app, "use letters")
+    assert app.session_state["task"] == "own:letters"
+    assert calm(app)
+    app = press(app, "remove letters")
+    assert own.kept() == ["letters"]
+    press(app, "confirmed")
+    assert own.kept() == []
+
+
+def test_malformed_rows_are_named_with_their_lines(explorer: Explorer):
+    app = explorer("runs", section="Own tasks")
+    app.file_uploader[0].set_value(jsonl(ROWS[0], {"query": "x", "options": ["a"], "gold": 0}, ROWS[1], {"query": "y"}))
+    app.run()
+    assert not app.exception
+    assert "line 2: 'options' must be a list of at least two texts" in app.error[0].value
+    assert "line 4: 'options' and 'gold' missing" in app.error[0].value
+
+
+def test_a_template_without_its_places_is_refused(explorer: Explorer):
+    app = explorer("runs", section="Own tasks")
+    app.file_uploader[0].set_value(jsonl(*ROWS))
+    app.get_by_key("own template").set_value("only {query}")
+    app.run()
+    assert not app.exception
+    assert "must hold {query} once and, after it, {answer} once" in app.error[0].value
+
+
+def test_every_section_answers_a_cold_permalink(explorer: Explorer):
+    for section in ("Results", "Storage", "Models", "Own tasks"):
+        app = explorer("runs", section=section)
+        assert calm(app), section
+        assert app.title[0].value == "Runs"
+    assert "'section'" not in words(app)

@@ -1,0 +1,113 @@
+"""The tour asks before it tells, and tells only what is stored."""
+
+import numpy as np
+import pytest
+
+from backend import service, stats
+from backend.results import Evaluation, HeadImportance, InductionScores, Sweep, Unit
+from backend.store import Store
+from backend.tasks.mini import MINI
+from pages.shared import charts
+from tests.pages import made_up
+from tests.pages.conftest import INFO, Explorer, calm, words
+
+IN_CONTEXT = [task.name for task in MINI.values() if task.group == "in-context"]
+N_STEPS = 8
+
+
+def records(units: list[Unit]) -> list:
+    return [made_up.record(unit, INFO) for unit in units]
+
+
+@pytest.mark.parametrize("step", range(1, N_STEPS + 1))
+def test_every_step_stands_on_an_empty_store_and_asks_before_it_tells(explorer: Explorer, step: int):
+    app = explorer("tour", step=str(step))
+    assert not app.exception
+    assert app.header[0].value.startswith(f"{step} · ")
+    if app.radio:
+        assert "#### " not in words(app)
+        app.radio[0].set_value(app.radio[0].options[0]).run()
+        assert not app.exception
+        assert "Not measured yet" in words(app) or app.error  # the model of these tests has no weights
+
+
+def test_next_and_back_walk_through_the_steps(explorer: Explorer):
+    app = explorer("tour")
+    for step in range(2, N_STEPS + 1):
+        app.button("next").click().run()
+        assert app.header[0].value.startswith(f"{step} · ")
+    assert app.button("next").disabled
+    app.button("back").click().run()
+    assert app.header[0].value.startswith(f"{N_STEPS - 1} · ")
+
+
+def test_learning_from_examples_shows_the_mean_of_the_stored_accuracies(explorer: Explorer, store: Store):
+    units = [service.evaluation(s) for s in made_up.setups(INFO, IN_CONTEXT, shots=(0, 1, 5))]
+    made_up.fill(store, units, INFO)
+    app = explorer("tour", step="1")
+    app.radio[0].set_value("nearly always").run()
+    assert calm(app)
+    stored = {unit.setup.n_shots: [] for unit in units}
+    for unit, record in zip(units, records(units), strict=True):
+        assert isinstance(record, Evaluation)
+        stored[unit.setup.n_shots].append(record.outcomes().mean())
+    first, last = (charts.percent(float(np.mean(stored[n]))) for n in (0, 5))
+    assert f"From {first} without examples to {last} with 5" in words(app)
+
+
+def test_looking_back_counts_the_stored_heads(explorer: Explorer, store: Store):
+    unit = service.prefix_matching(service.setup(INFO, "antonym", 0))
+    made_up.fill(store, [unit], INFO)
+    record = made_up.record(unit, INFO)
+    assert isinstance(record, InductionScores)
+    n = int((np.array(record.mean) >= 0.3).sum())
+    app = explorer("tour", step="3")
+    app.radio[0].set_value("a handful").run()
+    assert calm(app)
+    assert f"{charts.how_many(n, 'head').capitalize()} of 12 look back" in words(app)
+
+
+def test_sharing_heads_compares_pairs_within_and_across_groups(explorer: Explorer, store: Store):
+    units = [service.head_importance(s) for s in made_up.setups(INFO, list(MINI))]
+    made_up.fill(store, units, INFO)
+    app = explorer("tour", step="6")
+    app.radio[0].set_value("the same kind").run()
+    assert calm(app)
+    scores = [r.scores() for r in records(units) if isinstance(r, HeadImportance)]
+    rhos = {True: [], False: []}
+    tasks = list(MINI.values())
+    for i, a in enumerate(tasks):
+        for j in range(i):
+            rhos[a.group == tasks[j].group].append(stats.spearman(scores[i], scores[j]))
+    assert f"ρ = {np.mean(rhos[True]):.2f} against {np.mean(rhos[False]):.2f}" in words(app)
+
+
+def test_ffns_and_pruning_say_what_the_sweeps_say(explorer: Explorer, store: Store):
+    oracles = [service.ffn_oracle(s) for s in made_up.setups(INFO, list(MINI))]
+    curves = [service.pruning(s, "heads", ranking) for ranking in ("own", "random:0")
+              for s in made_up.setups(INFO, list(MINI))]
+    made_up.fill(store, oracles + curves, INFO)
+    app = explorer("tour", step="7")
+    app.radio[0].set_value("one in the middle").run()
+    assert calm(app)
+    losses = np.mean([service.ffn_scores(r) for r in records(oracles) if isinstance(r, Sweep)], 0)
+    assert f"Without the FFN of layer {losses.argmax()} accuracy falls most" in words(app)
+    app = explorer("tour", step="5")
+    app.radio[0].set_value("about a third").run()
+    assert calm(app)
+    own = np.mean([r.accuracy() for r in records(curves[:len(MINI)])], 0)
+    broken = stats.break_point(list(own), [p / 10 for p in range(10)], 0.9)
+    held = 0.9 if broken is None else broken - 0.1
+    assert f"{charts.percent(held)} of the heads can go and {charts.percent(0.9)} of the accuracy stays" in words(app)
+
+
+def test_the_tour_keeps_to_the_bundled_model(explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
+    from pages.shared import handles
+
+    other = made_up.model_info(2, 2, name="other")
+    monkeypatch.setattr(handles, "describe", lambda name: INFO if name == "bundled" else other)
+    app = explorer("tour", model="other")
+    assert calm(app)
+    assert "The tour is told on the bundled model" in words(app)
+    next(b for b in app.main.button if b.label == "Use the bundled model").click().run()
+    assert app.header[0].value.startswith("1 · ")
