@@ -1,0 +1,1 @@
+"""How fast is the engine, beside plain ways of doing the same work and beside the machine's own limit?"""

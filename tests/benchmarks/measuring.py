@@ -1,0 +1,138 @@
+"""Clocks, spreads, memory, and the table."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import median
+
+import torch
+from torch.nn.functional import linear
+
+from backend.models.loading import DTYPES
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+clock = "wall"  # "processor", seconds of all threads together, tells more where others share the machine
+SQUARE = 2048  # side of the matrices whose product is the machine's own rate
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: how long our way took, and what it is held against."""
+
+    work: str
+    ours: float
+    baseline: float | None  # None where ours is a figure in itself
+    ratio: float | None  # baseline / ours, medians
+    target: str
+    met: bool | None  # None where nothing was asked
+    spread: str  # of the ratio, or of ours, over the repeats
+    unit: str = "s"
+    note: str = ""
+
+
+@dataclass
+class Times:
+    """Seconds of each way, one entry per repeat; the ways took turns."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> float:
+        return median(self.seconds[name])
+
+    def ratios(self, baseline: str, ours: str, times: float = 1.0) -> list[float]:
+        """Per repeat, how many times longer the baseline took; `times` scales it up."""
+        return [times * b / o for b, o in zip(self.seconds[baseline], self.seconds[ours], strict=True)]
+
+
+def in_turns(ways: Mapping[str, Callable[[], object]], repeat: int, device: str = "cpu") -> Times:
+    """Time each way `repeat` times, taking turns, so that whatever else the machine does falls on all of them."""
+    times = Times({name: [] for name in ways})
+    for _ in range(repeat):
+        for name, way in ways.items():
+            gc.collect()
+            times.seconds[name].append(seconds_of(way, device))
+    return times
+
+
+def seconds_of(way: Callable[[], object], device: str = "cpu") -> float:
+    now = CLOCKS[clock]
+    began = now()
+    way()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return now() - began
+
+
+def compared(
+    work: str, times: Times, ours: str, baseline: str, target: float, note: str = "", times_baseline: float = 1.0
+) -> Row:
+    """A row that must be `target` times faster than its baseline."""
+    ratio = times_baseline * times[baseline] / times[ours]
+    each = times.ratios(baseline, ours, times_baseline)
+    return Row(work, times[ours], times_baseline * times[baseline], ratio, f"{target:g}x", ratio >= target,
+               f"{min(each):.1f} to {max(each):.1f}x", note=note)
+
+
+def matmul_rate(dtype: str, device: str = "cpu", n_products: int = 20) -> float:
+    """FLOPs per second of the machine's matrix product, the mean over some of them in a row."""
+    a, b = (torch.randn(SQUARE, SQUARE, device=device).to(DTYPES[dtype]) for _ in range(2))
+    with torch.inference_mode():
+        linear(a, b)
+        seconds = seconds_of(lambda: [linear(a, b) for _ in range(n_products)], device)
+    return 2 * SQUARE**3 * n_products / seconds
+
+
+@contextmanager
+def peak_memory(device: str = "cpu") -> Iterator[list[int]]:
+    """Bytes held beyond those held before: resident memory, looked at a thousand times a second, or the device's."""
+    gc.collect()
+    found: list[int] = []
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        yield found
+        found.append(torch.cuda.max_memory_allocated() - before)
+        return
+    before, peak, over = _resident(), 0, threading.Event()
+
+    def look() -> None:
+        nonlocal peak
+        while not over.wait(0.001):
+            peak = max(peak, _resident())
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        watcher.join()
+        found.append(max(peak - before, 0))
+
+
+def _resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * PAGE
+
+
+def table(rows: list[Row]) -> str:
+    """The rows in Markdown."""
+    lines = ["| work | ours | baseline | ratio | target | spread |", "| --- | ---: | ---: | ---: | ---: | --- |"]
+    for row in rows:
+        mark = {True: " ✓", False: " ✗", None: ""}[row.met]
+        lines.append(f"| {row.work} | {_plain(row.ours, row.unit)} | "
+                     f"{'' if row.baseline is None else _plain(row.baseline, row.unit)} | "
+                     f"{'' if row.ratio is None else f'{row.ratio:.2f}x'} | {row.target}{mark} | {row.spread} |")
+    notes = [f"- {row.work}: {row.note}" for row in rows if row.note]
+    return "\n".join(lines + (["", *notes] if notes else []))
+
+
+def _plain(value: float, unit: str) -> str:
+    return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"

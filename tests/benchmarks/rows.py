@@ -1,0 +1,343 @@
+"""Every row of the table: our way and the plain way, in turns, on the same work."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+from backend.components import Ablation, Head
+from backend.engine import passes
+from backend.engine.passes import Plan
+from backend.measure.evaluate import evaluate
+from backend.measure.importance import head_importance as our_importance
+from backend.measure.induction import block_lengths, random_vocabulary
+from backend.measure.induction import copying as our_copying
+from backend.measure.induction import prefix_matching as our_prefix_matching
+from backend.measure.sweeps import ffn_importance
+from backend.models.loading import LoadedModel
+from backend.results import Evaluation
+from tests.benchmarks import baselines, theory
+from tests.benchmarks.measuring import Row, compared, in_turns, matmul_rate, peak_memory, seconds_of
+from tests.benchmarks.workloads import (
+    BOOLQ,
+    HELLASWAG,
+    IMPORTANCE,
+    Lengths,
+    Numbers,
+    Shape,
+    make_prompts,
+    pairs_of,
+    random_model,
+    random_network,
+)
+
+BATCH_SIZES = (1, 4, 16)  # of the plain baseline, which gets the best of them
+SHARE = 4  # the plain baseline scores one query in so many, and its time is scaled up: its rows cost alike
+N_SEEDS = 100
+
+
+@dataclass
+class Bench:
+    """What the rows share: the shape, the device, how often, and how much of the work."""
+
+    shape: Shape
+    device: str = "cpu"
+    repeat: int = 5
+    quick: bool = False  # a few queries and seeds: to see that it runs
+
+    @property
+    def reference(self) -> str:
+        """The dtype of the baseline: float32 on a CPU; on a GPU nobody would take anything but bfloat16."""
+        return "float32" if self.device == "cpu" else "bfloat16"
+
+    @cached_property
+    def tokenizer(self) -> Numbers:
+        return Numbers(self.shape.vocab_size)
+
+    def model(self, dtype: str) -> LoadedModel:
+        return random_model(self.shape, dtype, self.device)
+
+    def network(self, attention: str = "sdpa") -> PreTrainedModel:
+        return random_network(self.shape, self.reference, self.device, attention)
+
+    def lengths(self, lengths: Lengths) -> Lengths:
+        return lengths.with_(n_queries=max(2, lengths.n_queries // 8)) if self.quick else lengths
+
+    def in_turns(self, **ways: Callable[[], object]):
+        return in_turns(ways, self.repeat, self.device)
+
+    def best_batch_size(self, network: PreTrainedModel, pairs: list[baselines.Pair], merge: bool = False) -> int:
+        """The batch size at which the plain baseline is fastest, tried on 16 rows."""
+        few = pairs[:2] if self.quick else pairs[:32 if merge else 16]
+        baselines.loglikelihoods(network, few[:1], 1)
+        return min(BATCH_SIZES, key=lambda size: seconds_of(
+            partial(baselines.loglikelihoods, network, few, size, merge), self.device))
+
+
+def evaluation(bench: Bench) -> list[Row]:
+    """HellaSwag's lengths: fixed and per-query shots, float32 and bfloat16, beside one plain baseline."""
+    lengths = bench.lengths(HELLASWAG)
+    fixed = make_prompts(lengths, bench.shape)
+    per_query = make_prompts(lengths, bench.shape, "per-query")
+    model = bench.model(bench.reference)
+    with peak_memory(bench.device) as peak_fixed:
+        evaluate(model, fixed)
+    with peak_memory(bench.device) as peak_per_query:
+        evaluate(model, per_query)
+    half = bench.model("bfloat16")
+    evaluate(half, fixed[:2])
+    network, pairs = bench.network(), pairs_of(fixed[::SHARE], bench.tokenizer)
+    size = bench.best_batch_size(network, pairs)
+    rates: dict[str, list[float]] = {"float32": [], "bfloat16": []}
+
+    def rate() -> None:
+        for dtype, found in rates.items():
+            found.append(matmul_rate(dtype, bench.device))
+
+    times = bench.in_turns(
+        rate=rate,
+        plain=partial(baselines.loglikelihoods, network, pairs, size),
+        fixed=partial(evaluate, model, fixed),
+        half=partial(evaluate, half, fixed),
+        per_query=partial(evaluate, model, per_query),
+    )
+    what = f"{lengths.prefix} + {lengths.question} + {lengths.n_options} x {lengths.option} tokens, " \
+           f"{lengths.n_queries} queries"
+    flops = theory.evaluation(lengths).flops(bench.shape)
+    plain_flops = theory.plain_evaluation(lengths).flops(bench.shape)
+    more = len(fixed) / len(fixed[::SHARE])
+    per_query_flops = theory.evaluation(lengths, "per-query").flops(bench.shape)
+    note = (f"baseline at its best batch size, {size}, on {len(fixed[::SHARE])} queries, scaled up; "
+            "the products alone allow ")
+    rows = [
+        compared(f"evaluate, fixed shots, {what}, {bench.reference}", times, "fixed", "plain", 13,
+                 f"{note}{plain_flops / flops:.1f}x at one rate", more),
+        compared(f"evaluate, fixed shots, bfloat16, against {bench.reference}", times, "half", "plain", 30,
+                 f"{note}{plain_flops / flops * median(rates['bfloat16']) / median(rates[bench.reference]):.0f}x at "
+                 "each dtype's rate", more),
+        compared(f"evaluate, per-query shots, {bench.reference}", times, "per_query", "plain", 5.5,
+                 f"{note}{plain_flops / per_query_flops:.1f}x at one rate", more),
+    ]
+    for dtype, way in ((bench.reference, "fixed"), ("bfloat16", "half")):
+        share = [flops / seconds / r for seconds, r in zip(times.seconds[way], rates[dtype], strict=True)]
+        rows.append(Row(f"arithmetic rate of the fixed-shot evaluation, {dtype}", flops / times[way] / 1e9,
+                        median(rates[dtype]) / 1e9, None, "60 % of the matrix product's rate" if way == "fixed" else "",
+                        median(share) >= 0.6 if way == "fixed" else None,
+                        f"{median(share):.0%} ({min(share):.0%} to {max(share):.0%})", "GFLOP/s"))
+    for name, (peak,) in (("fixed", peak_fixed), ("per-query", peak_per_query)):
+        rows.append(Row(f"peak memory of evaluation above the model's size, {name} shots", peak / 1e9, None, None,
+                        "1.5 GB", peak < 1.5e9, "", "GB"))
+    rows.append(_differing(evaluate(model, fixed)[0], evaluate(half, fixed)[0]))
+    return rows
+
+
+def _differing(full: Evaluation, half: Evaluation) -> Row:
+    changed = np.mean(np.array(full.choices()) != np.array(half.choices()))
+    apart = [abs(a - b) for x, y in zip(full.loglikelihoods, half.loglikelihoods, strict=True)
+             for a, b in zip(x, y, strict=True)]
+    return Row("predictions that differ in bfloat16, random weights", 100 * float(changed), None, None, "", None, "",
+               "%", f"of {len(full.loglikelihoods)}; log-likelihoods differ by {np.mean(apart):.3f} nats on average, "
+               f"{max(apart):.3f} at most")
+
+
+def boolq(bench: Bench) -> list[Row]:
+    """BoolQ's lengths, beside a baseline that already reads both one-token options in one row."""
+    lengths = bench.lengths(BOOLQ)
+    prompts = make_prompts(lengths, bench.shape)
+    model, network = bench.model(bench.reference), bench.network()
+    few = prompts[::SHARE]
+    pairs = pairs_of(few, bench.tokenizer)
+    evaluate(model, prompts[:2])
+    size = bench.best_batch_size(network, pairs, merge=True)
+    times = bench.in_turns(plain=partial(baselines.loglikelihoods, network, pairs, size, True),
+                           ours=partial(evaluate, model, prompts))
+    return [compared(f"evaluate, BoolQ's lengths (5 x 150 + 150, two options of one token), fixed shots, "
+                     f"{lengths.n_queries} queries", times, "ours", "plain", 5,
+                     f"baseline with merged options at its best batch size, {size}, on {len(few)} queries, scaled up",
+                     len(prompts) / len(few))]
+
+
+def ffn_oracle(bench: Bench) -> list[Row]:
+    """The FFN oracle, beside as many evaluations of our own."""
+    lengths = bench.lengths(HELLASWAG)
+    prompts, model = make_prompts(lengths, bench.shape), bench.model(bench.reference)
+    evaluate(model, prompts[:2])
+    times = bench.in_turns(once=partial(evaluate, model, prompts), ours=partial(ffn_importance, model, prompts))
+    n = model.n_layers + 1
+    return [compared(f"FFN oracle, {model.n_layers} layers, fixed shots, {lengths.n_queries} queries", times, "ours",
+                     "once", 1.8, f"against {n} evaluations of our own: one of the intact model, times {n}", n)]
+
+
+def importance(bench: Bench) -> list[Row]:
+    """Head importance beside the study's procedure."""
+    lengths = bench.lengths(IMPORTANCE)
+    prompts = make_prompts(lengths, bench.shape, "per-query")
+    behind_fixed = make_prompts(lengths.with_(n_queries=4 * lengths.n_queries), bench.shape)
+    model, half = bench.model(bench.reference), bench.model("bfloat16")
+    network, golds = bench.network("eager"), pairs_of(prompts, bench.tokenizer)[::lengths.n_options]
+    fused = bench.network("sdpa")
+    our_importance(model, prompts[:1])
+    our_importance(half, prompts[:1])
+    times = bench.in_turns(
+        plain=partial(baselines.head_importance, network, golds),
+        fused=partial(baselines.head_importance, fused, golds),
+        ours=partial(our_importance, model, prompts), half=partial(our_importance, half, prompts),
+        fixed=partial(our_importance, model, behind_fixed),
+    )
+    width = lengths.prefix + lengths.question + lengths.option
+    work = f"head importance, {width}-token prompts"
+    note = "against the study's procedure with its own (eager) attention; with fused attention it takes " \
+           f"{times['fused']:.2f} s, ratio "
+    return [
+        compared(f"{work}, {bench.reference}", times, "ours", "plain", 2.2,
+                 f"{note}{times['fused'] / times['ours']:.2f}x"),
+        compared(f"{work}, bfloat16", times, "half", "plain", 5, f"{note}{times['fused'] / times['half']:.2f}x"),
+        compared(f"{work}, fixed demonstrations, {bench.reference}", times, "fixed", "plain", 3.5,
+                 f"{4 * lengths.n_queries} prompts, the baseline's {lengths.n_queries} scaled up; with fused "
+                 f"attention, ratio {4 * times['fused'] / times['fixed']:.2f}x", times_baseline=4),
+    ]
+
+
+def prefix_matching(bench: Bench) -> list[Row]:
+    """Prefix matching over all seeds, beside the study's loops on three."""
+    return _induction(bench, "prefix matching", our_prefix_matching, baselines.prefix_matching, 1, 4)
+
+
+def copying(bench: Bench) -> list[Row]:
+    """Copying over all seeds, beside the study's full softmax on three."""
+    return _induction(bench, "copying", our_copying, baselines.copying, 4, 100)
+
+
+def _induction(
+    bench: Bench, name: str, ours: Callable, plain: Callable, blocks: int, target: float
+) -> list[Row]:
+    n_seeds = 10 if bench.quick else N_SEEDS
+    model, network = bench.model(bench.reference), bench.network("eager")
+    vocabulary, _ = random_vocabulary(model)
+    lengths = block_lengths(n_seeds, bench.shape.max_positions // 4 - 1, "a context")
+    tried = [0, n_seeds // 2, n_seeds - 1]
+    draw = np.random.default_rng(0)
+    texts = [[2, *draw.choice(vocabulary, blocks * lengths[seed], replace=False).tolist()] for seed in tried]
+
+    def of_all(seconds: list[float]) -> float:
+        """Seconds of all seeds, from three: the parabola through them."""
+        parabola = np.polyfit([lengths[seed] for seed in tried], seconds, 2)
+        return float(np.polyval(parabola, lengths).sum())
+
+    ours(model, 2, "authors")
+    times = bench.in_turns(
+        ours=partial(ours, model, n_seeds, "authors"),
+        **{f"plain {i}": partial(plain, network, text) for i, text in enumerate(texts)})
+    times.seconds["plain"] = [of_all(list(three)) for three in
+                              zip(*(times.seconds[f"plain {i}"] for i in range(len(texts))), strict=True)]
+    each = ", ".join(f"{times[f'plain {i}']:.2f} s at {4 * lengths[seed] + 1} tokens" for i, seed in enumerate(tried))
+    return [compared(f"{name}, authors' variant, {n_seeds} seeds, {bench.reference}", times, "ours", "plain", target,
+                     f"the baseline ran {len(tried)} seeds ({each}); all {n_seeds} are the parabola through them")]
+
+
+def toggle(bench: Bench) -> list[Row]:
+    """The bundled model: one head off, one task and all of them, beside its bare packed forward passes."""
+    from backend import service
+    from backend.models.info import BUNDLED_FOLDER
+    from backend.models.loading import load_model
+    from backend.store import Store
+    from backend.tasks.registry import suite
+
+    if not any(Path(BUNDLED_FOLDER).glob("*.safetensors")):
+        return []
+    model = load_model("bundled", device=bench.device)
+    tasks = [task.name for task in suite("mini")]
+    setups = [service.setup(model.info, task, 5, "fixed", 100) for task in tasks]
+    ablations = iter(Ablation(frozenset({Head(layer, head)}), frozenset({ffn}))
+                     for layer in range(model.n_layers) for head in range(model.n_heads)
+                     for ffn in range(model.n_layers))
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        for setup in setups:
+            service.compute(service.evaluation(setup), store, model)
+        bare = [_bare_passes(service._plan(model, setup)) for setup in setups]
+
+        def toggled(which: list) -> None:
+            ablation = next(ablations)
+            for setup in which:
+                service.compute(service.evaluation(setup, ablation), store, model)
+
+        times = bench.in_turns(bare=bare[0], one=lambda: toggled(setups[:1]),
+                               bare_all=lambda: [run() for run in bare], all=lambda: toggled(setups))
+    rows = []
+    for name, ours, bare in (("one task", "one", "bare"), (f"all {len(tasks)} tasks in one request", "all",
+                                                                          "bare_all")):
+        slower = [o / b for o, b in zip(times.seconds[ours], times.seconds[bare], strict=True)]
+        rows.append(Row(f"toggle on the bundled model, 100 queries, 5 shots, {name}", times[ours], times[bare],
+                        times[bare] / times[ours], "within 3x of the bare passes", median(slower) <= 3,
+                        f"{min(slower):.2f} to {max(slower):.2f} times the bare passes"))
+    return rows
+
+
+def _bare_passes(plan: Plan) -> Callable[[], None]:
+    """The forward passes of a plan and nothing else: inputs made beforehand, no gates, no scores."""
+    model = plan.model
+    ready = []
+    for group in plan.groups:
+        prefix = torch.tensor([group.prefix], device=model.device) if group.prefix else None
+        ready.append((prefix, [(torch.as_tensor(batch.tokens, device=model.device),
+                                torch.as_tensor(batch.positions, device=model.device),
+                                passes.mask(model, batch, len(group.prefix))) for batch in group.batches]))
+
+    @torch.inference_mode()
+    def run() -> None:
+        for prefix, batches in ready:
+            kept: list = []
+            if prefix is not None:
+                cache = DynamicCache()
+                model.trunk(input_ids=prefix, past_key_values=cache, use_cache=True)
+                kept = [(layer.keys, layer.values) for layer in cache.layers]
+            for tokens, positions, mask in batches:
+                model.trunk(input_ids=tokens, position_ids=positions, attention_mask=mask, use_cache=bool(kept),
+                            past_key_values=passes.cache_of(kept, len(tokens)))
+
+    return run
+
+
+def growth(bench: Bench) -> list[Row]:
+    """How the cost of a fixed-shot evaluation grows, three sizes each, beside what theory counts."""
+    base = HELLASWAG.with_(n_queries=8)
+    shape = bench.shape
+    cases = {
+        "queries": [(shape, base.with_(n_queries=n)) for n in (8, 16, 32)],
+        "shots": [(shape, base.with_(n_shots=n)) for n in (0, 5, 10)],
+        "options": [(shape, base.with_(n_options=n)) for n in (2, 4, 8)],
+        "layers": [(replace(shape, n_layers=max(1, n * shape.n_layers // 12)), base) for n in (3, 6, 12)],
+        "heads": [(replace(shape, n_heads=max(1, n * shape.n_heads // 12)), base) for n in (6, 12, 24)],
+    }
+    rows = []
+    for what, sizes in cases.items():
+        ways: dict[str, Callable[[], object]] = {}
+        for number, (sized, lengths) in enumerate(sizes):
+            model, prompts = random_model(sized, bench.reference, bench.device), make_prompts(lengths, sized)
+            evaluate(model, prompts[:2])
+            ways[str(number)] = partial(evaluate, model, prompts)
+        times = in_turns(ways, bench.repeat, bench.device)
+        counts = [theory.evaluation(lengths) for _, lengths in sizes]
+        flops = [count.flops(sized) for count, (sized, _) in zip(counts, sizes, strict=True)]
+        names = [{"queries": n.n_queries, "shots": n.n_shots, "options": n.n_options, "layers": s.n_layers,
+                  "heads": s.n_heads}[what] for s, n in sizes]
+        for number, (name, count, product) in enumerate(zip(names, counts, flops, strict=True)):
+            rows.append(Row(f"{name} {what}", times[str(number)], None, times[str(number)] / times["0"],
+                            f"{product / flops[0]:.2f}x in theory", None,
+                            f"{count.tokens:,} tokens, {product / 1e9:,.0f} GFLOP"))
+    return rows
+
+
+GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
+    "evaluation": evaluation, "boolq": boolq, "ffn-oracle": ffn_oracle, "importance": importance,
+    "prefix-matching": prefix_matching, "copying": copying, "toggle": toggle, "growth": growth,
+}
