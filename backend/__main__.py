@@ -18,7 +18,7 @@ from tqdm import tqdm
 from backend import bundles, jobs, service
 from backend import plan as planning
 from backend.errors import BadInput, Cancelled, HeadroomError, ModelError, StoreError
-from backend.machine import size, weight_bytes
+from backend.machine import size, slow, weight_bytes
 from backend.models.info import BUNDLED, describe, locate
 from backend.results import Unit
 from backend.store import LIVE, SHIPPED, Store, differences, ship
@@ -209,6 +209,7 @@ def _describe_plan(plan: planning.Plan) -> str:
         tokens = sum(s.cost for s in to_do)
         lines.append(f"{kind:16}{len(steps):7}{len(steps) - len(to_do):7}{len(to_do):7}{tokens:17,}")
     lines.append(f"{'together':16}{len(plan.steps):7}{plan.n_done:7}{len(plan.to_do):7}{plan.cost:17,}")
+    lines += filter(None, [slow(r.dtype)])
     return "\n".join(lines)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import streamlit as st
 
-from backend import service
+from backend import machine, service
 from backend.components import Ablation, Fill, Head, parse
 from backend.errors import ModelError
 from backend.models.info import BUNDLED
@@ -206,6 +206,8 @@ def _details() -> None:
                          help="per-token: |z · dL/dz| at every position, as in the authors' code. "
                               "per-example: summed over the example before the absolute value, as in the paper.")
     st.selectbox("Precision", DTYPES, key="dtype", bind="query-params")
+    if warning := machine.slow(_value("dtype")):
+        st.caption(f":orange[:material/speed: {warning}]")
 
 
 def _chosen() -> None:

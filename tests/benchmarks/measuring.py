@@ -27,7 +27,7 @@ class Row:
     """One line of the table: how long our way took, and what it is held against."""
 
     work: str
-    ours: float
+    ours: float | None  # None where it could not be measured here
     baseline: float | None  # None where ours is a figure in itself
     ratio: float | None  # baseline / ours, medians
     target: str
@@ -80,6 +80,12 @@ def compared(
                f"{min(each):.1f} to {max(each):.1f}x", note=note)
 
 
+def unmeasured(work: str, target: str) -> Row:
+    """A row of bfloat16 where the processor only emulates it."""
+    return Row(work, None, None, None, target, None, "not measured",
+               note="this processor has no instructions for bfloat16 and would emulate them")
+
+
 def matmul_rate(dtype: str, device: str = "cpu", n_products: int = 20) -> float:
     """FLOPs per second of the machine's matrix product, the mean over some of them in a row."""
     a, b = (torch.randn(SQUARE, SQUARE, device=device).to(DTYPES[dtype]) for _ in range(2))
@@ -127,12 +133,13 @@ def table(rows: list[Row]) -> str:
     lines = ["| work | ours | baseline | ratio | target | spread |", "| --- | ---: | ---: | ---: | ---: | --- |"]
     for row in rows:
         mark = {True: " ✓", False: " ✗", None: ""}[row.met]
-        lines.append(f"| {row.work} | {_plain(row.ours, row.unit)} | "
-                     f"{'' if row.baseline is None else _plain(row.baseline, row.unit)} | "
+        lines.append(f"| {row.work} | {_plain(row.ours, row.unit)} | {_plain(row.baseline, row.unit)} | "
                      f"{'' if row.ratio is None else f'{row.ratio:.2f}x'} | {row.target}{mark} | {row.spread} |")
     notes = [f"- {row.work}: {row.note}" for row in rows if row.note]
     return "\n".join(lines + (["", *notes] if notes else []))
 
 
-def _plain(value: float, unit: str) -> str:
+def _plain(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
     return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"

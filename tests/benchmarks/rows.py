@@ -16,6 +16,7 @@ from transformers import DynamicCache, PreTrainedModel
 from backend.components import Ablation, Head
 from backend.engine import passes
 from backend.engine.passes import Plan
+from backend.machine import multiplies
 from backend.measure.evaluate import evaluate
 from backend.measure.importance import head_importance as our_importance
 from backend.measure.induction import block_lengths, random_vocabulary
@@ -25,7 +26,7 @@ from backend.measure.sweeps import ffn_importance
 from backend.models.loading import LoadedModel
 from backend.results import Evaluation
 from tests.benchmarks import baselines, theory
-from tests.benchmarks.measuring import Row, compared, in_turns, matmul_rate, peak_memory, seconds_of
+from tests.benchmarks.measuring import Row, compared, in_turns, matmul_rate, peak_memory, seconds_of, unmeasured
 from tests.benchmarks.workloads import (
     BOOLQ,
     HELLASWAG,
@@ -57,6 +58,11 @@ class Bench:
     def reference(self) -> str:
         """The dtype of the baseline: float32 on a CPU; on a GPU nobody would take anything but bfloat16."""
         return "float32" if self.device == "cpu" else "bfloat16"
+
+    @property
+    def has_bfloat16(self) -> bool:
+        """Whether bfloat16 is worth measuring: processors without instructions for it emulate its products."""
+        return self.device != "cpu" or multiplies("bfloat16") is not False
 
     @cached_property
     def tokenizer(self) -> Numbers:
@@ -92,11 +98,14 @@ def evaluation(bench: Bench) -> list[Row]:
         evaluate(model, fixed)
     with peak_memory(bench.device) as peak_per_query:
         evaluate(model, per_query)
-    half = bench.model("bfloat16")
-    evaluate(half, fixed[:2])
+    half = bench.model("bfloat16") if bench.has_bfloat16 else None
     network, pairs = bench.network(), pairs_of(fixed[::SHARE], bench.tokenizer)
     size = bench.best_batch_size(network, pairs)
-    rates: dict[str, list[float]] = {"float32": [], "bfloat16": []}
+    rates: dict[str, list[float]] = {dtype: [] for dtype in {bench.reference, *["bfloat16"] * (half is not None)}}
+    in_half: dict[str, Callable[[], object]] = {}
+    if half is not None:
+        evaluate(half, fixed[:2])
+        in_half["half"] = partial(evaluate, half, fixed)
 
     def rate() -> None:
         for dtype, found in rates.items():
@@ -106,8 +115,8 @@ def evaluation(bench: Bench) -> list[Row]:
         rate=rate,
         plain=partial(baselines.loglikelihoods, network, pairs, size),
         fixed=partial(evaluate, model, fixed),
-        half=partial(evaluate, half, fixed),
         per_query=partial(evaluate, model, per_query),
+        **in_half,
     )
     what = f"{lengths.prefix} + {lengths.question} + {lengths.n_options} x {lengths.option} tokens, " \
            f"{lengths.n_queries} queries"
@@ -120,13 +129,16 @@ def evaluation(bench: Bench) -> list[Row]:
     rows = [
         compared(f"evaluate, fixed shots, {what}, {bench.reference}", times, "fixed", "plain", 13,
                  f"{note}{plain_flops / flops:.1f}x at one rate", more),
-        compared(f"evaluate, fixed shots, bfloat16, against {bench.reference}", times, "half", "plain", 30,
-                 f"{note}{plain_flops / flops * median(rates['bfloat16']) / median(rates[bench.reference]):.0f}x at "
-                 "each dtype's rate", more),
         compared(f"evaluate, per-query shots, {bench.reference}", times, "per_query", "plain", 5.5,
                  f"{note}{plain_flops / per_query_flops:.1f}x at one rate", more),
     ]
-    for dtype, way in ((bench.reference, "fixed"), ("bfloat16", "half")):
+    if half is None:
+        rows.append(unmeasured(f"evaluate, fixed shots, bfloat16, against {bench.reference}", "30x"))
+    else:
+        allowed = plain_flops / flops * median(rates["bfloat16"]) / median(rates[bench.reference])
+        rows.append(compared(f"evaluate, fixed shots, bfloat16, against {bench.reference}", times, "half", "plain", 30,
+                             f"{note}{allowed:.0f}x at each dtype's rate", more))
+    for dtype, way in ((bench.reference, "fixed"), *[("bfloat16", "half")] * (half is not None)):
         share = [flops / seconds / r for seconds, r in zip(times.seconds[way], rates[dtype], strict=True)]
         rows.append(Row(f"arithmetic rate of the fixed-shot evaluation, {dtype}", flops / times[way] / 1e9,
                         median(rates[dtype]) / 1e9, None, "60 % of the matrix product's rate" if way == "fixed" else "",
@@ -135,7 +147,8 @@ def evaluation(bench: Bench) -> list[Row]:
     for name, (peak,) in (("fixed", peak_fixed), ("per-query", peak_per_query)):
         rows.append(Row(f"peak memory of evaluation above the model's size, {name} shots", peak / 1e9, None, None,
                         "1.5 GB", peak < 1.5e9, "", "GB"))
-    rows.append(_differing(evaluate(model, fixed)[0], evaluate(half, fixed)[0]))
+    if half is not None:
+        rows.append(_differing(evaluate(model, fixed)[0], evaluate(half, fixed)[0]))
     return rows
 
 
@@ -181,16 +194,18 @@ def importance(bench: Bench) -> list[Row]:
     lengths = bench.lengths(IMPORTANCE)
     prompts = make_prompts(lengths, bench.shape, "per-query")
     behind_fixed = make_prompts(lengths.with_(n_queries=4 * lengths.n_queries), bench.shape)
-    model, half = bench.model(bench.reference), bench.model("bfloat16")
+    model, half = bench.model(bench.reference), bench.model("bfloat16") if bench.has_bfloat16 else None
     network, golds = bench.network("eager"), pairs_of(prompts, bench.tokenizer)[::lengths.n_options]
     fused = bench.network("sdpa")
     our_importance(model, prompts[:1])
-    our_importance(half, prompts[:1])
+    in_half: dict[str, Callable[[], object]] = {}
+    if half is not None:
+        our_importance(half, prompts[:1])
+        in_half["half"] = partial(our_importance, half, prompts)
     times = bench.in_turns(
         plain=partial(baselines.head_importance, network, golds),
         fused=partial(baselines.head_importance, fused, golds),
-        ours=partial(our_importance, model, prompts), half=partial(our_importance, half, prompts),
-        fixed=partial(our_importance, model, behind_fixed),
+        ours=partial(our_importance, model, prompts), fixed=partial(our_importance, model, behind_fixed), **in_half,
     )
     width = lengths.prefix + lengths.question + lengths.option
     work = f"head importance, {width}-token prompts"
@@ -199,7 +214,8 @@ def importance(bench: Bench) -> list[Row]:
     return [
         compared(f"{work}, {bench.reference}", times, "ours", "plain", 2.2,
                  f"{note}{times['fused'] / times['ours']:.2f}x"),
-        compared(f"{work}, bfloat16", times, "half", "plain", 5, f"{note}{times['fused'] / times['half']:.2f}x"),
+        compared(f"{work}, bfloat16", times, "half", "plain", 5, f"{note}{times['fused'] / times['half']:.2f}x")
+        if half is not None else unmeasured(f"{work}, bfloat16", "5x"),
         compared(f"{work}, fixed demonstrations, {bench.reference}", times, "fixed", "plain", 3.5,
                  f"{4 * lengths.n_queries} prompts, the baseline's {lengths.n_queries} scaled up; with fused "
                  f"attention, ratio {4 * times['fused'] / times['fixed']:.2f}x", times_baseline=4),

@@ -1,0 +1,33 @@
+"""What the processor says of itself, on files like Linux's."""
+
+import pytest
+
+from backend import machine
+
+
+@pytest.fixture
+def cpuinfo(tmp_path):
+    def written(text):
+        (tmp_path / "cpuinfo").write_text(text)
+        return tmp_path / "cpuinfo"
+
+    return written
+
+
+@pytest.mark.parametrize(("flags", "can"), [
+    ("flags\t\t: fpu avx2 avx512f avx512_bf16", True), ("Features\t: fp asimd bf16", True),
+    ("flags\t\t: fpu avx2", False), ("processor : 0", None),
+])
+def test_instructions_for_bfloat16_are_read_from_the_flags(cpuinfo, flags, can):
+    assert machine.multiplies("bfloat16", cpuinfo(f"processor\t: 0\n{flags}\nbogomips\t: 1\n")) is can
+
+
+def test_a_system_without_the_file_does_not_say(tmp_path):
+    assert machine.multiplies("bfloat16", tmp_path / "none") is None
+    assert machine.multiplies("float32", tmp_path / "none") is True
+
+
+def test_only_a_dtype_known_to_be_slow_is_warned_of(monkeypatch):
+    for known, warns in ((True, False), (None, False), (False, True)):
+        monkeypatch.setattr(machine, "multiplies", lambda dtype, known=known: known)
+        assert bool(machine.slow("float16")) is warns
