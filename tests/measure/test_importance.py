@@ -1,6 +1,7 @@
 """Head importance is what a gate on the head would do to the loss."""
 
 import logging
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from backend.engine.trees import Scored
 from backend.errors import BadInput, Cancelled, ModelError
 from backend.measure import importance as module
 from backend.measure.importance import head_importance, importance_of_pairs
+from backend.models import loading
 from backend.models.gates import Gates, passing
 from backend.models.loading import LoadedModel, prepare
 from backend.tasks.task import Example, Prompt, multiple_choice
@@ -105,6 +107,22 @@ def test_per_example_importance_of_one_prompt_is_the_slope_of_its_loss_along_a_g
         for head in range(model.n_heads):
             slope = abs(loss(layer, head, 1 + step) - loss(layer, head, 1 - step)) / (2 * step)
             assert found[layer, head] == pytest.approx(slope, rel=0.02, abs=2e-3)
+
+
+def test_a_confident_model_s_scores_are_as_exact_as_any_other_s(monkeypatch):
+    """Where p(answer) is 1 - 1e-6, 1 - p in float32 has two digits left."""
+    network, pair = small_network("opt"), gold_pair(small_model("opt"), FIXED[0])
+    with torch.no_grad():
+        hidden = network.model(torch.tensor([pair.ids[:-1]])).last_hidden_state[0, -1]
+        network.lm_head.weight[pair.continuation[0]] += 30 * hidden / hidden.norm() ** 2
+    double = prepare(deepcopy(network).double(), small_tokenizer(), "sure", "", "float64")
+    found = importance_of_pairs(prepare(network, small_tokenizer(), "sure", ""), [pair])
+    monkeypatch.setitem(loading.DTYPES, "float64", torch.float64)
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    expected = importance_of_pairs(double, [pair])
+    for reduction in ("per-token", "per-example"):
+        assert 0 < expected.scores(reduction).max() < 1e-4
+        assert_close(found.scores(reduction), expected.scores(reduction), 1e-5)
 
 
 def test_a_head_that_the_output_projection_ignores_has_no_importance():
