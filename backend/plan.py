@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from backend import service
+from backend import service, stats
 from backend.errors import BadInput
 from backend.results import ModelInfo, Setup, Unit
 from backend.store import Store
@@ -44,7 +44,6 @@ N_RANDOM = 5  # random rankings behind a band
 _SAMPLE = 16  # prompts per setup that are measured
 _CHARACTERS_PER_TOKEN = 4  # where no tokenizer is at hand
 _GRADIENT = 3  # a forward and a backward pass, in forward passes
-_POINTS = {"heads": 10, "ffns": 10, "combined": 48}  # evaluations of a pruning curve or map
 
 CountTokens = Callable[[str], int]
 
@@ -229,10 +228,18 @@ def cost(unit: Unit, info: ModelInfo, count_tokens: CountTokens | None = None) -
     if unit.kind == "means":
         return read
     if unit.kind == "pruning":
-        return _POINTS[unit.option("what")] * read
+        return _points(unit.option("what"), info) * read
     # An oracle starts each pass at the layer where it differs: half of the layers on average
     passes = 1 + (info.n_layers + 1) / 2 * (info.n_heads if unit.kind == "head_oracle" else 1)
     return round(passes * read)
+
+
+def _points(what: str, info: ModelInfo) -> int:
+    """Evaluations of a pruning curve, or of the combined map: steps that remove the same are measured once."""
+    n_heads = info.n_layers * info.n_heads
+    heads, ffns = {"heads": (10, 1), "ffns": (1, 10), "combined": (8, 6)}[what]
+    return (len({stats.count(p / 10, n_heads) for p in range(heads)})
+            * len({stats.count(p / 10, info.n_layers) for p in range(ffns)}))
 
 
 @lru_cache(maxsize=4096)

@@ -8,7 +8,9 @@ import pytest
 
 from backend import plan as planning
 from backend import service
+from backend.components import Head
 from backend.errors import BadInput
+from backend.measure.sweeps import pruning_steps
 from backend.plan import TOPICS, Request, make, units
 from backend.store import Store
 from backend.tasks import own
@@ -140,6 +142,15 @@ def test_fixed_demonstrations_are_read_once_and_a_question_once_for_all_its_opti
     train = 4 * (2 * 3 + 2 + 1)  # demonstrations, question and gold answer; forwards and backwards
     ffns, heads = round(read * (1 + half)), round(read * (1 + half * INFO.n_heads))
     assert costs(setup) == [read, ffns, heads, 10 * read, 3 * train]
+
+
+def test_pruning_costs_as_many_evaluations_as_it_makes(pets):
+    setup = service.setup(INFO, pets, 0, "fixed", 4)
+    read = planning.cost(service.evaluation(setup), INFO, words)
+    heads = [Head(*divmod(i, INFO.n_heads)) for i in range(INFO.n_layers * INFO.n_heads)]
+    for what in ("heads", "ffns", "combined"):
+        steps, _ = pruning_steps(heads, range(INFO.n_layers), what)
+        assert planning.cost(service.pruning(setup, what), INFO, words) == len(set(steps)) * read
 
 
 def test_demonstrations_drawn_per_query_are_read_for_each(pets):

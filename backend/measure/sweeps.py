@@ -21,8 +21,13 @@ def sweep(
     model: LoadedModel, prompts: Sequence[Prompt] | Plan, ablations: Sequence[Ablation],
     progress: Progress | None = None, *, metric: str = "acc", removed: Sequence[tuple[float, float]] = (),
 ) -> Sweep:
-    """The chosen option of every query under every ablation; the first should be the intact model."""
-    found = evaluate(model, prompts, ablations, progress, metric=metric)
+    """The chosen option of every query under every ablation; the first should be the intact model.
+
+    Equal ablations are measured once: on a model of few layers, several shares remove the same FFNs.
+    """
+    distinct = list(dict.fromkeys(ablations))
+    scored = dict(zip(distinct, evaluate(model, prompts, distinct, progress, metric=metric), strict=True))
+    found = [scored[ablation] for ablation in ablations]
     return Sweep(
         questions=found[0].questions, ablations=tuple(str(a) for a in ablations),
         choices=tuple(e.choices() for e in found), choices_norm=tuple(e.choices(norm=True) for e in found),

@@ -101,6 +101,21 @@ def test_a_pruning_curve_is_the_evaluation_of_its_steps():
         assert curve.choices[i] == evaluate(model, PROMPTS, [steps[i]])[0].choices()
 
 
+def test_a_pruning_step_that_removes_what_the_last_one_did_is_not_measured_again(monkeypatch):
+    measured = []
+
+    def watched(model, prompts, ablations, *rest, **options):
+        measured.extend(ablations)
+        return evaluate(model, prompts, ablations, *rest, **options)
+
+    monkeypatch.setattr(sweeps, "evaluate", watched)
+    curve = sweeps.pruning_curve(small_model("opt"), PROMPTS, [], [2, 0, 1], "ffns")
+    assert [str(a) for a in measured] == ["", "F2", "F0,F2"]
+    assert curve.ablations == ("",) * 4 + ("F2",) * 3 + ("F0,F2",) * 3
+    alone = [evaluate(small_model("opt"), PROMPTS, [a])[0].choices() for a in measured]
+    assert curve.choices == (alone[0],) * 4 + (alone[1],) * 3 + (alone[2],) * 3
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_means_are_those_of_every_position_of_every_prompt(architecture):
     model = small_model(architecture)
