@@ -27,6 +27,7 @@ class Adapter:
     ffn: str  # the module whose output joins the residual stream
     attention: str  # the module that makes the pattern
     trees: bool = True  # takes 4-D masks and positions, so that options can branch off one question
+    gated: bool = True  # an FFN of three matrices, not two
     starts_with_bos: bool = False  # reads nonsense without a BOS token in front
     returns_tuple: bool = False  # a block returns (hidden states, ...) instead of hidden states
     softcap: Callable[[Any], float | None] = lambda config: None  # bound of tanh on the logits
@@ -45,21 +46,22 @@ ADAPTERS: dict[str, Adapter] = {
     # Its MLP adds the residual stream itself, so the FFN is the MLP's last projection. Positions are distances that
     # it counts from a 2-D mask.
     "bloom": Adapter("transformer.h", "self_attention.dense", "mlp.dense_4h_to_h", "self_attention", trees=False,
-                     returns_tuple=True),
-    "falcon": Adapter("transformer.h", "self_attention.dense", "mlp", "self_attention", returns_tuple=True),
+                     gated=False, returns_tuple=True),
+    "falcon": Adapter("transformer.h", "self_attention.dense", "mlp", "self_attention", gated=False,
+                      returns_tuple=True),
     "gemma2": _GEMMA,
     "gemma3_text": _GEMMA,
-    "gpt2": Adapter("transformer.h", "attn.c_proj", "mlp", "attn"),
+    "gpt2": Adapter("transformer.h", "attn.c_proj", "mlp", "attn", gated=False),
     # Its local layers cut their window out by place in the row, whatever the mask says.
     "gpt_neo": Adapter("transformer.h", "attn.attention.out_proj", "mlp", "attn.attention", trees=False,
-                       returns_tuple=True),
-    "gpt_neox": Adapter("gpt_neox.layers", "attention.dense", "mlp", "attention"),
-    "gptj": Adapter("transformer.h", "attn.out_proj", "mlp", "attn", returns_tuple=True),
+                       gated=False, returns_tuple=True),
+    "gpt_neox": Adapter("gpt_neox.layers", "attention.dense", "mlp", "attention", gated=False),
+    "gptj": Adapter("transformer.h", "attn.out_proj", "mlp", "attn", gated=False, returns_tuple=True),
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "mixtral": _LLAMA,
     "olmo2": Adapter("model.layers", "self_attn.o_proj", "post_feedforward_layernorm", "self_attn"),
-    "opt": Adapter("model.decoder.layers", "self_attn.out_proj", "fc2", "self_attn"),
+    "opt": Adapter("model.decoder.layers", "self_attn.out_proj", "fc2", "self_attn", gated=False),
     "phi3": _LLAMA,
     "qwen2": _LLAMA,
     "qwen2_moe": _LLAMA,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from backend.errors import ModelError
+from backend.models.adapters import ADAPTERS
 from backend.results import ModelInfo
 
 BUNDLED = "bundled"
@@ -29,7 +30,6 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _COMMIT = re.compile("[0-9a-f]{7,40}")
 _BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
           "I8": 1, "U8": 1, "BOOL": 1}
-_UNGATED = ("bloom", "falcon", "gpt2", "gpt_neo", "gpt_neox", "gptj", "opt")  # FFNs of two matrices, not three
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -88,7 +88,8 @@ def weights(info: ModelInfo) -> Weights:
 
     An upper bound for heads that share keys and values (grouped queries); one expert of a mixture of experts.
     """
-    n_matrices = 2 if info.architecture in _UNGATED else 3
+    row = ADAPTERS.get(info.architecture)
+    n_matrices = 2 if row and not row.gated else 3
     return Weights(4 * info.d_model * info.d_head, n_matrices * info.d_model * info.d_ffn)
 
 

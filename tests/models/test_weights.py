@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from backend.models.info import weights
-from tests.models.small import N_HEADS, small_model
+from tests.models.small import ARCHITECTURES, N_HEADS, small_model
 
 # One head per key: nothing is shared, so the bound is the number itself.
 UNSHARED = ["opt", "gpt2", "gptj", "gpt_neox, parallel", "bloom"]
@@ -27,6 +27,14 @@ def test_heads_hold_the_weights_of_the_attention_module(architecture):
 def test_an_ffn_holds_the_weights_of_its_module(architecture, ffn):
     model = small_model(architecture)
     assert weights(model.info).ffn == matrices(model.blocks[0].get_submodule(ffn))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_row_says_whether_its_ffn_is_gated(architecture):
+    block = small_model(architecture).blocks[0]
+    names = {name.split(".")[-2] for name, p in block.named_parameters() if p.dim() == 2}
+    names |= {name.split(".")[-1] for name, p in block.named_parameters() if p.dim() == 3}  # experts, side by side
+    assert small_model(architecture).adapter.gated == any("gate_" in name or name == "w3" for name in names)
 
 
 def test_the_ffn_of_opt_is_its_two_projections():
