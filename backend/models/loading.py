@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Tokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2Tokenizer, PreTrainedModel
 
 from backend.errors import BadInput, ModelError
 from backend.models import gates
@@ -17,6 +17,8 @@ from backend.models.adapters import Adapter, adapter_for, part
 from backend.models.info import BUNDLED, config_of, info_from, locate, tensors_of
 from backend.results import ModelInfo
 
+# Where the tensors of a model for text and images (Gemma 3) go, of which the text part alone is loaded.
+_TEXT_PART = {r"^model\.language_model\.": "model.", r"^language_model\.": ""}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -122,18 +124,22 @@ def load_model(
 
     Raises:
         ModelError: no such model, no safetensors, no adapter for its architecture, damaged weights, no network.
-        BadInput: unknown dtype.
+        BadInput: unknown dtype, or a device that is not here.
     """
     if dtype not in DTYPES:
         raise BadInput(f"Unknown dtype '{dtype}'. Known: {', '.join(DTYPES)}.")
+    if device is not None and device_map is None:
+        _require_device(device)
     place = locate(name, revision)
     adapter_for(str(config_of(place).get("model_type")))  # before anything large is read
     tensors = tensors_of(place)
     words = _load_tokenizer(tokenizer or place.folder)
     try:
+        config = AutoConfig.from_pretrained(place.folder, trust_remote_code=False)
+        text = config.get_text_config()
         model, report = cast(tuple[Any, dict[str, Any]], AutoModelForCausalLM.from_pretrained(
-            place.folder, dtype=DTYPES[dtype], device_map=device_map, use_safetensors=True, trust_remote_code=False,
-            output_loading_info=True))
+            place.folder, config=text, key_mapping=None if text is config else _TEXT_PART, dtype=DTYPES[dtype],
+            device_map=device_map, use_safetensors=True, trust_remote_code=False, output_loading_info=True))
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"'{name}' cannot be loaded: {error}") from error
     if missing := sorted(report["missing_keys"]):  # transformers would leave them random
@@ -142,6 +148,14 @@ def load_model(
     if device_map is None:
         model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return prepare(model, words, place.name, place.revision, dtype, tensors)
+
+
+def _require_device(name: str) -> None:
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        cards = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        raise BadInput(f"The device '{name}' cannot be used here. Known: {', '.join(['cpu', *cards])}.") from error
 
 
 def _load_tokenizer(source: str | Path) -> Any:

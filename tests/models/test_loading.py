@@ -12,11 +12,12 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.errors import NotASafetensorsRepoError
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from backend.errors import BadInput, ModelError
 from backend.models.info import describe
 from backend.models.loading import load_model, prepare
-from tests.models.small import ARCHITECTURES, small_model, small_network, small_tokenizer
+from tests.models.small import ARCHITECTURES, CONFIGS, small_model, small_network, small_tokenizer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -189,6 +190,28 @@ def test_a_folder_that_lacks_one_of_several_files_is_refused(tmp_path):
 def test_an_unknown_dtype_is_refused_before_anything_is_read():
     with pytest.raises(BadInput, match=r"Unknown dtype 'int4'. Known: float32, bfloat16, float16"):
         load_model("no such model", dtype="int4")
+
+
+@pytest.mark.parametrize("device", ["nowhere", "cuda:99"])
+def test_a_device_that_is_not_here_is_refused_with_those_that_are(folder, device):
+    with pytest.raises(BadInput, match=rf"The device '{device}' cannot be used here. Known: cpu"):
+        load_model(str(folder), device=device)
+
+
+def test_of_a_model_for_text_and_images_the_text_part_is_loaded(tmp_path):
+    text = {**CONFIGS["gemma3"][1], "vocab_size": len(small_tokenizer())}
+    vision = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+              "image_size": 16, "patch_size": 8}
+    whole = AutoModelForCausalLM.from_config(AutoConfig.for_model(
+        "gemma3", text_config=text, vision_config=vision, mm_tokens_per_image=1)).eval()
+    whole.save_pretrained(tmp_path)
+    small_tokenizer().save_pretrained(tmp_path)
+    loaded = load_model(str(tmp_path))
+    assert describe(str(tmp_path)) == loaded.info
+    assert (loaded.info.architecture, loaded.n_layers, loaded.n_heads) == ("gemma3_text", 3, 4)
+    ids = torch.tensor([loaded.encode("the cat sat on the mat")])
+    with torch.no_grad():
+        assert torch.equal(loaded.model(ids).logits, whole(ids).logits)
 
 
 def test_an_architecture_without_a_row_is_refused_before_its_weights_are_read(folder, monkeypatch):
