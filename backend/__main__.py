@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,12 @@ from tqdm import tqdm
 
 from backend import bundles, jobs, service
 from backend import plan as planning
+from backend.components import Ablation, parse
 from backend.errors import BadInput, Cancelled, HeadroomError, ModelError, StoreError
 from backend.machine import size, slow, weight_bytes
 from backend.models.info import BUNDLED, describe, locate
-from backend.results import Unit
-from backend.store import LIVE, SHIPPED, Store, differences, ship
+from backend.results import KINDS, ModelInfo, Record, Unit, too_long
+from backend.store import LIVE, SHIPPED, TOLERANCE, Store, differences, ship
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -37,6 +39,7 @@ EXAMPLES = {
         "python -m backend precompute --model facebook/opt-125m --tasks paper --shots 0,1,5 "
         "--what importance,ffns,pruning",
         "python -m backend precompute --model ./my-model --tasks piqa,arc_easy --dry-run",
+        "python -m backend precompute --tasks capital --what accuracy --off L2H5,L3FFN --off mean:L2H5,L3FFN",
         "python -m backend precompute --model facebook/opt-66b --tasks paper --dtype bfloat16 --device-map auto",
     ],
     "status": ["python -m backend status", "python -m backend status --check"],
@@ -86,8 +89,10 @@ def precompute(args: argparse.Namespace) -> int:
     """Compute what is missing, one unit after another; what is stored is skipped."""
     info = describe(args.model, args.revision)
     request = planning.Request(
-        info, _tasks(args.tasks) if set(args.what) - set(planning.WITHOUT_TASKS) else (), args.shots, args.what,
-        args.demos, args.n_examples, args.n_train, args.seeds, args.n_random, args.n_sequences, args.dtype)
+        info, (), args.shots, args.what, args.demos, args.n_examples, args.n_train, args.seeds, args.n_random,
+        args.n_sequences, args.dtype, tuple(_ablation(text, info) for text in args.off))
+    if request.needs_tasks:
+        request = replace(request, tasks=_tasks(args.tasks))
     with _store(args) as store:
         count = _tokenizer(args)
         plan = planning.make(request, store, count)
@@ -155,8 +160,10 @@ class _Run:
                 self.report.update(unit=str(step.unit), done=0, total=0, state="running")
                 self.bar.set_description_str(str(step.unit), refresh=False)
                 try:
-                    seconds = self._compute(step)
+                    seconds, record = self._compute(step)
                     tqdm.write(f"{number} {step.unit}: {seconds:.2f} s")
+                    if told := too_long(record):
+                        tqdm.write(f"    {told}")
                     sys.stdout.flush()
                 except Cancelled:
                     raise
@@ -167,7 +174,8 @@ class _Run:
                 self.report.update(units_done=self.n_units - len(self.left) - len(self.failed))
         return [step.unit for step in self.steps if step.unit in self.failed]
 
-    def _compute(self, step: planning.Step) -> float:
+    def _compute(self, step: planning.Step) -> tuple[float, Record]:
+        """Seconds, and the result."""
         if broken := [need for need in service.needs(step.unit) if need in self.failed]:
             raise StoreError(f"It builds on {broken[0]}, which failed.")
         began, before = time.perf_counter(), self.bar.n
@@ -181,12 +189,12 @@ class _Run:
                 raise Cancelled("Stopped on request.")
 
         progress(0, 1)
-        service.compute(step.unit, self.store, self.model, progress)
+        record = service.compute(step.unit, self.store, self.model, progress)
         seconds = time.perf_counter() - began
         if step.cost:
             tokens, earlier = self.spent.get(step.unit.kind, (0, 0.0))
             self.spent[step.unit.kind] = (tokens + step.cost, earlier + seconds)
-        return seconds
+        return seconds, record
 
     def _tell_time(self, step: planning.Step, part: float) -> None:
         speeds = self.speeds | {kind: tokens / seconds for kind, (tokens, seconds) in self.spent.items()}
@@ -397,6 +405,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--what", type=_topics, default=planning.Request.what, metavar="TOPIC,TOPIC", help=(
         f"default: {','.join(planning.Request.what)}; or all. " +
         "; ".join(f"{topic}: {about}" for topic, about in planning.TOPICS.items())))
+    sub.add_argument("--off", action="append", default=[], metavar="MASK", help="evaluate with these heads and FFNs "
+                     "off, too: L3H7,L2H0-3,L4FFN; mean: in front puts their means in place; can be given again")
     sub.add_argument("--demos", choices=planning.DEMOS, default="fixed", help="one draw of demonstrations for all "
                      "queries, or a fresh one per query as in the study (default: %(default)s)")
     sub.add_argument("--n-examples", type=int, default=service.N_EXAMPLES, metavar="N",
@@ -417,16 +427,18 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("verify", verify)
     _model_arguments(sub)
-    sub.add_argument("--kind", help="results of one kind only, for instance pruning")
-    sub.add_argument("--sample", type=int, default=10, metavar="N", help="how many; 0 for all (default: %(default)s)")
+    sub.add_argument("--kind", choices=KINDS, metavar="KIND", help=f"results of one kind only: {', '.join(KINDS)}")
+    sub.add_argument("--sample", type=_count, default=10, metavar="N",
+                     help="how many; 0 for all (default: %(default)s)")
     sub.add_argument("--seed", type=int, default=0, help="which ones")
-    sub.add_argument("--tolerance", type=float, default=1e-4,
+    sub.add_argument("--tolerance", type=_share, default=TOLERANCE,
                      help="largest difference, as a share of the largest number (default: %(default)s)")
 
     sub = command("export", export)
     sub.add_argument("file", metavar="FILE")
-    for name in ("model", "kind", "task"):
+    for name in ("model", "task"):
         sub.add_argument(f"--{name}", help=f"results of this {name} only")
+    sub.add_argument("--kind", choices=KINDS, metavar="KIND", help=f"results of this kind only: {', '.join(KINDS)}")
 
     sub = command("import", import_)
     sub.add_argument("file", metavar="FILE")
@@ -438,10 +450,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--revision", help="commit, tag or branch on the hub")
 
     sub = command("tasks", tasks)
-    sub.add_argument("name", nargs="?", metavar="TASK")
-    sub.add_argument("--shots", type=int, default=0)
-    sub.add_argument("--demos", choices=planning.DEMOS, default="fixed")
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("name", nargs="?", metavar="TASK", help="piqa, ..., own:<name, file or folder>, lm_eval:<task>")
+    sub.add_argument("--shots", type=int, default=0, help="demonstrations (default: %(default)s)")
+    sub.add_argument("--demos", choices=planning.DEMOS, default="fixed", help="how they are drawn (default: "
+                     "%(default)s)")
+    sub.add_argument("--seed", type=int, default=0, help="which query and demonstrations")
     return top
 
 
@@ -471,9 +484,31 @@ def _numbers(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"'{text}' is not a list of whole numbers such as 0,1,5") from None
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number such as 0 or 10")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        if 0 <= float(text) < 1:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"'{text}' is not a share such as 0.0001")
+
+
 def _topics(text: str) -> tuple[str, ...]:
     topics = [part.strip() for part in text.split(",") if part.strip()]
     return tuple(planning.TOPICS) if "all" in topics else tuple(topics)
+
+
+def _ablation(text: str, info: ModelInfo) -> Ablation:
+    ablation, problems = parse(text, info.n_layers, info.n_heads)
+    if problems or not ablation:
+        raise BadInput(problems[0] if problems else f"'{text}' switches nothing off. Write for instance L3H7,L2FFN.")
+    return ablation
 
 
 def _tasks(names: str) -> tuple[str, ...]:
@@ -500,6 +535,7 @@ def _load(args: argparse.Namespace) -> LoadedModel:
     from backend.models.loading import load_model
 
     noise.disable_progress_bar()
+    noise.set_verbosity_error()  # what matters of it is told by us
     return load_model(args.model, args.revision, args.dtype, args.device, args.device_map, args.tokenizer)
 
 

@@ -123,7 +123,7 @@ def export(path: str | Path | BinaryIO, store: Store, units: Iterable[Unit]) -> 
         try:
             replace_file(Path(path), content.getvalue())
         except OSError as error:
-            raise StoreError(f"{path} cannot be written: {error}.") from error
+            raise StoreError(f"{path} cannot be written: {error.strerror or error}.") from error
     else:
         path.write(content.getvalue())
     return manifest

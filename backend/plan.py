@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from backend import service, stats
+from backend.components import Ablation
 from backend.errors import BadInput
 from backend.results import ModelInfo, Setup, Unit
 from backend.store import Store
@@ -63,6 +64,7 @@ class Request:
     n_random: int = N_RANDOM
     n_sequences: int = service.N_SEEDS
     dtype: str = "float32"
+    off: tuple[Ablation, ...] = ()  # evaluated beside the intact model
 
     def __post_init__(self) -> None:
         if unknown := [topic for topic in self.what if topic not in TOPICS]:
@@ -76,6 +78,16 @@ class Request:
                                    *(("shots", shots, 0) for shots in self.shots)]:
             if value < least:
                 raise BadInput(f"The number of {name} must be {least} or more, got {value}.")
+        for ablation in self.off:
+            ablation.check(self.info.n_layers, self.info.n_heads)
+
+    @property
+    def needs_tasks(self) -> bool:
+        return bool(self.off or set(self.what) - set(WITHOUT_TASKS))
+
+    @property
+    def needs_training(self) -> bool:
+        return bool(set(self.what) & set(NEEDS_TRAINING)) or any(ablation.fill == "mean" for ablation in self.off)
 
 
 @dataclass(frozen=True)
@@ -139,7 +151,7 @@ def of_unit(unit: Unit, info: ModelInfo, store: Store) -> Plan:
 
 def _asked(request: Request) -> Iterator[Unit]:
     yield service.model_record(request.info)
-    what, setups = set(request.what), _setups(request) if set(request.what) - set(WITHOUT_TASKS) else []
+    what, setups = set(request.what), _setups(request) if request.needs_tasks else []
     plain = Setup(request.info.name, request.info.revision, request.dtype)
     if "induction" in what:
         yield service.prefix_matching(plain, "exact", request.n_sequences)
@@ -150,6 +162,8 @@ def _asked(request: Request) -> Iterator[Unit]:
     for setup in setups:
         if "accuracy" in what:
             yield service.evaluation(setup)
+        for ablation in request.off:
+            yield service.evaluation(setup, ablation, request.n_train)
         if "importance" in what:
             yield service.head_importance(setup, request.n_train)
         if "ffns" in what:
@@ -184,7 +198,7 @@ def _setups(request: Request) -> list[Setup]:
             for name in request.tasks:
                 setup = service.setup(request.info, name, n_shots, request.demos, request.n_examples, seed,
                                       request.dtype)
-                splits = ["validation", *(["train"] if set(request.what) & set(NEEDS_TRAINING) else [])]
+                splits = ["validation", *(["train"] if request.needs_training else [])]
                 for split in splits:  # what cannot be asked is said now, not after hours
                     next(iter_prompts(get_task(name), n_shots, request.demos, 1, seed, split))  # type: ignore[arg-type]
                 setups.append(setup)

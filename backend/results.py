@@ -285,6 +285,18 @@ class ModelInfo(Record):
     bytes: int  # of the weights on disk
 
 
+def too_long(record: Record) -> str:
+    """What was left out because prompts did not fit the model's context, in words; empty where all did."""
+    shortened = skipped = 0
+    if isinstance(record, Evaluation | Sweep):
+        shortened, skipped = sum(map(bool, record.questions.dropped_demos)), len(record.questions.skipped)
+    elif isinstance(record, HeadImportance):
+        skipped = len(record.skipped)
+    counts = [(shortened, "lost demonstrations"), (skipped, "were skipped")]
+    left_out = [f"{n} prompts {what}" for n, what in counts if n]
+    return f"Too long for the model's context: {' and '.join(left_out)}." if left_out else ""
+
+
 # What a unit's kind answers with. The options a kind knows are documented in `service`.
 KINDS: dict[str, type[Record]] = {
     "evaluation": Evaluation,

@@ -79,9 +79,10 @@ def fingerprint(task: str) -> str:
     return get_task(task).fingerprint
 
 
-def evaluation(setup: Setup, ablation: Ablation = INTACT) -> Unit:
-    """How each option of each validation query scores."""
-    options = (("means", str(N_TRAIN)),) if ablation.fill == "mean" else ()
+def evaluation(setup: Setup, ablation: Ablation = INTACT, n_train: int = N_TRAIN) -> Unit:
+    """How each option of each validation query scores; `n_train` training prompts behind the means, where it uses any.
+    """
+    options = (("means", str(n_train)),) if ablation.fill == "mean" else ()
     return Unit("evaluation", setup, ablation, options)
 
 
@@ -383,6 +384,10 @@ def _plan(model: LoadedModel, setup: Setup) -> Plan:
         found = _plans.get((model, setup))
     if found is None:
         found = plan(model, _prompts(setup, "validation"), _task(setup).metric)
+        if not found.questions.docs:
+            raise BadInput(f"None of the {len(found.questions.skipped)} queries of task '{setup.task}' fits the "
+                           f"{model.info.max_positions} positions that {setup.model} reads, even without "
+                           "demonstrations. Choose another task, or a model that reads more.")
     with _plans_lock:
         _plans[model, setup] = found
         _plans.move_to_end((model, setup))

@@ -85,6 +85,38 @@ def test_a_larger_request_computes_only_what_is_missing(small, capsys):
     assert sum(line.startswith("pruning") for line in lines) == 6  # heads and FFNs: own, reversed, random
 
 
+def test_any_components_can_be_switched_off_and_means_put_in_their_place(small, capsys):
+    masks = ["--off", "l0h1, 1.2, F2", "--off", "mean:L0H1"]
+    assert precompute(small, "--what", "accuracy", *masks) == DONE
+    with stored(small) as store:
+        evaluations = store.units(kind="evaluation")
+        assert sorted(str(u.ablation) for u in evaluations) == ["", "L0H1,L1H2,F2", "mean:L0H1"]
+        (means,) = store.units(kind="means")
+        assert means.setup.n_examples == 4
+        assert len({store.get(u).loglikelihoods for u in evaluations}) == 3
+    capsys.readouterr()
+    assert precompute(small, "--what", "induction", *masks, "--dry-run") == DONE
+    assert re.search(r"evaluation +2 +2 +0 ", capsys.readouterr().out)
+
+
+def test_what_was_too_long_for_the_model_is_said_and_what_never_fits_is_refused(small, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADROOM_TASKS", str(tmp_path / "tasks"))
+    for name, lengths in (("some", (1, 90, 1, 300)), ("all", (300, 400))):
+        rows = [{"query": f"{i}" + " cat" * n, "options": ["yes", "no"], "gold": 0} for i, n in enumerate(lengths)]
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "validation.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        demo = {"query": "one" + " cat" * 180, "options": ["yes", "no"], "gold": 1}
+        (tmp_path / name / "train.jsonl").write_text(json.dumps(demo))
+    asked = ["--tasks", f"own:{tmp_path}/some/,own:{tmp_path}/all/", "--shots", "1", "--what", "accuracy,ffns"]
+    assert precompute(small, *asked) == FAILED
+    told = capsys.readouterr()
+    said = "    Too long for the model's context: 1 prompts lost demonstrations and 1 prompts were skipped.\n"
+    assert told.out.count(said) == 2
+    assert "None of the 2 queries of task 'own:all' fits the 256 positions that tiny reads" in told.err
+    with stored(small) as store:
+        assert {u.setup.task for u in store.units() if u.setup.task} == {"own:some"}
+
+
 def test_a_dry_run_loads_no_model_and_stores_nothing(small, capsys, monkeypatch):
     monkeypatch.setattr(cli, "_load", lambda args: pytest.fail("loaded"))
     assert precompute(small, "--what", "all", "--dry-run") == DONE
@@ -154,6 +186,10 @@ def test_shipping_writes_plain_files_that_serve_as_results(small, tmp_path):
     (["--model", "/nowhere"], "No folder '/nowhere'"),
     (["--tasks", "own:/nowhere.jsonl"], "/nowhere.jsonl"),
     (["--revision", "other"], "not other"),
+    (["--off", "L0H9"], "'L0H9' is not in this model: layers go from 0 to 2, heads from 0 to 3"),
+    (["--off", "everything"], "'everything' is not a component. Write L3H7"),
+    (["--off", "mean:"], "'mean:' switches nothing off"),
+    (["--store", "/dev/null/store", "--model", "/nowhere"], "No folder '/nowhere'"),
 ])
 def test_wrong_input_is_one_sentence_and_exit_code_2(small, capsys, changes, message):
     assert precompute(small, *changes) == BAD_INPUT
@@ -164,7 +200,9 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(small, capsys, changes, mes
 
 
 @pytest.mark.parametrize("args", [[], ["compute"], ["precompute", "--shots", "one"], ["precompute", "--dtype", "int8"],
-                                  ["export"], ["precompute", "--mod", "x"]])
+                                  ["export"], ["precompute", "--mod", "x"], ["verify", "--sample", "-1"],
+                                  ["verify", "--kind", "magic"], ["verify", "--tolerance", "2"],
+                                  ["export", "all.zip", "--kind", "magic"]])
 def test_wrong_arguments_are_exit_code_2(args, capsys):
     with pytest.raises(SystemExit) as end:
         main(args)

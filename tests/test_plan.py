@@ -8,7 +8,7 @@ import pytest
 
 from backend import plan as planning
 from backend import service
-from backend.components import Head
+from backend.components import Ablation, Head
 from backend.errors import BadInput
 from backend.measure.sweeps import pruning_steps
 from backend.plan import TOPICS, Request, make, units
@@ -98,6 +98,7 @@ def test_seeds_are_other_setups():
     ({"shots": (0, -1)}, "shots must be 0 or more, got -1"),
     ({"tasks": ()}, "No task named"),
     ({"tasks": ("antonyms",)}, "Did you mean 'antonym'"),
+    ({"off": (Ablation(frozenset({Head(3, 0)})),)}, "No such component: L3H0"),
     ({"shots": (10_000,)}, "10000 shots asked of task 'antonym'"),
 ])
 def test_what_cannot_be_asked_is_refused_before_anything_is_computed(changes, message):
