@@ -8,7 +8,7 @@ import pytest
 from backend.components import INTACT, Ablation, Head
 from backend.measure.evaluate import evaluate
 from backend.models.loading import load_model
-from backend.tasks.paper import PAPER, STUDY
+from backend.tasks.paper import PAPER, STUDY, record_f1
 from backend.tasks.task import prompt
 
 TOLERANCE = 1e-3  # nats; what was printed has five digits
@@ -40,3 +40,9 @@ def test_loglikelihoods_and_metrics_equal_the_golden_ones(task, golden, model, s
     for name, norm in (("acc", False), ("em", False), ("acc_norm", True)):
         for record, right in zip(records, found[0].outcomes(norm), strict=True):
             assert record["metrics"].get(name, right) == right, (name, record["doc"])
+    for record, choice in zip(records, found[0].choices(), strict=True):
+        if "f1" in record["metrics"]:
+            row = PAPER[task].rows("validation")[record["doc"]]
+            assert record_f1(row, choice) == pytest.approx(record["metrics"]["f1"], abs=1e-9), record["doc"]
+    measured = {"acc", "em", "acc_norm", "f1"}
+    assert all(set(r["metrics"]) <= measured for r in records)

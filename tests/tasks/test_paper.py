@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backend.errors import DataError
-from backend.tasks.paper import HELD_OUT, PAPER, STUDY
+from backend.tasks.paper import HELD_OUT, PAPER, STUDY, record_f1
 from backend.tasks.task import Prompt, prompt, prompts
 
 
@@ -116,6 +116,13 @@ def test_record_counts_every_entity_that_equals_an_answer_once_normalised():
     assert example.options == ("  - Chelsea won.", "  - Reds won.", "  - The Blues won.", "  - blues won.")
     assert example.gold == (3, 2)  # what is demonstrated comes first
     assert example.demonstration == "Text.\n\n  - Point.\n  - blues won."
+
+
+@pytest.mark.parametrize(("choice", "f1"), [(0, 0), (1, 2 / 5), (2, 1), (3, 1)])
+def test_record_f1_counts_the_words_that_the_chosen_entity_shares_with_an_answer(choice, f1):
+    row = {"entities": ["The Blues", "Blues Brothers of Chicago", "Arsenal", "blues"], "answers": ["blues", "Leeds"]}
+    assert sorted(row["entities"]) == ["Arsenal", "Blues Brothers of Chicago", "The Blues", "blues"]
+    assert record_f1(row, choice) == pytest.approx(f1)
 
 
 def test_lambada_asks_for_the_last_word_alone():
