@@ -287,10 +287,16 @@ def masks(n_layers: int = 3, n_heads: int = 4) -> st.SearchStrategy[Ablation]:
 
 @every_architecture
 @settings(max_examples=6)
-@given(ablation=masks())
-def test_any_mask_equals_editing_the_weights(architecture, ablation):
+@given(ablation=masks(), n_cached=st.integers(1, 12))
+def test_any_mask_equals_editing_the_weights_in_one_pass_and_behind_a_cache(architecture, ablation, n_cached):
     model = small_model(architecture)
-    assert close(logits(model, gates_for(model, [ablation])), by_hand(model, ablation))
+    gates, expected = gates_for(model, [ablation]), by_hand(model, ablation)
+    assert close(logits(model, gates), expected)
+    cache = DynamicCache()
+    with torch.no_grad(), passing(gates):
+        model.model(tokens(model)[:, :n_cached], past_key_values=cache, use_cache=True)
+        rest = model.model(tokens(model)[:, n_cached:], past_key_values=cache, use_cache=True).logits
+    assert close(rest, expected[:, n_cached:])
 
 
 def test_a_mask_that_names_what_the_model_lacks_is_refused():
