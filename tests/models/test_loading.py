@@ -1,9 +1,15 @@
 """Models from folders and from the hub's cache: what is read, what is refused, and what people are told."""
 
+import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import huggingface_hub
@@ -19,6 +25,7 @@ from backend.models.info import describe
 from backend.models.loading import load_model, prepare
 from tests.models.small import ARCHITECTURES, CONFIGS, small_model, small_network, small_tokenizer
 
+REPOSITORY = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -339,6 +346,62 @@ def test_a_hub_model_is_described_without_fetching_its_weights(hub, folder, monk
         parameter_count={"F32": expected.n_params}))
     found = describe("someone/llama-small")
     assert (found.n_params, found.bytes, found.n_heads) == (expected.n_params, expected.bytes, expected.n_heads)
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """What the hub's client asks: what a revision holds, and a file's bytes."""
+
+    folder: Path
+    asked: list[str]
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        name = self.path.split(f"/resolve/{COMMIT}/")[-1]
+        body, found = b"", (self.folder / name).is_file()
+        files = [{"rfilename": f.name, "path": f.name, "type": "file", "oid": "0" * 40, "size": f.stat().st_size}
+                 for f in self.folder.iterdir()]
+        if self.path.startswith("/api/models/someone/llama-small/tree/"):
+            body, found = json.dumps(files).encode(), True
+        elif self.path.startswith("/api/models/someone/llama-small/revision/"):
+            body, found = json.dumps({"id": "someone/llama-small", "sha": COMMIT, "siblings": files}).encode(), True
+        elif found:
+            body = (self.folder / name).read_bytes()
+        self.send_response(200 if found else 404)
+        for header, value in {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": COMMIT,
+                              "Content-Length": len(body)}.items():
+            self.send_header(header, str(value))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_hub_s_own_client_fetches_a_model_without_its_pickles_and_its_commit_is_the_revision(
+    tmp_path, folder, monkeypatch
+):
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    _Hub.folder, _Hub.asked = folder, []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    Thread(target=server.serve_forever, daemon=True).start()
+    code = ("import sys; from backend.models.loading import load_model\n"
+            "info = load_model(sys.argv[1], sys.argv[2]).info; print(info.name, info.revision, info.n_params)")
+    environment = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0",
+                   "HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1"}
+    environment.pop("HF_HUB_CACHE", None)
+    for revision in ("main", COMMIT):
+        run = subprocess.run([sys.executable, "-c", code, "someone/llama-small", revision], cwd=REPOSITORY, text=True,
+                             env=environment, capture_output=True, check=False)
+        expected = ["someone/llama-small", COMMIT[:12], str(describe(str(folder)).n_params)]
+        assert run.stdout.split() == expected, run.stderr
+        server.shutdown()  # a commit that is here needs no hub
+    server.server_close()
+    assert any(path.endswith("model.safetensors") for path in _Hub.asked)
+    assert not any(path.endswith(".bin") for path in _Hub.asked)
 
 
 def test_a_prompt_starts_with_bos_where_the_config_or_the_architecture_says_so():
