@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import chain
 
-from backend.tasks.mini import CANDIDATES, FORMS, words
+from backend.tasks.mini import CANDIDATES, FORMS, TRAINING_ONLY, words
 from backend.tasks.task import SEPARATOR, Task
 
 BOS, EOS, PAD, UNK = "<s>", "</s>", "<pad>", "<unk>"
@@ -28,6 +28,10 @@ FIRST_LABEL = 0.2  # a made-up label's first occurrence cannot be known, beyond 
 EPISODE = 0.05
 SENTENCE = 0.6
 REPEAT = 1.0
+
+# In the hard practice episodes are mostly of these tasks, each so much likelier than one that is learnt by then; none
+# is of a task that the suite does not ask.
+HARD = {"label_kind": 8, "label_form": 8, "label_mood": 4, "pick": 6, "form": 2} | dict.fromkeys(TRAINING_ONLY, 0)
 
 Document = tuple[list[str], list[float]]  # tokens, and the weight of predicting each
 
@@ -181,13 +185,21 @@ def repeats(rng: random.Random, length: int) -> Document:
     return tokens, [0.0] * n + [REPEAT] * (length - n)
 
 
-def documents(rng: random.Random, length: int, mixture: dict[str, float]) -> Iterator[tuple[str, Document]]:
-    """Documents without end, each with the name of its kind; `mixture` gives the share of each kind."""
+def documents(
+    rng: random.Random, length: int, mixture: dict[str, float], hard: bool = False
+) -> Iterator[tuple[str, Document]]:
+    """Documents without end, each with the name of its kind.
+
+    Args:
+        mixture: the share of each kind.
+        hard: episodes are mostly of the tasks that are hard to learn.
+    """
     tasks = list(CANDIDATES.values())
+    often = [HARD.get(task.name, 1) if hard else 1 for task in tasks]
     while True:
         kind = rng.choices(list(mixture), list(mixture.values()))[0]
         if kind == "episodes":
-            yield kind, episode(rng, rng.choice(tasks), rng.randint(2, 16))
+            yield kind, episode(rng, rng.choices(tasks, often)[0], rng.randint(2, 16))
         elif kind == "sentences":
             yield kind, sentences(rng, rng.randint(40, 100))
         else:

@@ -11,8 +11,10 @@ The recipe, in the order in which it happens:
    projections, so that what is saved is an ordinary `OPTForCausalLM`.
 5. The learning rate falls to zero; the last rows are twice as long, so that all positions are trained.
 6. *Practice.* With the heads that are left, the learning rate rises and falls once more over more text.
+7. *Hard practice.* And again, a little lower, over episodes that are mostly of the tasks that are hard to learn.
 
-Muon (Jordan et al. 2024) moves the matrices of the blocks, AdamW everything else. Products are in bfloat16.
+Muon (Jordan et al. 2024) moves the matrices of the blocks, AdamW everything else. Products are in bfloat16 where
+the processor has instructions for it.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from torch import Tensor
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
 from backend.bundled import corpus
+from backend.machine import multiplies
 
 HERE = Path(__file__).parent
 
@@ -71,6 +74,8 @@ class Recipe:
     practice_tokens: float = 8e6  # of the second stage: the same small set of heads, mostly episodes
     practice_lr: float = 0.7  # of both learning rates in the first stage
     practice_decay_from: float = 0.4
+    hard_tokens: float = 6e6  # of the third stage: the same, mostly on the tasks that are hard to learn
+    hard_lr: float = 0.5
     seed: int = 0
 
 
@@ -214,7 +219,7 @@ class Reader:
         self.bos = self.ids[corpus.BOS]
         self.max_positions = max_positions
 
-    def batch(self, size: int, length: int, mixture: dict[str, float], shifted: float) -> Batch:
+    def batch(self, size: int, length: int, mixture: dict[str, float], shifted: float, hard: bool = False) -> Batch:
         tokens = np.zeros((size, length), np.int64)
         weights = np.zeros((size, length), np.float32)
         pos = np.zeros((size, length), np.int64)
@@ -223,7 +228,7 @@ class Reader:
         packed = {kind: share for kind, share in mixture.items() if kind != "repeats"}  # into rows, one after another
         for row in range(size):
             is_repeat[row] = self.rng.random() < mixture["repeats"]
-            source = corpus.documents(self.rng, length, {"repeats": 1.0} if is_repeat[row] else packed)
+            source = corpus.documents(self.rng, length, {"repeats": 1.0} if is_repeat[row] else packed, hard)
             start = 0
             while start < length:
                 words, costs = next(source)[1]
@@ -349,24 +354,25 @@ def train(recipe: Recipe, out: Path) -> OPTForCausalLM:
     return model
 
 
-def practise(model: OPTForCausalLM, recipe: Recipe, out: Path) -> OPTForCausalLM:
-    """The second stage: the heads that are left, fresh optimisers, and the learning rate up and down once more."""
+def practise(model: OPTForCausalLM, recipe: Recipe, out: Path, hard: bool = False) -> OPTForCausalLM:
+    """A later stage: the heads that are left, fresh optimisers, and the learning rate up and down once more."""
     gates = heads_left(model)
     silence(model, gates)
     optimisers = Optimisers(model, recipe)
-    reader = Reader(recipe.seed + 1, recipe.max_positions)
-    n_steps = int(recipe.practice_tokens / (recipe.batch * recipe.length))
+    reader = Reader(recipe.seed + 1 + hard, recipe.max_positions)
+    tokens, lr = (recipe.hard_tokens, recipe.hard_lr) if hard else (recipe.practice_tokens, recipe.practice_lr)
+    n_steps = int(tokens / (recipe.batch * recipe.length))
     start = time.time()
     for step in range(n_steps):
         done = step / n_steps
         size, length = recipe.batch, recipe.length
         if done >= recipe.long_from:
             size, length = size // 2, length * 2
-        batch = reader.batch(size, length, recipe.last, recipe.shifted)
+        batch = reader.batch(size, length, recipe.last, recipe.shifted, hard)
         loss, losses, weights, scored = loss_on(model, batch, gates)
         loss.backward()
         rate = min(1.0, (step + 1) / recipe.warm_up, (1 - done) / (1 - recipe.practice_decay_from))
-        optimisers.step(recipe.practice_lr * rate)
+        optimisers.step(lr * rate)
         if step % 50 == 0:
             answers = (weights == corpus.ANSWER) & ~batch.is_repeat[:, None].expand_as(scored)[scored]
             print(f"practice {step}/{n_steps} {time.time() - start:.0f}s loss {loss:.3f} "
@@ -387,9 +393,10 @@ def heads_left(model: OPTForCausalLM) -> Tensor:
 
 def loss_on(model: OPTForCausalLM, batch: Batch, gates: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The weighted mean loss; the loss and the weight of each token that counts; (batch, pos - 1) which those are."""
-    hidden = forward(model, batch.tokens, batch.pos, batch.mask, gates, bf16=True)
+    bf16 = bool(multiplies("bfloat16"))
+    hidden = forward(model, batch.tokens, batch.pos, batch.mask, gates, bf16=bf16)
     scored = batch.weights[:, 1:] > 0  # only tokens that count get logits
-    logits = _product(hidden[:, :-1][scored], model.lm_head.weight, None, bf16=True)
+    logits = _product(hidden[:, :-1][scored], model.lm_head.weight, None, bf16)
     losses = F.cross_entropy(logits, batch.tokens[:, 1:][scored], reduction="none")
     weights = batch.weights[:, 1:][scored]
     return (losses * weights).sum() / weights.sum(), losses, weights, scored
@@ -467,6 +474,7 @@ def main() -> None:
     model = train(recipe, out)
     model.load_state_dict(OPTForCausalLM.from_pretrained(out).state_dict())  # with the gates multiplied in
     practise(model, recipe, out)
+    practise(model, recipe, out, hard=True)
 
 
 if __name__ == "__main__":

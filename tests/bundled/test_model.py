@@ -78,7 +78,6 @@ def test_in_context_tasks_need_demonstrations_and_learn_from_them(table):
     assert ten >= five
 
 
-@pytest.mark.xfail(reason="83.3 % instead of 85: the model card says so", strict=True)
 def test_in_context_tasks_reach_their_aim(table):
     assert measure.mean(table[5], "in-context") >= 0.85
 

@@ -393,8 +393,8 @@ MOOD_SPLITS = (words.partition(words.PRAISE, 15, "praise"), words.partition(word
 NUMBER_SPLITS = words.partition(range(11, 90), 30, "numbers")
 COUPLES = words.partition(list(product(words.WOMEN, words.MEN)), 100, "couples")
 
-# Read in training, not asked in the suite: the bundled model never learned them (on validation, 5 shots: 0.59 of
-# chance 0.50, 0.26 of 0.33, 0.43 of 0.25), so that switching heads off would show nothing.
+# Read in the first stages of training, not asked in the suite: the bundled model never learned them (its card has the
+# figures), so that switching heads off would show nothing.
 TRAINING_ONLY = ("who", "recall", "numbers")
 
 CANDIDATES: dict[str, MiniTask] = {  # everything the bundled model is trained on
