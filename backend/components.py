@@ -8,7 +8,6 @@ in a URL. The empty one is the intact model.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
@@ -69,9 +68,15 @@ class Ablation:
         layers = {h.layer for h in self.heads} | self.ffns
         return min(layers) if layers else None
 
-    def toggled(self, *, heads: Iterable[Head] = (), ffns: Iterable[int] = ()) -> Ablation:
-        """The same with these switched: off ones on, on ones off."""
-        return Ablation(self.heads ^ frozenset(heads), self.ffns ^ frozenset(ffns), self.fill)
+    def covers(self, group: Ablation) -> bool:
+        """Whether all of a group is off."""
+        return group.heads <= self.heads and group.ffns <= self.ffns
+
+    def toggled(self, group: Ablation) -> Ablation:
+        """The same with a group switched together: all of it off, or on again where all of it was off."""
+        if self.covers(group):
+            return Ablation(self.heads - group.heads, self.ffns - group.ffns, self.fill)
+        return Ablation(self.heads | group.heads, self.ffns | group.ffns, self.fill)
 
     def filled(self, fill: Fill) -> Ablation:
         """The same components, replaced by something else."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,11 @@ from backend import service, stats
 from backend.components import INTACT, Ablation, Head, parse_exact
 from backend.errors import HeadroomError
 from backend.results import Evaluation, HeadImportance, InductionScores, Record, Setup, Unit
-from backend.tasks.task import Prompt, Task, iter_prompts
+from backend.tasks.task import Prompt, iter_prompts
 from pages.shared import blocks, charts, handles, selection
 
-SCOPES = ("This task", "All tasks")
+SCOPES = ("This task", "All shots", "All tasks")
+OWN, MEAN = "this task", "mean of all tasks"  # whose importance ranks the heads of a preset
 CHART = "lab grid"
 LIVE_PARAMETERS = 200_000_000  # models up to this size are measured at every click unless told otherwise
 REDRAW = 0.4  # seconds between drawings while results arrive
@@ -32,9 +33,11 @@ def grid() -> None:
     """The clickable heads and FFNs, coloured by the task's head importance where that is stored."""
     record = blocks.fetch(service.head_importance(setup))
     scores = record.scores(by) if record is not None else None
-    table = charts.grid_table(scores, chosen, shape=(info.n_layers, info.n_heads), ffns=True)
-    st.caption(f"Click to switch off or on. Colours: head importance for {setup.task}, {setup.n_shots}-shot ({by})."
-               if scores is not None else "Click to switch off or on. Head importance is not measured for this choice.")
+    table = charts.grid_table(scores, chosen, shape=(info.n_layers, info.n_heads), ffns=True,
+                              wholes=True)
+    st.caption("Click to switch off or on, or drag across several; *all* switches a layer or a column. " + (
+        f"Colours: head importance for {setup.task}, {setup.n_shots}-shot ({by})." if scores is not None else
+        "Head importance is not measured for this choice."))
     st.altair_chart(charts.layers_by_heads(table), key=CHART, on_select=lambda: selection.toggle_clicked(CHART),
                     selection_mode=charts.CLICK,
                     alt=f"Grid of {info.n_layers} layers, {info.n_heads} heads each and one FFN. "
@@ -45,8 +48,10 @@ def presets() -> None:
     """Masks to start from; each replaces what is chosen, and Undo brings it back."""
     with st.popover("Presets", icon=":material/auto_fix_high:"):
         share = st.slider("Least important heads, %", 0, 100, 30, 5, key="preset share", persist_state="session")
-        st.button(f"Switch off the lowest {share} %", key="preset lowest", on_click=lowest, args=(share / 100,),
-                  help="By the importance that colours the grid; ties in index order.")
+        ranking = st.selectbox("By the importance for", [OWN, MEAN, *(t for t in selection.suite() if t != setup.task)],
+                               key="preset ranking", persist_state="session")
+        st.button(f"Switch off the lowest {share} %", key="preset lowest", on_click=lowest,
+                  args=(share / 100, str(ranking)), help=f"{by}, {setup.n_shots}-shot; ties in index order.")
         k = st.slider("How many heads", 1, min(64, info.n_layers * info.n_heads), 8, key="preset k",
                       persist_state="session")
         st.button(f"Top {k} induction heads", key="preset induction", on_click=top_induction, args=(k,),
@@ -56,12 +61,15 @@ def presets() -> None:
                   help="From layers 1 and up: everything needs layer 0, which would make the comparison unfair.")
 
 
-def lowest(share: float) -> None:
-    record = service.fetch(service.head_importance(setup), handles.store())
-    if not isinstance(record, HeadImportance):
-        st.toast("Head importance is not measured for this choice; the Heads page offers to.")
+def lowest(share: float, ranking: str) -> None:
+    tasks = {OWN: [setup.task], MEAN: list(selection.suite())}.get(ranking, [ranking])
+    units = [service.head_importance(selection.current(task)) for task in tasks]
+    records = [service.fetch(unit, handles.store()) for unit in units]
+    scores = [record.scores(by) for record in records if isinstance(record, HeadImportance)]
+    if len(scores) < len(tasks):
+        st.toast(f"The importance for {ranking} is not measured, {setup.n_shots}-shot; the Heads page offers to.")
     else:
-        replace_heads(frozenset(stats.lowest(record.scores(by), share)))
+        replace_heads(frozenset(stats.lowest(stats.aggregate(scores), share)))
 
 
 def top_induction(k: int) -> None:
@@ -94,13 +102,13 @@ def refill() -> None:
 def controls() -> None:
     """Presets, invert, and what stands in for what is off."""
     st.session_state["fill"] = chosen.fill if chosen else selection.preferred_fill()
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         presets()
         st.button("Invert heads", key="invert", on_click=invert, icon=":material/contrast:")
-        st.segmented_control("Replaced by", ("zero", "mean"), required=True, key="fill",
-                             on_change=refill, persist_state="session", label_visibility="collapsed",
-                             help="zero: the output of what is off becomes 0. mean: it becomes its mean over the "
-                                  "task's training prompts.")
+        st.segmented_control("What is off becomes", ("zero", "mean"), required=True, key="fill", on_change=refill,
+                             format_func=lambda fill: "its mean" if fill == "mean" else fill, persist_state="session",
+                             help="zero: what it would add becomes 0. its mean: the mean of its output over the task's "
+                                  "training prompts, which leaves the rest of the model closer to what it expects.")
 
 
 # --- accuracy -----------------------------------------------------------------------------------
@@ -108,8 +116,18 @@ def controls() -> None:
 Pair = tuple[Evaluation, Evaluation | None]  # intact, and with the chosen components off
 
 
+def asked(scope: str) -> dict[str, Setup]:
+    """What is measured, by its label: the chosen task, the same at every number of shots, or every task."""
+    match scope:
+        case "All shots":
+            return {f"{n}-shot": selection.current(n_shots=n) for n in selection.SHOTS}
+        case "All tasks":
+            return {name: selection.current(name) for name in selection.suite()}
+    return {setup.task: setup}
+
+
 def stored(setups: Mapping[str, Setup]) -> dict[str, Pair]:
-    """Per task both evaluations, as far as they are stored."""
+    """Per label both evaluations, as far as they are stored."""
     pairs: dict[str, Pair] = {}
     for name, one in setups.items():
         intact = blocks.fetch(service.evaluation(one, INTACT))
@@ -119,7 +137,7 @@ def stored(setups: Mapping[str, Setup]) -> dict[str, Pair]:
 
 
 def missing(setups: Mapping[str, Setup], pairs: Mapping[str, Pair]) -> list[Unit]:
-    """What is still to be measured, task by task, the intact model first."""
+    """What is still to be measured, one after the other, the intact model first."""
     units = []
     for name, one in setups.items():
         if name not in pairs:
@@ -157,80 +175,86 @@ def one_task(pair: Pair | None) -> None:
                      f"{charts.p_value(test.p)}")
 
 
-def all_tasks(table: pd.DataFrame) -> None:
-    """Mean accuracy of every group of tasks, before and after, in large numbers that keep their place."""
-    groups = list(dict.fromkeys(task.group for task in selection.suite().values()))
-    cells = st.columns(len(groups) + (len(groups) > 1))
-    for cell, group in zip(cells, ["all tasks", *groups] if len(groups) > 1 else groups, strict=True):
-        part = table if group in ("all tasks", "paper") else table[table["group"] == group]
-        means = part.groupby("model")["accuracy"].mean() if len(part) else {}
-        n_tasks = part["task"].nunique() if len(part) else 0
-        if "ablated" in means and (part["model"] == "ablated").sum() == n_tasks:
-            change = means["ablated"] - means["intact"]
-            cell.metric(group.capitalize(), charts.percent(means["ablated"]), charts.points(change),
-                        delta_color="off" if abs(change) < 0.0005 else "orange" if change < 0 else "blue",
-                        delta_arrow="off" if abs(change) < 0.0005 else "down" if change < 0 else "up")
-        else:
-            cell.metric(group.capitalize(), charts.percent(means["intact"]) if "intact" in means else "–",
-                        "intact" if "intact" in means else None, delta_color="off", delta_arrow="off")
-        cell.caption(f"mean of {charts.how_many(n_tasks, 'task')}")
+def overview(table: pd.DataFrame, setups: Mapping[str, Setup], scope: str) -> None:
+    """Accuracy at every number of shots or of every group of tasks, in large numbers that keep their place."""
+    groups = list(dict.fromkeys(group_of(label, one, scope) for label, one in setups.items()))
+    whole = ["all tasks"] if scope == "All tasks" and len(groups) > 1 else []
+    for cell, group in zip(st.columns(len(groups) + len(whole)), [*whole, *groups], strict=True):
+        part = table if group in whole else table[table["group"] == group]
+        means = charts.mean_rows(part)
+        shown = means.get("ablated", means.get("intact"))
+        change = means["ablated"]["accuracy"] - means["intact"]["accuracy"] if "ablated" in means else None
+        cell.metric(group[0].upper() + group[1:], charts.percent(shown["accuracy"]) if shown else "–",
+                    charts.points(change) if change is not None else "intact" if shown else None,
+                    delta_color="off" if not change else "orange" if change < 0 else "blue",
+                    delta_arrow="off" if not change else "down" if change < 0 else "up")
+        cell.caption((f"mean of {charts.how_many(shown['tasks'], 'task')}  \n" if scope == "All tasks" else "")
+                     + charts.interval(shown) if shown else "Not measured yet.")
 
 
-def table_of(pairs: Mapping[str, Pair]) -> pd.DataFrame:
-    """The comparison's table, one or two rows per task."""
-    known = selection.tasks()
+def group_of(label: str, one: Setup, scope: str) -> str:
+    """What a label is averaged with."""
+    return selection.tasks()[one.task].group if scope == "All tasks" else label
+
+
+def table_of(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str) -> pd.DataFrame:
+    """The comparison's table, one or two rows per label."""
     return charts.comparison_table(
-        list(pairs), [known[name].group for name in pairs], [a.outcomes() for a, _ in pairs.values()],
-        [b.outcomes() if b is not None else None for _, b in pairs.values()],
+        list(pairs), [group_of(label, setups[label], scope) for label in pairs],
+        [a.outcomes() for a, _ in pairs.values()], [b.outcomes() if b is not None else None for _, b in pairs.values()],
         [a.questions.chance for a, _ in pairs.values()])
 
 
-def finding(table: pd.DataFrame, n_tasks: int) -> str:
-    """What switching off did, over the tasks that have both numbers."""
+def finding(table: pd.DataFrame, labels: Sequence[str], scope: str) -> str:
+    """What switching off did, over everything that has both numbers."""
     if not chosen:
         return "Nothing is switched off: this is the intact model"
-    done = table[table["model"] == "ablated"]["task"] if len(table) else []
-    if len(done) < n_tasks:
-        return f"Measuring without {charts.components(chosen)}: {len(done)} of {charts.how_many(n_tasks, 'task')}"
+    off = charts.components(chosen)
+    done = table[table["model"] == "ablated"]
+    if len(done) < len(labels):
+        return f"Measuring without {off}: {len(done)} of {len(labels)}"
+    if scope == "All shots":
+        changes = [charts.changed(*table[table["task"] == label]["accuracy"]) for label in labels]
+        return f"Without {off}, accuracy on {setup.task} " + ", ".join(
+            f"{change} {label}" for change, label in zip(changes, labels, strict=True))
     means = table.groupby("model")["accuracy"].mean()
-    before, after = charts.percent(means["intact"]), charts.percent(means["ablated"])
-    where = f"on {table['task'].iloc[0]}" if n_tasks == 1 else f"averaged over {n_tasks} tasks"
-    return (f"Without {charts.components(chosen)}, accuracy {where} "
-            + (f"stays at {before}" if before == after else f"goes from {before} to {after}"))
+    where = f"on {labels[0]}" if len(labels) == 1 else f"averaged over {len(labels)} tasks"
+    return f"Without {off}, accuracy {where} {charts.changed(means['intact'], means['ablated'])}"
 
 
-def draw(pairs: Mapping[str, Pair], scope: str, names: list[str], complete: bool) -> None:
-    """The numbers and, for several tasks, the chart; its extras once everything is there."""
-    table = table_of(pairs)
-    title = finding(table, len(names))
+def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, complete: bool) -> None:
+    """The numbers and, for several, the chart; its extras once everything is there."""
+    table, labels = table_of(pairs, setups, scope), list(setups)
+    title = finding(table, labels, scope)
     if scope == "This task":
         st.markdown(f"#### {title}")
-        one_task(pairs.get(names[0]))
+        one_task(pairs.get(labels[0]))
         if complete:
-            st.caption(explain(pairs[names[0]][0].questions.n, setup,
-                           f"chance {charts.percent(pairs[names[0]][0].questions.chance)}"))
-            blocks.extras(table, f"lab-{names[0]}-{setup.n_shots}shot", reproduce(setup), "lab")
+            st.caption(explain(pairs[labels[0]][0].questions.n, setup,
+                               f"chance {charts.percent(pairs[labels[0]][0].questions.chance)}"))
+            blocks.extras(table, f"lab-{labels[0]}-{setup.n_shots}shot", reproduce(setup), "lab")
         return
-    all_tasks(table)
+    overview(table, setups, scope)
     if not len(table):
         return
-    chart = charts.comparison(table, names)
+    chart = charts.comparison(table, labels)
     if complete:
-        each = setup.with_(task="each task")
-        blocks.result(title, chart, caption=explain(int(table["n"].max()), each, "grey tick: chance"),
-                      table=table, file=f"lab-all-tasks-{setup.n_shots}shot", python=reproduce(setup), key="lab",
-                      alt_text=f"Accuracy of the intact and the ablated model on {len(names)} tasks. {title}.")
+        one = setup.with_(task="each task") if scope == "All tasks" else setup
+        shots = ", ".join(map(str, selection.SHOTS)) + " shots" if scope == "All shots" else ""
+        blocks.result(title, chart, caption=explain(int(table["n"].max()), one, "grey tick: chance", shots),
+                      table=table, file=f"lab-{scope.lower().replace(' ', '-')}", python=reproduce(setup), key="lab",
+                      alt_text=f"Accuracy of the intact and the ablated model, {', '.join(labels)}. {title}.")
     else:
         st.markdown(f"#### {title}")
         st.altair_chart(chart, alt=f"Accuracy so far. {title}.")
 
 
-def explain(n: int, one: Setup, chance: str) -> str:
+def explain(n: int, one: Setup, chance: str, shots: str = "") -> str:
     """The caption: what is shown and how certain it is."""
     return blocks.provenance(one, f"n = {n} questions" + " per task" * (one.task == "each task"), chance,
                              "answer: the option of highest summed log-likelihood",
                              f"{chosen.fill} ablation" if chosen else "", "95 % Wilson intervals",
-                             "exact McNemar test on the same questions")
+                             "exact McNemar test on the same questions", shots=shots)
 
 
 def reproduce(one: Setup) -> str:
@@ -240,31 +264,36 @@ def reproduce(one: Setup) -> str:
 # --- flipped examples ---------------------------------------------------------------------------
 
 
-def flips(name: str, pair: Pair) -> None:
+def flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) -> None:
     """The questions whose answer changed from right to wrong or back: prompt, options, log-likelihoods."""
-    intact, ablated = pair
-    if ablated is None:
-        return
-    gold = intact.questions.gold
-    before = np.array([c in g for c, g in zip(intact.choices(), gold, strict=True)])
-    after = np.array([c in g for c, g in zip(ablated.choices(), gold, strict=True)])
-    lost, won = np.flatnonzero(before & ~after), np.flatnonzero(~before & after)
-    st.markdown(f"#### {charts.how_many(len(lost), 'question').capitalize()} of {name} turned wrong, "
-                f"{len(won) or 'none'} turned right")
+    turned = {label: charts.turned(a, b) for label, (a, b) in pairs.items() if b is not None}
+    label = next(iter(turned))
+    if len(turned) > 1:
+        most = max(turned, key=lambda name: sum(map(len, turned[name])))
+        label = str(st.selectbox("Questions whose answer changed", list(turned), index=list(turned).index(most),
+                                 key=f"flips of {scope} {chosen}", width=360, format_func=lambda name: (
+                                     f"{name} · {len(turned[name][0])} turned wrong, {len(turned[name][1])} right")))
+    (lost, won), (intact, ablated) = turned[label], pairs[label]
+    assert ablated is not None
+    where = label if scope == "All tasks" else f"{setup.task}, {setups[label].n_shots}-shot," if scope == "All shots" \
+        else setup.task
     if not len(lost) + len(won):
+        st.markdown(f"#### No answer on {where.rstrip(',')} turned from right to wrong or back")
         return
+    st.markdown(f"#### {charts.how_many(len(lost), 'question').capitalize()} of {where} turned wrong, "
+                f"{len(won) or 'none'} turned right")
     kinds = [kind for kind, which in (("turned wrong", lost), ("turned right", won)) if len(which)]
     kind = st.segmented_control("Show", kinds, default=kinds[0], required=True, key=f"flip kind {len(kinds)}{kinds[0]}",
                                 label_visibility="collapsed")
     which = lost if kind == "turned wrong" else won
-    prompts = prompts_of(selection.tasks()[name])
+    prompts = prompts_of(setups[label])
     rows = [flip_row(prompts[intact.questions.docs[q]], intact, ablated, int(q)) for q in which]
     left, right = blocks.side_by_side("flips", 1, 1)
     with left:
         picked = st.dataframe(pd.DataFrame(rows), hide_index=True, height=min(330, 38 + 36 * len(rows)),
                               on_select="rerun", selection_mode="single-row-required", selection_default={
                                   "selection": {"rows": [0]}},
-                              key=f"flips {kind} {intact.questions.n} {chosen}", alt=f"Questions that {kind}.",
+                              key=f"flips {label} {kind} {intact.questions.n} {chosen}", alt=f"Questions that {kind}.",
                               column_config={"margin before": st.column_config.NumberColumn(format="%.2f"),
                                              "margin after": st.column_config.NumberColumn(format="%.2f")})
         st.caption("Margin: log-likelihood of the right option minus the best wrong one, in nats. Select a row.")
@@ -279,22 +308,16 @@ def _prompts(model_name: str, task_name: str, n_shots: int, demos: str, n: int, 
     return {p.doc: p for p in iter_prompts(handles.tasks(model_name)[task_name], n_shots, demos, n, seed)}
 
 
-def prompts_of(task: Task) -> dict[int, Prompt]:
+def prompts_of(one: Setup) -> dict[int, Prompt]:
     """The prompts that were asked, by row."""
-    return _prompts(selection.model_name(), task.name, setup.n_shots, setup.demos, setup.n_examples, setup.seed)
-
-
-def margin(record: Evaluation, q: int) -> float:
-    row, gold = record.loglikelihoods[q], record.questions.gold[q]
-    wrong = [ll for i, ll in enumerate(row) if i not in gold]
-    return max(row[g] for g in gold) - max(wrong) if wrong else float("nan")
+    return _prompts(selection.model_name(), one.task, one.n_shots, one.demos, one.n_examples, one.seed)
 
 
 def flip_row(prompt: Prompt, intact: Evaluation, ablated: Evaluation, q: int) -> dict[str, object]:
     question = " ".join(prompt.example.contexts[0].split())
     return {"question": question if len(question) <= SHOWN else "… " + question[-SHOWN:],
             "said": prompt.example.options[ablated.choices()[q]].strip(),
-            "margin before": margin(intact, q), "margin after": margin(ablated, q)}
+            "margin before": charts.margin(intact, q), "margin after": charts.margin(ablated, q)}
 
 
 def example(prompt: Prompt, intact: Evaluation, ablated: Evaluation, q: int) -> None:
@@ -314,15 +337,16 @@ def example(prompt: Prompt, intact: Evaluation, ablated: Evaluation, q: int) -> 
 # --- history ------------------------------------------------------------------------------------
 
 
-def remember(table: pd.DataFrame, scope: str) -> None:
+def remember(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) -> None:
     """Keep this mask and what it did, for this session."""
-    means = table.groupby("model")["accuracy"].mean()
     history: dict[tuple[str, ...], dict[str, object]] = st.session_state.setdefault("history", {})
-    where = setup.task if scope == "This task" else f"{table['task'].nunique()} tasks"
-    history[(setup.model, str(chosen), where, str(setup.n_shots))] = {
-        "off": str(chosen), "heads": len(chosen.heads), "FFNs": len(chosen.ffns), "on": where,
-        "shots": setup.n_shots, "intact": means["intact"], "ablated": means["ablated"],
-        "change": means["ablated"] - means["intact"]}
+    outcomes = {label: (a.outcomes(), b.outcomes()) for label, (a, b) in pairs.items() if b is not None}
+    what = [(f"{len(pairs)} tasks", setup.n_shots, list(outcomes.values()))] if scope == "All tasks" else \
+        [(setup.task, setups[label].n_shots, [pair]) for label, pair in outcomes.items()]
+    for where, n_shots, both in what:
+        key = (str(setup.with_(task=where, data="", n_shots=n_shots)), str(chosen))
+        if key not in history:
+            history[key] = charts.tried_row(chosen, where, n_shots, both)
 
 
 def reload_mask() -> None:
@@ -332,18 +356,33 @@ def reload_mask() -> None:
         selection.choose(parse_exact(str(tried[rows[0]]["off"])))
 
 
+def keep() -> None:
+    """Give the mask a name, which travels in the address, and hand it on."""
+    names: dict[str, str] = st.session_state.setdefault("mask names", {})
+    if "named mask" in st.session_state and st.session_state["named mask"] != str(chosen):
+        st.session_state["name"] = names.get(str(chosen), "")
+    st.session_state["named mask"] = str(chosen)
+    left, right = blocks.side_by_side("keep", 1, 1)
+    name = left.text_input("Name this mask", key="name", bind="query-params", max_chars=60,
+                           placeholder="for the table below, and for those you send it to")
+    names[str(chosen)] = name or ""
+    with right:
+        st.caption("To share it, copy this address:")
+        st.code(selection.permalink(name=name or ""), language=None, wrap_lines=True)
+
+
 def history() -> None:
     """What was tried in this session, newest first; a click brings a mask back."""
     tried = list(st.session_state.get("history", {}).values())[::-1]
     if not tried:
         return
-    st.markdown(f"#### {charts.how_many(len(tried), 'mask')} tried")
-    share = st.column_config.NumberColumn(format="percent")
-    st.dataframe(pd.DataFrame(tried), hide_index=True, key="history table", on_select=reload_mask,
-                 selection_mode="single-row", alt="Masks tried so far.",
-                 column_config={"intact": share, "ablated": share, "change": share})
-    st.caption("Select a row to switch the same components off again. Share a mask by copying this address:")
-    st.code(selection.permalink(), language=None, wrap_lines=True)
+    names = st.session_state.get("mask names", {})
+    table = pd.DataFrame([{"name": names.get(str(row["off"])) or "", **row} for row in tried])
+    st.markdown(f"#### {charts.how_many(table['off'].nunique(), 'mask').capitalize()} tried")
+    st.dataframe(blocks.aligned(table, percent=("intact", "ablated", "change", "95 % from", "to")), hide_index=True,
+                 key="history table", on_select=reload_mask, selection_mode="single-row", alt="Masks tried so far.")
+    st.caption("Select a row to switch the same components off again. Change: ablated minus intact on the same "
+               "questions, with its 95 % paired bootstrap interval.")
 
 
 # --- the page -----------------------------------------------------------------------------------
@@ -360,39 +399,41 @@ with right:
                                          bind="query-params", label_visibility="collapsed"))
         live = st.toggle("As I click", value=info.n_params <= LIVE_PARAMETERS, key="live", persist_state="session",
                          help="Measure at once whenever something is switched. Off: only when asked to.")
-    names = [setup.task] if scope == "This task" else list(selection.suite())
-    setups = {name: setup if name == setup.task else selection.current(name) for name in names}
+    setups = asked(scope)
+    label_of = {one: label for label, one in setups.items()}
     pairs = stored(setups)
     todo = missing(setups, pairs)
     slot = st.empty()
     with slot.container():
-        draw(pairs, scope, names, complete=not todo)
+        draw(pairs, setups, scope, complete=not todo)
     mask = f"{chosen} {scope} {setup}"
     if todo and (st.session_state.get("stopped") == mask or not live):
         blocks.offer(todo, "accuracy without " + charts.components(chosen) if chosen else "intact accuracy",
-                     of=len(names) * (2 if chosen else 1))
+                     of=len(setups) * (2 if chosen else 1))
     elif todo:
         drawn = [time.monotonic()]
 
         def arrived(unit: Unit, record: Record) -> None:
             """Show results as they come, but spend less time on drawing than on measuring."""
-            name, evaluation = unit.setup.task, record
+            label, evaluation = label_of[unit.setup], record
             assert isinstance(evaluation, Evaluation)
-            pairs[name] = (pairs[name][0], evaluation) if unit.ablation else (evaluation, None)
+            pairs[label] = (pairs[label][0], evaluation) if unit.ablation else (evaluation, None)
             if time.monotonic() - drawn[0] > REDRAW:
                 with slot.container():
-                    draw(pairs, scope, names, complete=False)
+                    draw(pairs, setups, scope, complete=False)
                 drawn[0] = time.monotonic()
 
         done = blocks.measure(todo, "accuracy", arrived, on_stop=lambda: st.session_state.update(stopped=mask))
         if done:
             with slot.container():
-                draw(pairs, scope, names, complete=True)
+                draw(pairs, setups, scope, complete=True)
             todo = []
-if not todo and chosen:
-    remember(table_of(pairs), scope)
+if chosen and not todo:
+    remember(setups, pairs, scope)
     try:
-        flips(setup.task, pairs[setup.task])
+        flips(setups, pairs, scope)
     except HeadroomError as error:
         st.info(f"The questions' text is not at hand: {error}")
+if chosen:
+    keep()
 history()

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import altair as alt
 import pandas as pd
 import streamlit as st
+from pandas.io.formats.style import Styler
 
 from backend import plan as planning
 from backend import service
@@ -144,6 +145,12 @@ def side_by_side(key: str, *widths: float, gap: Literal["small", "medium", "larg
         return list(st.columns(list(widths), gap=gap))
 
 
+def aligned(table: pd.DataFrame, *, percent: Sequence[str] = (), small: Sequence[str] = ()) -> Styler:
+    """The table with numbers whose digits stand below one another: shares as `19.1 %`, small ones as `2.66e-05`."""
+    formats = dict.fromkeys(percent, "{:.1%}") | dict.fromkeys(small, "{:.2e}")
+    return table.style.format(formats, na_rep="–")
+
+
 def extras(table: pd.DataFrame, file: str, python: str, key: str) -> None:
     """The table as CSV and the lines of Python behind it."""
     with st.container(horizontal=True, gap="xsmall"):
@@ -155,10 +162,10 @@ def extras(table: pd.DataFrame, file: str, python: str, key: str) -> None:
             st.code(python, wrap_lines=False)
 
 
-def provenance(setup: Setup, *parts: str) -> str:
+def provenance(setup: Setup, *parts: str, shots: str = "") -> str:
     """A caption's fixed part (task, shots, demonstrations, seed, model, revision) behind the parts that vary."""
-    asked = f"{setup.task}, {setup.n_shots}-shot, {setup.demos} demonstrations, seed {setup.seed} · " if setup.task \
-        else ""
+    asked = f"{setup.task}, {shots or f'{setup.n_shots}-shot'}, {setup.demos} demonstrations, seed {setup.seed} · " \
+        if setup.task else ""
     return " · ".join(filter(None, parts)) + f" · {asked}{setup.model} @ {setup.revision}, {setup.dtype}"
 
 

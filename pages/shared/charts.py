@@ -17,16 +17,20 @@ import pandas as pd
 
 from backend import stats
 from backend.components import INTACT, Ablation, Head
+from backend.results import Evaluation
 
 BLUE, ORANGE, GREY = "#3d8fd1", "#e07b1f", "#8593a3"  # readable on light and dark alike
 FFN = -1  # the `head` of a row that stands for a layer's FFN
+ALL = -2  # the `head` of a row that stands for all heads of a layer; the `layer` of one for a whole column
 CLICK = "click"  # the name of every clickable chart's selection
+PRESS = "pointerdown, [pointerdown, window:pointerup] > pointerover"  # a click, or a drag across cells
 
 Layers = alt.LayerChart | alt.FacetChart  # what `alt.layer(...).properties(...)` is typed as
 
 # The grid keeps one size per model, so that nothing jumps when results arrive.
 _GRID_HEIGHT, _CELL_LOW, _CELL_HIGH = 470, 9, 46
 AXIS = 70  # what Streamlit takes off a chart's height for the axis below and the padding
+LEGEND = 30  # and for a legend on top
 
 
 def layer_step(n_layers: int) -> float:
@@ -38,11 +42,12 @@ def layer_step(n_layers: int) -> float:
 
 
 def grid_table(scores: np.ndarray | None, off: Ablation = INTACT, *, shape: tuple[int, int] | None = None,
-               ffns: bool = False, label: str = "importance") -> pd.DataFrame:
+               ffns: bool = False, wholes: bool = False, label: str = "importance") -> pd.DataFrame:
     """One row per head (and per FFN, with `head` -1): layer, head, name, its score and whether it is off.
 
     Args:
         scores: (n_layers, n_heads), or None when there is nothing to colour by (then give `shape`).
+        wholes: also a row per layer and per column, which stands for everything in it.
         label: what the score is called, the name of its column.
     """
     if scores is None:
@@ -61,7 +66,21 @@ def grid_table(scores: np.ndarray | None, off: Ablation = INTACT, *, shape: tupl
     if ffns:
         rows += [{"layer": layer, "head": FFN, "name": f"L{layer} FFN", "column": "FFN", label: np.nan,
                   "rank": np.nan, "off": layer in off.ffns} for layer in range(n_layers)]
+    if wholes:
+        places = [(layer, ALL, f"all heads of layer {layer}", "all") for layer in range(n_layers)]
+        places += [(ALL, head, f"head {head} of all layers", str(head)) for head in range(n_heads)]
+        places += [(ALL, FFN, "the FFNs of all layers", "FFN")] * ffns
+        rows += [{"layer": layer, "head": head, "name": name, "column": column, label: np.nan, "rank": np.nan,
+                  "off": off.covers(members(layer, head, n_layers, n_heads))} for layer, head, name, column in places]
     return pd.DataFrame(rows)
+
+
+def members(layer: int, head: int, n_layers: int, n_heads: int) -> Ablation:
+    """What the cell of a grid stands for: a head, an FFN, all heads of a layer, or a column."""
+    layers = range(n_layers) if layer == ALL else [layer]
+    if head == FFN:
+        return Ablation(ffns=frozenset(layers))
+    return Ablation(frozenset(Head(one, h) for one in layers for h in (range(n_heads) if head == ALL else [head])))
 
 
 def layers_by_heads(table: pd.DataFrame, *, label: str = "importance", signed: bool = False,
@@ -69,7 +88,8 @@ def layers_by_heads(table: pd.DataFrame, *, label: str = "importance", signed: b
                     compact: bool = False, logarithmic: bool = False, legend: bool = True) -> Layers:
     """A `grid_table` as a heatmap: heads across, layers up; what is off is crossed out.
 
-    Clickable charts hold one selection, `CLICK`, over the fields (layer, head).
+    Clickable charts hold one selection, `CLICK`, over the fields (layer, head): of cells that were clicked, or
+    passed with the button held down. Rows that stand for whole layers and columns are drawn beside the grid.
 
     Args:
         signed: colours diverge around zero (differences); otherwise they grow with the score.
@@ -77,22 +97,24 @@ def layers_by_heads(table: pd.DataFrame, *, label: str = "importance", signed: b
         number: how scores are written (d3-format); by default as fits their size.
         compact: small and bare, for many side by side.
     """
-    heads = table[table["head"] != FFN]
+    heads = table[(table["head"] >= 0) & (table["layer"] >= 0)]
     number = number or (".2~e" if tiny(heads[label]) else ".3~g")
     n_layers, n_heads = int(table["layer"].max()) + 1, int(heads["head"].max()) + 1
     step = layer_step(n_layers) * (0.45 if compact else 1)
-    wide = ["FFN"] if (table["head"] == FFN).any() else []
+    wide, wholes = ["FFN"] if (table["head"] == FFN).any() else [], ["all"] if (table["head"] == ALL).any() else []
     every = 1 if n_heads <= 32 else 4
-    ticks = [str(h) for h in range(0, n_heads, every)] + wide
+    ticks = [*wholes, *(str(h) for h in range(0, n_heads, every)), *wide]
     gap = 0.08 if n_heads <= 32 else 0
-    x = alt.X("column:N", sort=[*map(str, range(n_heads)), *wide], title=None if compact else "head",
+    x = alt.X("column:N", sort=[*wholes, *map(str, range(n_heads)), *wide], title=None if compact else "head",
               scale=alt.Scale(paddingInner=gap, paddingOuter=0),
               axis=None if compact else alt.Axis(values=ticks, labelAngle=0, ticks=False, domain=False, grid=False))
     y = alt.Y("layer:O", sort="descending", title=None if compact else "layer",
               scale=alt.Scale(paddingInner=gap, paddingOuter=0),
-              axis=None if compact else alt.Axis(ticks=False, domain=False, grid=False, labelOverlap=True))
+              axis=None if compact else alt.Axis(ticks=False, domain=False, grid=False, labelOverlap=True,
+                                                 labelExpr="datum.value < 0 ? 'all' : datum.label"))
     colour = alt.Color(  # what is off is hollow, what has no score is grey, the rest grows with the score
         f"{label}:Q", condition=[{"test": "datum.off", "value": "transparent"},
+                                 {"test": f"datum.head == {ALL} || datum.layer == {ALL}", "value": "#8593a31c"},
                                  {"test": f"datum.head < 0 || !isValid(datum['{label}'])", "value": "#8593a355"}],
         scale=_scale(heads[label].to_numpy(float), signed, domain, logarithmic),
         legend=None if compact or not legend or heads[label].isna().all() else alt.Legend(
@@ -108,11 +130,12 @@ def layers_by_heads(table: pd.DataFrame, *, label: str = "importance", signed: b
         strokeWidth=alt.value(1.6 if gap else 0.6))
     if clickable:
         cells = cells.properties(name="cells").add_params(alt.selection_point(
-            name=CLICK, fields=["layer", "head"], on="click", toggle="true", clear=False, empty=False))
+            name=CLICK, fields=["layer", "head"], on=PRESS, toggle="true", clear=False, empty=False))
     crosses = alt.Chart(table).transform_filter("datum.off").mark_point(
         shape="cross", angle=45, size=min(110.0, step * step / 7), filled=True, color=ORANGE, opacity=0.95,
         cursor="pointer" if clickable else "default").encode(x=x, y=y, tooltip=tooltip)
-    return alt.layer(cells, crosses).properties(height=round(step * n_layers) + (0 if compact else AXIS))
+    return alt.layer(cells, crosses).properties(
+        height=round(step * (n_layers + len(wholes))) + (0 if compact else AXIS))
 
 
 def _scale(values: np.ndarray, signed: bool, domain: tuple[float, float] | None, logarithmic: bool) -> alt.Scale:
@@ -149,7 +172,7 @@ def layer_bars(table: pd.DataFrame, value: str, title: str, *, percent: bool = T
 
 
 def clicked(state: Any) -> list[tuple[int, int]]:
-    """The (layer, head) pairs in the selection of a clickable chart's state; head -1 is the layer's FFN."""
+    """The (layer, head) pairs in the selection of a clickable chart's state; see `members` for what they stand for."""
     points = ((state or {}).get("selection") or {}).get(CLICK) or []
     return [(int(p["layer"]), int(p["head"])) for p in points if "layer" in p and "head" in p]
 
@@ -180,6 +203,29 @@ def comparison_table(names: Sequence[str], groups: Sequence[str], intact: Sequen
                                        "newly wrong", "newly right", "group"])
 
 
+def mean_rows(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Per model the unweighted mean of a `comparison_table`'s accuracies, with its 95 % interval.
+
+    The ablated model's only where all rows have it: means of different tasks do not compare.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for model, part in table.groupby("model"):
+        if len(part) == table["task"].nunique():
+            low, high = stats.mean_wilson(part["right"].tolist(), part["n"].tolist())
+            rows[str(model)] = {"accuracy": float(part["accuracy"].mean()), "low": low, "high": high,
+                                "tasks": len(part)}
+    return rows
+
+
+def tried_row(off: Ablation, where: str, n_shots: int,
+              pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+    """What a mask did to the mean accuracy of one or more tasks: outcomes intact and ablated, paired."""
+    low, high = stats.mean_difference_interval(pairs)
+    intact, ablated = (float(np.mean([pair[i].mean() for pair in pairs])) for i in (0, 1))
+    return {"off": str(off), "heads": len(off.heads), "FFNs": len(off.ffns), "on": where, "shots": n_shots,
+            "intact": intact, "ablated": ablated, "change": ablated - intact, "95 % from": low, "to": high}
+
+
 def comparison(table: pd.DataFrame, order: Sequence[str]) -> Layers:
     """A `comparison_table`: per task a line from the intact accuracy to the ablated one, intervals, chance.
 
@@ -204,7 +250,7 @@ def comparison(table: pd.DataFrame, order: Sequence[str]) -> Layers:
         x=alt.X("low:Q", scale=share, axis=axis), x2="high:Q", y=y, color=colour)
     points = base.mark_circle(size=95, opacity=1).encode(
         x=alt.X("accuracy:Q", scale=share, axis=axis), y=y, color=colour, tooltip=tooltip)
-    return alt.layer(chance, link, interval, points).properties(height=AXIS + 27 * len(order))
+    return alt.layer(chance, link, interval, points).properties(height=AXIS + LEGEND + 27 * len(order))
 
 
 def bars(table: pd.DataFrame, *, x: str, y: str, order: Sequence[str], x_title: str, percent: bool = True,
@@ -245,6 +291,22 @@ def lines(table: pd.DataFrame, *, x: str, y: str, colour: str, x_title: str, y_t
         height=340)
 
 
+# --- answers --------------------------------------------------------------------------------------
+
+
+def turned(intact: Evaluation, ablated: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+    """The questions, by position, whose answer turned from right to wrong, and from wrong to right."""
+    before, after = intact.outcomes(), ablated.outcomes()
+    return np.flatnonzero(before & ~after), np.flatnonzero(~before & after)
+
+
+def margin(record: Evaluation, q: int) -> float:
+    """Log-likelihood of a question's best right option minus that of its best wrong one, in nats."""
+    row, gold = record.loglikelihoods[q], record.questions.gold[q]
+    wrong = [ll for i, ll in enumerate(row) if i not in gold]
+    return max(row[g] for g in gold) - max(wrong) if wrong else float("nan")
+
+
 # --- sentences ----------------------------------------------------------------------------------
 
 
@@ -256,6 +318,12 @@ def percent(share: float) -> str:
 def interval(row: dict[str, Any]) -> str:
     """An `accuracy_row`'s uncertainty as a caption: `95 %: 79–92.2 %`."""
     return f"95 %: {percent(row['low']).removesuffix(chr(160) + '%')}–{percent(row['high'])}"
+
+
+def changed(before: float, after: float) -> str:
+    """What became of an accuracy: `stays at 90 %`, `goes from 90 % to 40 %`."""
+    a, b = percent(before), percent(after)
+    return f"stays at {a}" if a == b else f"goes from {a} to {b}"
 
 
 def points(difference: float) -> str:
@@ -279,15 +347,11 @@ def components(ablation: Ablation, limit: int = 6) -> str:
     """What is off, in words: `L3H7, L3H9 and the FFN of layer 2`; long lists as counts."""
     if not ablation:
         return "nothing"
-    parts: list[str] = []
-    if len(ablation.heads) > limit:
-        parts.append(how_many(len(ablation.heads), "head"))
+    if len(ablation.heads) + len(ablation.ffns) > limit:
+        parts = [how_many(len(those), what) for those, what in ((ablation.heads, "head"), (ablation.ffns, "FFN"))
+                 if those]
     else:
-        parts += [str(head) for head in sorted(ablation.heads)]
-    if len(ablation.ffns) > limit:
-        parts.append(how_many(len(ablation.ffns), "FFN"))
-    else:
-        parts += [f"L{layer} FFN" for layer in sorted(ablation.ffns)]
+        parts = [*map(str, sorted(ablation.heads)), *(f"L{layer} FFN" for layer in sorted(ablation.ffns))]
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 from PIL import Image
 
 from backend.components import INTACT, Ablation, Head
-from pages.shared.charts import AXIS, BLUE, CLICK, FFN, GREY, ORANGE
+from pages.shared.charts import AXIS, BLUE, CLICK, FFN, GREY, LEGEND, ORANGE, PRESS
 
 INK = "#7f8c9a"
 Picture = alt.Chart | alt.LayerChart | alt.FacetChart
@@ -32,7 +32,7 @@ _LABEL = 70  # pixels of a token beside its row or column
 _LABELLED = 70  # tokens: up to this many, each is written beside its row and column
 _TEXT_WIDTH, _CHARACTER, _LINE = 470, 7.3, 24  # pixels of the text of tokens
 _THUMBNAIL = 58
-_LEGEND, _PADDING = 30, 22  # pixels: of a legend on top; what Streamlit takes off a chart without axes
+_PADDING = 22  # pixels that Streamlit takes off a chart without axes
 _MODELS = alt.Color("model:N", title=None, scale=alt.Scale(domain=["intact", "ablated"], range=[BLUE, ORANGE]),
                     legend=alt.Legend(orient="top", symbolType="circle"))
 
@@ -56,7 +56,7 @@ def next_token_chart(table: pd.DataFrame) -> Picture:
                 axis=alt.Axis(format="~%", tickCount=5)),
         color=_MODELS,
         tooltip=["token:N", "model:N", alt.Tooltip("probability:Q", format=".2%"), alt.Tooltip("rank:Q")],
-    ).properties(height=(13 * len(models) + 8) * len(order) + AXIS + _LEGEND)
+    ).properties(height=(13 * len(models) + 8) * len(order) + AXIS + LEGEND)
 
 
 def options_chart(table: pd.DataFrame) -> Picture:
@@ -72,7 +72,7 @@ def options_chart(table: pd.DataFrame) -> Picture:
         shape=alt.condition("datum.right", alt.value("diamond"), alt.value("circle")),
         tooltip=["option:N", "model:N", alt.Tooltip("loglikelihood:Q", format=".3f"), alt.Tooltip("right:N"),
                  alt.Tooltip("chosen:N", title="the model's choice")])
-    return alt.layer(link, points).properties(height=34 * len(order) + AXIS + _LEGEND)
+    return alt.layer(link, points).properties(height=34 * len(order) + AXIS + LEGEND)
 
 
 # --- attention ----------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def attention_map(table: pd.DataFrame, tokens: Sequence[str]) -> Picture:
             gradientLength=200, gradientThickness=9)),
         tooltip=[alt.Tooltip("from:N", title="query"), alt.Tooltip("to:N", title="key"),
                  alt.Tooltip("attention:Q", format=".1%")],
-    ).properties(width=round(cell * n) + beside, height=round(cell * (n - first)) + beside + 2 * _LEGEND)
+    ).properties(width=round(cell * n) + beside, height=round(cell * (n - first)) + beside + 2 * LEGEND)
 
 
 def token_text(pattern: np.ndarray, tokens: Sequence[str]) -> Picture:
@@ -229,7 +229,7 @@ def contribution_map(table: pd.DataFrame, unit: str) -> Picture:
                               gradientThickness=9, format="+.2~f", tickCount=4, titleFontWeight="normal")),
         stroke=alt.when("datum.off").then(alt.value(ORANGE)).otherwise(alt.value("transparent")),
         strokeWidth=alt.value(1.6 if gap else 0.6),
-    ).add_params(alt.selection_point(name=CLICK, fields=["layer", "head"], on="click", toggle="true", clear=False,
+    ).add_params(alt.selection_point(name=CLICK, fields=["layer", "head"], on=PRESS, toggle="true", clear=False,
                                      empty=False))
     crosses = alt.Chart(table).transform_filter("datum.off").mark_point(
         shape="cross", angle=45, size=min(110.0, step * step / 7), filled=True, color=ORANGE,

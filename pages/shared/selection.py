@@ -6,8 +6,8 @@ Every shared widget is bound to the URL parameter of its key's name, so the addr
     ?model=bundled&task=antonym&shots=5&demos=fixed&n=100&seed=0&by=per-token&off=L3H7,F2
 
 The chosen heads and FFNs are one text field (key "off"), the only place where they are held. Charts, presets and
-undo write to it, always in a callback: `choose()`, `toggle()`, `undo()`, `redo()`. Lab and Playground switch the
-chosen components off; other pages mark them.
+undo write to it, always in a callback: `choose()`, `toggle_clicked()`, `undo()`, `redo()`. Lab and Playground switch
+the chosen components off; other pages mark them.
 
 Pages read: `info()`, `current()`, `task()`, `tasks()`, `definition()`, `ablation()`.
 """
@@ -20,7 +20,7 @@ from typing import Any
 import streamlit as st
 
 from backend import machine, service
-from backend.components import Ablation, Fill, Head, parse
+from backend.components import Ablation, Fill, parse
 from backend.errors import ModelError
 from backend.models.info import BUNDLED
 from backend.results import ModelInfo, Setup
@@ -92,13 +92,13 @@ def ablation() -> Ablation:
     return _read()[0]
 
 
-def permalink() -> str:
-    """The address of this page with the whole choice in it."""
+def permalink(**more: str) -> str:
+    """The address of this page with the whole choice in it, and `more` of the page's own."""
     from urllib.parse import urlencode
 
     given = {key: value for key, value in st.query_params.to_dict().items() if key in PAGE_PARAMETERS}
     given |= {key: str(_value(key)) for key, default in DEFAULTS.items() if _value(key) != default and _value(key)}
-    given["off"] = str(ablation())
+    given |= {"off": str(ablation()), **more}
     query = urlencode({k: v for k, v in given.items() if v}, safe=":,")
     return (st.context.url or "").split("?")[0] + (f"?{query}" if query else "")
 
@@ -111,11 +111,6 @@ def choose(new: Ablation) -> None:
     st.session_state["off"] = str(new)
 
 
-def toggle(heads: set[Head] | frozenset[Head] = frozenset(), ffns: set[int] | frozenset[int] = frozenset()) -> None:
-    """Choose what was not chosen and drop what was."""
-    choose(_filled(ablation().toggled(heads=heads, ffns=ffns)))
-
-
 def toggle_clicked(chart_key: str) -> None:
     """A clickable chart's `on_select`: toggle what was clicked since the last time.
 
@@ -126,8 +121,11 @@ def toggle_clicked(chart_key: str) -> None:
     seen_key = f"{chart_key}:seen"
     events = now ^ st.session_state.get(seen_key, set())
     st.session_state[seen_key] = now
-    toggle({Head(layer, head) for layer, head in events if head != charts.FFN},
-           {layer for layer, head in events if head == charts.FFN})
+    new, model = ablation(), info()
+    for layer, head in events:
+        new = new.toggled(charts.members(layer, head, model.n_layers, model.n_heads))
+    if events:
+        choose(new.filled(preferred_fill()) if new else new)
 
 
 def undo() -> None:
@@ -246,10 +244,6 @@ def _read() -> tuple[Ablation, list[str]]:
     return parse(_value("off"), model.n_layers, model.n_heads)
 
 
-def _filled(new: Ablation) -> Ablation:
-    return new.filled(preferred_fill()) if new else new
-
-
 def _tidy() -> None:
     """Rewrite what was typed in canonical form, unless some of it could not be read."""
     typed, problems = _read()
@@ -291,8 +285,8 @@ def _notice_url() -> None:
 
 
 # Bound by pages, or Streamlit's own
-PAGE_PARAMETERS = {"step", "scope", "view", "section", "source", "q", "prompt", "options", "layer", "head", "embed",
-                   "embed_options"}
+PAGE_PARAMETERS = {"step", "scope", "name", "view", "section", "source", "q", "prompt", "options", "layer", "head",
+                   "embed", "embed_options"}
 
 
 def _show_notices() -> None:

@@ -171,3 +171,70 @@ def test_tried_masks_are_kept_with_what_they_did(explorer: Explorer, store: Stor
     assert list(tried["off"]) == [str(OFF)]
     assert tried["intact"][0] == pytest.approx(0.9)
     assert tried["ablated"][0] == pytest.approx(0.4)
+
+
+def test_a_layer_or_a_column_goes_off_together_and_comes_back_only_when_all_of_it_was_off():
+    layer, column, ffns = (charts.members(*place, 3, 4) for place in ((1, charts.ALL), (charts.ALL, 2),
+                                                                      (charts.ALL, charts.FFN)))
+    assert [str(group) for group in (layer, column, ffns)] == ["L1H0-3", "L0H2,L1H2,L2H2", "F0-2"]
+    part = parse_exact("L1H0-1,F0")
+    assert part.toggled(layer) == parse_exact("L1H0-3,F0")
+    assert part.toggled(layer).toggled(layer) == parse_exact("F0")
+    assert part.toggled(charts.members(1, 1, 3, 4)) == parse_exact("L1H0,F0")
+    table = charts.grid_table(None, part.toggled(layer), shape=(3, 4), ffns=True, wholes=True).set_index("name")
+    assert table["off"]["all heads of layer 1"]
+    assert not table["off"]["head 2 of all layers"]
+    assert not table["off"]["the FFNs of all layers"]
+    assert len(table) == 3 * 4 + 3 + 3 + 4 + 1
+
+
+def test_one_task_is_compared_at_every_number_of_shots(explorer: Explorer, store: Store):
+    for n_shots, ablated in ((0, 0.3), (1, 0.5), (5, 0.4)):
+        setup = service.setup(INFO, "antonym", n_shots)
+        for ablation, right in ((INTACT, 0.9), (OFF, ablated)):
+            store.put(service.evaluation(setup, ablation), answered(setup, right))
+    app = explorer("lab", task="antonym", scope="All shots", off=str(OFF))
+    assert calm(app)
+    assert {m.label: m.value for m in app.main.metric} == {
+        "0-shot": charts.percent(0.3), "1-shot": charts.percent(0.5), "5-shot": charts.percent(0.4)}
+    said = words(app)
+    assert f"goes from {charts.percent(0.9)} to {charts.percent(0.3)} 0-shot" in said
+    assert "60 questions of antonym, 0-shot, turned wrong, none turned right" in said  # the most, so shown first
+    tried = app.dataframe[-1].value
+    assert list(tried["shots"]) == [5, 1, 0]
+    assert np.allclose(tried["change"], [-0.5, -0.4, -0.6])
+    assert (tried["95 % from"] <= tried["change"]).all()
+    assert (tried["change"] <= tried["to"]).all()
+
+
+def test_a_mask_has_a_name_that_its_address_carries(explorer: Explorer, store: Store):
+    put(store, "antonym", 0.9, 0.4)
+    app = explorer("lab", task="antonym", off=str(OFF), name="the two")
+    assert app.text_input("name").value == "the two"
+    assert list(app.dataframe[-1].value["name"]) == ["the two"]
+    assert "name=the+two" in app.code[-1].value
+    app.toggle("live").set_value(False).run()
+    app.sidebar.text_input("off").set_value("L2H0").run()
+    assert app.text_input("name").value == ""  # another mask has no name yet
+    app.button("undo").click().run()
+    assert app.text_input("name").value == "the two"
+
+
+def test_nothing_turned_is_said_in_a_sentence(explorer: Explorer, store: Store):
+    put(store, "antonym", 0.9, 0.9)
+    app = explorer("lab", task="antonym", off=str(OFF))
+    assert calm(app)
+    assert "No answer on antonym turned from right to wrong or back" in words(app)
+
+
+def test_a_preset_can_rank_by_another_task_or_by_the_mean(explorer: Explorer, store: Store):
+    units = {name: service.head_importance(service.setup(INFO, name, 5)) for name in MINI}
+    made_up.fill(store, units.values(), INFO)
+    scores = {name: made_up.record(unit, INFO).scores("per-token") for name, unit in units.items()}
+    put(store, "antonym", 0.9)
+    app = explorer("lab", task="antonym")
+    app.toggle("live").set_value(False).run()
+    for ranking, wanted in (("plural", scores["plural"]), ("mean of all tasks", stats.aggregate([*scores.values()]))):
+        app.selectbox("preset ranking").set_value(ranking).run()
+        app.button("preset lowest").click().run()
+        assert parse_exact(app.session_state["off"]) == Ablation(frozenset(stats.lowest(wanted, 0.3)))
