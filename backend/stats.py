@@ -342,10 +342,15 @@ def concentration(scores: np.ndarray, share: float = 0.5) -> int:
     return int(np.searchsorted(held, share * held[-1] - 1e-9 * held[-1])) + 1
 
 
+def shares(scores: np.ndarray) -> np.ndarray:
+    """Each component's part of the total score; zeros when there is nothing to share."""
+    scores = np.asarray(scores, float)
+    return scores / scores.sum() if scores.sum() else np.zeros_like(scores)
+
+
 def layer_shares(scores: np.ndarray) -> np.ndarray:
     """(n_layers,): each layer's part of the total score; zeros when there is nothing to share."""
-    totals = np.asarray(scores, float).sum(1)
-    return totals / totals.sum() if totals.sum() else np.zeros(len(totals))
+    return shares(scores).sum(1)
 
 
 def retained(scores: np.ndarray, removed: Iterable[Head]) -> float:

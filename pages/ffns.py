@@ -31,9 +31,9 @@ def finding(table: pd.DataFrame, where: str) -> str:
     if worst["change"] >= 0:
         return f"No FFN's removal lowers accuracy {where}"
     clear = int(((table["low"] > 0) | (table["high"] < 0)).sum())
-    return (f"Without the {worst['name']}, accuracy {where} falls by {charts.points(-worst['change'])[1:]} (95 %: "
-            f"{charts.points(worst['low'])} to {charts.points(worst['high'])}); the interval excludes 0 in "
-            f"{of(clear, len(table))}")
+    return (f"Without the {worst['name']}, accuracy {where} falls by {charts.points(-worst['change'])[1:]} (95\u00a0%: "
+            f"{charts.points(worst['low']).split(chr(160))[0]} to {charts.points(worst['high']).split(chr(160))[0]}); "
+            f"the interval excludes 0 in {of(clear, len(table))}")
 
 
 def of(n: int, total: int) -> str:
@@ -55,7 +55,7 @@ def one_task() -> None:
     if record is None:
         return
     table = curves.effects_table(record, chosen, setup.task)
-    left, right = st.columns([5, 4], gap="large")
+    left, right = blocks.side_by_side("ffns", 5, 4, gap="large")
     with left:
         effects(table, finding(table, f"on {setup.task}"), explain(record.questions.n, record.questions.chance),
                 f"ffns-{setup.task}-{setup.n_shots}shot", blocks.python_lines(unit, "print(record.accuracy())"), "ffns")
@@ -67,11 +67,10 @@ def tests(table: pd.DataFrame) -> None:
     """Intact against removed, layer by layer, on the same questions."""
     clear = int((table["p (Holm)"] < 0.05).sum())
     st.markdown(f"#### {of(clear, len(table)).capitalize()} {'passes' if clear <= 1 else 'pass'} a paired test")
-    share = st.column_config.NumberColumn(format="percent")
-    st.dataframe(table.sort_values("change")[["name", "accuracy", "change", "p (Holm)", "newly wrong", "newly right"]],
-                 hide_index=True, height=min(420, 38 + 36 * len(table)), key="ffn tests", column_config={
-                     "name": "removed", "accuracy": share, "change": share,
-                     "p (Holm)": st.column_config.NumberColumn(format="%.2g")}, alt="Paired tests of every layer.")
+    shown = table.sort_values("change")[["name", "accuracy", "change", "p (Holm)", "newly wrong", "newly right"]]
+    st.dataframe(blocks.aligned(shown, percent=("accuracy", "change"), p=("p (Holm)",)), hide_index=True,
+                 height=blocks.table_height(len(table), 420), key="ffn tests", column_config={"name": "removed"},
+                 alt="Paired tests of every layer.")
     st.caption(f"Intact: {charts.percent(table['intact'].iloc[0])}, chance {charts.percent(table['chance'].iloc[0])}. "
                "Exact McNemar test on the questions whose answer changed; Holm: adjusted for having looked at every "
                "layer, below 0.05 counts.")
@@ -100,7 +99,7 @@ def all_tasks() -> None:
     n = int(mean["n"].iloc[0])
     chance = float(np.mean([r.questions.chance for r in found.values()]))
     asked = setup.with_(task="each task")
-    left, right = st.columns([4, 6], gap="large")
+    left, right = blocks.side_by_side("ffns-all", 4, 6, gap="large")
     with left:
         effects(mean, finding(mean, f"averaged over {charts.how_many(len(found), 'task')}"),
                 blocks.provenance(asked, f"n = {n} questions of {len(found)} tasks", f"chance {charts.percent(chance)}",
@@ -117,9 +116,12 @@ def by_task(found: dict[str, Sweep], python: str) -> None:
     cells = table.assign(row=table["layer"].astype(str), column=table["task"]).rename(
         columns={"change": "change in accuracy"})
     worst = table.loc[table["change"].idxmin()]
-    leads = table.loc[table.groupby("task")["change"].idxmin()]["layer"].value_counts()
-    title = (f"{charts.how_many(int(leads.iloc[0]), 'task')} of {len(found)} lean most on layer {leads.index[0]}; the "
-             f"largest fall is {charts.points(worst['change'])}, {worst['task']} without the {worst['name']}")
+    falls = table.loc[table.groupby("task")["change"].idxmin()]
+    leads = falls[falls["change"] < 0]["layer"].value_counts()  # a task that loses nothing leans on no layer
+    title = "No FFN's removal lowers any task's accuracy" if not len(leads) else (
+        f"{charts.how_many(int(leads.iloc[0]), 'task')} of {len(found)} {'leans' if leads.iloc[0] == 1 else 'lean'} "
+        f"most on layer {leads.index[0]}; the largest fall is {charts.points(worst['change'])}, {worst['task']} "
+        f"without the {worst['name']}")
     layers = [str(layer) for layer in range(info.n_layers)]
     blocks.result(
         title, matrices.matrix(cells, "change in accuracy", rows=layers, columns=list(found), signed=True,
@@ -190,10 +192,12 @@ def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: in
     same_unit = "change" in heads
     weight = -heads["change"] if same_unit else heads["share"]
     top_heads, top_ffn = int(weight.idxmax()), int(ffns["change"].idxmin())
-    rho = curves.rho(stats.spearman(weight.to_numpy(), -ffns["change"].to_numpy()))
-    st.markdown(f"#### For {where}, heads matter most in layer {top_heads}, FFNs in layer {top_ffn} "
-                f"({rho} over {charts.how_many(len(ffns), 'layer')})")
-    left, right = st.columns(2, gap="large")
+    rho = stats.spearman(weight.to_numpy(), -ffns["change"].to_numpy())
+    parts = [f"heads matter most in layer {top_heads}" if weight.max() > 0 else "no layer's heads are missed",
+             f"FFNs in layer {top_ffn}" if ffns["change"].min() < 0 else "no FFN is missed"]
+    st.markdown(f"#### For {where}, {', '.join(parts)}" + (
+        "" if np.isnan(rho) else f" ({curves.rho(rho)} over {charts.how_many(len(ffns), 'layer')})"))
+    left, right = blocks.side_by_side("beside", 1, 1, gap="large")
     with left:
         st.markdown("**Heads**")
         st.altair_chart(curves.layer_effects(heads, clickable=False, title="change in accuracy, all heads off")
@@ -220,8 +224,7 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     scope = str(st.segmented_control("Tasks", SCOPES, default=SCOPES[0], required=True, key="scope",
                                      bind="query-params"))
     view = st.segmented_control("View", VIEWS, default=VIEWS[0], required=True, key="view", bind="query-params")
-    st.page_link("pages/lab.py", label=f"Switch {charts.components(chosen)} off in Lab", icon=":material/science:",
-                 disabled=not chosen)
+    blocks.to_lab()
 
 if view == VIEWS[1]:
     beside_heads(scope)

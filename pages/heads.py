@@ -9,9 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from backend import service, stats
-from backend.components import Head
-from backend.results import HeadImportance
-from pages.shared import blocks, charts, selection
+from backend.results import HeadImportance, Setup, Unit
+from pages.shared import blocks, charts, curves, selection
 
 VIEWS = ("One task", "All tasks", "Shots", "Difference", "Average")
 SCALES = ("raw", "logarithmic", "per layer")
@@ -29,10 +28,10 @@ def scaled(scores: np.ndarray, scale: str) -> np.ndarray:
     return stats.normalise_layers(scores) if scale == "per layer" else scores
 
 
-def explain(n: int, *parts: str) -> str:
+def explain(n: int, *parts: str, one: Setup = setup, shots: str = "") -> str:
     """The caption of every chart of this page."""
-    return blocks.provenance(setup, *parts, f"n = {n} training examples", DEFINITIONS[by],
-                             f"higher = the loss depends more on it · {blocks.STUDY}")
+    return blocks.provenance(one, *parts, f"n = {n} training examples", DEFINITIONS[by],
+                             f"higher = the loss depends more on it · {blocks.STUDY}", shots=shots)
 
 
 def finding(scores: np.ndarray, of: str) -> str:
@@ -44,41 +43,43 @@ def finding(scores: np.ndarray, of: str) -> str:
 
 
 def heatmap(title: str, scores: np.ndarray, scale: str, caption: str, python: str, key: str,
-            signed: bool = False, label: str = LABEL) -> None:
+            signed: bool = False, label: str = LABEL, number: str | None = None) -> None:
     """The large clickable map of one score matrix."""
     table = charts.grid_table(scaled(scores, scale), chosen, label=label)
     blocks.result(
-        title, charts.layers_by_heads(table, label=label, signed=signed, logarithmic=scale == "logarithmic"),
+        title, charts.layers_by_heads(table, label=label, signed=signed, number=number,
+                                       logarithmic=scale == "logarithmic"),
         caption=caption, table=table.drop(columns=["column"]), file=f"{key}-{setup.task}-{setup.n_shots}shot",
         python=python, key=key, on_click=lambda: selection.toggle_clicked(key),
         alt_text=f"Heatmap of {label} over {scores.shape[0]} layers and {scores.shape[1]} heads. {title}.")
 
 
-def by_layer(scores: np.ndarray, key: str) -> None:
+def by_layer(scores: np.ndarray, n: int, python: str, key: str) -> None:
     """How much of the importance each layer holds, drawn at the height of the map beside it."""
-    table = pd.DataFrame({"layer": range(len(scores)), "share": scores.sum(1) / max(scores.sum(), 1e-30)})
+    table = curves.layer_shares(scores)
     top = int(table["share"].idxmax())
-    st.markdown(f"#### Layer {top} holds {charts.percent(float(table['share'].max()))}")
-    st.altair_chart(charts.layer_bars(table, "share", "share of the importance"), key=f"{key}-layers",
-                    alt=f"Bars: share of the importance in each layer; layer {top} holds most.")
-    st.caption("Sum of a layer's heads, as a share of all. Raw scores: layers differ in scale.")
+    blocks.result(
+        f"Layer {top} holds {charts.percent(float(table['share'].max()))}",
+        charts.layer_bars(table, "share", "share of the importance"),
+        caption=f"Sum of a layer's heads, as a share of all; n = {n} training examples. Raw scores: layers differ in "
+                f"scale. Evenly spread, each would hold {charts.percent(1 / len(scores))}.",
+        table=table, file=f"{key}-by-layer-{setup.task}-{setup.n_shots}shot", python=python, key=f"{key}-layers",
+        alt_text=f"Bars: share of the importance in each layer; layer {top} holds most.")
 
 
 def top_heads(record: HeadImportance, scores: np.ndarray) -> None:
     """The highest heads with their intervals, and how far the ranking would repeat itself."""
     low, high = stats.bootstrap_scores(record, by)
+    shares = stats.shares(scores)
     rows = [{"rank": i + 1, "head": str(h), "importance": scores[h.layer, h.head], "95 % from": low[h.layer, h.head],
-             "to": high[h.layer, h.head], "share": scores[h.layer, h.head] / max(scores.sum(), 1e-30),
-             "chosen": h in chosen.heads}
+             "to": high[h.layer, h.head], "share": shares[h.layer, h.head], "chosen": h in chosen.heads}
             for i, h in enumerate(stats.highest(scores, 1)[:20])]
     stability = stats.bootstrap_stability(record, by)
     st.markdown("#### " + (
         f"Two halves of the examples rank the heads alike at ρ = {stability.split_half:.2f}"
         if stability.n_blocks > 1 else "The highest heads"))
-    number = st.column_config.NumberColumn(format="scientific" if charts.tiny(scores.ravel()) else "%.3g")
-    st.dataframe(pd.DataFrame(rows), hide_index=True, height=300, key="top heads", column_config={
-        "importance": number, "95 % from": number, "to": number,
-        "share": st.column_config.NumberColumn(format="percent")}, alt="The twenty highest heads, with intervals.")
+    st.dataframe(blocks.aligned(pd.DataFrame(rows), percent=("share",), scores=("importance", "95 % from", "to")),
+                 hide_index=True, height=300, key="top heads", alt="The twenty highest heads, with intervals.")
     st.caption((f"Mean Spearman over 200 random halvings into blocks, 95 % between {stability.low:.2f} and "
                 f"{stability.high:.2f} · " if stability.n_blocks > 1 else "") + "intervals: bootstrap over blocks of "
                "examples")
@@ -96,7 +97,8 @@ def one_task(scale: str) -> None:
         heatmap(finding(scores, f"for {setup.task}"), scores, scale, explain(record.n_examples),
                 blocks.python_lines(unit, f"print(record.scores({by!r}))"), "importance")
     with right:
-        by_layer(scores, "importance")
+        by_layer(scores, record.n_examples, blocks.python_lines(
+            unit, f"print(stats.layer_shares(record.scores({by!r})))"), "importance")
     top_heads(record, scores)
 
 
@@ -109,60 +111,79 @@ def average(scale: str) -> None:
         return
     scores = stats.aggregate([r.scores(by) for r in records])
     left, right = blocks.side_by_side("map", 5, 3)
+    mean = f"scores = stats.aggregate([record.scores({by!r}) for record in records])"
+    over, n = [(name, setup.n_shots) for name in names], sum(r.n_examples for r in records)
     with left:
         heatmap(finding(scores, f"averaged over {charts.how_many(len(records), 'task')}"), scores, scale,
-                explain(sum(r.n_examples for r in records), "mean of the tasks' raw scores"),
-                blocks.python_lines(units[0], f"print(record.scores({by!r}))  # one task; the average takes them all"),
-                "average")
+                explain(n, "mean of the tasks' raw scores", one=setup.with_(task="each task")),
+                blocks.python_lines(units[0], mean, "print(scores)", over=over), "average")
     with right:
-        by_layer(scores, "average")
+        by_layer(scores, n, blocks.python_lines(units[0], mean, "print(stats.layer_shares(scores))", over=over),
+                 "average")
 
 
-def many(labels: Sequence[str], units: list, what: str, scale: str) -> None:
+def open_map(unit: Unit) -> None:
+    """Show a small map large: its task and its number of shots become the chosen ones."""
+    st.session_state["task"], st.session_state["shots"] = unit.setup.task, unit.setup.n_shots
+    st.session_state["view"] = VIEWS[0]
+
+
+def many(labels: Sequence[str], units: Sequence[Unit], what: str, scale: str) -> None:
     """Small maps side by side, each on its own colour scale: where the important heads sit, not how high they are."""
     records = blocks.get_all(units, what)
-    shown = [(label, r.scores(by), r.n_examples) for label, r in zip(labels, records, strict=True) if r]
+    shown = [(label, unit, r.scores(by), r.n_examples) for label, unit, r in zip(labels, units, records, strict=True)
+             if r]
     if not shown:
         return
     if len(shown) > 1:
-        rhos = stats.spearman_matrix([scores for _, scores, _ in shown])[np.triu_indices(len(shown), 1)]
-        st.markdown(f"#### The maps rank the heads alike at ρ = {rhos.mean():.2f} on average "
-                    f"({rhos.min():.2f} to {rhos.max():.2f})")
+        rhos = stats.off_diagonal(stats.spearman_matrix([scores for _, _, scores, _ in shown]))
+        st.markdown(f"#### The maps rank the heads alike at {curves.rho(np.nanmean(rhos))} on average "
+                    f"({np.nanmin(rhos):.2f} to {np.nanmax(rhos):.2f})")
     per_row = 4 if len(shown) > 3 else len(shown)
-    for i, (label, scores, _) in enumerate(shown):
+    for i, (label, unit, scores, _) in enumerate(shown):
         if i % per_row == 0:
             columns = st.columns(per_row, gap="small")
         with columns[i % per_row]:
             top = stats.highest(scores, 1)[0]
-            st.markdown(f"**{label}**  \n:gray[{top} leads]")
+            st.button(f"**{label}** · {top} leads", key=f"open {label}", type="tertiary", on_click=open_map,
+                      args=(unit,), icon=":material/open_in_full:", help="Show this map large.")
             table = charts.grid_table(scaled(scores, scale), chosen, label=LABEL)
             st.altair_chart(charts.layers_by_heads(table, label=LABEL, compact=True, clickable=False,
                                                    logarithmic=scale == "logarithmic"),
                             key=f"many:{label}", alt=f"Small heatmap of head importance, {label}; {top} leads.")
     everything = pd.concat([charts.grid_table(scores, chosen, label=LABEL).assign(map=label)
-                            for label, scores, _ in shown])
-    st.caption(explain(sum(n for _, _, n in shown), "Spearman ρ of every pair", "each map on its own colour scale"))
-    blocks.extras(everything.drop(columns=["column"]), f"importance-{len(shown)}-maps",
-                  blocks.python_lines(units[0], f"print(record.scores({by!r}))"), "many")
+                            for label, _, scores, _ in shown])
+    each_task = len({unit.setup.task for unit in units}) > 1
+    st.caption(explain(sum(n for *_, n in shown), "heads across, layers up, layer 0 at the bottom",
+                       "each map on its own colour scale", "Spearman ρ of every pair, 0 is chance",
+                       one=setup.with_(task="each task") if each_task else setup,
+                       shots="" if each_task else f"{', '.join(map(str, selection.SHOTS))} shots"))
+    blocks.extras(everything.drop(columns=["column"]), f"importance-{len(shown)}-maps", blocks.python_lines(
+        units[0], f"scores = [record.scores({by!r}) for record in records]", "print(stats.spearman_matrix(scores))",
+        over=[(unit.setup.task, unit.setup.n_shots) for _, unit, _, _ in shown]), "many")
 
 
-def difference(scale: str) -> None:
-    """Another task's map minus this one's, each as shares of its total so that tasks of any scale compare."""
-    others = [name for name in selection.suite() if name != setup.task]
-    other = st.selectbox("Minus", others, key="other task", persist_state="session", width=320)
-    units = [service.head_importance(setup), service.head_importance(selection.current(other))]
-    a, b = blocks.get_all(units, f"head importance of {setup.task} and {other}")
+def difference() -> None:
+    """This task's map minus another's, or minus its own at other shots, each as shares of its total to compare them."""
+    others = {name: (name, setup.n_shots) for name in selection.suite() if name != setup.task}
+    others |= {f"{setup.task}, {n}-shot": (setup.task, n) for n in selection.SHOTS if n != setup.n_shots}
+    other = str(st.selectbox("Minus", list(others), key="other task", persist_state="session", width=320))
+    asked = [(setup.task, setup.n_shots), others[other]]
+    units = [service.head_importance(selection.current(*one)) for one in asked]
+    a, b = blocks.get_all(units, f"head importance of {setup.task}, {setup.n_shots}-shot, and {other}")
     if a is None or b is None:
         return
-    shares = [r.scores(by) / max(r.scores(by).sum(), 1e-30) for r in (a, b)]
-    delta = shares[0] - shares[1]
-    layer, head = np.unravel_index(int(np.abs(delta).argmax()), delta.shape)
-    leans = setup.task if delta[layer, head] > 0 else other
-    rho = stats.spearman(*shares)
-    heatmap(f"{Head(int(layer), int(head))} sets them apart most: {leans} leans on it more (ρ = {rho:.2f})", delta,
-            "raw", explain(a.n_examples + b.n_examples, f"{setup.task} minus {other}, each as a share of its total"),
-            blocks.python_lines(units[0], f"print(record.scores({by!r}))"), "difference", signed=True,
-            label="difference of shares")
+    shares = [stats.shares(r.scores(by)) for r in (a, b)]
+    delta, rho = shares[0] - shares[1], curves.rho(stats.spearman(*shares))
+    here = setup.task if others[other][0] != setup.task else f"{setup.task}, {setup.n_shots}-shot"
+    top = stats.highest(np.abs(delta), 1)[0]
+    leans = here if delta[top.layer, top.head] > 0 else other
+    heatmap(f"{top} sets them apart most: {leans} leans on it more ({rho})", delta, "raw",
+            explain(a.n_examples + b.n_examples, f"{here} minus {other}, each as a share of its total",
+                    f"blue: {here} leans on it more, orange: {other}"),
+            blocks.python_lines(units[0], f"a, b = (stats.shares(record.scores({by!r})) for record in records)",
+                                "print(a - b)", over=asked),
+            "difference", signed=True, label="difference of shares", number="+.1%")
 
 
 st.title("Heads")
@@ -173,8 +194,7 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
                                  persist_state="session",
                                  help="per layer: each layer divided by its L2 norm (Michel et al. 2019); for display "
                                       "only, rankings use raw scores.")
-    st.page_link("pages/lab.py", label=f"Switch {charts.components(chosen)} off in Lab", icon=":material/science:",
-                 disabled=not chosen)
+    blocks.to_lab()
 
 match view:
     case "All tasks":
@@ -186,7 +206,7 @@ match view:
              [service.head_importance(selection.current(n_shots=n)) for n in selection.SHOTS],
              f"head importance of {setup.task} at {', '.join(map(str, selection.SHOTS))} shots", str(scale))
     case "Difference":
-        difference(str(scale))
+        difference()
     case "Average":
         average(str(scale))
     case _:

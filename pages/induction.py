@@ -127,8 +127,7 @@ def induction_heads() -> None:
     with st.popover("Choose the top heads", icon=":material/checklist:"):
         k = st.number_input("How many", 1, n_heads, min(3, n_heads), key="top k", persist_state="session")
         st.button(f"Choose the top {k} in prefix matching", key="choose top", on_click=choose_top, args=(int(k),))
-    st.page_link("pages/lab.py", label=f"Switch {charts.components(chosen)} off in Lab", icon=":material/science:",
-                 disabled=not chosen)
+    blocks.to_lab()
 
 
 def choose_top(k: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,12 +10,13 @@ import streamlit as st
 
 from backend import service, stats
 from backend.results import HeadImportance
-from pages.shared import blocks, charts, curves, matrices, selection
+from pages.shared import blocks, charts, curves, looking, matrices, selection
 
 VIEWS = ("Tasks", "Shots", "Top heads", "Heads that many need")
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 TOP = 0.2  # the top share of two maps that is compared beside them
 PAIRS = ((0, 1), (0, 5), (1, 5))  # numbers of shots that are compared
+HOVER = "hover over a cell to see its two maps, click to open them"
 AUTHORS = ("The study's script correlates two lists of head *indices*, sorted by importance, instead of the heads' "
            "ranks. It asks whether the n-th least important head of one task has an index close to that of the other, "
            "which says little about whether tasks rank heads alike: over 4,608 heads a true ρ of 0.99 comes out near "
@@ -46,9 +47,26 @@ def explain(records: Mapping[tuple[str, int], HeadImportance], *parts: str, shot
                              f"{some} training examples per task", asked, blocks.STUDY)
 
 
-def reproduce(task: str, n_shots: int) -> str:
-    return blocks.python_lines(service.head_importance(selection.current(task, n_shots)),
-                               f"print(record.scores({by!r}))  # stats.spearman, stats.topk_overlap compare two")
+def reproduce(found: Iterable[tuple[str, int]], *after: str) -> str:
+    """Python that gets the scores of every (task, shots) pair, and then compares them."""
+    over = list(found)
+    return blocks.python_lines(service.head_importance(selection.current(*over[0])),
+                               f"scores = [record.scores({by!r}) for record in records]", *after, over=over)
+
+
+def pictured(table: pd.DataFrame, maps: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
+    """The table with a picture of the two maps behind each cell, seen while hovering."""
+    return table.assign(image=[looking.two_maps(*maps[row, column]) if row != column else ""
+                               for row, column in zip(table["row"], table["column"], strict=True)])
+
+
+def pairs_of(names: Sequence[str],
+             scores: Sequence[np.ndarray]) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
+    return {(a, b): (x, y) for a, x in zip(names, scores, strict=True) for b, y in zip(names, scores, strict=True)}
+
+
+def colours(domain: tuple[float, float]) -> str:
+    return f"colours run from {domain[0]:.1f} to {domain[1]:.0f}; {HOVER}"
 
 
 # --- tasks --------------------------------------------------------------------------------------
@@ -72,21 +90,24 @@ def draw_tasks() -> None:
     pairs = stats.off_diagonal(rhos)
     label = "ρ of index lists" if as_authors else "Spearman ρ"
     table = matrices.matrix_table(rhos, names, names, label, blank_diagonal=True)
+    domain = matrices.span(pairs)
     with place:
-        left, right = st.columns([6, 5], gap="large")
+        left, right = blocks.side_by_side("overlap", 6, 5, gap="large")
         with left:
             pair = pick_pair(names, "overlap tasks")
             blocks.result(
                 correlation_finding(names, rhos, as_authors),
-                matrices.matrix(table, label, rows=ordered, columns=ordered, signed=bool((pairs < -0.05).any()),
-                                domain=(min(0.0, float(np.nanmin(pairs))), 1.0), dark=dark, chosen=pair),
+                matrices.matrix(pictured(table, pairs_of(names, scores)), label, rows=ordered, columns=ordered,
+                                signed=bool((pairs < -0.05).any()), domain=domain, dark=dark, chosen=pair),
                 caption=explain(found, "as in the authors' code: correlation of argsort index lists" if as_authors else
-                                "Spearman's rank correlation of the scores: 1 = same order, 0 = unrelated (chance)"),
-                table=table, file=f"overlap-tasks-{setup.n_shots}shot", python=reproduce(names[0], setup.n_shots),
+                                "Spearman's rank correlation of the scores: 1 = same order, 0 = unrelated (chance)",
+                                colours(domain)),
+                table=table, file=f"overlap-tasks-{setup.n_shots}shot",
+                python=reproduce(found, f"print(stats.spearman_matrix(scores{', as_authors=True' * as_authors}))"),
                 key="overlap tasks", on_click=lambda: note_pair("overlap tasks"),
                 alt_text=f"Heatmap of rank correlations between {len(names)} tasks.")
         with right:
-            two_maps((f"{pair[0]}", found[pair[0], setup.n_shots]), (f"{pair[1]}", found[pair[1], setup.n_shots]))
+            two_maps(found, *((task, (task, setup.n_shots)) for task in pair))
 
 
 def authors_switch() -> bool:
@@ -125,17 +146,23 @@ def note_pair(key: str) -> None:
         st.session_state[f"{key}:a"], st.session_state[f"{key}:b"] = pair
 
 
-def two_maps(a: tuple[str, HeadImportance], b: tuple[str, HeadImportance]) -> None:
-    """Two importance maps side by side, how alike they are and how sure that is."""
-    scores = a[1].scores(by), b[1].scores(by)
+def two_maps(found: Mapping[tuple[str, int], HeadImportance], a: tuple[str, tuple[str, int]],
+             b: tuple[str, tuple[str, int]]) -> None:
+    """Two importance maps side by side, how alike they are and how sure that is.
+
+    Args:
+        a, b: what each is called, and which task at how many shots it is.
+    """
+    records = found[a[1]], found[b[1]]
+    scores = records[0].scores(by), records[1].scores(by)
     rho = curves.rho(stats.spearman(*scores))
-    low, high = stats.bootstrap_spearman(a[1], b[1], by)
+    low, high = stats.bootstrap_spearman(*records, by)
     sure = f" (95\u00a0%: {low:.2f} to {high:.2f})" if not np.isnan(low) else ""
     same = stats.topk_overlap(*scores, TOP)
     by_chance = stats.topk_overlap_chance(n_heads, max(1, stats.count(TOP, n_heads)))
     st.markdown(f"#### {a[0]} and {b[0]} rank the heads alike at {rho}{sure}")
     columns = st.columns(2, gap="medium")
-    for column, (name, record), one in zip(columns, (a, b), scores, strict=True):
+    for column, (name, _), record, one in zip(columns, (a, b), records, scores, strict=True):
         with column:
             reliable = stats.bootstrap_stability(record, by)
             st.markdown(f"**{name}** · {stats.highest(one, 1)[0]} leads")
@@ -148,6 +175,10 @@ def two_maps(a: tuple[str, HeadImportance], b: tuple[str, HeadImportance]) -> No
     st.caption(f"Interval: bootstrap over blocks of examples. Of the top {charts.percent(TOP)} of heads, the two share "
                f"{charts.percent(same)} (intersection over union; chance {charts.percent(by_chance)}). Each map has a "
                "colour scale of its own. Click heads to choose them.")
+    table = pd.concat([charts.grid_table(one, chosen).assign(map=name) for (name, _), one in zip((a, b), scores,
+                                                                                                 strict=True)])
+    blocks.extras(table.drop(columns=["column"]), f"maps-{a[0]}-{b[0]}".replace(", ", "-"),
+                  reproduce((a[1], b[1]), "print(stats.spearman(*scores))"), "two maps")
 
 
 # --- shots --------------------------------------------------------------------------------------
@@ -168,6 +199,9 @@ def draw_shots() -> None:
                      for name in names])
     label = "ρ of index lists" if as_authors else "Spearman ρ"
     table = matrices.matrix_table(rhos, names, columns, label)
+    domain = matrices.span(rhos)
+    maps = {(name, column): (found[name, a].scores(by), found[name, b].scores(by)) for name in names
+            for column, (a, b) in zip(columns, PAIRS, strict=True)}
     means = rhos.mean(0)
     top = int(means.argmax())
     if as_authors:
@@ -177,24 +211,27 @@ def draw_shots() -> None:
         title = "Averaged over tasks, " + ", ".join(
             f"{pair} agree at {curves.rho(mean)}" for pair, mean in zip(columns, means, strict=True))
     with place:
-        left, right = st.columns([5, 6], gap="large")
+        left, right = blocks.side_by_side("overlap", 5, 6, gap="large")
         with left:
             with st.container(horizontal=True, gap="small"):
                 task = str(st.selectbox("Task", names, index=names.index(setup.task) if setup.task in names else 0,
                                         key="overlap shots:a", width=200, help="Or click a cell of the matrix."))
                 pair = str(st.selectbox("between", columns, index=1, key="overlap shots:b", width=200))
             blocks.result(
-                title, matrices.matrix(table, label, rows=names, columns=columns, dark=dark, chosen=(task, pair),
-                                       signed=bool((rhos < -0.05).any()), domain=(min(0.0, float(rhos.min())), 1.0)),
+                title, matrices.matrix(pictured(table, maps), label, rows=names, columns=columns, dark=dark,
+                                       chosen=(task, pair), signed=bool((rhos < -0.05).any()), domain=domain),
                 caption=explain(found, "as in the authors' code: correlation of argsort index lists" if as_authors else
                                 "Spearman's rank correlation of the scores: 1 = same order, 0 = unrelated (chance)",
-                                shots="0, 1 and 5 shots"),
-                table=table, file="overlap-shots", python=reproduce(task, setup.n_shots), key="overlap shots",
+                                colours(domain), shots="0, 1 and 5 shots"),
+                table=table, file="overlap-shots", key="overlap shots", python=reproduce(
+                    [(name, n) for name in names for n in shots],
+                    *(f"print([stats.spearman{'_as_authors' * as_authors}(scores[i + {shots.index(a)}], scores[i + "
+                      f"{shots.index(b)}]) for i in range(0, len(scores), {len(shots)})])" for a, b in PAIRS)),
                 on_click=lambda: note_pair("overlap shots"),
                 alt_text=f"Heatmap of rank correlations between shots for {len(names)} tasks.")
         with right:
             a, b = PAIRS[columns.index(pair)]
-            two_maps((f"{task}, {a}-shot", found[task, a]), (f"{task}, {b}-shot", found[task, b]))
+            two_maps(found, *((f"{task}, {n}-shot", (task, n)) for n in (a, b)))
 
 
 # --- top heads ----------------------------------------------------------------------------------
@@ -215,18 +252,18 @@ def draw_top() -> None:
     here = curve[np.isclose(curve["share"], share)].iloc[0]
     table = matrices.matrix_table(overlaps, names, names, "overlap", blank_diagonal=True)
     with place:
-        left, right = st.columns([6, 5], gap="large")
+        left, right = blocks.side_by_side("overlap", 6, 5, gap="large")
         with left:
             pair = pick_pair(names, "overlap top")
             blocks.result(
                 f"Tasks share {charts.percent(here['mean'])} of their top {percent} % of heads on average, chance "
                 f"would give {charts.percent(here['chance'])}",
-                matrices.matrix(table, "overlap", rows=names, columns=names, number=".0%", dark=dark, chosen=pair,
-                                domain=(float(here["chance"]), 1.0)),
+                matrices.matrix(pictured(table, pairs_of(names, scores)), "overlap", rows=names, columns=names,
+                                number=".0%", dark=dark, chosen=pair, domain=(float(here["chance"]), 1.0)),
                 caption=explain(found, f"intersection over union of the top {charts.how_many(k, 'head')}",
-                                f"chance {charts.percent(here['chance'])}, the palest colour"),
-                table=table, file=f"overlap-top{percent}-{setup.n_shots}shot",
-                python=reproduce(names[0], setup.n_shots), key="overlap top",
+                                f"chance {charts.percent(here['chance'])}, the palest colour", HOVER),
+                table=table, file=f"overlap-top{percent}-{setup.n_shots}shot", key="overlap top",
+                python=reproduce(found, f"print(stats.overlap_matrix(scores, {share}))"),
                 on_click=lambda: note_pair("overlap top"),
                 alt_text=f"Heatmap of the overlap of the top heads of {len(names)} tasks.")
         with right:
@@ -235,9 +272,11 @@ def draw_top() -> None:
                 curves.overlap_curve(curve, share),
                 caption=explain(found, "line: mean over pairs of tasks; band: lowest to highest pair; dashed: the mean "
                                 "overlap of two independent random rankings, exactly"),
-                table=curve, file=f"overlap-by-share-{setup.n_shots}shot", python=reproduce(names[0], setup.n_shots),
+                table=curve, file=f"overlap-by-share-{setup.n_shots}shot", python=reproduce(
+                    found, f"for share in {SHARES}:",
+                    "    print(share, stats.off_diagonal(stats.overlap_matrix(scores, share)).mean())"),
                 key="overlap curve", alt_text="Curve of the mean overlap against the share of heads, with chance.")
-            two_maps((pair[0], found[pair[0], setup.n_shots]), (pair[1], found[pair[1], setup.n_shots]))
+            two_maps(found, *((task, (task, setup.n_shots)) for task in pair))
 
 
 def above_chance(curve: pd.DataFrame) -> str:
@@ -262,9 +301,9 @@ def draw_counts() -> None:
     table = curves.counts_table(counts, percent / 100, len(found))
     everywhere, nowhere = table.iloc[-1], table.iloc[0]
     grid = charts.grid_table(counts.astype(float), chosen, label="tasks")
-    python = reproduce(next(iter(found))[0], setup.n_shots)
+    python = reproduce(found, f"print(stats.topk_counts(scores, {percent / 100}))")
     with place:
-        left, right = st.columns([6, 5], gap="large")
+        left, right = blocks.side_by_side("overlap", 6, 5, gap="large")
         with left:
             blocks.result(
                 f"{stats.highest(counts, 1)[0]} is in the top {percent} % of {counts.max()} of {len(found)} tasks; "
@@ -276,8 +315,9 @@ def draw_counts() -> None:
                 alt_text="Heatmap of the number of tasks that need each head.")
         with right:
             blocks.result(
-                f"{nowhere['heads']:.0f} of {n_heads} heads are in no task's top; by chance it would be "
-                f"{nowhere['by chance']:.1f}, and {everywhere['by chance']:.1f} in all tasks'",
+                f"{nowhere['heads']:.0f} of {n_heads} heads are in no task's top, by chance it would be "
+                f"{nowhere['by chance']:.1f}; in all tasks' tops are {everywhere['heads']:.0f}, by chance "
+                f"{everywhere['by chance']:.1f}",
                 curves.counts_bars(table),
                 caption=explain(found, "orange: expected of independent random rankings (binomial)"),
                 table=table, file=f"overlap-counts-top{percent}-{setup.n_shots}shot", python=python,

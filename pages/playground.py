@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,7 @@ NEXT_TOKENS = 8
 MAP, THUMBNAILS = "contributions", "thumbnails"
 NOTHING = "nothing else"
 PANEL = 480  # pixels: panels stand side by side where there is room and below each other where there is not
-EXAMPLE_TEXT = "red hot, blue cold, red hot, blue"
+UNKNOWN = "<unk>"  # how tokenizers without bytes to fall back on write what is not in their vocabulary
 
 info, chosen = selection.info(), selection.ablation()
 
@@ -40,10 +41,15 @@ def task_prompts(model_name: str, task: str, n_shots: int, demos: str, n: int, s
     return list(iter_prompts(handles.tasks(model_name)[task], n_shots, demos, n, seed))
 
 
-def from_task() -> Prompt:
-    """One validation query of the chosen task, behind its demonstrations."""
+def examples() -> list[Prompt]:
+    """The validation queries of the chosen task, behind their demonstrations."""
     setup = selection.current()
-    prompts = task_prompts(selection.model_name(), setup.task, setup.n_shots, setup.demos, setup.n_examples, setup.seed)
+    return task_prompts(selection.model_name(), setup.task, setup.n_shots, setup.demos, setup.n_examples, setup.seed)
+
+
+def from_task() -> Prompt:
+    """One of the chosen task's queries."""
+    prompts = examples()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         q = st.number_input(f"Question, 0 to {len(prompts) - 1}", 0, len(prompts) - 1, 0, key="q", width=170,
                             bind="query-params", help="In the order in which they are evaluated.")
@@ -64,7 +70,12 @@ def step(by: int) -> None:
 
 def from_me() -> Prompt | str | None:
     """Text of one's own, with options or without."""
-    text = st.text_area("Prompt", EXAMPLE_TEXT, key="prompt", bind="query-params", height=110, max_chars=4000,
+    if "prompt" not in st.session_state and "prompt" not in st.query_params:  # begin with words the model knows
+        with suppress(HeadroomError):
+            start = examples()[0]
+            st.session_state["prompt"] = start.prefix + start.example.contexts[0]
+            st.session_state["options"] = " | ".join(option.strip() for option in start.example.options)
+    text = st.text_area("Prompt", key="prompt", bind="query-params", height=160, max_chars=4000,
                         help="It is read exactly as it stands; blanks count.") or ""
     options = st.text_input("Options to compare, with | between them", key="options", bind="query-params",
                             placeholder="hot | cold", max_chars=400,
@@ -149,14 +160,16 @@ def option_finding(table: pd.DataFrame) -> str:
 
 def what_comes_next(prompt: Prompt | str, readings: dict[str, Reading]) -> None:
     """Next tokens and options, intact beside ablated."""
-    with st.container(horizontal=True, gap="medium"):
-        left, right = st.container(width=PANEL), st.container(width=PANEL)
+    if n := readings["intact"].tokens.count(UNKNOWN):
+        st.caption(f":orange[:material/warning: {charts.how_many(n, 'token').capitalize()} of the prompt "
+                   f"{'is' if n == 1 else 'are'} not in this model's vocabulary, and read as ‘{UNKNOWN}’.]")
+    left, right = blocks.side_by_side("next", 1, 1)
     with left:
         table = next_table(readings)
         blocks.result(
             next_finding(readings), looking.next_token_chart(table),
             caption=explain(f"softmax over {info.vocab_size:,} tokens at the last position, the {NEXT_TOKENS} "
-                            "likeliest of each model", "· is a space, ⏎ a new line", off()),
+                            "likeliest of each model", "‘·’ is a space, ‘⏎’ a new line", off()),
             table=table, file="next-tokens", python=python_lines(prompt, "print(*reading.next_tokens, sep='\\n')"),
             key="next tokens", alt_text=f"Bars: probabilities of the likeliest next tokens. {next_finding(readings)}.")
     with right:
@@ -252,7 +265,7 @@ def what_it_looks_at(prompt: Prompt | str, reading: Reading, model: LoadedModel,
             "print(pattern.round(3))", ablation=ablation), "attention")
     with right:
         st.markdown("#### Hover over a token to see where it looks")
-        st.altair_chart(looking.token_text(pattern, tokens), width="content",
+        st.altair_chart(looking.token_text(pattern, tokens, st.context.theme.type == "dark"), width="content",
                         alt=f"The prompt's tokens, shaded by the attention of {here} from the last one.")
         st.markdown(f"#### The heads of layer {here.layer}")
         small = looking.thumbnail_table(patterns, here.layer, here.head, chosen)
@@ -294,8 +307,7 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading, model: LoadedModel) 
     lead = ranked.iloc[0]
     title = (f"{lead['name']} {'adds' if lead['contribution'] >= 0 else 'takes'} most: {lead['contribution']:+.2f} of "
              f"the {what}, {found.logit:+.2f}")
-    with st.container(horizontal=True, gap="medium"):
-        left, right = st.container(width=PANEL * 4 // 3), st.container(width=PANEL * 2 // 3)
+    left, right = blocks.side_by_side("adds", 2, 1)
     with left:
         blocks.result(
             title, looking.contribution_map(table, "nats"),
@@ -303,7 +315,8 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading, model: LoadedModel) 
                 "direct path, intact model: u · (what a component writes at the last position), through the last norm "
                 f"with its scale frozen; with embeddings ({found.embeddings:+.2f}) and biases ({found.biases:+.2f}) "
                 "the parts add up to the logit", "limits: not what switching off would do, for effects through later "
-                "layers count as theirs and the norm's scale would change", "click to choose a component"),
+                "layers count as theirs and the norm's scale would change", "blue adds, orange takes "
+                "away; click to choose a component"),
             table=table.drop(columns=["column"]), file="contributions",
             python=python_lines(prompt, f"found = service.contributions(model, reading.token_ids, {known[answer]}, "
                                         f"{known.get(foil)})", "print(found.heads, found.ffns, found.logit, sep='\\n')",
@@ -312,7 +325,7 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading, model: LoadedModel) 
             alt_text=f"Heatmap of direct contributions of heads and FFNs. {title}.")
     with right:
         st.markdown(f"#### The largest of {len(table)}")
-        st.dataframe(ranked[["name", "contribution"]].head(12), hide_index=True, height=455,
+        st.dataframe(ranked[["name", "contribution"]].head(12), hide_index=True, height=blocks.table_height(12, 460),
                      alt="The twelve largest contributions.", column_config={
                          "name": "component", "contribution": st.column_config.NumberColumn(format="%+.3f")})
 

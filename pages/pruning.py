@@ -167,9 +167,9 @@ def labels(table: pd.DataFrame, what: str) -> dict[str, str]:
 
 
 def list_limits(limits: pd.DataFrame, what: str) -> None:
-    share = st.column_config.NumberColumn(format="percent")
-    st.dataframe(limits, hide_index=True, key=f"limits {what}", alt="How much can go by each ranking.",
-                 column_config={name: share for name in limits.columns if name not in ("ranking", "that is")})
+    shares = [name for name in limits.columns if name not in ("ranking", "that is")]
+    st.dataframe(blocks.aligned(limits, percent=shares), hide_index=True, key=f"limits {what}",
+                 column_config={"that is": f"that is, {what}"}, alt="How much can go by each ranking.")
 
 
 # --- heads and FFNs together --------------------------------------------------------------------
@@ -241,16 +241,17 @@ def draw_transfer(names: Sequence[str]) -> None:
             transfer_among(table, percent)
 
 
-def transfer_finding(table: pd.DataFrame, percent: int, subject: str) -> str:
-    """Own ranking against the others', on average."""
+def transfer_finding(table: pd.DataFrame, percent: int, subject: str, column: str = "accuracy", of: str = "") -> str:
+    """Own ranking against the others', on average of a column, which is a share `of` something."""
     own, others = table[table["task"] == table["ranking"]], table[table["task"] != table["ranking"]]
     text = f"With {percent} % of the heads gone, {subject}"
     parts = []
     if len(own):
-        parts.append(f"{charts.percent(own['accuracy'].mean())} by {'its' if len(own) == 1 else 'their'} own ranking")
+        parts.append(f"{charts.percent(own[column].mean())}{of} by {'its' if len(own) == 1 else 'their'} own ranking")
     if len(others):
-        best = others.groupby("ranking")["accuracy"].mean().idxmax()
-        parts.append(f"{charts.percent(others['accuracy'].mean())} on average by other tasks'; {best}'s transfers best")
+        best = others.groupby("ranking")[column].mean().idxmax()
+        parts.append(f"{charts.percent(others[column].mean())}{of if not parts else ''} on average by other tasks'; "
+                     f"{best}'s transfers best")
     return text + " " + " and ".join(parts)
 
 
@@ -261,7 +262,10 @@ def transfer_to(table: pd.DataFrame, task: str, percent: int) -> None:
     blocks.result(
         transfer_finding(table, percent, f"{task} keeps"),
         charts.bars(shown, x="accuracy", y="ranking", order=shown["ranking"].tolist(), x_title="accuracy"),
-        caption=explain(table, [task], f"intact {charts.percent(table['intact'].iloc[0])}", "orange tick: chance"),
+        caption=blocks.provenance(
+            setup, f"n = {int(table['n'].max())} questions", f"chance {charts.percent(table['chance'].iloc[0])}, the "
+            f"orange tick; intact {charts.percent(table['intact'].iloc[0])}", "95 % Wilson intervals",
+            f"heads ranked by {by} gradient importance; the lowest go first", blocks.STUDY),
         table=table.drop(columns=["row", "column"]), file=f"transfer-{task}-{setup.n_shots}shot",
         python=blocks.python_lines(unit(task, "heads", next(f"task:{r}" for r in suite if r != task)),
                                    "print(record.accuracy())"),
@@ -275,11 +279,14 @@ def transfer_among(table: pd.DataFrame, percent: int) -> None:
     """Every task pruned by every task's ranking."""
     floor = float(np.nanmin(table["chance"] / table["intact"]))
     blocks.result(
-        transfer_finding(table, percent, "the tasks keep"),
+        transfer_finding(table, percent, "the tasks keep", "kept", " of their intact accuracy"),
         matrices.matrix(table, "kept", rows=suite, columns=suite, number=".0%", dark=dark,
                         domain=(min(floor, 0.9), 1.0), x_title="ranking of", y_title="task that is pruned",
                         clickable=False),
-        caption=explain(table, suite, "kept: accuracy as a share of the task's intact one"),
+        caption=blocks.provenance(
+            setup.with_(task="each task"), f"n = {int(table['n'].max())} questions per task", "kept: accuracy as a "
+            "share of the task's intact one; the darkest colour is 100 % and more", f"heads ranked by {by} gradient "
+            "importance; the lowest go first", "intervals and chance in the CSV", blocks.STUDY),
         table=table.drop(columns=["row", "column"]), file=f"transfer-all-{setup.n_shots}shot",
         python=blocks.python_lines(unit(suite[0], "heads", f"task:{suite[1]}"), "print(record.accuracy())"),
         key="transfer-all", alt_text="Heatmap: share of the intact accuracy that each task keeps by each ranking.")

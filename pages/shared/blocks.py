@@ -145,10 +145,31 @@ def side_by_side(key: str, *widths: float, gap: Literal["small", "medium", "larg
         return list(st.columns(list(widths), gap=gap))
 
 
-def aligned(table: pd.DataFrame, *, percent: Sequence[str] = (), small: Sequence[str] = ()) -> Styler:
-    """The table with numbers whose digits stand below one another: shares as `19.1 %`, small ones as `2.66e-05`."""
-    formats = dict.fromkeys(percent, "{:.1%}") | dict.fromkeys(small, "{:.2e}")
+def aligned(table: pd.DataFrame, *, percent: Sequence[str] = (), scores: Sequence[str] = (),
+            p: Sequence[str] = ()) -> Styler:
+    """The table with numbers whose digits stand below one another.
+
+    Args:
+        percent: columns of shares, shown as `19.1 %`.
+        scores: columns shown with three decimals, or as `2.66e-05` where they are tiny.
+        p: columns of p-values, shown as `0.031` or `< 0.001`.
+    """
+    formats: dict[str, Any] = dict.fromkeys(percent, "{:.1%}")
+    formats |= {column: "{:.2e}" if charts.tiny(table[column]) else "{:.3f}" for column in scores}
+    formats |= dict.fromkeys(p, lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}")
     return table.style.format(formats, na_rep="–")
+
+
+def table_height(n_rows: int, at_most: int = 330) -> int:
+    """Pixels of a table that shows all its rows and no empty one, up to a limit from which it scrolls."""
+    return min(at_most, 37 + 35 * n_rows)
+
+
+def to_lab() -> None:
+    """The way to Lab with what is chosen."""
+    chosen = selection.ablation()
+    st.page_link("pages/lab.py", icon=":material/science:", disabled=not chosen, label=(
+        f"Switch {charts.components(chosen)} off in Lab" if chosen else "Nothing is chosen for Lab yet"))
 
 
 def extras(table: pd.DataFrame, file: str, python: str, key: str) -> None:
@@ -172,18 +193,28 @@ def provenance(setup: Setup, *parts: str, shots: str = "") -> str:
 # --- lines that reproduce -----------------------------------------------------------------------
 
 
-def python_lines(unit: Unit, *after: str) -> str:
-    """Python that gets a unit's record (`record`) through `backend`, and then the lines `after`."""
+def python_lines(unit: Unit, *after: str, over: Sequence[tuple[str, int]] = ()) -> str:
+    """Python that gets a unit's record (`record`) through `backend`, and then the lines `after`.
+
+    Args:
+        over: tasks and numbers of shots to get such a record of, each; they are then `records`, in this order.
+    """
     s = unit.setup
     model = selection.model_name()
-    lines = ["from backend import service"]
+    lines = ["from backend import service" + ", stats" * any("stats." in line for line in after)]
     if unit.ablation:
         lines.append("from backend.components import parse_exact")
     lines += ["from backend.models.info import describe", "from backend.models.loading import load_model"]
     lines += ["from backend.results import Setup"] * (not s.task)
     lines += ["from backend.store import default_store", "", "store = default_store()"]
+    indent = ""
+    if over:
+        lines += ["records = []", "for task, n_shots in ["]
+        lines += ["    " + ", ".join(map(repr, over[i:i + 4])) + "," for i in range(0, len(over), 4)] + ["]:"]
+        indent = "    "
     if s.task:
-        lines.append(f"setup = service.setup(describe({model!r}), {s.task!r}, {s.n_shots}, demos={s.demos!r},\n"
+        named = "task, n_shots" if over else f"{s.task!r}, {s.n_shots}"
+        lines.append(f"{indent}setup = service.setup(describe({model!r}), {named}, demos={s.demos!r},\n{indent}"
                      f"                      n_examples={s.n_examples}, seed={s.seed}, dtype={s.dtype!r})")
     else:
         lines += [f"info = describe({model!r})", f"setup = Setup(info.name, info.revision, {s.dtype!r})"]
@@ -192,9 +223,10 @@ def python_lines(unit: Unit, *after: str) -> str:
         options["n_train"] = str(s.n_examples)
     arguments = ["setup"] + ([f"parse_exact({str(unit.ablation)!r})"] if unit.ablation else [])
     arguments += [f"{name}={int(value) if value.isdecimal() else repr(value)}" for name, value in options.items()]
-    lines += [f"unit = service.{unit.kind}({', '.join(arguments)})",
-              f"record = service.fetch(unit, store) or service.compute(unit, store, load_model({model!r}, "
+    lines += [f"{indent}unit = service.{unit.kind}({', '.join(arguments)})",
+              f"{indent}record = service.fetch(unit, store) or service.compute(unit, store, load_model({model!r}, "
               f"dtype={s.dtype!r}))"]
+    lines += [f"{indent}records.append(record)"] * bool(over)
     return "\n".join([*lines, *after])
 
 

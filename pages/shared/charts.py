@@ -20,6 +20,7 @@ from backend.components import INTACT, Ablation, Head
 from backend.results import Evaluation
 
 BLUE, ORANGE, GREY = "#3d8fd1", "#e07b1f", "#8593a3"  # readable on light and dark alike
+INKS = {False: ("#1d2733", "#ffffff"), True: ("#e6ebf1", "#0c1620")}  # dark theme? -> on weak colours, on strong ones
 FFN = -1  # the `head` of a row that stands for a layer's FFN
 ALL = -2  # the `head` of a row that stands for all heads of a layer; the `layer` of one for a whole column
 CLICK = "click"  # the name of every clickable chart's selection
@@ -143,7 +144,7 @@ def _scale(values: np.ndarray, signed: bool, domain: tuple[float, float] | None,
     finite = values[np.isfinite(values)]
     if signed:
         reach = max(map(abs, domain)) if domain else max(float(np.abs(finite).max(initial=0)), 1e-12)
-        return alt.Scale(range="diverging", domain=[-reach, reach], domainMid=0)
+        return alt.Scale(range="diverging", domain=[-reach, reach], domainMid=0, reverse=True)  # orange: below zero
     if logarithmic and (finite > 0).any():
         low, high = domain or (float(finite[finite > 0].min()), float(finite.max()))
         return alt.Scale(range="heatmap", type="log", domain=[low, high], clamp=True)

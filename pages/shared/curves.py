@@ -17,16 +17,19 @@ from backend import stats
 from backend.components import INTACT, Ablation, parse_exact
 from backend.models.info import Weights
 from backend.results import Evaluation, InductionScores, Sweep
-from pages.shared.charts import AXIS, BLUE, CLICK, FFN, GREY, ORANGE, layer_step
+from pages.shared.charts import AXIS, BLUE, CLICK, FFN, GREY, ORANGE, layer_step, tiny
 
 PURPLE, GREEN = "#b3579a", "#1b9e77"  # further curves; told apart by dash and label as well as by colour
 FADED = 0.28
 _PERCENT_AXIS: dict[str, Any] = {"format": "%", "tickCount": 6}
+_LEAST = 0.1  # of accuracy: an axis of changes spans at least this much, so that next to nothing looks like it
 
 
 def rho(value: float) -> str:
     """A rank correlation in words: `ρ = 0.72`, `ρ = −0.09`; undefined where all values of one side are equal."""
-    return "ρ undefined, for all values are equal" if np.isnan(value) else f"ρ = {value:.2f}".replace("-", "−")
+    if np.isnan(value):
+        return "ρ undefined, for all values are equal"
+    return f"ρ\u00a0=\u00a0{value:.2f}".replace("-", "−")  # no line break within
 
 
 # --- one component off at a time ----------------------------------------------------------------
@@ -91,6 +94,8 @@ def layer_effects(table: pd.DataFrame, *, title: str = "change in accuracy when 
     y = alt.Y("layer:O", sort="descending", title="layer", scale=alt.Scale(paddingInner=0.25, paddingOuter=0),
               axis=alt.Axis(ticks=False, domain=False, labelOverlap=True))
     axis = alt.Axis(**_PERCENT_AXIS, title=title)
+    low, high = min(0.0, float(table["low"].min())), max(0.0, float(table["high"].max()))
+    scale = alt.Scale(domain=[low, high] if high - low >= _LEAST else [-_LEAST / 2, _LEAST / 2], nice=True)
     tooltip = [alt.Tooltip("name:N", title="removed"), alt.Tooltip("change:Q", format="+.1%"),
                alt.Tooltip("low:Q", title="95 % from", format="+.1%"), alt.Tooltip("high:Q", title="to", format="+.1%")]
     tooltip += [alt.Tooltip(f"{column}:Q", format=number) for column, number in
@@ -98,7 +103,7 @@ def layer_effects(table: pd.DataFrame, *, title: str = "change in accuracy when 
                  ("newly right", ""), ("n", ""), ("tasks", "")) if column in table]
     base = alt.Chart(table)
     bars = base.mark_bar(cornerRadius=2, cursor="pointer" if clickable else "default").encode(
-        y=y, x=alt.X("change:Q", axis=axis), tooltip=tooltip,
+        y=y, x=alt.X("change:Q", axis=axis, scale=scale), tooltip=tooltip,
         color=alt.when("datum.change < 0").then(alt.value(ORANGE)).otherwise(alt.value(BLUE)),
         opacity=alt.when("datum.low <= 0 && datum.high >= 0").then(alt.value(0.45)).otherwise(alt.value(0.95)))
     if clickable:
@@ -115,6 +120,7 @@ def layer_effects(table: pd.DataFrame, *, title: str = "change in accuracy when 
 
 # --- pruning ------------------------------------------------------------------------------------
 
+_END = 1.0  # of the axis of shares removed; behind the last point, at 90 %, stand the levels' names
 OWN, AGGREGATE, REVERSED, RANDOM = "own ranking", "aggregate ranking", "most important first", "random order"
 COLOURS = {OWN: BLUE, AGGREGATE: PURPLE, REVERSED: ORANGE, RANDOM: GREY}
 DASHES = {OWN: [1, 0], AGGREGATE: [7, 3], REVERSED: [2, 3], RANDOM: [1, 2]}
@@ -175,7 +181,7 @@ def pruning_curves(table: pd.DataFrame, what: str, *, floor: float, clickable: b
         floor: the accuracy below which a curve counts as broken.
     """
     order = list(dict.fromkeys(table["ranking"]))
-    scale = alt.Scale(domain=[0, 0.92])
+    scale = alt.Scale(domain=[0, _END], nice=False)
     share = alt.Scale(domain=[0, 1])
     tenths = [i / 10 for i in range(10)]
     x = alt.X(f"{what}:Q", scale=scale, axis=alt.Axis(format="%", values=tenths, title=f"{what} removed", grid=False))
@@ -228,11 +234,11 @@ def _digits(share: float) -> int:
 
 def _level(value: float, label: str, colour: str, dash: Sequence[int] = (1, 0)) -> alt.LayerChart:
     """A horizontal line at an accuracy, named at its right end."""
-    data = pd.DataFrame({"accuracy": [value], "label": [f"{label} {value:.0%}".strip() if label else ""], "at": [0.92]})
+    data = pd.DataFrame({"accuracy": [value], "label": [f"{label} {value:.0%}" if label else ""], "at": [_END]})
     y = alt.Y("accuracy:Q", scale=alt.Scale(domain=[0, 1]))
     rule = alt.Chart(data).mark_rule(color=colour, strokeWidth=1.3, strokeDash=list(dash), opacity=0.9).encode(y=y)
     text = alt.Chart(data).mark_text(align="right", dy=-6, color=colour, fontSize=11, fontWeight=600).encode(
-        y=y, x=alt.X("at:Q", scale=alt.Scale(domain=[0, 0.92])), text="label:N")
+        y=y, x=alt.X("at:Q", scale=alt.Scale(domain=[0, _END], nice=False)), text="label:N")
     return alt.LayerChart(layer=[rule, text])
 
 
@@ -304,9 +310,11 @@ def scatter(table: pd.DataFrame, x: str, y: str, *, x_title: str, y_title: str) 
                                 empty=False)
     tooltip = [alt.Tooltip("name:N", title="head"), alt.Tooltip(f"{x}:Q", format=".3g", title=x_title),
                alt.Tooltip(f"{y}:Q", format=".3g", title=y_title), alt.Tooltip("off:N", title="chosen")]
+    def axis(column: str) -> alt.Axis:
+        return alt.Axis(tickCount=6, format="~e" if tiny(table[column]) else "~g")
+
     return alt.Chart(table).mark_circle(cursor="pointer", stroke=GREY, strokeWidth=0.6).encode(
-        x=alt.X(f"{x}:Q", title=x_title, axis=alt.Axis(tickCount=6, format="~g")),
-        y=alt.Y(f"{y}:Q", title=y_title, axis=alt.Axis(tickCount=6, format="~g")),
+        x=alt.X(f"{x}:Q", title=x_title, axis=axis(x)), y=alt.Y(f"{y}:Q", title=y_title, axis=axis(y)),
         color=alt.condition("datum.off", alt.value(ORANGE), layer),
         size=alt.condition("datum.off", alt.value(200), alt.value(90 if len(table) < 400 else 34)),
         opacity=alt.value(0.9), tooltip=tooltip).add_params(click).properties(height=380)

@@ -18,12 +18,12 @@ import pandas as pd
 from PIL import Image
 
 from backend.components import INTACT, Ablation, Head
-from pages.shared.charts import AXIS, BLUE, CLICK, FFN, GREY, LEGEND, ORANGE, PRESS
+from pages.shared.charts import AXIS, BLUE, CLICK, FFN, GREY, INKS, LEGEND, ORANGE, PRESS
 
 INK = "#7f8c9a"
 Picture = alt.Chart | alt.LayerChart | alt.FacetChart
 SPACE, NEWLINE, TAB = "·", "⏎", "⇥"
-FAINT = 0.01  # attention below this is left blank in charts
+FAINT, STRONG = 0.01, 0.2  # attention below the one is left blank in charts, above the other shaded strongly
 OPEN = "open"  # the name of the thumbnails' selection
 THUMBNAILS_PER_ROW = 8
 
@@ -33,8 +33,6 @@ _LABELLED = 70  # tokens: up to this many, each is written beside its row and co
 _TEXT_WIDTH, _CHARACTER, _LINE = 470, 7.3, 24  # pixels of the text of tokens
 _THUMBNAIL = 58
 _PADDING = 22  # pixels that Streamlit takes off a chart without axes
-_MODELS = alt.Color("model:N", title=None, scale=alt.Scale(domain=["intact", "ablated"], range=[BLUE, ORANGE]),
-                    legend=alt.Legend(orient="top", symbolType="circle"))
 
 
 def visible(token: str) -> str:
@@ -43,6 +41,14 @@ def visible(token: str) -> str:
 
 
 # --- what comes next, and the options -----------------------------------------------------------
+
+
+def _models(table: pd.DataFrame) -> alt.Color:
+    """The models' colours, with a legend of those that are there."""
+    both = "ablated" in set(table["model"])
+    return alt.Color("model:N", title=None, scale=alt.Scale(
+        domain=["intact", "ablated"][:1 + both], range=[BLUE, ORANGE][:1 + both]),
+        legend=alt.Legend(orient="top", symbolType="circle"))
 
 
 def next_token_chart(table: pd.DataFrame) -> Picture:
@@ -54,7 +60,7 @@ def next_token_chart(table: pd.DataFrame) -> Picture:
         yOffset=alt.YOffset("model:N", sort=models, scale=alt.Scale(paddingOuter=0.1)),
         x=alt.X("probability:Q", title="probability of the next token", scale=alt.Scale(zero=True, nice=True),
                 axis=alt.Axis(format="~%", tickCount=5)),
-        color=_MODELS,
+        color=_models(table),
         tooltip=["token:N", "model:N", alt.Tooltip("probability:Q", format=".2%"), alt.Tooltip("rank:Q")],
     ).properties(height=(13 * len(models) + 8) * len(order) + AXIS + LEGEND)
 
@@ -68,7 +74,7 @@ def options_chart(table: pd.DataFrame) -> Picture:
     base = alt.Chart(table)
     link = base.mark_line(color=GREY, strokeWidth=1.5, opacity=0.8).encode(x=x, y=y, detail="option:N")
     points = base.mark_point(filled=True, opacity=1).encode(
-        x=x, y=y, color=_MODELS, size=alt.condition("datum.chosen", alt.value(190), alt.value(70)),
+        x=x, y=y, color=_models(table), size=alt.condition("datum.chosen", alt.value(190), alt.value(70)),
         shape=alt.condition("datum.right", alt.value("diamond"), alt.value("circle")),
         tooltip=["option:N", "model:N", alt.Tooltip("loglikelihood:Q", format=".3f"), alt.Tooltip("right:N"),
                  alt.Tooltip("chosen:N", title="the model's choice")])
@@ -119,8 +125,12 @@ def attention_map(table: pd.DataFrame, tokens: Sequence[str]) -> Picture:
     ).properties(width=round(cell * n) + beside, height=round(cell * (n - first)) + beside + 2 * LEGEND)
 
 
-def token_text(pattern: np.ndarray, tokens: Sequence[str]) -> Picture:
-    """The prompt as it reads; hovering over a token shades what the head attends to from there, at first the last."""
+def token_text(pattern: np.ndarray, tokens: Sequence[str], dark: bool = False) -> Picture:
+    """The prompt as it reads; hovering over a token shades what the head attends to from there, at first the last.
+
+    Args:
+        dark: the theme, which decides what ink is readable on strong shades.
+    """
     places = _laid_out(tokens)
     q, k = np.nonzero(np.tril(pattern) >= FAINT)
     pairs = places.iloc[k].reset_index(drop=True).rename(columns={"position": "key"}).assign(
@@ -139,7 +149,10 @@ def token_text(pattern: np.ndarray, tokens: Sequence[str]) -> Picture:
     words = alt.Chart(places).mark_text(font="monospace", fontSize=12, align="left", dx=2, baseline="middle").encode(
         x=alt.X("left:Q", **x), y=y, text="shown:N",
         color=alt.value(INK))
-    return alt.layer(shade, words, touch).properties(width=_TEXT_WIDTH, height=_LINE * n_lines + _PADDING)
+    strong = alt.Chart(pairs).transform_filter(hover).transform_filter(f"datum.attention > {STRONG}").mark_text(
+        font="monospace", fontSize=12, align="left", dx=2, baseline="middle").encode(
+        x=alt.X("left:Q", **x), y=y, text="shown:N", color=alt.value(INKS[dark][1]))
+    return alt.layer(shade, words, strong, touch).properties(width=_TEXT_WIDTH, height=_LINE * n_lines + _PADDING)
 
 
 def thumbnail_table(patterns: np.ndarray, layer: int, opened: int, off: Ablation = INTACT) -> pd.DataFrame:
@@ -182,13 +195,20 @@ def picture(pattern: np.ndarray, at_most: int = 96) -> str:
     step = -(-len(pattern) // at_most)
     padded = np.pad(pattern, (0, -len(pattern) % step))
     small = padded.reshape(len(padded) // step, step, len(padded) // step, step).max((1, 3))
-    pixels = np.empty((*small.shape, 4), np.uint8)
-    pixels[..., :3] = [int(BLUE[i:i + 2], 16) for i in (1, 3, 5)]
-    pixels[..., 3] = np.round(255 * np.sqrt(np.clip(small, 0, 1)))
-    out = io.BytesIO()
     enlarged = max(1, 120 // len(small))
-    Image.fromarray(pixels).resize((len(small) * enlarged,) * 2, Image.Resampling.NEAREST).save(out, "PNG")
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+    return _png(np.kron(np.sqrt(np.clip(small, 0, 1)), np.ones((enlarged, enlarged))))
+
+
+def two_maps(a: np.ndarray, b: np.ndarray) -> str:
+    """Two score matrices side by side as a PNG in a data URL: heads across, layers up, each up to its own maximum."""
+    strength = [0.08 + 0.92 * np.clip(m, 0, None)[::-1] / max(float(m.max()), 1e-30) for m in (a, b)]
+    size = max(1, 14 if a.size <= 200 else 260 // (2 * max(a.shape)))
+    gap = np.zeros((len(a) * size, max(12, 2 * size)))
+    large = [np.kron(m, np.ones((size, size))) for m in strength]
+    if size > 4:  # a line between cells
+        for m in large:
+            m[::size], m[:, ::size] = 0, 0
+    return _png(np.hstack([large[0], gap, large[1]]))
 
 
 # --- contributions ------------------------------------------------------------------------------
@@ -224,7 +244,7 @@ def contribution_map(table: pd.DataFrame, unit: str) -> Picture:
                alt.Tooltip("off:N", title="chosen")]
     cells = alt.Chart(table, name="cells").mark_rect(cursor="pointer", cornerRadius=3 if gap else 0).encode(
         x=x, y=y, tooltip=tooltip, color=alt.Color(
-            "contribution:Q", scale=alt.Scale(range="diverging", domain=[-reach, reach], domainMid=0),
+            "contribution:Q", scale=alt.Scale(range="diverging", domain=[-reach, reach], domainMid=0, reverse=True),
             legend=alt.Legend(title=unit, orient="right", gradientLength=min(200, round(step * n_layers) - 30),
                               gradientThickness=9, format="+.2~f", tickCount=4, titleFontWeight="normal")),
         stroke=alt.when("datum.off").then(alt.value(ORANGE)).otherwise(alt.value("transparent")),
@@ -238,6 +258,16 @@ def contribution_map(table: pd.DataFrame, unit: str) -> Picture:
 
 
 # --- inside -------------------------------------------------------------------------------------
+
+
+def _png(opacity: np.ndarray) -> str:
+    """Blue of this opacity, 0 to 1, as a PNG in a data URL: reads on light and dark alike."""
+    pixels = np.empty((*opacity.shape, 4), np.uint8)
+    pixels[..., :3] = [int(BLUE[i:i + 2], 16) for i in (1, 3, 5)]
+    pixels[..., 3] = np.round(255 * opacity)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
 
 
 def _shades() -> alt.Scale:

@@ -12,11 +12,11 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from pages.shared.charts import AXIS, CLICK, ORANGE
+from pages.shared.charts import AXIS, CLICK, INKS, ORANGE
 
 _WRITTEN = 320  # cells: with more of them the numbers are left to the tooltip
-_INKS = {False: ("#1d2733", "#ffffff"), True: ("#e6ebf1", "#0c1620")}  # on weak colours, on strong ones
 _CELL, _SMALLEST = 36, 17
+_LEGEND, _SLANTED = 50, 40  # pixels below the axis: of the legend, of slanted names
 
 
 def matrix_table(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], label: str, *,
@@ -40,13 +40,15 @@ def matrix(table: pd.DataFrame, label: str, *, rows: Sequence[str], columns: Seq
         domain: the values of the weakest and the strongest colour.
         chosen: the cell that is framed.
         bottom_up: the first row at the bottom, as layers are drawn.
+
+    A column "image" of pictures as data URLs is seen while hovering.
     """
     low, high = domain
     reach = max(abs(low), abs(high)) or 1.0
     colours = alt.Scale(range="diverging", domain=[-reach, reach], domainMid=0, clamp=True,
                         reverse=reverse) if signed else \
         alt.Scale(range="heatmap", domain=[low, high if high > low else low + 1], clamp=True)
-    weak, strong = _INKS[dark]
+    weak, strong = INKS[dark]
     test = f"abs(datum['{label}']) > {0.55 * reach}" if signed else f"datum['{label}'] > {low + 0.55 * (high - low)}"
     level = len(columns) < 5 or max(map(len, columns)) < 5
     x = alt.X("column:N", sort=list(columns), title=x_title, scale=alt.Scale(paddingInner=0.05, paddingOuter=0),
@@ -56,7 +58,7 @@ def matrix(table: pd.DataFrame, label: str, *, rows: Sequence[str], columns: Seq
               scale=alt.Scale(paddingInner=0.05, paddingOuter=0),
               axis=alt.Axis(ticks=False, domain=False, labelLimit=160, labelOverlap=len(rows) > 40, grid=False))
     tooltip = [alt.Tooltip("row:N", title=y_title or ""), alt.Tooltip("column:N", title=x_title or ""),
-               alt.Tooltip(f"{label}:Q", format=number)]
+               alt.Tooltip(f"{label}:Q", format=number)] + [alt.Tooltip("image:N")] * ("image" in table)
     base = alt.Chart(table)
     cells = base.mark_rect(cornerRadius=2, cursor="pointer" if clickable else "default").encode(
         x=x, y=y, tooltip=tooltip,
@@ -76,7 +78,14 @@ def matrix(table: pd.DataFrame, label: str, *, rows: Sequence[str], columns: Seq
         layers.append(base.transform_filter((alt.datum.row == chosen[0]) & (alt.datum.column == chosen[1])).mark_rect(
             filled=False, stroke=ORANGE, strokeWidth=2.5, cornerRadius=2).encode(x=x, y=y))
     step = max(_SMALLEST if len(rows) <= 40 else 9, min(cell, round(520 / len(rows))))
-    return alt.LayerChart(layer=layers).properties(height=step * len(rows) + AXIS)
+    below = AXIS + _LEGEND + (0 if level else _SLANTED)
+    return alt.LayerChart(layer=layers).properties(height=step * len(rows) + below)
+
+
+def span(values: np.ndarray) -> tuple[float, float]:
+    """The colours' domain for correlations: to 1, from 0 or below or, where all are high, from the tenth below them."""
+    low = float(np.nanmin(values))
+    return (np.floor(10 * low) / 10 if low > 0.3 else min(0.0, low)), 1.0
 
 
 def picked(state: Any) -> tuple[str, str] | None:

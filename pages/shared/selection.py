@@ -225,6 +225,10 @@ def _chosen() -> None:
                   type="tertiary")
         st.button("Clear", key="clear", on_click=choose, args=(Ablation(),), disabled=not _value("off"),
                   icon=":material/backspace:", type="tertiary")
+    with st.container(horizontal=True, gap="xsmall"):
+        for page in ("Lab", "Playground", "Induction"):
+            st.page_link(f"pages/{page.lower()}.py", label=page, disabled=not _value("off"),
+                         help=f"Open {page} with what is chosen." if _value("off") else "Choose something first.")
 
 
 # --- inside -------------------------------------------------------------------------------------

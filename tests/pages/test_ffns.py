@@ -1,6 +1,7 @@
 """The FFNs page shows each layer's effect as it is stored, for one task and for all."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -108,3 +109,20 @@ def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):
     app = explorer("ffns", view="no such view")
     assert calm(app)
     assert app.segmented_control(key="view").value == "FFNs"
+
+
+def test_where_nothing_is_lost_no_layer_is_said_to_matter(explorer: Explorer, store: Store):
+    for setup in made_up.setups(INFO, list(MINI)):
+        unit = service.ffn_oracle(setup)
+        made = made_up.record(unit, INFO)
+        store.put(unit, replace(made, choices=(made.choices[0],) * 4, choices_norm=(made.choices_norm[0],) * 4))
+    made_up.fill(store, [service.head_importance(s) for s in made_up.setups(INFO, list(MINI))], INFO)
+    app = explorer("ffns", scope="All tasks")
+    assert calm(app)
+    assert "No FFN's removal lowers any task's accuracy" in words(app)
+    beside = explorer("ffns", view="FFNs and heads", task="antonym")
+    assert calm(beside)
+    assert "no FFN is missed" in words(beside)
+    assert "undefined" not in words(beside)
+    x = curves.layer_effects(curves.effects_table(oracle(store))).to_dict()["layer"][0]["encoding"]["x"]
+    assert x["scale"]["domain"] == [-0.05, 0.05]

@@ -8,6 +8,7 @@ from backend.tasks.mini import MINI
 from pages.shared import charts
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, words
+from tests.pages.shown import run_shown_python
 
 UNIT = service.head_importance(service.setup(INFO, "antonym", 5))
 
@@ -69,3 +70,39 @@ def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
     assert calm(app)
     assert "Not measured yet" in words(app)
     assert "damaged" in words(app)
+
+
+def test_a_small_map_opens_large(explorer: Explorer, store: Store):
+    made_up.fill(store, [service.head_importance(s) for s in made_up.setups(INFO, list(MINI), (0, 1, 5))], INFO)
+    app = explorer("heads", view="All tasks", task="antonym")
+    app.button("open plural").click().run()
+    assert calm(app)
+    assert "of the importance for plural" in words(app)
+    shots = explorer("heads", view="Shots", task="antonym")
+    shots.button("open 1-shot").click().run()
+    assert "antonym, 1-shot" in words(shots)
+
+
+def test_the_difference_is_between_two_tasks_or_two_numbers_of_shots(explorer: Explorer, store: Store):
+    made_up.fill(store, [service.head_importance(s) for s in made_up.setups(INFO, ["antonym", "plural"], (0, 5))], INFO)
+    for other in (("plural", 5), ("antonym", 0)):
+        a, b = (stats.shares(store.get(service.head_importance(service.setup(INFO, *one))).scores("per-token"))
+                for one in (("antonym", 5), other))
+        app = explorer("heads", view="Difference", task="antonym")
+        app.selectbox("other task").set_value("plural" if other[0] == "plural" else "antonym, 0-shot").run()
+        assert calm(app)
+        top = stats.highest(abs(a - b), 1)[0]
+        assert f"{top} sets them apart most" in words(app)
+
+
+def test_every_view_shows_python_that_gives_what_it_shows(explorer: Explorer, store: Store, monkeypatch):
+    made_up.fill(store, [service.head_importance(s) for s in made_up.setups(INFO, list(MINI), (0, 1, 5))], INFO)
+    everything = [store.get(service.head_importance(s)).scores("per-token") for s in made_up.setups(INFO, list(MINI))]
+    wanted = {"One task": 2, "All tasks": 1, "Shots": 1, "Difference": 1, "Average": 2}
+    for view, n in wanted.items():
+        shown = run_shown_python(explorer("heads", view=view, task=next(iter(MINI))), monkeypatch)
+        assert len(shown) == n, view
+        assert all(one["printed"].strip() for one in shown)
+        if view == "Average":
+            assert shown[0]["printed"].strip() == str(stats.aggregate(everything))
+            assert shown[1]["printed"].strip() == str(stats.layer_shares(stats.aggregate(everything)))

@@ -1,15 +1,18 @@
 """The Overlap page compares what is stored: correlations, top heads, and heads that many tasks need."""
 
+import base64
+import io
 from collections.abc import Iterable
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from backend import service, stats
 from backend.results import Unit
 from backend.store import Store
 from backend.tasks.mini import MINI
-from pages.shared import charts, curves, matrices
+from pages.shared import charts, curves, looking, matrices
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, words
 from tests.pages.shown import run_shown_python
@@ -128,7 +131,39 @@ def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
 def test_the_shown_python_gives_the_shown_record(explorer: Explorer, store: Store, monkeypatch):
     made_up.fill(store, importance(), INFO)
     shown = run_shown_python(explorer("overlap", view="Tasks"), monkeypatch)
-    assert shown[0]["record"].scores("per-token").tolist() == scores(store, next(iter(MINI))).tolist()
+    assert [r.scores("per-token").tolist() for r in shown[0]["records"]] == [scores(store, t).tolist() for t in MINI]
+    assert shown[0]["printed"].strip() == str(stats.spearman_matrix([scores(store, task) for task in MINI]))
+    a, b = shown[1]["records"]
+    assert shown[1]["printed"].strip() == str(stats.spearman(a.scores("per-token"), b.scores("per-token")))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_shows_python_that_runs(explorer: Explorer, store: Store, monkeypatch, view: str):
+    made_up.fill(store, importance(shots=(0, 1, 5)), INFO)
+    shown = run_shown_python(explorer("overlap", view=view), monkeypatch)
+    assert len(shown) == {"Top heads": 3}.get(view, 2)
+    assert all(one["printed"].strip() for one in shown)
+
+
+def test_a_cell_shows_its_two_maps_while_it_is_hovered_over():
+    a, b = np.eye(3, 4), np.ones((3, 4))
+    picture = Image.open(io.BytesIO(base64.b64decode(looking.two_maps(a, b).partition(",")[2])))
+    strength = np.asarray(picture)[..., 3] / 255
+    cell = picture.height // 3
+    left = strength[cell // 2::cell, cell // 2::cell][:, :4]
+    assert np.allclose(left > 0.9, a[::-1])  # layer 0 at the bottom
+    assert (strength[cell // 2::cell, -4 * cell + cell // 2::cell] > 0.9).all()
+    large = looking.two_maps(np.ones((64, 72)), np.ones((64, 72)))
+    assert len(large) < 20_000
+    table = matrices.matrix_table(a, list("abc"), list("wxyz"), "rho").assign(image="data:")
+    spec = matrices.matrix(table, "rho", rows=list("abc"), columns=list("wxyz")).to_dict()
+    assert {"field": "image", "type": "nominal"} in spec["layer"][0]["encoding"]["tooltip"]
+
+
+def test_the_colours_of_correlations_reach_to_zero_unless_all_are_high():
+    assert matrices.span(np.array([0.87, np.nan, 0.99])) == (pytest.approx(0.8), 1.0)
+    assert matrices.span(np.array([0.2, 0.9])) == (0.0, 1.0)
+    assert matrices.span(np.array([-0.4, 0.9])) == (-0.4, 1.0)
 
 
 def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):

@@ -1,6 +1,9 @@
 """The Playground shows what the model computes, intact beside ablated, and says so when it cannot."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -219,3 +222,25 @@ def test_contribution_tables_hold_every_component_with_its_number():
     assert rows["contribution"]["L1H1"] == 4
     assert rows["contribution"]["L1 FFN"] == 20
     assert list(rows.query("off").index) == ["L1H2", "L0 FFN"]
+
+
+def test_a_prompt_of_ones_own_begins_as_a_question_of_the_task(explorer: Explorer, model: LoadedModel):
+    app = explorer("playground", source="My own", task="antonym", shots="1")
+    assert calm(app), (app.error, app.exception)
+    first = question(0)
+    assert app.text_area("prompt").value == first.prefix + first.example.contexts[0]
+    assert app.text_input("options").value == " | ".join(option.strip() for option in first.example.options)
+
+
+def test_words_that_the_model_does_not_know_are_counted(explorer: Explorer, model: LoadedModel, monkeypatch):
+    read = service.look_at
+    monkeypatch.setattr(service, "look_at", lambda *args, **more: replace(
+        found := read(*args, **more), tokens=("<unk>", *found.tokens[1:])))
+    app = explorer("playground", source="My own", prompt="the cat sat")
+    assert "1 token of the prompt is not in this model's vocabulary" in words(app)
+
+
+def test_only_the_models_that_are_there_have_a_place_in_the_legend():
+    rows = pd.DataFrame({"token": ["a", "a"], "model": ["intact", "ablated"], "probability": [0.5, 0.1], "rank": 1})
+    for table, models in ((rows[:1], ["intact"]), (rows, ["intact", "ablated"])):
+        assert looking.next_token_chart(table).to_dict()["encoding"]["color"]["scale"]["domain"] == models
