@@ -30,8 +30,11 @@ ICON = Image.fromarray(np.kron(np.array([[200, 120, 220], [90, 30, 170], [230, 1
 st.set_page_config(page_title="Headroom", page_icon=ICON, layout="wide")
 page = st.navigation(PAGES, position="top")
 try:
-    selection.frame()
-    page.run()
+    above = selection.frame()
+    try:
+        page.run()
+    finally:
+        selection.show_notices(above)
 except HeadroomError as error:
     st.error(str(error), icon=":material/error:")
 except Exception as error:

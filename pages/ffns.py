@@ -221,9 +221,8 @@ def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: in
 st.title("FFNs")
 st.markdown("Which feed-forward networks does a task lean on? Click bars to choose FFNs; Lab switches the chosen off.")
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-    scope = str(st.segmented_control("Tasks", SCOPES, default=SCOPES[0], required=True, key="scope",
-                                     bind="query-params"))
-    view = st.segmented_control("View", VIEWS, default=VIEWS[0], required=True, key="view", bind="query-params")
+    scope = str(selection.control("Tasks", SCOPES, "scope"))
+    view = selection.control("View", VIEWS, "view")
     blocks.to_lab()
 
 if view == VIEWS[1]:

@@ -189,7 +189,7 @@ def difference() -> None:
 st.title("Heads")
 st.markdown("Which attention heads does a task lean on? Click heads to choose them; Lab switches the chosen ones off.")
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-    view = st.segmented_control("View", VIEWS, default=VIEWS[0], required=True, key="view", bind="query-params")
+    view = selection.control("View", VIEWS, "view")
     scale = st.segmented_control("Colours", SCALES, default=SCALES[0], required=True, key="scale",
                                  persist_state="session",
                                  help="per layer: each layer divided by its L2 norm (Michel et al. 2019); for display "

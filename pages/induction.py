@@ -75,7 +75,7 @@ def draw_scores() -> None:
     place = st.container()
     a, b = scores(prefix, copying)
     with place:
-        left, right = st.columns(2, gap="large")
+        left, right = blocks.side_by_side("induction", 1, 1, gap="large")
         with left:
             if a is not None:
                 one_map(a, "prefix matching", prefix, show, f"{PREFIX[prefix]}; 1 = an ideal induction head, "
@@ -157,7 +157,7 @@ def draw_scatter() -> None:
     table = charts.grid_table(values, chosen).rename(columns={"rank": "importance rank"}).assign(
         **{"prefix matching": np.array(a.mean).ravel(), "copying": np.array(b.mean).ravel()})
     with place:
-        left, right = st.columns(2, gap="large")
+        left, right = blocks.side_by_side("induction", 1, 1, gap="large")
         with left:
             one_scatter(table, "prefix matching", a, called, service.prefix_matching(setup, prefix))
         with right:
@@ -317,7 +317,7 @@ def picture(head: Head, pattern: np.ndarray, tokens: list[str], n_block: int, se
 
 st.title("Induction")
 st.markdown("Which heads continue what they have seen before? Scores on random tokens, which carry no meaning.")
-view = str(st.segmented_control("View", VIEWS, default=VIEWS[0], required=True, key="view", bind="query-params"))
+view = str(selection.control("View", VIEWS, "view"))
 match view:
     case "Against importance":
         draw_scatter()

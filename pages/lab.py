@@ -290,7 +290,7 @@ def flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) ->
     rows = [flip_row(prompts[intact.questions.docs[q]], intact, ablated, int(q)) for q in which]
     left, right = blocks.side_by_side("flips", 1, 1)
     with left:
-        picked = st.dataframe(pd.DataFrame(rows), hide_index=True, height=min(330, 38 + 36 * len(rows)),
+        picked = st.dataframe(pd.DataFrame(rows), hide_index=True, height=blocks.table_height(len(rows)),
                               on_select="rerun", selection_mode="single-row-required", selection_default={
                                   "selection": {"rows": [0]}},
                               key=f"flips {label} {kind} {intact.questions.n} {chosen}", alt=f"Questions that {kind}.",
@@ -395,8 +395,7 @@ with left:
     grid()
 with right:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        scope = str(st.segmented_control("Measure", SCOPES, default=SCOPES[0], required=True, key="scope",
-                                         bind="query-params", label_visibility="collapsed"))
+        scope = str(selection.control("Measure", SCOPES, "scope", label_visibility="collapsed"))
         live = st.toggle("As I click", value=info.n_params <= LIVE_PARAMETERS, key="live", persist_state="session",
                          help="Measure at once whenever something is switched. Off: only when asked to.")
     setups = asked(scope)

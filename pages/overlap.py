@@ -261,7 +261,7 @@ def draw_top() -> None:
                 matrices.matrix(pictured(table, pairs_of(names, scores)), "overlap", rows=names, columns=names,
                                 number=".0%", dark=dark, chosen=pair, domain=(float(here["chance"]), 1.0)),
                 caption=explain(found, f"intersection over union of the top {charts.how_many(k, 'head')}",
-                                f"chance {charts.percent(here['chance'])}, the palest colour", HOVER),
+                                f"chance {charts.percent(here['chance'])}, the weakest colour", HOVER),
                 table=table, file=f"overlap-top{percent}-{setup.n_shots}shot", key="overlap top",
                 python=reproduce(found, f"print(stats.overlap_matrix(scores, {share}))"),
                 on_click=lambda: note_pair("overlap top"),
@@ -326,7 +326,7 @@ def draw_counts() -> None:
 
 st.title("Overlap")
 st.markdown("Do tasks and shots share the heads they lean on?")
-view = str(st.segmented_control("View", VIEWS, default=VIEWS[0], required=True, key="view", bind="query-params"))
+view = str(selection.control("View", VIEWS, "view"))
 match view:
     case "Shots":
         draw_shots()

@@ -50,6 +50,9 @@ def examples() -> list[Prompt]:
 def from_task() -> Prompt:
     """One of the chosen task's queries."""
     prompts = examples()
+    asked = st.query_params.get("q")
+    if asked is not None and not (asked.isdecimal() and int(asked) < len(prompts)):
+        selection.not_read("q", asked, f"0 to {len(prompts) - 1}")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         q = st.number_input(f"Question, 0 to {len(prompts) - 1}", 0, len(prompts) - 1, 0, key="q", width=170,
                             bind="query-params", help="In the order in which they are evaluated.")
@@ -228,6 +231,8 @@ def which_head() -> tuple[Head, bool]:
         asked = st.session_state.get(key, st.query_params.get(key))
         if asked is None or not str(asked).isdecimal() or int(asked) >= limit:
             st.session_state[key] = value
+            if asked is not None:
+                selection.not_read(key, str(asked), f"0 to {limit - 1}")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         layer = st.number_input("Layer", 0, info.n_layers - 1, key="layer", width=110, bind="query-params")
         head = st.number_input("Head", 0, info.n_heads - 1, key="head", width=110, bind="query-params")
@@ -420,8 +425,7 @@ st.title("Playground")
 st.markdown("A prompt under the lens: what changes with what is switched off, what a head looks at, and what speaks "
             "for an answer.")
 with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-    st.segmented_control("Prompt from", SOURCES, default=SOURCES[0], required=True, key="source", bind="query-params",
-                         label_visibility="collapsed")
+    selection.control("Prompt from", SOURCES, "source", label_visibility="collapsed")
     st.caption(f"Switched off: {charts.components(chosen)}." if chosen else
                "Nothing is switched off yet: choose heads and FFNs in the sidebar, in Lab, or below.")
 try:

@@ -285,7 +285,7 @@ def transfer_among(table: pd.DataFrame, percent: int) -> None:
                         clickable=False),
         caption=blocks.provenance(
             setup.with_(task="each task"), f"n = {int(table['n'].max())} questions per task", "kept: accuracy as a "
-            "share of the task's intact one; the darkest colour is 100 % and more", f"heads ranked by {by} gradient "
+            "share of the task's intact one; the strongest colour is 100 % and more", f"heads ranked by {by} gradient "
             "importance; the lowest go first", "intervals and chance in the CSV", blocks.STUDY),
         table=table.drop(columns=["row", "column"]), file=f"transfer-all-{setup.n_shots}shot",
         python=blocks.python_lines(unit(suite[0], "heads", f"task:{suite[1]}"), "print(record.accuracy())"),
@@ -295,9 +295,8 @@ def transfer_among(table: pd.DataFrame, percent: int) -> None:
 st.title("Pruning")
 st.markdown("How many heads and FFNs can go? Accuracy as more and more of them are removed, in different orders.")
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-    scope = str(st.segmented_control("Tasks", SCOPES, default=SCOPES[0], required=True, key="scope",
-                                     bind="query-params"))
-    view = str(st.segmented_control("Remove", VIEWS, default=VIEWS[0], required=True, key="view", bind="query-params"))
+    scope = str(selection.control("Tasks", SCOPES, "scope"))
+    view = str(selection.control("Remove", VIEWS, "view"))
     share = share_of_intact() if view != VIEWS[3] else 0.0
 
 names = suite if scope == "All tasks" else [setup.task]

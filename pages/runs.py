@@ -141,7 +141,7 @@ def plan_and_start(request: planning.Request) -> None:
 
 def results() -> None:
     """What is asked for on the left; what of it there is on the right; below, the runs."""
-    left, right = st.columns([4, 7], gap="large")
+    left, right = blocks.side_by_side("results", 4, 7, gap="large")
     with left:
         request = wishes()
     with right:
@@ -268,12 +268,16 @@ def storage() -> None:
     st.caption(f"Results computed or imported here are in `{store.folder}` (HEADROOM_CACHE names another place; "
                f"{machine.size(machine.free_disk(store.folder))} are free there). Shipped ones came with Headroom and "
                "stay.")
-    left, right = st.columns(2, gap="large")
+    left, right = blocks.side_by_side("storage", 1, 1, gap="large")
     with left:
         take_out(units, live)
     with right:
         take_in()
         damage(units)
+
+
+def kind_name(kind: str) -> str:
+    return kind.replace("_", " ").replace("ffn", "FFN")
 
 
 def inventory(units: Sequence[Unit], live: set[str]) -> pd.DataFrame:
@@ -282,11 +286,11 @@ def inventory(units: Sequence[Unit], live: set[str]) -> pd.DataFrame:
     for unit in units:
         groups.setdefault((unit.setup.model, unit.setup.revision, unit.kind), []).append(unit)
     return pd.DataFrame([
-        {"model": model, "revision": revision, "kind": kind.replace("_", " "), "results": len(some),
+        {"model": model, "revision": revision, "kind": kind_name(kind), "results": len(some),
          "of this machine": sum(u.key in live for u in some), "shipped": sum(u.key not in live for u in some),
          "tasks": len({u.setup.task for u in some if u.setup.task}),
          "shots": ", ".join(map(str, sorted({u.setup.n_shots for u in some if u.setup.task}))),
-         "seconds": sum(store.seconds(u) or 0.0 for u in some)}
+         "seconds": sum(store.seconds(u) or 0.0 for u in some) or None}
         for (model, revision, kind), some in groups.items()])
 
 
@@ -297,7 +301,7 @@ def take_out(units: Sequence[Unit], live: set[str]) -> None:
                             placeholder="All models", persist_state="session")
     kinds = st.multiselect("Kinds", [k for k in KINDS if any(u.kind == k for u in units)], key="out kinds",
                            placeholder="All kinds", persist_state="session",
-                           format_func=lambda kind: kind.replace("_", " "))
+                           format_func=kind_name)
     chosen = [u for u in units if (not models or u.setup.model in models) and (not kinds or u.kind in kinds)]
     mine = [u for u in chosen if u.key in live]
 
@@ -429,7 +433,7 @@ def models() -> None:
     else:
         st.caption("The check says what the model is and what it needs. Nothing large is fetched.")
     known = Counter((u.setup.model, u.setup.revision) for u in store.units())
-    left, right = st.columns(2, gap="large")
+    left, right = blocks.side_by_side("models", 1, 1, gap="large")
     with left:
         st.markdown(f"#### {charts.how_many(len(known), 'model').capitalize()} with results here")
         if known:
@@ -496,7 +500,7 @@ def open_model(name: str) -> None:
 
 def own_tasks() -> None:
     """Bring rows, see how they read, keep them; what is kept."""
-    left, right = st.columns(2, gap="large")
+    left, right = blocks.side_by_side("own", 1, 1, gap="large")
     with left:
         st.markdown("#### Bring a task")
         rows = st.file_uploader("Questions (.jsonl)", ["jsonl", "json", "txt"], key="own rows", help=own.EXPECTED)
@@ -573,8 +577,7 @@ def ask(task_name: str) -> None:
 
 st.title("Runs")
 st.markdown("What is computed, what is missing, and how to get it. Here results, models and tasks come in and go out.")
-section = st.segmented_control("Section", SECTIONS, default=SECTIONS[0], required=True, key="section",
-                               bind="query-params", label_visibility="collapsed")
+section = selection.control("Section", SECTIONS, "section", label_visibility="collapsed")
 if wrong := st.session_state.pop("went wrong", None):
     st.error(wrong, icon=":material/error:")
 match section:

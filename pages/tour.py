@@ -18,6 +18,7 @@ from pages.shared import blocks, charts, curves, handles, looking, selection
 SHOTS = selection.SHOTS
 LOOKS_BACK = 0.3  # prefix matching from here on is called looking back, as in the model card
 FEW_POINTS = 0.05  # "little loss"
+NEARLY_ALWAYS = 0.85
 N_WORDS = 10  # of the block that is repeated
 
 
@@ -28,6 +29,12 @@ def ask(key: str, question: str, answers: Sequence[str]) -> str | None:
     """A question to answer before the reveal; None until it is answered."""
     return st.radio(f"**{question}**", answers, index=None, key=f"guess {key}", horizontal=True,
                     persist_state="session")
+
+
+def answer(guess: str, right: str) -> None:
+    """Whether the guess was right, by what the model does."""
+    st.markdown(f":blue[:material/check_circle: You guessed right: **{right}**.]" if guess == right else
+                f":orange[:material/lightbulb: You guessed “{guess}”. It is **{right}**.]")
 
 
 def group(name: str) -> list[str]:
@@ -66,9 +73,9 @@ def matching() -> np.ndarray | None:
 
 def learn() -> None:
     """Learning from examples in the prompt."""
-    st.markdown("Nobody trained this model on the labels below: they are **made up afresh** in every prompt. A model "
-                "can only find the rule in the solved examples, the *shots*. Nothing is learned in its weights; that "
-                "is *in-context learning*.")
+    st.markdown("What is right here is **settled afresh** in every prompt: nothing the model has read before tells it. "
+                "Only the solved examples in the prompt, the *shots*, do. Nothing is learned in the model's weights; "
+                "that is *in-context learning*.")
     names = group("in-context")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.selectbox("Task", names, key="tour task", width=220, persist_state="session")
@@ -78,8 +85,9 @@ def learn() -> None:
     setup = selection.current(name, n_shots)
     asked = prompts(selection.tasks()[name], setup.n_shots, setup.demos, setup.n_examples, setup.seed)
     one_question(asked[min(int(place), len(asked)) - 1], setup)
-    guess = ask("learn", "With 5 examples instead of none, how often is the model right on such tasks?",
-                ("as rarely as by guessing", "somewhat more often", "nearly always"))
+    answers = ("as rarely as by guessing", "somewhat more often", "nearly always")
+    guess = ask("learn", f"With {SHOTS[-1]} examples instead of none, how often is the model right on such tasks?",
+                answers)
     if guess is None:
         return
     units = [service.evaluation(one) for n in SHOTS for one in setups(names, n)]
@@ -93,6 +101,7 @@ def learn() -> None:
         return
     table = pd.DataFrame(rows)
     first, last = table["accuracy"].iloc[0], table["accuracy"].iloc[-1]
+    answer(guess, answers[2] if last >= NEARLY_ALWAYS else answers[last > table["chance"].iloc[-1] + FEW_POINTS])
     blocks.result(
         f"From {charts.percent(first)} without examples to {charts.percent(last)} with {SHOTS[-1]}",
         charts.bars(table, x="accuracy", y="what", order=list(table["what"]), x_title="accuracy"), table=table,
@@ -176,10 +185,12 @@ def look_back() -> None:
     if scores is None:
         return
     n = int((scores >= LOOKS_BACK).sum())
+    answers = ("none", "a handful", "about a third", "most")
     guess = ask("look back", f"How many of the {scores.size} heads put {charts.percent(LOOKS_BACK)} or more of their "
-                "attention there?", ("none", "a handful", "about a third", "most"))
+                "attention there?", answers)
     if guess is None:
         return
+    answer(guess, answers[0 if n == 0 else 1 if n <= scores.size / 5 else 2 if n <= scores.size / 2 else 3])
     unit = service.prefix_matching(selection.manner())
     table = charts.grid_table(scores, selection.ablation(), label="prefix matching")
     layers = sorted({h.layer for h in stats.highest(scores, 1)[:n]})
@@ -239,9 +250,9 @@ def knock_out() -> None:
         k = st.segmented_control("How many heads", sizes, default=sizes[0], required=True, key=f"tour k {sizes}")
         seed = st.number_input("Draw", 0, 99, 0, key="tour seed", persist_state="session", width=130,
                                help="Another number draws other random heads.")
+    answers = ("the random ones", "about the same", "the ones that look back")
     guess = ask("knock out", f"Off {'goes' if k == 1 else 'go'} the {charts.how_many(int(k), 'head')} that "
-                f"{'looks' if k == 1 else 'look'} back most, or as many random ones: which hurts more?",
-                ("the random ones", "about the same", "the ones that look back"))
+                f"{'looks' if k == 1 else 'look'} back most, or as many random ones: which hurts more?", answers)
     if guess is None:
         return
     pool = [Head(layer, head) for layer in range(1, scores.shape[0]) for head in range(scores.shape[1])]
@@ -258,6 +269,7 @@ def knock_out() -> None:
     intact, top, random = table["accuracy"]
     worse = "The heads that look back are missed more" if random - top > 0.01 else \
         "The random heads are missed more" if top - random > 0.01 else "It makes no difference"
+    answer(guess, answers[2 if random - top > 0.01 else 0 if top - random > 0.01 else 1])
     blocks.result(
         f"{worse}: {charts.points(top - intact)} against {charts.points(random - intact)}",
         charts.bars(table, x="accuracy", y="what", order=list(masks), x_title="accuracy"), table=table,
@@ -280,8 +292,8 @@ def prune() -> None:
     names = list(selection.suite())
     share = st.slider("Accuracy to keep, as a share of the intact", 50, 100, 90, 5, format="%d %%", key="tour share",
                       persist_state="session") / 100
-    guess = ask("prune", "What share of the heads can go before accuracy falls below that?",
-                ("under 10 %", "about a third", "more than half"))
+    answers = ("a fifth or less", "about a third", "half or more")
+    guess = ask("prune", "What share of the heads can go before accuracy falls below that?", answers)
     if guess is None:
         return
     rankings = {"least important first": "own", "random": "random:0"}
@@ -302,6 +314,7 @@ def prune() -> None:
     breaks = stats.break_point(list(own["accuracy"]), list(own["removed"]), share)
     held = own["removed"].iloc[-1] if breaks is None else own["removed"][own["removed"] < breaks].max()
     chance = float(np.mean([r.questions.chance for r in records]))
+    answer(guess, answers[0 if held <= 0.2 else 1 if held < 0.5 else 2])
     blocks.result(
         f"{charts.percent(float(held))} of the heads can go and {charts.percent(share)} of the accuracy stays",
         charts.lines(table, x="removed", y="accuracy", colour="ranking", x_title="share of heads removed",
@@ -320,8 +333,8 @@ def share_heads() -> None:
                 "unrelated.")
     n_shots = st.segmented_control("Shots", SHOTS, default=SHOTS[-1], required=True, key="tour overlap shots",
                                    persist_state="session")
-    guess = ask("share", "Two tasks of the same kind, or of different kinds: whose rankings agree more?",
-                ("the same kind", "different kinds", "no difference"))
+    answers = ("the same kind", "different kinds", "no difference")
+    guess = ask("share", "Two tasks of the same kind, or of different kinds: whose rankings agree more?", answers)
     if guess is None:
         return
     names = list(selection.suite())
@@ -339,6 +352,7 @@ def share_heads() -> None:
     across = float(np.mean([r for r, a, b in pairs if a != b]))
     verdict = "agree more than those of different kinds" if within - across > 0.02 else \
         "agree no more than those of different kinds"
+    answer(guess, answers[0 if within - across > 0.02 else 1 if across - within > 0.02 else 2])
     blocks.result(
         f"Tasks of one kind {verdict}: ρ = {within:.2f} against {across:.2f}",
         charts.bars(table, x="mean ρ", y="pairs", order=list(table["pairs"]), x_title="Spearman ρ of two tasks' "
@@ -361,8 +375,8 @@ def ffns() -> None:
                 "off in turn and see what accuracy loses.")
     n_shots = st.segmented_control("Shots", SHOTS, default=SHOTS[-1], required=True, key="tour ffn shots",
                                    persist_state="session")
-    guess = ask("ffns", "Which FFN is missed most?", ("that of the first layer", "one in the middle",
-                                                     "that of the last layer"))
+    answers = ("that of the first layer", "one in the middle", "that of the last layer")
+    guess = ask("ffns", "Which FFN is missed most?", answers)
     if guess is None:
         return
     names = list(selection.suite())
@@ -374,6 +388,7 @@ def ffns() -> None:
     table = pd.DataFrame({"layer": range(losses.shape[1]), "loss": losses.mean(0), "least": losses.min(0),
                           "most": losses.max(0)})
     worst = int(table["loss"].idxmax())
+    answer(guess, answers[0 if worst == 0 else 2 if worst == len(table) - 1 else 1])
     blocks.result(
         f"Without the FFN of layer {worst} accuracy falls most, by {charts.points(losses.mean(0)[worst]).lstrip('+')} "
         "on average",
@@ -438,8 +453,7 @@ if selection.model_name() != BUNDLED:
     st.info("The tour is told on the bundled model; another one is chosen in the sidebar.")
     st.button("Use the bundled model", on_click=use_bundled, type="primary")
     st.stop()
-st.segmented_control("Step", range(1, len(STEPS) + 1), default=1, required=True, key="step", bind="query-params",
-                     label_visibility="collapsed")
+selection.control("Step", range(1, len(STEPS) + 1), "step", label_visibility="collapsed")
 at = int(st.session_state["step"])
 title = list(STEPS)[at - 1]
 show, page, link = STEPS[title]

@@ -120,7 +120,7 @@ def layer_effects(table: pd.DataFrame, *, title: str = "change in accuracy when 
 
 # --- pruning ------------------------------------------------------------------------------------
 
-_END = 1.0  # of the axis of shares removed; behind the last point, at 90 %, stand the levels' names
+_END = 1.06  # of the axis of shares removed; behind the last point, at 90 %, stand the levels' names
 OWN, AGGREGATE, REVERSED, RANDOM = "own ranking", "aggregate ranking", "most important first", "random order"
 COLOURS = {OWN: BLUE, AGGREGATE: PURPLE, REVERSED: ORANGE, RANDOM: GREY}
 DASHES = {OWN: [1, 0], AGGREGATE: [7, 3], REVERSED: [2, 3], RANDOM: [1, 2]}

@@ -9,12 +9,12 @@ The chosen heads and FFNs are one text field (key "off"), the only place where t
 undo write to it, always in a callback: `choose()`, `toggle_clicked()`, `undo()`, `redo()`. Lab and Playground switch
 the chosen components off; other pages mark them.
 
-Pages read: `info()`, `current()`, `task()`, `tasks()`, `definition()`, `ablation()`.
+Pages read: `info()`, `current()`, `task()`, `tasks()`, `definition()`, `ablation()`; their own choices are `control`s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -146,17 +146,43 @@ def preferred_fill() -> Fill:
 # --- the frame ----------------------------------------------------------------------------------
 
 
-def frame() -> None:
-    """Draw the shared choice in the sidebar, and above the page what a permalink said that could not be read."""
+def frame() -> Any:
+    """Draw the shared choice in the sidebar; returns the place above the page for `show_notices`."""
+    st.session_state["cold"] = "trail" not in st.session_state  # the first run: the address is as it was opened
     st.html(STYLE)
     _notice_url()
+    above = st.container()
     with st.sidebar:
         _model()
         _task()
         _chosen()
         with st.expander("Details", icon=":material/tune:"):
             _details()
-    _show_notices()
+    return above
+
+
+def show_notices(above: Any) -> None:
+    """Say what a permalink asked for that could not be read; at the end of a run, when pages have read their part."""
+    notices: dict[str, str] = st.session_state["notices"]
+    if notices:
+        with above, st.container(key="notices"):
+            st.warning("  \n".join(notices.values()), icon=":material/link_off:")
+            st.button("Understood", key="understood", on_click=notices.clear, type="tertiary")
+
+
+def control(label: str, options: Sequence[Any], key: str, **more: Any) -> Any:
+    """One of a page's own choices, the first by default; it is in the address, and what that cannot mean is said."""
+    asked = st.query_params.get(key)
+    if asked is not None and asked not in map(str, options):
+        not_read(key, asked, ", ".join(map(str, options)))
+    return st.segmented_control(label, options, default=options[0], required=True, key=key, bind="query-params", **more)
+
+
+def not_read(key: str, asked: str, known: str) -> None:
+    """Note that a freshly opened address asks for something that is not there."""
+    if st.session_state["cold"]:
+        st.session_state["notices"][key] = (f"The address asks for {key} '{asked}'. Known: {known}. Showing the "
+                                            "default instead.")
 
 
 # Side padding that leaves room at 900 pixels, and columns (`blocks.side_by_side`) that stack when they get narrow.
@@ -291,14 +317,6 @@ def _notice_url() -> None:
 # Bound by pages, or Streamlit's own
 PAGE_PARAMETERS = {"step", "scope", "name", "view", "section", "source", "q", "prompt", "options", "layer", "head",
                    "embed", "embed_options"}
-
-
-def _show_notices() -> None:
-    notices: dict[str, str] = st.session_state["notices"]
-    if notices:
-        with st.container(key="notices"):
-            st.warning("  \n".join(notices.values()), icon=":material/link_off:")
-            st.button("Understood", key="understood", on_click=notices.clear, type="tertiary")
 
 
 def _count(n: int) -> str:

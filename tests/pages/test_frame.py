@@ -50,6 +50,23 @@ def test_a_permalink_says_what_it_could_not_read_and_shows_the_rest(explorer: Ex
     assert not any("juggling" in w.value for w in app.warning)
 
 
+def test_a_pages_own_part_of_the_address_is_read_or_said_not_to_be(explorer: Explorer):
+    app = explorer("tour", step="99")
+    assert calm(app)
+    assert any("The address asks for step '99'. Known: 1, 2," in w.value for w in app.warning)
+    assert app.header[0].value.startswith("1 · ")
+    app.button("understood").click().run()
+    assert not app.warning
+    assert not explorer("tour", step="3").warning
+
+
+def test_what_is_chosen_can_be_opened_from_the_sidebar(explorer: Explorer):
+    links = [link.proto.label for link in explorer("heads").sidebar.get("page_link")]
+    assert links == ["Lab", "Playground", "Induction"]
+    assert all(link.proto.disabled for link in explorer("heads").sidebar.get("page_link"))
+    assert not any(link.proto.disabled for link in explorer("heads", off="L1H2").sidebar.get("page_link"))
+
+
 def test_an_unknown_model_is_named_and_the_bundled_one_takes_its_place(
         explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
     def describe(name: str):

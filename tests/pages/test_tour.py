@@ -101,6 +101,19 @@ def test_ffns_and_pruning_say_what_the_sweeps_say(explorer: Explorer, store: Sto
     assert f"{charts.percent(held)} of the heads can go and {charts.percent(0.9)} of the accuracy stays" in words(app)
 
 
+def test_a_guess_is_judged_by_what_is_stored(explorer: Explorer, store: Store):
+    oracles = [service.ffn_oracle(s) for s in made_up.setups(INFO, list(MINI))]
+    made_up.fill(store, oracles, INFO)
+    losses = np.mean([service.ffn_scores(r) for r in records(oracles) if isinstance(r, Sweep)], 0)
+    right = ("that of the first layer", "one in the middle", "that of the last layer")[int(losses.argmax())]
+    for guess in ("that of the first layer", "one in the middle", "that of the last layer"):
+        app = explorer("tour", step="7")
+        app.radio[0].set_value(guess).run()
+        assert calm(app)
+        assert (f"You guessed right: **{right}**" if guess == right else
+                f"You guessed “{guess}”. It is **{right}**") in words(app)
+
+
 def test_the_tour_keeps_to_the_bundled_model(explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
     from pages.shared import handles
 
