@@ -175,6 +175,7 @@ def control(label: str, options: Sequence[Any], key: str, **more: Any) -> Any:
     asked = st.query_params.get(key)
     if asked is not None and asked not in map(str, options):
         not_read(key, asked, ", ".join(map(str, options)))
+        del st.query_params[key]  # or it would be another page's, and be complained about after a reload
     return st.segmented_control(label, options, default=options[0], required=True, key=key, bind="query-params", **more)
 
 
