@@ -95,7 +95,9 @@ def all_tasks() -> None:
     if not found:
         return
     mean = curves.mean_effects_table(found, chosen)
-    python = blocks.python_lines(service.ffn_oracle(setup), "print(record.accuracy())  # one task; the mean takes all")
+    python = blocks.python_lines(
+        service.ffn_oracle(setup), "print(sum(record.accuracy() for record in records) / len(records))",
+        "print([record.accuracy() for record in records])", over=[(name, setup.n_shots) for name in found])
     n = int(mean["n"].iloc[0])
     chance = float(np.mean([r.questions.chance for r in found.values()]))
     asked = setup.with_(task="each task")

@@ -229,8 +229,18 @@ def draw_capacity() -> None:
                 "random sequences", "dashed: random pruning on average" + (
                     "; thin: the other tasks" if lines == "tasks" else ""), SOURCE),
             table=table, file=f"capacity-{name.replace(' ', '-')}-{lines}",
-            python=blocks.python_lines(unit, "print(record.mean)  # stats.retained_curve prunes them by a ranking"),
+            python=reproduce(unit),
             key="capacity", alt_text=f"Curves of the {name} retained as heads are pruned by {len(rankings)} rankings.")
+
+
+def reproduce(unit: Unit) -> str:
+    """Python that gets the scores and one curve of them: along the mean of the tasks' rankings."""
+    return blocks.python_lines(
+        service.head_importance(setup), f"ranking = stats.aggregate([record.scores({by!r}) for record in records])",
+        f"unit = service.{unit.kind}(setup, {unit.option('variant')!r})",
+        f"scores = service.fetch(unit, store) or service.compute(unit, store, load_model({selection.model_name()!r}))",
+        f"print(stats.retained_curve(scores.mean, ranking, {FRACTIONS}))",
+        over=[(name, setup.n_shots) for name in suite])
 
 
 def by_task() -> tuple[dict[str, np.ndarray], list[str]]:

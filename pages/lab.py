@@ -232,7 +232,7 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
         if complete:
             st.caption(explain(pairs[labels[0]][0].questions.n, setup,
                                f"chance {charts.percent(pairs[labels[0]][0].questions.chance)}"))
-            blocks.extras(table, f"lab-{labels[0]}-{setup.n_shots}shot", reproduce(setup), "lab")
+            blocks.extras(table, f"lab-{labels[0]}-{setup.n_shots}shot", reproduce(setups), "lab")
         return
     overview(table, setups, scope)
     if not len(table):
@@ -242,7 +242,7 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
         one = setup.with_(task="each task") if scope == "All tasks" else setup
         shots = ", ".join(map(str, selection.SHOTS)) + " shots" if scope == "All shots" else ""
         blocks.result(title, chart, caption=explain(int(table["n"].max()), one, "grey tick: chance", shots),
-                      table=table, file=f"lab-{scope.lower().replace(' ', '-')}", python=reproduce(setup), key="lab",
+                      table=table, file=f"lab-{scope.lower().replace(' ', '-')}", python=reproduce(setups), key="lab",
                       alt_text=f"Accuracy of the intact and the ablated model, {', '.join(labels)}. {title}.")
     else:
         st.markdown(f"#### {title}")
@@ -257,8 +257,13 @@ def explain(n: int, one: Setup, chance: str, shots: str = "") -> str:
                              "exact McNemar test on the same questions", shots=shots)
 
 
-def reproduce(one: Setup) -> str:
-    return blocks.python_lines(service.evaluation(one, chosen), "print(record.outcomes().mean())")
+def reproduce(setups: Mapping[str, Setup]) -> str:
+    one = next(iter(setups.values()))
+    if len(setups) == 1:
+        return blocks.python_lines(service.evaluation(one, chosen), "print(record.outcomes().mean())")
+    return blocks.python_lines(service.evaluation(one, chosen),
+                               "print([float(record.outcomes().mean()) for record in records])",
+                               over=[(each.task, each.n_shots) for each in setups.values()])
 
 
 # --- flipped examples ---------------------------------------------------------------------------

@@ -73,8 +73,12 @@ def where(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"the mean of {len(names)} tasks"
 
 
-def reproduce(task: str, what: str, ranking: str) -> str:
-    return blocks.python_lines(unit(task, WHAT[what], ranking), "print(record.accuracy())")
+def reproduce(names: Sequence[str], what: str, ranking: str) -> str:
+    if len(names) == 1:
+        return blocks.python_lines(unit(names[0], WHAT[what], ranking), "print(record.accuracy())")
+    return blocks.python_lines(unit(names[0], WHAT[what], ranking),
+                               "print(sum(record.accuracy() for record in records) / len(records))",
+                               over=[(name, setup.n_shots) for name in names])
 
 
 def share_of_intact() -> float:
@@ -127,7 +131,7 @@ def draw_curves(what: str, names: Sequence[str], share: float) -> None:
             curves.pruning_curves(table, what, floor=share * table["accuracy"].iloc[0], clickable=len(names) == 1),
             caption=explain(table, names, band(found), f"dashed: {charts.percent(share)} of the intact accuracy"),
             table=table, file=f"pruning-{WHAT[what]}-{names[0] if len(names) == 1 else 'all'}-{setup.n_shots}shot",
-            python=reproduce(names[0], what, RANKINGS[str(limits["ranking"][0])][0]), key=key,
+            python=reproduce(names, what, RANKINGS[str(limits["ranking"][0])][0]), key=key,
             on_click=(lambda: choose(curves.picked_mask(st.session_state.get(key)))) if len(names) == 1 else None,
             alt_text=f"Accuracy against the share of {what} removed, by {len(drawn)} kinds of ranking.")
         if len(names) == 1:
@@ -204,7 +208,7 @@ def draw_map(names: Sequence[str], share: float) -> None:
             caption=explain(table, names, f"framed: the most parameters removed with at least {charts.percent(share)} "
                             "of the intact accuracy", "colours run from chance to 100 %"),
             table=table.drop(columns=["row", "column"]), file=f"pruning-map-{setup.task}-{setup.n_shots}shot",
-            python=reproduce(names[0], what, RANKINGS[kind][0]), key=key,
+            python=reproduce(names, what, RANKINGS[kind][0]), key=key,
             on_click=(lambda: choose_cell(key, table)) if len(names) == 1 else None,
             alt_text="Heatmap of accuracy over the shares of heads and of FFNs removed.")
         if len(names) == 1:

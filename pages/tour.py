@@ -10,12 +10,14 @@ import streamlit as st
 
 from backend import service, stats
 from backend.components import INTACT, Ablation, Head
-from backend.models.info import BUNDLED
+from backend.models.info import BUNDLED, weights
 from backend.results import Evaluation, HeadImportance, InductionScores, Setup, Sweep, Unit
 from backend.tasks.task import Prompt, prompts
 from pages.shared import blocks, charts, curves, handles, looking, selection
 
 SHOTS = selection.SHOTS
+MEAN_ACCURACY = "print(sum(record.outcomes().mean() for record in records) / len(records))"
+MEAN_ACCURACIES = "print(sum(record.accuracy() for record in records) / len(records))"
 LOOKS_BACK = 0.3  # prefix matching from here on is called looking back, as in the model card
 FEW_POINTS = 0.05  # "little loss"
 NEARLY_ALWAYS = 0.85
@@ -62,10 +64,10 @@ def measured(units: Sequence[Unit], what: str) -> list | None:
     return [blocks.fetch(unit) for unit in units]
 
 
-def matching() -> np.ndarray | None:
-    """(n_layers, n_heads) of prefix matching, or None and an offer to measure it."""
+def matching() -> InductionScores | None:
+    """Prefix matching of every head, or None and an offer to measure it."""
     record = blocks.get(service.prefix_matching(selection.manner()), "prefix matching of every head")
-    return np.array(record.mean) if isinstance(record, InductionScores) else None
+    return record if isinstance(record, InductionScores) else None
 
 
 # --- the steps ----------------------------------------------------------------------------------
@@ -108,7 +110,9 @@ def learn() -> None:
         caption=explain(units[-1].setup.with_(task="in-context tasks"), f"mean of {len(names)} tasks",
                         f"n = {table['n'].iloc[-1]} questions",
                         "95 % interval from the tasks' Wilson intervals; orange: chance"),
-        file="tour-shots", python=blocks.python_lines(units[-1], "print(record.outcomes().mean())"), key="tour shots",
+        file="tour-shots", key="tour shots", python=blocks.python_lines(
+            units[-1], "print([float(record.outcomes().mean()) for record in records])",
+            over=[(name, n) for n in SHOTS for name in names]),
         alt_text="Bars of accuracy at each number of shots, with intervals and chance.")
 
 
@@ -181,9 +185,10 @@ def look_back() -> None:
                 "word can only be known by finding the last `river` and looking at **what followed it**. A head that "
                 "does so is called an *induction head*. Its *prefix-matching score* is the share of its attention that "
                 "goes there.")
-    scores = matching()
-    if scores is None:
+    record = matching()
+    if record is None:
         return
+    scores = np.array(record.mean)
     n = int((scores >= LOOKS_BACK).sum())
     answers = ("none", "a handful", "about a third", "most")
     guess = ask("look back", f"How many of the {scores.size} heads put {charts.percent(LOOKS_BACK)} or more of their "
@@ -199,8 +204,9 @@ def look_back() -> None:
         f"{charts.how_many(n, 'head').capitalize()} of {scores.size} {'looks' if n == 1 else 'look'} back"
         + (f", all in {where}" if n else ""),
         charts.layers_by_heads(table, label="prefix matching", domain=(0, 1)), table=table.drop(columns=["column"]),
-        caption=blocks.provenance(selection.manner().without_task(), "mean over random sequences of repeated tokens",
-                                  "1 = all attention goes to what followed before · " + blocks.STUDY),
+        caption=blocks.provenance(selection.manner().without_task(), f"mean over n = {record.n_seeds} random "
+                                  "sequences of repeated tokens", "1 = all attention goes to what followed before",
+                                  blocks.STUDY),
         file="prefix-matching", python=blocks.python_lines(unit, "print(record.mean)"), key="tour matching",
         on_click=lambda: selection.toggle_clicked("tour matching"),
         alt_text=f"Heatmap of prefix matching over layers and heads; {n} of {scores.size} heads reach {LOOKS_BACK}.")
@@ -237,9 +243,10 @@ def at_work(head: Head) -> None:
 
 def knock_out() -> None:
     """Knock the heads that look back out, and as many random ones."""
-    scores = matching()
-    if scores is None:
+    record = matching()
+    if record is None:
         return
+    scores = np.array(record.mean)
     ranked = stats.highest(scores, 1)
     everyone = int((scores >= LOOKS_BACK).sum())
     st.markdown("If looking back is how the model reads the examples, then switching those heads off should hurt "
@@ -276,8 +283,9 @@ def knock_out() -> None:
         caption=explain(units[0].setup.with_(task="in-context tasks"), f"mean of {len(names)} tasks",
                         f"n = {table['n'].iloc[0]} questions", "zero ablation",
                         "95 % interval from the tasks' Wilson intervals; orange: chance"),
-        file="tour-knock-out", python=blocks.python_lines(units[len(names)], "print(record.outcomes().mean())"),
-        key="tour knock out", alt_text=f"Bars of accuracy. {worse}.")
+        file="tour-knock-out", key="tour knock out", python=blocks.python_lines(
+            units[len(names)], MEAN_ACCURACY, over=[(name, SHOTS[-1]) for name in names]),
+        alt_text=f"Bars of accuracy. {worse}.")
     st.caption(f"Top {k}: {charts.names(sorted(ranked[:k]))}. Random: "
                f"{charts.names(sorted(masks[f'without {k} random'].heads))}.")
     if k < everyone and intact - top < FEW_POINTS:
@@ -309,8 +317,7 @@ def prune() -> None:
         for point, accuracy in zip(removed, np.mean([r.accuracy() for r in part], 0), strict=True):
             rows.append({"ranking": label, "removed": point, "accuracy": float(accuracy)})
     table = pd.DataFrame(rows)
-    curves = {label: table[table["ranking"] == label] for label in rankings}
-    own = curves["least important first"]
+    own = table[table["ranking"] == "least important first"]
     breaks = stats.break_point(list(own["accuracy"]), list(own["removed"]), share)
     held = own["removed"].iloc[-1] if breaks is None else own["removed"][own["removed"] < breaks].max()
     chance = float(np.mean([r.questions.chance for r in records]))
@@ -322,8 +329,9 @@ def prune() -> None:
                                                 f"{charts.percent(share)} of intact": share * own["accuracy"].iloc[0]}),
         caption=explain(units[0].setup.with_(task="all tasks"), f"mean of {len(names)} tasks",
                         f"n = {records[0].questions.n} questions per task", "one random ranking"),
-        table=table, file="tour-pruning", python=blocks.python_lines(units[0], "print(record.accuracy())"),
-        key="tour pruning", alt_text="Lines of accuracy against the share of heads removed, by ranking.")
+        table=table, file="tour-pruning", key="tour pruning", python=blocks.python_lines(
+            units[0], MEAN_ACCURACIES, over=[(name, SHOTS[-1]) for name in names]),
+        alt_text="Lines of accuracy against the share of heads removed, by ranking.")
 
 
 def share_heads() -> None:
@@ -360,9 +368,11 @@ def share_heads() -> None:
         caption=explain(units[0].setup.with_(task="all tasks"), f"{len(pairs)} pairs of tasks, ρ over "
                         f"{records[0].scores().size} heads", "grey: from the lowest pair to the highest",
                         f"head importance {selection.definition()}"),
-        table=table, file="tour-overlap", python=blocks.python_lines(
-            units[0], f"print(record.scores({selection.definition()!r}))"),
-        key="tour overlap", alt_text="Bars of mean rank correlation between tasks.")
+        table=table, file="tour-overlap", key="tour overlap", python=blocks.python_lines(
+            units[0], f"scores = [record.scores({selection.definition()!r}) for record in records]",
+            "print(stats.spearman_matrix(scores))",
+            over=[(name, n_shots) for name in names]),
+        alt_text="Bars of mean rank correlation between tasks.")
 
 
 def summary(label: str, rhos: Sequence[float]) -> dict[str, object]:
@@ -371,8 +381,10 @@ def summary(label: str, rhos: Sequence[float]) -> dict[str, object]:
 
 def ffns() -> None:
     """And the feed-forward networks?"""
-    st.markdown("There is one FFN per layer, and each holds more parameters than all the heads beside it. Switch each "
-                "off in turn and see what accuracy loses.")
+    each = weights(selection.info())
+    times = each.ffn / (each.head * selection.info().n_heads)
+    st.markdown(f"There is one FFN per layer, with {times:.2g} times the parameters of all the heads beside it. Switch "
+                "each off in turn and see what accuracy loses.")
     n_shots = st.segmented_control("Shots", SHOTS, default=SHOTS[-1], required=True, key="tour ffn shots",
                                    persist_state="session")
     answers = ("that of the first layer", "one in the middle", "that of the last layer")
@@ -384,37 +396,59 @@ def ffns() -> None:
     records = blocks.get_all(units, f"accuracy with each FFN off, all tasks, {n_shots}-shot")
     if not all(isinstance(r, Sweep) for r in records):
         return
-    losses = np.stack([service.ffn_scores(r) for r in records])
-    table = pd.DataFrame({"layer": range(losses.shape[1]), "loss": losses.mean(0), "least": losses.min(0),
-                          "most": losses.max(0)})
-    worst = int(table["loss"].idxmax())
+    table = curves.mean_effects_table(dict(zip(names, records, strict=True)))
+    worst = int(table["change"].idxmin())
     answer(guess, answers[0 if worst == 0 else 2 if worst == len(table) - 1 else 1])
     blocks.result(
-        f"Without the FFN of layer {worst} accuracy falls most, by {charts.points(losses.mean(0)[worst]).lstrip('+')} "
-        "on average",
-        charts.layer_bars(table, "loss", "accuracy lost without this FFN", signed=True),
+        f"Without the FFN of layer {worst} accuracy falls most, by "
+        f"{charts.points(-table['change'][worst]).lstrip('+')} on average",
+        curves.layer_effects(table, clickable=False),
         caption=explain(units[0].setup.with_(task="all tasks"), f"mean of {len(names)} tasks",
-                        f"n = {records[0].questions.n} questions per task", "accuracy(intact) − accuracy(FFN off); "
-                        "positive: the FFN helped"),
-        table=table, file="tour-ffns", python=blocks.python_lines(
-            units[0], "print(service.ffn_scores(record))"),
-        key="tour ffns", alt_text=f"Bars of accuracy lost per layer's FFN; layer {worst} loses most.")
+                        f"n = {records[0].questions.n} questions per task", "accuracy with the FFN off minus intact",
+                        "95 % paired bootstrap intervals, pale where they include no change"),
+        table=table.drop(columns=["head", "off"]), file="tour-ffns", key="tour ffns", python=blocks.python_lines(
+            units[0], "print(sum(service.ffn_scores(record) for record in records) / len(records))",
+            over=[(name, n_shots) for name in names]),
+        alt_text=f"Bars of the change in accuracy without each layer's FFN; layer {worst} is missed most.")
+
+
+AT_SCALE = {  # what can go of OPT-66B with little loss on average, as the study reports it
+    "heads": ("about 70 %", "some 15 billion parameters"), "FFNs": ("about 20 %", "some 8.5 billion parameters")}
 
 
 def at_scale() -> None:
-    """What the study found in a model of 66 billion parameters."""
-    st.markdown(f"""
-The questions of this tour were first asked of **OPT-66B**, 64 layers of 72 heads ({blocks.STUDY}). Its answers, on 14
-tasks with 0, 1 and 5 shots:
-
-- About **70 % of its heads**, some 15 billion parameters, can go with little loss on average, and about **20 % of its
-  FFNs** (8.5 billion). Important heads sit in the middle layers, important FFNs in the later ones.
-- Tasks **share** many of their important heads, and so do different numbers of shots.
-- A small set of heads does prefix matching and copying, and these overlap with the heads that tasks need.
+    """What the study found in a model of 66 billion parameters, beside what holds here."""
+    st.markdown(f"The questions of this tour were first asked of **OPT-66B**, 64 layers of 72 heads ({blocks.STUDY}), "
+                "on 14 tasks with 0, 1 and 5 shots.")
+    what = str(st.segmented_control("What is switched off", list(AT_SCALE), default="heads", required=True,
+                                    key="tour scale", persist_state="session"))
+    guess = ask(f"at scale {what}", f"How many of OPT-66B's {what} can go with little loss?",
+                ("about 20 %", "about 40 %", "about 70 %"))
+    if guess is None:
+        return
+    share, parameters = AT_SCALE[what]
+    answer(guess, share)
+    names = list(selection.suite())
+    records = blocks.get_all([service.pruning(one, what.lower()) for one in setups(names, SHOTS[-1])],
+                             f"accuracy as {what} are removed, all {len(names)} tasks, {SHOTS[-1]}-shot")
+    if all(isinstance(r, Sweep) for r in records):
+        info = selection.info()
+        here = curves.limits_table(curves.curve_table(records, curves.OWN, weights(info), info.n_params), what, 0.9)
+        st.markdown(f"#### OPT-66B spares {share} of its {what}; this model {charts.percent(here['can go'][0])}, still "
+                    f"at {charts.percent(here['accuracy there'][0])}")
+        st.caption(explain(setups(names, SHOTS[-1])[0].with_(task="all tasks"), f"there: {parameters}, as reported",
+                           f"here: mean of {len(names)} tasks, n = {records[0].questions.n} questions each, with at "
+                           "least 90 % of the intact accuracy; that is "
+                           f"{charts.percent(here['of all parameters'][0])} of the parameters",
+                           f"95\u00a0%: {charts.percent(here['from'][0])} to {charts.percent(here['to'][0])}"))
+    st.markdown("""
+The study also found that important heads sit in the middle layers and important FFNs in the later ones; that tasks
+**share** many of their important heads, and so do different numbers of shots; and that a small set of heads does
+prefix matching and copying, which overlaps with the heads that tasks need.
 
 What it could mean: much of a large model may be undertrained for learning in context, and what is needed sits in few
-places. What it does not mean: that the rest is useless. Heads were judged by accuracy on these tasks alone, one after
-another, and switching off is a coarse tool: others may take over, as in step 4.
+places. What it does not mean: that the rest is useless. Heads were judged by accuracy on these tasks alone, and
+switching off is a coarse tool: others may take over, as in step 4.
 
 Headroom measures the same on **any decoder-only model**: choose one in the sidebar, or start with
 `python -m backend precompute --model facebook/opt-125m --tasks paper --dry-run`.

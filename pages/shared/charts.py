@@ -266,7 +266,7 @@ def bars(table: pd.DataFrame, *, x: str, y: str, order: Sequence[str], x_title: 
     if "n" in table:
         tooltip.append(alt.Tooltip("n:Q"))
     base = alt.Chart(table)
-    layers: list[alt.Chart] = [base.mark_bar(color=BLUE, opacity=0.85, height={"band": 0.62}).encode(
+    layers: list[alt.Chart] = [base.mark_bar(color=BLUE, opacity=0.6, height={"band": 0.62}).encode(
         x=alt.X(f"{x}:Q", scale=scale, axis=axis), y=place, tooltip=tooltip)]
     if "low" in table:
         layers.append(base.mark_rule(color=GREY, strokeWidth=2).encode(x="low:Q", x2="high:Q", y=place))
@@ -280,14 +280,15 @@ def lines(table: pd.DataFrame, *, x: str, y: str, colour: str, x_title: str, y_t
     """Accuracy (or another share) along x, one line per `colour`, with named horizontal rules such as chance."""
     names = list(dict.fromkeys(table[colour]))
     base = alt.Chart(table).encode(
-        x=alt.X(f"{x}:Q", title=x_title, axis=alt.Axis(format="%")),
+        x=alt.X(f"{x}:Q", title=x_title, axis=alt.Axis(format="%", tickCount=10)),
         y=alt.Y(f"{y}:Q", title=y_title, axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])),
         color=alt.Color(f"{colour}:N", title=None, sort=names, scale=alt.Scale(domain=names, range=[
             BLUE, GREY, ORANGE, "#0b8a6f", "#b04a8c"][:len(names)]), legend=alt.Legend(orient="top")),
         tooltip=[alt.Tooltip(f"{colour}:N"), alt.Tooltip(f"{x}:Q", format=".0%"), alt.Tooltip(f"{y}:Q", format=".1%")])
-    named = pd.DataFrame({"value": list(rules.values()), "name": list(rules), x: float(table[x].max())})
+    named = pd.DataFrame({"value": list(rules.values()), "name": list(rules), x: float(table[x].min())})
     rule = alt.Chart(named).mark_rule(strokeDash=[4, 4], color=GREY).encode(y="value:Q")
-    text = alt.Chart(named).mark_text(align="right", dy=-7, color=GREY).encode(x=f"{x}:Q", y="value:Q", text="name:N")
+    text = alt.Chart(named).mark_text(align="left", dx=8, dy=-7, color=GREY).encode(
+        x=f"{x}:Q", y="value:Q", text="name:N")
     return alt.layer(rule, text, base.mark_line(strokeWidth=2.5), base.mark_circle(size=60, opacity=1)).properties(
         height=340)
 

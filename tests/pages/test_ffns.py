@@ -126,3 +126,10 @@ def test_where_nothing_is_lost_no_layer_is_said_to_matter(explorer: Explorer, st
     assert "undefined" not in words(beside)
     x = curves.layer_effects(curves.effects_table(oracle(store))).to_dict()["layer"][0]["encoding"]["x"]
     assert x["scale"]["domain"] == [-0.05, 0.05]
+
+
+def test_the_python_beside_all_tasks_gives_their_mean(explorer: Explorer, store: Store, monkeypatch):
+    made_up.fill(store, units(*MINI), INFO)
+    shown = run_shown_python(explorer("ffns", scope="All tasks"), monkeypatch)
+    mean = sum(oracle(store, task).accuracy() for task in MINI) / len(MINI)
+    assert all(one["printed"].startswith(str(mean)) for one in shown)

@@ -174,3 +174,11 @@ def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):
     app = explorer("induction", view="no such view")
     assert calm(app)
     assert app.segmented_control(key="view").value == VIEWS[0]
+
+
+def test_the_python_beside_capacity_gives_the_aggregate_curve(explorer: Explorer, store: Store, monkeypatch):
+    made_up.fill(store, [*scores(), *importance()], INFO)
+    shown = run_shown_python(explorer("induction", view="Capacity"), monkeypatch)
+    ranking = stats.aggregate([rank_of(store, task) for task in MINI])
+    prefix = np.array(store.get(service.prefix_matching(service.setup(INFO, "antonym", 5))).mean)
+    assert shown[0]["printed"].strip() == str(stats.retained_curve(prefix, ranking, [p / 10 for p in range(10)]))

@@ -159,3 +159,10 @@ def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):
     app = explorer("pruning", view="no such view")
     assert calm(app)
     assert app.segmented_control(key="view").value == VIEWS[0]
+
+
+def test_the_python_beside_all_tasks_gives_their_mean(explorer: Explorer, store: Store, monkeypatch):
+    made_up.fill(store, [service.pruning(s, "heads", "own") for s in made_up.setups(INFO, list(MINI))], INFO)
+    shown = run_shown_python(explorer("pruning", scope="All tasks"), monkeypatch)
+    curves_of = [store.get(service.pruning(s, "heads", "own")).accuracy() for s in made_up.setups(INFO, list(MINI))]
+    assert shown[0]["printed"].strip() == str(sum(curves_of) / len(curves_of))

@@ -10,6 +10,7 @@ from backend.tasks.mini import MINI
 from pages.shared import charts
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, words
+from tests.pages.shown import run_shown_python
 
 IN_CONTEXT = [task.name for task in MINI.values() if task.group == "in-context"]
 N_STEPS = 8
@@ -124,3 +125,32 @@ def test_the_tour_keeps_to_the_bundled_model(explorer: Explorer, store: Store, m
     assert "The tour is told on the bundled model" in words(app)
     next(b for b in app.main.button if b.label == "Use the bundled model").click().run()
     assert app.header[0].value.startswith("1 · ")
+
+
+def test_the_study_stands_beside_what_holds_here(explorer: Explorer, store: Store):
+    sweeps = [service.pruning(s, "ffns") for s in made_up.setups(INFO, list(MINI))]
+    made_up.fill(store, sweeps, INFO)
+    app = explorer("tour", step="8")
+    app.segmented_control("tour scale").set_value("FFNs").run()
+    app.radio[0].set_value("about 20 %").run()
+    assert calm(app)
+    assert "You guessed right: **about 20 %**" in words(app)
+    mean = np.mean([r.accuracy() for r in records(sweeps)], 0)
+    broken = stats.break_point(list(mean), [p / 10 for p in range(10)], 0.9)
+    held = 0.9 if broken is None else broken - 0.1
+    assert f"OPT-66B spares about 20 % of its FFNs; this model {charts.percent(held)}" in words(app)
+
+
+@pytest.mark.parametrize("step", range(1, N_STEPS + 1))
+def test_every_step_shows_python_that_runs(
+        explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch, step: int):
+    setups = made_up.setups(INFO, list(MINI), (0, 1, 5))
+    units = [service.prefix_matching(setups[0]), *(service.pruning(s, "heads", r) for s in setups
+                                                   for r in ("own", "random:0"))]
+    units += [make(s) for s in setups for make in (service.evaluation, service.head_importance, service.ffn_oracle)]
+    made_up.fill(store, units, INFO)
+    app = explorer("tour", step=str(step))
+    if app.radio:
+        app.radio[0].set_value(app.radio[0].options[-1]).run()
+    for shown in run_shown_python(app, monkeypatch):
+        assert shown["printed"].strip()
