@@ -84,8 +84,8 @@ def draw_scores() -> None:
             if b is not None:
                 one_map(b, "copying", copying, show, f"{COPYING[copying]}; 1 = only that token, 0 = nothing is raised")
         if a is not None and b is not None:
-            rho = curves.rho(stats.spearman(np.array(a.mean), np.array(b.mean)))
-            st.caption(f"Prefix matching and copying rank the heads alike at {rho}.")
+            rho = stats.spearman(np.array(a.mean), np.array(b.mean))
+            st.caption(f"Prefix matching and copying {curves.agreement(rho)}.")
 
 
 def one_map(record: InductionScores, name: str, variant: str, show: str, definition: str) -> None:
@@ -167,10 +167,10 @@ def draw_scatter() -> None:
 
 def one_scatter(table: pd.DataFrame, name: str, record: InductionScores, called: str, unit: Unit) -> None:
     """Importance against one score; a click chooses a head, in every chart."""
-    rho = curves.rho(stats.spearman(table[name].to_numpy(), table["importance"].to_numpy()))
+    agree = curves.agreement(stats.spearman(table[name].to_numpy(), table["importance"].to_numpy()))
     key = f"scatter {name}"
     blocks.result(
-        f"Importance for {called} and {name} rank the heads alike at {rho}",
+        f"Importance for {called} and {name} {agree}",
         curves.scatter(table, name, "importance", x_title=name, y_title=f"importance for {called}"),
         caption=blocks.provenance(
             setup.with_(task=called), f"one dot per head, n = {n_heads}", f"{name} over {record.n_seeds} random "
@@ -178,20 +178,20 @@ def one_scatter(table: pd.DataFrame, name: str, record: InductionScores, called:
         table=table.drop(columns=["column", "off"]), file=f"{name.replace(' ', '-')}-and-importance",
         python=blocks.python_lines(unit, "print(record.mean)"), key=key,
         on_click=lambda: selection.toggle_clicked(key),
-        alt_text=f"Scatter of importance against {name}, one dot per head; {rho}.")
+        alt_text=f"Scatter of importance against {name}, one dot per head; they {agree}.")
 
 
 def leaders(table: pd.DataFrame) -> None:
     """The heads that lead in prefix matching, with their other ranks."""
     shown = table.sort_values("prefix matching", ascending=False).head(12)
-    number = st.column_config.NumberColumn(format="%.3g")
     top = shown.iloc[0]
     st.markdown(f"#### {top['name']} leads in prefix matching and has rank {top['importance rank']:.0f} of {n_heads} "
                 "in importance")
-    st.dataframe(shown[["name", "prefix matching", "copying", "importance", "importance rank", "off"]].rename(
-        columns={"name": "head", "off": "chosen"}), hide_index=True, height=300, key="induction leaders",
-        column_config={"prefix matching": number, "copying": number, "importance": number,
-                       "importance rank": st.column_config.NumberColumn(format="%d")},
+    listed = shown[["name", "prefix matching", "copying", "importance", "importance rank", "off"]].rename(
+        columns={"name": "head", "off": "chosen"})
+    st.dataframe(
+        blocks.aligned(listed, scores=("prefix matching", "copying", "importance"), whole=("importance rank",)),
+        hide_index=True, height=300, key="induction leaders",
         alt="The twelve heads highest in prefix matching, with their copying and importance.")
 
 

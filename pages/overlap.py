@@ -155,12 +155,12 @@ def two_maps(found: Mapping[tuple[str, int], HeadImportance], a: tuple[str, tupl
     """
     records = found[a[1]], found[b[1]]
     scores = records[0].scores(by), records[1].scores(by)
-    rho = curves.rho(stats.spearman(*scores))
+    agree = curves.agreement(stats.spearman(*scores))
     low, high = stats.bootstrap_spearman(*records, by)
     sure = f" (95\u00a0%: {low:.2f} to {high:.2f})" if not np.isnan(low) else ""
     same = stats.topk_overlap(*scores, TOP)
     by_chance = stats.topk_overlap_chance(n_heads, max(1, stats.count(TOP, n_heads)))
-    st.markdown(f"#### {a[0]} and {b[0]} rank the heads alike at {rho}{sure}")
+    st.markdown(f"#### {a[0]} and {b[0]} {agree}{sure}")
     columns = st.columns(2, gap="medium")
     for column, (name, _), record, one in zip(columns, (a, b), records, scores, strict=True):
         with column:

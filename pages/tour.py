@@ -499,5 +499,5 @@ with st.container(horizontal=True, vertical_alignment="center"):
     st.button("Next", key="next", on_click=go, args=(1,), disabled=at == len(STEPS), icon=":material/arrow_forward:",
               icon_position="right", type="primary")
     st.page_link(page, label=link, icon=":material/open_in_new:")
-st.caption("Every number is computed from the bundled model with the settings in the sidebar. "
+st.caption("Every number but the study's is computed from the bundled model with the settings in the sidebar. "
            "Answer each question before you look: being wrong is the point.")

@@ -146,15 +146,16 @@ def side_by_side(key: str, *widths: float, gap: Literal["small", "medium", "larg
 
 
 def aligned(table: pd.DataFrame, *, percent: Sequence[str] = (), scores: Sequence[str] = (),
-            p: Sequence[str] = ()) -> Styler:
+            p: Sequence[str] = (), whole: Sequence[str] = ()) -> Styler:
     """The table with numbers whose digits stand below one another.
 
     Args:
         percent: columns of shares, shown as `19.1 %`.
         scores: columns shown with three decimals, or as `2.66e-05` where they are tiny.
         p: columns of p-values, shown as `0.031` or `< 0.001`.
+        whole: columns of whole numbers.
     """
-    formats: dict[str, Any] = dict.fromkeys(percent, "{:.1%}")
+    formats: dict[str, Any] = dict.fromkeys(percent, "{:.1%}") | dict.fromkeys(whole, "{:.0f}")
     formats |= {column: "{:.2e}" if charts.tiny(table[column]) else "{:.3f}" for column in scores}
     formats |= dict.fromkeys(p, lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}")
     return table.style.format(formats, na_rep="–")

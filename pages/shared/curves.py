@@ -20,7 +20,7 @@ from backend.results import Evaluation, InductionScores, Sweep
 from pages.shared.charts import AXIS, BLUE, CLICK, FFN, GREY, ORANGE, layer_step, tiny
 
 PURPLE, GREEN = "#b3579a", "#1b9e77"  # further curves; told apart by dash and label as well as by colour
-FADED = 0.28
+LITTLE = 0.2  # a rank correlation nearer to 0 than this is called none
 _PERCENT_AXIS: dict[str, Any] = {"format": "%", "tickCount": 6}
 _LEAST = 0.1  # of accuracy: an axis of changes spans at least this much, so that next to nothing looks like it
 
@@ -30,6 +30,14 @@ def rho(value: float) -> str:
     if np.isnan(value):
         return "ρ undefined, for all values are equal"
     return f"ρ\u00a0=\u00a0{value:.2f}".replace("-", "−")  # no line break within
+
+
+def agreement(value: float) -> str:
+    """How two rankings of the heads go together: `rank the heads alike at ρ = 0.72`."""
+    if np.isnan(value):
+        return f"cannot be set against each other: {rho(value)}"
+    how = "alike" if value >= LITTLE else "independently," if value > -LITTLE else "the other way round,"
+    return f"rank the heads {how} at {rho(value)}"
 
 
 # --- one component off at a time ----------------------------------------------------------------

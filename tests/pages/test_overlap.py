@@ -170,3 +170,10 @@ def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):
     app = explorer("overlap", view="no such view")
     assert calm(app)
     assert app.segmented_control(key="view").value == VIEWS[0]
+
+
+def test_rankings_that_have_little_in_common_are_not_called_alike():
+    said = [curves.agreement(rho) for rho in (0.91, 0.05, -0.4, np.nan)]
+    assert said == ["rank the heads alike at ρ\u00a0=\u00a00.91", "rank the heads independently, at ρ\u00a0=\u00a00.05",
+                    "rank the heads the other way round, at ρ\u00a0=\u00a0−0.40",
+                    "cannot be set against each other: ρ undefined, for all values are equal"]
