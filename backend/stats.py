@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats as _stats
-from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.spatial.distance import squareform
 
 from backend.components import Head
 from backend.errors import BadInput
@@ -86,7 +84,7 @@ def mcnemar(a: np.ndarray, b: np.ndarray) -> PairedTest:
     a, b = _paired(a, b)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     n = only_a + only_b
-    return PairedTest(only_a, only_b, float(_stats.binomtest(only_a, n).pvalue) if n else 1.0)
+    return PairedTest(only_a, only_b, _fair_coin(min(only_a, only_b), n))
 
 
 def difference_interval(a: np.ndarray, b: np.ndarray, level: float = 0.95, n_draws: int = 4000,
@@ -223,7 +221,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
         BadInput: if the shapes differ or a score is NaN.
     """
     a, b = _same_shape(a, b)
-    return _correlation(_stats.rankdata(a), _stats.rankdata(b))
+    return _correlation(_ranks(a), _ranks(b))
 
 
 def spearman_as_authors(a: np.ndarray, b: np.ndarray) -> float:
@@ -239,7 +237,7 @@ def spearman_as_authors(a: np.ndarray, b: np.ndarray) -> float:
 
 def spearman_matrix(scores: Sequence[np.ndarray], as_authors: bool = False) -> np.ndarray:
     """(n, n): rank correlation of each pair of n score matrices, 1 on the diagonal."""
-    lists = [np.asarray(order(s), float) if as_authors else _stats.rankdata(s) for s in scores]
+    lists = [np.asarray(order(s), float) if as_authors else _ranks(s) for s in scores]
     if len({np.shape(s) for s in scores}) > 1:
         raise BadInput("Scores of different shapes cannot be compared: they belong to different models.")
     return np.array([[1.0 if i == j else _correlation(a, b) for j, b in enumerate(lists)]
@@ -262,7 +260,8 @@ def topk_overlap_chance(n: int, k: int) -> float:
     if not 1 <= k <= n:
         raise BadInput(f"The top {k} of {n}: the number must lie between 1 and {n}.")
     common = np.arange(max(0, 2 * k - n), k + 1)
-    return float((_stats.hypergeom.pmf(common, n, k, k) * common / (2 * k - common)).sum())
+    chance = np.exp(_log_choose(k, common) + _log_choose(n - k, k - common) - _log_choose(n, np.array(k)))
+    return float((chance * common / (2 * k - common)).sum())
 
 
 def overlap_matrix(scores: Sequence[np.ndarray], share: float) -> np.ndarray:
@@ -296,7 +295,8 @@ def topk_counts_chance(n: int, k: int, n_matrices: int) -> np.ndarray:
     """
     if not 1 <= k <= n:
         raise BadInput(f"The top {k} of {n}: the number must lie between 1 and {n}.")
-    return n * _stats.binom.pmf(np.arange(n_matrices + 1), n_matrices, k / n)
+    share, times = k / n, np.arange(n_matrices + 1)
+    return n * np.exp(_log_choose(n_matrices, times)) * share**times * (1 - share)**(n_matrices - times)
 
 
 def cluster_order(correlations: np.ndarray) -> list[int]:
@@ -306,6 +306,9 @@ def cluster_order(correlations: np.ndarray) -> list[int]:
     """
     if len(correlations) < 3:
         return list(range(len(correlations)))
+    from scipy.cluster.hierarchy import leaves_list, linkage  # here: importing scipy takes longer than a page
+    from scipy.spatial.distance import squareform
+
     distances = np.clip(1 - np.nan_to_num(np.asarray(correlations, float)), 0, 2)
     np.fill_diagonal(distances, 0)
     condensed = squareform((distances + distances.T) / 2, checks=False)
@@ -482,7 +485,31 @@ def _blocks(importance: HeadImportance, reduction: str) -> tuple[np.ndarray, np.
 def _z(level: float) -> float:
     if not 0 < level < 1:
         raise BadInput(f"A confidence level of {level}: it must lie between 0 and 1, for example 0.95.")
-    return float(_stats.norm.ppf((1 + level) / 2))
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def _fair_coin(fewer: int, n: int) -> float:
+    """Exact two-sided p-value of n tosses that show one side only `fewer` times; in whole numbers until the end."""
+    term = total = 1
+    for i in range(fewer):
+        term = term * (n - i) // (i + 1)
+        total += term
+    return min(1.0, 2 * total / 2**n)
+
+
+def _ranks(scores: np.ndarray) -> np.ndarray:
+    """(n,): 1 for the lowest score, and so on; equal scores share the mean of their ranks; all NaN where one is."""
+    flat = np.asarray(scores, float).ravel()
+    if np.isnan(flat).any():
+        return np.full(flat.shape, np.nan)
+    _, which, times = np.unique(flat, return_inverse=True, return_counts=True)
+    return (times.cumsum() - (times - 1) / 2)[which]
+
+
+def _log_choose(n: int, k: np.ndarray) -> np.ndarray:
+    """The logarithm of how many ways there are to choose k of n."""
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    return factorials[n] - factorials[k] - factorials[n - k]
 
 
 def _paired(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -113,6 +113,13 @@ def test_mcnemar_is_symmetric(pair):
     assert 0 < there.p <= 1
 
 
+@given(st.integers(0, 400), st.integers(0, 400))
+def test_mcnemar_equals_scipy_s_binomial_test(only_a, only_b):
+    a, b = np.repeat([[True, False], [False, True]], [only_a, only_b], axis=1)
+    expected = scipy_stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+    assert stats.mcnemar(a, b).p == pytest.approx(expected, rel=1e-9)
+
+
 def test_outcomes_of_different_queries_are_not_compared():
     with pytest.raises(BadInput, match="same queries"):
         stats.mcnemar(np.zeros(3, bool), np.zeros(4, bool))
@@ -268,6 +275,15 @@ def test_chance_overlap_is_the_mean_over_all_pairs_of_choices(n, k):
     first = set(range(k))
     overlaps = [len(first & set(c)) / len(first | set(c)) for c in itertools.combinations(range(n), k)]
     assert stats.topk_overlap_chance(n, k) == pytest.approx(np.mean(overlaps))
+
+
+@pytest.mark.parametrize(("n", "k"), [(48, 9), (48, 40), (4608, 1), (4608, 921), (4608, 4600)])
+def test_chance_is_scipy_s_for_models_of_any_size(n, k):
+    common = np.arange(max(0, 2 * k - n), k + 1)
+    mean = (scipy_stats.hypergeom.pmf(common, n, k, k) * common / (2 * k - common)).sum()
+    assert stats.topk_overlap_chance(n, k) == pytest.approx(mean, rel=1e-9)
+    expected = n * scipy_stats.binom.pmf(np.arange(15), 14, k / n)
+    assert stats.topk_counts_chance(n, k, 14) == pytest.approx(expected, rel=1e-9)
 
 
 def test_topk_counts_by_hand():

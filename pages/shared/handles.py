@@ -62,8 +62,8 @@ def model(name: str, dtype: str = "float32") -> LoadedModel:
 
 @st.cache_data(show_spinner=False, ttl=30)
 def model_names() -> list[str]:
-    """The bundled model, then every other one that the store has results of."""
-    return list(dict.fromkeys([BUNDLED, *sorted({unit.setup.model for unit in store().units()})]))
+    """The bundled model, then every other one that the store has results of; only the bundled one's are shipped."""
+    return list(dict.fromkeys([BUNDLED, *sorted({unit.setup.model for unit in store().live_units()})]))
 
 
 def suite(model_name: str) -> Mapping[str, Task]:
