@@ -15,7 +15,9 @@ import hashlib
 import json
 import os
 import sqlite3
+import threading
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,7 @@ from backend.results import KINDS, SCHEMA, Record, Setup, Unit
 DIGITS = 7  # significant digits of a stored float
 TOLERANCE = 1e-4  # of the largest number of a field: two machines' float32 results may differ by this much
 MAX_BYTES = 2**30  # an entry that unpacks to more is refused
+RECENT_BYTES = 2**24  # of JSON: the records read last, up to this much, are kept in memory (several times as large)
 
 _ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = _ROOT / "cache" / "shipped"
@@ -155,6 +158,7 @@ class Store:
         self.shipped = Shipped(Path(shipped)) if shipped else None
         self._damage: dict[str, str] = {}
         self._catalogue: tuple[int, dict[str, Unit]] = (-1, {})
+        self._recent = _Recent()
         with self._told():
             # All in the one SQLite file, whatever its size: a killed process leaves no orphans
             self._cache = diskcache.Cache(str(self.folder), disk=_PlainDisk, eviction_policy="none", cull_limit=0,
@@ -172,11 +176,15 @@ class Store:
 
     def get(self, unit: Unit) -> Record | None:
         """The unit's result; None if there is none or it is damaged."""
-        body = self._body(unit)
-        if body is not None:
+        packed = self._packed(unit)
+        if packed is not None:
+            if (known := self._recent.get(unit.key, packed)) is not None:
+                return known
             try:
+                body = inflate(packed)
                 stored, record = unpack(body)
                 if stored.key == unit.key:
+                    self._recent.keep(unit.key, packed, record, len(body))
                     return record
                 self._note(unit, "its entry belongs to another unit")
             except StoreError as error:
@@ -323,16 +331,6 @@ class Store:
             return None
         return value[64:]
 
-    def _body(self, unit: Unit) -> bytes | None:
-        packed = self._packed(unit)
-        if packed is None:
-            return None
-        try:
-            return inflate(packed)
-        except StoreError as error:
-            self._note(unit, str(error))
-            return None
-
     def _note(self, unit: Unit, what: str) -> None:
         self._damage[unit.key] = (f"The stored result of {unit} is damaged and counts as missing: {what.rstrip('.')}. "
                                   "Compute it again.")
@@ -349,6 +347,31 @@ class Store:
             raise StoreError(f"The store in {self.folder} cannot be used ({error}). Free some space, make the folder "
                              "writable, name another one in HEADROOM_CACHE, or delete it: shipped results "
                              "are kept elsewhere.") from error
+
+
+class _Recent:
+    """The records read last, each with the very content it was read from, so that pages need not parse it again."""
+
+    def __init__(self) -> None:
+        self._records: OrderedDict[str, tuple[bytes, Record, int]] = OrderedDict()
+        self._size, self._lock = 0, threading.Lock()
+
+    def get(self, key: str, content: bytes) -> Record | None:
+        """What this content was last time; None if it is not known, or another."""
+        with self._lock:
+            known = self._records.get(key)
+            if known is None or known[0] != content:
+                return None
+            self._records.move_to_end(key)
+            return known[1]
+
+    def keep(self, key: str, content: bytes, record: Record, size: int) -> None:
+        """Remember a record that was `size` bytes of JSON, and forget those that were not asked for longest."""
+        with self._lock:
+            self._size += size - self._records.pop(key, (b"", record, 0))[2]
+            self._records[key] = (content, record, size)
+            while self._size > RECENT_BYTES:
+                self._size -= self._records.popitem(last=False)[1][2]
 
 
 class Recomputing:
@@ -443,6 +466,7 @@ class Shipped:
         self._damage: dict[str, str] = {}
         self._read: dict[str, dict[str, dict[str, Any]]] = {}
         self._parsed: dict[str, dict[str, Unit]] = {}
+        self._recent = _Recent()
 
     def entries(self, kind: str) -> dict[str, dict[str, Any]]:
         """The file of a kind: key -> {"unit", "record", "sha256"}; empty if there is none."""
@@ -455,11 +479,15 @@ class Shipped:
         entry = self.entries(unit.kind).get(unit.key)
         if entry is None:
             return None
+        if (known := self._recent.get(unit.key, b"")) is not None:
+            return known
         try:
             body = canonical({"unit": entry["unit"], "record": entry["record"]})
             if digest(body) != entry["sha256"]:
                 raise StoreError("its digest does not match its content")
-            return KINDS[unit.kind].from_json(entry["record"])
+            record = KINDS[unit.kind].from_json(entry["record"])
+            self._recent.keep(unit.key, b"", record, len(body))
+            return record
         except (StoreError, ValueError, KeyError, TypeError, AttributeError) as error:
             del self.entries(unit.kind)[unit.key]
             self._damage[unit.key] = f"The shipped result of {unit} is damaged and counts as missing: {error}."

@@ -67,14 +67,19 @@ def by_layer(scores: np.ndarray, n: int, python: str, key: str) -> None:
         alt_text=f"Bars: share of the importance in each layer; layer {top} holds most.")
 
 
+@st.cache_data(show_spinner=False, max_entries=16, hash_funcs={HeadImportance: hash})
+def spread(record: HeadImportance, by: str) -> tuple[np.ndarray, np.ndarray, stats.Stability]:
+    """The scores' intervals and the ranking's stability: the same at every click, and the slowest to work out."""
+    return *stats.bootstrap_scores(record, by), stats.bootstrap_stability(record, by)
+
+
 def top_heads(record: HeadImportance, scores: np.ndarray) -> None:
     """The highest heads with their intervals, and how far the ranking would repeat itself."""
-    low, high = stats.bootstrap_scores(record, by)
+    low, high, stability = spread(record, by)
     shares = stats.shares(scores)
     rows = [{"rank": i + 1, "head": str(h), "importance": scores[h.layer, h.head], "95 % from": low[h.layer, h.head],
              "to": high[h.layer, h.head], "share": shares[h.layer, h.head], "chosen": h in chosen.heads}
             for i, h in enumerate(stats.highest(scores, 1)[:20])]
-    stability = stats.bootstrap_stability(record, by)
     st.markdown("#### " + (
         f"Two halves of the examples rank the heads alike at ρ = {stability.split_half:.2f}"
         if stability.n_blocks > 1 else "The highest heads"))

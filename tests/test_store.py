@@ -446,3 +446,20 @@ def test_canonical_json_has_one_spelling():
 def test_the_default_store_follows_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADROOM_CACHE", str(tmp_path / "elsewhere"))
     assert store_module.default_store().folder == tmp_path / "elsewhere"
+
+
+def test_a_result_read_before_is_not_parsed_again_until_it_changes(store):
+    first = store.put(unit(), evaluation())
+    read = store.get(unit())
+    assert store.get(unit()) is read == first
+    Store(store.folder).put(unit(), evaluation(first=-9.0), replace=True)  # by another process
+    assert store.get(unit()) == evaluation(first=-9.0)
+
+
+def test_only_so_much_of_what_was_read_is_kept(store, monkeypatch):
+    size = len(pack(unit(), evaluation()))
+    monkeypatch.setattr(store_module, "RECENT_BYTES", 2 * size + 10)
+    for seed in range(3):
+        store.put(unit(seed=seed), evaluation())
+    read = [store.get(unit(seed=seed)) for seed in range(3)]
+    assert [store.get(unit(seed=seed)) is read[seed] for seed in (2, 1, 0)] == [True, True, False]

@@ -58,22 +58,20 @@ def grid_table(scores: np.ndarray | None, off: Ablation = INTACT, *, shape: tupl
     ranks = np.full(scores.size, np.nan)
     if not np.isnan(scores).any():
         ranks[stats.order(scores)[::-1]] = np.arange(1, scores.size + 1)
-    rows: list[dict[str, Any]] = [
-        {"layer": layer, "head": head, "name": str(Head(layer, head)), "column": str(head),
-         label: float(scores[layer, head]), "rank": ranks[layer * n_heads + head],
-         "off": Head(layer, head) in off.heads}
-        for layer in range(n_layers) for head in range(n_heads)
-    ]
-    if ffns:
-        rows += [{"layer": layer, "head": FFN, "name": f"L{layer} FFN", "column": "FFN", label: np.nan,
-                  "rank": np.nan, "off": layer in off.ffns} for layer in range(n_layers)]
+    layers, heads = (grid.ravel() for grid in np.indices(scores.shape))
+    names = [f"L{layer}H{head}" for layer in range(n_layers) for head in range(n_heads)]
+    table = pd.DataFrame({"layer": layers, "head": heads, "name": names, "column": heads.astype(str),
+                          label: scores.ravel(), "rank": ranks, "off": np.isin(names, [str(h) for h in off.heads])})
+    beside = [(layer, FFN, f"L{layer} FFN", "FFN", layer in off.ffns) for layer in range(n_layers)] if ffns else []
     if wholes:
         places = [(layer, ALL, f"all heads of layer {layer}", "all") for layer in range(n_layers)]
         places += [(ALL, head, f"head {head} of all layers", str(head)) for head in range(n_heads)]
         places += [(ALL, FFN, "the FFNs of all layers", "FFN")] * ffns
-        rows += [{"layer": layer, "head": head, "name": name, "column": column, label: np.nan, "rank": np.nan,
-                  "off": off.covers(members(layer, head, n_layers, n_heads))} for layer, head, name, column in places]
-    return pd.DataFrame(rows)
+        beside += [(*place, off.covers(members(place[0], place[1], n_layers, n_heads))) for place in places]
+    if not beside:
+        return table
+    more = pd.DataFrame(beside, columns=["layer", "head", "name", "column", "off"])
+    return pd.concat([table, more.assign(**{label: np.nan, "rank": np.nan})], ignore_index=True)
 
 
 def members(layer: int, head: int, n_layers: int, n_heads: int) -> Ablation:
