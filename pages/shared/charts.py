@@ -25,6 +25,7 @@ FFN = -1  # the `head` of a row that stands for a layer's FFN
 ALL = -2  # the `head` of a row that stands for all heads of a layer; the `layer` of one for a whole column
 CLICK = "click"  # the name of every clickable chart's selection
 PRESS = "pointerdown, [pointerdown, window:pointerup] > pointerover"  # a click, or a drag across cells
+CANVAS = 2000  # Streamlit draws more marks than this on a canvas, where names for each of them would reach nobody
 
 Layers = alt.LayerChart | alt.FacetChart  # what `alt.layer(...).properties(...)` is typed as
 
@@ -122,7 +123,7 @@ def layers_by_heads(table: pd.DataFrame, *, label: str = "importance", signed: b
     tooltip = [alt.Tooltip("name:N", title="component"), alt.Tooltip(f"{label}:Q", format=number),
                alt.Tooltip("rank:Q", title="rank (1 = highest)"), alt.Tooltip("off:N", title="chosen")]
     cells = alt.Chart(table).mark_rect(cursor="pointer" if clickable else "default", cornerRadius=3 if gap else 0,
-                                       invalid="show")
+                                       invalid="show", aria=len(table) <= CANVAS)
     cells = cells.encode(
         x=x, y=y, tooltip=tooltip, color=colour,
         stroke=alt.when("datum.off").then(alt.value(ORANGE)).otherwise(alt.value("transparent")),

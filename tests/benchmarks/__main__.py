@@ -56,7 +56,11 @@ def main() -> int:
         found = json.loads(chosen.out.read_text())["parts"]
     for name in chosen.only:
         began, load = time.time(), os.getloadavg()[0]
-        rows = GROUPS[name](bench)
+        try:
+            rows = GROUPS[name](bench)
+        except measuring.Skipped as why:
+            print(f"\n{name} was not measured: {why}", flush=True)
+            continue
         found[name] = {"seconds": round(time.time() - began), "load_before": load, "repeats": bench.repeat,
                        "clock": chosen.clock, "threads": torch.get_num_threads(),
                        "rows": [asdict(row) for row in rows]}

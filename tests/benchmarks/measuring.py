@@ -22,6 +22,10 @@ clock = "wall"  # "processor", seconds of all threads together, tells more where
 SQUARE = 2048  # side of the matrices whose product is the machine's own rate
 
 
+class Skipped(Exception):
+    """Why a part cannot be measured here, as a sentence."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the table: how long our way took, and what it is held against."""

@@ -26,6 +26,7 @@ from backend.measure.sweeps import ffn_importance
 from backend.models.loading import LoadedModel
 from backend.results import Evaluation
 from tests.benchmarks import baselines, theory
+from tests.benchmarks.explorer import explorer
 from tests.benchmarks.measuring import Row, compared, in_turns, matmul_rate, peak_memory, seconds_of, unmeasured
 from tests.benchmarks.workloads import (
     BOOLQ,
@@ -356,4 +357,5 @@ def growth(bench: Bench) -> list[Row]:
 GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "evaluation": evaluation, "boolq": boolq, "ffn-oracle": ffn_oracle, "importance": importance,
     "prefix-matching": prefix_matching, "copying": copying, "toggle": toggle, "growth": growth,
+    "explorer": explorer,
 }

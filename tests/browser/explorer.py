@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -89,6 +90,54 @@ def settled(page: Page) -> None:
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
     expect(page.get_by_role("heading", level=1).first).to_be_visible()
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+
+
+# What `seconds_to` and `wait_until` look for, in the page itself: the run has ended, nothing is waited for or stale.
+DRAWN = """document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
+    && !!document.querySelector('h1') && !document.querySelector('[data-testid=stSkeleton], [data-stale=true]')
+    && [...document.querySelectorAll('[data-testid=stVegaLiteChart]')].every(chart => chart.querySelector('.marks'))"""
+
+
+def chosen(name: str) -> str:
+    """Whether the address and the text field both name a component."""
+    return f"""(new URLSearchParams(location.search).get('off') ?? '').split(',').includes('{name}')
+        && document.querySelector('input[aria-label="Chosen heads and FFNs"]')?.value.split(',').includes('{name}')"""
+
+
+def wait_until(page: Page, *conditions: str) -> None:
+    """Wait for what JavaScript says, looked at in the page, frame by frame."""
+    page.wait_for_function(" && ".join(f"({one})" for one in conditions))
+
+
+def seconds_to(page: Page, act: Callable[[], None], *conditions: str) -> float:
+    """How long a visitor waits: from the click or key of `act` to the frame after the one in which the answer stands.
+
+    The page itself holds the watch: asking from outside would slow down what is asked about.
+    """
+    page.evaluate("""conditions => {
+        const holds = conditions.map(one => new Function(`return ${one}`));
+        window.answered = new Promise(done => {
+            const start = event => {
+                for (const kind of ['pointerdown', 'keydown']) removeEventListener(kind, start, true);
+                const look = () => requestAnimationFrame(holds.every(one => one())
+                    ? () => done((performance.now() - event.timeStamp) / 1000) : look);
+                look();
+            };
+            for (const kind of ['pointerdown', 'keydown']) addEventListener(kind, start, true);
+        });
+    }""", list(conditions))
+    act()
+    return float(page.evaluate("window.answered"))
+
+
+def hovered(page: Page, x: float, y: float) -> str:
+    """What a heatmap says lies under the mouse, such as "L3H7": of pictures too large for cells with names."""
+    page.mouse.move(x - 1, y - 1)
+    page.mouse.move(x, y)
+    tip = page.locator("#vg-tooltip-element.visible", has_text="component")
+    found = re.search(r"L\d+( FFN|H\d+)", tip.inner_text())
+    assert found is not None
+    return found[0]
 
 
 def cell(page: Page, name: str) -> Locator:

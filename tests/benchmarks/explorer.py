@@ -1,0 +1,168 @@
+"""How long a visitor waits, on the real server in a real Chromium; and what an idle visitor costs.
+
+Everything is wall time, from the click (or the command) to the frame after the answer stands on the page; the page
+itself holds the watch. The store is empty but for the shipped results, so that no mask has been measured before.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import psutil
+from playwright.sync_api import Browser, Page
+
+from backend import service
+from backend.models.info import BUNDLED, describe
+from backend.results import ModelInfo
+from tests.benchmarks.measuring import Row, Skipped
+from tests.browser import explorer as browsing
+from tests.browser.explorer import DRAWN, chosen, click_cell, hovered, open_page, seconds_to, wait_until
+from tests.pages import made_up
+
+if TYPE_CHECKING:
+    from tests.benchmarks.rows import Bench
+
+PAGES = ("Heads", "FFNs", "Lab", "Pruning", "Overlap", "Induction", "Playground", "Runs", "Tour")
+LARGE = made_up.model_info(64, 72, name="owner/large")
+N_SESSIONS = 8
+ACCURACY = """[...document.querySelectorAll('h4')].some(h4 => /^Without .*accuracy (on|averaged)/.test(h4.innerText))
+    && ![...document.querySelectorAll('[data-testid=stMetricValue]')].some(one => one.innerText.includes('–'))"""
+
+
+def explorer(bench: Bench) -> list[Row]:
+    """Start, page switches, clicks and memory."""
+    if not browsing.CHROMIUM:
+        raise Skipped(f"the explorer {browsing.WITHOUT_CHROMIUM}")
+    with browsing.browser() as browser:
+        rows = [first_page(browser, bench.repeat)]
+        with served() as address:
+            rows += page_switches(browser, address, bench.repeat)
+            rows += accuracies(browser, address, bench.repeat)
+            rows.append(click(browser, f"{address}/heads", describe(BUNDLED), bench.repeat))
+        with served() as address:
+            rows.append(memory(browser, address, 2 if bench.quick else N_SESSIONS))
+        with tempfile.TemporaryDirectory() as cache:
+            made_up.filled(Path(cache), map(service.head_importance, made_up.setups(LARGE, ["antonym"])), LARGE)
+            with browsing.server(cache) as address:
+                rows.append(click(browser, f"{address}/heads?model={LARGE.name}&task=antonym", LARGE, bench.repeat,
+                                  limit=1.0))
+    return rows
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """A server over nothing but the shipped results."""
+    with tempfile.TemporaryDirectory() as cache, browsing.server(cache) as address:
+        yield address
+
+
+def row(work: str, seconds: list[float], limit: float | None = None, note: str = "") -> Row:
+    """Median and worst, under a limit where one was asked for."""
+    return Row(work, median(seconds), None, None, f"under {limit:g} s" if limit else "",
+               median(seconds) < limit if limit else None, f"{min(seconds):.2f} to {max(seconds):.2f} s", note=note)
+
+
+def first_page(browser: Browser, repeat: int) -> Row:
+    """A cold server and a visitor who has never been here; the browser itself is running."""
+    seconds = []
+    for _ in range(repeat):
+        began = time.perf_counter()
+        with served() as address:
+            page = browser.new_page()
+            page.goto(address)
+            wait_until(page, DRAWN)
+            seconds.append(time.perf_counter() - began)
+            page.close()
+    return row("from `streamlit run` to an interactive first page", seconds)
+
+
+def page_switches(browser: Browser, address: str, repeat: int) -> list[Row]:
+    """A click in the navigation, from page to page, each page seen once before."""
+    page = open_page(browser, address)
+    seconds: dict[str, list[float]] = {name: [] for name in PAGES}
+    for number in range(1 + repeat):
+        for name in PAGES:
+            heading = f"document.querySelector('h1')?.innerText === '{name}'"
+            if name == "Tour":
+                heading = "location.pathname === '/' && /\\b1 · /.test(document.querySelector('h2')?.innerText)"
+            link = page.get_by_role("link", name=name, exact=True).first
+            took = seconds_to(page, link.click, heading, DRAWN)
+            if number:
+                seconds[name].append(took)
+            wait_until(page, DRAWN)
+    page.context.close()
+    all_of_them = [one for each in seconds.values() for one in each]
+    return [row(f"page switch to {name}", each) for name, each in seconds.items()] + [
+        row("page switch, all pages", all_of_them)]
+
+
+def accuracies(browser: Browser, address: str, repeat: int) -> list[Row]:
+    """A click on a head in Lab, with masks that nobody has tried; the model is in memory."""
+    info = describe(BUNDLED)
+    rows = []
+    for scope, of in (("This task", "one task"), ("All tasks", "all tasks")):
+        page = open_page(browser, f"{address}/lab?scope={scope.replace(' ', '+')}")
+        seconds = [answer(page, name, ACCURACY) for name in heads(info)[:1 + repeat]]
+        rows.append(row(f"click to new accuracy in Lab, {of}, 100 questions each, 5 shots", seconds[1:]))
+        page.context.close()
+    return rows
+
+
+def answer(page: Page, name: str, *conditions: str) -> float:
+    """Seconds from a click on a cell with a name."""
+    took = seconds_to(page, lambda: click_cell(page, name), chosen(name), *conditions, DRAWN)
+    wait_until(page, DRAWN)
+    return took
+
+
+def click(browser: Browser, address: str, info: ModelInfo, repeat: int, limit: float | None = None) -> Row:
+    """A click on the heatmap of Heads until address, field and page have followed."""
+    page = open_page(browser, address)
+    wait_until(page, DRAWN)
+    seconds = []
+    for number in range(1 + repeat):
+        if (canvas := page.locator("canvas.marks").first).count():  # a picture of thousands of cells
+            box = canvas.bounding_box()
+            assert box is not None
+            x, y = box["x"] + 110 + 37 * number, box["y"] + 60 + 47 * (number % 5)
+            name = hovered(page, x, y)
+            seconds.append(seconds_to(page, partial(page.mouse.click, x, y), chosen(name), DRAWN))
+            wait_until(page, DRAWN)
+        else:
+            seconds.append(answer(page, heads(info)[number]))
+    page.context.close()
+    return row(f"click on the heatmap of Heads, {info.n_layers * info.n_heads:,} heads", seconds[1:], limit)
+
+
+def heads(info: ModelInfo) -> list[str]:
+    """Some heads, no two beside each other, so that each keeps its own name in the list of what is chosen."""
+    return [f"L{layer}H{head}" for head in range(0, info.n_heads, 2) for layer in range(1, info.n_layers)]
+
+
+def memory(browser: Browser, address: str, n_sessions: int) -> Row:
+    """What the server's resident memory grows by for each visitor who has opened Heads and does nothing."""
+    port = re.search(r":(\d+)", address.removeprefix("http"))
+    assert port is not None
+    server = next(one for one in psutil.Process(os.getpid()).children(recursive=True) if port[1] in one.cmdline())
+    pages = [open_page(browser, f"{address}/heads") for _ in range(3)]
+    held = [server.memory_info().rss]
+    for _ in range(n_sessions):
+        pages.append(open_page(browser, f"{address}/heads"))
+        wait_until(pages[-1], DRAWN)
+        held.append(server.memory_info().rss)
+    for page in pages:
+        page.context.close()
+    mib = [(after - before) / 2**20 for before, after in pairwise(held)]
+    return Row("memory per idle session", (held[-1] - held[0]) / n_sessions / 2**20, None, None, "", None,
+               f"{min(mib):.1f} to {max(mib):.1f} MiB", "MiB",
+               f"mean of {n_sessions} on Heads, after three others; the server holds {held[-1] / 2**20:.0f} MiB then")
