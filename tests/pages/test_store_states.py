@@ -1,0 +1,196 @@
+"""Every page over a full, an empty, a partial and a damaged store: it says what is stored and what is missing.
+
+The four states are made from one list of units per page: all of them, none, the first half, and all of which the second
+half is damaged, each entry in another way. What a page says of the first half must not depend on the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from backend import service, stats
+from backend.components import Ablation, Head
+from backend.results import Record, Setup, Unit
+from backend.store import Store
+from backend.tasks.mini import MINI
+from pages.shared import charts, curves, handles
+from tests.pages import made_up
+from tests.pages.conftest import INFO, ROOT, Explorer, calm, words
+from tests.pages.test_lab import answered
+
+TASKS, TASK = list(MINI), next(iter(MINI))
+IN_CONTEXT = [name for name, task in MINI.items() if task.group == "in-context"]
+OFF = Ablation(frozenset({Head(1, 2)}), frozenset({0}))
+PLAIN = Setup(INFO.name, INFO.revision)
+ORDERS = ("own", "aggregate:mini", "most-important", *(f"random:{seed}" for seed in range(5)))
+MISSING = "Not measured yet"
+
+
+def every_task(unit: Callable[..., Unit], *more: object) -> list[Unit]:
+    return [unit(setup, *more) for setup in made_up.setups(INFO, TASKS)]
+
+
+# --- what each page has to say of the records that can be read ----------------------------------
+
+
+def importance(records: Sequence) -> list[str]:
+    scores = stats.aggregate([record.scores("per-token") for record in records])
+    half = stats.concentration(scores)
+    return [f"{charts.how_many(half, 'head')} of {scores.size} {'holds' if half == 1 else 'hold'} half of the "
+            f"importance averaged over {len(records)} tasks; {stats.highest(scores, 1)[0]} leads"]
+
+
+def losses(records: Sequence) -> list[str]:
+    mean = np.mean([service.ffn_scores(record) for record in records], 0)
+    return [f"averaged over {len(records)} tasks falls by {charts.points(mean.max())[1:]}"]
+
+
+def accuracies(records: Sequence) -> list[str]:
+    before, after = records[::2], records[1::2]
+    if len(before) < len(TASKS):
+        return [f"{len(before)} of {len(TASKS)} tasks"]
+    return ["averaged over 14 tasks goes from {} to {}".format(
+        *(charts.percent(np.mean([r.outcomes().mean() for r in part])) for part in (before, after)))]
+
+
+def break_point(records: Sequence) -> list[str]:
+    accuracy, removed = records[0].accuracy(), records[0].removed
+    fine = next((i - 1 for i, a in enumerate(accuracy) if a < 0.9 * accuracy[0]), len(accuracy) - 1)
+    return [f"By its own ranking, {charts.percent(removed[fine][0])} of the heads can go before {TASK}"]
+
+
+def agreement(records: Sequence) -> list[str]:
+    rhos = stats.off_diagonal(stats.spearman_matrix([record.scores("per-token") for record in records]))
+    return [f"{len(records)} tasks rank their heads alike at {curves.rho(rhos.mean())} on average"]
+
+
+def induction(records: Sequence) -> list[str]:
+    means = [np.array(record.mean) for record in records]
+    return [f"{stats.highest(mean, 1)[0]} leads in {name} with {mean.max():.2f}"
+            for mean, name in zip(means, ("prefix matching", "copying"), strict=False)]
+
+
+def learning(records: Sequence) -> list[str]:
+    if len(records) < 3 * len(IN_CONTEXT):
+        return []
+    accuracy = [record.outcomes().mean() for record in records]
+    first, last = (np.mean(part) for part in (accuracy[:len(IN_CONTEXT)], accuracy[-len(IN_CONTEXT):]))
+    return [f"From {charts.percent(first)} without examples to {charts.percent(last)} with 5"]
+
+
+def reveal(app: AppTest) -> AppTest:
+    return app.radio[0].set_value(app.radio[0].options[0]).run()
+
+
+def without_measuring(app: AppTest) -> AppTest:
+    return app.toggle(key="live").set_value(False).run()
+
+
+@dataclass(frozen=True)
+class Case:
+    """A page, what it reads, and what it says of that."""
+
+    units: list[Unit]
+    says: Callable[[Sequence], list[str]]
+    address: dict[str, str] = field(default_factory=dict)
+    then: Callable[[AppTest], AppTest] = lambda app: app
+    record: Callable[[Unit], Record] = lambda unit: made_up.record(unit, INFO)
+
+
+CASES = {
+    "heads": Case(every_task(service.head_importance), importance, {"view": "Average"}),
+    "ffns": Case(every_task(service.ffn_oracle), losses, {"scope": "All tasks"}),
+    "lab": Case([service.evaluation(setup, off) for setup in made_up.setups(INFO, TASKS) for off in (Ablation(), OFF)],
+                accuracies, {"scope": "All tasks", "off": str(OFF)}, without_measuring,
+                lambda unit: answered(unit.setup, 0.4 if unit.ablation else 0.9)),
+    "pruning": Case([service.pruning(service.setup(INFO, TASK, 5), "heads", order) for order in ORDERS], break_point,
+                    {"task": TASK}),
+    "overlap": Case(every_task(service.head_importance), agreement),
+    "induction": Case([service.prefix_matching(PLAIN), service.copying(PLAIN)], induction),
+    "tour": Case([service.evaluation(s) for s in made_up.setups(INFO, IN_CONTEXT, shots=(0, 1, 5))], learning,
+                 {"step": "1"}, reveal),
+}
+OTHERS = {"playground", "runs"}  # below: one needs a model rather than results, the other has a count for each state
+
+
+def damage(store: Store, units: Sequence[Unit]) -> None:
+    """Spoil each entry, in turn: no result, cut short, another unit's, empty."""
+    whole = [store._cache.get(unit.key) for unit in units]
+    others = store._cache.get(service.model_record(INFO).key)
+    ways: list[Callable[[bytes], bytes]] = [lambda _: b"no such thing", lambda entry: entry[:len(entry) // 2],
+                                            lambda _: others, lambda _: b""]
+    for unit, entry, way in zip(units, whole, cycle(ways), strict=False):
+        store._cache.set(unit.key, way(entry))
+
+
+def test_every_page_is_looked_at():
+    pages = {path.stem for path in (ROOT / "pages").glob("*.py")} - {"__init__"}
+    assert pages == set(CASES) | OTHERS
+
+
+@pytest.mark.parametrize("state", ["full", "empty", "partial", "damaged"])
+@pytest.mark.parametrize("page", CASES)
+def test_a_page_says_what_is_stored_and_what_is_missing(explorer: Explorer, store: Store, page: str, state: str):
+    case = CASES[page]
+    half = case.units[:len(case.units) // 2]
+    there = {"full": case.units, "empty": [], "partial": half, "damaged": half}[state]
+    made_up.fill(store, [], INFO)
+    store.put_all((unit, case.record(unit)) for unit in (case.units if state == "damaged" else there))
+    if state == "damaged":
+        damage(store, case.units[len(half):])
+    app = case.then(explorer(page, **case.address))
+    assert calm(app), (app.error, app.exception)
+    said = words(app)
+    for sentence in case.says([case.record(unit) for unit in there]) if there else []:
+        assert sentence in said
+    assert (MISSING in said) is (state != "full")
+    assert ("damaged" in said) is (state == "damaged")
+
+
+@pytest.mark.parametrize("state", ["full", "empty", "partial", "damaged"])
+def test_the_playground_reads_whatever_is_stored(explorer: Explorer, store: Store, state: str,
+                                                 monkeypatch: pytest.MonkeyPatch):
+    from tests.models.small import small_model
+
+    model = small_model("opt")
+    monkeypatch.setattr(handles, "describe", lambda name: model.info)
+    monkeypatch.setattr(handles, "model", lambda name, dtype="float32": model)
+    setup = service.setup(model.info, TASK, 1)
+    strongest = service.prefix_matching(setup.without_task())
+    units = {"full": [strongest, service.head_importance(setup)], "empty": [],
+             "partial": [service.head_importance(setup)], "damaged": [strongest]}[state]
+    made_up.fill(store, units, model.info)
+    if state == "damaged":
+        store._cache.set(strongest.key, b"no such thing")
+    app = explorer("playground", task=TASK, shots="1")
+    assert calm(app), (app.error, app.exception)
+    mean = made_up.record(strongest, model.info).mean  # type: ignore[union-attr]
+    first = stats.highest(np.array(mean), 1)[0] if state == "full" else Head(1, 0)
+    assert f"{first} looks from the last token" in words(app)
+
+
+@pytest.mark.parametrize("state", ["full", "empty", "partial", "damaged"])
+def test_runs_counts_what_can_be_used(explorer: Explorer, store: Store, state: str):
+    units = every_task(service.head_importance)
+    made_up.fill(store, {"empty": [], "partial": units[:5]}.get(state, units), INFO)
+    if state == "empty":
+        store.delete_all(store.live_units())
+    if state == "damaged":
+        damage(store, units[:3])
+    app = explorer("runs", section="Storage")
+    assert calm(app)
+    n = len(store.live_units())
+    assert n == {"empty": 0, "partial": 6}.get(state, len(units) + 1)
+    counted = charts.how_many(n, "result")
+    assert f"{counted[0].upper()}{counted[1:]} of {charts.how_many(int(n > 0), 'model')}" in words(app)
+    if n:
+        next(button for button in app.main.button if button.key == "check").click().run()
+        assert calm(app)
+        assert ("is damaged" in words(app)) is (state == "damaged")
+        assert (f"All {n} results can be read" in words(app)) is (state != "damaged")
