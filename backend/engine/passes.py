@@ -153,7 +153,7 @@ def score(
             plan.states[section.key] = intact
     scores = [tally.scores() for tally in tallies]
     for ablation, tally in zip(ablations, tallies, strict=True):
-        if np.isnan(tally.totals).any():
+        if not np.isfinite(tally.totals).all():
             raise ModelError(
                 f"The logits of '{model.info.name}' are not numbers in {model.dtype}"
                 + (f" with {ablation} off" if ablation else "")

@@ -249,6 +249,16 @@ def test_logits_that_are_no_numbers_are_refused_with_advice():
         passes.score(passes.plan(model, FIXED), [Ablation(frozenset({Head(0, 1)}))])
 
 
+def test_one_logit_that_overflows_is_refused_too_although_the_answers_still_have_an_order():
+    network = small_network("opt")
+    with torch.no_grad():
+        network.lm_head.weight[7] = 1e38  # infinite here, minus infinite there, for a token that no option has
+    model = prepare(network, small_tokenizer(), "overflowing", "0" * 12)
+    assert not any(7 in model.encode(option) for q in QUESTIONS for option in q.options)
+    with pytest.raises(ModelError, match=r"'overflowing' are not numbers in float32.*Use bfloat16"):
+        passes.score(passes.plan(model, FIXED), [INTACT])
+
+
 def test_a_mask_that_does_not_fit_the_model_is_refused_before_anything_runs():
     with pytest.raises(BadInput, match="No such component: L3H0"):
         passes.score(passes.plan(small_model("opt"), FIXED), [Ablation(frozenset({Head(3, 0)}))])
