@@ -231,7 +231,8 @@ def raised_share(logits: Tensor, attended: Tensor, first: int = 0) -> Tensor:
     mean = 1 / torch.arange(first + 1, first + rows + 1, device=logits.device)  # (rows,)
     raised = logits.softmax(-1).sub_(mean[:, None]).relu_()  # a hidden key has probability 0, below the mean
     total = raised.sum(-1)
-    return torch.where(total > NOTHING_RAISED, raised.gather(-1, attended).squeeze(-1) / total, 0)
+    # An overflow stays NaN, which no store takes: it is not a head that copies nothing.
+    return torch.where(total <= NOTHING_RAISED, 0, raised.gather(-1, attended).squeeze(-1) / total)
 
 
 def random_vocabulary(model: LoadedModel) -> tuple[np.ndarray, str]:

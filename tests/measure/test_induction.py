@@ -10,7 +10,8 @@ from tokenizers import Tokenizer, models
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from backend.errors import BadInput, Cancelled
+from backend import service
+from backend.errors import BadInput, Cancelled, StoreError
 from backend.measure import induction, watching
 from backend.measure.induction import (
     N_REPEATS,
@@ -24,6 +25,8 @@ from backend.measure.induction import (
     random_vocabulary,
 )
 from backend.models.loading import load_model, prepare
+from backend.results import Setup
+from backend.store import Store
 from tests.models.small import ARCHITECTURES, N_POSITIONS, small_model, small_network, small_tokenizer
 
 BLOCKS = [[0, *range(20, 27)], [0, *range(50, 62)], [0, *range(90, 97)]]
@@ -233,6 +236,16 @@ def test_memory_that_runs_out_halves_the_batch(monkeypatch):
 
     monkeypatch.setattr(induction, "watch", small_memory)
     np.testing.assert_allclose(prefix_matching_scores(model, BLOCKS), expected, atol=1e-6)
+
+
+def test_an_overflow_is_no_score_of_zero(tmp_path):
+    network = small_network("opt")
+    with torch.no_grad():
+        network.model.decoder.layers[1].self_attn.v_proj.weight.fill_(1e38)
+    model = prepare(network, small_tokenizer(), "overflowing", "0")
+    unit = service.copying(Setup("overflowing", "0"), n_seeds=2)
+    with pytest.raises(StoreError, match=r"NaN or an infinite number .* use bfloat16"):
+        service.compute(unit, Store(tmp_path), model)
 
 
 # ---- the study's own numbers
