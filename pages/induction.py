@@ -317,12 +317,7 @@ def picture(head: Head, pattern: np.ndarray, tokens: list[str], n_block: int, se
         setup.without_task(), f"BOS and {n_block} random tokens, twice; sequence {seed}, n = 1",
         "rows are queries, columns keys; each row adds up to 1",
         "framed: what followed the same token in the first block; the percentage is the mean over the second", SOURCE))
-    blocks.extras(table, f"attention-{head}-repeated", "\n".join([
-        "from backend import service, stats", "from backend.models.loading import load_model", "",
-        f"model = load_model({selection.model_name()!r}, dtype={setup.dtype!r})",
-        f"ids, tokens = service.repeated_tokens(model, {n_block}, seed={seed})",
-        f"pattern = service.attention(model, ids, {head.layer})[{head.head}]",
-        f"print(stats.prefix_match(pattern, {n_block}))"]), "one head")
+    blocks.extras(table, f"attention-{head}-repeated", blocks.repeated_lines(head, n_block, seed), "one head")
 
 
 st.title("Induction")

@@ -212,7 +212,7 @@ def finding(table: pd.DataFrame, labels: Sequence[str], scope: str) -> str:
     off = charts.components(chosen)
     done = table[table["model"] == "ablated"]
     if len(done) < len(labels):
-        return f"Measuring without {off}: {len(done)} of {len(labels)}"
+        return f"Without {off}: {len(done)} of {len(labels)} measured"
     if scope == "All shots":
         changes = [charts.changed(*table[table["task"] == label]["accuracy"]) for label in labels]
         return f"Without {off}, accuracy on {setup.task} " + ", ".join(

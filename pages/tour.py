@@ -239,6 +239,7 @@ def at_work(head: Head) -> None:
                                          "same word before are framed.")
     st.caption(f"Each row is a word that looks, each column a word it may look at, and each row adds up to 1. Framed: "
                f"what followed the same word the first time. {N_WORDS} random words, twice; sequence {int(seed)}.")
+    blocks.extras(table, f"attention-{head}-repeated", blocks.repeated_lines(head, N_WORDS, int(seed)), "tour at work")
 
 
 def knock_out() -> None:

@@ -24,6 +24,7 @@ from pandas.io.formats.style import Styler
 
 from backend import plan as planning
 from backend import service
+from backend.components import Head
 from backend.errors import HeadroomError, StoreError
 from backend.results import Record, Setup, Unit
 from pages.shared import charts, handles, selection
@@ -229,6 +230,16 @@ def python_lines(unit: Unit, *after: str, over: Sequence[tuple[str, int]] = ()) 
               f"dtype={s.dtype!r}))"]
     lines += [f"{indent}records.append(record)"] * bool(over)
     return "\n".join([*lines, *after])
+
+
+def repeated_lines(head: Head, n_block: int, seed: int) -> str:
+    """Python that gets a head's attention on a repeated random block, and its prefix matching there."""
+    return "\n".join([
+        "from backend import service, stats", "from backend.models.loading import load_model", "",
+        f"model = load_model({selection.model_name()!r}, dtype={selection.manner().dtype!r})",
+        f"ids, tokens = service.repeated_tokens(model, {n_block}, seed={seed})",
+        f"pattern = service.attention(model, ids, {head.layer})[{head.head}]",
+        f"print(stats.prefix_match(pattern, {n_block}))"])
 
 
 def command_lines(units: Sequence[Unit]) -> str:
