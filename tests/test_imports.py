@@ -70,3 +70,13 @@ def test_browsing_stored_results_never_loads_torch() -> None:
             "print('torch' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_first_page_waits_for_no_library_that_it_does_not_use() -> None:
+    import subprocess
+    import sys
+
+    code = ("import logging, sys; logging.disable(); from pages.shared import blocks, charts, handles, selection; "
+            "print(sorted({'torch', 'transformers', 'datasets', 'scipy'} & sys.modules.keys()))")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

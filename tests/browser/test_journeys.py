@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from backend import service
 from tests.browser import explorer
-from tests.browser.explorer import chosen_field, click_cell, open_page, settled
+from tests.browser.explorer import DRAWN, chosen, chosen_field, click_cell, hovered, open_page, settled, wait_until
+from tests.pages import made_up
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not explorer.CHROMIUM and os.environ.get("HEADROOM_BROWSER") != "required",
                        reason=explorer.WITHOUT_CHROMIUM)]
 
-PAGES = {path.stem for path in (explorer.ROOT / "pages").glob("*.py")} - {"__init__", "tour"}
+PAGES = {path.stem for path in (explorer.ROOT / "pages").glob("*.py")} - {"__init__"}
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,7 @@ def test_a_click_moves_accuracy_and_the_address_and_the_link_shows_another_visit
     finding(page, "Without L1H2 and L0 FFN, accuracy on antonym (goes from|stays at)")
     shown = numbers(page)
     assert shown[0] == intact
+    assert shown[1] != intact  # no model does without its first FFN
     assert "–" not in shown
 
     friend = open_page(browser, page.url)
@@ -76,6 +79,7 @@ def test_a_click_moves_accuracy_and_the_address_and_the_link_shows_another_visit
 def test_all_tasks_arrive_one_by_one_and_stop_keeps_what_is_there(browser: Browser, address: str):
     page = open_page(browser, f"{address}/lab?demos=per-query&n=120")
     page.get_by_role("radio", name="All tasks").click()
+    expect(page.get_by_test_id("stVegaLiteChart")).to_have_count(2)  # the first task is there: nothing moves any more
     page.get_by_test_id("stMain").get_by_role("button", name="Stop", exact=True).click()
     expect(page.get_by_text("Not measured yet:")).to_be_visible()
     settled(page)
@@ -86,20 +90,89 @@ def test_all_tasks_arrive_one_by_one_and_stop_keeps_what_is_there(browser: Brows
     assert not page.complaints  # type: ignore[attr-defined]
 
 
-def test_the_keyboard_alone_switches_off_undoes_and_clears(browser: Browser, address: str):
+def tab_to(page: Page, name: str, key: str = "Tab") -> None:
+    """Press Tab until the focus is on what bears this name."""
+    for _ in range(150):
+        page.keyboard.press(key)
+        here = page.evaluate("(document.activeElement.ariaLabel || document.activeElement.innerText || '').trim()")
+        if here.split("\n")[-1] == name:
+            return
+    pytest.fail(f"Tab never reaches '{name}'")
+
+
+def test_the_keyboard_alone_is_enough(browser: Browser, address: str):
     page = open_page(browser, f"{address}/lab?task=antonym")
-    for _ in range(60):  # Tab reaches the field from the top of the page
-        page.keyboard.press("Tab")
-        if chosen_field(page).evaluate("field => field === document.activeElement"):
-            break
+    finding(page, "Nothing is switched off")
+    intact = numbers(page)[0]
+    tab_to(page, "Chosen heads and FFNs")
     page.keyboard.type("1.2, L0 FFN")
     page.keyboard.press("Enter")
     expect(chosen_field(page)).to_have_value("L1H2,F0")
-    finding(page, "Without L1H2 and L0 FFN, accuracy on antonym (goes from|stays at)")
-    page.get_by_role("button", name="Clear").focus()
+    finding(page, "Without L1H2 and L0 FFN, accuracy on antonym goes from")
+    assert numbers(page)[0] == intact != numbers(page)[1]
+    tab_to(page, "Undo")
+    page.keyboard.press("Enter")
+    expect(chosen_field(page)).to_have_value("")
+    finding(page, "Nothing is switched off")
+    tab_to(page, "Redo")
+    page.keyboard.press("Enter")
+    expect(chosen_field(page)).to_have_value("L1H2,F0")
+    tab_to(page, "Heads")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Heads", exact=True)).to_be_visible()
+    expect(chosen_field(page)).to_have_value("L1H2,F0")
+    settled(page)
+    tab_to(page, "Clear")
     page.keyboard.press("Enter")
     expect(chosen_field(page)).to_have_value("")
     expect(page).not_to_have_url(re.compile("off="))
+    assert not page.complaints  # type: ignore[attr-defined]
+
+
+def test_a_preset_is_undone_done_again_and_shared(browser: Browser, address: str):
+    page = open_page(browser, f"{address}/lab?task=antonym")
+    finding(page, "Nothing is switched off")
+    page.get_by_role("button", name="Presets").click()
+    page.get_by_role("button", name=re.compile(r"Switch off the lowest \d+ %")).click()
+    finding(page, r"Without .+, accuracy on antonym (goes from|stays at)")
+    mask, shown = chosen_field(page).input_value(), numbers(page)
+    assert mask
+    assert "–" not in shown
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Undo").click()
+    expect(chosen_field(page)).to_have_value("")
+    finding(page, "Nothing is switched off")
+    page.get_by_role("button", name="Redo").click()
+    expect(chosen_field(page)).to_have_value(mask)
+    finding(page, r"Without .+, accuracy on antonym (goes from|stays at)")
+    link = page.get_by_test_id("stCode").get_by_text(f"{address}/lab").last.inner_text()
+
+    friend = open_page(browser, link)
+    finding(friend, r"Without .+, accuracy on antonym (goes from|stays at)")
+    expect(chosen_field(friend)).to_have_value(mask)
+    assert numbers(friend) == numbers(page) == shown
+    assert not page.complaints + friend.complaints  # type: ignore[attr-defined]
+
+
+def test_one_of_4608_heads_is_clicked_on_and_off(browser: Browser, tmp_path: Path):
+    info = made_up.model_info(64, 72, name="owner/large")
+    made_up.filled(tmp_path, map(service.head_importance, made_up.setups(info, ["antonym"])), info)
+    with explorer.server(tmp_path) as large:
+        page = open_page(browser, f"{large}/heads?model=owner/large&task=antonym")
+        expect(page.get_by_text("of 4608 hold half of the importance for antonym")).to_be_visible()
+        wait_until(page, DRAWN)
+        box = page.locator("canvas.marks").first.bounding_box()
+        assert box is not None
+        x, y = box["x"] + box["width"] / 3, box["y"] + box["height"] / 3
+        name = hovered(page, x, y)
+        page.mouse.click(x, y)
+        wait_until(page, chosen(name), DRAWN)
+        expect(page.get_by_role("link", name=f"Switch {name} off in Lab")).to_be_visible()
+        assert hovered(page, x, y) == name  # nothing has moved
+        page.mouse.click(x, y)
+        expect(chosen_field(page)).to_have_value("")
+        expect(page).not_to_have_url(re.compile("off="))
+        assert not page.complaints  # type: ignore[attr-defined]
 
 
 def test_chosen_heads_follow_from_page_to_page_and_survive_a_reload(browser: Browser, address: str):
@@ -118,20 +191,32 @@ def test_a_cold_permalink_to_the_first_page_of_a_fresh_server_has_its_frame(brow
         page = open_page(browser, f"{fresh}/heads?task=plural&shots=1")
         expect(page.get_by_role("combobox", name="Task")).to_have_value("plural")
         expect(page.get_by_role("heading", name="Heads", exact=True)).to_be_visible()
+        assert not page.complaints  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_a_permalink_to_every_page_is_drawn_in_light_and_dark_without_complaints(
         browser: Browser, address: str, name: str):
+    path = "" if name == "tour" else name
+    page = open_page(browser, f"{address}/{path}?task=plural&shots=1&off=L1H2", width=900)
     for dark in (False, True):
-        page = open_page(browser, f"{address}/{name}?task=antonym&off=L1H2", width=900, dark=dark)
+        if dark:
+            page.emulate_media(color_scheme="dark")
+            page.reload()
+            settled(page)
+        title = re.compile("^Which parts of a language model" if name == "tour" else f"^{name}$", re.IGNORECASE)
+        expect(page.get_by_role("heading", level=1)).to_have_text(title)
+        side = page.get_by_test_id("stSidebar")
+        expect(side.get_by_role("combobox", name="Task")).to_have_value("plural")
+        expect(side.get_by_role("radio", name="1", exact=True)).to_be_checked()
         expect(chosen_field(page)).to_have_value("L1H2")
         background = page.get_by_test_id("stApp").evaluate("app => getComputedStyle(app).backgroundColor")
         light = sum(map(int, re.findall(r"\d+", background)[:3])) > 382
         assert light is not dark
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.get_by_test_id("stException").count() == 0
         assert not page.complaints  # type: ignore[attr-defined]
-        page.context.close()
+    page.context.close()
 
 
 def test_the_tour_can_be_walked_from_start_to_end(browser: Browser, address: str):

@@ -74,6 +74,7 @@ def test_a_run_is_started_outlives_a_reload_is_stopped_and_resumed(browser: Brow
             expect(page.get_by_text("No run is under way")).to_be_visible()
             page.get_by_role("button", name="Clear the list of 2 ended runs").click()
             expect(page.get_by_text("Runs started here or in a terminal appear here")).to_be_visible()
+            assert not page.complaints  # type: ignore[attr-defined]
     finally:
         for job in jobs.jobs(cache):
             jobs.kill(job)
@@ -95,3 +96,4 @@ def test_a_bundle_comes_in_and_its_results_are_on_the_pages(browser: Browser, tm
         heads = explorer.open_page(browser, f"{address}/heads?model=owner/elsewhere&task=antonym")
         expect(heads.get_by_text("half of the importance for antonym")).to_be_visible()
         assert explorer.cell(heads, "L2H3").count() == 1
+        assert not page.complaints + heads.complaints  # type: ignore[attr-defined]
