@@ -106,7 +106,7 @@ def chosen(name: str) -> str:
 
 def wait_until(page: Page, *conditions: str) -> None:
     """Wait for what JavaScript says, looked at in the page, frame by frame."""
-    page.wait_for_function(" && ".join(f"({one})" for one in conditions))
+    page.wait_for_function(" && ".join(f"({one})" for one in conditions), timeout=PATIENCE)
 
 
 def seconds_to(page: Page, act: Callable[[], None], *conditions: str) -> float:
