@@ -18,7 +18,9 @@ MAY = {
     "backend.models": VALUES | {"backend.models"},
     "backend.engine": VALUES | {"backend.engine", "backend.models", "backend.tasks"},
     "backend.measure": VALUES | {"backend.measure", "backend.engine", "backend.models", "backend.tasks"},
-    "backend.bundled": VALUES | {f"backend.{name}" for name in ("bundled", "measure", "engine", "models", "tasks")},
+    "backend.machine": VALUES,
+    "backend.bundled": VALUES | {f"backend.{name}" for name in ("bundled", "machine", "measure", "engine", "models",
+                                                                "tasks")},
 }
 FILES = sorted([ROOT / "app.py", *(ROOT / "backend").rglob("*.py"), *(ROOT / "pages").rglob("*.py")])
 

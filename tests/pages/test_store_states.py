@@ -54,7 +54,7 @@ def losses(records: Sequence) -> list[str]:
 def accuracies(records: Sequence) -> list[str]:
     before, after = records[::2], records[1::2]
     if len(before) < len(TASKS):
-        return [f"{len(before)} of {len(TASKS)} tasks"]
+        return [f"{len(before)} of {len(TASKS)} measured"]
     return ["averaged over 14 tasks goes from {} to {}".format(
         *(charts.percent(np.mean([r.outcomes().mean() for r in part])) for part in (before, after)))]
 
