@@ -235,8 +235,6 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
             blocks.extras(table, f"lab-{labels[0]}-{setup.n_shots}shot", reproduce(setups), "lab")
         return
     overview(table, setups, scope)
-    if not len(table):
-        return
     chart = charts.comparison(table, labels)
     if complete:
         one = setup.with_(task="each task") if scope == "All tasks" else setup
@@ -432,6 +430,7 @@ with right:
             with slot.container():
                 draw(pairs, setups, scope, complete=True)
             todo = []
+blocks.say_too_long((service.evaluation(setups[label]), intact) for label, (intact, _) in pairs.items())
 if chosen and not todo:
     remember(setups, pairs, scope)
     try:

@@ -13,7 +13,7 @@ chart's own toolbar. `get` and `get_all` never compute: they draw what is missin
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from backend import plan as planning
 from backend import service
 from backend.components import Head
 from backend.errors import HeadroomError, StoreError
-from backend.results import Record, Setup, Unit
+from backend.results import Record, Setup, Unit, too_long
 from pages.shared import charts, handles, selection
 
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart | alt.ConcatChart
@@ -57,7 +57,16 @@ def get_all(units: Sequence[Unit], what: str) -> list[Any]:
     missing = [unit for unit, record in zip(units, records, strict=True) if record is None]
     if missing:
         offer(missing, what, of=len(units))
+    say_too_long(zip(units, records, strict=True))
     return records
+
+
+def say_too_long(results: Iterable[tuple[Unit, Record | None]]) -> None:
+    """Prompts that did not fit the model's context are never passed over in silence."""
+    told = dict.fromkeys(f"{unit.setup.task}, {unit.setup.n_shots}-shot: {said}" for unit, record in results
+                         if record is not None and (said := too_long(record)))
+    if told:
+        st.caption(":orange[:material/content_cut: " + "  \n".join(told) + "]")
 
 
 def offer(units: Sequence[Unit], what: str, of: int = 1) -> None:

@@ -36,6 +36,14 @@ def test_an_empty_store_is_said_to_be_empty_in_every_view(explorer: Explorer):
     assert any("precompute" in code.value for code in app.code)
 
 
+def test_prompts_that_did_not_fit_are_counted_on_the_page(explorer: Explorer, store: Store):
+    unit = service.ffn_oracle(service.setup(INFO, "antonym", 5))
+    whole = made_up.record(unit, INFO)
+    store.put(unit, replace(whole, questions=replace(whole.questions, skipped=(7, 8))))
+    assert "antonym, 5-shot: Too long for the model's context: 2 prompts were skipped." in words(
+        explorer("ffns", task="antonym"))
+
+
 def test_the_title_and_the_table_say_what_is_stored(explorer: Explorer, store: Store):
     made_up.fill(store, units("antonym"), INFO)
     app = explorer("ffns", task="antonym")

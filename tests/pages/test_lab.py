@@ -1,5 +1,7 @@
 """The Lab shows stored accuracies as they are, and measures nothing unless it must."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,16 @@ def put(store: Store, task: str, intact: float, ablated: float | None = None) ->
         if record is not None:
             store.put(service.evaluation(setup, ablation), record)
     return pair
+
+
+def test_prompts_that_did_not_fit_are_counted_on_the_page(explorer: Explorer, store: Store):
+    setup = service.setup(INFO, "antonym", 5)
+    whole = answered(setup, 0.9)
+    dropped = tuple(2 if i < 3 else 0 for i in range(whole.questions.n))
+    store.put(service.evaluation(setup),
+              replace(whole, questions=replace(whole.questions, dropped_demos=dropped, skipped=(7, 8))))
+    said = words(explorer("lab", task="antonym"))
+    assert "antonym, 5-shot: Too long for the model's context: 3 prompts lost demonstrations and 2 prompts were" in said
 
 
 def test_the_numbers_shown_are_those_of_the_stored_evaluations(explorer: Explorer, store: Store):
