@@ -95,7 +95,7 @@ def page_switches(browser: Browser, address: str, repeat: int) -> list[Row]:
             heading = f"document.querySelector('h1')?.innerText === '{name}'"
             if name == "Tour":
                 heading = "location.pathname === '/' && /\\b1 · /.test(document.querySelector('h2')?.innerText)"
-            link = page.get_by_role("link", name=name, exact=True).first
+            link = page.get_by_test_id("stHeader").get_by_role("link", name=name, exact=True)
             took = seconds_to(page, link.click, heading, DRAWN)
             if number:
                 seconds[name].append(took)

@@ -114,9 +114,10 @@ def seconds_to(page: Page, act: Callable[[], None], *conditions: str) -> float:
 
     The page itself holds the watch: asking from outside would slow down what is asked about.
     """
-    page.evaluate("""conditions => {
+    page.evaluate("""([conditions, patience]) => {
         const holds = conditions.map(one => new Function(`return ${one}`));
-        window.answered = new Promise(done => {
+        window.answered = new Promise((done, fail) => {
+            setTimeout(() => fail(new Error(`not so after ${patience} ms: ${conditions.join(' and ')}`)), patience);
             const start = event => {
                 for (const kind of ['pointerdown', 'keydown']) removeEventListener(kind, start, true);
                 const look = () => requestAnimationFrame(holds.every(one => one())
@@ -125,7 +126,7 @@ def seconds_to(page: Page, act: Callable[[], None], *conditions: str) -> float:
             };
             for (const kind of ['pointerdown', 'keydown']) addEventListener(kind, start, true);
         });
-    }""", list(conditions))
+    }""", [list(conditions), PATIENCE])
     act()
     return float(page.evaluate("window.answered"))
 
