@@ -20,3 +20,11 @@ def shared() -> Path:
     if not (folder / "golden" / "scoring.json").is_file():
         pytest.skip(f"no golden numbers in {folder}: set HEADROOM_SHARED to the folder that holds golden/ and data/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def golden_model(shared: Path):
+    """The study's small OPT, of which `golden/` has the numbers; frozen, so that all tests share one."""
+    from backend.models.loading import load_model  # torch, only where it is needed
+
+    return load_model(str(shared / "golden" / "model"), tokenizer=str(shared / "data" / "tokenizer-gpt2"))

@@ -7,14 +7,8 @@ import pytest
 
 from backend.engine.trees import Scored
 from backend.measure.importance import importance_of_pairs
-from backend.models.loading import load_model
 
 TOLERANCE = 1e-4  # of the largest score of the matrix
-
-
-@pytest.fixture(scope="module")
-def model(shared):
-    return load_model(str(shared / "golden" / "model"), tokenizer=str(shared / "data" / "tokenizer-gpt2"))
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +17,11 @@ def golden(shared):
 
 
 @pytest.mark.parametrize("n_shots", [0, 1, 5])
-def test_importance_equals_the_golden_scores(n_shots, golden, model):
+def test_importance_equals_the_golden_scores(n_shots, golden, golden_model):
     records = [r for r in golden if r["shots"] == n_shots]
     assert len(records) >= 13
     for record in records:
-        pairs = [Scored(*(tuple(model.encode(text)) for text in pair)) for pair in record["pairs"]]
+        pairs = [Scored(*(tuple(golden_model.encode(text)) for text in pair)) for pair in record["pairs"]]
         expected = np.array(record["scores"])
-        found = importance_of_pairs(model, pairs).scores("per-token")
+        found = importance_of_pairs(golden_model, pairs).scores("per-token")
         assert np.abs(found - expected).max() < TOLERANCE * expected.max(), record["task"]

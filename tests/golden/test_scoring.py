@@ -7,16 +7,10 @@ import pytest
 
 from backend.components import INTACT, Ablation, Head
 from backend.measure.evaluate import evaluate
-from backend.models.loading import load_model
 from backend.tasks.paper import PAPER, STUDY, record_f1
 from backend.tasks.task import prompt
 
 TOLERANCE = 1e-3  # nats; what was printed has five digits
-
-
-@pytest.fixture(scope="module")
-def model(shared):
-    return load_model(str(shared / "golden" / "model"), tokenizer=str(shared / "data" / "tokenizer-gpt2"))
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +19,7 @@ def golden(shared):
 
 
 @pytest.mark.parametrize("task", STUDY)
-def test_loglikelihoods_and_metrics_equal_the_golden_ones(task, golden, model, shared, monkeypatch):
+def test_loglikelihoods_and_metrics_equal_the_golden_ones(task, golden, golden_model, shared, monkeypatch):
     monkeypatch.setenv("HEADROOM_DATA", str(shared / "data"))
     heads = frozenset(Head(layer, head) for layer, head in golden["conditions"]["heads"])
     ffns = frozenset(golden["conditions"]["ffns"])
@@ -33,7 +27,7 @@ def test_loglikelihoods_and_metrics_equal_the_golden_ones(task, golden, model, s
                   "both": Ablation(heads, ffns)}
     records = [r for r in golden["records"] if r["task"] == task]
     prompts = [prompt(PAPER[task], r["doc"], r["demos"]) for r in records]
-    found = evaluate(model, prompts, list(conditions.values()))
+    found = evaluate(golden_model, prompts, list(conditions.values()))
     for condition, evaluation in zip(conditions, found, strict=True):
         for record, ours in zip(records, evaluation.loglikelihoods, strict=True):
             assert np.abs(np.array(ours) - record[condition]).max() < TOLERANCE, (condition, record["doc"])

@@ -24,7 +24,7 @@ from backend.measure.induction import (
     raised_share,
     random_vocabulary,
 )
-from backend.models.loading import load_model, prepare
+from backend.models.loading import prepare
 from backend.results import Setup
 from backend.store import Store
 from tests.models.small import ARCHITECTURES, N_POSITIONS, small_model, small_network, small_tokenizer
@@ -249,11 +249,6 @@ def test_an_overflow_is_no_score_of_zero(tmp_path):
 
 
 # ---- the study's own numbers
-
-
-@pytest.fixture(scope="module")
-def golden_model(shared):
-    return load_model(str(shared / "golden" / "model"), tokenizer=str(shared / "data" / "tokenizer-gpt2"))
 
 
 @pytest.fixture(scope="module")
