@@ -26,7 +26,7 @@ import backend.engine.attention  # noqa: F401 - it registers itself
 from backend.components import Ablation
 from backend.engine import trees
 from backend.errors import ModelError
-from backend.models.gates import Ended, Gates, gates_for, passing
+from backend.models.gates import Ended, Gates, Places, gates_for, passing
 from backend.models.loading import LoadedModel
 from backend.results import Means, Questions
 from backend.tasks.task import Prompt
@@ -37,7 +37,8 @@ Progress = Callable[[int, int], None]
 ROW_TOKENS = 128  # small trees are packed into rows of about this length
 BATCH_TOKENS = 1024  # tokens of one pass, padding included
 LOGIT_ROWS = 512  # positions that wait for each other before the vocabulary is read
-LOGITS = 2**22  # logits that exist at once; 16 times as many on a GPU
+LOGITS = 2**20  # logits that exist at once, about; they stay in the processor's cache. 64 times as many on a GPU
+ALIGNED = 1024  # a part of the vocabulary is a multiple of this long: products of odd widths are half as fast again
 STATE_BYTES = 256 * 2**20  # intact hidden states kept beside a plan
 
 
@@ -191,12 +192,13 @@ def _read_section(
     model: LoadedModel, section: _Section, gates: Gates, start: int = 0, resume: _Intact | None = None,
     keep: _Intact | None = None,
 ) -> Iterator[tuple[trees.Batch, Tensor]]:
-    """Each batch with its (rows, pos, d_model) hidden states after the last norm."""
+    """Each batch with its (rows, pos, d_model) hidden states after the last norm, right where they are scored."""
     start = start if resume is not None else 0
     prefix = _read_prefix(model, section.prefix, gates, start, resume, keep)
     for b, batch in enumerate(section.batches):
         own = replace(gates, start=start, hidden=resume.kept[b][start] if resume is not None else None,
-                      keep_from=0 if keep is not None else None, kept={})
+                      keep_from=0 if keep is not None else None, kept={},
+                      places=Places.of(batch.nodes, *batch.tokens.shape, model.device))
         with passing(own):
             hidden = _trunk(model, torch.as_tensor(batch.tokens, device=model.device),
                             torch.as_tensor(batch.positions, device=model.device),
@@ -324,7 +326,7 @@ class _Tally:
     def _logits(self, states: Tensor, rows: np.ndarray, tokens: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """The logit of each token at its row, and of each row the log-sum-exp and the maximum over the vocabulary."""
         weight = self.model.model.get_output_embeddings().weight
-        width = max(LOGITS * (16 if states.is_cuda else 1) // len(states), 1)
+        width = max(LOGITS * (64 if states.is_cuda else 1) // len(states) // ALIGNED, 1) * ALIGNED
         if weight.is_meta:  # offloaded: loading it once for all is cheaper
             width = len(weight)
         wanted = torch.zeros(len(rows), device=states.device)

@@ -17,7 +17,7 @@ from backend.engine import trees
 from backend.engine.passes import Progress, cache_of
 from backend.engine.trees import Scored
 from backend.errors import BadInput, ModelError
-from backend.models.gates import Gates, passing
+from backend.models.gates import Gates, Places, passing
 from backend.models.loading import LoadedModel
 from backend.results import HeadImportance
 from backend.tasks.task import Prompt
@@ -206,7 +206,8 @@ def _gate_gradients(model: LoadedModel, pairs: Sequence[Scored], shared: _Shared
     if shared:
         inputs |= {"past_key_values": cache_of(list(zip(leaves[::2], leaves[1::2], strict=True)), len(pairs)),
                    "use_cache": True}
-    with torch.enable_grad(), passing(Gates(heads=gates)):
+    places = Places.of(np.array(rows) * width + positions, len(pairs), width, model.device)
+    with torch.enable_grad(), passing(Gates(heads=gates, places=places)):
         hidden = model.trunk(**inputs).last_hidden_state
         logits = model.unembed(hidden[rows, positions])  # (answer tokens, vocabulary)
         losses = _surprise(logits, torch.tensor(targets, device=logits.device))

@@ -8,15 +8,17 @@ model with different masks, one batch can carry several, and head importance is 
 these very gates, given a position axis.
 
 The same doorway lets a pass begin in the middle: blocks below `start` are skipped, and the block at
-`start` reads stored hidden states instead of its input.
+`start` reads stored hidden states instead of its input. And it lets a pass end narrow: where only some places
+of its result will be read, the last block does no more than that for the others which those attend to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +37,31 @@ class Ended(Exception):
     """Raised to end a pass that has computed all that was wanted of it."""
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where the result of a pass is read: n places (row, position), each once."""
+
+    rows: Tensor  # (n,)
+    positions: Tensor  # (n,)
+    grid: Tensor  # (batch, widest) the same positions side by side; short rows are filled up with position 0
+    columns: Tensor  # (n,) where each stands in its row of the grid
+
+    @classmethod
+    def of(cls, flat: np.ndarray, batch: int, width: int, device: torch.device) -> Places | None:
+        """The places at flat indices row * width + position, ascending; None where they are too many to gain by.
+
+        Queries, keys and values of these places are formed twice, everything else of the last block there alone.
+        """
+        rows, positions = np.divmod(flat, width)
+        counts = np.bincount(rows, minlength=batch)
+        if 2 * counts.max() > width:
+            return None
+        columns = np.arange(len(flat)) - (np.cumsum(counts) - counts)[rows]
+        grid = np.zeros((batch, counts.max()), np.int64)
+        grid[rows, columns] = positions
+        return cls(*(torch.as_tensor(x, device=device) for x in (rows, positions, grid, columns)))
+
+
 @dataclass
 class Gates:
     """What one pass through the model does differently from the plain one.
@@ -49,7 +76,10 @@ class Gates:
         hidden: (batch, pos, d_model), what block `start` reads; needed when `start` > 0.
         keep_from: keep the input of every block from this one on in `kept`; None keeps nothing.
         stop: the first block that does not run (its input can be kept); None runs all.
-        until_attended: the block at which the pass ends with `Ended`, once its keys and values are in the cache.
+        until_attended: the block at which the pass ends with `Ended`, once its keys and values are in the cache;
+            `attended` then holds its z, gated, (batch, pos, n_heads, d_head).
+        places: where alone the result is read; elsewhere the last block hands its input on. None: everywhere.
+        given: (batch, pos, n_heads, d_head), what the output projection reads instead of the block's own z.
         z: when a list, the z of each block is appended to it, (batch, pos, n_heads, d_head).
         ffn_out: when a list, what each FFN adds, (batch, pos, d_model), after gating.
     """
@@ -63,6 +93,9 @@ class Gates:
     keep_from: int | None = None
     stop: int | None = None
     until_attended: int | None = None
+    attended: Tensor | None = None
+    places: Places | None = None
+    given: Tensor | None = None
     kept: dict[int, Tensor] = field(default_factory=dict)
     z: list[Tensor] | None = None
     ffn_out: list[Tensor] | None = None
@@ -127,7 +160,7 @@ def install(
         returns_tuple: whether a block returns (hidden states, ...), which a skipped one must do too.
     """
     for layer, (block, attn_out, ffn) in enumerate(zip(blocks, attn_outs, ffns, strict=True)):
-        _wrap_block(block, layer, returns_tuple)
+        _wrap_block(block, layer, layer == len(blocks) - 1, returns_tuple)
         attn_out.register_forward_pre_hook(_head_hook(layer, n_heads))
         ffn.register_forward_hook(_ffn_hook(layer))
 
@@ -135,25 +168,35 @@ def install(
 def _head_hook(layer: int, n_heads: int) -> Any:
     def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         gates = _current.get()
-        if gates is not None and gates.until_attended == layer:
-            raise Ended
-        if gates is None or (gates.heads is None and gates.z is None):
+        if gates is None:
             return None
-        shape = args[0].shape
+        shape, ends = args[0].shape, gates.until_attended == layer
+        if gates.given is not None:
+            return (gates.given.reshape(shape), *args[1:])
+        if gates.heads is None and gates.z is None and not ends:
+            return None
         z = args[0].reshape(gates.batch, -1, n_heads, shape[-1] // n_heads)  # (batch, pos, n_heads, d_head)
         if gates.z is not None:
             gates.z.append(z)
-        if gates.heads is None:
-            return None
-        gate = (gates.heads[:, layer] if isinstance(gates.heads, Tensor) else gates.heads[layer]).to(z.device)
-        # (batch or 1, n_heads) or (batch or 1, n_heads, pos) -> (batch or 1, pos or 1, n_heads, 1)
-        gate = gate[:, None, :, None] if gate.dim() == 2 else gate.transpose(1, 2)[..., None]
-        gated = z * gate
-        if gates.head_fill is not None:
-            gated = gated + gates.head_fill[:, layer, None].to(z.device) * (1 - gate)
-        return (gated.reshape(shape), *args[1:])
+        if gates.heads is not None:
+            z = _gated(gates, layer, z)
+        if ends:
+            gates.attended = z
+            raise Ended
+        return None if gates.heads is None else (z.reshape(shape), *args[1:])
 
     return hook
+
+
+def _gated(gates: Gates, layer: int, z: Tensor) -> Tensor:
+    """z, (batch, pos, n_heads, d_head), as a layer's head gates let it through."""
+    assert gates.heads is not None
+    gate = (gates.heads[:, layer] if isinstance(gates.heads, Tensor) else gates.heads[layer]).to(z.device)
+    # (batch or 1, n_heads) or (batch or 1, n_heads, pos) -> (batch or 1, pos or 1, n_heads, 1)
+    gate = gate[:, None, :, None] if gate.dim() == 2 else gate.transpose(1, 2)[..., None]
+    if gates.head_fill is None:
+        return z * gate
+    return z * gate + gates.head_fill[:, layer, None].to(z.device) * (1 - gate)
 
 
 def _ffn_hook(layer: int) -> Any:
@@ -177,9 +220,10 @@ def _ffn_hook(layer: int) -> Any:
     return hook
 
 
-def _wrap_block(block: nn.Module, layer: int, returns_tuple: bool) -> None:
-    """Let a block be skipped, begin from stored hidden states, or keep what it reads."""
+def _wrap_block(block: nn.Module, layer: int, is_last: bool, returns_tuple: bool) -> None:
+    """Let a block be skipped, begin from stored hidden states, keep what it reads, or be read in few places."""
     plain = block.forward
+    names = list(inspect.signature(plain).parameters)[1:]
 
     def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
         gates = _current.get()
@@ -191,6 +235,42 @@ def _wrap_block(block: nn.Module, layer: int, returns_tuple: bool) -> None:
                 gates.kept[layer] = hidden
             if layer < gates.start or (gates.stop is not None and layer >= gates.stop):
                 return (hidden, None) if returns_tuple else hidden
+            if is_last and gates.places is not None and gates.until_attended is None:
+                named = dict(zip(names, args, strict=False)) | kwargs
+                return _in_places(plain, layer, gates, gates.places, hidden, named)
         return plain(hidden, *args, **kwargs)
 
     block.forward = forward
+
+
+def _in_places(
+    plain: Callable[..., Any], layer: int, gates: Gates, places: Places, hidden: Tensor, inputs: dict[str, Any]
+) -> Any:
+    """A block that attends everywhere, and goes on from there in these places alone.
+
+    The block is run twice: up to its z, then over the places' input with that z given, whatever it attends to itself.
+    """
+    with passing(replace(gates, until_attended=layer)) as own, suppress(Ended):
+        plain(hidden, **inputs)
+    assert own.attended is not None
+    grid = (torch.arange(len(hidden), device=hidden.device)[:, None], places.grid.to(hidden.device))
+    few = {name: _first(name, value, places.grid.shape[1]) for name, value in inputs.items()}
+    with passing(replace(gates, given=own.attended[grid])):
+        output = plain(hidden[grid], **few)
+    found = output[0] if isinstance(output, tuple) else output  # (batch, widest, d_model)
+    rows, positions, columns = (x.to(hidden.device) for x in (places.rows, places.positions, places.columns))
+    whole = hidden.detach().index_put((rows, positions), found[rows, columns])
+    return (whole, *output[1:]) if isinstance(output, tuple) else whole
+
+
+def _first(name: str, value: Any, n: int) -> Any:
+    """A block's input besides the hidden states, cut to n positions: of the right shape, the values do not matter."""
+    if name in ("past_key_values", "layer_past"):
+        return None
+    if isinstance(value, tuple):  # cosines and sines
+        return tuple(_first(name, x, n) for x in value)
+    if not isinstance(value, Tensor):
+        return value
+    if name == "attention_mask" and value.dim() == 4:
+        return value[..., :n, :n]
+    return value[..., :n] if name == "alibi" else value[:, :n]

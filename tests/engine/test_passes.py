@@ -189,6 +189,7 @@ def test_few_logits_exist_at_a_time(monkeypatch):
     expected = passes.score(passes.plan(model, FIXED), [INTACT])[0]
     monkeypatch.setattr(passes, "LOGIT_ROWS", 3)
     monkeypatch.setattr(passes, "LOGITS", 1000)
+    monkeypatch.setattr(passes, "ALIGNED", 8)
     unembed = type(model).unembed
 
     def watched(self, hidden, tokens):
@@ -199,6 +200,7 @@ def test_few_logits_exist_at_a_time(monkeypatch):
     monkeypatch.setattr(type(model), "unembed", watched)
     scores = passes.score(passes.plan(model, FIXED, batch_tokens=1), [INTACT])[0]
     assert max(sizes) <= 1000
+    assert {size % 8 for size in sizes[:-1]} == {0}
     assert np.abs(found(scores) - found(expected)).max() < TOLERANCE
 
 

@@ -1,6 +1,7 @@
 """The doorway to the model: what gates do, and that they leave nothing behind. For every architecture."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +14,7 @@ from transformers.cache_utils import DynamicCache
 
 from backend.components import INTACT, Ablation, Head
 from backend.errors import BadInput
-from backend.models.gates import Gates, gates_for, passing
+from backend.models.gates import Gates, Places, gates_for, passing
 from backend.models.loading import LoadedModel, prepare
 from backend.results import Means
 from tests.models.small import ARCHITECTURES, small_model, small_network, small_tokenizer
@@ -218,6 +219,57 @@ def test_blocks_from_the_stop_on_do_not_run(architecture):
     whole = Gates(keep_from=0)
     logits(model, whole)
     assert torch.equal(gates.kept[2], whole.kept[2])
+
+
+READ = np.array([3, 2, 9, 4])  # positions, of the rows:
+ROWS = np.array([0, 1, 1, 2])
+
+
+@every_architecture
+def test_a_pass_read_in_few_places_equals_the_whole_pass_there_and_so_do_its_gradients(architecture):
+    model = small_model(architecture)
+    ids = tokens(model)[:, :10].repeat(3, 1)
+    ids[1:, 0] += torch.arange(1, 3)
+    places = Places.of(ROWS * 10 + READ, 3, 10, model.device)
+    assert places is not None
+    heads = [torch.rand(3, model.n_heads, 10).round(decimals=1).requires_grad_() for _ in range(model.n_layers)]
+    ffns = gates_for(model, [MIXED] * 3).ffns
+    found = []
+    for where in (None, places):
+        with torch.enable_grad(), passing(Gates(heads=heads, ffns=ffns, places=where)):
+            read = model.trunk(input_ids=ids, use_cache=False).last_hidden_state[ROWS, READ]
+            found.append([read, *torch.autograd.grad(read.square().sum(), heads)])
+    for whole, part in zip(*found, strict=True):
+        assert whole.abs().max() > 1e-3
+        assert (part - whole).abs().max() < 1e-4 * max(1, whole.abs().max())
+
+
+@every_architecture
+def test_the_last_block_works_only_where_it_is_read_behind_a_cache_too(architecture):
+    model = small_model(architecture)
+    ids, gates = tokens(model)[:, :14], gates_for(model, [MIXED.filled("mean")], [some_means(model)])
+    seen: list[list[int]] = []
+    hook = model.attn_outs[-1].register_forward_hook(
+        lambda module, args, output: seen[-1].append(output.numel() // model.d_model))
+    found = []
+    for places in (None, Places.of(np.array([4, 9]), 1, 10, model.device)):
+        cache = DynamicCache()
+        with torch.no_grad(), passing(replace(gates, places=places)):
+            with passing(gates):
+                seen.append([])
+                model.trunk(input_ids=ids[:, :4], past_key_values=cache, use_cache=True)
+            seen.append([])
+            found.append(model.trunk(input_ids=ids[:, 4:], past_key_values=cache, use_cache=True)
+                         .last_hidden_state[0, [4, 9]])
+    hook.remove()
+    assert seen[1::2] == [[10], [2]]
+    assert close(*found)
+
+
+def test_places_are_of_no_use_where_a_row_is_read_in_most():
+    device = torch.device("cpu")
+    assert Places.of(np.arange(6), 2, 10, device) is None  # six of the first row's ten
+    assert Places.of(np.array([0, 2, 4, 6, 8, 19]), 2, 10, device) is not None
 
 
 @every_architecture
