@@ -198,7 +198,7 @@ def _read_section(
     for b, batch in enumerate(section.batches):
         own = replace(gates, start=start, hidden=resume.kept[b][start] if resume is not None else None,
                       keep_from=0 if keep is not None else None, kept={},
-                      places=Places.of(batch.nodes, *batch.tokens.shape, model.device))
+                      places=Places.of(batch.nodes, len(batch.tokens), batch.tokens.shape[1], model.device))
         with passing(own):
             hidden = _trunk(model, torch.as_tensor(batch.tokens, device=model.device),
                             torch.as_tensor(batch.positions, device=model.device),
