@@ -20,7 +20,7 @@ SCOPES = ("This task", "All shots", "All tasks")
 OWN, MEAN = "this task", "mean of all tasks"  # whose importance ranks the heads of a preset
 CHART = "lab grid"
 LIVE_PARAMETERS = 200_000_000  # models up to this size are measured at every click unless told otherwise
-REDRAW = 0.4  # seconds between drawings while results arrive
+REDRAW = 1.5  # seconds between drawings while results arrive: a chart takes a browser about half a second
 SHOWN = 60  # characters of a question in the list of flipped examples
 
 setup, info, chosen, by = selection.current(), selection.info(), selection.ablation(), selection.definition()

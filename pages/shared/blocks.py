@@ -31,6 +31,7 @@ from pages.shared import charts, handles, selection
 
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart | alt.ConcatChart
 
+REPORT = 0.2  # seconds between reports of progress; each is a message that the browser answers by drawing
 STUDY = "Bansal et al. 2023, arXiv:2212.09095"
 
 
@@ -94,14 +95,15 @@ def measure(units: Sequence[Unit], what: str, on_result: Callable[[Unit, Record]
     """Measure one unit after another, with progress and Stop; what is finished is stored and stays.
 
     Stop is an ordinary button: pressing it makes Streamlit end this run at the next report of progress, that is
-    after the batch under way. Returns False (and says why) when something cannot be measured.
+    with the first batch that ends after `REPORT` seconds. Returns False (and says why) when something cannot be
+    measured.
 
     Args:
         on_result: called with each unit and its record as it is there.
         on_stop: the Stop button's callback, for pages that would measure again at the next run.
     """
     slot = st.empty()
-    started = time.monotonic()
+    started = reported = time.monotonic()
     try:
         with slot.container(horizontal=True, vertical_alignment="center"):
             bar = st.progress(0.0, f"{what} …")
@@ -109,8 +111,12 @@ def measure(units: Sequence[Unit], what: str, on_result: Callable[[Unit, Record]
         loaded = handles.model(selection.model_name(), units[0].setup.dtype)
         for i, unit in enumerate(units):
             def report(done: int, total: int, i: int = i, unit: Unit = unit) -> None:
-                share = (i + done / max(total, 1)) / len(units)
-                left = (time.monotonic() - started) * (1 - share) / share if share else 0
+                nonlocal reported
+                now = time.monotonic()
+                if now - reported < REPORT:
+                    return
+                reported, share = now, (i + done / max(total, 1)) / len(units)
+                left = (now - started) * (1 - share) / share if share else 0
                 eta = f" · {duration(left)} left" if left > 3 else ""
                 bar.progress(min(share, 1.0), f"{unit.setup.task or what}: {done} of {total}{eta}")
 
