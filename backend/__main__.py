@@ -20,7 +20,7 @@ from backend import bundles, jobs, service
 from backend import plan as planning
 from backend.components import Ablation, parse
 from backend.errors import BadInput, Cancelled, HeadroomError, ModelError, StoreError
-from backend.machine import size, slow, weight_bytes
+from backend.machine import duration, size, slow, weight_bytes
 from backend.models.info import BUNDLED, describe, locate
 from backend.results import KINDS, ModelInfo, Record, Unit, too_long
 from backend.store import LIVE, SHIPPED, TOLERANCE, Store, differences, ship
@@ -226,20 +226,6 @@ def _time_needed(plan: planning.Plan, rates: dict[str, float]) -> str:
     if seconds is None:
         return "How long it takes is measured once the model is loaded."
     return f"Takes about {duration(seconds)} on this machine."
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: `40 s`, `3 min`, `5 h 10 min`, `2 days 3 h`."""
-    if seconds < 60:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} day{'s' * (days > 1)}" + (f" {hours} h" if hours else "")
 
 
 # --- the other commands -------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What this machine offers, and what a model asks of it. No torch here."""
+"""What this machine offers, what a model asks of it, and both in words. No torch here."""
 
 from __future__ import annotations
 
@@ -60,3 +60,17 @@ def size(n_bytes: float) -> str:
         n_bytes /= 1000
         del names[0]
     return f"{n_bytes:.0f} B" if names[0] == "B" else f"{n_bytes:.3g} {names[0]}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `40 s`, `3 min`, `5 h 10 min`, `2 days 3 h`."""
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} day{'s' * (days > 1)}" + (f" {hours} h" if hours else "")

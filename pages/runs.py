@@ -103,7 +103,7 @@ def finding(plan: planning.Plan, seconds: float | None) -> str:
         return f"All {n} results are here"
     takes = "takes" if n_left == 1 else "take"
     rest = f"the other {n_left} {takes}" if plan.n_done else f"the {n} asked for {takes}"
-    how_long = f"about {blocks.duration(seconds)} on this machine" if seconds is not None else \
+    how_long = f"about {machine.duration(seconds)} on this machine" if seconds is not None else \
         "a time that is measured as soon as they start"
     return (f"{plan.n_done} of {n} results are here; " if plan.n_done else "Nothing is measured yet; ") + \
         f"{rest} {how_long}"
@@ -243,11 +243,11 @@ def status_line(job: jobs.Job, progress: jobs.Progress, stop_asked: bool) -> str
     """When it began, how long it still takes or how it ended."""
     parts = [time.strftime("Started %d %b, %H:%M", time.localtime(job.started))]
     if progress.ended:
-        parts += [f"took {blocks.duration(max(0.0, progress.updated - job.started))}", progress.message]
+        parts += [f"took {machine.duration(max(0.0, progress.updated - job.started))}", progress.message]
     elif stop_asked:
         parts.append("stops after the batch under way")
     elif progress.seconds_left is not None:
-        parts.append(f"about {blocks.duration(progress.seconds_left)} left")
+        parts.append(f"about {machine.duration(progress.seconds_left)} left")
     else:
         parts.append("the time left is not known yet")
     return " · ".join(filter(None, parts))
@@ -318,7 +318,7 @@ def take_out(units: Sequence[Unit], live: set[str]) -> None:
         if st.button("Delete from this machine …", key="delete", icon=":material/delete:", disabled=not mine):
             confirm(f"{charts.how_many(len(mine), 'result')} of "
                     f"{', '.join(sorted({u.setup.model for u in mine}))} will be deleted from this machine. Computing "
-                    f"them took {blocks.duration(sum(store.seconds(u) or 0.0 for u in mine))} here.",
+                    f"them took {machine.duration(sum(store.seconds(u) or 0.0 for u in mine))} here.",
                     f"Delete {charts.how_many(len(mine), 'result')}", lambda: store.delete_all(mine))
     if chosen and not mine:
         st.caption("These are shipped with Headroom; they cannot be deleted here.")

@@ -364,12 +364,6 @@ def test_a_task_of_one_s_own_is_kept_so_that_its_name_finds_it(small, tmp_path, 
 # --- words --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 s"), (40, "40 s"), (200, "3 min"), (3600, "1 h"),
-                                                (18_600, "5 h 10 min"), (90_000, "1 day 1 h"), (172_800, "2 days")])
-def test_time_is_said_as_people_say_it(seconds, words):
-    assert cli.duration(seconds) == words
-
-
 @pytest.mark.parametrize("name", list(EXAMPLES))
 def test_help_carries_its_examples_and_the_exit_codes(name, capsys):
     with pytest.raises(SystemExit) as end:

@@ -1,4 +1,4 @@
-"""What the processor says of itself, on files like Linux's."""
+"""What the processor says of itself, on files like Linux's; and amounts in words."""
 
 import pytest
 
@@ -31,3 +31,9 @@ def test_only_a_dtype_known_to_be_slow_is_warned_of(monkeypatch):
     for known, warns in ((True, False), (None, False), (False, True)):
         monkeypatch.setattr(machine, "multiplies", lambda dtype, known=known: known)
         assert bool(machine.slow("float16")) is warns
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 s"), (40, "40 s"), (200, "3 min"), (3600, "1 h"),
+                                                (18_600, "5 h 10 min"), (90_000, "1 day 1 h"), (172_800, "2 days")])
+def test_time_is_said_as_people_say_it(seconds, words):
+    assert machine.duration(seconds) == words

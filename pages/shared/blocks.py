@@ -26,6 +26,7 @@ from backend import plan as planning
 from backend import service
 from backend.components import Head
 from backend.errors import HeadroomError, StoreError
+from backend.machine import duration
 from backend.results import Record, Setup, Unit, too_long
 from pages.shared import charts, handles, selection
 
@@ -298,11 +299,3 @@ def cost(units: Sequence[Unit]) -> str:
         seconds = planning.seconds(steps.values(), planning.rates(model, store, units[0].setup.dtype))
     return f"Takes about {duration(seconds)} on this machine." if seconds else \
         "How long it takes here is not known yet. It can be stopped at any time; what is finished stays."
-
-
-def duration(seconds: float) -> str:
-    """`3 s`, `4 min`, `2 h 10 min`."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -22,7 +22,7 @@ from backend.store import Store
 from backend.tasks import own
 from backend.tasks.mini import MINI
 from backend.tasks.task import prompts
-from pages.shared import blocks, coverage
+from pages.shared import coverage
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, words
 
@@ -108,7 +108,7 @@ def test_what_earlier_results_took_says_what_the_rest_takes(explorer: Explorer, 
         store.put_seconds(unit, 2.0)
     seconds = planning.seconds(planning.make(FEW, store).to_do, planning.rates(INFO, store))
     assert seconds is not None
-    assert f"take about {blocks.duration(seconds)} on this machine" in words(few(explorer("runs")))
+    assert f"take about {machine.duration(seconds)} on this machine" in words(few(explorer("runs")))
 
 
 def test_the_map_counts_every_result_once(store: Store):
