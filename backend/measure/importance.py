@@ -84,7 +84,7 @@ def importance_of_pairs(
         shared = _SharedPrefix(model, pairs[members[0]].ids[:n_prefix]) if n_prefix else None
         first = 0
         while first < len(members):
-            longest = len(pairs[members[first]].ids) - 1
+            longest = len(pairs[members[first]].ids) - 1 - n_prefix // 2  # of a prefix, only gradients pass per pair
             chosen = members[first:first + max(1, batch_tokens // longest)]
             try:
                 gradient = _gate_gradients(model, [pairs[i] for i in chosen], shared)
