@@ -70,6 +70,7 @@ class Gates:
         heads: (batch or 1, n_layers, n_heads); or, with a position axis, one (batch or 1, n_heads, pos) per layer.
             1 keeps a head, 0 removes it. None: all kept.
         ffns: (batch or 1, n_layers). None: all kept.
+        no_ffns: layers whose FFN is off in every row: it is not run.
         head_fill: (batch or 1, n_layers, n_heads, d_head), added times (1 - gate): what stands in for a removed head.
         ffn_fill: (batch or 1, n_layers, d_model), likewise.
         start: the first block that runs; those below hand their input on.
@@ -86,6 +87,7 @@ class Gates:
 
     heads: Tensor | Sequence[Tensor] | None = None
     ffns: Tensor | None = None
+    no_ffns: frozenset[int] = frozenset()
     head_fill: Tensor | None = None
     ffn_fill: Tensor | None = None
     start: int = 0
@@ -137,6 +139,7 @@ def gates_for(model: LoadedModel, ablations: Sequence[Ablation], means: Sequence
         gates.heads = torch.stack([tensor(a.head_mask(model.n_layers, model.n_heads)) for a in ablations])
     if any(a.ffns for a in ablations):
         gates.ffns = torch.stack([tensor(a.ffn_mask(model.n_layers)) for a in ablations])
+        gates.no_ffns = frozenset.intersection(*(a.ffns for a in ablations))
     if any(a.fill == "mean" for a in ablations):
         found = list(means or [None] * len(ablations))
         if any(a.fill == "mean" and m is None for a, m in zip(ablations, found, strict=True)):
@@ -162,6 +165,7 @@ def install(
     for layer, (block, attn_out, ffn) in enumerate(zip(blocks, attn_outs, ffns, strict=True)):
         _wrap_block(block, layer, layer == len(blocks) - 1, returns_tuple)
         attn_out.register_forward_pre_hook(_head_hook(layer, n_heads))
+        _wrap_ffn(ffn, layer)
         ffn.register_forward_hook(_ffn_hook(layer))
 
 
@@ -197,6 +201,24 @@ def _gated(gates: Gates, layer: int, z: Tensor) -> Tensor:
     if gates.head_fill is None:
         return z * gate
     return z * gate + gates.head_fill[:, layer, None].to(z.device) * (1 - gate)
+
+
+def _wrap_ffn(ffn: nn.Module, layer: int) -> None:
+    """Let an FFN that is off in every row be nothing at all, once its result is known to be one tensor."""
+    plain = ffn.forward
+    width: int | None = None
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        nonlocal width
+        gates = _current.get()
+        if gates is not None and layer in gates.no_ffns and args and width is not None:
+            return args[0].new_zeros(*args[0].shape[:-1], width)
+        output = plain(*args, **kwargs)
+        if width is None and isinstance(output, Tensor):
+            width = output.shape[-1]
+        return output
+
+    ffn.forward = forward
 
 
 def _ffn_hook(layer: int) -> Any:

@@ -136,6 +136,19 @@ def test_without_an_ffn_attention_alone_moves_the_residual_stream(architecture):
 
 
 @every_architecture
+def test_an_ffn_that_is_off_everywhere_is_not_run(architecture):
+    model = prepare(small_network(architecture), small_tokenizer(), architecture, "")
+    gates = gates_for(model, [MIXED, Ablation(ffns=frozenset({0, 1}))])
+    ids = tokens(model).expand(2, -1)
+    expected = [logits(model, gates, ids), logits(model, gates, ids)]  # the first time its result is not known yet
+    for parameter in model.ffns[1].parameters():
+        parameter.fill_(torch.nan)
+    assert torch.equal(expected[0], expected[1])
+    assert torch.equal(logits(model, gates, ids), expected[0])
+    assert not logits(model).isfinite().all()
+
+
+@every_architecture
 def test_one_batch_carries_several_masks(architecture):
     model = small_model(architecture)
     ablations = [INTACT, MIXED, Ablation(frozenset({Head(0, 0)})), Ablation(ffns=frozenset({0, 2}))]
