@@ -8,9 +8,8 @@ budget, so that an ablation whose lowest component is in layer l starts at layer
 from __future__ import annotations
 
 import inspect
-import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -25,14 +24,12 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 import backend.engine.attention  # noqa: F401 - it registers itself
 from backend.components import Ablation
 from backend.engine import trees
+from backend.engine.batches import Progress, smaller
 from backend.errors import ModelError
 from backend.models.gates import Ended, Gates, Places, gates_for, passing
 from backend.models.loading import LoadedModel
 from backend.results import Means, Questions
 from backend.tasks.task import Prompt
-
-log = logging.getLogger(__name__)
-Progress = Callable[[int, int], None]
 
 ROW_TOKENS = 128  # small trees are packed into rows of about this length
 BATCH_TOKENS = 1024  # tokens of one pass, padding included
@@ -46,15 +43,23 @@ STATE_BYTES = 256 * 2**20  # intact hidden states kept beside a plan
 class Plan:
     """Prompts made ready for one model: token trees in batches, and what the intact model left behind.
 
-    Make it once and score it under as many ablations as you like. It may be shared by threads: `states` only ever
-    changes from absent to what any thread would compute.
+    Make it once and score it under as many ablations as you like. It may be shared by threads: `states` and `smaller`
+    only ever change from absent to what any thread would find.
     """
 
     model: LoadedModel
+    prompts: Sequence[Prompt] = field(repr=False)
     questions: Questions
     lengths: tuple[tuple[int, ...], ...]  # characters per option
     groups: list[trees.Group]
+    batch_tokens: int
     states: dict[tuple[int, int], _Intact] = field(default_factory=dict, repr=False)  # per section
+    smaller: Plan | None = None  # the same in smaller batches, once memory ran out with these
+
+    @property
+    def smallest(self) -> Plan:
+        """The plan that memory last sufficed for, as far as is known."""
+        return self.smaller.smallest if self.smaller else self
 
     @property
     def n_tokens(self) -> int:
@@ -103,7 +108,15 @@ def plan(
     groups = trees.group([q for _, q, _ in kept], [p.demos[d:] for p, _, d in kept], trees=takes_trees(model),
                          row_tokens=row_tokens, batch_tokens=batch_tokens)
     lengths = tuple(tuple(len(o.removeprefix(" ")) for o in p.example.options) for p, _, _ in kept)
-    return Plan(model, questions, lengths, groups)
+    return Plan(model, prompts, questions, lengths, groups, batch_tokens)
+
+
+def halve(large: Plan) -> None:
+    """Let a plan that memory ran out with go on in batches of half as many tokens; its states are let go."""
+    half = smaller(large.batch_tokens)
+    large.smaller = plan(large.model, large.prompts, large.questions.metric, row_tokens=min(ROW_TOKENS, half),
+                         batch_tokens=half)
+    large.states.clear()
 
 
 def takes_trees(model: LoadedModel) -> bool:

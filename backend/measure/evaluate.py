@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from accelerate.utils.memory import should_reduce_batch_size
@@ -14,7 +13,6 @@ from backend.models.loading import LoadedModel
 from backend.results import Evaluation, Means
 from backend.tasks.task import Prompt
 
-log = logging.getLogger(__name__)
 SMALLEST_BATCH = 64  # tokens; below this, running out of memory is passed on
 
 
@@ -29,7 +27,7 @@ def evaluate(
     characters (2022 harness). One record per ablation, in order.
 
     Args:
-        prompts: the prompts, or a `Plan` of them (which remembers the intact model's states).
+        prompts: the prompts, or a `Plan` of them (which remembers the intact model's states, and what did not fit).
         metric: how outcomes are read: "acc", "em", "acc_by_group" or "greedy".
         means: per ablation, the mean activations; needed where its fill is "mean".
         batch_tokens: tokens of one pass; halved, and said so in the log, whenever memory runs out.
@@ -38,18 +36,17 @@ def evaluate(
         ModelError: the logits are no numbers.
         BadInput: an ablation names a component that the model does not have.
     """
+    given = isinstance(prompts, Plan)
+    plan = prompts if isinstance(prompts, Plan) else passes.plan(model, prompts, metric, batch_tokens=batch_tokens)
+    # What the intact model leaves behind helps several ablations, or the next call with the same plan.
+    reuse = None if given or len(ablations) > 1 else False
     while True:
+        plan = plan.smallest
         try:
-            plan = prompts
-            if not isinstance(plan, Plan):
-                plan = passes.plan(model, plan, metric, batch_tokens=batch_tokens)
-            # What the intact model leaves behind helps several ablations, or the next call with the same plan.
-            reuse = None if isinstance(prompts, Plan) or len(ablations) > 1 else False
             scores = passes.score(plan, ablations, means, progress, reuse)
             break
         except Exception as error:
-            if isinstance(prompts, Plan) or batch_tokens // 2 < SMALLEST_BATCH or not should_reduce_batch_size(error):
+            if plan.batch_tokens // 2 < SMALLEST_BATCH or not should_reduce_batch_size(error):
                 raise
-            batch_tokens //= 2
-            log.warning("Out of memory: going on with passes of %d tokens.", batch_tokens)
+            passes.halve(plan)
     return [Evaluation(plan.questions, s.loglikelihoods, plan.lengths, s.greedy) for s in scores]

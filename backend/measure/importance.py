@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from backend.engine import trees
-from backend.engine.passes import Progress, cache_of
+from backend.engine.batches import Progress, in_batches
+from backend.engine.passes import cache_of
 from backend.engine.trees import Scored
 from backend.errors import BadInput, ModelError
 from backend.models.gates import Gates, Places, passing
@@ -22,7 +21,6 @@ from backend.models.loading import LoadedModel
 from backend.results import HeadImportance
 from backend.tasks.task import Prompt
 
-log = logging.getLogger(__name__)
 N_BLOCKS = 32  # examples are kept in this many sums, for bootstrap
 SHARING_WIDTH = 512  # d_model from which fixed demonstrations are read once for all examples
 BATCH_TOKENS = 1024  # tokens of one pass; gradients need every layer's activations at once
@@ -82,25 +80,20 @@ def importance_of_pairs(
     for members in _alike(pairs, prefixes):
         n_prefix = prefixes[members[0]]
         shared = _SharedPrefix(model, pairs[members[0]].ids[:n_prefix]) if n_prefix else None
-        first = 0
-        while first < len(members):
-            longest = len(pairs[members[first]].ids) - 1 - n_prefix // 2  # of a prefix, only gradients pass per pair
-            chosen = members[first:first + max(1, batch_tokens // longest)]
-            try:
-                gradient = _gate_gradients(model, [pairs[i] for i in chosen], shared)
-            except Exception as error:
-                if len(chosen) == 1 or not should_reduce_batch_size(error):
-                    raise
-                batch_tokens = longest * (len(chosen) // 2)
-                log.warning("Out of memory: going on with passes of %d tokens.", batch_tokens)
-                continue
-            for layer, g in enumerate(gradient):  # (batch, n_heads, pos)
-                absolute[chosen, layer] = g.abs().sum(-1).double().cpu().numpy()
+
+        def measure(batch: Sequence[int], members: list[int] = members, shared: _SharedPrefix | None = shared) -> None:
+            chosen = [members[i] for i in batch]
+            for layer, g in enumerate(_gate_gradients(model, [pairs[i] for i in chosen], shared)):
+                absolute[chosen, layer] = g.abs().sum(-1).double().cpu().numpy()  # g: (batch, n_heads, pos)
                 signed[chosen, layer] = g.sum(-1).abs().double().cpu().numpy()
-            first += len(chosen)
-            done += len(chosen)
+
+        def report(n: int, total: int, done: int = done) -> None:
             if progress is not None:
-                progress(done, len(pairs))
+                progress(done + n, len(pairs))
+
+        # Of a shared prefix only gradients pass once per pair: it counts half.
+        in_batches(measure, [len(pairs[i].ids) - 1 - n_prefix // 2 for i in members], batch_tokens, report)
+        done += len(members)
     if not np.isfinite(absolute).all():
         raise ModelError(f"The gradients of '{model.info.name}' are not numbers in {model.dtype}: half precision "
                          "overflows. Use bfloat16, or float32.")
@@ -131,10 +124,10 @@ def _shared_prefixes(pairs: Sequence[Scored], shown: Sequence[tuple[str, ...]]) 
 
 
 def _alike(pairs: Sequence[Scored], prefixes: Sequence[int]) -> list[list[int]]:
-    """Indices of pairs behind the same prefix, the longest pair first."""
+    """Indices of pairs behind the same prefix."""
     groups: dict[tuple[int, ...], list[int]] = {}
-    for i in sorted(range(len(pairs)), key=lambda i: -len(pairs[i].ids)):
-        groups.setdefault(pairs[i].ids[:prefixes[i]], []).append(i)
+    for i, pair in enumerate(pairs):
+        groups.setdefault(pair.ids[:prefixes[i]], []).append(i)
     return list(groups.values())
 
 

@@ -7,13 +7,14 @@ Random tokens carry no meaning, so a high score is the mechanism and not knowled
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from backend.engine.batches import Progress, in_batches
 from backend.errors import BadInput, ModelError
 from backend.measure.watching import Attention, Enough, hide_the_future, watch
 from backend.models.gates import Gates
@@ -21,8 +22,6 @@ from backend.results import InductionScores
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
-
-Progress = Callable[[int, int], None]
 
 PREFIX_VARIANTS = ("exact", "authors")
 COPYING_VARIANTS = ("authors", "olsson")
@@ -134,7 +133,7 @@ def prefix_matching_scores(
         for layer, total in sums.items():
             scores[list(batch), layer] = total.cpu().numpy()
 
-    _in_batches(measure, [1 + N_REPEATS * (len(s) - 1) for s in sequences], model, progress)
+    in_batches(measure, [1 + N_REPEATS * (len(s) - 1) for s in sequences], _batch_tokens(model), progress)
     return scores
 
 
@@ -211,7 +210,7 @@ def copying_scores(
             # Which tokens stand here does not matter: `hidden` takes the place of their embeddings.
             watch(model, np.zeros_like(ids), read, Gates(start=layer, hidden=embedded, stop=layer + 1))
 
-    _in_batches(measure, [len(s) for s in sequences], model, progress)
+    in_batches(measure, [len(s) for s in sequences], _batch_tokens(model), progress)
     return scores
 
 
@@ -317,30 +316,8 @@ def _padded(sequences: Sequence[Sequence[int]]) -> np.ndarray:
     return np.array([[*s, *[s[0]] * (width - len(s))] for s in sequences])
 
 
-def _in_batches(
-    measure: Callable[[Sequence[int]], None], lengths: Sequence[int], model: LoadedModel, progress: Progress | None,
-) -> None:
-    """Measure sequences of about equal length together; where memory runs out, half as many."""
-    budget = GPU_BATCH_TOKENS if model.device.type == "cuda" else CPU_BATCH_TOKENS
-    batches: list[list[int]] = []
-    for s in sorted(range(len(lengths)), key=lambda s: lengths[s]):
-        if batches and (len(batches[-1]) + 1) * lengths[s] <= budget:
-            batches[-1].append(s)
-        else:
-            batches.append([s])
-    done = 0
-    while batches:
-        batch = batches.pop(0)
-        try:
-            measure(batch)
-        except torch.OutOfMemoryError:
-            if len(batch) == 1:
-                raise
-            batches[:0] = [batch[:len(batch) // 2], batch[len(batch) // 2:]]
-            continue
-        done += len(batch)
-        if progress is not None:
-            progress(done, len(lengths))
+def _batch_tokens(model: LoadedModel) -> int:
+    return GPU_BATCH_TOKENS if model.device.type == "cuda" else CPU_BATCH_TOKENS
 
 
 def _embedded(model: LoadedModel, ids: np.ndarray) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from backend.engine import trees
-from backend.engine.passes import Progress
+from backend.engine.batches import Progress, in_batches
 from backend.errors import BadInput
 from backend.models.gates import Gates, passing
 from backend.models.loading import LoadedModel
@@ -36,15 +36,13 @@ def mean_activations(
             sequences.append(query.options[prompt.example.gold[0]].ids[:-1])
     if not sequences:
         raise BadInput("No prompt fits the model's context, or none was given: there is nothing to take means of.")
-    sequences.sort(key=len, reverse=True)
     heads = torch.zeros(model.n_layers, model.n_heads, model.d_head, dtype=torch.float64)
     ffns = torch.zeros(model.n_layers, model.d_model, dtype=torch.float64)
-    done = 0
-    while done < len(sequences):
-        width = len(sequences[done])
-        chosen = sequences[done:done + max(1, batch_tokens // width)]
-        tokens = torch.zeros(len(chosen), width, dtype=torch.long)
-        real = torch.zeros(len(chosen), width, dtype=torch.bool)
+
+    def measure(batch: Sequence[int]) -> None:
+        chosen = [sequences[i] for i in batch]
+        tokens = torch.zeros(len(chosen), max(map(len, chosen)), dtype=torch.long)
+        real = torch.zeros(tokens.shape, dtype=torch.bool)
         for row, ids in enumerate(chosen):
             tokens[row, :len(ids)], real[row, :len(ids)] = torch.tensor(ids), True
         gates = Gates(z=[], ffn_out=[])
@@ -53,9 +51,8 @@ def mean_activations(
         for layer in range(model.n_layers):
             heads[layer] += gates.z[layer].cpu()[real].double().sum(0)  # type: ignore[index]
             ffns[layer] += gates.ffn_out[layer].cpu()[real].double().sum(0)  # type: ignore[index]
-        done += len(chosen)
-        if progress is not None:
-            progress(done, len(sequences))
+
+    in_batches(measure, list(map(len, sequences)), batch_tokens, progress)
     n = sum(map(len, sequences))
     return Means(
         n_examples=len(sequences), n_positions=n,

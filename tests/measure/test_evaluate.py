@@ -63,6 +63,28 @@ def test_running_out_of_memory_halves_the_passes_and_says_so(monkeypatch, caplog
     assert np.allclose(found[0].loglikelihoods, expected[0].loglikelihoods, atol=1e-4)
 
 
+def test_a_plan_remembers_what_memory_did_not_suffice_for(monkeypatch):
+    model, prompts = small_model("opt"), [Prompt(q) for q in QUESTIONS * 20]
+    expected = evaluate(model, prompts, [ALL_OFF])
+    plain, tried = passes.score, []
+
+    def small_memory(plan, *rest):
+        tried.append(plan.batch_tokens)
+        if tried[-1] > 300:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 TiB.")
+        return plain(plan, *rest)
+
+    plan = passes.plan(model, prompts)
+    passes.score(plan, [INTACT])
+    monkeypatch.setattr(passes, "score", small_memory)
+    found = evaluate(model, plan, [ALL_OFF])
+    assert tried == [1024, 512, 256]
+    assert not plan.states
+    assert np.allclose(found[0].loglikelihoods, expected[0].loglikelihoods, atol=1e-4)
+    assert evaluate(model, plan, [ALL_OFF]) == found
+    assert tried[3:] == [256]
+
+
 def test_memory_that_never_suffices_ends_in_the_error_itself(monkeypatch):
     def no_memory(*args):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 TiB.")

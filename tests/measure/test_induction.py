@@ -231,7 +231,7 @@ def test_memory_that_runs_out_halves_the_batch(monkeypatch):
 
     def small_memory(model, ids, *rest):
         if len(ids) > 1:
-            raise torch.OutOfMemoryError
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 TiB.")
         return real(model, ids, *rest)
 
     monkeypatch.setattr(induction, "watch", small_memory)
