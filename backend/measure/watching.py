@@ -144,8 +144,9 @@ class _Watch(TorchFunctionMode):
     ) -> Tensor | None:
         batch, _, _, d_head = query.shape
         q = query.reshape(batch, self.n_heads, -1, d_head)  # one position: transformers packs heads of a group as rows
-        z = self.read(Attention(layer, (batch, self.n_heads, q.shape[2]), q, key, value, attn_mask,
-                                d_head ** -0.5 if scale is None else scale))
+        # Laid out once, so that no block of the pattern has to copy all keys and values before it.
+        z = self.read(Attention(layer, (batch, self.n_heads, q.shape[2]), q, key.contiguous(), value.contiguous(),
+                                attn_mask, d_head ** -0.5 if scale is None else scale))
         return None if z is None else z.reshape(*query.shape[:-1], -1)
 
 
