@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
 from statistics import median
 
 import numpy as np
-import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
-from backend.components import Ablation, Head
-from backend.engine import passes
-from backend.engine.passes import Plan
 from backend.machine import multiplies
 from backend.measure.evaluate import evaluate
 from backend.measure.importance import head_importance as our_importance
@@ -24,8 +18,8 @@ from backend.measure.induction import copying as our_copying
 from backend.measure.induction import prefix_matching as our_prefix_matching
 from backend.measure.sweeps import ffn_importance
 from backend.models.loading import LoadedModel
-from backend.results import Evaluation
 from tests.benchmarks import baselines, theory
+from tests.benchmarks.bundled import precision, toggle
 from tests.benchmarks.explorer import explorer
 from tests.benchmarks.measuring import Row, compared, in_turns, matmul_rate, peak_memory, seconds_of, unmeasured
 from tests.benchmarks.workloads import (
@@ -148,18 +142,7 @@ def evaluation(bench: Bench) -> list[Row]:
     for name, (peak,) in (("fixed", peak_fixed), ("per-query", peak_per_query)):
         rows.append(Row(f"peak memory of evaluation above the model's size, {name} shots", peak / 1e9, None, None,
                         "1.5 GB", peak < 1.5e9, "", "GB"))
-    if half is not None:
-        rows.append(_differing(evaluate(model, fixed)[0], evaluate(half, fixed)[0]))
     return rows
-
-
-def _differing(full: Evaluation, half: Evaluation) -> Row:
-    changed = np.mean(np.array(full.choices()) != np.array(half.choices()))
-    apart = [abs(a - b) for x, y in zip(full.loglikelihoods, half.loglikelihoods, strict=True)
-             for a, b in zip(x, y, strict=True)]
-    return Row("predictions that differ in bfloat16, random weights", 100 * float(changed), None, None, "", None, "",
-               "%", f"of {len(full.loglikelihoods)}; log-likelihoods differ by {np.mean(apart):.3f} nats on average, "
-               f"{max(apart):.3f} at most")
 
 
 def boolq(bench: Bench) -> list[Row]:
@@ -186,15 +169,18 @@ def ffn_oracle(bench: Bench) -> list[Row]:
     evaluate(model, prompts[:2])
     times = bench.in_turns(once=partial(evaluate, model, prompts), ours=partial(ffn_importance, model, prompts))
     n = model.n_layers + 1
+    allowed = n * theory.evaluation(lengths).flops(bench.shape) / theory.ffn_oracle(lengths, bench.shape)
     return [compared(f"FFN oracle, {model.n_layers} layers, fixed shots, {lengths.n_queries} queries", times, "ours",
-                     "once", 1.8, f"against {n} evaluations of our own: one of the intact model, times {n}", n)]
+                     "once", 1.8, f"against {n} evaluations of our own: one of the intact model, times {n}; the "
+                     f"products alone allow {allowed:.2f}x", n)]
 
 
 def importance(bench: Bench) -> list[Row]:
     """Head importance beside the study's procedure."""
     lengths = bench.lengths(IMPORTANCE)
     prompts = make_prompts(lengths, bench.shape, "per-query")
-    behind_fixed = make_prompts(lengths.with_(n_queries=4 * lengths.n_queries), bench.shape)
+    more = lengths.with_(n_queries=4 * lengths.n_queries)
+    behind_fixed = make_prompts(more, bench.shape)
     model, half = bench.model(bench.reference), bench.model("bfloat16") if bench.has_bfloat16 else None
     network, golds = bench.network("eager"), pairs_of(prompts, bench.tokenizer)[::lengths.n_options]
     fused = bench.network("sdpa")
@@ -203,7 +189,9 @@ def importance(bench: Bench) -> list[Row]:
     if half is not None:
         our_importance(half, prompts[:1])
         in_half["half"] = partial(our_importance, half, prompts)
+    rates: list[float] = []
     times = bench.in_turns(
+        rate=lambda: rates.append(matmul_rate(bench.reference, bench.device)),
         plain=partial(baselines.head_importance, network, golds),
         fused=partial(baselines.head_importance, fused, golds),
         ours=partial(our_importance, model, prompts), fixed=partial(our_importance, model, behind_fixed), **in_half,
@@ -212,14 +200,23 @@ def importance(bench: Bench) -> list[Row]:
     work = f"head importance, {width}-token prompts"
     note = "against the study's procedure with its own (eager) attention; with fused attention it takes " \
            f"{times['fused']:.2f} s, ratio "
+    plain_flops, flops = theory.plain_importance(lengths, bench.shape), theory.importance(lengths, bench.shape)
+    flops_fixed = theory.importance(more, bench.shape, "fixed")
+
+    def at_rate(name: str, ours: int, plain: int) -> str:
+        share = ours / times[name] / median(rates)
+        return f"; the products alone allow {plain / ours:.1f}x at one rate; ours are formed at {share:.0%} of the " \
+               "matrix product's"
+
     return [
         compared(f"{work}, {bench.reference}", times, "ours", "plain", 2.2,
-                 f"{note}{times['fused'] / times['ours']:.2f}x"),
+                 f"{note}{times['fused'] / times['ours']:.2f}x{at_rate('ours', flops, plain_flops)}"),
         compared(f"{work}, bfloat16", times, "half", "plain", 5, f"{note}{times['fused'] / times['half']:.2f}x")
         if half is not None else unmeasured(f"{work}, bfloat16", "5x"),
         compared(f"{work}, fixed demonstrations, {bench.reference}", times, "fixed", "plain", 3.5,
-                 f"{4 * lengths.n_queries} prompts, the baseline's {lengths.n_queries} scaled up; with fused "
-                 f"attention, ratio {4 * times['fused'] / times['fixed']:.2f}x", times_baseline=4),
+                 f"{more.n_queries} prompts, the baseline's {lengths.n_queries} scaled up; with fused "
+                 f"attention, ratio {4 * times['fused'] / times['fixed']:.2f}x"
+                 f"{at_rate('fixed', flops_fixed, 4 * plain_flops)}", times_baseline=4),
     ]
 
 
@@ -260,70 +257,6 @@ def _induction(
                      f"the baseline ran {len(tried)} seeds ({each}); all {n_seeds} are the parabola through them")]
 
 
-def toggle(bench: Bench) -> list[Row]:
-    """The bundled model: one head off, one task and all of them, beside its bare packed forward passes."""
-    from backend import service
-    from backend.models.info import BUNDLED_FOLDER
-    from backend.models.loading import load_model
-    from backend.store import Store
-    from backend.tasks.registry import suite
-
-    if not any(Path(BUNDLED_FOLDER).glob("*.safetensors")):
-        return []
-    model = load_model("bundled", device=bench.device)
-    tasks = [task.name for task in suite("mini")]
-    setups = [service.setup(model.info, task, 5, "fixed", 100) for task in tasks]
-    ablations = iter(Ablation(frozenset({Head(layer, head)}), frozenset({ffn}))
-                     for layer in range(model.n_layers) for head in range(model.n_heads)
-                     for ffn in range(model.n_layers))
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder))
-        for setup in setups:
-            service.compute(service.evaluation(setup), store, model)
-        bare = [_bare_passes(service._plan(model, setup)) for setup in setups]
-
-        def toggled(which: list) -> None:
-            ablation = next(ablations)
-            for setup in which:
-                service.compute(service.evaluation(setup, ablation), store, model)
-
-        times = bench.in_turns(bare=bare[0], one=lambda: toggled(setups[:1]),
-                               bare_all=lambda: [run() for run in bare], all=lambda: toggled(setups))
-    rows = []
-    for name, ours, bare in (("one task", "one", "bare"), (f"all {len(tasks)} tasks in one request", "all",
-                                                                          "bare_all")):
-        slower = [o / b for o, b in zip(times.seconds[ours], times.seconds[bare], strict=True)]
-        rows.append(Row(f"toggle on the bundled model, 100 queries, 5 shots, {name}", times[ours], times[bare],
-                        times[bare] / times[ours], "within 3x of the bare passes", median(slower) <= 3,
-                        f"{min(slower):.2f} to {max(slower):.2f} times the bare passes"))
-    return rows
-
-
-def _bare_passes(plan: Plan) -> Callable[[], None]:
-    """The forward passes of a plan and nothing else: inputs made beforehand, no gates, no scores."""
-    model = plan.model
-    ready = []
-    for group in plan.groups:
-        prefix = torch.tensor([group.prefix], device=model.device) if group.prefix else None
-        ready.append((prefix, [(torch.as_tensor(batch.tokens, device=model.device),
-                                torch.as_tensor(batch.positions, device=model.device),
-                                passes.mask(model, batch, len(group.prefix))) for batch in group.batches]))
-
-    @torch.inference_mode()
-    def run() -> None:
-        for prefix, batches in ready:
-            kept: list = []
-            if prefix is not None:
-                cache = DynamicCache()
-                model.trunk(input_ids=prefix, past_key_values=cache, use_cache=True)
-                kept = [(layer.keys, layer.values) for layer in cache.layers]
-            for tokens, positions, mask in batches:
-                model.trunk(input_ids=tokens, position_ids=positions, attention_mask=mask, use_cache=bool(kept),
-                            past_key_values=passes.cache_of(kept, len(tokens)))
-
-    return run
-
-
 def growth(bench: Bench) -> list[Row]:
     """How the cost of a fixed-shot evaluation grows, three sizes each, beside what theory counts."""
     base = HELLASWAG.with_(n_queries=8)
@@ -356,6 +289,6 @@ def growth(bench: Bench) -> list[Row]:
 
 GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "evaluation": evaluation, "boolq": boolq, "ffn-oracle": ffn_oracle, "importance": importance,
-    "prefix-matching": prefix_matching, "copying": copying, "toggle": toggle, "growth": growth,
-    "explorer": explorer,
+    "prefix-matching": prefix_matching, "copying": copying, "toggle": toggle, "precision": precision,
+    "growth": growth, "explorer": explorer,
 }

@@ -7,7 +7,7 @@ all its heads; per position whose logits are scored, every weight of the unembed
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.benchmarks.workloads import Lengths, Shape
 
@@ -53,7 +53,41 @@ def evaluation(lengths: Lengths, demos: str = "fixed") -> Count:
     return (chain(lengths.prefix) + question(lengths, lengths.prefix)) * lengths.n_queries
 
 
+def ffn_oracle(lengths: Lengths, shape: Shape) -> int:
+    """Floating point operations of an evaluation without each FFN: what lies above it, and the intact model once."""
+    above = sum(evaluation(lengths).flops(replace(shape, n_layers=n)) for n in range(shape.n_layers))
+    return evaluation(lengths).flops(shape) + above
+
+
 def plain_evaluation(lengths: Lengths) -> Count:
     """The same in the plain way: a row for every option, logits at every position."""
     width = lengths.prefix + lengths.question + lengths.option - 1
     return (chain(width) + Count(scored=width)) * (lengths.n_queries * lengths.n_options)
+
+
+def importance(lengths: Lengths, shape: Shape, demos: str = "per-query") -> int:
+    """Floating point operations of the gates' gradients for every query, from the gold option's tokens alone.
+
+    Backwards, every weight between two layers' gates takes part once more, and every attended pair twice as often as
+    forwards. The first layer's queries, keys and values get no gradient, and behind the last layer's attention only
+    the answer's tokens count. Fixed demonstrations go forwards once.
+    """
+    d, own = shape.d_model, lengths.question + lengths.option - 1
+    before_attention, behind = 3 * d**2, d**2 + 2 * d * shape.d_ffn
+    whole, prefix = chain(lengths.prefix + own), chain(lengths.prefix)
+
+    def products(count: Count, answer: int, layers: int, per_pair: int) -> int:
+        """Of the weights, and per layer and attended pair."""
+        return (count.tokens * (layers * before_attention + (shape.n_layers - 1) * behind) + answer * behind
+                + count.attended * shape.n_layers * per_pair * d)
+
+    forwards = products(whole, lengths.option, shape.n_layers, 2)
+    backwards = products(whole, lengths.option, shape.n_layers - 1, 4) + 2 * lengths.option * d * shape.vocab_size
+    again = products(prefix, 0, shape.n_layers, 2) * (lengths.n_queries - 1) if demos == "fixed" else 0
+    return 2 * (lengths.n_queries * (forwards + backwards) - again)
+
+
+def plain_importance(lengths: Lengths, shape: Shape) -> int:
+    """The same in the study's way: logits at every position, and gradients of every weight beside those of the data."""
+    width = lengths.prefix + lengths.question + lengths.option - 1
+    return 3 * lengths.n_queries * (chain(width) + Count(scored=width)).flops(shape)
