@@ -10,6 +10,9 @@ from hypothesis import settings
 settings.register_profile("headroom", derandomize=True, deadline=None)
 settings.load_profile("headroom")
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the tests share the cores; torch, imported later, should not take them all
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).parent.parent
 
 
