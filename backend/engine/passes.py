@@ -43,8 +43,8 @@ STATE_BYTES = 256 * 2**20  # intact hidden states kept beside a plan
 class Plan:
     """Prompts made ready for one model: token trees in batches, and what the intact model left behind.
 
-    Make it once and score it under as many ablations as you like. It may be shared by threads: `states` and `smaller`
-    only ever change from absent to what any thread would find.
+    Make it once and score it under as many ablations as you like. It may be shared by threads: what `states` and
+    `smaller` hold is what any thread would find; states are let go when memory ran out.
     """
 
     model: LoadedModel

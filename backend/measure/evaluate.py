@@ -36,10 +36,9 @@ def evaluate(
         ModelError: the logits are no numbers.
         BadInput: an ablation names a component that the model does not have.
     """
-    given = isinstance(prompts, Plan)
     plan = prompts if isinstance(prompts, Plan) else passes.plan(model, prompts, metric, batch_tokens=batch_tokens)
     # What the intact model leaves behind helps several ablations, or the next call with the same plan.
-    reuse = None if given or len(ablations) > 1 else False
+    reuse = None if plan is prompts or len(ablations) > 1 else False
     while True:
         plan = plan.smallest
         try:
