@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 import backend.engine.attention  # noqa: F401 - it registers itself
@@ -64,7 +64,7 @@ class Plan:
     @property
     def n_tokens(self) -> int:
         """Tokens that one full pass over everything reads, padding included."""
-        return sum(len(g.prefix) + sum(b.tokens.size for b in g.batches) for g in self.groups)
+        return sum(g.n_prefix_tokens + sum(b.tokens.size for b in g.batches) for g in self.groups)
 
     @property
     def n_batches(self) -> int:
@@ -73,7 +73,7 @@ class Plan:
     @property
     def state_bytes(self) -> int:
         """What the intact model's states, kept once they were needed, take or would take; 0 where they do not fit."""
-        tokens = sum(3 * len(g.prefix) + sum(b.tokens.size for b in g.batches) for g in self.groups)
+        tokens = sum(3 * g.n_prefix_tokens + sum(b.tokens.size for b in g.batches) for g in self.groups)
         size = tokens * self.model.d_model * self.model.n_layers * torch.finfo(self.model.torch_dtype).bits // 8
         return size if size <= STATE_BYTES else 0
 
@@ -90,9 +90,9 @@ class Scores:
 class _Intact:
     """What the intact model computed for one section of a group."""
 
-    prefix_kept: dict[int, Tensor] = field(default_factory=dict)  # layer -> (1, n_prefix, d_model) input of the block
-    prefix_kv: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # per layer, (1, n_kv_heads, n_prefix, d_head)
-    kept: list[dict[int, Tensor]] = field(default_factory=list)  # per batch: layer -> (rows, pos, d_model)
+    prefix_kept: list[dict[int, Tensor]] = field(default_factory=list)  # per pass over prefixes, as `kept`
+    prefix_kv: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # what `_read_prefixes` returned
+    kept: list[dict[int, Tensor]] = field(default_factory=list)  # per batch: layer -> (rows, pos, d_model), its input
     complete: bool = False
 
 
@@ -180,7 +180,7 @@ class _Section:
     """Batches of one group whose intact hidden states fit the memory budget together."""
 
     key: tuple[int, int]
-    prefix: tuple[int, ...]
+    prefixes: tuple[np.ndarray, ...]
     batches: tuple[trees.Batch, ...]
     is_kept: bool  # whether all sections together fit, so that the states may outlive the call
 
@@ -191,13 +191,13 @@ def _sections(plan: Plan) -> list[_Section]:
     fits = bool(plan.state_bytes)
     sections = []
     for number, group in enumerate(plan.groups):
-        first, held = 0, 3 * len(group.prefix)  # a prefix is held as states, keys and values
+        first, held = 0, 3 * group.n_prefix_tokens  # a prefix is held as states, keys and values
         for i, batch in enumerate(group.batches):
             if i > first and held + batch.tokens.size > budget:
-                sections.append(_Section((number, first), group.prefix, group.batches[first:i], fits))
-                first, held = i, 3 * len(group.prefix)
+                sections.append(_Section((number, first), group.prefixes, group.batches[first:i], fits))
+                first, held = i, 3 * group.n_prefix_tokens
             held += batch.tokens.size
-        sections.append(_Section((number, first), group.prefix, group.batches[first:], fits))
+        sections.append(_Section((number, first), group.prefixes, group.batches[first:], fits))
     return sections
 
 
@@ -207,7 +207,7 @@ def _read_section(
 ) -> Iterator[tuple[trees.Batch, Tensor]]:
     """Each batch with its (rows, pos, d_model) hidden states after the last norm, right where they are scored."""
     start = start if resume is not None else 0
-    prefix = _read_prefix(model, section.prefix, gates, start, resume, keep)
+    prefix = _read_prefixes(model, section.prefixes, gates, start, resume, keep)
     for b, batch in enumerate(section.batches):
         own = replace(gates, start=start, hidden=resume.kept[b][start] if resume is not None else None,
                       keep_from=0 if keep is not None else None, kept={},
@@ -215,7 +215,7 @@ def _read_section(
         with passing(own):
             hidden = _trunk(model, torch.as_tensor(batch.tokens, device=model.device),
                             torch.as_tensor(batch.positions, device=model.device),
-                            mask(model, batch, len(section.prefix)), cache_of(prefix, len(batch.tokens)))
+                            mask(model, batch), cache_of(prefix, len(batch.tokens)))
         if keep is not None:
             keep.kept.append(own.kept)
         yield batch, hidden
@@ -223,25 +223,39 @@ def _read_section(
         keep.complete = True
 
 
-def _read_prefix(
-    model: LoadedModel, prefix: tuple[int, ...], gates: Gates, start: int, resume: _Intact | None, keep: _Intact | None
+def _read_prefixes(
+    model: LoadedModel, prefixes: Sequence[np.ndarray], gates: Gates, start: int, resume: _Intact | None,
+    keep: _Intact | None,
 ) -> list[tuple[Tensor, Tensor]]:
-    """Keys and values of the prefix in every layer, (1, n_kv_heads, n_prefix, d_head) each; [] without a prefix."""
-    if not prefix:
-        return []
-    ids = torch.tensor([prefix], device=model.device)
-    cache = DynamicCache()
-    # Of the last block only keys and values are read.
-    own = replace(gates, start=start, hidden=resume.prefix_kept[start] if resume is not None else None,
-                  keep_from=0 if keep is not None else None, kept={}, until_attended=model.n_layers - 1)
-    with passing(own), suppress(Ended):
-        _trunk(model, ids, torch.arange(len(prefix), device=model.device)[None], None, cache)
-    found = [(cast(Tensor, layer.keys), cast(Tensor, layer.values)) for layer in cast(list[DynamicLayer], cache.layers)]
+    """Keys and values of n prefixes in every layer, (n, n_kv_heads, n_prefix, d_head) each; [] without a prefix."""
+    found: list[list[tuple[Tensor, Tensor]]] = []  # per pass and layer
+    for i, prefix in enumerate(prefixes):
+        ids = torch.as_tensor(prefix, device=model.device)
+        cache = DynamicCache()
+        # Of the last block only keys and values are read.
+        own = replace(gates, start=start, hidden=resume.prefix_kept[i][start] if resume is not None else None,
+                      keep_from=0 if keep is not None else None, kept={}, until_attended=model.n_layers - 1)
+        with passing(own), suppress(Ended):
+            _trunk(model, ids, torch.arange(ids.shape[1], device=model.device).expand(ids.shape), None, cache)
+        found.append([cast(tuple[Tensor, Tensor], (layer.keys, layer.values))
+                      for layer in cast(list[DynamicLayer], cache.layers)])
+        if keep is not None:
+            keep.prefix_kept.append(own.kept)
+    every = [(_one_array([keys for keys, _ in layer]), _one_array([values for _, values in layer]))
+             for layer in zip(*found, strict=True)]
     if resume is not None:
-        found = resume.prefix_kv[:start] + found[start:]
+        every = resume.prefix_kv[:start] + every[start:]
     if keep is not None:
-        keep.prefix_kv, keep.prefix_kept = found, own.kept
-    return found
+        keep.prefix_kv = every
+    return every
+
+
+def _one_array(parts: Sequence[Tensor]) -> Tensor:
+    """Keys or values of several passes, (n, n_kv_heads, n_prefix, d_head) each, the shorter ones filled up with 0."""
+    if len(parts) == 1:
+        return parts[0]
+    widest = max(part.shape[2] for part in parts)
+    return torch.cat([nn.functional.pad(part, (0, 0, 0, widest - part.shape[2])) for part in parts])
 
 
 def cache_of(prefix: list[tuple[Tensor, Tensor]], n_rows: int) -> DynamicCache | None:
@@ -257,18 +271,20 @@ def cache_of(prefix: list[tuple[Tensor, Tensor]], n_rows: int) -> DynamicCache |
     return cache
 
 
-def mask(model: LoadedModel, batch: trees.Batch, n_prefix: int) -> Any:
+def mask(model: LoadedModel, batch: trees.Batch) -> Any:
     """What the model takes as attention mask: added to the scores, 0 where a node may look.
 
     (rows, 1, pos, n_prefix + pos), or one of these per kind of layer where some layers slide a window; 2-D
     (rows, n_prefix + pos) of 0 and 1 for models that do not take trees.
     """
     rows, width = batch.tokens.shape
+    n_prefix = batch.behind.max()
     if not takes_trees(model):
         real = np.arange(n_prefix + width)[None] < n_prefix + batch.lengths[:, None]
         return torch.as_tensor(real.astype(np.int64), device=model.device)
     config = model.model.config
-    allowed = np.concatenate([np.ones((rows, width, n_prefix), bool), batch.ancestors], 2)
+    before = np.arange(n_prefix) < batch.behind[:, None, None]  # (rows, 1, n_prefix)
+    allowed = np.concatenate([np.broadcast_to(before, (rows, width, n_prefix)), batch.ancestors], 2)
 
     def additive(allowed: np.ndarray) -> Tensor:
         bias = torch.zeros(allowed.shape, dtype=model.torch_dtype, device=model.device)

@@ -5,13 +5,15 @@ token prefix of all (context + option) sequences once: a node is a token, its po
 to its ancestors only, so each option is read as if it stood alone. The last token of an option is never read, only
 predicted. Several small trees are packed side by side into one row; in a row no tree sees another.
 
-Demonstrations that all questions share stand apart as a prefix, which is read once for all of them.
+Demonstrations that all questions share stand apart as a prefix, which is read once for all of them. So does a long
+context of one question, which is then read where nothing is scored, beside the contexts of others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,8 +21,10 @@ from backend.errors import BadInput
 from backend.results import Questions
 from backend.tasks.task import Prompt
 
+T = TypeVar("T")
 MIN_PREFIX = 8  # tokens; a shorter shared prefix is not worth a pass of its own
 MIN_OWN_PREFIX = 256  # tokens; a longer context of one question alone is read apart, where nothing is scored
+PREFIXES_HELD = 4  # such contexts, held as keys and values until their options are read, in batches' tokens
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Batch:
     positions: np.ndarray  # (rows, pos) positions in the text
     ancestors: np.ndarray  # (rows, pos, pos) bool: which nodes a node attends to, itself included
     lengths: np.ndarray  # (rows,) nodes that are no padding
+    behind: np.ndarray  # (rows,) tokens of the prefix that each row stands behind
     nodes: np.ndarray  # (n_nodes,) flat row * pos + node: where logits are needed, each once
     target_nodes: np.ndarray  # (n_targets,) index into `nodes`
     target_tokens: np.ndarray  # (n_targets,) the token to predict there
@@ -88,10 +93,19 @@ class Batch:
 
 @dataclass(frozen=True)
 class Group:
-    """Questions that share a prefix."""
+    """Questions that share a prefix, or one batch of questions with a prefix each.
 
-    prefix: tuple[int, ...]
+    `prefixes` are token ids, (n, n_prefix) for every pass that reads them, short ones padded behind their end: none,
+    one for all rows, or one per row of the batch, in its order.
+    """
+
+    prefixes: tuple[np.ndarray, ...]
     batches: tuple[Batch, ...]
+
+    @property
+    def n_prefix_tokens(self) -> int:
+        """Tokens that are read of the prefixes, padding included."""
+        return sum(prefix.size for prefix in self.prefixes)
 
 
 def grow(query: Query, skip: int) -> Tree:
@@ -175,32 +189,69 @@ def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: 
     members: dict[tuple[str, ...], list[int]] = {}
     for number, shown in enumerate(demos):
         members.setdefault(shown, []).append(number)
-    # Questions that share no demonstrations with others are read together, without a prefix.
-    alone = [n for shown, numbers in members.items() if len(numbers) == 1 or not shown for n in numbers]
     together = [numbers for shown, numbers in members.items() if len(numbers) > 1 and shown]
-    together += [[n] for n in alone if _own_prefix(queries[n]) >= MIN_OWN_PREFIX]
-    alone = [n for n in alone if _own_prefix(queries[n]) < MIN_OWN_PREFIX]
+    # Questions that share no demonstrations with others: the short ones are read whole, without a prefix.
+    single = [n for shown, numbers in members.items() if len(numbers) == 1 or not shown for n in numbers]
+    long = [n for n in single if _own_prefix(queries[n]) >= MIN_OWN_PREFIX]
+    short = [n for n in single if n not in set(long)]
+
+    def grown(numbers: Sequence[int], skip: int) -> list[Row]:
+        """Trees packed into rows; or a row for each option, where the model takes no trees."""
+        if trees:
+            return _pack([(grow(queries[n], skip), n) for n in numbers], row_tokens)
+        rows = []
+        for n in numbers:
+            for option_number, option in enumerate(queries[n].options):
+                chain = grow(Query((option,)), skip)
+                chain.targets = [(node, token, option_number) for node, token, _ in chain.targets]
+                rows.append(Row((chain,), (n,)))
+        return rows
+
     groups = []
-    for numbers in filter(None, [*together, alone]):
+    for numbers in filter(None, [*together, *([] if trees else [[n] for n in long]), short]):
         chosen = [queries[n] for n in numbers]
         skip = 0
-        if numbers is not alone:
+        if numbers is not short:
             # At least one token of each context stays behind the prefix: its logits score the first option token.
             skip = common_prefix(chosen, min(len(o.context) - 1 for q in chosen for o in q.options))
             skip = skip if skip >= MIN_PREFIX else 0
-        if trees:
-            grown = [(grow(q, skip), n) for q, n in zip(chosen, numbers, strict=True)]
-            rows = _pack(grown, row_tokens)
-        else:
-            rows = []
-            for q, n in zip(chosen, numbers, strict=True):
-                for option_number, option in enumerate(q.options):
-                    chain = grow(Query((option,)), skip)
-                    chain.targets = [(node, token, option_number) for node, token, _ in chain.targets]
-                    rows.append(Row((chain,), (n,)))
-        batches = tuple(_batch(chunk) for chunk in _chunks(rows, batch_tokens))
-        groups.append(Group(chosen[0].options[0].ids[:skip], batches))
+        batches = tuple(_batch(chunk, [skip] * len(chunk)) for chunk in _chunks(grown(numbers, skip), batch_tokens))
+        groups.append(Group((np.array([chosen[0].options[0].ids[:skip]]),) if skip else (), batches))
+    if trees:
+        groups += _side_by_side(queries, long, batch_tokens)
     return groups
+
+
+def _side_by_side(queries: Sequence[Query], numbers: Sequence[int], batch_tokens: int) -> list[Group]:
+    """Questions with a long context each: contexts of about equal length are read together, and so are their trees.
+
+    The tree of one question alone would be too few tokens for products at the processor's full rate.
+    """
+    prefixes = {n: queries[n].options[0].ids[:_own_prefix(queries[n])] for n in numbers}
+    rows = {n: Row((grow(queries[n], len(prefixes[n])),), (n,)) for n in numbers}
+
+    def fit(chunk: list[int]) -> bool:
+        return (len(chunk) * max(len(rows[n]) for n in chunk) <= batch_tokens
+                and sum(len(prefixes[n]) for n in chunk) <= PREFIXES_HELD * batch_tokens)
+
+    groups = []
+    for chunk in _cut(sorted(numbers, key=lambda n: (-len(prefixes[n]), -len(rows[n]))), fit):
+        together = _cut(chunk, lambda some: len(some) * len(prefixes[some[0]]) <= batch_tokens)
+        padded = tuple(np.array([[*prefixes[n], *[0] * (len(prefixes[some[0]]) - len(prefixes[n]))] for n in some])
+                       for some in together)
+        groups.append(Group(padded, (_batch([rows[n] for n in chunk], [len(prefixes[n]) for n in chunk]),)))
+    return groups
+
+
+def _cut(items: Iterable[T], fit: Callable[[list[T]], bool]) -> list[list[T]]:
+    """Neighbours together as long as they fit; one that does not fit alone stands alone."""
+    chunks: list[list[T]] = []
+    for item in items:
+        if chunks and fit([*chunks[-1], item]):
+            chunks[-1].append(item)
+        else:
+            chunks.append([item])
+    return chunks
 
 
 def _own_prefix(query: Query) -> int:
@@ -225,17 +276,10 @@ def _pack(trees: Iterable[tuple[Tree, int]], row_tokens: int) -> list[Row]:
 
 def _chunks(rows: Sequence[Row], batch_tokens: int) -> list[list[Row]]:
     """Rows sorted by length, cut into batches of at most `batch_tokens` tokens, padding included."""
-    chunks: list[list[Row]] = []
-    for row in sorted(rows, key=len, reverse=True):
-        longest = len(chunks[-1][0]) if chunks else 0
-        if chunks and longest * (len(chunks[-1]) + 1) <= batch_tokens:
-            chunks[-1].append(row)
-        else:
-            chunks.append([row])
-    return chunks
+    return _cut(sorted(rows, key=len, reverse=True), lambda chunk: len(chunk[0]) * len(chunk) <= batch_tokens)
 
 
-def _batch(rows: Sequence[Row]) -> Batch:
+def _batch(rows: Sequence[Row], behind: Sequence[int]) -> Batch:
     n_rows, width = len(rows), max(map(len, rows))
     tokens = np.zeros((n_rows, width), np.int64)
     positions = np.zeros((n_rows, width), np.int64)
@@ -255,5 +299,5 @@ def _batch(rows: Sequence[Row]) -> Batch:
             start = end
     where, token, question, option = (np.array(column) for column in zip(*targets, strict=True))
     nodes, target_nodes = np.unique(where, return_inverse=True)
-    return Batch(tokens, positions, ancestors, np.array([len(row) for row in rows]), nodes, target_nodes, token,
-                 question, option)
+    return Batch(tokens, positions, ancestors, np.array([len(row) for row in rows]), np.array(behind), nodes,
+                 target_nodes, token, question, option)

@@ -68,10 +68,11 @@ def _bare_passes(plan: Plan) -> Callable[[], None]:
     model = plan.model
     ready = []
     for group in plan.groups:
-        prefix = torch.tensor([group.prefix], device=model.device) if group.prefix else None
+        assert len(group.prefixes) < 2  # fixed demonstrations
+        prefix = torch.as_tensor(group.prefixes[0], device=model.device) if group.prefixes else None
         ready.append((prefix, [(torch.as_tensor(batch.tokens, device=model.device),
-                                torch.as_tensor(batch.positions, device=model.device),
-                                passes.mask(model, batch, len(group.prefix))) for batch in group.batches]))
+                                torch.as_tensor(batch.positions, device=model.device), passes.mask(model, batch))
+                               for batch in group.batches]))
 
     @torch.inference_mode()
     def run() -> None:

@@ -80,7 +80,9 @@ def test_a_long_context_is_read_apart_and_changes_nothing(architecture, monkeypa
     monkeypatch.setattr(trees, "MIN_OWN_PREFIX", 12)
     model, prompts = small_model(architecture), KINDS["demonstrations per query"]
     plan = passes.plan(model, prompts)
-    assert sum(len(g.prefix) >= 12 for g in plan.groups) > 1
+    lengths = [n for g in plan.groups for b in g.batches for n in set(b.behind[b.behind >= 12].tolist())]
+    assert len(set(lengths)) > 1
+    assert any(sum(map(len, g.prefixes)) > 1 for g in plan.groups) == passes.takes_trees(model)
     ablations = [INTACT, MIXED, LATE]
     for ablation, scores in zip(ablations, passes.score(plan, ablations), strict=True):
         assert np.abs(found(scores) - values(reference(architecture, prompts, ablation))).max() < TOLERANCE
@@ -160,7 +162,7 @@ def test_architectures_that_cannot_branch_are_known_and_read_one_option_per_row(
     for architecture in chains:
         batches = [b for g in passes.plan(small_model(architecture), FIXED).groups for b in g.batches]
         assert sum(len(b.tokens) for b in batches) == sum(len(p.example.options) for p in FIXED)
-        assert all(passes.mask(small_model(architecture), b, 0).dim() == 2 for b in batches)
+        assert all(passes.mask(small_model(architecture), b).dim() == 2 for b in batches)
 
 
 def test_a_plan_can_be_read_again_and_says_the_same():

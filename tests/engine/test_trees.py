@@ -1,5 +1,7 @@
 """Token trees: every option is read as if it stood alone, and nothing is read twice."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -84,23 +86,29 @@ def test_the_common_prefix_is_the_longest_beginning_that_all_share(some, at_most
        row_tokens=st.integers(1, 40), batch_tokens=st.integers(1, 120), data=st.data())
 def test_packing_keeps_every_option_of_every_question_apart(some, branch, row_tokens, batch_tokens, data):
     demos = [data.draw(st.sampled_from([(), ("a",), ("a", "b")])) for _ in some]
-    groups = trees.group(some, demos, trees=branch, row_tokens=row_tokens, batch_tokens=batch_tokens)
+    with patch.object(trees, "MIN_OWN_PREFIX", data.draw(st.sampled_from([2, 256]))):
+        groups = trees.group(some, demos, trees=branch, row_tokens=row_tokens, batch_tokens=batch_tokens)
     predicted: dict[tuple[int, int], list[tuple[tuple[int, ...], int]]] = {}
     for group in groups:
         for batch in group.batches:
             rows, width = batch.tokens.shape
             assert batch.tokens.size <= batch_tokens or rows == 1
-            assert list(batch.lengths) == sorted(batch.lengths, reverse=True)
+            prefixes = [row for pass_ in group.prefixes for row in pass_]
+            assert all(p.size <= batch_tokens or len(p) == 1 for p in group.prefixes)
+            assert len(prefixes) in (0, 1, rows)
+            order = batch.behind if len(prefixes) > 1 else batch.lengths
+            assert list(order) == sorted(order, reverse=True)
             assert len(set(batch.nodes)) == len(batch.nodes)
             if not branch:
-                assert (batch.positions - len(group.prefix) == np.arange(width))[
+                assert (batch.positions - batch.behind[:, None] == np.arange(width))[
                     np.arange(width)[None] < batch.lengths[:, None]].all()
             for target, token in enumerate(batch.target_tokens):
                 row, node = divmod(int(batch.nodes[batch.target_nodes[target]]), width)
                 seen = np.flatnonzero(batch.ancestors[row, node])  # what the node attends to, in the order of the row
-                start = len(group.prefix)
+                start = int(batch.behind[row])
                 assert list(batch.positions[row, seen]) == list(range(start, start + len(seen)))
-                read = group.prefix + tuple(int(t) for t in batch.tokens[row, seen])
+                prefix = prefixes[row if len(prefixes) > 1 else 0][:start].tolist() if start else []
+                read = tuple(prefix) + tuple(int(t) for t in batch.tokens[row, seen])
                 key = int(batch.target_questions[target]), int(batch.target_options[target])
                 predicted.setdefault(key, []).append((read, int(token)))
     for number, query in enumerate(some):
@@ -129,20 +137,20 @@ def test_questions_behind_the_same_demonstrations_share_them_as_a_prefix():
     shown = tuple(range(100, 120))
     behind = [Query((Scored((*shown, 1, i), (2,)), Scored((*shown, 1, i), (3, 4)))) for i in range(3)]
     (group,) = trees.group(behind, [("d",)] * 3, trees=True, row_tokens=64, batch_tokens=512)
-    assert group.prefix == (*shown, 1)
+    assert [p.tolist() for p in group.prefixes] == [[[*shown, 1]]]
     assert sum(int(b.lengths.sum()) for b in group.batches) == 3 * 2  # the question's own token, and one option's first
 
 
 def test_a_prefix_of_a_few_tokens_is_not_worth_a_pass():
     behind = [Query((Scored((1, 2, i), (2,)),)) for i in range(3)]
     (group,) = trees.group(behind, [("d",)] * 3, trees=True, row_tokens=64, batch_tokens=512)
-    assert group.prefix == ()
+    assert not group.prefixes
 
 
 def test_some_context_always_stays_behind_the_prefix():
     same = Query((Scored(tuple(range(20)), (1,)),))
     (group,) = trees.group([same, same], [("d",)] * 2, trees=True, row_tokens=64, batch_tokens=512)
-    assert group.prefix == tuple(range(19))
+    assert [p.tolist() for p in group.prefixes] == [[list(range(19))]]
 
 
 def test_an_empty_context_becomes_one_token():
