@@ -26,6 +26,7 @@ class Adapter:
     attn_out: str  # the output projection; its input holds the heads side by side
     ffn: str  # the module whose output joins the residual stream
     attention: str  # the module that makes the pattern
+    ffn_reads: str | None = None  # a module whose output nothing but the FFN's module reads, where the FFN is more
     trees: bool = True  # takes 4-D masks and positions, so that options can branch off one question
     gated: bool = True  # an FFN of three matrices, not two
     starts_with_bos: bool = False  # reads nonsense without a BOS token in front
@@ -38,15 +39,15 @@ def _final_softcap(config: Any) -> float | None:
 
 
 _LLAMA = Adapter("model.layers", "self_attn.o_proj", "mlp", "self_attn")
-_GEMMA = Adapter("model.layers", "self_attn.o_proj", "post_feedforward_layernorm", "self_attn", starts_with_bos=True,
-                 softcap=_final_softcap)
+_GEMMA = Adapter("model.layers", "self_attn.o_proj", "post_feedforward_layernorm", "self_attn", ffn_reads="mlp",
+                 starts_with_bos=True, softcap=_final_softcap)
 
 # model_type of the config -> where things are.
 ADAPTERS: dict[str, Adapter] = {
     # Its MLP adds the residual stream itself, so the FFN is the MLP's last projection. Positions are distances that
     # it counts from a 2-D mask.
-    "bloom": Adapter("transformer.h", "self_attention.dense", "mlp.dense_4h_to_h", "self_attention", trees=False,
-                     gated=False, returns_tuple=True),
+    "bloom": Adapter("transformer.h", "self_attention.dense", "mlp.dense_4h_to_h", "self_attention",
+                     ffn_reads="mlp.dense_h_to_4h", trees=False, gated=False, returns_tuple=True),
     "falcon": Adapter("transformer.h", "self_attention.dense", "mlp", "self_attention", gated=False,
                       returns_tuple=True),
     "gemma2": _GEMMA,
@@ -60,8 +61,8 @@ ADAPTERS: dict[str, Adapter] = {
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "mixtral": _LLAMA,
-    "olmo2": Adapter("model.layers", "self_attn.o_proj", "post_feedforward_layernorm", "self_attn"),
-    "opt": Adapter("model.decoder.layers", "self_attn.out_proj", "fc2", "self_attn", gated=False),
+    "olmo2": Adapter("model.layers", "self_attn.o_proj", "post_feedforward_layernorm", "self_attn", ffn_reads="mlp"),
+    "opt": Adapter("model.decoder.layers", "self_attn.out_proj", "fc2", "self_attn", ffn_reads="fc1", gated=False),
     "phi3": _LLAMA,
     "qwen2": _LLAMA,
     "qwen2_moe": _LLAMA,

@@ -154,18 +154,19 @@ def gates_for(model: LoadedModel, ablations: Sequence[Ablation], means: Sequence
 
 
 def install(
-    blocks: Sequence[nn.Module], attn_outs: Sequence[nn.Module], ffns: Sequence[nn.Module], n_heads: int,
-    returns_tuple: bool = False,
+    blocks: Sequence[nn.Module], attn_outs: Sequence[nn.Module], ffns: Sequence[nn.Module],
+    before_ffns: Sequence[nn.Module | None], n_heads: int, returns_tuple: bool = False,
 ) -> None:
     """Put the hooks in, once, when a model is loaded. Without gates they do nothing.
 
     Args:
+        before_ffns: the modules whose output nothing but the FFN reads.
         returns_tuple: whether a block returns (hidden states, ...), which a skipped one must do too.
     """
-    for layer, (block, attn_out, ffn) in enumerate(zip(blocks, attn_outs, ffns, strict=True)):
+    for layer, (block, attn_out, ffn, before) in enumerate(zip(blocks, attn_outs, ffns, before_ffns, strict=True)):
         _wrap_block(block, layer, layer == len(blocks) - 1, returns_tuple)
         attn_out.register_forward_pre_hook(_head_hook(layer, n_heads))
-        _wrap_ffn(ffn, layer)
+        _wrap_ffn(ffn, before, layer)
         ffn.register_forward_hook(_ffn_hook(layer))
 
 
@@ -203,15 +204,21 @@ def _gated(gates: Gates, layer: int, z: Tensor) -> Tensor:
     return z * gate + gates.head_fill[:, layer, None].to(z.device) * (1 - gate)
 
 
-def _wrap_ffn(ffn: nn.Module, layer: int) -> None:
-    """Let an FFN that is off in every row be nothing at all, once its result is known to be one tensor."""
+def _wrap_ffn(ffn: nn.Module, before: nn.Module | None, layer: int) -> None:
+    """Let an FFN that is off in every row be nothing at all, once its result is known to be one tensor.
+
+    What stands before it then hands on what it reads.
+    """
     plain = ffn.forward
     width: int | None = None
 
+    def is_off(args: tuple[Any, ...]) -> bool:
+        gates = _current.get()
+        return gates is not None and layer in gates.no_ffns and bool(args) and width is not None
+
     def forward(*args: Any, **kwargs: Any) -> Any:
         nonlocal width
-        gates = _current.get()
-        if gates is not None and layer in gates.no_ffns and args and width is not None:
+        if is_off(args):
             return args[0].new_zeros(*args[0].shape[:-1], width)
         output = plain(*args, **kwargs)
         if width is None and isinstance(output, Tensor):
@@ -219,6 +226,9 @@ def _wrap_ffn(ffn: nn.Module, layer: int) -> None:
         return output
 
     ffn.forward = forward
+    if before is not None:
+        plain_before = before.forward
+        before.forward = lambda *args, **kwargs: args[0] if is_off(args) else plain_before(*args, **kwargs)
 
 
 def _ffn_hook(layer: int) -> Any:

@@ -201,5 +201,6 @@ def prepare(
         raise ModelError(f"The adapter of '{config.model_type}' does not fit '{name}': {len(blocks)} blocks whose "
                          f"attention projection reads {width} numbers, where its config says {info.n_layers} layers "
                          f"with {info.n_heads} heads of {info.d_head}. Mend its row in backend/models/adapters.py.")
-    gates.install(loaded.blocks, loaded.attn_outs, loaded.ffns, loaded.n_heads, adapter.returns_tuple)
+    before_ffns = [part(block, adapter.ffn_reads) if adapter.ffn_reads else None for block in blocks]
+    gates.install(loaded.blocks, loaded.attn_outs, loaded.ffns, before_ffns, loaded.n_heads, adapter.returns_tuple)
     return loaded

@@ -1,5 +1,6 @@
 """The doorway to the model: what gates do, and that they leave nothing behind. For every architecture."""
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -141,7 +142,10 @@ def test_an_ffn_that_is_off_everywhere_is_not_run(architecture):
     gates = gates_for(model, [MIXED, Ablation(ffns=frozenset({0, 1}))])
     ids = tokens(model).expand(2, -1)
     expected = [logits(model, gates, ids), logits(model, gates, ids)]  # the first time its result is not known yet
-    for parameter in model.ffns[1].parameters():
+    parts = [model.ffns[1]]
+    if model.adapter.ffn_reads:
+        parts.append(model.blocks[1].get_submodule(model.adapter.ffn_reads))
+    for parameter in itertools.chain.from_iterable(module.parameters() for module in parts):
         parameter.fill_(torch.nan)
     assert torch.equal(expected[0], expected[1])
     assert torch.equal(logits(model, gates, ids), expected[0])
