@@ -24,7 +24,7 @@ from backend.tasks.task import Prompt
 T = TypeVar("T")
 MIN_PREFIX = 8  # tokens; a shorter shared prefix is not worth a pass of its own
 MIN_OWN_PREFIX = 256  # tokens; a longer context of one question alone is read apart, where nothing is scored
-PREFIXES_HELD = 2  # such contexts, held as keys and values until their options are read, in batches' tokens
+PREFIXES_HELD = 4  # such contexts, held as keys and values until their options are read, in batches' tokens
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ all its heads; per position whose logits are scored, every weight of the unembed
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 from tests.benchmarks.workloads import Lengths, Shape
 
@@ -19,19 +19,23 @@ class Count:
     tokens: int = 0
     attended: int = 0  # pairs of a token and one that it sees, itself included
     scored: int = 0  # positions whose logits are needed
+    silent: int = 0  # tokens at which nothing is scored
+    silent_attended: int = 0  # and the pairs of these
 
     def __add__(self, other: Count) -> Count:
-        return Count(self.tokens + other.tokens, self.attended + other.attended, self.scored + other.scored)
+        return Count(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def __mul__(self, times: int) -> Count:
-        return Count(self.tokens * times, self.attended * times, self.scored * times)
+        return Count(*(n * times for n in astuple(self)))
 
     def flops(self, shape: Shape) -> int:
         """Floating point operations of a forward pass."""
-        per_token = shape.n_layers * (4 * shape.d_model**2 + 2 * shape.d_model * shape.d_ffn)
-        per_pair = shape.n_layers * 2 * shape.d_model
-        return 2 * (self.tokens * per_token + self.attended * per_pair
-                    + self.scored * shape.d_model * shape.vocab_size)
+        d, blocks = shape.d_model, 0
+        if shape.n_layers:
+            per_token, per_pair = 4 * d**2 + 2 * d * shape.d_ffn, 2 * d
+            blocks = shape.n_layers * (self.tokens * per_token + self.attended * per_pair)
+            blocks -= self.silent * (per_token - 2 * d**2) + self.silent_attended * per_pair
+        return 2 * (blocks + self.scored * d * shape.vocab_size)
 
 
 def chain(n: int, behind: int = 0) -> Count:
@@ -39,18 +43,25 @@ def chain(n: int, behind: int = 0) -> Count:
     return Count(n, n * behind + n * (n + 1) // 2)
 
 
+def silent(n: int, behind: int = 0) -> Count:
+    """The same, where nothing is scored."""
+    count = chain(n, behind)
+    return replace(count, silent=count.tokens, silent_attended=count.attended)
+
+
 def question(lengths: Lengths, behind: int) -> Count:
     """A question and its options as branches; the last token of an option is predicted, not read."""
     branches = chain(lengths.option - 1, behind + lengths.question) * lengths.n_options
     scored = 1 + lengths.n_options * (lengths.option - 1)
-    return chain(lengths.question, behind) + branches + Count(scored=scored)
+    last = behind + lengths.question - 1
+    return silent(lengths.question - 1, behind) + chain(1, last) + branches + Count(scored=scored)
 
 
 def evaluation(lengths: Lengths, demos: str = "fixed") -> Count:
     """Scoring every option of every query, with no token read twice that need not be."""
     if demos == "fixed":
-        return chain(lengths.prefix) + question(lengths, lengths.prefix) * lengths.n_queries
-    return (chain(lengths.prefix) + question(lengths, lengths.prefix)) * lengths.n_queries
+        return silent(lengths.prefix) + question(lengths, lengths.prefix) * lengths.n_queries
+    return (silent(lengths.prefix) + question(lengths, lengths.prefix)) * lengths.n_queries
 
 
 def ffn_oracle(lengths: Lengths, shape: Shape) -> int:
