@@ -242,9 +242,9 @@ def _read_prefixes(
         if keep is not None:
             keep.prefix_kept.append(own.kept)
     every = [(_one_array([keys for keys, _ in layer]), _one_array([values for _, values in layer]))
-             for layer in zip(*found, strict=True)]
+             for layer in [*zip(*found, strict=True)][start:]]  # blocks below have nothing to hand over
     if resume is not None:
-        every = resume.prefix_kv[:start] + every[start:]
+        every = resume.prefix_kv[:start] + every
     if keep is not None:
         keep.prefix_kv = every
     return every

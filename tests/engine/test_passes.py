@@ -83,9 +83,13 @@ def test_a_long_context_is_read_apart_and_changes_nothing(architecture, monkeypa
     lengths = [n for g in plan.groups for b in g.batches for n in set(b.behind[b.behind >= 12].tolist())]
     assert len(set(lengths)) > 1
     assert any(sum(map(len, g.prefixes)) > 1 for g in plan.groups) == passes.takes_trees(model)
+    several = passes.plan(model, prompts, batch_tokens=2 * max(lengths))  # passes over the contexts of one batch
+    assert any(len(g.prefixes) > 1 for g in several.groups) == passes.takes_trees(model)
     ablations = [INTACT, MIXED, LATE]
-    for ablation, scores in zip(ablations, passes.score(plan, ablations), strict=True):
-        assert np.abs(found(scores) - values(reference(architecture, prompts, ablation))).max() < TOLERANCE
+    expected = [values(reference(architecture, prompts, ablation)) for ablation in ablations]
+    for one in (plan, several):
+        for scores, those in zip(passes.score(one, ablations), expected, strict=True):
+            assert np.abs(found(scores) - those).max() < TOLERANCE
 
 
 @every_architecture
