@@ -33,10 +33,12 @@ from backend.tasks.task import Prompt
 
 ROW_TOKENS = 128  # small trees are packed into rows of about this length
 BATCH_TOKENS = 1024  # tokens of one pass, padding included
+BATCHES_HELD = 4  # long contexts whose options are read together, in passes over them
 LOGIT_ROWS = 512  # positions that wait for each other before the vocabulary is read
 LOGITS = 2**20  # logits that exist at once, about; they stay in the processor's cache. 64 times as many on a GPU
 ALIGNED = 1024  # a part of the vocabulary is a multiple of this long: products of odd widths are half as fast again
 STATE_BYTES = 256 * 2**20  # intact hidden states kept beside a plan
+STATES_OF_PREFIX = 3  # a prefix is kept as hidden states, keys and values
 
 
 @dataclass(eq=False)
@@ -73,8 +75,8 @@ class Plan:
     @property
     def state_bytes(self) -> int:
         """What the intact model's states, kept once they were needed, take or would take; 0 where they do not fit."""
-        tokens = sum(3 * g.n_prefix_tokens + sum(b.tokens.size for b in g.batches) for g in self.groups)
-        size = tokens * self.model.d_model * self.model.n_layers * torch.finfo(self.model.torch_dtype).bits // 8
+        tokens = sum(STATES_OF_PREFIX * g.n_prefix_tokens + sum(b.tokens.size for b in g.batches) for g in self.groups)
+        size = tokens * _state_width(self.model)
         return size if size <= STATE_BYTES else 0
 
 
@@ -105,8 +107,9 @@ def plan(
     encoded = [trees.encode(p, encode_context, encode_text, model.info.max_positions) for p in prompts]
     questions = trees.questions_of(prompts, [d if q is not None else None for q, d in encoded], metric)
     kept = [(p, q, d) for p, (q, d) in zip(prompts, encoded, strict=True) if q is not None]
+    held_tokens = min(BATCHES_HELD * batch_tokens, STATE_BYTES // (STATES_OF_PREFIX * _state_width(model)))
     groups = trees.group([q for _, q, _ in kept], [p.demos[d:] for p, _, d in kept], trees=takes_trees(model),
-                         row_tokens=row_tokens, batch_tokens=batch_tokens)
+                         row_tokens=row_tokens, batch_tokens=batch_tokens, held_tokens=max(batch_tokens, held_tokens))
     lengths = tuple(tuple(len(o.removeprefix(" ")) for o in p.example.options) for p, _, _ in kept)
     return Plan(model, prompts, questions, lengths, groups, batch_tokens)
 
@@ -185,17 +188,21 @@ class _Section:
     is_kept: bool  # whether all sections together fit, so that the states may outlive the call
 
 
+def _state_width(model: LoadedModel) -> int:
+    """Bytes of one token's hidden states at the input of every block."""
+    return model.d_model * model.n_layers * torch.finfo(model.torch_dtype).bits // 8
+
+
 def _sections(plan: Plan) -> list[_Section]:
-    width = plan.model.d_model * plan.model.n_layers * torch.finfo(plan.model.torch_dtype).bits // 8
-    budget = max(STATE_BYTES // width, 1)  # tokens
+    budget = STATE_BYTES // _state_width(plan.model)  # tokens
     fits = bool(plan.state_bytes)
     sections = []
     for number, group in enumerate(plan.groups):
-        first, held = 0, 3 * group.n_prefix_tokens  # a prefix is held as states, keys and values
+        first, held = 0, STATES_OF_PREFIX * group.n_prefix_tokens
         for i, batch in enumerate(group.batches):
             if i > first and held + batch.tokens.size > budget:
                 sections.append(_Section((number, first), group.prefixes, group.batches[first:i], fits))
-                first, held = i, 3 * group.n_prefix_tokens
+                first, held = i, STATES_OF_PREFIX * group.n_prefix_tokens
             held += batch.tokens.size
         sections.append(_Section((number, first), group.prefixes, group.batches[first:], fits))
     return sections

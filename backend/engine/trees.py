@@ -11,7 +11,7 @@ context of one question, which is then read where nothing is scored, beside the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -24,7 +24,6 @@ from backend.tasks.task import Prompt
 T = TypeVar("T")
 MIN_PREFIX = 8  # tokens; a shorter shared prefix is not worth a pass of its own
 MIN_OWN_PREFIX = 256  # tokens; a longer context of one question alone is read apart, where nothing is scored
-PREFIXES_HELD = 4  # such contexts, held as keys and values until their options are read, in batches' tokens
 
 
 @dataclass(frozen=True)
@@ -176,7 +175,7 @@ def questions_of(prompts: Sequence[Prompt], dropped: Sequence[int | None], metri
 
 
 def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: bool, row_tokens: int,
-          batch_tokens: int) -> list[Group]:
+          batch_tokens: int, held_tokens: int) -> list[Group]:
     """Questions that share demonstrations share a prefix; their trees are packed and batched by length.
 
     Args:
@@ -185,6 +184,7 @@ def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: 
         trees: whether the model takes trees; otherwise each option is a row of its own behind the prefix.
         row_tokens: small trees are packed into rows of about this length.
         batch_tokens: tokens of a batch, padding included; a longer row is a batch of its own.
+        held_tokens: tokens of long contexts whose options are read together; a longer one stands alone.
     """
     members: dict[tuple[str, ...], list[int]] = {}
     for number, shown in enumerate(demos):
@@ -192,8 +192,9 @@ def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: 
     together = [numbers for shown, numbers in members.items() if len(numbers) > 1 and shown]
     # Questions that share no demonstrations with others: the short ones are read whole, without a prefix.
     single = [n for shown, numbers in members.items() if len(numbers) == 1 or not shown for n in numbers]
-    long = [n for n in single if _own_prefix(queries[n]) >= MIN_OWN_PREFIX]
-    short = [n for n in single if n not in set(long)]
+    own = {n: _own_prefix(queries[n]) for n in single}
+    long = [n for n in single if own[n] >= MIN_OWN_PREFIX]
+    short = [n for n in single if own[n] < MIN_OWN_PREFIX]
 
     def grown(numbers: Sequence[int], skip: int) -> list[Row]:
         """Trees packed into rows; or a row for each option, where the model takes no trees."""
@@ -218,28 +219,29 @@ def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: 
         batches = tuple(_batch(chunk, [skip] * len(chunk)) for chunk in _chunks(grown(numbers, skip), batch_tokens))
         groups.append(Group((np.array([chosen[0].options[0].ids[:skip]]),) if skip else (), batches))
     if trees:
-        groups += _side_by_side(queries, long, batch_tokens)
+        groups += _side_by_side({n: queries[n] for n in long}, own, batch_tokens, held_tokens)
     return groups
 
 
-def _side_by_side(queries: Sequence[Query], numbers: Sequence[int], batch_tokens: int) -> list[Group]:
+def _side_by_side(
+    queries: Mapping[int, Query], own: Mapping[int, int], batch_tokens: int, held_tokens: int
+) -> list[Group]:
     """Questions with a long context each: contexts of about equal length are read together, and so are their trees.
 
     The tree of one question alone would be too few tokens for products at the processor's full rate.
     """
-    prefixes = {n: queries[n].options[0].ids[:_own_prefix(queries[n])] for n in numbers}
-    rows = {n: Row((grow(queries[n], len(prefixes[n])),), (n,)) for n in numbers}
+    prefixes = {n: query.options[0].ids[:own[n]] for n, query in queries.items()}
+    rows = {n: Row((grow(query, own[n]),), (n,)) for n, query in queries.items()}
 
     def fit(chunk: list[int]) -> bool:
         return (len(chunk) * max(len(rows[n]) for n in chunk) <= batch_tokens
-                and sum(len(prefixes[n]) for n in chunk) <= PREFIXES_HELD * batch_tokens)
+                and sum(own[n] for n in chunk) <= held_tokens)
 
     groups = []
-    for chunk in _cut(sorted(numbers, key=lambda n: (-len(prefixes[n]), -len(rows[n]))), fit):
-        together = _cut(chunk, lambda some: len(some) * len(prefixes[some[0]]) <= batch_tokens)
-        padded = tuple(np.array([[*prefixes[n], *[0] * (len(prefixes[some[0]]) - len(prefixes[n]))] for n in some])
-                       for some in together)
-        groups.append(Group(padded, (_batch([rows[n] for n in chunk], [len(prefixes[n]) for n in chunk]),)))
+    for chunk in _cut(sorted(queries, key=lambda n: (-own[n], -len(rows[n]))), fit):
+        together = _cut(chunk, lambda some: len(some) * own[some[0]] <= batch_tokens)
+        padded = tuple(np.array([[*prefixes[n], *[0] * (own[some[0]] - own[n])] for n in some]) for some in together)
+        groups.append(Group(padded, (_batch([rows[n] for n in chunk], [own[n] for n in chunk]),)))
     return groups
 
 

@@ -26,7 +26,7 @@ class Adapter:
     attn_out: str  # the output projection; its input holds the heads side by side
     ffn: str  # the module whose output joins the residual stream
     attention: str  # the module that makes the pattern
-    ffn_reads: str | None = None  # a module whose output nothing but the FFN's module reads, where the FFN is more
+    ffn_reads: str | None = None  # the rest of the FFN, where it is more: a module whose output only `ffn` reads
     trees: bool = True  # takes 4-D masks and positions, so that options can branch off one question
     gated: bool = True  # an FFN of three matrices, not two
     starts_with_bos: bool = False  # reads nonsense without a BOS token in front

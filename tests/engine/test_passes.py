@@ -92,6 +92,19 @@ def test_a_long_context_is_read_apart_and_changes_nothing(architecture, monkeypa
             assert np.abs(found(scores) - those).max() < TOLERANCE
 
 
+def test_long_contexts_are_held_together_as_far_as_the_memory_for_states_reaches(monkeypatch):
+    monkeypatch.setattr(trees, "MIN_OWN_PREFIX", 12)
+    model, prompts = small_model("opt"), KINDS["demonstrations per query"]
+    longest = max(b.behind.max() for g in passes.plan(model, prompts).groups for b in g.batches)
+
+    def held(state_bytes: int) -> int:
+        monkeypatch.setattr(passes, "STATE_BYTES", state_bytes)
+        return max(g.n_prefix_tokens for g in passes.plan(model, prompts, batch_tokens=longest).groups)
+
+    assert held(0) == longest  # one pass over one context is the least
+    assert longest < held(2**30) <= passes.BATCHES_HELD * longest
+
+
 @every_architecture
 def test_a_sweep_that_begins_where_it_differs_equals_whole_passes(architecture):
     model = small_model(architecture)

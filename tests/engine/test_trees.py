@@ -83,11 +83,12 @@ def test_the_common_prefix_is_the_longest_beginning_that_all_share(some, at_most
 
 
 @given(some=st.lists(queries | one_context, min_size=1, max_size=6), branch=st.booleans(),
-       row_tokens=st.integers(1, 40), batch_tokens=st.integers(1, 120), data=st.data())
-def test_packing_keeps_every_option_of_every_question_apart(some, branch, row_tokens, batch_tokens, data):
+       row_tokens=st.integers(1, 40), batch_tokens=st.integers(1, 120), held_tokens=st.integers(1, 40), data=st.data())
+def test_packing_keeps_every_option_of_every_question_apart(some, branch, row_tokens, batch_tokens, held_tokens, data):
     demos = [data.draw(st.sampled_from([(), ("a",), ("a", "b")])) for _ in some]
     with patch.object(trees, "MIN_OWN_PREFIX", data.draw(st.sampled_from([2, 256]))):
-        groups = trees.group(some, demos, trees=branch, row_tokens=row_tokens, batch_tokens=batch_tokens)
+        groups = trees.group(some, demos, trees=branch, row_tokens=row_tokens, batch_tokens=batch_tokens,
+                             held_tokens=held_tokens)
     predicted: dict[tuple[int, int], list[tuple[tuple[int, ...], int]]] = {}
     for group in groups:
         for batch in group.batches:
@@ -96,6 +97,7 @@ def test_packing_keeps_every_option_of_every_question_apart(some, branch, row_to
             prefixes = [row for pass_ in group.prefixes for row in pass_]
             assert all(p.size <= batch_tokens or len(p) == 1 for p in group.prefixes)
             assert len(prefixes) in (0, 1, rows)
+            assert len(prefixes) < 2 or batch.behind.sum() <= held_tokens
             order = batch.behind if len(prefixes) > 1 else batch.lengths
             assert list(order) == sorted(order, reverse=True)
             assert len(set(batch.nodes)) == len(batch.nodes)
@@ -127,7 +129,8 @@ def test_rows_are_full_or_alone(some, row_tokens):
 
 def test_padding_attends_to_itself_alone():
     short, long = Query((Scored((1,), (2,)),)), Query((Scored((1, 2, 3, 4), (2,)),))
-    batch = trees.group([short, long], [(), ()], trees=True, row_tokens=1, batch_tokens=100)[0].batches[0]
+    batch = trees.group([short, long], [(), ()], trees=True, row_tokens=1, batch_tokens=100,
+                        held_tokens=100)[0].batches[0]
     assert list(batch.lengths) == [4, 1]
     assert (batch.ancestors[1, 1:] == np.eye(4, dtype=bool)[1:]).all()
     assert not batch.ancestors[1, 0, 1:].any()
@@ -136,20 +139,20 @@ def test_padding_attends_to_itself_alone():
 def test_questions_behind_the_same_demonstrations_share_them_as_a_prefix():
     shown = tuple(range(100, 120))
     behind = [Query((Scored((*shown, 1, i), (2,)), Scored((*shown, 1, i), (3, 4)))) for i in range(3)]
-    (group,) = trees.group(behind, [("d",)] * 3, trees=True, row_tokens=64, batch_tokens=512)
+    (group,) = trees.group(behind, [("d",)] * 3, trees=True, row_tokens=64, batch_tokens=512, held_tokens=512)
     assert [p.tolist() for p in group.prefixes] == [[[*shown, 1]]]
     assert sum(int(b.lengths.sum()) for b in group.batches) == 3 * 2  # the question's own token, and one option's first
 
 
 def test_a_prefix_of_a_few_tokens_is_not_worth_a_pass():
     behind = [Query((Scored((1, 2, i), (2,)),)) for i in range(3)]
-    (group,) = trees.group(behind, [("d",)] * 3, trees=True, row_tokens=64, batch_tokens=512)
+    (group,) = trees.group(behind, [("d",)] * 3, trees=True, row_tokens=64, batch_tokens=512, held_tokens=512)
     assert not group.prefixes
 
 
 def test_some_context_always_stays_behind_the_prefix():
     same = Query((Scored(tuple(range(20)), (1,)),))
-    (group,) = trees.group([same, same], [("d",)] * 2, trees=True, row_tokens=64, batch_tokens=512)
+    (group,) = trees.group([same, same], [("d",)] * 2, trees=True, row_tokens=64, batch_tokens=512, held_tokens=512)
     assert [p.tolist() for p in group.prefixes] == [[list(range(19))]]
 
 
