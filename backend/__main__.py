@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from backend import bundles, jobs, service
-from backend import plan as planning
-from backend.components import Ablation, parse
+from backend import service
 from backend.errors import BadInput, Cancelled, HeadroomError, ModelError, StoreError
 from backend.machine import duration, size, slow, weight_bytes
 from backend.models.info import BUNDLED, describe, locate
 from backend.results import KINDS, ModelInfo, Record, Unit, too_long
-from backend.store import LIVE, SHIPPED, TOLERANCE, Store, differences, ship
+from backend.runs import jobs
+from backend.runs import plan as planning
+from backend.store import bundles
+from backend.store.live import LIVE, SHIPPED, TOLERANCE, Store, differences, ship
+from backend.values import Ablation, parse
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel

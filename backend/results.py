@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from backend.components import INTACT, Ablation, parse_exact
 from backend.errors import BadInput, StoreError
+from backend.values import INTACT, Ablation, parse_exact
 
 SCHEMA = 1  # raised whenever a stored record's meaning or shape changes
 
@@ -158,7 +158,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Evaluation(Record):
+class Answers(Record):
     """How a model, intact or ablated, scored each option of each query."""
 
     KIND: ClassVar[str] = "evaluation"
@@ -211,7 +211,7 @@ class Sweep(Record):
 
 
 @dataclass(frozen=True)
-class HeadImportance(Record):
+class HeadScores(Record):
     """Gradient importance of every head, in both reductions, with what bootstrap needs.
 
     Examples are kept in blocks of consecutive ones (at most 32), so that the stability of a
@@ -255,7 +255,7 @@ class InductionScores(Record):
 
 
 @dataclass(frozen=True)
-class Means(Record):
+class Activations(Record):
     """Mean activations over a task's training prompts, for mean ablation."""
 
     KIND: ClassVar[str] = "means"
@@ -288,9 +288,9 @@ class ModelInfo(Record):
 def too_long(record: Record) -> str:
     """What was left out because prompts did not fit the model's context, in words; empty where all did."""
     shortened = skipped = 0
-    if isinstance(record, Evaluation | Sweep):
+    if isinstance(record, Answers | Sweep):
         shortened, skipped = sum(map(bool, record.questions.dropped_demos)), len(record.questions.skipped)
-    elif isinstance(record, HeadImportance):
+    elif isinstance(record, HeadScores):
         skipped = len(record.skipped)
     counts = [(shortened, "lost demonstrations"), (skipped, "were skipped")]
     left_out = [f"{n} prompts {what}" for n, what in counts if n]
@@ -299,14 +299,14 @@ def too_long(record: Record) -> str:
 
 # What a unit's kind answers with. The options a kind knows are documented in `service`.
 KINDS: dict[str, type[Record]] = {
-    "evaluation": Evaluation,
-    "head_importance": HeadImportance,
+    "evaluation": Answers,
+    "head_importance": HeadScores,
     "ffn_oracle": Sweep,
     "head_oracle": Sweep,
     "pruning": Sweep,
     "prefix_matching": InductionScores,
     "copying": InductionScores,
-    "means": Means,
+    "means": Activations,
     "model": ModelInfo,
 }
 

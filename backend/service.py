@@ -25,15 +25,15 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from backend import stats
-from backend.components import INTACT, Ablation, Head
 from backend.errors import BadInput
-from backend.results import Evaluation, HeadImportance, Means, ModelInfo, Record, Setup, Sweep, Unit
+from backend.results import Activations, Answers, HeadScores, ModelInfo, Record, Setup, Sweep, Unit
 from backend.tasks.task import Example, Prompt, Task, prompts
+from backend.values import INTACT, Ablation, Head
 
 if TYPE_CHECKING:
     from backend.engine.passes import Plan
-    from backend.measure.attention import Contributions
-    from backend.measure.reading import Reading
+    from backend.lens.attention import Contributions
+    from backend.lens.reading import Reading
     from backend.models.loading import LoadedModel
 
 Progress = Callable[[int, int], None]
@@ -200,7 +200,7 @@ def compute(unit: Unit, store: Results, model: LoadedModel, progress: Progress |
 
 def ranking_scores(unit: Unit, basis: Sequence[Record]) -> tuple[np.ndarray | None, np.ndarray | None]:
     """The (n_layers, n_heads) head scores and (n_layers,) FFN scores that order a pruning unit, where it has any."""
-    heads = [r.scores(unit.option("reduction")) for r in basis if isinstance(r, HeadImportance)]
+    heads = [r.scores(unit.option("reduction")) for r in basis if isinstance(r, HeadScores)]
     ffns = [ffn_scores(r) for r in basis if isinstance(r, Sweep)]
     return (stats.aggregate(heads) if heads else None), (stats.aggregate(ffns) if ffns else None)
 
@@ -242,19 +242,20 @@ def own_prompt(text: str, options: Sequence[str]) -> Prompt:
 
 
 def look_at(
-    model: LoadedModel, prompt: Prompt | str, ablation: Ablation = INTACT, means: Means | None = None, k: int = 10
+    model: LoadedModel, prompt: Prompt | str, ablation: Ablation = INTACT, means: Activations | None = None, k: int = 10
 ) -> Reading:
     """Tokens, next tokens and options' log-likelihoods of one prompt (see `measure.reading`)."""
-    from backend.measure.reading import read
+    from backend.lens.reading import read
 
     return read(model, prompt, ablation, means, k)
 
 
 def attention(
-    model: LoadedModel, token_ids: Sequence[int], layer: int, ablation: Ablation = INTACT, means: Means | None = None
+    model: LoadedModel, token_ids: Sequence[int], layer: int, ablation: Ablation = INTACT,
+    means: Activations | None = None,
 ) -> np.ndarray:
     """(n_heads, pos, pos): where each head of a layer looks, rows = queries (see `measure.attention`)."""
-    from backend.measure.attention import attention_patterns
+    from backend.lens.attention import attention_patterns
 
     return attention_patterns(model, token_ids, [layer], ablation, means)[layer]
 
@@ -269,8 +270,8 @@ def repeated_tokens(
     Raises:
         BadInput: if the context or the vocabulary is too small for it.
     """
-    from backend.measure.attention import tokens_shown
-    from backend.measure.induction import random_vocabulary
+    from backend.engine.induction import random_vocabulary
+    from backend.lens.attention import tokens_shown
 
     vocabulary, _ = random_vocabulary(model)
     longest = min(len(vocabulary), (model.info.max_positions - 1) // n_repeats)
@@ -285,7 +286,7 @@ def contributions(
     model: LoadedModel, token_ids: Sequence[int], answer: int, foil: int | None = None
 ) -> Contributions:
     """What each head and FFN adds to a next token's logit, directly (see `measure.attention` for what that means)."""
-    from backend.measure.attention import direct_contributions
+    from backend.lens.attention import direct_contributions
 
     return direct_contributions(model, token_ids, answer, foil)
 
@@ -297,49 +298,49 @@ def _evaluation(unit: Unit, model: LoadedModel, basis: Sequence[Record], progres
     from backend.engine.passes import score
 
     ready = _plan(model, unit.setup)
-    scores = score(ready, [unit.ablation], [cast(Means, basis[0]) if basis else None], progress)[0]
-    return Evaluation(ready.questions, scores.loglikelihoods, ready.lengths, scores.greedy)
+    scores = score(ready, [unit.ablation], [cast(Activations, basis[0]) if basis else None], progress)[0]
+    return Answers(ready.questions, scores.loglikelihoods, ready.lengths, scores.greedy)
 
 
 def _head_importance(unit: Unit, model: LoadedModel, basis: Sequence[Record], progress: Progress | None) -> Record:
-    from backend.measure.importance import head_importance
+    from backend.engine.gradients import head_importance
 
     return head_importance(model, _prompts(unit.setup, "train"), progress)
 
 
 def _ffn_oracle(unit: Unit, model: LoadedModel, basis: Sequence[Record], progress: Progress | None) -> Record:
-    from backend.measure.sweeps import ffn_importance
+    from backend.kinds.sweeps import ffn_importance
 
     return ffn_importance(model, _plan(model, unit.setup), progress)
 
 
 def _head_oracle(unit: Unit, model: LoadedModel, basis: Sequence[Record], progress: Progress | None) -> Record:
-    from backend.measure.sweeps import head_oracle
+    from backend.kinds.sweeps import head_oracle
 
     return head_oracle(model, _plan(model, unit.setup), progress)
 
 
 def _pruning(unit: Unit, model: LoadedModel, basis: Sequence[Record], progress: Progress | None) -> Record:
-    from backend.measure.sweeps import pruning_curve
+    from backend.kinds.sweeps import pruning_curve
 
     heads, ffns = pruning_orders(unit, basis, model.n_layers, model.n_heads)
     return pruning_curve(model, _plan(model, unit.setup), heads, ffns, unit.option("what"), progress)
 
 
 def _prefix_matching(unit: Unit, model: LoadedModel, basis: Sequence[Record], progress: Progress | None) -> Record:
-    from backend.measure.induction import prefix_matching
+    from backend.engine.induction import prefix_matching
 
     return prefix_matching(model, int(unit.option("n_seeds")), unit.option("variant"), progress)
 
 
 def _copying(unit: Unit, model: LoadedModel, basis: Sequence[Record], progress: Progress | None) -> Record:
-    from backend.measure.induction import copying
+    from backend.engine.induction import copying
 
     return copying(model, int(unit.option("n_seeds")), unit.option("variant"), progress)
 
 
 def _means(unit: Unit, model: LoadedModel, basis: Sequence[Record], progress: Progress | None) -> Record:
-    from backend.measure.means import mean_activations
+    from backend.engine.means import mean_activations
 
     return mean_activations(model, _prompts(unit.setup, "train"), progress)
 

@@ -7,8 +7,8 @@ import pandas as pd
 import streamlit as st
 
 from backend import service, stats
-from backend.components import Ablation, Head
-from backend.results import Evaluation, Sweep
+from backend.results import Answers, Sweep
+from backend.values import Ablation, Head
 from pages.shared import blocks, charts, curves, matrices, selection
 
 SCOPES = ("This task", "All tasks")
@@ -184,7 +184,7 @@ def attention_off(names: list[str]) -> tuple[pd.DataFrame | None, int]:
     if any(record is None for record in records):
         return None, 0
     step = 1 + len(offs)
-    groups: list[list[Evaluation]] = [records[i:i + step] for i in range(0, len(records), step)]
+    groups: list[list[Answers]] = [records[i:i + step] for i in range(0, len(records), step)]
     table = curves.attention_effects_table(dict(zip(names, groups, strict=True)))
     return table, int(table["n"].iloc[0])
 

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from backend import service, stats
-from backend.results import HeadImportance, Setup, Unit
+from backend.results import HeadScores, Setup, Unit
 from pages.shared import blocks, charts, curves, selection
 
 VIEWS = ("One task", "All tasks", "Shots", "Difference", "Average")
@@ -67,13 +67,13 @@ def by_layer(scores: np.ndarray, n: int, python: str, key: str) -> None:
         alt_text=f"Bars: share of the importance in each layer; layer {top} holds most.")
 
 
-@st.cache_data(show_spinner=False, max_entries=16, hash_funcs={HeadImportance: hash})
-def spread(record: HeadImportance, by: str) -> tuple[np.ndarray, np.ndarray, stats.Stability]:
+@st.cache_data(show_spinner=False, max_entries=16, hash_funcs={HeadScores: hash})
+def spread(record: HeadScores, by: str) -> tuple[np.ndarray, np.ndarray, stats.Stability]:
     """The scores' intervals and the ranking's stability: the same at every click, and the slowest to work out."""
     return *stats.bootstrap_scores(record, by), stats.bootstrap_stability(record, by)
 
 
-def top_heads(record: HeadImportance, scores: np.ndarray) -> None:
+def top_heads(record: HeadScores, scores: np.ndarray) -> None:
     """The highest heads with their intervals, and how far the ranking would repeat itself."""
     low, high, stability = spread(record, by)
     shares = stats.shares(scores)

@@ -7,8 +7,8 @@ import pandas as pd
 import streamlit as st
 
 from backend import service, stats
-from backend.components import Ablation, Head
 from backend.results import InductionScores, Unit
+from backend.values import Ablation, Head
 from pages.shared import blocks, charts, curves, handles, looking, selection
 
 VIEWS = ("Scores", "Against importance", "Capacity", "One head")

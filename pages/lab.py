@@ -10,10 +10,10 @@ import pandas as pd
 import streamlit as st
 
 from backend import service, stats
-from backend.components import INTACT, Ablation, Head, parse_exact
 from backend.errors import HeadroomError
-from backend.results import Evaluation, HeadImportance, InductionScores, Record, Setup, Unit
+from backend.results import Answers, HeadScores, InductionScores, Record, Setup, Unit
 from backend.tasks.task import Prompt, iter_prompts
+from backend.values import INTACT, Ablation, Head, parse_exact
 from pages.shared import blocks, charts, handles, selection
 
 SCOPES = ("This task", "All shots", "All tasks")
@@ -65,7 +65,7 @@ def lowest(share: float, ranking: str) -> None:
     tasks = {OWN: [setup.task], MEAN: list(selection.suite())}.get(ranking, [ranking])
     units = [service.head_importance(selection.current(task)) for task in tasks]
     records = [service.fetch(unit, handles.store()) for unit in units]
-    scores = [record.scores(by) for record in records if isinstance(record, HeadImportance)]
+    scores = [record.scores(by) for record in records if isinstance(record, HeadScores)]
     if len(scores) < len(tasks):
         st.toast(f"The importance for {ranking} is not measured, {setup.n_shots}-shot; the Heads page offers to.")
     else:
@@ -113,7 +113,7 @@ def controls() -> None:
 
 # --- accuracy -----------------------------------------------------------------------------------
 
-Pair = tuple[Evaluation, Evaluation | None]  # intact, and with the chosen components off
+Pair = tuple[Answers, Answers | None]  # intact, and with the chosen components off
 
 
 def asked(scope: str) -> dict[str, Setup]:
@@ -316,14 +316,14 @@ def prompts_of(one: Setup) -> dict[int, Prompt]:
     return _prompts(selection.model_name(), one.task, one.n_shots, one.demos, one.n_examples, one.seed)
 
 
-def flip_row(prompt: Prompt, intact: Evaluation, ablated: Evaluation, q: int) -> dict[str, object]:
+def flip_row(prompt: Prompt, intact: Answers, ablated: Answers, q: int) -> dict[str, object]:
     question = " ".join(prompt.example.contexts[0].split())
     return {"question": question if len(question) <= SHOWN else "… " + question[-SHOWN:],
             "said": prompt.example.options[ablated.choices()[q]].strip(),
             "margin before": charts.margin(intact, q), "margin after": charts.margin(ablated, q)}
 
 
-def example(prompt: Prompt, intact: Evaluation, ablated: Evaluation, q: int) -> None:
+def example(prompt: Prompt, intact: Answers, ablated: Answers, q: int) -> None:
     """One question in full, with every option's log-likelihood before and after."""
     for _ in range(intact.questions.dropped_demos[q] if intact.questions.dropped_demos else 0):
         prompt = prompt.without_first_demo()
@@ -418,7 +418,7 @@ with right:
         def arrived(unit: Unit, record: Record) -> None:
             """Show results as they come, but spend less time on drawing than on measuring."""
             label, evaluation = label_of[unit.setup], record
-            assert isinstance(evaluation, Evaluation)
+            assert isinstance(evaluation, Answers)
             pairs[label] = (pairs[label][0], evaluation) if unit.ablation else (evaluation, None)
             if time.monotonic() - drawn[0] > REDRAW:
                 with slot.container():

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from backend import service, stats
-from backend.results import HeadImportance
+from backend.results import HeadScores
 from pages.shared import blocks, charts, curves, looking, matrices, selection
 
 VIEWS = ("Tasks", "Shots", "Top heads", "Heads that many need")
@@ -31,7 +31,7 @@ n_heads = info.n_layers * info.n_heads
 # --- get ----------------------------------------------------------------------------------------
 
 
-def importances(names: Sequence[str], shots: Sequence[int]) -> dict[tuple[str, int], HeadImportance]:
+def importances(names: Sequence[str], shots: Sequence[int]) -> dict[tuple[str, int], HeadScores]:
     """The stored importance of every task at every number of shots; what is missing is offered."""
     keys = [(name, n_shots) for name in names for n_shots in shots]
     units = [service.head_importance(selection.current(name, n_shots)) for name, n_shots in keys]
@@ -39,7 +39,7 @@ def importances(names: Sequence[str], shots: Sequence[int]) -> dict[tuple[str, i
     return {key: record for key, record in zip(keys, records, strict=True) if record is not None}
 
 
-def explain(records: Mapping[tuple[str, int], HeadImportance], *parts: str, shots: str = "") -> str:
+def explain(records: Mapping[tuple[str, int], HeadScores], *parts: str, shots: str = "") -> str:
     n = [record.n_examples for record in records.values()]
     some = f"{min(n)}" if min(n) == max(n) else f"{min(n)} to {max(n)}"
     asked = f"{shots or f'{setup.n_shots}-shot'}, {setup.demos} demonstrations, seed {setup.seed}"
@@ -146,7 +146,7 @@ def note_pair(key: str) -> None:
         st.session_state[f"{key}:a"], st.session_state[f"{key}:b"] = pair
 
 
-def two_maps(found: Mapping[tuple[str, int], HeadImportance], a: tuple[str, tuple[str, int]],
+def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[str, int]],
              b: tuple[str, tuple[str, int]]) -> None:
     """Two importance maps side by side, how alike they are and how sure that is.
 

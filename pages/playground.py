@@ -11,15 +11,15 @@ import pandas as pd
 import streamlit as st
 
 from backend import service
-from backend.components import INTACT, Ablation, Head
 from backend.errors import HeadroomError, ModelError
-from backend.results import InductionScores, Means, Record
+from backend.results import Activations, InductionScores, Record
 from backend.tasks.task import Prompt, iter_prompts
+from backend.values import INTACT, Ablation, Head
 from pages.shared import blocks, charts, handles, looking, selection
 
 if TYPE_CHECKING:
-    from backend.measure.attention import Contributions
-    from backend.measure.reading import Reading
+    from backend.lens.attention import Contributions
+    from backend.lens.reading import Reading
     from backend.models.loading import LoadedModel
 
 SOURCES = ("Task", "My own")
@@ -93,13 +93,14 @@ def from_me() -> Prompt | str | None:
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def _read(key: str, prompt: Prompt | str, ablation: Ablation, _model: LoadedModel, _means: Means | None) -> Reading:
+def _read(key: str, prompt: Prompt | str, ablation: Ablation, _model: LoadedModel,
+          _means: Activations | None) -> Reading:
     return service.look_at(_model, prompt, ablation, _means, k=NEXT_TOKENS)
 
 
 @st.cache_data(show_spinner=False, max_entries=12)
 def _attention(key: str, ids: tuple[int, ...], layer: int, ablation: Ablation, _model: LoadedModel,
-               _means: Means | None) -> np.ndarray:
+               _means: Activations | None) -> np.ndarray:
     return service.attention(_model, ids, layer, ablation, _means)
 
 
@@ -244,7 +245,7 @@ def which_head() -> tuple[Head, bool]:
     return Head(int(layer), int(head)), seen == "ablated" and bool(chosen)
 
 
-def what_it_looks_at(prompt: Prompt | str, reading: Reading, model: LoadedModel, means: Means | None) -> None:
+def what_it_looks_at(prompt: Prompt | str, reading: Reading, model: LoadedModel, means: Activations | None) -> None:
     """One head's pattern large, as a map and as shaded text; all heads of its layer small."""
     st.markdown("### What a head looks at")
     here, ablated = which_head()
@@ -357,11 +358,11 @@ def python_lines(prompt: Prompt | str, *after: str, ablation: Ablation | None = 
     """Python that reads the same prompt (`reading`), and then the lines `after`."""
     ablation = chosen if ablation is None else ablation
     model, manner = selection.model_name(), selection.manner()
-    lines = ["from backend import service", "from backend.components import parse_exact"]
+    lines = ["from backend import service", "from backend.values import parse_exact"]
     with_means = ablation.fill == "mean"
     lines += ["from backend.models.info import describe"] * with_means
     lines += ["from backend.models.loading import load_model"]
-    lines += ["from backend.store import default_store"] * with_means
+    lines += ["from backend.store.live import default_store"] * with_means
     if isinstance(prompt, Prompt) and source() != "My own":
         lines += ["from backend.tasks.registry import get_task", "from backend.tasks.task import prompts"]
     lines += ["", f"model = load_model({model!r}, dtype={manner.dtype!r})", f"off = parse_exact({str(ablation)!r})"]
@@ -397,13 +398,13 @@ def ready(prompt: Prompt | str) -> bool:
     return False
 
 
-def mean_activations() -> tuple[bool, Means | None]:
+def mean_activations() -> tuple[bool, Activations | None]:
     """Whether all is there that the ablation needs, and the means where it is a mean ablation."""
     if chosen.fill != "mean":
         return True, None
     record: Record | None = blocks.get(service.means(selection.current()),
                                        f"mean activations of {selection.task().name}, for mean ablation")
-    return isinstance(record, Means), record if isinstance(record, Means) else None
+    return isinstance(record, Activations), record if isinstance(record, Activations) else None
 
 
 def look(prompt: Prompt | str) -> None:

@@ -9,9 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from backend import service
-from backend.components import parse_exact
 from backend.models.info import BUNDLED, weights
 from backend.results import Sweep, Unit
+from backend.values import parse_exact
 from pages.shared import blocks, charts, curves, matrices, selection
 
 SCOPES = ("This task", "All tasks")

@@ -12,12 +12,14 @@ from io import BytesIO
 import pandas as pd
 import streamlit as st
 
-from backend import bundles, jobs, machine
-from backend import plan as planning
+from backend import machine
 from backend.errors import HeadroomError
 from backend.models.adapters import ADAPTERS, adapter_for
 from backend.models.info import BUNDLED, describe
 from backend.results import KINDS, ModelInfo, Unit
+from backend.runs import jobs
+from backend.runs import plan as planning
+from backend.store import bundles
 from backend.tasks import own
 from backend.tasks.task import Task, prompts
 from pages.shared import blocks, charts, coverage, handles, selection

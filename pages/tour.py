@@ -9,10 +9,10 @@ import pandas as pd
 import streamlit as st
 
 from backend import service, stats
-from backend.components import INTACT, Ablation, Head
 from backend.models.info import BUNDLED, weights
-from backend.results import Evaluation, HeadImportance, InductionScores, Setup, Sweep, Unit
+from backend.results import Answers, HeadScores, InductionScores, Setup, Sweep, Unit
 from backend.tasks.task import Prompt, prompts
+from backend.values import INTACT, Ablation, Head
 from pages.shared import blocks, charts, curves, handles, looking, selection
 
 SHOTS = selection.SHOTS
@@ -48,7 +48,7 @@ def setups(names: Sequence[str], n_shots: int) -> list[Setup]:
     return [selection.current(name, n_shots) for name in names]
 
 
-def mean_row(label: str, records: Sequence[Evaluation]) -> dict[str, object]:
+def mean_row(label: str, records: Sequence[Answers]) -> dict[str, object]:
     """Mean accuracy of several tasks, with its interval and mean chance: a row of `charts.bars`."""
     outcomes = [r.outcomes() for r in records]
     low, high = stats.mean_wilson([int(o.sum()) for o in outcomes], [len(o) for o in outcomes])
@@ -122,7 +122,7 @@ def one_question(prompt: Prompt, setup: Setup) -> None:
     left.code(prompt.prefix + prompt.example.contexts[0] + " …", language=None, wrap_lines=True, height=210)
     record = blocks.fetch(service.evaluation(setup))
     with right:
-        if not isinstance(record, Evaluation) or prompt.doc not in record.questions.docs:
+        if not isinstance(record, Answers) or prompt.doc not in record.questions.docs:
             st.caption("What the model answers is not measured for this choice.")
             return
         q = record.questions.docs.index(prompt.doc)
@@ -349,7 +349,7 @@ def share_heads() -> None:
     names = list(selection.suite())
     units = [service.head_importance(one) for one in setups(names, n_shots)]
     records = blocks.get_all(units, f"head importance of all tasks, {n_shots}-shot")
-    if not all(isinstance(r, HeadImportance) for r in records):
+    if not all(isinstance(r, HeadScores) for r in records):
         return
     rho = stats.spearman_matrix([r.scores(selection.definition()) for r in records])
     kinds = [selection.suite()[name].group for name in names]

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from backend import __main__ as cli
-from backend import jobs, service
+from backend import service
 from backend.__main__ import BAD_INPUT, DONE, EXAMPLES, FAILED, INTERRUPTED, main
 from backend.errors import ModelError
-from backend.store import Store
+from backend.runs import jobs
+from backend.store.live import Store
 from tests.models.small import small_network, small_tokenizer
 
 ROOT = Path(__file__).parents[1]

@@ -1,4 +1,4 @@
-"""Imports point one way: pages -> service -> measure -> engine, models, tasks -> values."""
+"""Imports point one way: pages -> kinds -> engine, lens -> models, tasks -> values."""
 
 import ast
 from pathlib import Path
@@ -6,20 +6,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-VALUES = {"backend.components", "backend.results", "backend.stats", "backend.errors"}
+VALUES = {"backend.values", "backend.results", "backend.stats", "backend.errors"}
 
 # Who may import whom, inside the project; a package stands for all of its modules.
 MAY = {
     "backend.errors": set(),
-    "backend.components": {"backend.errors"},
+    "backend.values": {"backend.errors"},
     "backend.stats": VALUES,
     "backend.results": VALUES,
     "backend.tasks": VALUES | {"backend.tasks"},
     "backend.models": VALUES | {"backend.models"},
     "backend.engine": VALUES | {"backend.engine", "backend.models", "backend.tasks"},
-    "backend.measure": VALUES | {"backend.measure", "backend.engine", "backend.models", "backend.tasks"},
+    "backend.lens": VALUES | {"backend.lens", "backend.kinds", "backend.engine", "backend.models", "backend.tasks"},
+    "backend.kinds": VALUES | {"backend.kinds", "backend.engine", "backend.models", "backend.tasks"},
     "backend.machine": VALUES,
-    "backend.bundled": VALUES | {f"backend.{name}" for name in ("bundled", "machine", "measure", "engine", "models",
+    "backend.bundled": VALUES | {f"backend.{name}" for name in ("bundled", "machine", "kinds", "engine", "models",
                                                                 "tasks")},
 }
 FILES = sorted([ROOT / "app.py", *(ROOT / "backend").rglob("*.py"), *(ROOT / "pages").rglob("*.py")])
@@ -67,7 +68,7 @@ def test_browsing_stored_results_never_loads_torch() -> None:
     import subprocess
     import sys
 
-    code = ("import sys; import backend.service, backend.store, backend.stats, backend.models.info; "
+    code = ("import sys; import backend.service, backend.store.live, backend.stats, backend.models.info; "
             "from backend.tasks.registry import get_task; get_task('antonym').fingerprint; "
             "print('torch' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from backend import service, stats
-from backend.components import INTACT, Ablation, Head, parse_exact
 from backend.errors import BadInput, Cancelled
 from backend.models.loading import LoadedModel
-from backend.results import Evaluation, HeadImportance, Setup, Sweep
-from backend.store import Store
+from backend.results import Answers, HeadScores, Setup, Sweep
+from backend.store.live import Store
+from backend.values import INTACT, Ablation, Head, parse_exact
 from tests.models.small import small_model
 
 N, N_TRAIN = 12, 8
@@ -47,7 +47,7 @@ def test_a_stored_result_is_not_measured_again(setup: Setup, store: Store, model
 
 def test_a_toggle_starts_where_it_differs_and_finds_what_a_whole_pass_finds(setup: Setup, store: Store,
                                                                          model: LoadedModel) -> None:
-    from backend.measure.evaluate import evaluate
+    from backend.kinds.evaluation import evaluate
     from backend.tasks.registry import get_task
     from backend.tasks.task import prompts
 
@@ -55,7 +55,7 @@ def test_a_toggle_starts_where_it_differs_and_finds_what_a_whole_pass_finds(setu
     service.compute(service.evaluation(setup), store, model)
     live = service.compute(service.evaluation(setup, ablation), store, model)
     (whole,) = evaluate(model, prompts(get_task("antonym"), 2, "fixed", N), [ablation])
-    assert isinstance(live, Evaluation)
+    assert isinstance(live, Answers)
     np.testing.assert_allclose(live.loglikelihoods, whole.loglikelihoods, atol=1e-4)
 
 
@@ -65,8 +65,8 @@ def test_a_pruning_curve_starts_at_the_intact_accuracy_and_removes_in_order(setu
     intact = service.compute(service.evaluation(setup), store, model)
     importance = store.get(service.head_importance(setup, N_TRAIN))  # what the curve builds on is stored, too
     assert isinstance(curve, Sweep)
-    assert isinstance(intact, Evaluation)
-    assert isinstance(importance, HeadImportance)
+    assert isinstance(intact, Answers)
+    assert isinstance(importance, HeadScores)
     assert curve.accuracy()[0] == intact.outcomes().mean()
     for text, (share, _) in zip(curve.ablations, curve.removed, strict=True):
         assert parse_exact(text).heads == frozenset(stats.lowest(importance.scores(), share))

@@ -13,9 +13,9 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats as scipy_stats
 
 from backend import stats
-from backend.components import Head
 from backend.errors import BadInput
-from backend.results import HeadImportance
+from backend.results import HeadScores
+from backend.values import Head
 
 grids = st.tuples(st.integers(1, 5), st.integers(1, 6))
 values = st.integers(-50, 50).map(float)
@@ -340,13 +340,13 @@ def test_the_capacity_curve_starts_at_1_and_ends_at_0():
     assert stats.retained_curve(scores, ranking, [0, 0.25, 0.5, 1]).tolist() == [1, 0.6, 0.3, 0]
 
 
-def importance(n_blocks: int = 6, noise: float = 0.1, seed: int = 0) -> HeadImportance:
+def importance(n_blocks: int = 6, noise: float = 0.1, seed: int = 0) -> HeadScores:
     rng = np.random.default_rng(seed)
     true = rng.random((3, 4))
     blocks = np.abs(true + noise * rng.normal(size=(n_blocks, 3, 4)))
     nested = tuple(tuple(tuple(row) for row in block) for block in blocks.tolist())
     sizes = tuple(range(2, 2 + n_blocks))
-    return HeadImportance(sum(sizes), (), sizes, tuple((5 * s, 5 * s, s) for s in sizes), nested, nested)
+    return HeadScores(sum(sizes), (), sizes, tuple((5 * s, 5 * s, s) for s in sizes), nested, nested)
 
 
 @pytest.mark.parametrize("reduction", ["per-token", "per-example"])

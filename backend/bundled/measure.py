@@ -18,9 +18,9 @@ from transformers import OPTForCausalLM
 
 from backend.bundled import corpus
 from backend.bundled.train import HERE, forward
-from backend.components import Head
 from backend.tasks.mini import MINI
 from backend.tasks.task import Prompt, Split, Task, prompts
+from backend.values import Head
 
 GROUPS = ("knowledge", "reasoning", "in-context")
 IDS = {word: i for i, word in enumerate(corpus.vocabulary())}

@@ -22,14 +22,14 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 import backend.engine.attention  # noqa: F401 - it registers itself
-from backend.components import Ablation
 from backend.engine import trees
 from backend.engine.batches import Progress, smaller
 from backend.errors import ModelError
 from backend.models.gates import Ended, Gates, Places, gates_for, passing
 from backend.models.loading import LoadedModel
-from backend.results import Means, Questions
+from backend.results import Activations, Questions
 from backend.tasks.task import Prompt
+from backend.values import Ablation
 
 ROW_TOKENS = 128  # small trees are packed into rows of about this length
 BATCH_TOKENS = 1024  # tokens of one pass, padding included
@@ -133,7 +133,7 @@ def takes_trees(model: LoadedModel) -> bool:
 
 @torch.inference_mode()
 def score(
-    plan: Plan, ablations: Sequence[Ablation], means: Sequence[Means | None] | None = None,
+    plan: Plan, ablations: Sequence[Ablation], means: Sequence[Activations | None] | None = None,
     progress: Progress | None = None, reuse: bool | None = None,
 ) -> list[Scores]:
     """The log-likelihood of every option under every ablation, in nats.

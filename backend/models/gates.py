@@ -25,12 +25,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backend.components import Ablation
 from backend.errors import BadInput
+from backend.values import Ablation
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
-    from backend.results import Means
+    from backend.results import Activations
 
 
 class Ended(Exception):
@@ -117,7 +117,9 @@ def passing(gates: Gates) -> Iterator[Gates]:
         _current.reset(token)
 
 
-def gates_for(model: LoadedModel, ablations: Sequence[Ablation], means: Sequence[Means | None] | None = None) -> Gates:
+def gates_for(
+    model: LoadedModel, ablations: Sequence[Ablation], means: Sequence[Activations | None] | None = None
+) -> Gates:
     """The gates of several ablations, one batch row each; none at all where all are intact.
 
     Args:

@@ -22,12 +22,12 @@ import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
 
-from backend import plan as planning
 from backend import service
-from backend.components import Head
 from backend.errors import HeadroomError, StoreError
 from backend.machine import duration
 from backend.results import Record, Setup, Unit, too_long
+from backend.runs import plan as planning
+from backend.values import Head
 from pages.shared import charts, handles, selection
 
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart | alt.ConcatChart
@@ -221,10 +221,10 @@ def python_lines(unit: Unit, *after: str, over: Sequence[tuple[str, int]] = ()) 
     model = selection.model_name()
     lines = ["from backend import service" + ", stats" * any("stats." in line for line in after)]
     if unit.ablation:
-        lines.append("from backend.components import parse_exact")
+        lines.append("from backend.values import parse_exact")
     lines += ["from backend.models.info import describe", "from backend.models.loading import load_model"]
     lines += ["from backend.results import Setup"] * (not s.task)
-    lines += ["from backend.store import default_store", "", "store = default_store()"]
+    lines += ["from backend.store.live import default_store", "", "store = default_store()"]
     indent = ""
     if over:
         lines += ["records = []", "for task, n_shots in ["]

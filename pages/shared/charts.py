@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from backend import stats
-from backend.components import INTACT, Ablation, Head
-from backend.results import Evaluation
+from backend.results import Answers
+from backend.values import INTACT, Ablation, Head
 
 BLUE, ORANGE, GREY = "#3d8fd1", "#e07b1f", "#8593a3"  # readable on light and dark alike
 INKS = {False: ("#1d2733", "#ffffff"), True: ("#e6ebf1", "#0c1620")}  # dark theme? -> on weak colours, on strong ones
@@ -295,13 +295,13 @@ def lines(table: pd.DataFrame, *, x: str, y: str, colour: str, x_title: str, y_t
 # --- answers --------------------------------------------------------------------------------------
 
 
-def turned(intact: Evaluation, ablated: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+def turned(intact: Answers, ablated: Answers) -> tuple[np.ndarray, np.ndarray]:
     """The questions, by position, whose answer turned from right to wrong, and from wrong to right."""
     before, after = intact.outcomes(), ablated.outcomes()
     return np.flatnonzero(before & ~after), np.flatnonzero(~before & after)
 
 
-def margin(record: Evaluation, q: int) -> float:
+def margin(record: Answers, q: int) -> float:
     """Log-likelihood of a question's best right option minus that of its best wrong one, in nats."""
     row, gold = record.loglikelihoods[q], record.questions.gold[q]
     wrong = [ll for i, ll in enumerate(row) if i not in gold]

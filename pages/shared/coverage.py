@@ -8,8 +8,8 @@ from itertools import pairwise
 import altair as alt
 import pandas as pd
 
-from backend import plan as planning
 from backend.results import Unit
+from backend.runs import plan as planning
 from pages.shared.charts import BLUE
 
 TITLES = {  # a topic in one or two words; `planning.TOPICS` says what it is
@@ -71,8 +71,8 @@ def python_lines(request: planning.Request, model: str) -> str:
                    ("demos", "n_examples", "n_train", "seeds", "n_random", "n_sequences", "dtype")
                    if getattr(request, name) != getattr(plain, name))
     return "\n".join([
-        "from backend import plan", "from backend.models.info import describe",
-        "from backend.store import default_store", "",
+        "from backend.runs import plan", "from backend.models.info import describe",
+        "from backend.store.live import default_store", "",
         f"request = plan.Request(describe({model!r}), tasks={request.tasks!r},",
         f"                       shots={request.shots!r}, what={request.what!r}{more})",
         "made = plan.make(request, default_store())",

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from backend import stats
-from backend.components import INTACT, Ablation, parse_exact
 from backend.models.info import Weights
-from backend.results import Evaluation, InductionScores, Sweep
+from backend.results import Answers, InductionScores, Sweep
+from backend.values import INTACT, Ablation, parse_exact
 from pages.shared.charts import AXIS, BLUE, CLICK, FFN, GREY, ORANGE, layer_step, tiny
 
 PURPLE, GREEN = "#b3579a", "#1b9e77"  # further curves; told apart by dash and label as well as by colour
@@ -72,7 +72,7 @@ def mean_effects_table(oracles: Mapping[str, Sweep], chosen: Ablation = INTACT) 
                         off=[layer in chosen.ffns for layer in table["layer"]])
 
 
-def attention_effects_table(evaluations: Mapping[str, Sequence[Evaluation]]) -> pd.DataFrame:
+def attention_effects_table(evaluations: Mapping[str, Sequence[Answers]]) -> pd.DataFrame:
     """The same for all heads of a layer together: per task the intact evaluation, then one per layer."""
     table = _mean_effects([np.stack([e.outcomes() for e in of_task]) for of_task in evaluations.values()])
     return table.assign(name=[f"all heads of layer {layer}" for layer in table["layer"]], off=False)

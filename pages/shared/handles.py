@@ -14,7 +14,7 @@ import streamlit as st
 from backend.errors import ModelError
 from backend.models.info import BUNDLED, describe
 from backend.results import ModelInfo
-from backend.store import Store, default_store
+from backend.store.live import Store, default_store
 from backend.tasks import registry
 from backend.tasks.task import Task
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from backend.components import INTACT, Ablation, Head
+from backend.values import INTACT, Ablation, Head
 from pages.shared.charts import AXIS, BLUE, CLICK, FFN, GREY, INKS, LEGEND, ORANGE, PRESS
 
 INK = "#7f8c9a"

@@ -20,11 +20,11 @@ from typing import Any
 import streamlit as st
 
 from backend import machine, service
-from backend.components import Ablation, Fill, parse
 from backend.errors import ModelError
 from backend.models.info import BUNDLED
 from backend.results import ModelInfo, Setup
 from backend.tasks.task import DEMOS, Task
+from backend.values import Ablation, Fill, parse
 from pages.shared import charts, handles
 
 SHOTS = (0, 1, 5)

@@ -13,14 +13,14 @@ import torch
 from transformers import DynamicCache
 
 from backend import service
-from backend.components import Ablation, Head
 from backend.engine import passes
 from backend.engine.passes import Plan
-from backend.measure.evaluate import evaluate
+from backend.kinds.evaluation import evaluate
 from backend.models.loading import LoadedModel, load_model
-from backend.results import Evaluation, Setup
-from backend.store import Store
+from backend.results import Answers, Setup
+from backend.store.live import Store
 from backend.tasks.registry import suite
+from backend.values import Ablation, Head
 from tests.benchmarks.measuring import Row
 from tests.benchmarks.workloads import HELLASWAG, make_prompts
 
@@ -101,11 +101,11 @@ def precision(bench: Bench) -> list[Row]:
             _differing(f"bundled model, {len(of_tasks[0])} tasks, 5 shots", *of_tasks)]
 
 
-def _answers(model: LoadedModel) -> list[Evaluation]:
+def _answers(model: LoadedModel) -> list[Answers]:
     return [evaluate(model, service._plan(model, setup))[0] for setup in setups_of(model)]
 
 
-def _differing(what: str, full: Sequence[Evaluation], half: Sequence[Evaluation]) -> Row:
+def _differing(what: str, full: Sequence[Answers], half: Sequence[Answers]) -> Row:
     changed = [a != b for x, y in zip(full, half, strict=True) for a, b in zip(x.choices(), y.choices(), strict=True)]
     apart = [abs(a - b) for one, other in zip(full, half, strict=True)
              for x, y in zip(one.loglikelihoods, other.loglikelihoods, strict=True) for a, b in zip(x, y, strict=True)]

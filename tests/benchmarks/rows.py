@@ -10,13 +10,13 @@ from statistics import median
 import numpy as np
 from transformers import PreTrainedModel
 
+from backend.engine.gradients import head_importance as our_importance
+from backend.engine.induction import block_lengths, random_vocabulary
+from backend.engine.induction import copying as our_copying
+from backend.engine.induction import prefix_matching as our_prefix_matching
+from backend.kinds.evaluation import evaluate
+from backend.kinds.sweeps import ffn_importance
 from backend.machine import multiplies
-from backend.measure.evaluate import evaluate
-from backend.measure.importance import head_importance as our_importance
-from backend.measure.induction import block_lengths, random_vocabulary
-from backend.measure.induction import copying as our_copying
-from backend.measure.induction import prefix_matching as our_prefix_matching
-from backend.measure.sweeps import ffn_importance
 from backend.models.loading import LoadedModel
 from tests.benchmarks import baselines, theory
 from tests.benchmarks.bundled import precision, toggle

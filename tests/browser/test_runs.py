@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from backend import bundles, jobs, service
-from backend.store import Store
+from backend import service
+from backend.runs import jobs
+from backend.store import bundles
+from backend.store.live import Store
 from tests.browser import explorer
 from tests.models.small import small_network, small_tokenizer
 from tests.pages import made_up

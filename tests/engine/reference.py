@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from backend.components import INTACT, Ablation
 from backend.models.adapters import adapter_for
-from backend.results import Means
+from backend.results import Activations
 from backend.tasks.task import Prompt
+from backend.values import INTACT, Ablation
 from tests.models.small import small_model, small_network
 
 
@@ -27,7 +27,7 @@ def plain_network(architecture: str) -> PreTrainedModel:
 
 
 @contextmanager
-def ablated(architecture: str, ablation: Ablation, means: Means | None = None) -> Iterator[PreTrainedModel]:
+def ablated(architecture: str, ablation: Ablation, means: Activations | None = None) -> Iterator[PreTrainedModel]:
     """The plain network with some of its outputs replaced by hand."""
     network, shape = plain_network(architecture), small_model(architecture).info
     adapter = adapter_for(network.config.model_type)
@@ -71,7 +71,7 @@ def loglikelihood(network: PreTrainedModel, context: list[int], continuation: li
 
 
 def reference(
-    architecture: str, prompts: Sequence[Prompt], ablation: Ablation = INTACT, means: Means | None = None
+    architecture: str, prompts: Sequence[Prompt], ablation: Ablation = INTACT, means: Activations | None = None
 ) -> list[list[tuple[float, bool]]]:
     """Per prompt and option: log-likelihood and greediness."""
     model = small_model(architecture)

@@ -9,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.components import INTACT, Ablation, Head
 from backend.engine import passes, trees
 from backend.errors import BadInput, Cancelled, ModelError
 from backend.models.loading import prepare
-from backend.results import Means
+from backend.results import Activations
 from backend.tasks.task import Example, Prompt, multiple_choice
+from backend.values import INTACT, Ablation, Head
 from tests.engine.reference import reference
 from tests.models.small import ARCHITECTURES, small_model, small_network, small_tokenizer
 
@@ -57,10 +57,10 @@ def found(scores: passes.Scores) -> np.ndarray:
     return np.concatenate([np.array(row) for row in scores.loglikelihoods])
 
 
-def some_means(architecture: str) -> Means:
+def some_means(architecture: str) -> Activations:
     model, draw = small_model(architecture), np.random.default_rng(0).normal
     heads, ffns = draw(size=(model.n_layers, model.n_heads, model.d_head)), draw(size=(model.n_layers, model.d_model))
-    return Means(1, 1, tuple(tuple(map(tuple, layer)) for layer in heads), tuple(map(tuple, ffns)))
+    return Activations(1, 1, tuple(tuple(map(tuple, layer)) for layer in heads), tuple(map(tuple, ffns)))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from backend.components import INTACT, Ablation, Head
-from backend.measure.evaluate import evaluate
+from backend.kinds.evaluation import evaluate
 from backend.tasks.paper import PAPER, STUDY, record_f1
 from backend.tasks.task import prompt
+from backend.values import INTACT, Ablation, Head
 
 TOLERANCE = 1e-3  # nats; what was printed has five digits
 

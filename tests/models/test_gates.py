@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers.cache_utils import DynamicCache
 
-from backend.components import INTACT, Ablation, Head
 from backend.errors import BadInput
 from backend.models.gates import Gates, Places, gates_for, passing
 from backend.models.loading import LoadedModel, prepare
-from backend.results import Means
+from backend.results import Activations
+from backend.values import INTACT, Ablation, Head
 from tests.models.small import ARCHITECTURES, small_model, small_network, small_tokenizer
 
 TEXT = "the cat sat on the mat. Question: is the dog red? Answer: yes"
@@ -319,10 +319,10 @@ def test_six_threads_with_six_masks_get_what_they_get_alone(architecture):
             assert all(torch.equal(one, expected) for one in found)
 
 
-def some_means(model: LoadedModel) -> Means:
+def some_means(model: LoadedModel) -> Activations:
     draw = np.random.default_rng(0).normal
     heads, ffns = draw(size=(model.n_layers, model.n_heads, model.d_head)), draw(size=(model.n_layers, model.d_model))
-    return Means(1, 1, tuple(tuple(map(tuple, layer)) for layer in heads), tuple(map(tuple, ffns)))
+    return Activations(1, 1, tuple(tuple(map(tuple, layer)) for layer in heads), tuple(map(tuple, ffns)))
 
 
 @every_architecture

@@ -11,10 +11,10 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
-from backend import store as stores
 from backend.errors import ModelError
 from backend.results import ModelInfo
-from backend.store import Store
+from backend.store import live as stores
+from backend.store.live import Store
 from pages.shared import handles
 
 ROOT = Path(__file__).resolve().parents[2]

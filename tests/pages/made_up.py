@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from backend import service, stats
-from backend.components import INTACT, Ablation, Head
 from backend.results import (
-    Evaluation,
-    HeadImportance,
+    Answers,
+    HeadScores,
     InductionScores,
     ModelInfo,
     Questions,
@@ -26,7 +25,8 @@ from backend.results import (
     Sweep,
     Unit,
 )
-from backend.store import Store
+from backend.store.live import Store
+from backend.values import INTACT, Ablation, Head
 
 N_QUESTIONS, N_OPTIONS, N_BLOCKS = 40, 4, 6
 SHARES: dict[str, list[tuple[float, float]]] = {  # (heads, FFNs) removed, as the service does, without its torch
@@ -86,7 +86,7 @@ def _shape_of(info: ModelInfo, task: str = "") -> np.ndarray:
     return draw(info.name) * draw(f"{info.name} {task}") ** 0.6 if task else draw(info.name)
 
 
-def _importance(unit: Unit, info: ModelInfo, rng: np.random.Generator) -> HeadImportance:
+def _importance(unit: Unit, info: ModelInfo, rng: np.random.Generator) -> HeadScores:
     shape = _shape_of(info, unit.setup.task) * 1e-3
     n = unit.setup.n_examples
     sizes = [len(part) for part in np.array_split(np.arange(n), min(N_BLOCKS, n))]
@@ -95,7 +95,7 @@ def _importance(unit: Unit, info: ModelInfo, rng: np.random.Generator) -> HeadIm
     def plain(arrays: list[np.ndarray]) -> Any:
         return tuple(tuple(tuple(float(f"{x:.7g}") for x in row) for row in a.tolist()) for a in arrays)
 
-    return HeadImportance(n, (), tuple(sizes), tuple((20 * s,) * info.n_layers for s in sizes),
+    return HeadScores(n, (), tuple(sizes), tuple((20 * s,) * info.n_layers for s in sizes),
                           plain([20 * b for b in blocks]), plain([b * 0.3 for b in blocks]))
 
 
@@ -132,10 +132,10 @@ def _choices(setup: Setup, info: ModelInfo, ablation: Ablation) -> tuple[int, ..
                  for h, g, guess in zip(hard, questions.gold, guesses, strict=True))
 
 
-def _evaluation(unit: Unit, info: ModelInfo) -> Evaluation:
+def _evaluation(unit: Unit, info: ModelInfo) -> Answers:
     choices = _choices(unit.setup, info, unit.ablation)
     lls = tuple(tuple(-1.0 if i == choice else -3.0 - i for i in range(N_OPTIONS)) for choice in choices)
-    return Evaluation(_questions(unit.setup), lls, ((5,) * N_OPTIONS,) * len(choices))
+    return Answers(_questions(unit.setup), lls, ((5,) * N_OPTIONS,) * len(choices))
 
 
 def _sweep(unit: Unit, info: ModelInfo) -> Sweep:

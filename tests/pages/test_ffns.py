@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from backend import service, stats
-from backend.components import Ablation, Head
 from backend.results import Unit
-from backend.store import Store
+from backend.store.live import Store
 from backend.tasks.mini import MINI
+from backend.values import Ablation, Head
 from pages.shared import charts, curves
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, words

@@ -9,11 +9,11 @@ import pytest
 
 from backend import __main__ as cli
 from backend import service
-from backend.components import INTACT, Ablation, Head
 from backend.errors import ModelError
 from backend.models import info as infos
 from backend.results import Unit
-from backend.store import Store
+from backend.store.live import Store
+from backend.values import INTACT, Ablation, Head
 from pages.shared import blocks, handles
 from tests.pages import made_up
 from tests.pages.conftest import INFO, ROOT, Explorer, calm, words

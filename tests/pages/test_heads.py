@@ -1,10 +1,10 @@
 """The Heads page shows what is stored, and offers what is not."""
 
 from backend import service, stats
-from backend.components import Ablation, Head
-from backend.results import HeadImportance
-from backend.store import Store
+from backend.results import HeadScores
+from backend.store.live import Store
 from backend.tasks.mini import MINI
+from backend.values import Ablation, Head
 from pages.shared import charts
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, words
@@ -13,9 +13,9 @@ from tests.pages.shown import run_shown_python
 UNIT = service.head_importance(service.setup(INFO, "antonym", 5))
 
 
-def stored(store: Store) -> HeadImportance:
+def stored(store: Store) -> HeadScores:
     record = store.put(UNIT, made_up.record(UNIT, INFO))
-    assert isinstance(record, HeadImportance)
+    assert isinstance(record, HeadScores)
     return record
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from backend import service, stats
-from backend.components import Head
 from backend.results import InductionScores, Setup, Unit
-from backend.store import Store
+from backend.store.live import Store
 from backend.tasks.mini import MINI
+from backend.values import Head
 from pages.shared import charts, curves, handles
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, words

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from backend import service, stats
-from backend.components import INTACT, Ablation, Head, parse_exact
 from backend.errors import ModelError
-from backend.results import Evaluation, Questions, Setup
-from backend.store import Store
+from backend.results import Answers, Questions, Setup
+from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.tasks.task import prompts
+from backend.values import INTACT, Ablation, Head, parse_exact
 from pages.shared import charts, handles
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, words
@@ -20,7 +20,7 @@ from tests.pages.shown import run_shown_python
 OFF = Ablation(frozenset({Head(1, 2)}), frozenset({0}))
 
 
-def answered(setup: Setup, right: float) -> Evaluation:
+def answered(setup: Setup, right: float) -> Answers:
     """A task's own questions, of which the first `right` (a share) are answered right."""
     asked = prompts(MINI[setup.task], setup.n_shots, setup.demos, setup.n_examples, setup.seed)
     rows = []
@@ -30,10 +30,10 @@ def answered(setup: Setup, right: float) -> Evaluation:
         rows.append(tuple(row))
     questions = Questions(tuple(p.doc for p in asked), tuple(p.example.gold for p in asked),
                           tuple(len(row) for row in rows), ("",) * len(asked))
-    return Evaluation(questions, tuple(rows), tuple((5,) * len(row) for row in rows))
+    return Answers(questions, tuple(rows), tuple((5,) * len(row) for row in rows))
 
 
-def put(store: Store, task: str, intact: float, ablated: float | None = None) -> tuple[Evaluation, Evaluation | None]:
+def put(store: Store, task: str, intact: float, ablated: float | None = None) -> tuple[Answers, Answers | None]:
     """Store both evaluations of a task."""
     setup = service.setup(INFO, task, 5)
     pair = answered(setup, intact), answered(setup, ablated) if ablated is not None else None

@@ -10,7 +10,7 @@ from PIL import Image
 
 from backend import service, stats
 from backend.results import Unit
-from backend.store import Store
+from backend.store.live import Store
 from backend.tasks.mini import MINI
 from pages.shared import charts, curves, looking, matrices
 from tests.pages import made_up

@@ -8,13 +8,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend import service
-from backend.components import INTACT, Ablation, parse_exact
 from backend.errors import ModelError
 from backend.models import loading
 from backend.models.loading import LoadedModel
-from backend.store import Store
+from backend.store.live import Store
 from backend.tasks.registry import get_task
 from backend.tasks.task import Prompt, prompts
+from backend.values import INTACT, Ablation, parse_exact
 from pages.shared import charts, handles, looking
 from tests.models.small import small_model
 from tests.pages import made_up

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 import pytest
 
 from backend import service
-from backend.components import parse_exact
 from backend.models.info import weights
 from backend.results import Unit
-from backend.store import Store
+from backend.store.live import Store
 from backend.tasks.mini import MINI
+from backend.values import parse_exact
 from pages.shared import charts, curves
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, words

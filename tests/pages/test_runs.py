@@ -13,12 +13,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend import __main__ as commands
-from backend import bundles, jobs, machine, service
-from backend import plan as planning
+from backend import machine, service
 from backend.errors import ModelError
 from backend.models import info as models
 from backend.results import ModelInfo, Unit
-from backend.store import Store
+from backend.runs import jobs
+from backend.runs import plan as planning
+from backend.store import bundles
+from backend.store.live import Store
 from backend.tasks import own
 from backend.tasks.mini import MINI
 from backend.tasks.task import prompts
@@ -152,7 +154,7 @@ def test_the_python_lines_run_as_shown(explorer: Explorer, store: Store, monkeyp
                                        capsys: pytest.CaptureFixture[str]):
     made_up.fill(store, planning.units(planning.Request(INFO, ("antonym",), what=("accuracy",))), INFO)
     app = explorer("runs", seed="0", n="100")
-    lines = next(code.value for code in app.code if code.value.startswith("from backend import plan"))
+    lines = next(code.value for code in app.code if code.value.startswith("from backend.runs import plan"))
     monkeypatch.setattr(models, "describe", lambda name: INFO)
     exec(lines, {})
     assert capsys.readouterr().out.startswith(f"4 of {len(planning.units(REQUEST))}\n")

@@ -15,10 +15,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend import service, stats
-from backend.components import Ablation, Head
 from backend.results import Record, Setup, Unit
-from backend.store import Store
+from backend.store.live import Store
 from backend.tasks.mini import MINI
+from backend.values import Ablation, Head
 from pages.shared import charts, curves, handles
 from tests.pages import made_up
 from tests.pages.conftest import INFO, ROOT, Explorer, calm, words

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from backend import service, stats
-from backend.results import Evaluation, HeadImportance, InductionScores, Sweep, Unit
-from backend.store import Store
+from backend.results import Answers, HeadScores, InductionScores, Sweep, Unit
+from backend.store.live import Store
 from backend.tasks.mini import MINI
 from pages.shared import charts
 from tests.pages import made_up
@@ -50,7 +50,7 @@ def test_learning_from_examples_shows_the_mean_of_the_stored_accuracies(explorer
     assert calm(app)
     stored = {unit.setup.n_shots: [] for unit in units}
     for unit, record in zip(units, records(units), strict=True):
-        assert isinstance(record, Evaluation)
+        assert isinstance(record, Answers)
         stored[unit.setup.n_shots].append(record.outcomes().mean())
     first, last = (charts.percent(float(np.mean(stored[n]))) for n in (0, 5))
     assert f"From {first} without examples to {last} with 5" in words(app)
@@ -74,7 +74,7 @@ def test_sharing_heads_compares_pairs_within_and_across_groups(explorer: Explore
     app = explorer("tour", step="6")
     app.radio[0].set_value("the same kind").run()
     assert calm(app)
-    scores = [r.scores() for r in records(units) if isinstance(r, HeadImportance)]
+    scores = [r.scores() for r in records(units) if isinstance(r, HeadScores)]
     rhos = {True: [], False: []}
     tasks = list(MINI.values())
     for i, a in enumerate(tasks):

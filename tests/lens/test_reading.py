@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from backend import service
-from backend.components import INTACT, Ablation, Head
 from backend.errors import BadInput
-from backend.measure.evaluate import evaluate
+from backend.kinds.evaluation import evaluate
 from backend.tasks.registry import get_task
 from backend.tasks.task import prompts
+from backend.values import INTACT, Ablation, Head
 from tests.models.small import small_model
 
 OFF = Ablation(frozenset({Head(1, 2)}), frozenset({0}))

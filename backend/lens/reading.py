@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backend.components import INTACT, Ablation
 from backend.engine import trees
 from backend.errors import BadInput
-from backend.measure.attention import NextToken, next_tokens, tokens_shown
-from backend.measure.evaluate import evaluate
-from backend.results import Means
+from backend.kinds.evaluation import evaluate
+from backend.lens.attention import NextToken, next_tokens, tokens_shown
+from backend.results import Activations
 from backend.tasks.task import Prompt
+from backend.values import INTACT, Ablation
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -31,7 +31,8 @@ class Reading:
 
 
 def read(
-    model: LoadedModel, prompt: Prompt | str, ablation: Ablation = INTACT, means: Means | None = None, k: int = 10,
+    model: LoadedModel, prompt: Prompt | str, ablation: Ablation = INTACT, means: Activations | None = None,
+    k: int = 10,
 ) -> Reading:
     """Read a prompt as an evaluation does, demonstrations dropped from the front where it is too long.
 

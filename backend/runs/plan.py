@@ -15,12 +15,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from backend import service, stats
-from backend.components import Ablation
 from backend.errors import BadInput
 from backend.results import ModelInfo, Setup, Unit
-from backend.store import Store
+from backend.store.live import Store
 from backend.tasks.registry import get_task, suite
 from backend.tasks.task import DEMOS, Prompt, iter_prompts
+from backend.values import Ablation
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -316,7 +316,7 @@ def probe(model: LoadedModel, plan: Plan, at_most: float = 5.0) -> float | None:
 
     None if the plan needs no prompts. Takes about `at_most` seconds, at least two passes.
     """
-    from backend.measure.evaluate import evaluate
+    from backend.kinds.evaluation import evaluate
 
     setup = next((s.unit.setup for s in plan.to_do if s.unit.setup.task), None)
     if setup is None:

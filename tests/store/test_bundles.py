@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from backend import bundles
-from backend.components import INTACT, Ablation, Head
 from backend.errors import BadInput, StoreError
-from backend.results import KINDS, SCHEMA, Evaluation, InductionScores, Questions, Setup, Unit
-from backend.store import Store, digest, pack
+from backend.results import KINDS, SCHEMA, Answers, InductionScores, Questions, Setup, Unit
+from backend.store import bundles
+from backend.store.live import Store, digest, pack
+from backend.values import INTACT, Ablation, Head
 
 SETUP = Setup("tiny", "abc", "float32", "piqa", "d1", 5, "fixed", 2, 0)
 PREFIX = Unit("prefix_matching", SETUP.without_task())
 
 
-def evaluation(first: float = -1.25) -> Evaluation:
+def evaluation(first: float = -1.25) -> Answers:
     questions = Questions((3, 1), ((0,), (1,)), (2, 2), ("", ""))
-    return Evaluation(questions, ((first, -2.5), (-3.0, -0.5)), ((4, 5), (6, 7)))
+    return Answers(questions, ((first, -2.5), (-3.0, -0.5)), ((4, 5), (6, 7)))
 
 
 def unit(seed: int = 0) -> Unit:

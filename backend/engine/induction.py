@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from backend.engine.batches import Progress, in_batches
+from backend.engine.watching import Attention, Enough, hide_the_future, watch
 from backend.errors import BadInput, ModelError
-from backend.measure.watching import Attention, Enough, hide_the_future, watch
 from backend.models.gates import Gates
 from backend.results import InductionScores
 

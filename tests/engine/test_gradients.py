@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from backend.engine import gradients as module
+from backend.engine.gradients import head_importance, importance_of_pairs
 from backend.engine.trees import Scored
 from backend.errors import BadInput, Cancelled, ModelError
-from backend.measure import importance as module
-from backend.measure.importance import head_importance, importance_of_pairs
 from backend.models import loading
 from backend.models.gates import Gates, passing
 from backend.models.loading import LoadedModel, prepare

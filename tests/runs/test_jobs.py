@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from backend import jobs
 from backend.errors import BadInput, StoreError
-from backend.jobs import Job, Report
+from backend.runs import jobs
+from backend.runs.jobs import Job, Report
 from tests.models.small import small_network, small_tokenizer
 
 

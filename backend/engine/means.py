@@ -11,7 +11,7 @@ from backend.engine.batches import Progress, in_batches
 from backend.errors import BadInput
 from backend.models.gates import Gates, passing
 from backend.models.loading import LoadedModel
-from backend.results import Means
+from backend.results import Activations
 from backend.tasks.task import Prompt
 
 BATCH_TOKENS = 2048
@@ -20,7 +20,7 @@ BATCH_TOKENS = 2048
 @torch.inference_mode()
 def mean_activations(
     model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int = BATCH_TOKENS
-) -> Means:
+) -> Activations:
     """Mean head output z and mean FFN output over all positions of the prompts with their gold answers.
 
     Every position of every prompt counts once, demonstrations included. Prompts that do not fit the model's context
@@ -54,7 +54,7 @@ def mean_activations(
 
     in_batches(measure, list(map(len, sequences)), batch_tokens, progress)
     n = sum(map(len, sequences))
-    return Means(
+    return Activations(
         n_examples=len(sequences), n_positions=n,
         heads=tuple(tuple(tuple(row) for row in layer) for layer in (heads / n).tolist()),
         ffns=tuple(tuple(row) for row in (ffns / n).tolist()),

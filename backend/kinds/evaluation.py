@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 from accelerate.utils.memory import should_reduce_batch_size
 
-from backend.components import INTACT, Ablation
 from backend.engine import passes
 from backend.engine.passes import Plan, Progress
 from backend.models.loading import LoadedModel
-from backend.results import Evaluation, Means
+from backend.results import Activations, Answers
 from backend.tasks.task import Prompt
+from backend.values import INTACT, Ablation
 
 SMALLEST_BATCH = 64  # tokens; below this, running out of memory is passed on
 
 
 def evaluate(
     model: LoadedModel, prompts: Sequence[Prompt] | Plan, ablations: Sequence[Ablation] = (INTACT,),
-    progress: Progress | None = None, *, metric: str = "acc", means: Sequence[Means | None] | None = None,
+    progress: Progress | None = None, *, metric: str = "acc", means: Sequence[Activations | None] | None = None,
     batch_tokens: int = passes.BATCH_TOKENS,
-) -> list[Evaluation]:
+) -> list[Answers]:
     """Score every option of every prompt under each ablation.
 
     The answer is the option with the highest summed log-likelihood, in nats; `acc_norm` divides by its length in
@@ -48,4 +48,4 @@ def evaluate(
             if plan.batch_tokens // 2 < SMALLEST_BATCH or not should_reduce_batch_size(error):
                 raise
             passes.halve(plan)
-    return [Evaluation(plan.questions, s.loglikelihoods, plan.lengths, s.greedy) for s in scores]
+    return [Answers(plan.questions, s.loglikelihoods, plan.lengths, s.greedy) for s in scores]

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from backend.components import Ablation, Head
 from backend.errors import BadInput, ModelError
-from backend.measure.attention import (
+from backend.lens.attention import (
     attention_patterns,
     direct_contributions,
     next_tokens,
     tokens_shown,
 )
 from backend.models.gates import Gates, passing
+from backend.values import Ablation, Head
 from tests.models.small import ARCHITECTURES, N_POSITIONS, small_model, small_network, small_tokenizer
 
 IDS = [0, 25, 40, 41, 25, 60, 70, 40]

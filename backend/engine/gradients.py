@@ -18,7 +18,7 @@ from backend.engine.trees import Scored
 from backend.errors import BadInput, ModelError
 from backend.models.gates import Gates, Places, passing
 from backend.models.loading import LoadedModel
-from backend.results import HeadImportance
+from backend.results import HeadScores
 from backend.tasks.task import Prompt
 
 N_BLOCKS = 32  # examples are kept in this many sums, for bootstrap
@@ -28,7 +28,7 @@ BATCH_TOKENS = 1024  # tokens of one pass; gradients need every layer's activati
 
 def head_importance(
     model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int = BATCH_TOKENS
-) -> HeadImportance:
+) -> HeadScores:
     """How strongly the loss on the gold answer depends on each head, over training prompts.
 
     L is the mean cross-entropy, in nats, of the gold continuation's tokens given the context; z a head's output
@@ -64,7 +64,7 @@ def head_importance(
 def importance_of_pairs(
     model: LoadedModel, pairs: Sequence[Scored], skipped: tuple[int, ...] = (), progress: Progress | None = None, *,
     batch_tokens: int = BATCH_TOKENS, prefixes: Sequence[int] | None = None,
-) -> HeadImportance:
+) -> HeadScores:
     """As `head_importance`, over given (context, gold continuation) pairs in token ids.
 
     Args:
@@ -103,7 +103,7 @@ def importance_of_pairs(
     def sums(values: np.ndarray) -> tuple:
         return tuple(tuple(tuple(map(float, row)) for row in values[block].sum(0)) for block in blocks)
 
-    return HeadImportance(
+    return HeadScores(
         n_examples=len(pairs), skipped=skipped, block_sizes=tuple(len(block) for block in blocks),
         block_positions=tuple(tuple(int(n) for n in positions[block].sum(0)) for block in blocks),
         block_per_token=sums(absolute), block_per_example=sums(signed),

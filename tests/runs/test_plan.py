@@ -6,15 +6,15 @@ from collections import Counter
 
 import pytest
 
-from backend import plan as planning
 from backend import service
-from backend.components import Ablation, Head
 from backend.errors import BadInput
-from backend.measure.sweeps import pruning_steps
-from backend.plan import TOPICS, Request, make, units
-from backend.store import Store
+from backend.kinds.sweeps import pruning_steps
+from backend.runs import plan as planning
+from backend.runs.plan import TOPICS, Request, make, units
+from backend.store.live import Store
 from backend.tasks import own
 from backend.tasks.registry import suite
+from backend.values import Ablation, Head
 from tests.models.small import small_model
 
 INFO = small_model("opt").info

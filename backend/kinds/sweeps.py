@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backend import stats
-from backend.components import INTACT, Ablation, Head
 from backend.engine.passes import Plan, Progress
-from backend.measure.evaluate import evaluate
+from backend.kinds.evaluation import evaluate
 from backend.models.loading import LoadedModel
 from backend.results import Sweep
 from backend.tasks.task import Prompt
+from backend.values import INTACT, Ablation, Head
 
 HEAD_SHARES = tuple(p / 100 for p in range(0, 100, 10))  # of heads, or of FFNs, removed along a curve
 COMBINED_HEAD_SHARES = tuple(p / 100 for p in range(0, 80, 10))  # 0..70 % of the heads ...

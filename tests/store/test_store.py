@@ -16,18 +16,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend import store as store_module
-from backend.components import Ablation, Head
 from backend.errors import BadInput, StoreError
-from backend.results import SCHEMA, Evaluation, HeadImportance, InductionScores, Questions, Setup, Sweep, Unit
-from backend.store import Store, canonical, differences, pack, rounded, ship, unpack
+from backend.results import SCHEMA, Answers, HeadScores, InductionScores, Questions, Setup, Sweep, Unit
+from backend.store import live as store_module
+from backend.store.live import Store, canonical, differences, pack, rounded, ship, unpack
+from backend.values import Ablation, Head
 
 SETUP = Setup("tiny", "abc", "float32", "piqa", "d1", 5, "fixed", 2, 0)
 
 
-def evaluation(first: float = -1.25) -> Evaluation:
+def evaluation(first: float = -1.25) -> Answers:
     questions = Questions((3, 1), ((0,), (1,)), (2, 2), ("", ""), dropped_demos=(0, 1))
-    return Evaluation(questions, ((first, -2.5), (-3.0, -0.5)), ((4, 5), (6, 7)))
+    return Answers(questions, ((first, -2.5), (-3.0, -0.5)), ((4, 5), (6, 7)))
 
 
 def unit(kind: str = "evaluation", off: tuple[Head, ...] = (), **changes) -> Unit:
@@ -64,7 +64,7 @@ QUESTIONS = evaluation().questions
     ("ffn_oracle", Sweep(QUESTIONS, ("", "F0"), ((0, 1), (1, 1)), ((0, 0), (1, 0)))),
     ("pruning", Sweep(QUESTIONS, ("", "L0H0"), ((0, 1), (1, 1)), ((0, 0), (1, 0)), ((0.0, 0.0), (0.5, 0.0)))),
     ("prefix_matching", InductionScores(100, ((0.25, 0.5),), ((0.0, 1.0),), "by merge rank", 893)),
-    ("head_importance", HeadImportance(4, (7,), (2, 2), ((9, 9), (8, 8)), (((0.5,), (0.25,)),) * 2,
+    ("head_importance", HeadScores(4, (7,), (2, 2), ((9, 9), (8, 8)), (((0.5,), (0.25,)),) * 2,
                                        (((0.5,), (1.0,)),) * 2)),
 ])
 def test_every_kind_of_record_survives_the_disk(store, kind, record):
@@ -95,13 +95,13 @@ def test_rounding_twice_is_rounding_once_and_changes_less_than_half_a_unit(x):
 
 @given(st.lists(st.floats(-100, 0), min_size=4, max_size=4))
 def test_packing_what_was_unpacked_gives_the_same_bytes(lls):
-    record = Evaluation(evaluation().questions, (tuple(lls[:2]), tuple(lls[2:])), ((1, 1), (1, 1)))
+    record = Answers(evaluation().questions, (tuple(lls[:2]), tuple(lls[2:])), ((1, 1), (1, 1)))
     body = pack(unit(), record)
     assert pack(*unpack(body)) == body
 
 
 def test_a_record_of_another_kind_is_refused(store):
-    with pytest.raises(BadInput, match="Evaluation is not the answer"):
+    with pytest.raises(BadInput, match="Answers is not the answer"):
         store.put(unit("head_importance"), evaluation())
 
 
@@ -138,7 +138,7 @@ def test_a_different_result_is_refused_unless_replacing_is_asked_for(store):
 
 def test_differences_name_the_field():
     assert differences(evaluation(), evaluation()) == []
-    other = Evaluation(Questions((3, 2), ((0,), (1,)), (2, 2), ("", ""), dropped_demos=(0, 1)),
+    other = Answers(Questions((3, 2), ((0,), (1,)), (2, 2), ("", ""), dropped_demos=(0, 1)),
                        evaluation().loglikelihoods, ((4, 5), (6,)))
     assert differences(evaluation(), other) == ["questions: 1 of 11 values differ", "lengths: of different shapes"]
 

@@ -11,9 +11,8 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from backend import service
-from backend.errors import BadInput, Cancelled, StoreError
-from backend.measure import induction, watching
-from backend.measure.induction import (
+from backend.engine import induction, watching
+from backend.engine.induction import (
     N_REPEATS,
     block_lengths,
     copying,
@@ -24,9 +23,10 @@ from backend.measure.induction import (
     raised_share,
     random_vocabulary,
 )
+from backend.errors import BadInput, Cancelled, StoreError
 from backend.models.loading import prepare
 from backend.results import Setup
-from backend.store import Store
+from backend.store.live import Store
 from tests.models.small import ARCHITECTURES, N_POSITIONS, small_model, small_network, small_tokenizer
 
 BLOCKS = [[0, *range(20, 27)], [0, *range(50, 62)], [0, *range(90, 97)]]

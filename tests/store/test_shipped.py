@@ -8,10 +8,10 @@ import pytest
 from backend import service
 from backend.models.info import BUNDLED, describe
 from backend.models.loading import load_model
-from backend.store import Store, differences
+from backend.store.live import Store, differences
 from backend.tasks.registry import suite
 
-SHIPPED = Path(__file__).parent.parent / "cache" / "shipped"
+SHIPPED = Path(__file__).parents[2] / "cache" / "shipped"
 KINDS = ("evaluation", "head_importance", "ffn_oracle", "pruning")
 
 

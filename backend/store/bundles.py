@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, get_args, get_origin, get_type_hints
 
 from backend.errors import BadInput, StoreError
 from backend.results import KINDS, SCHEMA, Record, Unit
-from backend.store import MAX_BYTES, Store, differences, digest, pack, replace_file, unpack
+from backend.store.live import MAX_BYTES, Store, differences, digest, pack, replace_file, unpack
 
 FORMAT = "headroom-bundle"
 MANIFEST = "manifest.json"

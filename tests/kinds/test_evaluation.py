@@ -1,4 +1,4 @@
-"""Evaluation, sweeps and means: what the engine finds, as records."""
+"""Answers, sweeps and means: what the engine finds, as records."""
 
 import logging
 
@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from backend.components import INTACT, Ablation, Head
 from backend.engine import passes
+from backend.engine.means import mean_activations
 from backend.errors import BadInput
-from backend.measure import sweeps
-from backend.measure.evaluate import evaluate
-from backend.measure.means import mean_activations
+from backend.kinds import sweeps
+from backend.kinds.evaluation import evaluate
 from backend.models.gates import Gates, passing
 from backend.tasks.task import Example, Prompt, multiple_choice
+from backend.values import INTACT, Ablation, Head
 from tests.models.small import ARCHITECTURES, small_model
 
 DEMOS = ("Question: the cat sat on the?\nAnswer: mat", "Question: is it blue?\nAnswer: no")

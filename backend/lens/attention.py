@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backend.components import INTACT, Ablation
+from backend.engine.induction import output_projection
+from backend.engine.watching import Attention, Enough, watch
 from backend.errors import BadInput, ModelError
-from backend.measure.induction import output_projection
-from backend.measure.watching import Attention, Enough, watch
 from backend.models.gates import Gates, gates_for, passing
-from backend.results import Means
+from backend.results import Activations
+from backend.values import INTACT, Ablation
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -53,7 +53,7 @@ class Contributions:
 
 def attention_patterns(
     model: LoadedModel, token_ids: Sequence[int], layers: Sequence[int] | None = None, ablation: Ablation = INTACT,
-    means: Means | None = None,
+    means: Activations | None = None,
 ) -> dict[int, np.ndarray]:
     """Where each head looks: layer -> (n_heads, q_pos, k_pos), rows sum to 1.
 
@@ -83,7 +83,8 @@ def attention_patterns(
 
 @torch.no_grad()
 def next_tokens(
-    model: LoadedModel, token_ids: Sequence[int], ablation: Ablation = INTACT, k: int = 10, means: Means | None = None,
+    model: LoadedModel, token_ids: Sequence[int], ablation: Ablation = INTACT, k: int = 10,
+    means: Activations | None = None,
 ) -> tuple[NextToken, ...]:
     """The k likeliest next tokens, likeliest first; no tokens stand for the empty context.
 

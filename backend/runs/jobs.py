@@ -24,9 +24,9 @@ from pathlib import Path
 import psutil
 
 from backend.errors import BadInput, StoreError
-from backend.store import LIVE, replace_file
+from backend.store.live import LIVE, replace_file
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 JOB_SETTING = "HEADROOM_JOB"  # tells a started command which folder is its own
 ENDED = ("done", "failed", "cancelled", "died")
 

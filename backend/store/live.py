@@ -34,7 +34,7 @@ TOLERANCE = 1e-4  # of the largest number of a field: two machines' float32 resu
 MAX_BYTES = 2**30  # an entry that unpacks to more is refused
 RECENT_BYTES = 2**24  # of JSON: the records read last, up to this much, are kept in memory (several times as large)
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = _ROOT / "cache" / "shipped"
 LIVE = _ROOT / "cache" / "live"
 

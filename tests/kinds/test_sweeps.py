@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from backend import service, stats
+from backend.engine.induction import prefix_matching_scores
 from backend.errors import BadInput
-from backend.measure.induction import prefix_matching_scores
 from tests.models.small import small_model
 
 MODEL = small_model("opt")

@@ -1,0 +1,1 @@
+"""One prompt looked at: attention, next tokens, contributions; nothing is stored."""

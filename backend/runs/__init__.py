@@ -1,0 +1,1 @@
+"""Long work: what a run consists of, and runs as processes of their own."""
