@@ -16,16 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from backend import service
 from backend.errors import BadInput, Cancelled, HeadroomError, ModelError, StoreError
+from backend.kinds import KINDS, OfTask, Unit, compute
+from backend.kinds.unit import Option
 from backend.machine import duration, size, slow, weight_bytes
+from backend.models.identity import identify
 from backend.models.info import BUNDLED, describe, locate
-from backend.results import KINDS, ModelInfo, Record, Unit, too_long
+from backend.records import ModelInfo, Record, too_long
 from backend.runs import jobs
 from backend.runs import plan as planning
 from backend.store import bundles
-from backend.store.live import LIVE, SHIPPED, TOLERANCE, Store, differences, ship
-from backend.values import Ablation, parse
+from backend.store.entries import TOLERANCE, differences
+from backend.store.live import LIVE, SHIPPED, Store
+from backend.store.shipped import ship
+from backend.values import Ablation, ModelId, TaskId, parse
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -89,17 +93,12 @@ def _end(code: int, sentence: str) -> int:
 
 def precompute(args: argparse.Namespace) -> int:
     """Compute what is missing, one unit after another; what is stored is skipped."""
-    info = describe(args.model, args.revision)
-    request = planning.Request(
-        info, (), args.shots, args.what, args.demos, args.n_examples, args.n_train, args.seeds, args.n_random,
-        args.n_sequences, args.dtype, tuple(_ablation(text, info) for text in args.off))
-    if request.needs_tasks:
-        request = replace(request, tasks=_tasks(args.tasks))
+    request = requested(args)
     with _store(args) as store:
         count = _tokenizer(args)
         plan = planning.make(request, store, count)
-        print(_describe_plan(plan))
-        speeds = planning.rates(info, store, args.dtype, count)
+        print(_describe_plan(request, plan))
+        speeds = planning.rates(request.model, request.info, store, count)
         if args.dry_run or not plan.to_do:
             sentence = _time_needed(plan, speeds) if plan.to_do else "Nothing to do: everything is stored."
             print(sentence)
@@ -111,6 +110,17 @@ def precompute(args: argparse.Namespace) -> int:
             files = ship(args.ship, [(s.unit, record) for s in plan.steps if (record := store.get(s.unit))])
             print(f"Shipped {len(plan.steps)} results in {len(files)} files in {args.ship}.")
     return FAILED if failed else DONE
+
+
+def requested(args: argparse.Namespace) -> planning.Request:
+    """What the arguments of `precompute` ask for."""
+    info = describe(args.model, args.revision)
+    chosen = {name: tuple(value) if isinstance(value := getattr(args, name), list) else value
+              for name in planning.options()}
+    chosen["off"] = tuple(_ablation(text, info) for text in chosen["off"])
+    request = planning.Request(_identity(args), info, (), args.shots, args.what, args.demos, args.n_examples,
+                               args.seeds, chosen)
+    return replace(request, tasks=_tasks(args.tasks)) if request.needs_tasks else request
 
 
 def _compute(plan: planning.Plan, store: Store, args: argparse.Namespace, speeds: dict[str, float]) -> list[Unit]:
@@ -178,7 +188,7 @@ class _Run:
 
     def _compute(self, step: planning.Step) -> tuple[float, Record]:
         """Seconds, and the result."""
-        if broken := [need for need in service.needs(step.unit) if need in self.failed]:
+        if broken := [need for need in step.unit.needs() if need in self.failed]:
             raise StoreError(f"It builds on {broken[0]}, which failed.")
         began, before = time.perf_counter(), self.bar.n
 
@@ -191,16 +201,16 @@ class _Run:
                 raise Cancelled("Stopped on request.")
 
         progress(0, 1)
-        record = service.compute(step.unit, self.store, self.model, progress)
+        record = compute(step.unit, self.store, self.model, progress)
         seconds = time.perf_counter() - began
         if step.cost:
-            tokens, earlier = self.spent.get(step.unit.kind, (0, 0.0))
-            self.spent[step.unit.kind] = (tokens + step.cost, earlier + seconds)
+            tokens, earlier = self.spent.get(step.unit.KIND, (0, 0.0))
+            self.spent[step.unit.KIND] = (tokens + step.cost, earlier + seconds)
         return seconds, record
 
     def _tell_time(self, step: planning.Step, part: float) -> None:
         speeds = self.speeds | {kind: tokens / seconds for kind, (tokens, seconds) in self.spent.items()}
-        if here := [pair for kind, pair in self.spent.items() if kind not in service.WITHOUT_TASK]:
+        if here := [pair for kind, pair in self.spent.items() if issubclass(KINDS[kind], OfTask)]:
             speeds[""] = sum(tokens for tokens, _ in here) / sum(seconds for _, seconds in here)  # better than a probe
         later, now = planning.seconds(self.left, speeds), planning.seconds([step], speeds)
         left = None if later is None or now is None else later + now * (1 - part)
@@ -208,18 +218,17 @@ class _Run:
         self.bar.set_postfix_str("" if left is None else f", about {duration(left)} left")
 
 
-def _describe_plan(plan: planning.Plan) -> str:
-    r = plan.request
-    lines = [f"{r.info.name} ({r.info.revision}), {r.dtype}: {len(r.tasks)} tasks x shots {_join(r.shots)}, "
+def _describe_plan(r: planning.Request, plan: planning.Plan) -> str:
+    lines = [f"{r.model} (digest {r.model.digest}): {len(r.tasks)} tasks x shots {_join(r.shots)}, "
              f"{r.demos} demonstrations, {r.n_examples} queries, seeds {_join(r.seeds)}",
              f"{'':16}{'units':>7}{'done':>7}{'to do':>7}{'tokens to read':>17}"]
-    for kind in dict.fromkeys(step.unit.kind for step in plan.steps):
-        steps = [s for s in plan.steps if s.unit.kind == kind]
+    for kind in dict.fromkeys(step.unit.KIND for step in plan.steps):
+        steps = [s for s in plan.steps if kind == s.unit.KIND]
         to_do = [s for s in steps if not s.done]
         tokens = sum(s.cost for s in to_do)
         lines.append(f"{kind:16}{len(steps):7}{len(steps) - len(to_do):7}{len(to_do):7}{tokens:17,}")
     lines.append(f"{'together':16}{len(plan.steps):7}{plan.n_done:7}{len(plan.to_do):7}{plan.cost:17,}")
-    lines += filter(None, [slow(r.dtype)])
+    lines += filter(None, [slow(r.model.dtype)])
     return "\n".join(lines)
 
 
@@ -240,13 +249,15 @@ def status(args: argparse.Namespace) -> int:
         live = len(store.live_units())
         print(f"{len(units)} results: {len(units) - live} shipped, {live} in {store.folder} "
               f"({size(store.size_bytes())}).")
-        for model, revision in dict.fromkeys((u.setup.model, u.setup.revision) for u in units):
-            mine = [u for u in units if (u.setup.model, u.setup.revision) == (model, revision)]
-            tasks = {u.setup.task for u in mine if u.setup.task}
-            shots = sorted({u.setup.n_shots for u in mine if u.setup.task})
-            kinds = Counter(u.kind for u in mine if u.kind != "model")
-            print(f"{model} ({revision}): {len(tasks)} tasks, shots {_join(shots) or 'none'}; " +
+        for model in dict.fromkeys(u.model for u in units if u.model.dtype):
+            mine = [u for u in units if u.model == model]
+            tasks = {u.task for u in mine if u.task}
+            shots = sorted({u.setup.n_shots for u in mine if u.setup})
+            kinds = Counter(u.KIND for u in mine)
+            print(f"{model} (digest {model.digest}): {len(tasks)} tasks, shots {_join(shots) or 'none'}; " +
                   ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
+        if earlier := store.earlier():
+            print(f"{len(earlier)} results of an earlier version are set aside: see `upgrade`.")
         for job in jobs.jobs(store.folder):
             now = jobs.progress(job)
             left = "" if now.seconds_left is None else f", about {duration(now.seconds_left)} left"
@@ -260,12 +271,11 @@ def status(args: argparse.Namespace) -> int:
 
 def verify(args: argparse.Namespace) -> int:
     """Derive a sample of stored results again and compare."""
-    info = describe(args.model, args.revision)
+    identity = _identity(args)
     with _store(args) as store:
-        filters: dict[str, Any] = {"model": info.name, "revision": info.revision, "dtype": args.dtype}
-        stored = store.units(**filters, **({"kind": args.kind} if args.kind else {}))
+        stored = [u for u in store.units(args.kind) if u.model in (identity, identity.weights)]
         if not stored:
-            raise BadInput(f"Nothing to verify: no stored result of {info.name} ({info.revision}) in {args.dtype}" +
+            raise BadInput(f"Nothing to verify: no stored result of {identity} (digest {identity.digest})" +
                            (f" of kind {args.kind}." if args.kind else "."))
         if args.sample:
             stored = sorted(random.Random(args.seed).sample(stored, min(args.sample, len(stored))), key=stored.index)
@@ -274,7 +284,7 @@ def verify(args: argparse.Namespace) -> int:
         for number, unit in enumerate(stored, 1):
             try:
                 kept = store.get(unit)
-                again = service.compute(unit, store.recomputing(unit), model)
+                again = compute(unit, store.recomputing(unit), model)
                 told = ["the stored one is damaged"] if kept is None else differences(kept, again, args.tolerance)
             except Cancelled:
                 raise
@@ -288,9 +298,8 @@ def verify(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> int:
     """Write stored results into one file."""
-    filters = {name: value for name in ("model", "kind", "task") if (value := getattr(args, name))}
     with _store(args) as store:
-        manifest = bundles.export(args.file, store, store.units(**filters))
+        manifest = bundles.export(args.file, store, store.units(args.kind, model=args.model, task=args.task))
     print(f"{len(manifest.entries)} results of {', '.join(manifest.model_names)} in {args.file} "
           f"({size(Path(args.file).stat().st_size)}).")
     return DONE
@@ -332,10 +341,10 @@ def models(args: argparse.Namespace) -> int:
     for name, adapter in sorted(ADAPTERS.items()):
         print(f"  {name:12} {_reading(adapter.trees)}")
     with _store(args) as store:
-        found = Counter((u.setup.model, u.setup.revision) for u in store.units())
+        found = Counter(u.model for u in store.units() if u.model.dtype)
     print("Models with results:" if found else "No model has results yet.")
-    for (name, revision), n in found.items():
-        print(f"  {name} ({revision}): {n} results")
+    for model, n in found.items():
+        print(f"  {model} (digest {model.digest}): {n} results")
     return DONE
 
 
@@ -390,22 +399,16 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--tasks", default="mini", help="names with commas between, or mini, paper, held-out, all "
                      "(default: %(default)s); see `tasks`")
     sub.add_argument("--shots", type=_numbers, default=(0, 1, 5), metavar="N,N", help="demonstrations (default: 0,1,5)")
-    sub.add_argument("--what", type=_topics, default=planning.Request.what, metavar="TOPIC,TOPIC", help=(
-        f"default: {','.join(planning.Request.what)}; or all. " +
-        "; ".join(f"{topic}: {about}" for topic, about in planning.TOPICS.items())))
-    sub.add_argument("--off", action="append", default=[], metavar="MASK", help="evaluate with these heads and FFNs "
-                     "off, too: L3H7,L2H0-3,L4FFN; mean: in front puts their means in place; can be given again")
+    sub.add_argument("--what", type=_topics, default=planning.usual_topics(), metavar="TOPIC,TOPIC", help=(
+        f"default: {','.join(planning.usual_topics())}; or all. " +
+        "; ".join(f"{name}: {topic.about}" for name, topic in planning.topics().items())))
     sub.add_argument("--demos", choices=planning.DEMOS, default="fixed", help="one draw of demonstrations for all "
                      "queries, or a fresh one per query as in the study (default: %(default)s)")
-    sub.add_argument("--n-examples", type=int, default=service.N_EXAMPLES, metavar="N",
+    sub.add_argument("--n-examples", type=int, default=planning.N_EXAMPLES, metavar="N",
                      help="queries per evaluation (default: %(default)s)")
-    sub.add_argument("--n-train", type=int, default=service.N_TRAIN, metavar="N",
-                     help="training prompts behind importance and means (default: %(default)s; the study: 2500)")
     sub.add_argument("--seeds", type=_numbers, default=(0,), metavar="N,N", help="draws of queries and demonstrations")
-    sub.add_argument("--n-random", type=int, default=planning.N_RANDOM, metavar="N",
-                     help="random rankings to prune by (default: %(default)s)")
-    sub.add_argument("--n-sequences", type=int, default=service.N_SEEDS, metavar="N",
-                     help="random sequences behind the induction scores (default: %(default)s)")
+    for option in planning.options().values():
+        _add_option(sub, option)
     sub.add_argument("--dry-run", action="store_true", help="say what would be done, load no model")
     sub.add_argument("--ship", nargs="?", const=str(SHIPPED), metavar="FOLDER",
                      help=f"then write the results as plain files (default folder: {_short(SHIPPED)})")
@@ -451,6 +454,24 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
 
+def _add_option(sub: argparse.ArgumentParser, option: Option) -> None:
+    """A flag that some kind of result knows."""
+    if option.many:
+        sub.add_argument(option.flag, action="append", default=[], metavar=option.metavar, help=option.about)
+        return
+
+    def read(text: str) -> Any:
+        try:
+            return option.read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"'{text}' is no whole number" if option.read is int else
+                                             str(error)) from None
+
+    shown = ",".join(option.default) if isinstance(option.default, tuple) else option.default
+    sub.add_argument(option.flag, type=read, default=option.default, metavar=option.metavar,
+                     help=f"{option.about} (default: {shown})")
+
+
 def _examples(sub: argparse.ArgumentParser, name: str) -> None:
     sub.epilog = "examples:\n" + "\n".join(f"  {line}" for line in EXAMPLES[name]) + f"\n\n{EXIT_CODES}"
 
@@ -459,6 +480,9 @@ def _model_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--model", default=BUNDLED, help="bundled, a local folder, or a hub id (default: %(default)s)")
     sub.add_argument("--revision", help="commit, tag or branch on the hub; for a folder, the digest of its weights")
     sub.add_argument("--tokenizer", metavar="FOLDER", help="where the tokenizer is, if not beside the weights")
+    sub.add_argument("--bos", choices=("auto", "always", "never"), default="auto", help="whether prompts begin with a "
+                     "BOS token; auto: as the tokenizer does by itself, and none for OPT and GPT-2 as in the study "
+                     "(default: %(default)s)")
     sub.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32",
                      help="default: %(default)s, the reference")
     sub.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
@@ -489,7 +513,7 @@ def _share(text: str) -> float:
 
 def _topics(text: str) -> tuple[str, ...]:
     topics = [part.strip() for part in text.split(",") if part.strip()]
-    return tuple(planning.TOPICS) if "all" in topics else tuple(topics)
+    return tuple(name for name in planning.topics() if name != "masks") if "all" in topics else tuple(topics)
 
 
 def _ablation(text: str, info: ModelInfo) -> Ablation:
@@ -499,7 +523,11 @@ def _ablation(text: str, info: ModelInfo) -> Ablation:
     return ablation
 
 
-def _tasks(names: str) -> tuple[str, ...]:
+def _identity(args: argparse.Namespace) -> ModelId:
+    return identify(args.model, args.revision, args.dtype, args.bos, args.tokenizer)
+
+
+def _tasks(names: str) -> tuple[TaskId, ...]:
     from backend.tasks import own
     from backend.tasks.registry import suite
 
@@ -507,7 +535,7 @@ def _tasks(names: str) -> tuple[str, ...]:
     for task in found:
         if isinstance(task, own.OwnTask):
             own.keep(task)  # results name it; pages and later commands find it by that name
-    return tuple(task.name for task in found)
+    return tuple(TaskId(task.name, task.fingerprint) for task in found)
 
 
 # --- helpers ------------------------------------------------------------------------------------
@@ -524,10 +552,10 @@ def _load(args: argparse.Namespace) -> LoadedModel:
 
     noise.disable_progress_bar()
     noise.set_verbosity_error()  # what matters of it is told by us
-    return load_model(args.model, args.revision, args.dtype, args.device, args.device_map, args.tokenizer)
+    return load_model(args.model, args.revision, args.dtype, args.device, args.device_map, args.tokenizer, args.bos)
 
 
-def _tokenizer(args: argparse.Namespace) -> planning.CountTokens | None:
+def _tokenizer(args: argparse.Namespace) -> planning.CountText | None:
     """Counts tokens without loading torch, where the model has a fast tokenizer's file."""
     from tokenizers import Tokenizer
 

@@ -10,15 +10,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from backend.errors import BadInput
-from backend.results import HeadScores
 from backend.values import Head
 
 # --- accuracy -----------------------------------------------------------------------------------
+
+
+class Blocks(Protocol):
+    """Head importance as sums over blocks of examples (a `kinds.HeadScores`)."""
+
+    @property
+    def block_sizes(self) -> Sequence[int]: ...
+    @property
+    def block_positions(self) -> Sequence[Sequence[int]]: ...
+    @property
+    def block_per_token(self) -> Sequence[Sequence[Sequence[float]]]: ...
+    @property
+    def block_per_example(self) -> Sequence[Sequence[Sequence[float]]]: ...
 
 
 class Interval(NamedTuple):
@@ -415,7 +427,7 @@ class Stability(NamedTuple):
     n_blocks: int  # blocks of examples that were halved
 
 
-def bootstrap_stability(importance: HeadScores, reduction: str = "per-token", n_draws: int = 200,
+def bootstrap_stability(importance: Blocks, reduction: str = "per-token", n_draws: int = 200,
                         level: float = 0.95, seed: int = 0) -> Stability:
     """Spearman between two random halves of the examples, over many halvings; NaN with fewer than 2 blocks.
 
@@ -435,7 +447,7 @@ def bootstrap_stability(importance: HeadScores, reduction: str = "per-token", n_
     return Stability(float(np.mean(rhos)), float(low), float(high), n)
 
 
-def bootstrap_spearman(a: HeadScores, b: HeadScores, reduction: str = "per-token", n_draws: int = 200,
+def bootstrap_spearman(a: Blocks, b: Blocks, reduction: str = "per-token", n_draws: int = 200,
                        level: float = 0.95, seed: int = 0) -> Interval:
     """Where the rank correlation of two importance matrices lies: bootstrap over each one's blocks of examples.
 
@@ -455,7 +467,7 @@ def bootstrap_spearman(a: HeadScores, b: HeadScores, reduction: str = "per-token
     return Interval(min(float(low), estimate), max(float(high), estimate))
 
 
-def bootstrap_scores(importance: HeadScores, reduction: str = "per-token", n_draws: int = 500,
+def bootstrap_scores(importance: Blocks, reduction: str = "per-token", n_draws: int = 500,
                      level: float = 0.95, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest plausible importance of every head, each (n_layers, n_heads).
 
@@ -470,7 +482,7 @@ def bootstrap_scores(importance: HeadScores, reduction: str = "per-token", n_dra
     return low, high
 
 
-def _blocks(importance: HeadScores, reduction: str) -> tuple[np.ndarray, np.ndarray]:
+def _blocks(importance: Blocks, reduction: str) -> tuple[np.ndarray, np.ndarray]:
     """Sums (n_blocks, n_layers, n_heads) and what to divide them by (n_blocks, n_layers or 1, 1)."""
     if reduction == "per-token":
         return np.asarray(importance.block_per_token), np.asarray(importance.block_positions, float)[:, :, None]

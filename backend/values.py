@@ -1,4 +1,4 @@
-"""What can be switched off: attention heads and feed-forward networks (FFNs).
+"""What things are: heads and FFNs that can be switched off, models, tasks, setups, rankings. Plain values, all of them.
 
 Layers and heads count from 0 and are written `L3H7`; the FFN of layer 2 is written `L2 FFN`, or
 `F2` where space is short (URLs, keys). An `Ablation` is a plain value: hash it, store it, put it
@@ -8,9 +8,10 @@ in a URL. The empty one is the intact model.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -181,3 +182,136 @@ def _runs(numbers: list[int]) -> list[str]:
         else:
             runs.append([number, number])
     return [f"{a}" if a == b else f"{a}-{b}" for a, b in runs]
+
+
+# --- identities: everything that a number depends on -----------------------------------------------
+
+
+@dataclass(frozen=True, order=True)
+class ModelId:
+    """Which model answers, with all that decides its numbers. Made once, by `models.identity`, and handed on.
+
+    Attributes:
+        name: `bundled`, a hub id, or the name of a local folder.
+        revision: for people: a commit of the hub, or the digest of a local folder.
+        digest: of config, weights, tokenizer files and adapter; whatever can change a number and is not named here.
+        bos: whether every prompt begins with a BOS token.
+        dtype: "float32" (the reference), "bfloat16" or "float16".
+    """
+
+    name: str
+    revision: str
+    digest: str
+    bos: bool = False
+    dtype: str = "float32"
+
+    def __str__(self) -> str:
+        """`facebook/opt-125m @ 1a2b3c4d5e6f, float32`."""
+        return f"{self.name} @ {self.revision}, {self.dtype}" + (", BOS in front" if self.bos else "")
+
+    def with_(self, **changes: Any) -> ModelId:
+        """The same with some fields changed."""
+        return replace(self, **changes)
+
+    @property
+    def weights(self) -> ModelId:
+        """The model itself, however it is run: what its shape belongs to."""
+        return replace(self, bos=False, dtype="")
+
+
+@dataclass(frozen=True, order=True)
+class TaskId:
+    """Which task is asked: its name, and the digest of its rows and wording."""
+
+    name: str
+    digest: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, order=True)
+class Setup:
+    """Which model answers which questions, asked how."""
+
+    model: ModelId
+    task: TaskId
+    n_shots: int = 0
+    demos: str = "fixed"  # or "per-query"
+    n_examples: int = 100  # asked for; a record says how many there were
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n_shots < 0:
+            raise BadInput(f"The number of shots must be 0 or more, got {self.n_shots}.")
+
+    def __str__(self) -> str:
+        return f"{self.model.name} {self.task.name} {self.n_shots}-shot {self.demos}"
+
+    def with_(self, **changes: Any) -> Setup:
+        """The same with some fields changed."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """In which order heads or FFNs are removed: by importance, the least important first, or at random.
+
+    Attributes:
+        tasks: whose importance; the mean of several is the aggregate. None: a random order, or the pruned task's own.
+        n_train, reduction: how the heads' importance was measured.
+        reverse: the most important first.
+        seed: of a random order; -1 where it is none.
+    """
+
+    tasks: tuple[TaskId, ...] = ()
+    n_train: int = 0
+    reduction: str = ""
+    reverse: bool = False
+    seed: int = -1
+
+    @classmethod
+    def by(cls, *tasks: TaskId, n_train: int = 200, reduction: str = "per-token", reverse: bool = False) -> Ranking:
+        """By the importance for a task, or by the mean importance for several."""
+        return cls(tuple(sorted(set(tasks))), n_train, reduction, reverse)
+
+    @classmethod
+    def random(cls, seed: int = 0) -> Ranking:
+        """In a random order."""
+        return cls(seed=seed)
+
+    @property
+    def is_random(self) -> bool:
+        return self.seed >= 0
+
+    def named(self, own: TaskId) -> str:
+        """As it is written: `own`, `task:piqa`, `aggregate:cb+rte`, `random:0`; `reverse:` in front."""
+        names = [task.name for task in self.tasks]
+        text = (f"random:{self.seed}" if self.is_random else "own" if self.tasks == (own,) else
+                f"task:{names[0]}" if len(names) == 1 else f"aggregate:{'+'.join(names)}")
+        return "reverse:" * self.reverse + text
+
+    @classmethod
+    def parse(cls, text: str, own: TaskId, find: Callable[[str], Sequence[TaskId]], n_train: int = 200,
+              reduction: str = "per-token") -> Ranking:
+        """Read what `named` writes; `aggregate:` may also name a suite.
+
+        Args:
+            own: the task that is pruned.
+            find: the tasks that a name, a suite, or several of them with commas between stand for.
+
+        Raises:
+            BadInput: if the text is no ranking.
+        """
+        reverse = text.startswith("reverse:")
+        kind, _, value = text.removeprefix("reverse:").partition(":")
+        if kind == "random" and re.fullmatch("[0-9]{1,9}", value) and not reverse:
+            return cls.random(int(value))
+        if kind == "own" and not value:
+            return cls.by(own, n_train=n_train, reduction=reduction, reverse=reverse)
+        if kind in ("task", "aggregate") and value:
+            found = find(value.replace("+", ","))
+            if kind == "aggregate" or len(found) == 1:
+                return cls.by(*found, n_train=n_train, reduction=reduction, reverse=reverse)
+        raise BadInput(f"Unknown ranking '{text}'. Known: own, task:<name>, aggregate:<suite, or names with + "
+                       "between>, random:<seed>; reverse: in front of all but the last.")

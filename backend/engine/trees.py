@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 
 from backend.errors import BadInput
-from backend.results import Questions
+from backend.records import Questions
 from backend.tasks.task import Prompt
 
 T = TypeVar("T")

@@ -1,1 +1,20 @@
-"""Kinds of results: one file each, with everything that is to be known about it."""
+"""Kinds of results: one file each, with everything that is to be known about it.
+
+A new measurement is a new file with a subclass of `OfTask` or `OfModel`, named in the list below. Store, bundles,
+plans, command line and pages ask the class.
+"""
+
+from backend.kinds.evaluation import Answers, Evaluation, evaluate
+from backend.kinds.head_importance import HeadImportance, HeadScores
+from backend.kinds.induction import Copying, InductionScores, PrefixMatching
+from backend.kinds.means import Activations, Means
+from backend.kinds.model import Model
+from backend.kinds.oracles import FFNOracle, HeadOracle, Sweep
+from backend.kinds.pruning import Pruning
+from backend.kinds.unit import KINDS, OfModel, OfTask, Unit, compute, fetch
+
+__all__ = [
+    "KINDS", "Activations", "Answers", "Copying", "Evaluation", "FFNOracle", "HeadImportance", "HeadOracle",
+    "HeadScores", "InductionScores", "Means", "Model", "OfModel", "OfTask", "PrefixMatching", "Pruning", "Sweep",
+    "Unit", "compute", "evaluate", "fetch",
+]

@@ -2,24 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from accelerate.utils.memory import should_reduce_batch_size
+import numpy as np
 
-from backend.engine import passes
-from backend.engine.passes import Plan, Progress
-from backend.models.loading import LoadedModel
-from backend.results import Activations, Answers
-from backend.tasks.task import Prompt
-from backend.values import INTACT, Ablation
+from backend.errors import BadInput
+from backend.kinds.means import N_TRAIN, Activations, Means
+from backend.kinds.prompts import ready
+from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish
+from backend.records import ModelInfo, Questions, Record
+from backend.values import INTACT, Ablation, Setup
+
+if TYPE_CHECKING:
+    from backend.engine.passes import Plan
+    from backend.models.loading import LoadedModel
+    from backend.tasks.task import Prompt
 
 SMALLEST_BATCH = 64  # tokens; below this, running out of memory is passed on
+OFF = Option("off", (), "evaluate with these heads and FFNs off, too: L3H7,L2H0-3,L4FFN; mean: in front puts their "
+             "means in place; can be given again", read=str, metavar="MASK", many=True)
+
+
+@dataclass(frozen=True)
+class Answers(Record):
+    """How a model, intact or ablated, scored each option of each query."""
+
+    NEAR_TIES = ("greedy",)
+    questions: Questions
+    loglikelihoods: tuple[tuple[float, ...], ...]  # per query and option, nats, summed over the option's tokens
+    lengths: tuple[tuple[int, ...], ...]  # per query and option, characters, for `acc_norm`
+    greedy: tuple[tuple[bool, ...], ...] = ()  # whether each option is what the model would have written (LAMBADA)
+
+    def choices(self, norm: bool = False) -> tuple[int, ...]:
+        """The option the model prefers, per query: highest log-likelihood, per character when `norm`.
+
+        For the metric "greedy": option 0 where the model would have written it, -1 elsewhere.
+        """
+        if self.questions.metric == "greedy":
+            return tuple(0 if row[0] else -1 for row in self.greedy)
+        rows = self.loglikelihoods
+        if norm:
+            rows = tuple(tuple(ll / max(n, 1) for ll, n in zip(a, b, strict=True))
+                         for a, b in zip(rows, self.lengths, strict=True))
+        return tuple(int(np.argmax(row)) for row in rows)
+
+    def outcomes(self, norm: bool = False) -> np.ndarray:
+        """(n,) of bool: right or wrong."""
+        return self.questions.outcomes(self.choices(norm))
+
+    @property
+    def left_out(self) -> tuple[int, int]:
+        return self.questions.left_out
+
+
+@dataclass(frozen=True)
+class Evaluation(OfTask[Answers]):
+    """How each option of each validation query scores.
+
+    Attributes:
+        n_train: training prompts behind the means, where the ablation puts means in place; else 0.
+    """
+
+    KIND = "evaluation"
+    RECORD = Answers
+    TITLE = "accuracy"
+    DEFINITION = "summed log-likelihood of every option, nats; the answer is the highest (acc_norm: per character)"
+    SOURCE = "lm-evaluation-harness, 2022"
+    TOPICS = {
+        "accuracy": Topic("accuracy", "every option's log-likelihood, nothing switched off", by_default=True),
+        "masks": Topic("masks", "the same with the heads and FFNs of --off switched off"),
+    }
+    OPTIONS = (OFF, N_TRAIN)
+
+    setup: Setup
+    ablation: Ablation = INTACT
+    n_train: int = 0
+
+    def __post_init__(self) -> None:
+        n_train = (self.n_train or N_TRAIN.default) if self.ablation.fill == "mean" else 0
+        object.__setattr__(self, "n_train", n_train)
+
+    def __str__(self) -> str:
+        return super().__str__() + (f" off={self.ablation}" if self.ablation else "")
+
+    def needs(self) -> Sequence[Unit[Any]]:
+        return [Means(self.setup.with_(n_examples=self.n_train))] if self.n_train else []
+
+    def cost(self, info: ModelInfo, count: CountTokens) -> int:
+        return count(self.setup, "validation")
+
+    @property
+    def topic(self) -> str:
+        return "masks" if self.ablation else "accuracy"
+
+    @classmethod
+    def asked(cls, topic: str, wish: Wish) -> Iterator[Evaluation]:
+        masks = wish.options["off"] if topic == "masks" else [INTACT]
+        if not masks:
+            raise BadInput("No mask named. Give the heads and FFNs to switch off: --off L3H7,L2FFN.")
+        for setup in wish.setups:
+            for ablation in masks:
+                yield cls(setup, ablation, wish.options["n_train"])
+
+    def options(self) -> Mapping[str, Any]:
+        given: dict[str, Any] = {"off": [self.ablation]} if self.ablation else {}
+        return given | ({"n_train": self.n_train} if self.n_train else {})
+
+    def measure(self, model: LoadedModel, basis: Sequence[Activations], progress: Progress | None) -> Answers:
+        return evaluate(model, ready(model, self.setup), [self.ablation], progress,
+                        means=[basis[0] if basis else None])[0]
 
 
 def evaluate(
     model: LoadedModel, prompts: Sequence[Prompt] | Plan, ablations: Sequence[Ablation] = (INTACT,),
     progress: Progress | None = None, *, metric: str = "acc", means: Sequence[Activations | None] | None = None,
-    batch_tokens: int = passes.BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> list[Answers]:
     """Score every option of every prompt under each ablation.
 
@@ -36,7 +135,12 @@ def evaluate(
         ModelError: the logits are no numbers.
         BadInput: an ablation names a component that the model does not have.
     """
-    plan = prompts if isinstance(prompts, Plan) else passes.plan(model, prompts, metric, batch_tokens=batch_tokens)
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    from backend.engine import passes
+
+    plan = prompts if isinstance(prompts, passes.Plan) else passes.plan(
+        model, prompts, metric, batch_tokens=batch_tokens or passes.BATCH_TOKENS)
     # What the intact model leaves behind helps several ablations, or the next call with the same plan.
     reuse = None if plan is prompts or len(ablations) > 1 else False
     while True:

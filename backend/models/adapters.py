@@ -33,6 +33,10 @@ class Adapter:
     returns_tuple: bool = False  # a block returns (hidden states, ...) instead of hidden states
     softcap: Callable[[Any], float | None] = lambda config: None  # bound of tanh on the logits
 
+    @property
+    def identity(self) -> str:
+        return f"{self.blocks} {self.attn_out} {self.ffn} {self.attention}"
+
 
 def _final_softcap(config: Any) -> float | None:
     return getattr(config, "final_logit_softcapping", None)

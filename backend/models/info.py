@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from backend.errors import ModelError
 from backend.models.adapters import ADAPTERS
-from backend.results import ModelInfo
+from backend.records import ModelInfo
 
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "bundled"
@@ -40,6 +40,7 @@ class Location:
     name: str
     folder: Path
     revision: str
+    is_hub: bool = False
 
 
 def locate(name: str, revision: str | None = None, weights: bool = True) -> Location:
@@ -181,7 +182,7 @@ def _from_hub(name: str, revision: str | None, weights: bool) -> Location:
         raise ModelError(away) from error
     if weights:
         _require_safetensors(folder, name, elsewhere)
-    return Location(name, folder, folder.name[:12])
+    return Location(name, folder, folder.name[:12], is_hub=True)
 
 
 def _cached(name: str, revision: str, weights: bool) -> Path | None:
@@ -276,3 +277,13 @@ def _digest_of(files: tuple[tuple[str, int, int], ...]) -> str:
             while chunk := stream.read(1 << 22):
                 digest.update(chunk)
     return digest.hexdigest()[:12]
+
+
+def content_digest(folder: Path) -> str:
+    tokenizers = [p for p in sorted(folder.glob("*")) if p.name.startswith(("tokenizer", "vocab", "merges"))]
+    return _digest_of(tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in [
+        folder / "config.json", *sorted(folder.glob("*.safetensors")), *tokenizers]))
+
+
+def tokenizer_digest(source: str) -> str:
+    return content_digest(Path(source))

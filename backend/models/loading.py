@@ -15,25 +15,42 @@ from backend.errors import BadInput, ModelError
 from backend.models import gates
 from backend.models.adapters import Adapter, adapter_for, part
 from backend.models.info import BUNDLED, config_of, info_from, locate, tensors_of
-from backend.results import ModelInfo
+from backend.models.identity import identity_of
+from backend.records import ModelInfo
+from backend.values import ModelId
 
 # Where the tensors of a model for text and images (Gemma 3) go, of which the text part alone is loaded.
 _TEXT_PART = {r"^model\.language_model\.": "model.", r"^language_model\.": ""}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+class Ready:
+    def __init__(self) -> None:
+        self.kept: dict[Any, Any] = {}
+
+    def get(self, key: Any, make: Any) -> Any:
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
+
+
 @dataclass(eq=False)
 class LoadedModel:
     """A frozen causal model with its tokenizer and the places of its heads and FFNs. Share it: it holds no mask."""
 
+    id: ModelId
     info: ModelInfo
     model: PreTrainedModel
     tokenizer: Any
     adapter: Adapter
-    dtype: str
     blocks: list[nn.Module] = field(repr=False)
     attn_outs: list[nn.Module] = field(repr=False)
     ffns: list[nn.Module] = field(repr=False)
+    ready: Ready = field(default_factory=Ready, repr=False)
+
+    @property
+    def dtype(self) -> str:
+        return self.id.dtype
 
     @property
     def n_layers(self) -> int:
@@ -96,7 +113,7 @@ class LoadedModel:
 
         The study reads OPT without one, whatever OPT's tokenizer does by default.
         """
-        return bool(getattr(self.model.config, "prompts_start_with_bos", self.adapter.starts_with_bos))
+        return self.id.bos
 
     @property
     def empty_context(self) -> list[int]:
@@ -110,7 +127,7 @@ class LoadedModel:
 
 def load_model(
     name: str = BUNDLED, revision: str | None = None, dtype: str = "float32", device: str | None = None,
-    device_map: str | dict[str, Any] | None = None, tokenizer: str | None = None,
+    device_map: str | dict[str, Any] | None = None, tokenizer: str | None = None, bos: str = "auto",
 ) -> LoadedModel:
     """Load a causal model from the bundle, a local folder or the hub.
 
@@ -147,7 +164,8 @@ def load_model(
                          "are of another model, or incomplete. Fetch or convert them again.")
     if device_map is None:
         model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return prepare(model, words, place.name, place.revision, dtype, tensors)
+    return prepare(model, words, place.name, place.revision, dtype, tensors,
+                   identity=identity_of(place, dtype, bos, tokenizer, None))
 
 
 def _require_device(name: str) -> None:
@@ -172,7 +190,7 @@ def _load_tokenizer(source: str | Path) -> Any:
 
 def prepare(
     model: PreTrainedModel, tokenizer: Any, name: str, revision: str, dtype: str = "float32",
-    tensors: list[tuple[str, int]] | None = None,
+    tensors: list[tuple[str, int]] | None = None, *, identity: ModelId | None = None,
 ) -> LoadedModel:
     """Freeze a model that is in memory already and install the doorway.
 
@@ -189,9 +207,10 @@ def prepare(
         short = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
         tensors = [(short.get(p.dtype, "F32"), p.numel()) for p in model.parameters()]
     info = info_from(config.to_dict(), name, revision, tensors)
+    identity = identity or ModelId(name, revision, "", adapter.starts_with_bos, dtype)
     blocks = list(part(model, adapter.blocks).children())
     loaded = LoadedModel(
-        info=info, model=model, tokenizer=tokenizer, adapter=adapter, dtype=dtype, blocks=blocks,
+        id=identity, info=info, model=model, tokenizer=tokenizer, adapter=adapter, blocks=blocks,
         attn_outs=[part(block, adapter.attn_out) for block in blocks],
         ffns=[part(block, adapter.ffn) for block in blocks],
     )

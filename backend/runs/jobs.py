@@ -24,7 +24,8 @@ from pathlib import Path
 import psutil
 
 from backend.errors import BadInput, StoreError
-from backend.store.live import LIVE, replace_file
+from backend.store.entries import replace_file
+from backend.store.live import LIVE
 
 ROOT = Path(__file__).resolve().parents[2]
 JOB_SETTING = "HEADROOM_JOB"  # tells a started command which folder is its own

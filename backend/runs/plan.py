@@ -9,101 +9,127 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from backend import service, stats
-from backend.errors import BadInput
-from backend.results import ModelInfo, Setup, Unit
+from backend.errors import BadInput, DataError
+from backend.kinds import KINDS, Model, Unit
+from backend.kinds.prompts import task_of
+from backend.kinds.unit import Option, Topic, Wish, with_needs
+from backend.records import ModelInfo
 from backend.store.live import Store
 from backend.tasks.registry import get_task, suite
 from backend.tasks.task import DEMOS, Prompt, iter_prompts
-from backend.values import Ablation
+from backend.values import ModelId, Setup, TaskId
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
 
-# What can be asked for, and what it is, in the words of `--help`.
-TOPICS = {
-    "accuracy": "every option's log-likelihood, nothing switched off",
-    "importance": "gradient importance of every head, in both reductions",
-    "ffns": "accuracy with each FFN off",
-    "heads": "accuracy with each single head off: as many evaluations as there are heads",
-    "pruning": "accuracy as heads, or FFNs, are removed: by own, aggregate, reversed and random rankings",
-    "combined": "accuracy as heads and FFNs are removed together: a map",
-    "transfer": "accuracy as heads are removed by every other task's ranking",
-    "induction": "prefix matching and copying of every head",
-    "variants": "the other definitions of prefix matching (authors) and copying (olsson)",
-    "means": "mean activations, for mean ablation",
-}
-WITHOUT_TASKS = ("induction", "variants")
-NEEDS_TRAINING = ("importance", "pruning", "combined", "transfer", "means")
-N_RANDOM = 5  # random rankings behind a band
+N_EXAMPLES = 100  # queries of an evaluation, unless asked otherwise
 
 _SAMPLE = 16  # prompts per setup that are measured
 _CHARACTERS_PER_TOKEN = 4  # where no tokenizer is at hand
-_GRADIENT = 3  # a forward and a backward pass, in forward passes
 
-CountTokens = Callable[[str], int]
+CountText = Callable[[str], int]
+
+
+def topics() -> dict[str, Topic]:
+    """What can be asked for, by the words of `--what`; quick answers first."""
+    found = {name: topic for kind in KINDS.values() for name, topic in kind.TOPICS.items()}
+    return dict(sorted(found.items(), key=lambda item: (item[1].rank, item[1].per_task)))
+
+
+def options(what: Iterable[str] | None = None) -> dict[str, Option]:
+    """What can be chosen for some topics, or for all."""
+    wanted = set(topics() if what is None else what)
+    return {option.name: option for kind in KINDS.values() if wanted & set(kind.TOPICS) for option in kind.OPTIONS}
+
+
+def usual_topics() -> tuple[str, ...]:
+    """What is measured unless asked otherwise."""
+    return tuple(name for name, topic in topics().items() if topic.by_default)
+
+
+def identify_tasks(names: str) -> tuple[TaskId, ...]:
+    """The tasks that a name, a suite, or several of them with commas between stand for, as their rows are here.
+
+    Raises:
+        BadInput: an unknown name.
+        DataError: the rows of one cannot be had.
+    """
+    return tuple(TaskId(task.name, task.fingerprint) for task in suite(names))
 
 
 @dataclass(frozen=True)
 class Request:
     """What somebody wants to know about a model."""
 
+    model: ModelId
     info: ModelInfo
-    tasks: tuple[str, ...] = ()
+    tasks: tuple[TaskId, ...] = ()
     shots: tuple[int, ...] = (0, 1, 5)
-    what: tuple[str, ...] = ("accuracy", "importance", "ffns", "pruning", "induction")
+    what: tuple[str, ...] = field(default_factory=usual_topics)
     demos: str = "fixed"
-    n_examples: int = service.N_EXAMPLES
-    n_train: int = service.N_TRAIN
+    n_examples: int = N_EXAMPLES
     seeds: tuple[int, ...] = (0,)
-    n_random: int = N_RANDOM
-    n_sequences: int = service.N_SEEDS
-    dtype: str = "float32"
-    off: tuple[Ablation, ...] = ()  # evaluated beside the intact model
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the topics, by name; defaults are filled in
 
     def __post_init__(self) -> None:
-        if unknown := [topic for topic in self.what if topic not in TOPICS]:
-            raise BadInput(f"Cannot measure '{unknown[0]}'. Known: {', '.join(TOPICS)}, all.")
+        known = topics()
+        if unknown := [topic for topic in self.what if topic not in known]:
+            raise BadInput(f"Cannot measure '{unknown[0]}'. Known: {', '.join(known)}, all.")
         if not self.what:
-            raise BadInput(f"Nothing to measure. Name some of: {', '.join(TOPICS)}, all.")
+            raise BadInput(f"Nothing to measure. Name some of: {', '.join(known)}, all.")
         if self.demos not in DEMOS:
             raise BadInput(f"Unknown way to draw demonstrations '{self.demos}'. Known: {', '.join(DEMOS)}.")
-        for name, value, least in [("examples", self.n_examples, 1), ("training examples", self.n_train, 1),
-                                   ("random rankings", self.n_random, 0), ("random sequences", self.n_sequences, 1),
-                                   *(("shots", shots, 0) for shots in self.shots)]:
-            if value < least:
-                raise BadInput(f"The number of {name} must be {least} or more, got {value}.")
-        for ablation in self.off:
+        choices = options()
+        if odd := sorted(set(self.options) - set(choices)):
+            raise BadInput(f"Unknown option '{odd[0]}'. Known: {', '.join(choices)}.")
+        chosen = {name: option.default for name, option in choices.items()} | dict(self.options)
+        object.__setattr__(self, "options", chosen)
+        least = [("n_examples", self.n_examples, 1), *(("shots", shots, 0) for shots in self.shots),
+                 *((name, chosen[name], o.least) for name, o in choices.items() if o.least is not None)]
+        for name, value, at_least in least:
+            if value < at_least:
+                raise BadInput(f"{name.replace('_', '-')} must be {at_least} or more, got {value}.")
+        for ablation in chosen.get("off", ()):
             ablation.check(self.info.n_layers, self.info.n_heads)
+        if chosen.get("off") and "masks" not in self.what:
+            object.__setattr__(self, "what", (*self.what, "masks"))
+        object.__setattr__(self, "what", tuple(topic for topic in known if topic in self.what))
 
     @property
     def needs_tasks(self) -> bool:
-        return bool(self.off or set(self.what) - set(WITHOUT_TASKS))
+        return any(topics()[name].per_task for name in self.what)
 
     @property
     def needs_training(self) -> bool:
-        return bool(set(self.what) & set(NEEDS_TRAINING)) or any(ablation.fill == "mean" for ablation in self.off)
+        return any(topics()[name].training for name in self.what) or any(
+            ablation.fill == "mean" for ablation in self.options.get("off", ()))
+
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """Every task at every number of shots and seed."""
+        return tuple(Setup(self.model, task, n_shots, self.demos, self.n_examples, seed)
+                     for seed in self.seeds for n_shots in self.shots for task in self.tasks)
 
 
 @dataclass(frozen=True)
 class Step:
     """One unit of a plan."""
 
-    unit: Unit
+    unit: Unit[Any]
     done: bool  # stored already
     cost: int  # tokens through the whole model
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All units of a request, each after those that it builds on."""
+    """All units that are asked for, each after those that it builds on."""
 
-    request: Request
     steps: tuple[Step, ...]
 
     @property
@@ -120,153 +146,75 @@ class Plan:
         return sum(step.cost for step in self.to_do)
 
 
-def make(request: Request, store: Store, count_tokens: CountTokens | None = None) -> Plan:
+def make(request: Request, store: Store, count_text: CountText | None = None) -> Plan:
     """The plan of a request: what there is, what is to do and what that costs.
 
     Raises:
         BadInput: more shots than a task has training examples.
         DataError: a task's rows cannot be had, or a split that is needed is empty.
     """
-    steps = []
-    for unit in units(request):
-        done = unit in store
-        steps.append(Step(unit, done, 0 if done else cost(unit, request.info, count_tokens)))
-    return Plan(request, tuple(steps))
+    return of_units(asked(request), request.info, store, count_text)
 
 
-def units(request: Request) -> list[Unit]:
-    """The units of a request, each once and after those that it builds on; quick answers first."""
-    found: dict[Unit, None] = {}
-    for unit in _asked(request):
-        for needed in _with_needs(unit):
-            found.setdefault(needed)
+def of_units(asked: Iterable[Unit[Any]], info: ModelInfo, store: Store, count_text: CountText | None = None) -> Plan:
+    """The plan of some results: they, and what they build on."""
+    count = Counting(count_text)
+    return Plan(tuple(Step(unit, done := unit in store, 0 if done else unit.cost(info, count))
+                      for unit in with_needs(asked)))
+
+
+def asked(request: Request) -> list[Unit[Any]]:
+    """The units that a request names, the model's own record first; without what they build on."""
+    if request.needs_tasks:
+        _check_rows(request)
+    wish = Wish(request.model, request.setups if request.needs_tasks else (), request.options, identify_tasks)
+    found: dict[Unit[Any], None] = {Model(request.model): None}
+    for topic in request.what:
+        for kind in KINDS.values():
+            if topic in kind.TOPICS:
+                found |= dict.fromkeys(kind.asked(topic, wish))
     return list(found)
 
 
-def of_unit(unit: Unit, info: ModelInfo, store: Store) -> Plan:
-    """The plan of one result: it, and what it builds on."""
-    return Plan(Request(info, what=("accuracy",)), tuple(
-        Step(u, done := u in store, 0 if done else cost(u, info)) for u in _with_needs(unit)))
+def units(request: Request) -> list[Unit[Any]]:
+    """The units of a request, each once and after those that it builds on; quick answers first."""
+    return with_needs(asked(request))
 
 
-def _asked(request: Request) -> Iterator[Unit]:
-    yield service.model_record(request.info)
-    what, setups = set(request.what), _setups(request) if request.needs_tasks else []
-    plain = Setup(request.info.name, request.info.revision, request.dtype)
-    if "induction" in what:
-        yield service.prefix_matching(plain, "exact", request.n_sequences)
-        yield service.copying(plain, "authors", request.n_sequences)
-    if "variants" in what:
-        yield service.prefix_matching(plain, "authors", request.n_sequences)
-        yield service.copying(plain, "olsson", request.n_sequences)
-    for setup in setups:
-        if "accuracy" in what:
-            yield service.evaluation(setup)
-        for ablation in request.off:
-            yield service.evaluation(setup, ablation, request.n_train)
-        if "importance" in what:
-            yield service.head_importance(setup, request.n_train)
-        if "ffns" in what:
-            yield service.ffn_oracle(setup)
-        if "means" in what:
-            yield service.means(setup, request.n_train)
-    aggregates = _aggregates(request.tasks)
-    for setup in setups:
-        aggregate = aggregates.get(setup.task, [])
-        if "pruning" in what:
-            randoms = [f"random:{seed}" for seed in range(request.n_random)]
-            for parts in ("heads", "ffns"):
-                for ranking in ["own", *aggregate, "most-important", *randoms]:
-                    yield service.pruning(setup, parts, ranking, request.n_train)
-        if "combined" in what:
-            for ranking in ["own", *aggregate]:
-                yield service.pruning(setup, "combined", ranking, request.n_train)
-        if "transfer" in what:
-            for other in request.tasks:
-                if other != setup.task:
-                    yield service.pruning(setup, "heads", f"task:{other}", request.n_train)
-    if "heads" in what:  # the longest by far, so it goes last
-        yield from map(service.head_oracle, setups)
-
-
-def _setups(request: Request) -> list[Setup]:
+def _check_rows(request: Request) -> None:
+    """What cannot be asked is said now, not after hours."""
     if not request.tasks:
         raise BadInput("No task named. Give one, several with commas between, or a suite such as mini or paper.")
-    setups = []
-    for seed in request.seeds:
-        for n_shots in request.shots:
-            for name in request.tasks:
-                setup = service.setup(request.info, name, n_shots, request.demos, request.n_examples, seed,
-                                      request.dtype)
-                splits = ["validation", *(["train"] if request.needs_training else [])]
-                for split in splits:  # what cannot be asked is said now, not after hours
-                    next(iter_prompts(get_task(name), n_shots, request.demos, 1, seed, split))  # type: ignore[arg-type]
-                setups.append(setup)
-    return setups
-
-
-def _aggregates(tasks: Sequence[str]) -> dict[str, list[str]]:
-    """Per task, the aggregate ranking to prune it by: its whole suite's if that is asked for, else its peers' here."""
-    rankings: dict[str, list[str]] = {}
-    groups = {name: {task.name for task in suite(name)} for name in ("paper", "mini")}
-    held_out = {task.name for task in suite("held-out")}
-    for name, members in groups.items():
-        if members <= set(tasks):
-            for task in members | (held_out if name == "paper" else set()):
-                rankings[task] = [f"aggregate:{name}"]
-    rest = [task for task in tasks if task not in rankings]
-    return rankings | {task: [f"aggregate:{'+'.join(rest)}"] for task in rest if len(rest) > 1}
-
-
-def _with_needs(unit: Unit) -> Iterator[Unit]:
-    for needed in service.needs(unit):
-        yield from _with_needs(needed)
-    yield unit
+    for setup in request.setups:
+        for split in ["validation", *(["train"] if request.needs_training else [])]:
+            next(iter_prompts(get_task(setup.task.name), setup.n_shots, setup.demos, 1, setup.seed,
+                              split))  # type: ignore[arg-type]
 
 
 # --- cost ---------------------------------------------------------------------------------------
 
 
-def cost(unit: Unit, info: ModelInfo, count_tokens: CountTokens | None = None) -> int:
-    """About how many tokens pass through the whole model to compute a unit, not counting what it builds on."""
-    if unit.kind == "model":
-        return 0
-    if unit.kind in ("prefix_matching", "copying"):
-        length = min(info.max_positions, 4 * (service.N_SEEDS + 25))
-        return int(unit.option("n_seeds")) * length
-    read = _tokens(unit.setup, "train" if unit.kind in ("head_importance", "means") else "validation", count_tokens)
-    if unit.kind == "evaluation":
-        return read
-    if unit.kind == "head_importance":
-        return _GRADIENT * read
-    if unit.kind == "means":
-        return read
-    if unit.kind == "pruning":
-        return _points(unit.option("what"), info) * read
-    # An oracle starts each pass at the layer where it differs: half of the layers on average
-    passes = 1 + (info.n_layers + 1) / 2 * (info.n_heads if unit.kind == "head_oracle" else 1)
-    return round(passes * read)
+@dataclass(frozen=True)
+class Counting:
+    """Tokens of prompts: of a few, and the rest taken to be like them."""
 
+    count_text: CountText | None = None
 
-def _points(what: str, info: ModelInfo) -> int:
-    """Evaluations of a pruning curve, or of the combined map: steps that remove the same are measured once."""
-    n_heads = info.n_layers * info.n_heads
-    heads, ffns = {"heads": (10, 1), "ffns": (1, 10), "combined": (8, 6)}[what]
-    return (len({stats.count(p / 10, n_heads) for p in range(heads)})
-            * len({stats.count(p / 10, info.n_layers) for p in range(ffns)}))
+    def __call__(self, setup: Setup, split: str) -> int:
+        return _tokens(setup, split, self.count_text)
 
 
 @lru_cache(maxsize=4096)
-def _tokens(setup: Setup, split: str, count_tokens: CountTokens | None) -> int:
+def _tokens(setup: Setup, split: str, count_text: CountText | None) -> int:
     """Tokens that one evaluation, or one pass over the training prompts, reads."""
-    task = get_task(setup.task)
+    task = task_of(setup)
     sample: list[Prompt] = []
     for prompt in iter_prompts(task, setup.n_shots, setup.demos, None, setup.seed, split):  # type: ignore[arg-type]
         sample.append(prompt)
         if len(sample) == min(_SAMPLE, setup.n_examples):
             break
     n = min(setup.n_examples, len(task.rows(split)))  # type: ignore[arg-type]
-    count = count_tokens or (lambda text: math.ceil(len(text) / _CHARACTERS_PER_TOKEN))
+    count = count_text or (lambda text: math.ceil(len(text) / _CHARACTERS_PER_TOKEN))
     total = 0
     shared = setup.demos == "fixed" and split == "validation"
     for prompt in sample:
@@ -281,16 +229,14 @@ def _tokens(setup: Setup, split: str, count_tokens: CountTokens | None) -> int:
 # --- time ---------------------------------------------------------------------------------------
 
 
-def rates(info: ModelInfo, store: Store, dtype: str = "float32",
-          count_tokens: CountTokens | None = None) -> dict[str, float]:
+def rates(model: ModelId, info: ModelInfo, store: Store, count_text: CountText | None = None) -> dict[str, float]:
     """Tokens per second of each kind of unit that this machine has computed for this model."""
     spent: dict[str, list[tuple[int, float]]] = {}
     for unit in store.live_units():
-        if (unit.setup.model, unit.setup.revision, unit.setup.dtype) == (info.name, info.revision, dtype):
-            seconds = store.seconds(unit)
-            recent = spent.setdefault(unit.kind, [])
-            if seconds and len(recent) < _SAMPLE:
-                recent.append((cost(unit, info, count_tokens), seconds))
+        recent = spent.setdefault(unit.KIND, [])
+        if unit.model == model and len(recent) < _SAMPLE and (seconds := store.seconds(unit)):
+            with suppress(BadInput, DataError):  # its rows are not here any more
+                recent.append((unit.cost(info, Counting(count_text)), seconds))
     return {kind: sum(c for c, _ in pairs) / sum(s for _, s in pairs) for kind, pairs in spent.items() if pairs}
 
 
@@ -304,7 +250,7 @@ def seconds(steps: Iterable[Step], rates: dict[str, float]) -> float | None:
     general = rates.get("") or rates.get("evaluation")
     for step in steps:
         if step.cost and not step.done:
-            rate = rates.get(step.unit.kind) or general
+            rate = rates.get(step.unit.KIND) or general
             if rate is None:
                 return None
             total += step.cost / rate
@@ -318,10 +264,10 @@ def probe(model: LoadedModel, plan: Plan, at_most: float = 5.0) -> float | None:
     """
     from backend.kinds.evaluation import evaluate
 
-    setup = next((s.unit.setup for s in plan.to_do if s.unit.setup.task), None)
+    setup = next((s.unit.setup for s in plan.to_do if s.unit.setup is not None), None)
     if setup is None:
         return None
-    task = get_task(setup.task)
+    task = get_task(setup.task.name)
     some = list(iter_prompts(task, setup.n_shots, setup.demos, 4, setup.seed))
     evaluate(model, some[:1], metric=task.metric)
     began, passes = time.perf_counter(), 0

@@ -14,38 +14,24 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO, get_args, get_origin, get_type_hints
+from typing import Any, BinaryIO
 
 from backend.errors import BadInput, StoreError
-from backend.results import KINDS, SCHEMA, Record, Unit
-from backend.store.live import MAX_BYTES, Store, differences, digest, pack, replace_file, unpack
+from backend.kinds.unit import KINDS, SCHEMA, Unit
+from backend.records import Record, from_plain
+from backend.store.entries import MAX_BYTES, differences, digest, pack, replace_file, unpack
+from backend.store.live import Store
+from backend.values import ModelId
 
 FORMAT = "headroom-bundle"
 MANIFEST = "manifest.json"
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, UnicodeError, OverflowError, EOFError, NotImplementedError,
            RuntimeError, OSError)  # what zipfile lets through when bytes are wrong
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "scipy")
-
-# What the numbers of each kind are; the sources are in the docstrings of backend/measure.
-DEFINITIONS = {
-    "evaluation": "summed log-likelihood of every option, nats; the answer is the highest (acc_norm: per character)",
-    "head_importance": "per-token: sum over examples and positions of |sum over d_head of z * dL/dz| / positions that "
-                       "carry a gradient; per-example: mean over examples of |sum over positions and d_head of z * "
-                       "dL/dz|; L = mean cross-entropy of the gold answer's tokens, nats (arXiv:2212.09095)",
-    "ffn_oracle": "answers with each FFN off; importance = acc(intact) - acc(FFN off)",
-    "head_oracle": "answers with each single head off; importance = acc(intact) - acc(head off)",
-    "pruning": "answers as the lowest floor(share * n) of a ranking are removed, ties in index order",
-    "prefix_matching": "attention on the tokens that followed earlier occurrences of the current one, summed, mean "
-                       "over positions; random tokens, four repeats",
-    "copying": "share of the raised probability, among attendable tokens, on the token attended to most",
-    "means": "mean head outputs z and FFN outputs over training prompts",
-    "model": "shape and size of the model",
-}
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -65,7 +51,7 @@ class Entry:
 class Manifest:
     """What a bundle says about itself."""
 
-    models: tuple[tuple[str, str], ...]  # name, revision
+    models: tuple[ModelId, ...]  # whatever they were run with
     entries: tuple[Entry, ...]
     versions: Mapping[str, str] = field(default_factory=dict)
     definitions: Mapping[str, str] = field(default_factory=dict)
@@ -73,7 +59,7 @@ class Manifest:
 
     @property
     def model_names(self) -> list[str]:
-        return list(dict.fromkeys(name for name, _ in self.models))
+        return list(dict.fromkeys(model.name for model in self.models))
 
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, **asdict(self)}
@@ -84,14 +70,14 @@ class Contents:
     """A bundle that was read and checked, compared with a store."""
 
     manifest: Manifest
-    results: Mapping[Unit, Record]
-    new: Sequence[Unit]  # not in the store
-    same: Sequence[Unit]  # there already, equal to within rounding
-    conflicts: Mapping[Unit, list[str]]  # there already and different: in what
+    results: Mapping[Unit[Any], Record]
+    new: Sequence[Unit[Any]]  # not in the store
+    same: Sequence[Unit[Any]]  # there already, equal to within rounding
+    conflicts: Mapping[Unit[Any], list[str]]  # there already and different: in what
     notes: Sequence[str]  # what a reader should know, one sentence each
 
 
-def export(path: str | Path | BinaryIO, store: Store, units: Iterable[Unit]) -> Manifest:
+def export(path: str | Path | BinaryIO, store: Store, units: Iterable[Unit[Any]]) -> Manifest:
     """Write results into a bundle, whole or not at all.
 
     Raises:
@@ -106,11 +92,11 @@ def export(path: str | Path | BinaryIO, store: Store, units: Iterable[Unit]) -> 
         bodies[unit] = pack(unit, record)
     if not bodies:
         raise BadInput("Nothing to export: no stored result is of that model, kind and task.")
-    kinds = {unit.kind for unit in bodies}
+    kinds = {unit.KIND for unit in bodies}
     manifest = Manifest(
-        models=tuple(sorted({(u.setup.model, u.setup.revision) for u in bodies})),
+        models=tuple(sorted({u.model.weights for u in bodies})),
         entries=tuple(Entry(u.key, str(u), digest(body), len(body)) for u, body in bodies.items()),
-        versions=_versions(), definitions={kind: DEFINITIONS[kind] for kind in KINDS if kind in kinds})
+        versions=_versions(), definitions={name: kind.DEFINITION for name, kind in KINDS.items() if name in kinds})
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as bundle:
         for name, body in [(MANIFEST, json.dumps(manifest.to_json(), indent=1, sort_keys=True).encode()),
@@ -146,7 +132,7 @@ def inspect(path: str | Path | BinaryIO, store: Store) -> Contents:
     except _BROKEN as error:
         raise StoreError(f"This is not a bundle, or it was cut short or damaged on the way: {error}. "
                          "Export or download it again.") from error
-    if claimed := set(manifest.models) ^ {(u.setup.model, u.setup.revision) for u in results}:
+    if claimed := set(manifest.models) ^ {u.model.weights for u in results}:
         raise StoreError(f"The manifest and the results do not name the same models: {sorted(claimed)}.")
     new, same, conflicts = [], [], {}
     for unit, record in results.items():
@@ -190,7 +176,7 @@ def _manifest(bundle: zipfile.ZipFile) -> Manifest:
         if value["schema"] != SCHEMA:
             raise StoreError(f"This bundle is of schema {value['schema']}, this version reads schema {SCHEMA}. Use the "
                              "version that wrote it, or compute the results again.")
-        manifest = Manifest(tuple((str(n), str(r)) for n, r in value["models"]),
+        manifest = Manifest(tuple(from_plain(ModelId, model, "a model") for model in value["models"]),
                             tuple(Entry(**entry) for entry in value["entries"]),
                             dict(value["versions"]), dict(value["definitions"]), value["schema"])
         expected = [MANIFEST, *(entry.file for entry in manifest.entries)]
@@ -205,15 +191,13 @@ def _manifest(bundle: zipfile.ZipFile) -> Manifest:
     return manifest
 
 
-def _result(bundle: zipfile.ZipFile, entry: Entry) -> tuple[Unit, Record]:
+def _result(bundle: zipfile.ZipFile, entry: Entry) -> tuple[Unit[Any], Record]:
     body = _read(bundle, entry.file)
     if len(body) != entry.bytes or digest(body) != entry.sha256:
         raise StoreError(f"{entry.file} ({entry.what}) is damaged: its digest is not the manifest's.")
     unit, record = unpack(body)
     if unit.key != entry.key:
         raise StoreError(f"{entry.file} holds another result than its name says: {unit}.")
-    if problem := _mistyped(record, type(record)):
-        raise StoreError(f"{entry.file} ({unit}) is damaged: {problem}.")
     return unit, record
 
 
@@ -225,45 +209,20 @@ def _read(bundle: zipfile.ZipFile, name: str) -> bytes:
     return body
 
 
-def _mistyped(value: Any, expected: Any, where: str = "") -> str:
-    """What in a record is not of the type its field has; empty when all is."""
-    if is_dataclass(expected) and isinstance(expected, type):
-        if not isinstance(value, expected):
-            return f"{where or 'it'} is not a {expected.__name__}"
-        for name, kind in _fields(expected).items():
-            if problem := _mistyped(getattr(value, name), kind, name):
-                return problem
-        return ""
-    if get_origin(expected) is tuple:
-        inner = get_args(expected)
-        if not isinstance(value, tuple) or (inner[-1] is not Ellipsis and len(value) != len(inner)):
-            return f"{where} is not the list it should be"
-        kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
-        return next((p for v, k in zip(value, kinds, strict=True) if (p := _mistyped(v, k, where))), "")
-    right = isinstance(value, int | float) and not isinstance(value, bool) if expected is float else (
-        type(value) is expected)
-    return "" if right else f"{where} holds {value!r}, not a {getattr(expected, '__name__', expected)}"
-
-
-@cache
-def _fields(record: Any) -> dict[str, Any]:
-    hints = get_type_hints(record)
-    return {f.name: hints[f.name] for f in fields(record)}
-
-
-def _notes(manifest: Manifest, results: Mapping[Unit, Record], store: Store) -> list[str]:
+def _notes(manifest: Manifest, results: Mapping[Unit[Any], Record], store: Store) -> list[str]:
     here = _versions()
     other = [f"{name} {version} (here {here.get(name, 'none')})" for name, version in sorted(manifest.versions.items())
              if here.get(name) != version]
     notes = [f"Computed with {', '.join(other)}: last digits may differ."] if other else []
-    known = {(u.setup.model, u.setup.revision) for u in store.units()}
-    for name, revision in manifest.models:
-        others = sorted(r for n, r in known if n == name and r != revision)
-        if others and (name, revision) not in known:
-            notes.append(f"{name} is at revision {revision} in the bundle and at {', '.join(others)} here: they are "
-                         "kept apart.")
-    notes += [f"The definition of {kind} reads differently here: '{DEFINITIONS.get(kind, 'none')}', in the bundle: "
-              f"'{text}'." for kind, text in sorted(manifest.definitions.items()) if DEFINITIONS.get(kind) != text]
+    known = {unit.model.weights for unit in store.units()}
+    for model in manifest.models:
+        others = sorted(f"{m.revision} (digest {m.digest})" for m in known if m.name == model.name and m != model)
+        if others and model not in known:
+            notes.append(f"{model.name} is at revision {model.revision} (digest {model.digest}) in the bundle and at "
+                         f"{', '.join(others)} here: they are kept apart.")
+    definitions = {name: kind.DEFINITION for name, kind in KINDS.items()}
+    notes += [f"The definition of {kind} reads differently here: '{definitions.get(kind, 'none')}', in the bundle: "
+              f"'{text}'." for kind, text in sorted(manifest.definitions.items()) if definitions.get(kind) != text]
     return notes
 
 

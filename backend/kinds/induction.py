@@ -1,0 +1,128 @@
+"""Which heads continue what they have seen before? Prefix matching and copying, over random tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from backend.errors import BadInput
+from backend.kinds.unit import CountTokens, OfModel, Option, Progress, Topic, Wish
+from backend.records import ModelInfo, Record
+from backend.values import ModelId
+
+if TYPE_CHECKING:
+    from backend.models.loading import LoadedModel
+
+N_SEEDS = 100
+N_SEQUENCES = Option("n_sequences", N_SEEDS, "random sequences behind the induction scores", least=1)
+_INDUCTION = Topic("induction", "prefix matching and copying of every head", per_task=False, by_default=True)
+_VARIANTS = Topic("variants", "the other definitions of prefix matching (authors) and copying (olsson)", per_task=False)
+
+
+@dataclass(frozen=True)
+class InductionScores(Record):
+    """Prefix matching or copying of every head, over random token sequences."""
+
+    n_seeds: int
+    mean: tuple[tuple[float, ...], ...]  # [layer][head]
+    variance: tuple[tuple[float, ...], ...]  # over seeds
+    tokens: str  # how the random tokens were drawn, in words
+    max_length: int  # longest sequence; shorter than asked where the model's context is
+
+
+class _Scores(OfModel[InductionScores]):
+    """What both scores share: variants, of which the first is the default, and random sequences."""
+
+    RECORD = InductionScores
+    TOPICS = {"induction": _INDUCTION, "variants": _VARIANTS}
+    VARIANTS: tuple[str, ...]
+    WHICH: str  # its word for `--score`
+    if TYPE_CHECKING:
+        variant: str
+        n_sequences: int
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} {self.variant}"
+
+    def _check(self) -> None:
+        if self.variant not in self.VARIANTS:
+            raise BadInput(f"Unknown variant '{self.variant}'. Known: {', '.join(self.VARIANTS)}.")
+
+    def cost(self, info: ModelInfo, count: CountTokens) -> int:
+        return self.n_sequences * min(info.max_positions, 4 * (N_SEEDS + 25))
+
+    @property
+    def topic(self) -> str:
+        return "induction" if self.variant == self.VARIANTS[0] else "variants"
+
+    @classmethod
+    def asked(cls, topic: str, wish: Wish) -> Iterator[Any]:
+        if cls.WHICH in wish.options["score"]:
+            for variant in cls.VARIANTS[:1] if topic == "induction" else cls.VARIANTS[1:]:
+                yield cls(wish.model, variant, wish.options["n_sequences"])  # type: ignore[call-arg]
+
+    def options(self) -> Mapping[str, Any]:
+        return {"score": self.WHICH, "n_sequences": self.n_sequences}
+
+
+def _which(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if not set(names) <= {"prefix-matching", "copying"}:
+        raise ValueError(f"'{text}' is no induction score; known: prefix-matching, copying")
+    return names
+
+
+SCORE = Option("score", ("prefix-matching", "copying"), "which induction scores: prefix-matching, copying or both",
+               read=_which, metavar="NAME,NAME")
+
+
+@dataclass(frozen=True)
+class PrefixMatching(_Scores):
+    """How much each head looks back at what followed the current token before."""
+
+    KIND = "prefix_matching"
+    TITLE = "prefix matching"
+    DEFINITION = ("attention on the tokens that followed earlier occurrences of the current one, summed, mean over "
+                  "positions; random tokens, four repeats")
+    SOURCE = "Olsson et al. 2022, arXiv:2209.11895; Bansal et al. 2023, arXiv:2212.09095"
+    OPTIONS = (N_SEQUENCES, SCORE)
+    VARIANTS = ("exact", "authors")
+    WHICH = "prefix-matching"
+
+    model: ModelId
+    variant: str = "exact"
+    n_sequences: int = N_SEEDS
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> InductionScores:
+        from backend.engine.induction import prefix_matching
+
+        return prefix_matching(model, self.n_sequences, self.variant, progress)
+
+
+@dataclass(frozen=True)
+class Copying(_Scores):
+    """How much each head raises the logit of the token it attends to."""
+
+    KIND = "copying"
+    TITLE = "copying"
+    DEFINITION = "share of the raised probability, among attendable tokens, on the token attended to most"
+    SOURCE = "the authors' code of Bansal et al. 2023; Olsson et al. 2022, arXiv:2209.11895"
+    OPTIONS = (N_SEQUENCES, SCORE)
+    VARIANTS = ("authors", "olsson")
+    WHICH = "copying"
+
+    model: ModelId
+    variant: str = "authors"
+    n_sequences: int = N_SEEDS
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> InductionScores:
+        from backend.engine.induction import copying
+
+        return copying(model, self.n_sequences, self.variant, progress)

@@ -1,0 +1,55 @@
+"""Mean activations over a task's training prompts: what mean ablation puts in place of a component."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from backend.kinds.prompts import prompts_of
+from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Wish
+from backend.records import ModelInfo, Record
+from backend.values import Setup
+
+if TYPE_CHECKING:
+    from backend.models.loading import LoadedModel
+
+N_TRAIN = Option("n_train", 200, "training prompts behind importance and means (the study: up to 2500)", least=1)
+
+
+@dataclass(frozen=True)
+class Activations(Record):
+    """Mean activations over training prompts."""
+
+    n_examples: int
+    n_positions: int
+    heads: tuple[tuple[tuple[float, ...], ...], ...]  # [layer][head][d_head]: mean z
+    ffns: tuple[tuple[float, ...], ...]  # [layer][d_model]: mean of what the FFN adds
+
+
+@dataclass(frozen=True)
+class Means(OfTask[Activations]):
+    """The mean activations over the first `setup.n_examples` training prompts."""
+
+    KIND = "means"
+    RECORD = Activations
+    TITLE = "means"
+    DEFINITION = "mean head outputs z and FFN outputs over training prompts, every position counted once"
+    TOPICS = {"means": Topic("means", "mean activations, for mean ablation", training=True)}
+    OPTIONS = (N_TRAIN,)
+    TRAINING = True
+
+    setup: Setup
+
+    def cost(self, info: ModelInfo, count: CountTokens) -> int:
+        return count(self.setup, "train")
+
+    @classmethod
+    def asked(cls, topic: str, wish: Wish) -> Iterator[Means]:
+        for setup in wish.setups:
+            yield cls(setup.with_(n_examples=wish.options["n_train"]))
+
+    def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Activations:
+        from backend.engine.means import mean_activations
+
+        return mean_activations(model, prompts_of(self.setup, "train"), progress)

@@ -1,0 +1,147 @@
+"""What does each component's removal cost? The same queries with one FFN, or one head, off at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backend.kinds.evaluation import evaluate
+from backend.kinds.prompts import ready
+from backend.kinds.unit import CountTokens, OfTask, Progress, Topic, Wish
+from backend.records import ModelInfo, Questions, Record
+from backend.values import INTACT, Ablation, Head, Setup
+
+if TYPE_CHECKING:
+    from backend.engine.passes import Plan
+    from backend.models.loading import LoadedModel
+    from backend.tasks.task import Prompt
+
+
+@dataclass(frozen=True)
+class Sweep(Record):
+    """The same queries under many ablations: the oracles and the pruning curves.
+
+    Only the chosen option is kept per query and ablation: enough for accuracy, intervals and
+    paired tests. The first ablation is the intact model.
+    """
+
+    NEAR_TIES = ("choices", "choices_norm")
+    questions: Questions
+    ablations: tuple[str, ...]  # as `str(Ablation)`
+    choices: tuple[tuple[int, ...], ...]  # [ablation][query]: the option of highest log-likelihood
+    choices_norm: tuple[tuple[int, ...], ...]  # the same, per character
+    removed: tuple[tuple[float, float], ...] = ()  # pruning: share of (heads, FFNs) removed at each point
+
+    def outcomes(self, norm: bool = False) -> np.ndarray:
+        """(n_ablations, n) of bool: right or wrong."""
+        rows = self.choices_norm if norm else self.choices
+        return np.stack([self.questions.outcomes(row) for row in rows])
+
+    def accuracy(self, norm: bool = False) -> np.ndarray:
+        """(n_ablations,) shares of right answers."""
+        return self.outcomes(norm).mean(1)
+
+    def importance(self) -> np.ndarray:
+        """(n_components,), of an oracle: acc(intact) - acc(component off); positive = the component helped."""
+        accuracy = self.accuracy()
+        return accuracy[0] - accuracy[1:]
+
+    @property
+    def left_out(self) -> tuple[int, int]:
+        return self.questions.left_out
+
+
+class _Oracle(OfTask[Sweep]):
+    """What both oracles share."""
+
+    RECORD = Sweep
+    SOURCE = "Bansal et al. 2023, arXiv:2212.09095"
+
+    @staticmethod
+    def _passes(info: ModelInfo, n_each: int) -> float:
+        """Passes begin at the layer where they differ: half of the layers on average."""
+        return 1 + (info.n_layers + 1) / 2 * n_each
+
+
+@dataclass(frozen=True)
+class FFNOracle(_Oracle):
+    """Accuracy with each FFN off."""
+
+    KIND = "ffn_oracle"
+    TITLE = "FFN oracle"
+    DEFINITION = "answers with each FFN off; importance = acc(intact) - acc(FFN off)"
+    TOPICS = {"ffns": Topic("FFNs", "accuracy with each FFN off", by_default=True)}
+
+    setup: Setup
+
+    def cost(self, info: ModelInfo, count: CountTokens) -> int:
+        return round(self._passes(info, 1) * count(self.setup, "validation"))
+
+    @classmethod
+    def asked(cls, topic: str, wish: Wish) -> Iterator[FFNOracle]:
+        yield from map(cls, wish.setups)
+
+    def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Sweep:
+        return ffn_importance(model, ready(model, self.setup), progress)
+
+
+@dataclass(frozen=True)
+class HeadOracle(_Oracle):
+    """Accuracy with each single head off."""
+
+    KIND = "head_oracle"
+    TITLE = "head oracle"
+    DEFINITION = "answers with each single head off; importance = acc(intact) - acc(head off)"
+    TOPICS = {"heads": Topic("single heads", "accuracy with each single head off: as many evaluations as there are "
+                             "heads", rank=2)}  # the longest by far, so it goes last
+
+    setup: Setup
+
+    def cost(self, info: ModelInfo, count: CountTokens) -> int:
+        return round(self._passes(info, info.n_heads) * count(self.setup, "validation"))
+
+    @classmethod
+    def asked(cls, topic: str, wish: Wish) -> Iterator[HeadOracle]:
+        yield from map(cls, wish.setups)
+
+    def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Sweep:
+        return head_oracle(model, ready(model, self.setup), progress)
+
+
+def sweep(
+    model: LoadedModel, prompts: Sequence[Prompt] | Plan, ablations: Sequence[Ablation],
+    progress: Progress | None = None, *, metric: str = "acc", removed: Sequence[tuple[float, float]] = (),
+) -> Sweep:
+    """The chosen option of every query under every ablation; the first should be the intact model.
+
+    Equal ablations are measured once: on a model of few layers, several shares remove the same FFNs.
+    """
+    distinct = list(dict.fromkeys(ablations))
+    scored = dict(zip(distinct, evaluate(model, prompts, distinct, progress, metric=metric), strict=True))
+    found = [scored[ablation] for ablation in ablations]
+    return Sweep(
+        questions=found[0].questions, ablations=tuple(str(a) for a in ablations),
+        choices=tuple(e.choices() for e in found), choices_norm=tuple(e.choices(norm=True) for e in found),
+        removed=tuple(removed),
+    )
+
+
+def ffn_importance(
+    model: LoadedModel, prompts: Sequence[Prompt] | Plan, progress: Progress | None = None, *, metric: str = "acc"
+) -> Sweep:
+    """Intact, then with each FFN off, layer 0 first. acc(intact) - acc(FFN l off) is the oracle importance:
+    positive = the FFN helped. Source: Bansal et al. 2023, arXiv:2212.09095."""
+    ablations = [INTACT, *(Ablation(ffns=frozenset({layer})) for layer in range(model.n_layers))]
+    return sweep(model, prompts, ablations, progress, metric=metric)
+
+
+def head_oracle(
+    model: LoadedModel, prompts: Sequence[Prompt] | Plan, progress: Progress | None = None, *, metric: str = "acc"
+) -> Sweep:
+    """Intact, then with each single head off, layer by layer. In the study for OPT-125M."""
+    ablations = [INTACT, *(Ablation(frozenset({Head(layer, head)}))
+                           for layer in range(model.n_layers) for head in range(model.n_heads))]
+    return sweep(model, prompts, ablations, progress, metric=metric)

@@ -1,0 +1,56 @@
+"""The prompts of a setup: made of its task's rows, which must be the very rows that it names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from backend.errors import BadInput
+from backend.values import Setup
+
+if TYPE_CHECKING:
+    from backend.engine.passes import Plan
+    from backend.models.loading import LoadedModel
+    from backend.tasks.task import Prompt, Task
+
+
+def task_of(setup: Setup) -> Task:
+    """The task of a setup.
+
+    Raises:
+        BadInput: if the rows here are others than the setup names.
+        DataError: if they cannot be had.
+    """
+    from backend.tasks.registry import get_task
+
+    task = get_task(setup.task.name)
+    if task.fingerprint != setup.task.digest:
+        raise BadInput(f"The rows of task '{setup.task}' here have fingerprint {task.fingerprint}, the result asked "
+                       f"for belongs to {setup.task.digest}: other data. Use the same data, or ask for a result on "
+                       "this one.")
+    return task
+
+
+def prompts_of(setup: Setup, split: Any) -> list[Prompt]:
+    """The prompts of a split ("validation", "train"), as the setup asks them."""
+    from backend.tasks.task import prompts
+
+    return prompts(task_of(setup), setup.n_shots, setup.demos, setup.n_examples, setup.seed, split)
+
+
+def ready(model: LoadedModel, setup: Setup) -> Plan:
+    """The validation prompts of a setup made ready for a model, once: kept beside it, with what the intact model left.
+
+    Raises:
+        BadInput: if no prompt fits the model's context.
+    """
+    from backend.engine.passes import plan
+
+    def make() -> Plan:
+        made = plan(model, prompts_of(setup, "validation"), task_of(setup).metric)
+        if not made.questions.docs:
+            raise BadInput(f"None of the {len(made.questions.skipped)} queries of task '{setup.task}' fits the "
+                           f"{model.info.max_positions} positions that {setup.model.name} reads, even without "
+                           "demonstrations. Choose another task, or a model that reads more.")
+        return made
+
+    return model.ready.get(setup, make)

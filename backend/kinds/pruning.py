@@ -1,0 +1,221 @@
+"""How many components can go? Accuracy as more and more of them are removed along a ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backend import stats
+from backend.errors import BadInput
+from backend.kinds.head_importance import REDUCTIONS, HeadImportance, HeadScores
+from backend.kinds.means import N_TRAIN
+from backend.kinds.oracles import FFNOracle, Sweep, sweep
+from backend.kinds.prompts import ready
+from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish
+from backend.records import ModelInfo
+from backend.values import Ablation, Head, Ranking, Setup, TaskId
+
+if TYPE_CHECKING:
+    from backend.engine.passes import Plan
+    from backend.models.loading import LoadedModel
+    from backend.tasks.task import Prompt
+
+HEAD_SHARES = tuple(p / 100 for p in range(0, 100, 10))  # of heads, or of FFNs, removed along a curve
+COMBINED_HEAD_SHARES = tuple(p / 100 for p in range(0, 80, 10))  # 0..70 % of the heads ...
+COMBINED_FFN_SHARES = tuple(p / 100 for p in range(0, 60, 10))  # ... x 0..50 % of the FFNs
+SHARES = {  # what is removed -> the shares of (heads, FFNs) at each point
+    "heads": [(h, 0.0) for h in HEAD_SHARES],
+    "ffns": [(0.0, f) for f in HEAD_SHARES],
+    "combined": [(h, f) for h in COMBINED_HEAD_SHARES for f in COMBINED_FFN_SHARES],
+}
+N_RANDOM = Option("n_random", 5, "random rankings to prune by", least=0)
+
+
+def _reduction(text: str) -> str:
+    if text not in REDUCTIONS:
+        raise ValueError(f"'{text}' is no reduction; known: {', '.join(REDUCTIONS)}")
+    return text
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    parts = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if not set(parts) <= {"heads", "ffns"}:
+        raise ValueError(f"'{text}' cannot be removed along a curve; known: heads, ffns")
+    return parts
+
+
+REDUCTION = Option("reduction", "per-token", f"how gradients rank heads: {' or '.join(REDUCTIONS)}", read=_reduction,
+                   metavar="NAME")
+REMOVE = Option("remove", ("heads", "ffns"), "what pruning removes: heads, ffns or both, each along curves of its own",
+                read=_parts, metavar="PART,PART")
+BY = Option("by", (), "rankings to prune by: own, task:NAME, aggregate:SUITE or aggregate:NAME+NAME, random:SEED; "
+            "reverse: in front puts the most important first; can be given again (default: own, aggregate of the tasks "
+            "named, reverse:own, and --n-random random ones)", read=str, metavar="RANKING", many=True)
+
+
+@dataclass(frozen=True)
+class Pruning(OfTask[Sweep]):
+    """Accuracy as heads, FFNs or both are removed in the order of a ranking."""
+
+    KIND = "pruning"
+    RECORD = Sweep
+    TITLE = "pruning"
+    DEFINITION = "answers as the lowest floor(share * n) of a ranking are removed, ties in index order"
+    SOURCE = "Bansal et al. 2023, arXiv:2212.09095"
+    TOPICS = {
+        "pruning": Topic("pruning", "accuracy as heads, or FFNs, are removed: by own, aggregate, reversed and random "
+                         "rankings", training=True, rank=1, by_default=True),
+        "combined": Topic("combined map", "accuracy as heads and FFNs are removed together: a map", training=True,
+                          rank=1),
+        "transfer": Topic("transfer", "accuracy as heads are removed by every other task's ranking", training=True,
+                          rank=1),
+    }
+    OPTIONS = (N_TRAIN, N_RANDOM, REDUCTION, REMOVE, BY)
+
+    setup: Setup
+    what: str = "heads"  # "heads", "ffns" or "combined"
+    ranking: Ranking = field(default_factory=Ranking)  # the task's own, where none is given
+
+    def __post_init__(self) -> None:
+        if self.what not in SHARES:
+            raise BadInput(f"Cannot prune '{self.what}'. Known: {', '.join(SHARES)}.")
+        if self.ranking == Ranking():
+            object.__setattr__(self, "ranking", Ranking.by(self.setup.task))
+        if self.what == "ffns" and not self.ranking.is_random:  # FFNs are ranked by their oracle, which has neither
+            object.__setattr__(self, "ranking", replace(self.ranking, n_train=0, reduction=""))
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} {self.what} by {self.ranking.named(self.setup.task)}" + (
+            f" {self.ranking.reduction}" if self.ranking.reduction not in ("", "per-token") else "")
+
+    def needs(self) -> Sequence[Unit[Any]]:
+        units: list[Unit[Any]] = []
+        for task in self.ranking.tasks:
+            one = self.setup.with_(task=task)
+            if self.what != "ffns":
+                units.append(HeadImportance(one.with_(n_examples=self.ranking.n_train)))
+            if self.what != "heads":
+                units.append(FFNOracle(one))
+        return units
+
+    def cost(self, info: ModelInfo, count: CountTokens) -> int:
+        """Steps that remove the same are measured once."""
+        n_heads = info.n_layers * info.n_heads
+        points = {(stats.count(h, n_heads), stats.count(f, info.n_layers)) for h, f in SHARES[self.what]}
+        return len(points) * count(self.setup, "validation")
+
+    @property
+    def topic(self) -> str:
+        if self.what == "combined":
+            return "combined"
+        tasks = self.ranking.tasks
+        return "transfer" if len(tasks) == 1 and tasks != (self.setup.task,) and self.what == "heads" else "pruning"
+
+    @classmethod
+    def asked(cls, topic: str, wish: Wish) -> Iterator[Pruning]:
+        for setup in wish.setups:
+            for what in ("combined",) if topic == "combined" else ("heads",) if topic == "transfer" else \
+                    wish.options["remove"]:
+                for ranking in _rankings(topic, setup, wish):
+                    yield cls(setup, what, ranking)
+
+    def options(self) -> Mapping[str, Any]:
+        given: dict[str, Any] = {"by": [self.ranking.named(self.setup.task)]}
+        if self.what != "combined":
+            given["remove"] = self.what
+        if self.ranking.reduction:
+            given |= {"n_train": self.ranking.n_train, "reduction": self.ranking.reduction}
+        return given
+
+    def orders(self, basis: Sequence[Any], n_layers: int, n_heads: int) -> tuple[list[Head], list[int]]:
+        """The heads and the layers of FFNs in the order in which they are removed; `basis`: the records of `needs`."""
+        n = n_layers * n_heads
+        if self.ranking.is_random:
+            rng = np.random.default_rng(self.ranking.seed)
+            head_order, ffn_order = rng.permutation(n), rng.permutation(n_layers)
+        else:
+            heads = [r.scores(self.ranking.reduction) for r in basis if isinstance(r, HeadScores)]
+            ffns = [r.importance() for r in basis if isinstance(r, Sweep)]
+            head_order = stats.order(stats.aggregate(heads)) if heads else np.arange(n)
+            ffn_order = stats.order(stats.aggregate(ffns)) if ffns else np.arange(n_layers)
+            if self.ranking.reverse:
+                head_order, ffn_order = head_order[::-1], ffn_order[::-1]
+        chosen_heads = [Head(*divmod(int(i), n_heads)) for i in head_order] if self.what != "ffns" else []
+        return chosen_heads, [int(i) for i in ffn_order] if self.what != "heads" else []
+
+    def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Sweep:
+        heads, ffns = self.orders(basis, model.n_layers, model.n_heads)
+        return pruning_curve(model, ready(model, self.setup), heads, ffns, self.what, progress)
+
+
+def _rankings(topic: str, setup: Setup, wish: Wish) -> Iterator[Ranking]:
+    """The rankings that a wish for a topic means, for one setup."""
+    options, own = wish.options, setup.task
+
+    def by(*tasks: TaskId, reverse: bool = False) -> Ranking:
+        return Ranking.by(*tasks, n_train=options["n_train"], reduction=options["reduction"], reverse=reverse)
+
+    if options["by"]:
+        for text in options["by"]:
+            yield Ranking.parse(text, own, wish.find, options["n_train"], options["reduction"])
+        return
+    if topic == "transfer":
+        yield from (by(other) for other in wish.tasks if other != own)
+        return
+    yield by(own)
+    if len(peers := aggregate_of(own, wish.tasks, wish.find)) > 1:
+        yield by(*peers)
+    if topic == "pruning":
+        yield by(own, reverse=True)
+        yield from map(Ranking.random, range(options["n_random"]))
+
+
+def aggregate_of(task: TaskId, tasks: Sequence[TaskId], find: Any) -> tuple[TaskId, ...]:
+    """The tasks whose mean importance is the aggregate to prune a task by: its whole suite's if all of it is asked for,
+    else of its peers among the tasks named."""
+    rest = list(tasks)
+    for suite, more in (("paper", "held-out"), ("mini", "")):
+        names = {t for name in (suite, more) if name for t in _names(name)}
+        members = [t for t in tasks if t.name in _names(suite)]
+        if {t.name for t in members} == _names(suite):
+            if task.name in names:
+                return tuple(members)
+            rest = [t for t in rest if t.name not in names]
+    return tuple(rest) if task in rest else ()
+
+
+def _names(suite: str) -> set[str]:
+    from backend.tasks.registry import suite as members
+
+    return {task.name for task in members(suite)}
+
+
+def pruning_steps(
+    head_order: Sequence[Head], ffn_order: Sequence[int], what: str
+) -> tuple[list[Ablation], list[tuple[float, float]]]:
+    """The ablations of a pruning curve or map, and the share of (heads, FFNs) removed at each.
+
+    The first floor(share * n) of each order go. "heads" and "ffns": 0, 10, .., 90 %. "combined": heads 0..70 % x FFNs
+    0..50 %, the FFN share changing fastest.
+    """
+    steps = [Ablation(frozenset(head_order[:stats.count(h, len(head_order))]),
+                      frozenset(ffn_order[:stats.count(f, len(ffn_order))])) for h, f in SHARES[what]]
+    return steps, SHARES[what]
+
+
+def pruning_curve(
+    model: LoadedModel, prompts: Sequence[Prompt] | Plan, head_order: Sequence[Head], ffn_order: Sequence[int],
+    what: str = "heads", progress: Progress | None = None, *, metric: str = "acc",
+) -> Sweep:
+    """Accuracy as components go in the given order, the first of each order first.
+
+    Args:
+        head_order: heads, the first to go first; all of them, or none for what="ffns".
+        ffn_order: layers likewise; none for what="heads".
+        what: "heads", "ffns" or "combined" (the 8 x 6 map).
+    """
+    steps, shares = pruning_steps(head_order, ffn_order, what)
+    return sweep(model, prompts, steps, progress, metric=metric, removed=shares)

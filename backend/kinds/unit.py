@@ -1,0 +1,288 @@
+"""What every kind of result has in common: its name, its key, and how one is fetched or computed.
+
+A kind is one class in one file. `Evaluation(setup, ablation)` names one result completely: the value is the key of the
+store and the unit of resuming. The class says what the result is (`TITLE`, `DEFINITION`, `SOURCE`), what it builds on
+(`needs`), what it costs, how the command line asks for it (`TOPICS`, `OPTIONS`, `asked`, `flags`), and measures it
+(`measure`, the only place that loads torch). Nothing else in the project knows one kind from another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
+
+from backend.errors import BadInput, StoreError
+from backend.records import ModelInfo, Record, from_plain, to_plain
+from backend.values import ModelId, Setup, TaskId
+
+if TYPE_CHECKING:
+    from backend.models.loading import LoadedModel
+
+SCHEMA = 2  # raised whenever the meaning of a key or of a stored record changes
+R = TypeVar("R", bound=Record)
+Progress = Callable[[int, int], None]
+
+KINDS: dict[str, type[Unit[Any]]] = {}  # by name, in the order in which they were defined
+
+
+class CountTokens(Protocol):
+    """How many tokens prompts have, for costs."""
+
+    def __call__(self, setup: Setup, split: str) -> int:
+        """Tokens that one evaluation (split "validation") or one pass over training prompts ("train") reads."""
+
+
+class Results(Protocol):
+    """What computing needs of a store."""
+
+    def get(self, unit: Unit[R]) -> R | None: ...
+    def put(self, unit: Unit[R], record: R) -> R: ...
+    def put_seconds(self, unit: Unit[Any], seconds: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class Topic:
+    """Something that can be asked for: a word of `--what`."""
+
+    title: str  # in a word or two
+    about: str  # what it is, in the words of `--help`
+    per_task: bool = True  # one for every task and number of shots
+    training: bool = False  # reads training rows
+    rank: int = 0  # topics of higher rank are computed later: quick answers first
+    by_default: bool = False
+
+
+@dataclass(frozen=True)
+class Option:
+    """Something that can be chosen for a topic: a flag of the command line."""
+
+    name: str  # n_train -> --n-train
+    default: Any
+    about: str
+    read: Callable[[str], Any] = int
+    least: int | None = None
+    metavar: str = "N"
+    many: bool = False  # may be given again
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What somebody wants to know about one model: what `asked` makes units of."""
+
+    model: ModelId
+    setups: tuple[Setup, ...]  # every task at every number of shots and seed
+    options: Mapping[str, Any]
+    find: Callable[[str], Sequence[TaskId]]  # the tasks that a name, a suite, or several with commas stand for
+
+    @property
+    def tasks(self) -> tuple[TaskId, ...]:
+        return tuple(dict.fromkeys(setup.task for setup in self.setups))
+
+
+class Unit(ABC, Generic[R]):
+    """One result to be had. Subclasses are frozen dataclasses, whose fields are all that the result depends on."""
+
+    KIND: ClassVar[str]
+    RECORD: ClassVar[type[Record]]
+    TITLE: ClassVar[str]  # what it is, in a few words
+    DEFINITION: ClassVar[str]  # what the numbers are
+    SOURCE: ClassVar[str] = ""  # of the definition
+    TOPICS: ClassVar[Mapping[str, Topic]] = {}
+    OPTIONS: ClassVar[tuple[Option, ...]] = ()
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "KIND" in cls.__dict__:
+            known = KINDS.get(cls.KIND)
+            if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise TypeError(f"Two kinds of results are called '{cls.KIND}': {known} and {cls}.")
+            KINDS[cls.KIND] = cls
+
+    if TYPE_CHECKING:  # a field or a property of the subclasses `OfTask` and `OfModel`
+        @property
+        def model(self) -> ModelId:
+            """The model it belongs to."""
+
+        @property
+        def setup(self) -> Setup | None:
+            """The setup it belongs to; None for what needs no task."""
+
+        @property
+        def task(self) -> TaskId | None:
+            """The task it belongs to; None for what needs no task."""
+
+    # What it builds on, and what it costs
+
+    def needs(self) -> Sequence[Unit[Any]]:
+        """The results that it builds on, in the order to compute them."""
+        return ()
+
+    @abstractmethod
+    def cost(self, info: ModelInfo, count: CountTokens) -> int:
+        """About how many tokens pass through the whole model, not counting what it builds on."""
+
+    @abstractmethod
+    def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> R:
+        """Measure it. `basis` holds the records of `needs`, in order."""
+
+    # How it is asked for
+
+    @property
+    def topic(self) -> str:
+        """Which of its `TOPICS` asks for it; the first, unless the kind says otherwise. Empty: none does."""
+        return next(iter(self.TOPICS), "")
+
+    @classmethod
+    def asked(cls, topic: str, wish: Wish) -> Iterator[Unit[Any]]:
+        """The units that a wish for one of its `TOPICS` means."""
+        raise NotImplementedError
+
+    def options(self) -> Mapping[str, Any]:
+        """Values of `OPTIONS`, by name, with which its topic asks for exactly this unit and no other."""
+        return {}
+
+    def arguments(self) -> list[str]:
+        """The arguments of `precompute`, beside the model's, that make this unit; empty where none do."""
+        if not self.topic:
+            return []
+        known = {option.name: option for option in self.OPTIONS}
+        given = ["--what", self.topic, *self._of_setup()]
+        for name, value in self.options().items():
+            for one in value if known[name].many else [value]:
+                given += [known[name].flag, str(one)]
+        return given
+
+    def _of_setup(self) -> list[str]:
+        return []
+
+    # Its name
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; also the canonical form of the key."""
+        return {"kind": self.KIND, "schema": SCHEMA, **{
+            f.name: to_plain(getattr(self, f.name)) for f in fields(self)}}  # type: ignore[arg-type]
+
+    @staticmethod
+    def from_json(value: Any) -> Unit[Any]:
+        """Raises: StoreError: if the value is of another schema or no unit at all."""
+        if not isinstance(value, Mapping):
+            raise StoreError("Not the description of a result.")
+        if value.get("schema") != SCHEMA:
+            raise StoreError(f"A result of schema {str(value.get('schema'))[:20]}; this version reads schema {SCHEMA}.")
+        kind = KINDS.get(str(value.get("kind")))
+        if kind is None:
+            raise StoreError(f"Unknown kind of result '{str(value.get('kind'))[:60]}'. Known: {', '.join(KINDS)}.")
+        return kind._from_fields({name: v for name, v in value.items() if name not in ("kind", "schema")})
+
+    @classmethod
+    def _from_fields(cls, value: Mapping[str, Any]) -> Self:
+        try:
+            return from_plain(cls, value, "a result's description")
+        except BadInput as error:
+            raise StoreError(f"Not the description of a result: {error}") from error
+
+    @cached_property
+    def key(self) -> str:
+        """What the store files the result under: 32 hexadecimal digits of its canonical JSON."""
+        return hashlib.sha256(self._text.encode()).hexdigest()[:32]
+
+    @cached_property
+    def _text(self) -> str:
+        return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def sort_key(self) -> tuple[Any, ...]:
+        """An order of units that is the same everywhere."""
+        return list(KINDS).index(self.KIND), self.model, self.setup is not None, self.setup, self._text
+
+    def __str__(self) -> str:
+        return f"{self.KIND} {self.setup or self.model.name}"
+
+
+class OfTask(Unit[R]):
+    """A result of one setup: its field `setup` says which."""
+
+    if TYPE_CHECKING:
+        @property
+        def setup(self) -> Setup: ...
+
+    @property
+    def model(self) -> ModelId:
+        return self.setup.model
+
+    @property
+    def task(self) -> TaskId:
+        return self.setup.task
+
+    TRAINING: ClassVar[bool] = False  # whether the setup's examples are training rows
+
+    def _of_setup(self) -> list[str]:
+        s = self.setup
+        return ["--tasks", s.task.name, "--shots", str(s.n_shots), "--demos", s.demos, "--seeds", str(s.seed),
+                "--n-train" if self.TRAINING else "--n-examples", str(s.n_examples)]
+
+
+class OfModel(Unit[R]):
+    """A result that needs no task: its field `model` says of which model."""
+
+    setup: ClassVar[None] = None
+    task: ClassVar[None] = None
+    if TYPE_CHECKING:
+        @property
+        def model(self) -> ModelId: ...
+
+
+# --- reading and making results ---------------------------------------------------------------------
+
+
+def fetch(unit: Unit[R], store: Results) -> R | None:
+    """The stored result, or None. Never computes."""
+    return store.get(unit)
+
+
+def compute(unit: Unit[R], store: Results, model: LoadedModel, progress: Progress | None = None) -> R:
+    """The result, measured and stored unless it is stored already; first what it builds on.
+
+    Args:
+        progress: called with (done, total) after each batch; raising `Cancelled` in it stops the work, and
+            what was finished before stays stored.
+
+    Raises:
+        BadInput, DataError, ModelError: as the measurement does; nothing half-made is stored.
+    """
+    if (found := store.get(unit)) is not None:
+        return found
+    if unit.model not in (model.id, model.id.weights):
+        raise BadInput(f"The loaded model is {model.id} (digest {model.id.digest}); the result asked for belongs to "
+                       f"{unit.model} (digest {unit.model.digest}). Load that one.")
+    basis = [compute(need, store, model, progress) for need in unit.needs()]
+    began = time.perf_counter()
+    record = store.put(unit, unit.measure(model, basis, progress))
+    store.put_seconds(unit, time.perf_counter() - began)
+    return record
+
+
+def with_needs(units: Iterable[Unit[Any]]) -> list[Unit[Any]]:
+    """Each unit once, after those that it builds on."""
+    found: dict[Unit[Any], None] = {}
+
+    def add(unit: Unit[Any]) -> None:
+        if unit not in found:
+            for need in unit.needs():
+                add(need)
+            found.setdefault(unit)
+
+    for unit in units:
+        add(unit)
+    return list(found)
+

@@ -1,0 +1,46 @@
+"""What a model is called in every key: made once from what lies in its folder or on the hub. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from backend.models.adapters import ADAPTERS
+from backend.models.info import Location, config_of, content_digest, locate, tokenizer_digest
+from backend.models.text import starts_with_bos
+from backend.values import ModelId
+
+if TYPE_CHECKING:
+    from backend.models.adapters import Adapter
+
+
+def identify(
+    name: str, revision: str | None = None, dtype: str = "float32", bos: str = "auto", tokenizer: str | None = None,
+    adapter: Adapter | None = None,
+) -> ModelId:
+    """The identity of a model as it would be loaded with these choices; from the hub, its weights are not fetched.
+
+    Args:
+        bos: "auto" (as its tokenizer does by itself; none for OPT and GPT-2, as in the study), "always" or "never".
+        tokenizer: a folder or hub id, where another tokenizer than the one beside the weights is used.
+        adapter: where another row than its architecture's is used.
+
+    Raises:
+        ModelError: no such model, or its tokenizer cannot be read.
+    """
+    place = locate(name, revision, weights=False)
+    return identity_of(place, dtype, bos, tokenizer, adapter)
+
+
+def identity_of(place: Location, dtype: str, bos: str, tokenizer: str | None, adapter: Adapter | None) -> ModelId:
+    """As `identify`, of a model that was found."""
+    architecture = str(config_of(place).get("model_type"))
+    row = adapter or ADAPTERS.get(architecture)
+    parts = [
+        f"hub:{place.folder.name}" if place.is_hub else content_digest(place.folder),  # a commit never changes
+        tokenizer_digest(tokenizer) if tokenizer else "",
+        row.identity if row else "",
+    ]
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+    return ModelId(place.name, place.revision, digest, starts_with_bos(tokenizer or place.folder, architecture, bos),
+                   dtype)

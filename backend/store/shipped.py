@@ -1,0 +1,138 @@
+"""Results that come with the program: one JSON file per kind, one line per result; read when asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+from backend.errors import StoreError
+from backend.kinds.unit import KINDS, SCHEMA, R, Unit
+from backend.records import Record
+from backend.store.entries import Recent, canonical, digest, replace_file, rounded
+
+
+class Shipped:
+    """Results that come with the program: one JSON file per kind, one line per result; read when asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._damage: dict[str, str] = {}
+        self._read: dict[str, dict[str, dict[str, Any]]] = {}
+        self._parsed: dict[str, dict[str, Unit[Any]]] = {}
+        self._recent = Recent()
+        self._checked: set[str] = set()  # keys whose digest was found right
+
+    def entries(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The file of a kind: key -> {"unit", "record", "sha256"}; empty if there is none."""
+        if kind not in self._read:
+            self._file(kind)
+        return self._read[kind]
+
+    def __contains__(self, unit: object) -> bool:
+        """Whether an undamaged result is there: its digest is checked, once."""
+        return isinstance(unit, Unit) and self._body(unit) is not None
+
+    def get(self, unit: Unit[R]) -> R | None:
+        """The unit's result; None if there is none or it is damaged."""
+        if (known := self._recent.get(unit.key, b"")) is not None:
+            return cast(R, known)
+        if (body := self._body(unit)) is None:
+            return None
+        try:
+            record = unit.RECORD.from_json(self.entries(unit.KIND)[unit.key]["record"])
+            self._recent.keep(unit.key, b"", record, len(body))
+            return cast(R, record)
+        except StoreError as error:
+            self._drop(unit, str(error))
+            return None
+
+    def _body(self, unit: Unit[Any]) -> bytes | None:
+        """The canonical bytes of a result whose digest matches; None if there is none such."""
+        entry = self.entries(unit.KIND).get(unit.key)
+        if entry is None:
+            return None
+        if unit.key in self._checked:
+            return b""
+        try:
+            body = canonical({"unit": entry["unit"], "record": entry["record"]})
+            if digest(body) != entry["sha256"]:
+                raise StoreError("its digest does not match its content")
+        except (StoreError, ValueError, KeyError, TypeError) as error:
+            self._drop(unit, str(error))
+            return None
+        self._checked.add(unit.key)
+        return body
+
+    def _drop(self, unit: Unit[Any], why: str) -> None:
+        del self.entries(unit.KIND)[unit.key]
+        self._parsed[unit.KIND].pop(unit.key, None)
+        self._damage[unit.key] = (f"The shipped result of {unit} is damaged and counts as missing: "
+                                  f"{why.rstrip('.')}.")
+
+    def units(self, kind: str | None = None) -> list[Unit[Any]]:
+        """What there is, of one kind or of all."""
+        kinds = [kind] if kind is not None else [*KINDS]
+        return [self._parsed[k][key] for k in kinds for key in self.entries(k)]
+
+    def problems(self) -> list[str]:
+        """What was found damaged so far, one sentence each."""
+        return list(self._damage.values())
+
+    def _file(self, kind: str) -> None:
+        path = self.folder / f"{kind}.json"
+        pairs = []
+        try:
+            value: Any = json.loads(path.read_bytes()) if path.exists() else {"schema": SCHEMA, "results": []}
+            if value["schema"] != SCHEMA:
+                raise StoreError(f"it is of schema {value['schema']}, this version reads schema {SCHEMA}")
+            pairs = [(Unit.from_json(entry["unit"]), entry) for entry in value["results"]]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, StoreError) as error:
+            self._damage[kind] = f"The shipped results in {path} cannot be read and count as missing: {error}."
+        self._parsed[kind] = {unit.key: unit for unit, _ in pairs}
+        self._read[kind] = {unit.key: entry for unit, entry in pairs}
+
+
+def ship(folder: str | Path, results: Iterable[tuple[Unit[Any], Record]]) -> list[Path]:
+    """Write results into the shipped files, beside what is there; equal results give equal bytes.
+
+    Results of another state of the same model, or of other rows of the same task, are dropped.
+    Returns the files, one per kind.
+
+    Raises:
+        StoreError: if a number is NaN or infinite, or a file cannot be written.
+    """
+    folder = Path(folder)
+    new = {unit.key: (unit, rounded(record.to_json())) for unit, record in results}
+    models = {u.model.name: u.model.weights for u, _ in new.values()}
+    rows = {(u.model.name, u.task.name): u.task for u, _ in new.values() if u.task}
+    old = Shipped(folder)
+    kept = {u.key: (u, record.to_json()) for u in old.units()
+            if models.get(u.model.name, u.model.weights) == u.model.weights
+            and (u.task is None or rows.get((u.model.name, u.task.name), u.task) == u.task)
+            and (record := old.get(u)) is not None}
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind in KINDS:
+            entries = sorted((e for e in (kept | new).values() if kind == e[0].KIND),
+                             key=lambda e: e[0].sort_key)
+            path = folder / f"{kind}.json"
+            if entries:
+                lines = b",\n".join(_line(unit.to_json(), record) for unit, record in entries)
+                replace_file(path, b'{"schema":%d,"results":[\n%s\n]}\n' % (SCHEMA, lines))
+                written.append(path)
+            elif path.exists():
+                path.unlink()
+    except OSError as error:
+        raise StoreError(f"The shipped results in {folder} cannot be written: {error}.") from error
+    return written
+
+
+def _line(unit: dict[str, Any], record: dict[str, Any]) -> bytes:
+    """One shipped result: what it is, its digest, then the numbers."""
+    body = canonical({"unit": unit, "record": record})
+    return b'{"unit":%s,"sha256":"%s","record":%s}' % (canonical(unit), digest(body).encode(), canonical(record))
+
+
