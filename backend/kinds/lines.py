@@ -78,8 +78,8 @@ def with_imports(lines: Sequence[str], also: Sequence[str] = ()) -> str:
             wanted.setdefault(home, []).append(name)
     imports = [f"from {home} import {', '.join(sorted(names, key=str.casefold))}" for home, names in
                sorted(wanted.items())]
-    if "stats." in text:
-        imports.insert(0, "from backend import stats")
+    if rooms := [room for room in ("lens", "stats") if f"{room}." in text]:
+        imports.insert(0, f"from backend import {', '.join(rooms)}")
     return "\n".join([*imports, "", *also, *lines])
 
 

@@ -13,10 +13,10 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import diskcache
 
@@ -27,6 +27,7 @@ from backend.store.entries import Recent, canonical, differences, digest, inflat
 from backend.store.shipped import Shipped
 from backend.values import ModelId, TaskId
 
+T = TypeVar("T")
 _ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = _ROOT / "cache" / "shipped"
 LIVE = _ROOT / "cache" / "live"
@@ -53,6 +54,7 @@ class Store:
         self._damage: dict[str, str] = {}
         self._catalogue: tuple[int, dict[str, Unit[Any]]] = (-1, {})
         self._earlier: dict[str, Any] = {}
+        self._derived: dict[str, tuple[int, Any]] = {}
         self._recent = Recent()
         with self._told():
             # All in the one SQLite file, whatever its size: a killed process leaves no orphans
@@ -164,6 +166,14 @@ class Store:
                        and (model is None or model in (u.model, u.model.name))
                        and (task is None or (u.task is not None and task in (u.task, u.task.name)))),
                       key=lambda u: u.sort_key)
+
+    def derived(self, name: str, make: Callable[[], T]) -> T:
+        """Something that follows from which results there are: made anew when that has changed."""
+        self._live_units()
+        known = self._derived.get(name)
+        if known is None or known[0] != self._catalogue[0]:
+            known = self._derived[name] = (self._catalogue[0], make())
+        return cast(T, known[1])
 
     def earlier(self) -> dict[str, Any]:
         """Results that an earlier version wrote, by key: their descriptions as they stand (see `store.earlier`)."""

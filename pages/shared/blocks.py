@@ -1,7 +1,7 @@
 """The pieces every page is made of: read, get, draw, explain.
 
     setup = selection.current()                                              # read
-    record = blocks.get(service.head_importance(setup), "Head importance")   # get, or offer to measure
+    record = blocks.get(HeadImportance(setup), "head importance")            # get, or offer to measure
     if record is not None:
         blocks.result(title, chart, ...)                                     # draw and explain
 
@@ -22,12 +22,15 @@ import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
 
-from backend import service
 from backend.errors import HeadroomError, StoreError
+from backend.kinds import Unit, compute
+from backend.kinds import fetch as fetch_from
+from backend.kinds.lines import commands, python, with_imports
+from backend.kinds.unit import R
 from backend.machine import duration
-from backend.results import Record, Setup, Unit, too_long
+from backend.records import Record, too_long
 from backend.runs import plan as planning
-from backend.values import Head
+from backend.values import Head, ModelId, Setup, TaskId
 from pages.shared import charts, handles, selection
 
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart | alt.ConcatChart
@@ -39,21 +42,21 @@ STUDY = "Bansal et al. 2023, arXiv:2212.09095"
 # --- get ----------------------------------------------------------------------------------------
 
 
-def fetch(unit: Unit) -> Any:
+def fetch(unit: Unit[R]) -> R | None:
     """The stored record, or None; a damaged one counts as missing, and is said to be damaged."""
     try:
-        return service.fetch(unit, handles.store())
+        return fetch_from(unit, handles.store())
     except StoreError as error:
         st.warning(f"A stored result cannot be used: {error}", icon=":material/broken_image:")
         return None
 
 
-def get(unit: Unit, what: str) -> Any:
+def get(unit: Unit[R], what: str) -> R | None:
     """The stored record; when there is none, None, and the page shows the offer to measure it."""
     return get_all([unit], what)[0]
 
 
-def get_all(units: Sequence[Unit], what: str) -> list[Any]:
+def get_all(units: Sequence[Unit[R]], what: str) -> list[R | None]:
     """The stored records in order, None for those missing; below them the offer to measure what is missing."""
     records = [fetch(unit) for unit in units]
     missing = [unit for unit, record in zip(units, records, strict=True) if record is None]
@@ -63,35 +66,51 @@ def get_all(units: Sequence[Unit], what: str) -> list[Any]:
     return records
 
 
-def say_too_long(results: Iterable[tuple[Unit, Record | None]]) -> None:
+def say_too_long(results: Iterable[tuple[Unit[Any], Record | None]]) -> None:
     """Prompts that did not fit the model's context are never passed over in silence."""
     told = dict.fromkeys(f"{unit.setup.task}, {unit.setup.n_shots}-shot: {said}" for unit, record in results
-                         if record is not None and (said := too_long(record)))
+                         if unit.setup is not None and record is not None and (said := too_long(record)))
     if told:
         st.caption(":orange[:material/content_cut: " + "  \n".join(told) + "]")
 
 
-def offer(units: Sequence[Unit], what: str, of: int = 1) -> None:
-    """Say what is not measured yet and offer to do it here, with progress and Stop, or from the command line."""
+def offer(units: Sequence[Unit[Any]], what: str, of: int = 1) -> None:
+    """Say what is not measured yet and offer to do it here, with progress and Stop, or from the command line.
+
+    Where the model or the rows are elsewhere, why it cannot be done here, and the command that does it there.
+    """
     key = f"offer:{units[0].key}:{len(units)}"
+    why_not = why_not_here(units)
     with st.container(border=True, key=key.replace(":", "-")):
         some = f" ({len(units)} of {of} results)" if of > 1 else ""
         st.markdown(f":material/hourglass_empty: **Not measured yet:** {what}{some}.")
-        st.caption(cost(units))
+        if why_not:
+            st.caption(f":material/cloud_off: It cannot be measured here. {why_not}")
+        else:
+            st.caption(cost(units))
         if damage := handles.store().problems():
             more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
             st.caption(f":orange[:material/broken_image: Something stored is damaged{more}: {damage[0]}]")
         with st.container(horizontal=True, gap="small"):
-            go = st.button("Measure now", key=key, type="primary", icon=":material/play_arrow:")
-            if commands := command_lines(units):
+            go = not why_not and st.button("Measure now", key=key, type="primary", icon=":material/play_arrow:")
+            if lines := command_lines(units):
                 with st.popover("Command line", icon=":material/terminal:"):
-                    st.caption("The same from a terminal; it can be stopped and started again at any time.")
-                    st.code(commands, language="bash", wrap_lines=True)
+                    st.caption("The same from a terminal, where model and rows are; it can be stopped and started "
+                               "again at any time.")
+                    st.code(lines, language="bash", wrap_lines=True)
         if go and measure(units, what):
             st.rerun()
 
 
-def measure(units: Sequence[Unit], what: str, on_result: Callable[[Unit, Record], None] | None = None,
+def why_not_here(units: Iterable[Unit[Any]]) -> str:
+    """Why some results cannot be measured on this machine, in a sentence; empty where they can."""
+    if problem := selection.why_no_model():
+        return problem
+    tasks = dict.fromkeys(task for unit in units for one in (unit, *unit.needs()) if (task := one.task) is not None)
+    return next(filter(None, map(handles.why_not_here, tasks)), "")
+
+
+def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any], Record], None] | None = None,
             on_stop: Callable[[], None] | None = None) -> bool:
     """Measure one unit after another, with progress and Stop; what is finished is stored and stays.
 
@@ -109,9 +128,9 @@ def measure(units: Sequence[Unit], what: str, on_result: Callable[[Unit, Record]
         with slot.container(horizontal=True, vertical_alignment="center"):
             bar = st.progress(0.0, f"{what} …")
             st.button("Stop", key=f"stop:{units[0].key}", icon=":material/stop:", on_click=on_stop)
-        loaded = handles.model(selection.model_name(), units[0].setup.dtype)
+        loaded = selection.load()
         for i, unit in enumerate(units):
-            def report(done: int, total: int, i: int = i, unit: Unit = unit) -> None:
+            def report(done: int, total: int, i: int = i, unit: Unit[Any] = unit) -> None:
                 nonlocal reported
                 now = time.monotonic()
                 if now - reported < REPORT:
@@ -119,9 +138,9 @@ def measure(units: Sequence[Unit], what: str, on_result: Callable[[Unit, Record]
                 reported, share = now, (i + done / max(total, 1)) / len(units)
                 left = (now - started) * (1 - share) / share if share else 0
                 eta = f" · {duration(left)} left" if left > 3 else ""
-                bar.progress(min(share, 1.0), f"{unit.setup.task or what}: {done} of {total}{eta}")
+                bar.progress(min(share, 1.0), f"{unit.task or what}: {done} of {total}{eta}")
 
-            record = service.compute(unit, handles.store(), loaded, progress=report)
+            record = compute(unit, handles.store(), loaded, progress=report)
             if on_result is not None:
                 on_result(unit, record)
     except HeadroomError as error:
@@ -201,101 +220,50 @@ def extras(table: pd.DataFrame, file: str, python: str, key: str) -> None:
             st.code(python, wrap_lines=False)
 
 
-def provenance(setup: Setup, *parts: str, shots: str = "") -> str:
-    """A caption's fixed part (task, shots, demonstrations, seed, model, revision) behind the parts that vary."""
-    asked = f"{setup.task}, {shots or f'{setup.n_shots}-shot'}, {setup.demos} demonstrations, seed {setup.seed} · " \
-        if setup.task else ""
-    return " · ".join(filter(None, parts)) + f" · {asked}{setup.model} @ {setup.revision}, {setup.dtype}"
+def provenance(of: Setup | ModelId, *parts: str, shots: str = "", task: str = "") -> str:
+    """A caption's fixed part (task, shots, demonstrations, seed, model, revision) behind the parts that vary.
+
+    Args:
+        shots, task: in words, where it is not the setup's one.
+    """
+    asked = f"{task or of.task}, {shots or f'{of.n_shots}-shot'}, {of.demos} demonstrations, seed {of.seed} · " \
+        if isinstance(of, Setup) else ""
+    model = of.model if isinstance(of, Setup) else of
+    return " · ".join(filter(None, parts)) + f" · {asked}{model}"
 
 
 # --- lines that reproduce -----------------------------------------------------------------------
 
 
-def python_lines(unit: Unit, *after: str, over: Sequence[tuple[str, int]] = ()) -> str:
+def python_lines(unit: Unit[Any], *after: str, over: Sequence[tuple[TaskId, int]] = ()) -> str:
     """Python that gets a unit's record (`record`) through `backend`, and then the lines `after`.
 
     Args:
         over: tasks and numbers of shots to get such a record of, each; they are then `records`, in this order.
     """
-    s = unit.setup
-    model = selection.model_name()
-    lines = ["from backend import service" + ", stats" * any("stats." in line for line in after)]
-    if unit.ablation:
-        lines.append("from backend.values import parse_exact")
-    lines += ["from backend.models.info import describe", "from backend.models.loading import load_model"]
-    lines += ["from backend.results import Setup"] * (not s.task)
-    lines += ["from backend.store.live import default_store", "", "store = default_store()"]
-    indent = ""
-    if over:
-        lines += ["records = []", "for task, n_shots in ["]
-        lines += ["    " + ", ".join(map(repr, over[i:i + 4])) + "," for i in range(0, len(over), 4)] + ["]:"]
-        indent = "    "
-    if s.task:
-        named = "task, n_shots" if over else f"{s.task!r}, {s.n_shots}"
-        lines.append(f"{indent}setup = service.setup(describe({model!r}), {named}, demos={s.demos!r},\n{indent}"
-                     f"                      n_examples={s.n_examples}, seed={s.seed}, dtype={s.dtype!r})")
-    else:
-        lines += [f"info = describe({model!r})", f"setup = Setup(info.name, info.revision, {s.dtype!r})"]
-    options = dict(unit.options) if unit.kind != "evaluation" else {}  # an evaluation's follow from its ablation
-    if unit.kind in ("head_importance", "means"):
-        options["n_train"] = str(s.n_examples)
-    arguments = ["setup"] + ([f"parse_exact({str(unit.ablation)!r})"] if unit.ablation else [])
-    arguments += [f"{name}={int(value) if value.isdecimal() else repr(value)}" for name, value in options.items()]
-    lines += [f"{indent}unit = service.{unit.kind}({', '.join(arguments)})",
-              f"{indent}record = service.fetch(unit, store) or service.compute(unit, store, load_model({model!r}, "
-              f"dtype={s.dtype!r}))"]
-    lines += [f"{indent}records.append(record)"] * bool(over)
-    return "\n".join([*lines, *after])
+    return python(unit, selection.load_lines(), *after, over=over)
 
 
 def repeated_lines(head: Head, n_block: int, seed: int) -> str:
     """Python that gets a head's attention on a repeated random block, and its prefix matching there."""
-    return "\n".join([
-        "from backend import service, stats", "from backend.models.loading import load_model", "",
-        f"model = load_model({selection.model_name()!r}, dtype={selection.manner().dtype!r})",
-        f"ids, tokens = service.repeated_tokens(model, {n_block}, seed={seed})",
-        f"pattern = service.attention(model, ids, {head.layer})[{head.head}]",
+    return with_imports([
+        f"model = load_model({selection.load_lines()})",
+        f"ids, tokens = lens.repeated_tokens(model, {n_block}, seed={seed})",
+        f"pattern = lens.attention(model, ids, {head.layer})[{head.head}]",
         f"print(stats.prefix_match(pattern, {n_block}))"])
 
 
-def command_lines(units: Sequence[Unit]) -> str:
-    """The commands that measure these units; empty where only Python can (masks of one's own)."""
-    lines: dict[str, dict[str, None]] = {}
-    for unit in units:
-        s, topic = unit.setup, topic_of(unit)
-        if topic is None:
-            continue
-        line = f"python -m backend precompute --model {selection.model_name()} --what {topic}"
-        if s.dtype != "float32":
-            line += f" --dtype {s.dtype}"
-        if s.task:
-            n = "n-train" if topic in ("importance", "means") else "n-examples"
-            line += f" --shots {s.n_shots} --demos {s.demos} --{n} {s.n_examples} --seeds {s.seed} --tasks "
-        lines.setdefault(line, {}).setdefault(s.task)
-    return "\n".join(line + ",".join(tasks) for line, tasks in lines.items())
+def command_lines(units: Sequence[Unit[Any]]) -> str:
+    """The commands that measure these units."""
+    return commands(units, selection.model_arguments())
 
 
-def topic_of(unit: Unit) -> str | None:
-    """What `precompute --what` calls the measurement that makes this unit; None where it makes none such."""
-    match unit.kind:
-        case "evaluation":
-            return None if unit.ablation else "accuracy"
-        case "pruning":
-            return "combined" if unit.option("what") == "combined" else \
-                "transfer" if unit.option("ranking").startswith("task:") else "pruning"
-        case "prefix_matching" | "copying":
-            default = getattr(service, unit.kind)(unit.setup).option("variant")
-            return "induction" if unit.option("variant") == default else "variants"
-        case kind:
-            return {"head_importance": "importance", "ffn_oracle": "ffns", "head_oracle": "heads"}.get(kind, kind)
-
-
-def cost(units: Sequence[Unit]) -> str:
+def cost(units: Sequence[Unit[Any]]) -> str:
     """What measuring takes on this machine, as far as earlier measurements tell."""
     seconds = None
     with suppress(HeadroomError):
-        model, store = selection.info(), handles.store()
-        steps = {step.unit: step for unit in units for step in planning.of_unit(unit, model, store).steps}
-        seconds = planning.seconds(steps.values(), planning.rates(model, store, units[0].setup.dtype))
+        shape, store = selection.info(), handles.store()
+        steps = planning.of_units(units, shape, store).steps
+        seconds = planning.seconds(steps, planning.rates(selection.model(), shape, store))
     return f"Takes about {duration(seconds)} on this machine." if seconds else \
         "How long it takes here is not known yet. It can be stopped at any time; what is finished stays."

@@ -8,86 +8,64 @@ from itertools import pairwise
 import altair as alt
 import pandas as pd
 
-from backend.results import Unit
+from backend.kinds.lines import expression
 from backend.runs import plan as planning
 from pages.shared.charts import BLUE
 
-TITLES = {  # a topic in one or two words; `planning.TOPICS` says what it is
-    "accuracy": "accuracy", "importance": "importance", "ffns": "FFNs", "heads": "single heads", "pruning": "pruning",
-    "combined": "combined map", "transfer": "transfer", "induction": "induction", "variants": "variants",
-    "means": "means",
-}
 
-
-def topic(unit: Unit) -> str:
-    """The topic of a request that asks for a unit; empty for the model's own record."""
-    match unit.kind:
-        case "evaluation":
-            return "accuracy"
-        case "head_importance":
-            return "importance"
-        case "ffn_oracle":
-            return "ffns"
-        case "head_oracle":
-            return "heads"
-        case "means":
-            return "means"
-        case "pruning" if unit.option("what") == "combined":
-            return "combined"
-        case "pruning":
-            return "transfer" if unit.option("ranking").startswith("task:") else "pruning"
-        case "prefix_matching":
-            return "induction" if unit.option("variant") == "exact" else "variants"
-        case "copying":
-            return "induction" if unit.option("variant") == "authors" else "variants"
-    return ""
-
-
-def arguments(request: planning.Request, model: str) -> list[str]:
+def arguments(request: planning.Request, model: Sequence[str]) -> list[str]:
     """The arguments of `python -m backend` that compute a request.
 
     Args:
-        model: as it was chosen: `bundled`, a hub id or a folder's path (a record only knows the folder's name).
+        model: the arguments that name the model and how it is run.
     """
-    plain = planning.Request(request.info)
-    given = ["precompute", "--model", model, "--what", ",".join(request.what)]
-    if set(request.what) - set(planning.WITHOUT_TASKS):
-        given += ["--tasks", ",".join(request.tasks), "--shots", _numbers(request.shots)]
+    plain = planning.Request(request.model, request.info)
+    given = ["precompute", *model, "--what", ",".join(request.what)]
+    if request.needs_tasks:
+        given += ["--tasks", ",".join(task.name for task in request.tasks), "--shots", _joined(request.shots)]
     for flag, value, default in [
         ("--demos", request.demos, plain.demos), ("--n-examples", request.n_examples, plain.n_examples),
-        ("--n-train", request.n_train, plain.n_train), ("--seeds", _numbers(request.seeds), _numbers(plain.seeds)),
-        ("--n-random", request.n_random, plain.n_random), ("--n-sequences", request.n_sequences, plain.n_sequences),
-        ("--dtype", request.dtype, plain.dtype),
+        ("--seeds", request.seeds, plain.seeds),
     ]:
         if value != default:
-            given += [flag, str(value)]
+            given += [flag, _joined(value)]
+    for name, option in planning.options(request.what).items():
+        value = request.options[name]
+        if value != option.default:
+            for one in value if option.many else [value]:
+                given += [option.flag, _joined(one)]
     return given
 
 
-def python_lines(request: planning.Request, model: str) -> str:
+def python_lines(request: planning.Request) -> str:
     """Python that makes the same plan and says what is missing."""
-    plain = planning.Request(request.info)
-    more = "".join(f", {name}={getattr(request, name)!r}" for name in
-                   ("demos", "n_examples", "n_train", "seeds", "n_random", "n_sequences", "dtype")
+    plain = planning.Request(request.model, request.info)
+    more = "".join(f", {name}={getattr(request, name)!r}" for name in ("demos", "n_examples", "seeds")
                    if getattr(request, name) != getattr(plain, name))
+    options = {name: value for name, value in request.options.items() if value != plain.options[name]}
+    tasks = expression(tuple(request.tasks), {})
     return "\n".join([
-        "from backend.runs import plan", "from backend.models.info import describe",
-        "from backend.store.live import default_store", "",
-        f"request = plan.Request(describe({model!r}), tasks={request.tasks!r},",
-        f"                       shots={request.shots!r}, what={request.what!r}{more})",
-        "made = plan.make(request, default_store())",
+        "from backend.kinds import Model", "from backend.runs import plan",
+        "from backend.store.live import default_store", "from backend.values import ModelId, TaskId", "",
+        "store = default_store()", f"model = {expression(request.model, {})}",
+        f"request = plan.Request(model, store.get(Model(model)), tasks={tasks},",
+        f"                       shots={request.shots!r}, what={request.what!r}{more}"
+        + (f", options={options!r})" if options else ")"),
+        "made = plan.make(request, store)",
         "print(made.n_done, 'of', len(made.steps))",
         "print(*(step.unit for step in made.to_do), sep='\\n')"])
 
 
 def asked(args: Sequence[str]) -> str:
     """A command's arguments in words: `accuracy, importance of 14 tasks at 0, 5 shots with facebook/opt-125m`."""
-    given = dict(pairwise(args))
+    given, known = dict(pairwise(args)), planning.topics()
     tasks = given.get("--tasks", "mini").split(",")
-    what = given.get("--what", ",".join(planning.Request.what)).split(",")
+    what = given.get("--what", ",".join(planning.usual_topics())).split(",")
     of = f" of {tasks[0] if len(tasks) == 1 else f'{len(tasks)} tasks'} at " \
-         f"{given.get('--shots', '0,1,5').replace(',', ', ')} shots" if set(what) - set(planning.WITHOUT_TASKS) else ""
-    return f"{', '.join(TITLES.get(one, one) for one in what)}{of} with {given.get('--model', 'bundled')}"
+         f"{given.get('--shots', '0,1,5').replace(',', ', ')} shots" \
+        if any(name not in known or known[name].per_task for name in what) else ""
+    titles = [known[name].title if name in known else name for name in what]
+    return f"{', '.join(titles)}{of} with {given.get('--model', 'bundled')}"
 
 
 def table(plan: planning.Plan, rates: dict[str, float]) -> pd.DataFrame:
@@ -95,21 +73,22 @@ def table(plan: planning.Plan, rates: dict[str, float]) -> pd.DataFrame:
 
     Topics without a task have the task "no task".
     """
-    rows: dict[tuple[str, str, str], list[planning.Step]] = {}
+    known, rows = planning.topics(), {}
     for step in plan.steps:
         setup = step.unit.setup
-        if name := topic(step.unit):
-            place = (setup.task, str(setup.n_shots)) if setup.task else ("no task", "–")
+        if name := step.unit.topic:
+            place = (setup.task.name, str(setup.n_shots)) if setup else ("no task", "–")
             rows.setdefault((name, *place), []).append(step)
     return pd.DataFrame([
-        {"topic": TITLES[name], "task": task, "shots": shots, "stored": sum(s.done for s in steps), "asked": len(steps),
-         "share": sum(s.done for s in steps) / len(steps), "seconds left": planning.seconds(steps, rates)}
+        {"topic": known[name].title, "task": task, "shots": shots, "stored": sum(s.done for s in steps),
+         "asked": len(steps), "share": sum(s.done for s in steps) / len(steps),
+         "seconds left": planning.seconds(steps, rates)}
         for (name, task, shots), steps in rows.items()])
 
 
 def chart(cells: pd.DataFrame, tasks: Sequence[str]) -> alt.FacetChart:
     """A `table` as a map: tasks down, shots within topics across; the fuller the colour, the more is stored."""
-    order = [title for title in TITLES.values() if title in set(cells["topic"])]
+    order = [topic.title for topic in planning.topics().values() if topic.title in set(cells["topic"])]
     base = alt.Chart(cells).encode(
         x=alt.X("shots:N", title="shots", axis=alt.Axis(labelAngle=0, ticks=False, domain=False)),
         y=alt.Y("task:N", title=None, sort=[*tasks, "no task"],
@@ -124,5 +103,5 @@ def chart(cells: pd.DataFrame, tasks: Sequence[str]) -> alt.FacetChart:
         spacing=10).resolve_scale(x="independent")
 
 
-def _numbers(numbers: Sequence[int]) -> str:
-    return ",".join(map(str, numbers))
+def _joined(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

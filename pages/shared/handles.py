@@ -1,25 +1,34 @@
 """What all sessions share: the one store, the one loaded model, the tasks; nothing here computes a result.
 
-`store()` and `info()` are cheap; `model()` imports torch and reads weights, so only code that is about to
-measure calls it. Shared objects are read-only.
+Everything is named by its identity: a model that has changed on the disk, or a task that was replaced under its name,
+is another one. `store()`, `look()` and `here()` are cheap; `model()` imports torch and reads weights, so only code that
+is about to measure calls it. Shared objects are read-only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from backend.errors import ModelError
+from backend.errors import DataError, HeadroomError, ModelError
+from backend.models.identity import identify
 from backend.models.info import BUNDLED, describe
-from backend.results import ModelInfo
+from backend.records import ModelInfo
+from backend.store.catalogue import Catalogue, catalogue
 from backend.store.live import Store, default_store
 from backend.tasks import registry
-from backend.tasks.task import Task
+from backend.tasks.task import Prompt, Task, iter_prompts
+from backend.values import ModelId, Setup, TaskId
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
+
+AGE = 10  # seconds after which a model's folder, or the hub, is looked at again
 
 
 @st.cache_resource(show_spinner=False)
@@ -28,51 +37,129 @@ def store() -> Store:
     return default_store()
 
 
-@st.cache_resource(show_spinner="Looking at the model …", max_entries=16, ttl=60)
-def look(name: str) -> ModelInfo | ModelError:
-    """A model's shape and revision, without loading it; of a model that is not here, from its imported results.
+def known() -> Catalogue:
+    """The models and tasks that have results."""
+    return catalogue(store())
 
-    Neither here nor among the results: the error that says so, as a value, so that it is remembered too.
-    """
+
+# --- models -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model that is here: what it is, and its shape."""
+
+    id: ModelId
+    info: ModelInfo
+
+
+@st.cache_resource(show_spinner="Looking at the model …", max_entries=32, ttl=AGE)
+def look(name: str, dtype: str = "float32", bos: str = "auto") -> Found | ModelError:
+    """A model as it is here now, without loading it; or the error that says why it is not, to be remembered too."""
     try:
-        return describe(name)
+        return Found(identify(name, dtype=dtype, bos=bos), describe(name))
     except ModelError as error:
-        for unit in store().units(kind="model", model=name):
-            record = store().get(unit)
-            if isinstance(record, ModelInfo):
-                return record
         return error
 
 
-def info(name: str) -> ModelInfo:
-    """As `look`. Raises: ModelError."""
-    found = look(name)
-    if isinstance(found, ModelError):
-        raise found
+class _Shelf:
+    """The one model in memory. Another takes its place, and is read only once the first is gone."""
+
+    def __init__(self) -> None:
+        self._held: LoadedModel | None = None
+        self._lock = Lock()
+
+    def get(self, name: str, wanted: ModelId, bos: str) -> LoadedModel:
+        from backend.models.loading import load_model
+
+        with self._lock:
+            if self._held is None or self._held.id != wanted:
+                self._held = None
+                gc.collect()
+                with st.spinner("Loading the model …"):
+                    self._held = load_model(name, dtype=wanted.dtype, bos=bos)
+            if self._held.id != wanted:
+                held, self._held = self._held.id, None
+                look.clear()  # type: ignore[attr-defined]
+                raise ModelError(f"'{name}' has changed since this page looked at it: its digest was {wanted.digest} "
+                                 f"and is {held.digest}. Reload the page; results of the two are kept apart.")
+            return self._held
+
+
+@st.cache_resource(show_spinner=False)
+def _shelf() -> _Shelf:
+    return _Shelf()
+
+
+def model(name: str, wanted: ModelId) -> LoadedModel:
+    """A model in memory, which is the very one wanted.
+
+    Args:
+        name: `bundled`, a hub id or a folder's path: where it is.
+
+    Raises:
+        ModelError: it cannot be loaded, or has changed meanwhile.
+    """
+    return _shelf().get(name, wanted, "always" if wanted.bos else "never")
+
+
+def model_names() -> list[str]:
+    """The bundled model, then every other one that the store has results of."""
+    return list(dict.fromkeys([BUNDLED, *known().names]))
+
+
+# --- tasks --------------------------------------------------------------------------------------
+
+
+def task_names() -> list[str]:
+    """Everything that can be asked here, by name; reads no rows."""
+    return registry.known()
+
+
+def _looked_for(name: str) -> Task | HeadroomError:
+    """A task that is here, its rows read and found good; or why it is not."""
+    return _read(name) if name.startswith("own:") else _remembered(name)  # a file of one's own may change any time
+
+
+@st.cache_resource(show_spinner=False, max_entries=256, ttl=AGE)
+def _remembered(name: str) -> Task | HeadroomError:
+    """A hub takes its time to fail."""
+    return _read(name)
+
+
+def _read(name: str) -> Task | HeadroomError:
+    try:
+        task = registry.get_task(name)
+        return task if task.fingerprint else DataError(f"Task '{name}' has no rows.")
+    except HeadroomError as error:
+        return error
+
+
+def here(name: str) -> TaskId | None:
+    """A task as its rows are here now; None where they are not. Reads them, from the hub if need be."""
+    task = _looked_for(name)
+    return None if isinstance(task, HeadroomError) else TaskId(name, task.fingerprint)
+
+
+def why_not_here(wanted: TaskId) -> str:
+    """Why a task's very rows are not here, in a sentence; empty where they are."""
+    task = _looked_for(wanted.name)
+    if isinstance(task, HeadroomError):
+        return f"The rows of '{wanted.name}' are not here. {task}"
+    return "" if task.fingerprint == wanted.digest else (
+        f"The rows of '{wanted.name}' here have digest {task.fingerprint}; these results are of {wanted.digest}.")
+
+
+def task(wanted: TaskId) -> Task:
+    """A task with the very rows that are wanted. Raises: DataError: if they are not here."""
+    if problem := why_not_here(wanted):
+        raise DataError(problem)
+    found = _looked_for(wanted.name)
+    assert isinstance(found, Task)
     return found
 
 
-@st.cache_resource(show_spinner="Loading the model …", max_entries=1)
-def model(name: str, dtype: str = "float32") -> LoadedModel:
-    """The one model in memory; another takes its place. Raises: ModelError."""
-    from backend.models.loading import load_model
-
-    return load_model(name, dtype=dtype)
-
-
-@st.cache_data(show_spinner=False, ttl=30)
-def model_names() -> list[str]:
-    """The bundled model, then every other one that the store has results of; only the bundled one's are shipped."""
-    return list(dict.fromkeys([BUNDLED, *sorted({unit.setup.model for unit in store().live_units()})]))
-
-
-def suite(model_name: str) -> Mapping[str, Task]:
-    """The 14 tasks that are compared: the bundled model's own, or the study's."""
-    return {task.name: task for task in registry.suite("mini" if model_name == BUNDLED else "paper")}
-
-
-def tasks(model_name: str) -> Mapping[str, Task]:
-    """Everything a model can be asked: its suite first, then the rest, and tasks of one's own."""
-    own = {name: registry.get_task(name) for name in registry.known() if name.startswith("own:")}
-    more = {} if model_name == BUNDLED else {t.name: t for t in registry.suite("held-out,mini")}
-    return {**suite(model_name), **more, **own}
+@st.cache_resource(show_spinner=False, max_entries=32)
+def prompts(setup: Setup) -> Sequence[Prompt]:
+    """The validation prompts of a setup. Raises: DataError: if its rows are not here."""
+    return list(iter_prompts(task(setup.task), setup.n_shots, setup.demos, setup.n_examples, setup.seed))

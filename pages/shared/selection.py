@@ -9,7 +9,9 @@ The chosen heads and FFNs are one text field (key "off"), the only place where t
 undo write to it, always in a callback: `choose()`, `toggle_clicked()`, `undo()`, `redo()`. Lab and Playground switch
 the chosen components off; other pages mark them.
 
-Pages read: `info()`, `current()`, `task()`, `tasks()`, `definition()`, `ablation()`; their own choices are `control`s.
+Models and tasks are identities: what is here, or what the store has results of though it is not here itself. Pages
+read: `model()`, `info()`, `task()`, `current()`, `compared()`, `definition()`, `ablation()`; their own choices are
+`control`s.
 """
 
 from __future__ import annotations
@@ -19,67 +21,163 @@ from typing import Any
 
 import streamlit as st
 
-from backend import machine, service
+from backend import machine
 from backend.errors import ModelError
 from backend.models.info import BUNDLED
-from backend.results import ModelInfo, Setup
-from backend.tasks.task import DEMOS, Task
-from backend.values import Ablation, Fill, parse
+from backend.records import ModelInfo
+from backend.store.catalogue import info_of
+from backend.tasks import registry
+from backend.tasks.task import DEMOS
+from backend.values import Ablation, Fill, ModelId, Ranking, Setup, TaskId, parse
 from pages.shared import charts, handles
 
 SHOTS = (0, 1, 5)
 REDUCTIONS = ("per-token", "per-example")
 DTYPES = ("float32", "bfloat16", "float16")
-DEFAULTS: Mapping[str, Any] = {"model": BUNDLED, "task": None, "shots": 5, "demos": "fixed", "n": 100, "seed": 0,
-                               "by": "per-token", "dtype": "float32", "off": ""}
+BOS = ("auto", "always", "never")
+DEFAULTS: Mapping[str, Any] = {"model": BUNDLED, "state": None, "task": None, "rows": None, "shots": 5,
+                               "demos": "fixed", "n": 100, "seed": 0, "by": "per-token", "dtype": "float32",
+                               "bos": "auto", "off": "", "tasks": None}
 N_EXAMPLES = (1, 100_000)  # lowest and highest number of questions
+N_TRAIN = 200  # training examples behind importance, as everywhere
 
 
-# --- what pages read ----------------------------------------------------------------------------
-
-
-def info() -> ModelInfo:
-    """The chosen model's shape and revision. Raises: ModelError."""
-    return handles.info(model_name())
+# --- what pages read: the model ------------------------------------------------------------------
 
 
 def model_name() -> str:
-    """The model to load: `bundled`, a hub id or a folder's path; `bundled` where another cannot be found."""
+    """The model as it is asked for: `bundled`, a hub id or a folder's path; `bundled` where nothing is known of it."""
     name = _value("model")
-    return BUNDLED if isinstance(handles.look(name), ModelError) else name
+    return name if models(name) else BUNDLED
 
 
-def tasks() -> Mapping[str, Task]:
-    """Everything the chosen model can be asked."""
-    return handles.tasks(model_name())
+def models(name: str) -> list[ModelId]:
+    """Every state of a model that can be chosen: as it is here first, then those that the store has results of."""
+    here = handles.look(name)
+    found = [] if isinstance(here, ModelError) else [here.id.weights]
+    shown = found[0].name if found else name
+    return list(dict.fromkeys([*found, *(m.weights for m in handles.known().models(shown))]))
 
 
-def suite() -> Mapping[str, Task]:
-    """The 14 tasks that pages compare and average: the bundled model's own, or the study's."""
-    return handles.suite(model_name())
+def model() -> ModelId:
+    """The chosen model: its state, precision and BOS. Of one that is not here, as the store has results of it."""
+    chosen, here = _state(), handles.look(model_name(), _value("dtype"), _value("bos"))
+    if not isinstance(here, ModelError) and here.id.weights == chosen:
+        return here.id
+    stored = [m for m in handles.known().models(chosen.name) if m.weights == chosen]
+    bos = {"always": True, "never": False}.get(_value("bos"))
+    fitting = [m for m in stored if m.dtype == _value("dtype") and bos in (None, m.bos)]
+    return (fitting or stored)[0]
 
 
-def task() -> Task:
+def info() -> ModelInfo:
+    """The chosen model's shape. Raises: ModelError: if it is not here and was not stored beside its results."""
+    chosen, here = _state(), handles.look(model_name())
+    if not isinstance(here, ModelError) and here.id.weights == chosen:
+        return here.info
+    if (stored := info_of(chosen, handles.store())) is None:
+        raise ModelError(f"There are results of {chosen.name} @ {chosen.revision}, but not its shape, and it is not "
+                         "here. Import a bundle that holds its 'model' record, or put the model's folder here.")
+    return stored
+
+
+def why_no_model() -> str:
+    """Why nothing can be measured with the chosen model here; empty where it can."""
+    here = handles.look(model_name(), _value("dtype"), _value("bos"))
+    if isinstance(here, ModelError):
+        return f"The weights of {model().name} are not here. {here}"
+    return "" if here.id == model() else (
+        f"{here.id.name} is here in another state (digest {here.id.digest}); these results are of {model().digest}.")
+
+
+def load() -> Any:
+    """The chosen model, in memory. Raises: ModelError: if it is not here, or cannot be loaded."""
+    if problem := why_no_model():
+        raise ModelError(problem)
+    return handles.model(model_name(), model())
+
+
+def model_arguments() -> list[str]:
+    """What the command line needs to be told to take the chosen model."""
+    chosen, given = model(), ["--model", model_name()]
+    given += ["--dtype", chosen.dtype] * (chosen.dtype != "float32")
+    return given + ["--bos", str(_value("bos"))] * (_value("bos") != "auto")
+
+
+def load_lines() -> str:
+    """What `load_model` needs to be told, as Python."""
+    chosen = model()
+    return f"{model_name()!r}" + f", dtype={chosen.dtype!r}" * (chosen.dtype != "float32") + (
+        f", bos={_value('bos')!r}" * (_value("bos") != "auto"))
+
+
+# --- what pages read: tasks ----------------------------------------------------------------------
+
+
+def task_names() -> list[str]:
+    """Everything that the chosen model can be asked or was asked, by name: its suite first."""
+    stored, here = [t.name for t in handles.known().tasks(model())], handles.task_names()
+    first = [t.name for t in registry.suite("mini")] if model_name() == BUNDLED else sorted(set(stored), key=(
+        [*here, *stored].index))
+    return list(dict.fromkeys([*first, *here, *stored]))
+
+
+def rows(name: str) -> list[TaskId]:
+    """Every set of rows that a task of this name can be: as it is shown first.
+
+    Rows that are here come first where a look is cheap, or nothing is stored; the study's tasks, whose rows may have to
+    be fetched, are first what results are stored of.
+    """
+    stored = handles.known().tasks(model(), name)
+    if stored and registry.about(name).group in ("paper", "held out", "lm_eval"):
+        return stored
+    here = handles.here(name)
+    return list(dict.fromkeys([*([here] if here else []), *stored]))
+
+
+def task_id(name: str) -> TaskId:
+    """The task of a name, as it is here or as results are stored of it. Raises: DataError: if it is neither."""
+    found = rows(name)
+    if not found:
+        handles.task(TaskId(name, ""))  # raises, and says why
+    wanted = st.session_state.get("rows") if name == _task_name() else None
+    return next((t for t in found if t.digest == wanted), found[0])
+
+
+def task() -> TaskId:
     """The chosen task; by default the first that needs its demonstrations."""
-    known = tasks()
-    return known.get(_value("task")) or known[_default_task(known)]
+    return task_id(_task_name())
 
 
-def current(task_name: str | None = None, n_shots: int | None = None) -> Setup:
+def about(wanted: TaskId) -> registry.About:
+    """What a task is called and asks; known without its rows."""
+    return registry.about(wanted.name)
+
+
+def compared() -> list[TaskId]:
+    """The tasks that pages compare and average, in the order of the list; those whose rows are nowhere are left out."""
+    chosen = st.session_state.get("tasks") or _usual()
+    return [task_id(name) for name in chosen if rows(name)]
+
+
+def current(task: TaskId | None = None, n_shots: int | None = None) -> Setup:
     """The chosen setup; with another task or number of shots where a page compares several.
 
     Raises:
         HeadroomError: the model or the task's rows cannot be found.
     """
-    return service.setup(info(), task_name or task().name, _value("shots") if n_shots is None else n_shots,
-                         demos=_value("demos"), n_examples=int(_value("n")), seed=int(_value("seed")),
-                         dtype=_value("dtype"))
+    return Setup(model(), task or task_id(_task_name()), _value("shots") if n_shots is None else n_shots,
+                 _value("demos"), int(_value("n")), int(_value("seed")))
 
 
-def manner() -> Setup:
-    """The chosen setup without a task: how whatever is asked is asked. Reads no task's rows."""
-    return Setup(info().name, info().revision, _value("dtype"), n_shots=_value("shots"), demos=_value("demos"),
-                 n_examples=int(_value("n")), seed=int(_value("seed")))
+def training(setup: Setup) -> Setup:
+    """The same setup over training examples, as importance and means read it."""
+    return setup.with_(n_examples=N_TRAIN)
+
+
+def ranking(*tasks: TaskId, reverse: bool = False) -> Ranking:
+    """A ranking by the importance for some tasks, by the chosen definition."""
+    return Ranking.by(*tasks, n_train=N_TRAIN, reduction=definition(), reverse=reverse)
 
 
 def definition() -> str:
@@ -97,9 +195,12 @@ def permalink(**more: str) -> str:
     from urllib.parse import urlencode
 
     given = {key: value for key, value in st.query_params.to_dict().items() if key in PAGE_PARAMETERS}
-    given |= {key: str(_value(key)) for key, default in DEFAULTS.items() if _value(key) != default and _value(key)}
+    given |= {key: str(_value(key)) for key, default in DEFAULTS.items()
+              if _value(key) != default and _value(key) and key != "tasks"}
     given |= {"off": str(ablation()), **more}
-    query = urlencode({k: v for k, v in given.items() if v}, safe=":,")
+    pairs = [(k, v) for k, v in given.items() if v] + [("tasks", name) for name in st.session_state.get("tasks") or ()
+                                                       if st.session_state["tasks"] != _usual()]
+    query = urlencode(pairs, safe=":,")
     return (st.context.url or "").split("?")[0] + (f"?{query}" if query else "")
 
 
@@ -121,9 +222,9 @@ def toggle_clicked(chart_key: str) -> None:
     seen_key = f"{chart_key}:seen"
     events = now ^ st.session_state.get(seen_key, set())
     st.session_state[seen_key] = now
-    new, model = ablation(), info()
+    new, shape = ablation(), info()
     for layer, head in events:
-        new = new.toggled(charts.members(layer, head, model.n_layers, model.n_heads))
+        new = new.toggled(charts.members(layer, head, shape.n_layers, shape.n_heads))
     if events:
         choose(new.filled(preferred_fill()) if new else new)
 
@@ -201,20 +302,41 @@ def _model() -> None:
     st.selectbox("Model", known + [asked] * (asked not in known), key="model", bind="query-params",
                  accept_new_options=True, help="`bundled` ships with Headroom. Or write a hub id such as "
                  "`facebook/opt-125m`, or the path of a local folder with safetensors weights.")
-    if isinstance(problem := handles.look(_value("model")), ModelError):
-        st.caption(f":orange[:material/warning: {problem} Showing the bundled model instead.]")
-    model = info()
-    st.caption(f"{model.n_layers} layers × {model.n_heads} heads · {_count(model.n_params)} parameters · "
-               f"revision `{model.revision}`")
+    here = handles.look(_value("model"))
+    if isinstance(here, ModelError):
+        st.caption(f":orange[:material/warning: {here} " + (
+            "Its stored results are shown." if model_name() == _value("model") else
+            "Showing the bundled model instead.") + "]")
+    if len(states := models(model_name())) > 1:
+        _one_of("state", "State of the model", [m.digest for m in states], {
+            m.digest: f"{m.revision} · {m.digest}" + " · here" * (
+                not isinstance(here, ModelError) and m == here.id.weights) for m in states},
+            "Another revision, other weights, or another tokenizer beside the same weights: their results are kept "
+            "apart.")
+    shape = info()
+    st.caption(f"{shape.n_layers} layers × {shape.n_heads} heads · {_count(shape.n_params)} parameters · "
+               f"revision `{model().revision}`")
 
 
 def _task() -> None:
-    known = tasks()
-    st.selectbox("Task", list(known), index=list(known).index(_default_task(known)), key="task", bind="query-params")
-    chosen = task()
-    st.caption(f"{chosen.group} · {chosen.about}")
+    known = task_names()
+    st.selectbox("Task", known, index=known.index(_default_task(known)), key="task", bind="query-params")
+    words = registry.about(_task_name())
+    st.caption(f"{words.group} · {words.about}")
+    if len(found := rows(_task_name())) > 1:
+        here = handles.here(_task_name())
+        _one_of("rows", "Rows of the task", [t.digest for t in found], {
+            t.digest: t.digest + " · here" * (t == here) for t in found},
+            "Results of other rows under the same name are kept apart.")
     st.segmented_control("Shots", SHOTS, default=DEFAULTS["shots"], required=True, key="shots", bind="query-params",
                          help="How many solved examples stand before each question.")
+
+
+def _one_of(key: str, label: str, options: Sequence[str], shown: Mapping[str, str], help: str) -> None:
+    """A choice that is there only where there is one; what it cannot be any more falls back to the first."""
+    if st.session_state.get(key) not in options:
+        st.session_state.pop(key, None)
+    st.selectbox(label, options, key=key, bind="query-params", help=help, format_func=lambda one: shown.get(one, one))
 
 
 def _details() -> None:
@@ -230,7 +352,13 @@ def _details() -> None:
                          bind="query-params",
                          help="per-token: |z · dL/dz| at every position, as in the authors' code. "
                               "per-example: summed over the example before the absolute value, as in the paper.")
+    known = task_names()
+    st.multiselect("Tasks that are compared", known, default=[t for t in _usual() if t in known], key="tasks",
+                   bind="query-params", help="What Overlap, Pruning and the views of all tasks compare and average.")
     st.selectbox("Precision", DTYPES, key="dtype", bind="query-params")
+    st.segmented_control("BOS token", BOS, default="auto", required=True, key="bos", bind="query-params",
+                         help="Whether every prompt begins with a beginning-of-text token. auto: as the model's "
+                              "tokenizer does by itself, and none for OPT and GPT-2, as in the study.")
     if warning := machine.slow(_value("dtype")):
         st.caption(f":orange[:material/speed: {warning}]")
 
@@ -266,13 +394,36 @@ def _value(key: str) -> Any:
     return DEFAULTS[key] if value is None else value
 
 
-def _default_task(known: Mapping[str, Task]) -> str:
-    return next((name for name, one in known.items() if one.group == "in-context"), next(iter(known)))
+def _state() -> ModelId:
+    """The chosen state of the model: the one asked for, else the first."""
+    found = models(model_name())
+    wanted = st.session_state.get("state") or st.query_params.get("state")
+    return next((m for m in found if m.digest == wanted), found[0])
+
+
+def _task_name() -> str:
+    known = task_names()
+    name = _value("task")
+    return name if name in known else _default_task(known)
+
+
+def _default_task(known: Sequence[str]) -> str:
+    """One that has results, and shows something: the first that needs its demonstrations."""
+    stored = {t.name for t in handles.known().tasks(model())}
+    wanted = [name for name in known if name in stored] or list(known)
+    return next((name for name in wanted if registry.about(name).group == "in-context"), wanted[0])
+
+
+def _usual() -> list[str]:
+    """The tasks that are compared unless others are chosen: those that have results, or the mini suite."""
+    mini = [t.name for t in registry.suite("mini")]
+    stored = {t.name for t in handles.known().tasks(model())}
+    return mini if model_name() == BUNDLED or len(stored) < 2 else [n for n in task_names() if n in stored]
 
 
 def _read() -> tuple[Ablation, list[str]]:
-    model = info()
-    return parse(_value("off"), model.n_layers, model.n_heads)
+    shape = info()
+    return parse(_value("off"), shape.n_layers, shape.n_heads)
 
 
 def _tidy() -> None:
@@ -301,10 +452,10 @@ def _step(by: int) -> None:
 def _notice_url() -> None:
     """Find what the address says that the widgets will not take, before they drop it."""
     given = st.query_params.to_dict()
-    allowed: dict[str, Any] = {"shots": SHOTS, "demos": DEMOS, "by": REDUCTIONS, "dtype": DTYPES}
+    allowed: dict[str, Any] = {"shots": SHOTS, "demos": DEMOS, "by": REDUCTIONS, "dtype": DTYPES,
+                               "bos": BOS}
     notices: dict[str, str] = st.session_state.setdefault("notices", {})
-    name = given.get("model", _value("model"))
-    allowed["task"] = tuple(handles.tasks(BUNDLED if isinstance(handles.look(name), ModelError) else name))
+    allowed["task"] = tuple(task_names())
     for key, value in given.items():
         if key in allowed and value not in map(str, allowed[key]):
             notices[key] = (f"The address asks for {key} '{value}'. Known: {', '.join(map(str, allowed[key]))}. "
