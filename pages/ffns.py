@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from backend import service, stats
-from backend.results import Answers, Sweep
-from backend.values import Ablation, Head
+from backend import stats
+from backend.kinds import Answers, Evaluation, FFNOracle, Sweep
+from backend.values import Ablation, Head, TaskId
 from pages.shared import blocks, charts, curves, matrices, selection
 
 SCOPES = ("This task", "All tasks")
@@ -50,11 +50,11 @@ def effects(table: pd.DataFrame, title: str, caption: str, file: str, python: st
 
 def one_task() -> None:
     """Every layer's effect on the chosen task, with the paired test behind it."""
-    unit = service.ffn_oracle(setup)
+    unit = FFNOracle(setup)
     record = blocks.get(unit, f"accuracy of {setup.task}, {setup.n_shots}-shot, with each FFN off")
     if record is None:
         return
-    table = curves.effects_table(record, chosen, setup.task)
+    table = curves.effects_table(record, chosen, setup.task.name)
     left, right = blocks.side_by_side("ffns", 5, 4, gap="large")
     with left:
         effects(table, finding(table, f"on {setup.task}"), explain(record.questions.n, record.questions.chance),
@@ -83,10 +83,10 @@ def explain(n: int, chance: float, *parts: str) -> str:
 
 def oracles() -> dict[str, Sweep]:
     """Every task's oracle that is stored; below, the offer to measure the others."""
-    names = list(selection.suite())
-    units = [service.ffn_oracle(selection.current(name)) for name in names]
+    tasks = selection.compared()
+    units = [FFNOracle(selection.current(task)) for task in tasks.values()]
     records = blocks.get_all(units, f"accuracy of all tasks, {setup.n_shots}-shot, with each FFN off")
-    return {name: record for name, record in zip(names, records, strict=True) if record is not None}
+    return {name: record for name, record in zip(tasks, records, strict=True) if record is not None}
 
 
 def all_tasks() -> None:
@@ -95,17 +95,18 @@ def all_tasks() -> None:
     if not found:
         return
     mean = curves.mean_effects_table(found, chosen)
+    tasks = selection.compared()
     python = blocks.python_lines(
-        service.ffn_oracle(setup), "print(sum(record.accuracy() for record in records) / len(records))",
-        "print([record.accuracy() for record in records])", over=[(name, setup.n_shots) for name in found])
+        FFNOracle(setup), "print(sum(record.accuracy() for record in records) / len(records))",
+        "print([record.accuracy() for record in records])", over=[(tasks[name], setup.n_shots) for name in found])
     n = int(mean["n"].iloc[0])
     chance = float(np.mean([r.questions.chance for r in found.values()]))
-    asked = setup.with_(task="each task")
     left, right = blocks.side_by_side("ffns-all", 4, 6, gap="large")
     with left:
         effects(mean, finding(mean, f"averaged over {charts.how_many(len(found), 'task')}"),
-                blocks.provenance(asked, f"n = {n} questions of {len(found)} tasks", f"chance {charts.percent(chance)}",
-                                  f"unweighted mean of the tasks; {DEFINITION}", INTERVALS, blocks.STUDY),
+                blocks.provenance(setup, f"n = {n} questions of {len(found)} tasks", f"chance {charts.percent(chance)}",
+                                  f"unweighted mean of the tasks; {DEFINITION}", INTERVALS, blocks.STUDY,
+                                  task="each task"),
                 f"ffns-mean-{setup.n_shots}shot", python, "ffns-mean")
     with right:
         by_task(found, python)
@@ -129,8 +130,8 @@ def by_task(found: dict[str, Sweep], python: str) -> None:
         title, matrices.matrix(cells, "change in accuracy", rows=layers, columns=list(found), signed=True,
                                reverse=True, domain=reach(table["change"]), number=".0%", dark=dark, y_title="layer",
                                bottom_up=True, clickable=False, cell=round(charts.layer_step(info.n_layers))),
-        caption=blocks.provenance(setup.with_(task="each task"), f"n = {int(table['n'].max())} questions per task",
-                                  DEFINITION, "intervals and tests in the CSV"),
+        caption=blocks.provenance(setup, f"n = {int(table['n'].max())} questions per task", DEFINITION,
+                                  "intervals and tests in the CSV", task="each task"),
         table=table.drop(columns=["head"]), file=f"ffns-by-task-{setup.n_shots}shot", python=python, key="ffns-by-task",
         alt_text=f"Heatmap of the change in accuracy over {info.n_layers} layers and {len(found)} tasks. {title}.")
 
@@ -152,40 +153,47 @@ def beside_heads(scope: str) -> None:
              "accuracy without any head of the layer, the same unit as for FFNs.")
     found = oracles() if scope == "All tasks" else one_oracle()
     if measure == MEASURES[0]:
-        heads, n_heads = gradient_shares(list(found) or [setup.task])
+        heads, n_heads = gradient_shares(asked(found))
     else:
-        heads, n_heads = attention_off(list(found) or [setup.task])
+        heads, n_heads = attention_off(asked(found))
     if not found or heads is None:
         return
     ffns = curves.mean_effects_table(found, chosen) if scope == "All tasks" else curves.effects_table(
-        found[setup.task], chosen, setup.task)
-    draw_beside(heads, ffns, f"{len(found)} tasks" if scope == "All tasks" else setup.task, n_heads)
+        found[setup.task.name], chosen, setup.task.name)
+    draw_beside(heads, ffns, f"{len(found)} tasks" if scope == "All tasks" else setup.task.name, n_heads)
 
 
 def one_oracle() -> dict[str, Sweep]:
-    record = blocks.get(service.ffn_oracle(setup), f"accuracy of {setup.task}, {setup.n_shots}-shot, with each FFN off")
-    return {setup.task: record} if record is not None else {}
+    record = blocks.get(FFNOracle(setup), f"accuracy of {setup.task}, {setup.n_shots}-shot, with each FFN off")
+    return {setup.task.name: record} if record is not None else {}
 
 
-def gradient_shares(names: list[str]) -> tuple[pd.DataFrame | None, int]:
+def asked(found: dict[str, Sweep]) -> list[TaskId]:
+    """The tasks whose oracles were found; the chosen one where there are none."""
+    tasks = {**selection.compared(), setup.task.name: setup.task}
+    return [tasks[name] for name in found] or [setup.task]
+
+
+def gradient_shares(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
     """Each layer's share of the heads' importance, of one task or of the aggregate."""
-    units = [service.head_importance(selection.current(name)) for name in names]
+    units = [selection.importance(task) for task in tasks]
     records = [r for r in blocks.get_all(units, f"head importance, {setup.n_shots}-shot") if r is not None]
     if not records:
         return None, 0
     return curves.layer_shares(stats.aggregate([r.scores(by) for r in records])), sum(r.n_examples for r in records)
 
 
-def attention_off(names: list[str]) -> tuple[pd.DataFrame | None, int]:
+def attention_off(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
     """The effect of switching off all heads of a layer, in the form of an FFN's effects."""
     offs = [Ablation(frozenset(Head(layer, head) for head in range(info.n_heads))) for layer in range(info.n_layers)]
-    units = [service.evaluation(selection.current(name), off) for name in names for off in (Ablation(), *offs)]
-    records = blocks.get_all(units, "accuracy without all heads of a layer")
-    if any(record is None for record in records):
+    units = [Evaluation(selection.current(task), off) for task in tasks for off in (Ablation(), *offs)]
+    found = blocks.get_all(units, "accuracy without all heads of a layer")
+    records = [record for record in found if record is not None]
+    if len(records) < len(units):
         return None, 0
     step = 1 + len(offs)
     groups: list[list[Answers]] = [records[i:i + step] for i in range(0, len(records), step)]
-    table = curves.attention_effects_table(dict(zip(names, groups, strict=True)))
+    table = curves.attention_effects_table(dict(zip(map(str, tasks), groups, strict=True)))
     return table, int(table["n"].iloc[0])
 
 
@@ -213,11 +221,11 @@ def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: in
         st.markdown("**FFNs**")
         st.altair_chart(curves.layer_effects(ffns, clickable=False), key="beside ffns",
                         alt=f"Bars: FFNs per layer; layer {top_ffn} leads.")
-        st.caption(blocks.provenance(setup.with_(task=where), f"n = {int(ffns['n'].iloc[0])} questions", DEFINITION,
-                                     INTERVALS))
+        st.caption(blocks.provenance(setup, f"n = {int(ffns['n'].iloc[0])} questions", DEFINITION, INTERVALS,
+                                     task=where))
     table = ffns.drop(columns=["head"]).merge(heads, on="layer", suffixes=(" (FFN)", " (heads)"))
     blocks.extras(table, f"ffns-and-heads-{setup.n_shots}shot",
-                  blocks.python_lines(service.ffn_oracle(setup), "print(record.accuracy())"), "beside")
+                  blocks.python_lines(FFNOracle(setup), "print(record.accuracy())"), "beside")
 
 
 st.title("FFNs")

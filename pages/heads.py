@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from backend import service, stats
-from backend.results import HeadScores, Setup, Unit
+from backend import stats
+from backend.kinds import HeadImportance, HeadScores
 from pages.shared import blocks, charts, curves, selection
 
 VIEWS = ("One task", "All tasks", "Shots", "Difference", "Average")
@@ -28,10 +28,10 @@ def scaled(scores: np.ndarray, scale: str) -> np.ndarray:
     return stats.normalise_layers(scores) if scale == "per layer" else scores
 
 
-def explain(n: int, *parts: str, one: Setup = setup, shots: str = "") -> str:
+def explain(n: int, *parts: str, task: str = "", shots: str = "") -> str:
     """The caption of every chart of this page."""
-    return blocks.provenance(one, *parts, f"n = {n} training examples", DEFINITIONS[by],
-                             f"higher = the loss depends more on it · {blocks.STUDY}", shots=shots)
+    return blocks.provenance(setup, *parts, f"n = {n} training examples", DEFINITIONS[by],
+                             f"higher = the loss depends more on it · {blocks.STUDY}", shots=shots, task=task)
 
 
 def finding(scores: np.ndarray, of: str) -> str:
@@ -92,7 +92,7 @@ def top_heads(record: HeadScores, scores: np.ndarray) -> None:
 
 def one_task(scale: str) -> None:
     """The map of the chosen task, its layers, and its highest heads."""
-    unit = service.head_importance(setup)
+    unit = selection.importance()
     record = blocks.get(unit, f"head importance of {setup.task}, {setup.n_shots}-shot")
     if record is None:
         return
@@ -109,31 +109,31 @@ def one_task(scale: str) -> None:
 
 def average(scale: str) -> None:
     """The study's aggregate: the mean of the tasks' maps."""
-    names = list(selection.suite())
-    units = [service.head_importance(selection.current(name)) for name in names]
+    tasks = selection.compared()
+    units = [selection.importance(task) for task in tasks.values()]
     records = [r for r in blocks.get_all(units, f"head importance of all tasks, {setup.n_shots}-shot") if r]
     if not records:
         return
     scores = stats.aggregate([r.scores(by) for r in records])
     left, right = blocks.side_by_side("map", 5, 3)
     mean = f"scores = stats.aggregate([record.scores({by!r}) for record in records])"
-    over, n = [(name, setup.n_shots) for name in names], sum(r.n_examples for r in records)
+    over, n = [(task, setup.n_shots) for task in tasks.values()], sum(r.n_examples for r in records)
     with left:
         heatmap(finding(scores, f"averaged over {charts.how_many(len(records), 'task')}"), scores, scale,
-                explain(n, "mean of the tasks' raw scores", one=setup.with_(task="each task")),
+                explain(n, "mean of the tasks' raw scores", task="each task"),
                 blocks.python_lines(units[0], mean, "print(scores)", over=over), "average")
     with right:
         by_layer(scores, n, blocks.python_lines(units[0], mean, "print(stats.layer_shares(scores))", over=over),
                  "average")
 
 
-def open_map(unit: Unit) -> None:
+def open_map(unit: HeadImportance) -> None:
     """Show a small map large: its task and its number of shots become the chosen ones."""
-    st.session_state["task"], st.session_state["shots"] = unit.setup.task, unit.setup.n_shots
+    st.session_state["task"], st.session_state["shots"] = unit.task.name, unit.setup.n_shots
     st.session_state["view"] = VIEWS[0]
 
 
-def many(labels: Sequence[str], units: Sequence[Unit], what: str, scale: str) -> None:
+def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scale: str) -> None:
     """Small maps side by side, each on its own colour scale: where the important heads sit, not how high they are."""
     records = blocks.get_all(units, what)
     shown = [(label, unit, r.scores(by), r.n_examples) for label, unit, r in zip(labels, units, records, strict=True)
@@ -158,29 +158,29 @@ def many(labels: Sequence[str], units: Sequence[Unit], what: str, scale: str) ->
                             key=f"many:{label}", alt=f"Small heatmap of head importance, {label}; {top} leads.")
     everything = pd.concat([charts.grid_table(scores, chosen, label=LABEL).assign(map=label)
                             for label, _, scores, _ in shown])
-    each_task = len({unit.setup.task for unit in units}) > 1
+    each_task = len({unit.task for unit in units}) > 1
     st.caption(explain(sum(n for *_, n in shown), "heads across, layers up, layer 0 at the bottom",
                        "each map on its own colour scale", "Spearman ρ of every pair, 0 is chance",
-                       one=setup.with_(task="each task") if each_task else setup,
+                       task="each task" if each_task else "",
                        shots="" if each_task else f"{', '.join(map(str, selection.SHOTS))} shots"))
     blocks.extras(everything.drop(columns=["column"]), f"importance-{len(shown)}-maps", blocks.python_lines(
         units[0], f"scores = [record.scores({by!r}) for record in records]", "print(stats.spearman_matrix(scores))",
-        over=[(unit.setup.task, unit.setup.n_shots) for _, unit, _, _ in shown]), "many")
+        over=[(unit.task, unit.setup.n_shots) for _, unit, _, _ in shown]), "many")
 
 
 def difference() -> None:
     """This task's map minus another's, or minus its own at other shots, each as shares of its total to compare them."""
-    others = {name: (name, setup.n_shots) for name in selection.suite() if name != setup.task}
+    others = {name: (task, setup.n_shots) for name, task in selection.compared().items() if task != setup.task}
     others |= {f"{setup.task}, {n}-shot": (setup.task, n) for n in selection.SHOTS if n != setup.n_shots}
     other = str(st.selectbox("Minus", list(others), key="other task", persist_state="session", width=320))
     asked = [(setup.task, setup.n_shots), others[other]]
-    units = [service.head_importance(selection.current(*one)) for one in asked]
+    units = [selection.importance(*one) for one in asked]
     a, b = blocks.get_all(units, f"head importance of {setup.task}, {setup.n_shots}-shot, and {other}")
     if a is None or b is None:
         return
     shares = [stats.shares(r.scores(by)) for r in (a, b)]
     delta, rho = shares[0] - shares[1], curves.rho(stats.spearman(*shares))
-    here = setup.task if others[other][0] != setup.task else f"{setup.task}, {setup.n_shots}-shot"
+    here = setup.task.name if others[other][0] != setup.task else f"{setup.task}, {setup.n_shots}-shot"
     top = stats.highest(np.abs(delta), 1)[0]
     leans = here if delta[top.layer, top.head] > 0 else other
     heatmap(f"{top} sets them apart most: {leans} leans on it more ({rho})", delta, "raw",
@@ -203,12 +203,12 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
 
 match view:
     case "All tasks":
-        names = list(selection.suite())
-        many(names, [service.head_importance(selection.current(name)) for name in names],
+        tasks = selection.compared()
+        many(list(tasks), [selection.importance(task) for task in tasks.values()],
              f"head importance of all tasks, {setup.n_shots}-shot", str(scale))
     case "Shots":
         many([f"{n}-shot" for n in selection.SHOTS],
-             [service.head_importance(selection.current(n_shots=n)) for n in selection.SHOTS],
+             [selection.importance(n_shots=n) for n in selection.SHOTS],
              f"head importance of {setup.task} at {', '.join(map(str, selection.SHOTS))} shots", str(scale))
     case "Difference":
         difference()

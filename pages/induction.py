@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from backend import service, stats
-from backend.results import InductionScores, Unit
-from backend.values import Ablation, Head
-from pages.shared import blocks, charts, curves, handles, looking, selection
+from backend import lens, stats
+from backend.kinds import Copying, InductionScores, PrefixMatching
+from backend.kinds.lines import expression
+from backend.values import Ablation, Head, ModelId
+from pages.shared import blocks, charts, curves, looking, selection
 
 VIEWS = ("Scores", "Against importance", "Capacity", "One head")
 SHOW = ("mean", "variance")
@@ -25,7 +26,7 @@ COPYING = {"authors": "of the probability that a head's own value at a position 
 SOURCE = f"Olsson et al. 2022, arXiv:2209.11895 · {blocks.STUDY}"
 
 setup, info, by, chosen = selection.current(), selection.info(), selection.definition(), selection.ablation()
-suite = list(selection.suite())
+tasks = selection.compared()
 n_heads = info.n_layers * info.n_heads
 
 
@@ -46,19 +47,18 @@ def variants() -> tuple[str, str]:
 
 def scores(prefix: str, copying: str) -> tuple[InductionScores | None, InductionScores | None]:
     """The stored scores; what is missing is offered."""
-    units = [service.prefix_matching(setup, prefix), service.copying(setup, copying)]
+    units = [PrefixMatching(setup.model, prefix), Copying(setup.model, copying)]
     a, b = blocks.get_all(units, "prefix matching and copying of every head")
     return a, b
 
 
 def importance(which: str) -> tuple[str, np.ndarray] | None:
     """The importance of the task or the tasks' mean, and what it is called; what is missing is offered."""
-    names = [setup.task] if which == "this task" else suite
-    units = [service.head_importance(selection.current(name)) for name in names]
+    units = [selection.importance(task) for task in ([setup.task] if which == "this task" else tasks.values())]
     records = [r for r in blocks.get_all(units, f"head importance of {which}, {setup.n_shots}-shot") if r]
     if not records:
         return None
-    called = setup.task if which == "this task" else f"the mean of {charts.how_many(len(records), 'task')}"
+    called = setup.task.name if which == "this task" else f"the mean of {charts.how_many(len(records), 'task')}"
     return called, stats.aggregate([r.scores(by) for r in records])
 
 
@@ -93,11 +93,11 @@ def one_map(record: InductionScores, name: str, variant: str, show: str, definit
     values = np.array(record.mean if show == "mean" else record.variance)
     label = name if show == "mean" else f"variance of {name}"
     table = charts.grid_table(values, chosen, label=label)
-    unit = service.prefix_matching(setup, variant) if name == "prefix matching" else service.copying(setup, variant)
+    unit = PrefixMatching(setup.model, variant) if name == "prefix matching" else Copying(setup.model, variant)
     key = f"induction {name}"
     blocks.result(
         finding(record, name), charts.layers_by_heads(table, label=label), caption=blocks.provenance(
-            setup.without_task(), f"n = {record.n_seeds} random sequences of up to {record.max_length} tokens, "
+            setup.model, f"n = {record.n_seeds} random sequences of up to {record.max_length} tokens, "
             f"{record.tokens}", definition, SOURCE),
         table=table.drop(columns=["column"]), file=f"{name.replace(' ', '-')}-{variant}-{show}",
         python=blocks.python_lines(unit, f"print(record.{show})"), key=key,
@@ -131,8 +131,7 @@ def induction_heads() -> None:
 
 
 def choose_top(k: int) -> None:
-    record = service.fetch(service.prefix_matching(setup), handles.store())
-    if isinstance(record, InductionScores):
+    if (record := blocks.fetch(PrefixMatching(setup.model))) is not None:
         heads = frozenset(stats.highest(np.array(record.mean), 1)[:k])
         selection.choose(Ablation(heads, chosen.ffns, selection.preferred_fill()))
     else:
@@ -159,13 +158,14 @@ def draw_scatter() -> None:
     with place:
         left, right = blocks.side_by_side("induction", 1, 1, gap="large")
         with left:
-            one_scatter(table, "prefix matching", a, called, service.prefix_matching(setup, prefix))
+            one_scatter(table, "prefix matching", a, called, PrefixMatching(setup.model, prefix))
         with right:
-            one_scatter(table, "copying", b, called, service.copying(setup, copying))
+            one_scatter(table, "copying", b, called, Copying(setup.model, copying))
         leaders(table)
 
 
-def one_scatter(table: pd.DataFrame, name: str, record: InductionScores, called: str, unit: Unit) -> None:
+def one_scatter(table: pd.DataFrame, name: str, record: InductionScores, called: str,
+                unit: PrefixMatching | Copying) -> None:
     """Importance against one score; a click chooses a head, in every chart."""
     agree = curves.agreement(stats.spearman(table[name].to_numpy(), table["importance"].to_numpy()))
     key = f"scatter {name}"
@@ -173,8 +173,9 @@ def one_scatter(table: pd.DataFrame, name: str, record: InductionScores, called:
         f"Importance for {called} and {name} {agree}",
         curves.scatter(table, name, "importance", x_title=name, y_title=f"importance for {called}"),
         caption=blocks.provenance(
-            setup.with_(task=called), f"one dot per head, n = {n_heads}", f"{name} over {record.n_seeds} random "
-            f"sequences, importance {by}", "orange: chosen heads, in both charts; ρ = 0 is chance", SOURCE),
+            setup, f"one dot per head, n = {n_heads}", f"{name} over {record.n_seeds} random "
+            f"sequences, importance {by}", "orange: chosen heads, in both charts; ρ = 0 is chance", SOURCE,
+            task=called),
         table=table.drop(columns=["column", "off"]), file=f"{name.replace(' ', '-')}-and-importance",
         python=blocks.python_lines(unit, "print(record.mean)"), key=key,
         on_click=lambda: selection.toggle_clicked(key),
@@ -209,7 +210,7 @@ def draw_capacity() -> None:
                               persist_state="session", width=260)
         prefix, copying = variants()
     place = st.container()
-    unit = service.prefix_matching(setup, prefix) if name == "prefix matching" else service.copying(setup, copying)
+    unit = PrefixMatching(setup.model, prefix) if name == "prefix matching" else Copying(setup.model, copying)
     record = blocks.get(unit, f"{name} of every head")
     rankings, bold = by_task() if lines == "tasks" else by_shots()
     if record is None or not rankings:
@@ -222,42 +223,42 @@ def draw_capacity() -> None:
             f"With {at} % of the heads gone, {name} keeps " + ", ".join(parts) + f"; at random {100 - at} %",
             curves.capacity(table, bold, f"{name} retained"),
             caption=blocks.provenance(
-                setup.with_(task="each task") if lines == "tasks" else setup.with_(task="mean of tasks"),
-                f"the share of the total {name} that the remaining heads hold",
+                setup, f"the share of the total {name} that the remaining heads hold",
                 f"heads go by {by} importance, lowest first",
                 f"{name}: {PREFIX[prefix] if name == 'prefix matching' else COPYING[copying]}; n = {record.n_seeds} "
                 "random sequences", "dashed: random pruning on average" + (
-                    "; thin: the other tasks" if lines == "tasks" else ""), SOURCE),
+                    "; thin: the other tasks" if lines == "tasks" else ""), SOURCE,
+                task="each task" if lines == "tasks" else "mean of tasks"),
             table=table, file=f"capacity-{name.replace(' ', '-')}-{lines}",
             python=reproduce(unit),
             key="capacity", alt_text=f"Curves of the {name} retained as heads are pruned by {len(rankings)} rankings.")
 
 
-def reproduce(unit: Unit) -> str:
+def reproduce(unit: PrefixMatching | Copying) -> str:
     """Python that gets the scores and one curve of them: along the mean of the tasks' rankings."""
     return blocks.python_lines(
-        service.head_importance(setup), f"ranking = stats.aggregate([record.scores({by!r}) for record in records])",
-        f"unit = service.{unit.kind}(setup, {unit.option('variant')!r})",
-        f"scores = service.fetch(unit, store) or service.compute(unit, store, load_model({selection.model_name()!r}))",
+        selection.importance(), f"ranking = stats.aggregate([record.scores({by!r}) for record in records])",
+        f"unit = {expression(unit, {unit.model: 'model'})}",
+        f"scores = fetch(unit, store) or compute(unit, store, load_model({selection.load_lines()}))",
         f"print(stats.retained_curve(scores.mean, ranking, {FRACTIONS}))",
-        over=[(name, setup.n_shots) for name in suite])
+        over=[(task, setup.n_shots) for task in tasks.values()])
 
 
 def by_task() -> tuple[dict[str, np.ndarray], list[str]]:
     """Every task's ranking and the aggregate's; the aggregate and the chosen task are drawn bold."""
-    names = list(dict.fromkeys([*suite, setup.task]))
-    units = [service.head_importance(selection.current(name)) for name in names]
+    asked = list(dict.fromkeys([*tasks.values(), setup.task]))
+    units = [selection.importance(task) for task in asked]
     records = blocks.get_all(units, f"head importance of all tasks, {setup.n_shots}-shot")
-    found = {name: r.scores(by) for name, r in zip(names, records, strict=True) if r is not None}
-    rest = [found[name] for name in suite if name in found]
+    found = {task.name: r.scores(by) for task, r in zip(asked, records, strict=True) if r is not None}
+    rest = [found[name] for name in tasks if name in found]
     aggregate = {f"the mean of {len(rest)} tasks": stats.aggregate(rest)} if len(rest) > 1 else {}
-    return {**aggregate, **found}, [*aggregate, *([setup.task] if setup.task in found else [])]
+    return {**aggregate, **found}, [*aggregate, *([setup.task.name] if setup.task.name in found else [])]
 
 
 def by_shots() -> tuple[dict[str, np.ndarray], list[str]]:
     """The aggregate ranking at every number of shots."""
-    keys = [(name, n_shots) for n_shots in selection.SHOTS for name in suite]
-    units = [service.head_importance(selection.current(name, n_shots)) for name, n_shots in keys]
+    keys = [(task, n_shots) for n_shots in selection.SHOTS for task in tasks.values()]
+    units = [selection.importance(task, n_shots) for task, n_shots in keys]
     records = blocks.get_all(units, "head importance of all tasks at 0, 1 and 5 shots")
     found: dict[str, np.ndarray] = {}
     for n_shots in selection.SHOTS:
@@ -271,20 +272,19 @@ def by_shots() -> tuple[dict[str, np.ndarray], list[str]]:
 
 
 @st.cache_data(show_spinner="Reading the repeated sequence …", max_entries=32)
-def _pattern(model: str, revision: str, dtype: str, layer: int, n_block: int,
-             seed: int) -> tuple[np.ndarray, list[str]]:
+def _pattern(model: ModelId, layer: int, n_block: int, seed: int) -> tuple[np.ndarray, list[str]]:
     """(n_heads, pos, pos) attention of a layer on a repeated sequence, and its tokens."""
-    loaded = handles.model(model, dtype)
-    ids, tokens = service.repeated_tokens(loaded, n_block, seed)
-    return service.attention(loaded, ids, layer), tokens
+    loaded = selection.load()
+    ids, tokens = lens.repeated_tokens(loaded, n_block, seed)
+    return lens.attention(loaded, ids, layer), tokens
 
 
 def draw_one_head() -> None:
     """The attention of one head on a random block and its repeat."""
-    record = blocks.fetch(service.prefix_matching(setup))
-    ranked = stats.highest(np.array(record.mean), 1) if isinstance(record, InductionScores) else tuple(
+    record = blocks.fetch(PrefixMatching(setup.model))
+    ranked = stats.highest(np.array(record.mean), 1) if record is not None else tuple(
         Head(layer, head) for layer in range(info.n_layers) for head in range(info.n_heads))
-    values = np.array(record.mean) if isinstance(record, InductionScores) else None
+    values = np.array(record.mean) if record is not None else None
     first = [head for head in ranked if head in chosen.heads] + [head for head in ranked if head not in chosen.heads]
     if st.session_state.get("one head") not in first:
         st.session_state["one head"] = first[0]
@@ -300,7 +300,7 @@ def draw_one_head() -> None:
         st.caption(f"Reading one sequence needs the model in memory: {info.bytes / 1e9:.1f} GB on disk.")
         return
     st.session_state["looked at"] = setup.model
-    patterns, tokens = _pattern(selection.model_name(), setup.revision, setup.dtype, head.layer, n_block, int(seed))
+    patterns, tokens = _pattern(setup.model, head.layer, n_block, int(seed))
     picture(head, patterns[head.head], tokens, n_block, int(seed))
 
 
@@ -314,7 +314,7 @@ def picture(head: Head, pattern: np.ndarray, tokens: list[str], n_block: int, se
     st.altair_chart(curves.framed(looking.attention_map(table, tokens), stats.prefix_targets(n_block, 2)),
                     width="content", alt=f"Attention of {head} on {n_block} random tokens and their repeat. {title}.")
     st.caption(blocks.provenance(
-        setup.without_task(), f"BOS and {n_block} random tokens, twice; sequence {seed}, n = 1",
+        setup.model, f"BOS and {n_block} random tokens, twice; sequence {seed}, n = 1",
         "rows are queries, columns keys; each row adds up to 1",
         "framed: what followed the same token in the first block; the percentage is the mean over the second", SOURCE))
     blocks.extras(table, f"attention-{head}-repeated", blocks.repeated_lines(head, n_block, seed), "one head")

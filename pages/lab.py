@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from backend import service, stats
+from backend import stats
 from backend.errors import HeadroomError
-from backend.results import Answers, HeadScores, InductionScores, Record, Setup, Unit
-from backend.tasks.task import Prompt, iter_prompts
-from backend.values import INTACT, Ablation, Head, parse_exact
+from backend.kinds import Answers, Evaluation, PrefixMatching, Unit
+from backend.records import Record
+from backend.tasks.task import Prompt
+from backend.values import Ablation, Head, Setup, TaskId, parse_exact
 from pages.shared import blocks, charts, handles, selection
 
 SCOPES = ("This task", "All shots", "All tasks")
@@ -31,7 +33,7 @@ setup, info, chosen, by = selection.current(), selection.info(), selection.ablat
 
 def grid() -> None:
     """The clickable heads and FFNs, coloured by the task's head importance where that is stored."""
-    record = blocks.fetch(service.head_importance(setup))
+    record = blocks.fetch(selection.importance())
     scores = record.scores(by) if record is not None else None
     table = charts.grid_table(scores, chosen, shape=(info.n_layers, info.n_heads), ffns=True,
                               wholes=True)
@@ -48,7 +50,8 @@ def presets() -> None:
     """Masks to start from; each replaces what is chosen, and Undo brings it back."""
     with st.popover("Presets", icon=":material/auto_fix_high:"):
         share = st.slider("Least important heads, %", 0, 100, 30, 5, key="preset share", persist_state="session")
-        ranking = st.selectbox("By the importance for", [OWN, MEAN, *(t for t in selection.suite() if t != setup.task)],
+        others = [name for name, task in selection.compared().items() if task != setup.task]
+        ranking = st.selectbox("By the importance for", [OWN, MEAN, *others],
                                key="preset ranking", persist_state="session")
         st.button(f"Switch off the lowest {share} %", key="preset lowest", on_click=lowest,
                   args=(share / 100, str(ranking)), help=f"{by}, {setup.n_shots}-shot; ties in index order.")
@@ -62,10 +65,11 @@ def presets() -> None:
 
 
 def lowest(share: float, ranking: str) -> None:
-    tasks = {OWN: [setup.task], MEAN: list(selection.suite())}.get(ranking, [ranking])
-    units = [service.head_importance(selection.current(task)) for task in tasks]
-    records = [service.fetch(unit, handles.store()) for unit in units]
-    scores = [record.scores(by) for record in records if isinstance(record, HeadScores)]
+    compared = selection.compared()
+    tasks: list[TaskId] = [setup.task] if ranking == OWN else list(compared.values()) if ranking == MEAN else [
+        compared[ranking]]
+    records = [handles.store().get(selection.importance(task)) for task in tasks]
+    scores = [record.scores(by) for record in records if record is not None]
     if len(scores) < len(tasks):
         st.toast(f"The importance for {ranking} is not measured, {setup.n_shots}-shot; the Heads page offers to.")
     else:
@@ -73,8 +77,8 @@ def lowest(share: float, ranking: str) -> None:
 
 
 def top_induction(k: int) -> None:
-    record = service.fetch(service.prefix_matching(setup), handles.store())
-    if not isinstance(record, InductionScores):
+    record = handles.store().get(PrefixMatching(setup.model))
+    if record is None:
         st.toast("Prefix matching is not measured for this model; the Induction page offers to.")
     else:
         replace_heads(frozenset(stats.highest(np.array(record.mean), 1)[:k]))
@@ -122,28 +126,33 @@ def asked(scope: str) -> dict[str, Setup]:
         case "All shots":
             return {f"{n}-shot": selection.current(n_shots=n) for n in selection.SHOTS}
         case "All tasks":
-            return {name: selection.current(name) for name in selection.suite()}
-    return {setup.task: setup}
+            return {name: selection.current(task) for name, task in selection.compared().items()}
+    return {setup.task.name: setup}
 
 
 def stored(setups: Mapping[str, Setup]) -> dict[str, Pair]:
     """Per label both evaluations, as far as they are stored."""
     pairs: dict[str, Pair] = {}
     for name, one in setups.items():
-        intact = blocks.fetch(service.evaluation(one, INTACT))
+        intact = blocks.fetch(Evaluation(one))
         if intact is not None:
-            pairs[name] = (intact, blocks.fetch(service.evaluation(one, chosen)) if chosen else None)
+            pairs[name] = (intact, blocks.fetch(evaluation(one)) if chosen else None)
     return pairs
 
 
-def missing(setups: Mapping[str, Setup], pairs: Mapping[str, Pair]) -> list[Unit]:
+def evaluation(one: Setup) -> Evaluation:
+    """With the chosen components off; means are those of as many training prompts as everywhere."""
+    return Evaluation(one, chosen)
+
+
+def missing(setups: Mapping[str, Setup], pairs: Mapping[str, Pair]) -> list[Evaluation]:
     """What is still to be measured, one after the other, the intact model first."""
     units = []
     for name, one in setups.items():
         if name not in pairs:
-            units.append(service.evaluation(one, INTACT))
+            units.append(Evaluation(one))
         if chosen and (name not in pairs or pairs[name][1] is None):
-            units.append(service.evaluation(one, chosen))
+            units.append(evaluation(one))
     return units
 
 
@@ -194,7 +203,7 @@ def overview(table: pd.DataFrame, setups: Mapping[str, Setup], scope: str) -> No
 
 def group_of(label: str, one: Setup, scope: str) -> str:
     """What a label is averaged with."""
-    return selection.tasks()[one.task].group if scope == "All tasks" else label
+    return selection.about(one.task).group if scope == "All tasks" else label
 
 
 def table_of(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str) -> pd.DataFrame:
@@ -237,9 +246,9 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
     overview(table, setups, scope)
     chart = charts.comparison(table, labels)
     if complete:
-        one = setup.with_(task="each task") if scope == "All tasks" else setup
         shots = ", ".join(map(str, selection.SHOTS)) + " shots" if scope == "All shots" else ""
-        blocks.result(title, chart, caption=explain(int(table["n"].max()), one, "grey tick: chance", shots),
+        blocks.result(title, chart, caption=explain(int(table["n"].max()), setup, "grey tick: chance", shots,
+                                                   "each task" if scope == "All tasks" else ""),
                       table=table, file=f"lab-{scope.lower().replace(' ', '-')}", python=reproduce(setups), key="lab",
                       alt_text=f"Accuracy of the intact and the ablated model, {', '.join(labels)}. {title}.")
     else:
@@ -247,19 +256,19 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
         st.altair_chart(chart, alt=f"Accuracy so far. {title}.")
 
 
-def explain(n: int, one: Setup, chance: str, shots: str = "") -> str:
+def explain(n: int, one: Setup, chance: str, shots: str = "", task: str = "") -> str:
     """The caption: what is shown and how certain it is."""
-    return blocks.provenance(one, f"n = {n} questions" + " per task" * (one.task == "each task"), chance,
+    return blocks.provenance(one, f"n = {n} questions" + " per task" * bool(task), chance,
                              "answer: the option of highest summed log-likelihood",
                              f"{chosen.fill} ablation" if chosen else "", "95 % Wilson intervals",
-                             "exact McNemar test on the same questions", shots=shots)
+                             "exact McNemar test on the same questions", shots=shots, task=task)
 
 
 def reproduce(setups: Mapping[str, Setup]) -> str:
     one = next(iter(setups.values()))
     if len(setups) == 1:
-        return blocks.python_lines(service.evaluation(one, chosen), "print(record.outcomes().mean())")
-    return blocks.python_lines(service.evaluation(one, chosen),
+        return blocks.python_lines(evaluation(one), "print(record.outcomes().mean())")
+    return blocks.python_lines(evaluation(one),
                                "print([float(record.outcomes().mean()) for record in records])",
                                over=[(each.task, each.n_shots) for each in setups.values()])
 
@@ -279,7 +288,7 @@ def flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) ->
     (lost, won), (intact, ablated) = turned[label], pairs[label]
     assert ablated is not None
     where = label if scope == "All tasks" else f"{setup.task}, {setups[label].n_shots}-shot," if scope == "All shots" \
-        else setup.task
+        else setup.task.name
     if not len(lost) + len(won):
         st.markdown(f"#### No answer on {where.rstrip(',')} turned from right to wrong or back")
         return
@@ -306,14 +315,9 @@ def flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) ->
         example(prompts[intact.questions.docs[q]], intact, ablated, q)
 
 
-@st.cache_data(show_spinner=False, max_entries=8)
-def _prompts(model_name: str, task_name: str, n_shots: int, demos: str, n: int, seed: int) -> dict[int, Prompt]:
-    return {p.doc: p for p in iter_prompts(handles.tasks(model_name)[task_name], n_shots, demos, n, seed)}
-
-
 def prompts_of(one: Setup) -> dict[int, Prompt]:
-    """The prompts that were asked, by row."""
-    return _prompts(selection.model_name(), one.task, one.n_shots, one.demos, one.n_examples, one.seed)
+    """The prompts that were asked, by row. Raises: DataError: if the rows are not here."""
+    return {prompt.doc: prompt for prompt in handles.prompts(one)}
 
 
 def flip_row(prompt: Prompt, intact: Answers, ablated: Answers, q: int) -> dict[str, object]:
@@ -345,9 +349,9 @@ def remember(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str)
     history: dict[tuple[str, ...], dict[str, object]] = st.session_state.setdefault("history", {})
     outcomes = {label: (a.outcomes(), b.outcomes()) for label, (a, b) in pairs.items() if b is not None}
     what = [(f"{len(pairs)} tasks", setup.n_shots, list(outcomes.values()))] if scope == "All tasks" else \
-        [(setup.task, setups[label].n_shots, [pair]) for label, pair in outcomes.items()]
+        [(setup.task.name, setups[label].n_shots, [pair]) for label, pair in outcomes.items()]
     for where, n_shots, both in what:
-        key = (str(setup.with_(task=where, data="", n_shots=n_shots)), str(chosen))
+        key = (where, repr(setup.with_(n_shots=n_shots)), str(chosen))
         if key not in history:
             history[key] = charts.tried_row(chosen, where, n_shots, both)
 
@@ -415,11 +419,12 @@ with right:
     elif todo:
         drawn = [time.monotonic()]
 
-        def arrived(unit: Unit, record: Record) -> None:
+        def arrived(unit: Unit[Any], record: Record) -> None:
             """Show results as they come, but spend less time on drawing than on measuring."""
-            label, evaluation = label_of[unit.setup], record
-            assert isinstance(evaluation, Answers)
-            pairs[label] = (pairs[label][0], evaluation) if unit.ablation else (evaluation, None)
+            assert isinstance(unit, Evaluation)
+            assert isinstance(record, Answers)
+            label = label_of[unit.setup]
+            pairs[label] = (pairs[label][0], record) if unit.ablation else (record, None)
             if time.monotonic() - drawn[0] > REDRAW:
                 with slot.container():
                     draw(pairs, setups, scope, complete=False)
@@ -430,7 +435,7 @@ with right:
             with slot.container():
                 draw(pairs, setups, scope, complete=True)
             todo = []
-blocks.say_too_long((service.evaluation(setups[label]), intact) for label, (intact, _) in pairs.items())
+blocks.say_too_long((Evaluation(setups[label]), intact) for label, (intact, _) in pairs.items())
 if chosen and not todo:
     remember(setups, pairs, scope)
     try:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from backend import service, stats
-from backend.results import HeadScores
+from backend import stats
+from backend.kinds import HeadScores
 from pages.shared import blocks, charts, curves, looking, matrices, selection
 
 VIEWS = ("Tasks", "Shots", "Top heads", "Heads that many need")
@@ -23,7 +23,8 @@ AUTHORS = ("The study's script correlates two lists of head *indices*, sorted by
            "0.02. It is here so that published numbers can be compared.")
 
 setup, info, by = selection.current(), selection.info(), selection.definition()
-chosen, suite = selection.ablation(), list(selection.suite())
+chosen, tasks = selection.ablation(), selection.compared()
+suite = list(tasks)
 dark = st.context.theme.type == "dark"
 n_heads = info.n_layers * info.n_heads
 
@@ -34,7 +35,7 @@ n_heads = info.n_layers * info.n_heads
 def importances(names: Sequence[str], shots: Sequence[int]) -> dict[tuple[str, int], HeadScores]:
     """The stored importance of every task at every number of shots; what is missing is offered."""
     keys = [(name, n_shots) for name in names for n_shots in shots]
-    units = [service.head_importance(selection.current(name, n_shots)) for name, n_shots in keys]
+    units = [selection.importance(tasks[name], n_shots) for name, n_shots in keys]
     records = blocks.get_all(units, f"head importance at {' and '.join(map(str, shots))} shots")
     return {key: record for key, record in zip(keys, records, strict=True) if record is not None}
 
@@ -43,14 +44,14 @@ def explain(records: Mapping[tuple[str, int], HeadScores], *parts: str, shots: s
     n = [record.n_examples for record in records.values()]
     some = f"{min(n)}" if min(n) == max(n) else f"{min(n)} to {max(n)}"
     asked = f"{shots or f'{setup.n_shots}-shot'}, {setup.demos} demonstrations, seed {setup.seed}"
-    return blocks.provenance(setup.without_task(), *parts, f"over {n_heads} heads, {by} gradient importance of n = "
+    return blocks.provenance(setup.model, *parts, f"over {n_heads} heads, {by} gradient importance of n = "
                              f"{some} training examples per task", asked, blocks.STUDY)
 
 
 def reproduce(found: Iterable[tuple[str, int]], *after: str) -> str:
     """Python that gets the scores of every (task, shots) pair, and then compares them."""
-    over = list(found)
-    return blocks.python_lines(service.head_importance(selection.current(*over[0])),
+    over = [(tasks[name], n_shots) for name, n_shots in found]
+    return blocks.python_lines(selection.importance(*over[0]),
                                f"scores = [record.scores({by!r}) for record in records]", *after, over=over)
 
 
@@ -130,7 +131,7 @@ def correlation_finding(names: Sequence[str], rhos: np.ndarray, as_authors: bool
 def pick_pair(names: Sequence[str], key: str) -> tuple[str, str]:
     """The two tasks whose maps are shown: clicked in the matrix, or chosen here."""
     with st.container(horizontal=True, gap="small"):
-        a = st.selectbox("Compare", names, index=names.index(setup.task) if setup.task in names else 0,
+        a = st.selectbox("Compare", names, index=names.index(setup.task.name) if setup.task.name in names else 0,
                          key=f"{key}:a", width=200, help="Or click a cell of the matrix.")
         rest = [name for name in names if name != a]
         if st.session_state.get(f"{key}:b") not in rest:
@@ -214,8 +215,9 @@ def draw_shots() -> None:
         left, right = blocks.side_by_side("overlap", 5, 6, gap="large")
         with left:
             with st.container(horizontal=True, gap="small"):
-                task = str(st.selectbox("Task", names, index=names.index(setup.task) if setup.task in names else 0,
-                                        key="overlap shots:a", width=200, help="Or click a cell of the matrix."))
+                at = names.index(setup.task.name) if setup.task.name in names else 0
+                task = str(st.selectbox("Task", names, index=at, key="overlap shots:a", width=200,
+                                        help="Or click a cell of the matrix."))
                 pair = str(st.selectbox("between", columns, index=1, key="overlap shots:b", width=200))
             blocks.result(
                 title, matrices.matrix(pictured(table, maps), label, rows=names, columns=columns, dark=dark,

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from backend import service
+from backend import lens
 from backend.errors import HeadroomError, ModelError
-from backend.results import Activations, InductionScores, Record
-from backend.tasks.task import Prompt, iter_prompts
-from backend.values import INTACT, Ablation, Head
+from backend.kinds import Activations, PrefixMatching
+from backend.kinds.lines import expression, with_imports
+from backend.tasks.task import Prompt
+from backend.values import INTACT, Ablation, Head, ModelId
 from pages.shared import blocks, charts, handles, looking, selection
 
 if TYPE_CHECKING:
@@ -36,15 +37,9 @@ info, chosen = selection.info(), selection.ablation()
 # --- the prompt ---------------------------------------------------------------------------------
 
 
-@st.cache_data(show_spinner=False, max_entries=16)
-def task_prompts(model_name: str, task: str, n_shots: int, demos: str, n: int, seed: int) -> list[Prompt]:
-    return list(iter_prompts(handles.tasks(model_name)[task], n_shots, demos, n, seed))
-
-
-def examples() -> list[Prompt]:
+def examples() -> Sequence[Prompt]:
     """The validation queries of the chosen task, behind their demonstrations."""
-    setup = selection.current()
-    return task_prompts(selection.model_name(), setup.task, setup.n_shots, setup.demos, setup.n_examples, setup.seed)
+    return handles.prompts(selection.current())
 
 
 def from_task() -> Prompt:
@@ -86,34 +81,33 @@ def from_me() -> Prompt | str | None:
     given = list(dict.fromkeys(part.strip() for part in (options or "").split("|") if part.strip()))
     if not text.strip():
         return None
-    return service.own_prompt(text, given) if given else text
+    return lens.own_prompt(text, given) if given else text
 
 
 # --- reading: quick, and kept for this session --------------------------------------------------
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def _read(key: str, prompt: Prompt | str, ablation: Ablation, _model: LoadedModel,
+def _read(model: ModelId, means: str, prompt: Prompt | str, ablation: Ablation, _model: LoadedModel,
           _means: Activations | None) -> Reading:
-    return service.look_at(_model, prompt, ablation, _means, k=NEXT_TOKENS)
+    return lens.look_at(_model, prompt, ablation, _means, k=NEXT_TOKENS)
 
 
 @st.cache_data(show_spinner=False, max_entries=12)
-def _attention(key: str, ids: tuple[int, ...], layer: int, ablation: Ablation, _model: LoadedModel,
+def _attention(model: ModelId, means: str, ids: tuple[int, ...], layer: int, ablation: Ablation, _model: LoadedModel,
                _means: Activations | None) -> np.ndarray:
-    return service.attention(_model, ids, layer, ablation, _means)
+    return lens.attention(_model, ids, layer, ablation, _means)
 
 
 @st.cache_data(show_spinner=False, max_entries=32)
-def _contributions(key: str, ids: tuple[int, ...], answer: int, foil: int | None,
+def _contributions(model: ModelId, ids: tuple[int, ...], answer: int, foil: int | None,
                    _model: LoadedModel) -> Contributions:
-    return service.contributions(_model, ids, answer, foil)
+    return lens.contributions(_model, ids, answer, foil)
 
 
 def means_key() -> str:
-    """What a reading depends on beside prompt and ablation: the model, and with it the means of the chosen setup."""
-    return f"{info.name} {info.revision} {selection.manner().dtype} " + (
-        service.means(selection.current()).key if chosen.fill == "mean" else "")
+    """Which means a reading depends on, where the ablation puts some in place."""
+    return selection.means().key if chosen.fill == "mean" else ""
 
 
 # --- what comes next ----------------------------------------------------------------------------
@@ -201,8 +195,8 @@ def first_head() -> Head:
     """The head that is open when none was asked for: the first chosen one, else the strongest induction head."""
     if chosen.heads:
         return min(chosen.heads)
-    scores = blocks.fetch(service.prefix_matching(selection.manner()))
-    if isinstance(scores, InductionScores):
+    scores = blocks.fetch(PrefixMatching(selection.model()))
+    if scores is not None:
         layer, head = np.unravel_index(int(np.asarray(scores.mean).argmax()), (info.n_layers, info.n_heads))
         return Head(int(layer), int(head))
     return Head(info.n_layers // 2, 0)
@@ -250,7 +244,7 @@ def what_it_looks_at(prompt: Prompt | str, reading: Reading, model: LoadedModel,
     st.markdown("### What a head looks at")
     here, ablated = which_head()
     ablation = chosen if ablated else INTACT
-    patterns = _attention(means_key(), reading.token_ids, here.layer, ablation, model, means)
+    patterns = _attention(selection.model(), means_key(), reading.token_ids, here.layer, ablation, model, means)
     pattern, tokens = patterns[here.head], reading.tokens
     table = looking.attention_table(pattern, tokens)
     last = pattern[-1]
@@ -267,7 +261,7 @@ def what_it_looks_at(prompt: Prompt | str, reading: Reading, model: LoadedModel,
                            "blank; the colours are the same for all heads", f"n = {len(tokens)} tokens",
                            off() if ablated else "intact model"))
         blocks.extras(table, f"attention-{here}", python_lines(
-            prompt, f"pattern = service.attention(model, reading.token_ids, {here.layer}, off)[{here.head}]",
+            prompt, f"pattern = lens.attention(model, reading.token_ids, {here.layer}, off)[{here.head}]",
             "print(pattern.round(3))", ablation=ablation), "attention")
     with right:
         st.markdown("#### Hover over a token to see where it looks")
@@ -303,7 +297,7 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading, model: LoadedModel) 
                                 key=f"foil {sorted(known)} {answer}",
                                 help="Contributions are then to the difference of the two logits."))
     try:
-        found = _contributions(means_key(), reading.token_ids, known[answer], known.get(foil), model)
+        found = _contributions(selection.model(), reading.token_ids, known[answer], known.get(foil), model)
     except ModelError as error:
         st.info(str(error), icon=":material/info:")
         return
@@ -324,7 +318,7 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading, model: LoadedModel) 
                 "layers count as theirs and the norm's scale would change", "blue adds, orange takes "
                 "away; click to choose a component"),
             table=table.drop(columns=["column"]), file="contributions",
-            python=python_lines(prompt, f"found = service.contributions(model, reading.token_ids, {known[answer]}, "
+            python=python_lines(prompt, f"found = lens.contributions(model, reading.token_ids, {known[answer]}, "
                                         f"{known.get(foil)})", "print(found.heads, found.ffns, found.logit, sep='\\n')",
                                 ablation=INTACT),
             key=MAP, on_click=lambda: selection.toggle_clicked(MAP),
@@ -350,37 +344,31 @@ def off() -> str:
 def explain(*parts: str) -> str:
     """A caption: what is shown, and of which prompt."""
     if source() == "My own":
-        return " · ".join(filter(None, parts)) + f" · {info.name} @ {info.revision}, {selection.manner().dtype}"
+        return blocks.provenance(selection.model(), *parts)
     return blocks.provenance(selection.current(), *parts, f"question {st.session_state.get('q') or 0}")
 
 
 def python_lines(prompt: Prompt | str, *after: str, ablation: Ablation | None = None) -> str:
     """Python that reads the same prompt (`reading`), and then the lines `after`."""
     ablation = chosen if ablation is None else ablation
-    model, manner = selection.model_name(), selection.manner()
-    lines = ["from backend import service", "from backend.values import parse_exact"]
     with_means = ablation.fill == "mean"
-    lines += ["from backend.models.info import describe"] * with_means
-    lines += ["from backend.models.loading import load_model"]
-    lines += ["from backend.store.live import default_store"] * with_means
-    if isinstance(prompt, Prompt) and source() != "My own":
-        lines += ["from backend.tasks.registry import get_task", "from backend.tasks.task import prompts"]
-    lines += ["", f"model = load_model({model!r}, dtype={manner.dtype!r})", f"off = parse_exact({str(ablation)!r})"]
+    lines = [f"model = load_model({selection.load_lines()})", f"off = parse_exact({str(ablation)!r})"]
     if isinstance(prompt, str):
         lines.append(f"prompt = {prompt!r}")
     elif source() == "My own":
-        lines.append(f"prompt = service.own_prompt({prompt.example.contexts[0]!r}, {list(prompt.example.options)!r})")
+        lines.append(f"prompt = lens.own_prompt({prompt.example.contexts[0]!r}, {list(prompt.example.options)!r})")
     else:
-        lines.append(f"prompt = prompts(get_task({selection.task().name!r}), {manner.n_shots}, {manner.demos!r}, "
-                     f"{manner.n_examples}, {manner.seed})[{st.session_state.get('q') or 0}]")
+        s = selection.current()
+        lines.append(f"prompt = prompts(get_task({s.task.name!r}), {s.n_shots}, {s.demos!r}, {s.n_examples}, {s.seed})"
+                     f"[{st.session_state.get('q') or 0}]")
     if with_means:
-        lines += [f"setup = service.setup(describe({model!r}), {selection.task().name!r}, {manner.n_shots}, "
-                  f"demos={manner.demos!r}, seed={manner.seed}, dtype={manner.dtype!r})",
-                  "means = service.compute(service.means(setup), default_store(), model)"]
-    lines.append(f"reading = service.look_at(model, prompt, off{', means' if with_means else ''}, k={NEXT_TOKENS})")
+        unit = selection.means()
+        lines += [f"setup = {expression(unit.setup, {unit.model: 'model.id'})}",
+                  f"means = compute({expression(unit, {unit.setup: 'setup'})}, default_store(), model)"]
+    lines.append(f"reading = lens.look_at(model, prompt, off{', means' if with_means else ''}, k={NEXT_TOKENS})")
     if with_means:
         after = tuple(line.replace(", off)", ", off, means)") for line in after)
-    return "\n".join([*lines, *after])
+    return with_imports([*lines, *after])
 
 
 # --- the page -----------------------------------------------------------------------------------
@@ -388,7 +376,7 @@ def python_lines(prompt: Prompt | str, *after: str, ablation: Ablation | None = 
 
 def ready(prompt: Prompt | str) -> bool:
     """Whether to read: small models do at once, large ones when asked to."""
-    wanted = f"{prompt} {chosen} {info.name}"
+    wanted = f"{prompt} {chosen} {selection.model()!r}"
     if info.n_params <= LIVE_PARAMETERS or st.session_state.get("read this") == wanted:
         return True
     st.info(f"{info.name} has {info.n_params / 1e9:.1f} billion parameters: reading takes a moment, and memory.")
@@ -402,9 +390,8 @@ def mean_activations() -> tuple[bool, Activations | None]:
     """Whether all is there that the ablation needs, and the means where it is a mean ablation."""
     if chosen.fill != "mean":
         return True, None
-    record: Record | None = blocks.get(service.means(selection.current()),
-                                       f"mean activations of {selection.task().name}, for mean ablation")
-    return isinstance(record, Activations), record if isinstance(record, Activations) else None
+    record = blocks.get(selection.means(), f"mean activations of {selection.task()}, for mean ablation")
+    return record is not None, record
 
 
 def look(prompt: Prompt | str) -> None:
@@ -413,9 +400,9 @@ def look(prompt: Prompt | str) -> None:
     if not complete or not ready(prompt):
         return
     with st.spinner("Reading …"):
-        model = handles.model(selection.model_name(), selection.manner().dtype)
+        model = selection.load()
         models: Sequence[tuple[str, Ablation]] = [("intact", INTACT), *([("ablated", chosen)] if chosen else [])]
-        readings: dict[str, Any] = {name: _read(means_key(), prompt, ablation, model, means)
+        readings: dict[str, Any] = {name: _read(selection.model(), means_key(), prompt, ablation, model, means)
                                     for name, ablation in models}
     what_comes_next(prompt, readings)
     what_it_looks_at(prompt, readings["intact"], model, means)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from backend import service
-from backend.models.info import BUNDLED, weights
-from backend.results import Sweep, Unit
-from backend.values import parse_exact
+from backend.kinds import Pruning, Sweep
+from backend.models.info import weights
+from backend.values import Ranking, TaskId, parse_exact
 from pages.shared import blocks, charts, curves, matrices, selection
 
 SCOPES = ("This task", "All tasks")
@@ -22,28 +22,39 @@ FORMULA = ("parameters: 4 · d_model · d_head per head (its slices of query, ke
            "FFN's matrices of d_model · d_ffn, biases and norms left out")
 
 setup, info, by = selection.current(), selection.info(), selection.definition()
-suite, dark = list(selection.suite()), st.context.theme.type == "dark"
-RANKINGS = {
-    curves.OWN: ["own"],
-    curves.AGGREGATE: ["aggregate:mini" if selection.model_name() == BUNDLED else "aggregate:paper"],
-    curves.REVERSED: ["most-important"],
-    curves.RANDOM: [f"random:{seed}" for seed in range(N_RANDOM)],
+tasks, dark = selection.compared(), st.context.theme.type == "dark"
+suite = list(tasks)
+def at_random(seed: int, task: TaskId) -> Ranking:
+    return Ranking.random(seed)
+
+
+RANKINGS: dict[str, list[Callable[[TaskId], Ranking]]] = {  # of a task that is pruned
+    curves.OWN: [selection.ranking],
+    curves.AGGREGATE: [lambda task: selection.ranking(*tasks.values())],
+    curves.REVERSED: [lambda task: selection.ranking(task, reverse=True)],
+    curves.RANDOM: [partial(at_random, seed) for seed in range(N_RANDOM)],
 }
 
 
 # --- get ----------------------------------------------------------------------------------------
 
 
-def unit(task: str, what: str, ranking: str) -> Unit:
-    return service.pruning(selection.current(task), what, ranking, reduction=by)
+def unit(name: str, what: str, ranking: Ranking) -> Pruning:
+    return Pruning(selection.current(all_tasks()[name]), what, ranking)
 
 
-def complete(names: Sequence[str], what: str, rankings: Mapping[str, Sequence[str]]) -> dict[str, list[list[Sweep]]]:
+def all_tasks() -> dict[str, TaskId]:
+    """The tasks that are compared, and the chosen one."""
+    return {**tasks, setup.task.name: setup.task}
+
+
+def complete(names: Sequence[str], what: str,
+             rankings: Mapping[str, Sequence[Callable[[TaskId], Ranking]]]) -> dict[str, list[list[Sweep]]]:
     """Per kind of ranking and for each of its rankings, one sweep per task; the rankings with gaps are offered."""
-    wanted = [(kind, ranking, unit(task, WHAT[what], ranking)) for kind, those in rankings.items() for ranking in those
-              for task in names]
+    wanted = [(kind, i, unit(name, WHAT[what], ranking(all_tasks()[name]))) for kind, those in rankings.items()
+              for i, ranking in enumerate(those) for name in names]
     records = blocks.get_all([one for *_, one in wanted], f"accuracy as {what} are removed")
-    found: dict[str, dict[str, list[Sweep | None]]] = {}
+    found: dict[str, dict[int, list[Sweep | None]]] = {}
     for (kind, ranking, _), record in zip(wanted, records, strict=True):
         found.setdefault(kind, {}).setdefault(ranking, []).append(record)
     full = {kind: [[r for r in sweeps if r is not None] for sweeps in those.values() if None not in sweeps]
@@ -61,24 +72,23 @@ def table_of(sweeps: Sequence[Sweep], kind: str) -> pd.DataFrame:
 def explain(table: pd.DataFrame, names: Sequence[str], *parts: str) -> str:
     """The caption: n, chance, intervals, what is removed in which order, how parameters are counted."""
     n = int(table["n"].max())
-    asked = setup.with_(task=names[0] if len(names) == 1 else "each task")
     return blocks.provenance(
-        asked, f"n = {n} questions" + (f" of {len(names)} tasks, unweighted mean" if len(names) > 1 else ""),
+        setup, f"n = {n} questions" + (f" of {len(names)} tasks, unweighted mean" if len(names) > 1 else ""),
         f"chance {charts.percent(float(table['chance'].mean()))}", "95 % Wilson intervals", *parts,
         f"heads ranked by {by} gradient importance, FFNs by their oracle; the lowest go first, ties in index order",
-        FORMULA, blocks.STUDY)
+        FORMULA, blocks.STUDY, task=names[0] if len(names) == 1 else "each task")
 
 
 def where(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"the mean of {len(names)} tasks"
 
 
-def reproduce(names: Sequence[str], what: str, ranking: str) -> str:
+def reproduce(names: Sequence[str], what: str, ranking: Callable[[TaskId], Ranking]) -> str:
+    one = unit(names[0], WHAT[what], ranking(all_tasks()[names[0]]))
     if len(names) == 1:
-        return blocks.python_lines(unit(names[0], WHAT[what], ranking), "print(record.accuracy())")
-    return blocks.python_lines(unit(names[0], WHAT[what], ranking),
-                               "print(sum(record.accuracy() for record in records) / len(records))",
-                               over=[(name, setup.n_shots) for name in names])
+        return blocks.python_lines(one, "print(record.accuracy())")
+    return blocks.python_lines(one, "print(sum(record.accuracy() for record in records) / len(records))",
+                               over=[(tasks[name], setup.n_shots) for name in names])
 
 
 def share_of_intact() -> float:
@@ -232,7 +242,7 @@ def draw_transfer(names: Sequence[str]) -> None:
     percent = st.slider("Heads removed, %", 10, 90, 50, 10, key="transfer share", persist_state="session", width=360)
     place = st.container()
     pairs = [(task, ranking) for task in names for ranking in dict.fromkeys([*suite, task])]
-    units = [unit(task, "heads", "own" if ranking == task else f"task:{ranking}") for task, ranking in pairs]
+    units = [unit(task, "heads", selection.ranking(all_tasks()[ranking])) for task, ranking in pairs]
     records = blocks.get_all(units, "accuracy as heads are removed by other tasks' rankings")
     found = {pair: record for pair, record in zip(pairs, records, strict=True) if record is not None}
     if not found:
@@ -271,7 +281,7 @@ def transfer_to(table: pd.DataFrame, task: str, percent: int) -> None:
             f"orange tick; intact {charts.percent(table['intact'].iloc[0])}", "95 % Wilson intervals",
             f"heads ranked by {by} gradient importance; the lowest go first", blocks.STUDY),
         table=table.drop(columns=["row", "column"]), file=f"transfer-{task}-{setup.n_shots}shot",
-        python=blocks.python_lines(unit(task, "heads", next(f"task:{r}" for r in suite if r != task)),
+        python=blocks.python_lines(unit(task, "heads", selection.ranking(all_tasks()[str(table["ranking"].iloc[0])])),
                                    "print(record.accuracy())"),
         key="transfer", alt_text=f"Bars: accuracy of {task} pruned by the ranking of each task.")
     to_lab({str(row["mask"]): f"{percent} % of the heads removed by the ranking {row['ranking']}: "
@@ -288,11 +298,12 @@ def transfer_among(table: pd.DataFrame, percent: int) -> None:
                         domain=(min(floor, 0.9), 1.0), x_title="ranking of", y_title="task that is pruned",
                         clickable=False),
         caption=blocks.provenance(
-            setup.with_(task="each task"), f"n = {int(table['n'].max())} questions per task", "kept: accuracy as a "
+            setup, f"n = {int(table['n'].max())} questions per task", "kept: accuracy as a "
             "share of the task's intact one; the strongest colour is 100 % and more", f"heads ranked by {by} gradient "
-            "importance; the lowest go first", "intervals and chance in the CSV", blocks.STUDY),
+            "importance; the lowest go first", "intervals and chance in the CSV", blocks.STUDY, task="each task"),
         table=table.drop(columns=["row", "column"]), file=f"transfer-all-{setup.n_shots}shot",
-        python=blocks.python_lines(unit(suite[0], "heads", f"task:{suite[1]}"), "print(record.accuracy())"),
+        python=blocks.python_lines(unit(suite[0], "heads", selection.ranking(tasks[suite[-1]])),
+                                   "print(record.accuracy())"),
         key="transfer-all", alt_text="Heatmap: share of the intact accuracy that each task keeps by each ranking.")
 
 
@@ -303,7 +314,7 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     view = str(selection.control("Remove", VIEWS, "view"))
     share = share_of_intact() if view != VIEWS[3] else 0.0
 
-names = suite if scope == "All tasks" else [setup.task]
+names = suite if scope == "All tasks" else [setup.task.name]
 match view:
     case "Heads and FFNs":
         draw_map(names, share)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from io import BytesIO
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from backend import machine
 from backend.errors import HeadroomError
+from backend.kinds import KINDS, Unit
+from backend.kinds.unit import Option
 from backend.models.adapters import ADAPTERS, adapter_for
 from backend.models.info import BUNDLED, describe
-from backend.results import KINDS, ModelInfo, Unit
+from backend.records import ModelInfo
 from backend.runs import jobs
 from backend.runs import plan as planning
 from backend.store import bundles
 from backend.tasks import own
 from backend.tasks.task import Task, prompts
+from backend.values import ModelId, TaskId
 from pages.shared import blocks, charts, coverage, handles, selection
 
 SECTIONS = ("Results", "Storage", "Models", "Own tasks")
@@ -47,55 +49,45 @@ store = handles.store()
 
 def wishes() -> planning.Request | None:
     """What the controls ask for; demonstrations, questions, seed and precision come from the sidebar."""
-    plain = planning.Request
-    what = st.pills("Measure", list(planning.TOPICS), selection_mode="multi", default=list(plain.what),
-                    format_func=lambda name: coverage.TITLES[name], key="run what", persist_state="session",
-                    wrap=True, help="  \n".join(f"**{coverage.TITLES[name]}**: {about}."
-                                     for name, about in planning.TOPICS.items()))
+    topics = {name: topic for name, topic in planning.topics().items() if name != "masks"}
+    what = st.pills("Measure", list(topics), selection_mode="multi", default=list(planning.usual_topics()),
+                    format_func=lambda name: topics[name].title, key="run what", persist_state="session",
+                    wrap=True, help="  \n".join(f"**{topic.title}**: {topic.about}." for topic in topics.values()))
     shots = st.pills("Shots", selection.SHOTS, selection_mode="multi", default=list(selection.SHOTS),
                      key="run shots", persist_state="session")
-    tasks = st.multiselect("Tasks", list(selection.tasks()), default=usual_tasks(), persist_state="session", wrap=True,
+    tasks = st.multiselect("Tasks", selection.task_names(), default=usual_tasks(), persist_state="session", wrap=True,
                            key=f"run tasks of {selection.model_name()}")
     with st.expander("How thoroughly", icon=":material/tune:"):
-        n_train = st.number_input("Training examples behind importance", 1, 100_000, plain.n_train,
-                                  key="run train", persist_state="session", help="The study used up to 2,500.")
-        n_random = st.number_input("Random rankings to prune by", 0, 100, plain.n_random, key="run random",
-                                   persist_state="session", help="They make the random band of the pruning curves.")
-        n_sequences = st.number_input("Random sequences behind induction", 1, 10_000, plain.n_sequences,
-                                      key="run sequences", persist_state="session")
-        st.caption("Questions, demonstrations, seed and precision are those of the sidebar's details.")
-    if not what or (set(what) - set(planning.WITHOUT_TASKS) and not (shots and tasks)):
+        options = {name: how_many(option) for name, option in planning.options(what).items() if option.read is int}
+        st.caption("Questions, demonstrations, seed, precision and BOS are those of the sidebar's details.")
+    if not what or (any(topics[name].per_task for name in what) and not (shots and tasks)):
         return None
-    manner = selection.manner()
-    return planning.Request(
-        selection.info(), tuple(tasks), tuple(sorted(shots)), tuple(t for t in planning.TOPICS if t in what),
-        manner.demos, manner.n_examples, int(n_train), (manner.seed,), int(n_random), int(n_sequences), manner.dtype)
+    s = selection.current()
+    return planning.Request(s.model, selection.info(), identified(tasks), tuple(sorted(shots)), tuple(what), s.demos,
+                            s.n_examples, (s.seed,), options)
+
+
+def how_many(option: Option) -> int:
+    """A number that a topic knows."""
+    return int(st.number_input(option.about[0].upper() + option.about[1:], option.least or 0, 100_000, option.default,
+                               key=f"run {option.name}", persist_state="session"))
+
+
+def identified(names: Sequence[str]) -> tuple[TaskId, ...]:
+    """The tasks as their rows are here; those whose rows are not are named."""
+    found = {name: handles.here(name) for name in names}
+    if missing := [name for name, task in found.items() if task is None]:
+        st.warning(f"Left out, because their rows are not here: {', '.join(missing)}. "
+                   f"{handles.why_not_here(TaskId(missing[0], ''))}", icon=":material/folder_off:")
+    return tuple(task for task in found.values() if task is not None)
 
 
 def usual_tasks() -> list[str]:
     """The bundled model's suite; of another model the tasks that have results, or the chosen one: rows may be large."""
     if selection.model_name() == BUNDLED:
-        return list(selection.suite())
-    asked = {unit.setup.task for unit in store.units(model=selection.info().name)}
-    return [name for name in selection.tasks() if name in asked] or [selection.task().name]
-
-
-@st.cache_data(show_spinner=False, ttl=60)
-def rows_missing(model_name: str, task: str) -> str:
-    """Why a task's rows cannot be had; empty when they can. Kept for a minute: a hub takes its time to fail."""
-    try:
-        return "" if handles.tasks(model_name)[task].fingerprint else "It has no rows."
-    except HeadroomError as error:
-        return str(error)
-
-
-def askable(request: planning.Request) -> planning.Request:
-    """The request without the tasks whose rows cannot be had, which are named."""
-    reasons = {name: rows_missing(selection.model_name(), name) for name in request.tasks}
-    if missing := [name for name, reason in reasons.items() if reason]:
-        st.warning(f"Left out, because their rows are not here: {', '.join(missing)}. {reasons[missing[0]]}",
-                   icon=":material/folder_off:")
-    return replace(request, tasks=tuple(name for name, reason in reasons.items() if not reason))
+        return list(selection.compared())
+    asked = {task.name for task in handles.known().tasks(selection.model())}
+    return [name for name in selection.task_names() if name in asked] or [selection.task().name]
 
 
 def finding(plan: planning.Plan, seconds: float | None) -> str:
@@ -113,24 +105,27 @@ def finding(plan: planning.Plan, seconds: float | None) -> str:
 
 def plan_and_start(request: planning.Request) -> None:
     """The map of what is stored, and the button that starts the rest."""
-    rates = planning.rates(request.info, store, request.dtype)
+    rates = planning.rates(request.model, request.info, store)
     plan = planning.make(request, store)
     table = coverage.table(plan, rates)
     title = finding(plan, planning.seconds(plan.to_do, rates))
     blocks.result(
-        title, coverage.chart(table, request.tasks),
-        caption=blocks.provenance(selection.manner(), "the fuller a cell, the more of its results are stored",
+        title, coverage.chart(table, [task.name for task in request.tasks]),
+        caption=blocks.provenance(request.model, "the fuller a cell, the more of its results are stored",
                                   f"{request.demos} demonstrations, n = {request.n_examples} questions, seed "
                                   f"{request.seeds[0]}"),
-        table=table, file=f"stored-{request.info.name.replace('/', '-')}",
-        python=coverage.python_lines(request, selection.model_name()), key="coverage",
-        alt_text=f"Map of stored results by task, topic and shots. {title}.")
-    args = coverage.arguments(request, selection.model_name())
+        table=table, file=f"stored-{request.info.name.replace('/', '-')}", python=coverage.python_lines(request),
+        key="coverage", alt_text=f"Map of stored results by task, topic and shots. {title}.")
+    args = coverage.arguments(request, selection.model_arguments())
     under_way = any(job.args[: len(args)] == tuple(args) and not jobs.progress(job).ended
                     for job in jobs.jobs(store.folder))
+    problem = selection.why_no_model()
+    if problem:
+        st.caption(f":material/cloud_off: It cannot be measured here. {problem}")
     with st.container(horizontal=True, gap="small"):
         if st.button("Start" if plan.n_done == 0 else "Start the rest" if plan.to_do else "Nothing to start",
-                     key="start", type="primary", icon=":material/play_arrow:", disabled=under_way or not plan.to_do,
+                     key="start", type="primary", icon=":material/play_arrow:",
+                     disabled=under_way or not plan.to_do or bool(problem),
                      help="This run is under way." if under_way else None):
             jobs.start(args, store.folder)
             st.rerun()
@@ -151,7 +146,7 @@ def results() -> None:
             st.info("Choose at least one thing to measure, one number of shots and one task.")
         else:
             try:
-                plan_and_start(askable(request))
+                plan_and_start(request)
             except HeadroomError as error:
                 st.info(str(error), icon=":material/info:")
     runs()
@@ -262,7 +257,7 @@ def storage() -> None:
     """What the results take, take them out, take some in, clear, and look for damage."""
     units, live = store.units(), {unit.key for unit in store.live_units()}
     st.markdown(f"#### {charts.how_many(len(units), 'result').capitalize()} of "
-                f"{charts.how_many(len({u.setup.model for u in units}), 'model')} · "
+                f"{charts.how_many(len({u.model.name for u in units}), 'model')} · "
                 f"{machine.size(store.size_bytes())} on this machine's disk")
     if units:
         st.dataframe(inventory(units, live), hide_index=True, alt="Stored results by model and kind.", column_config={
@@ -278,33 +273,29 @@ def storage() -> None:
         damage(units)
 
 
-def kind_name(kind: str) -> str:
-    return kind.replace("_", " ").replace("ffn", "FFN")
-
-
-def inventory(units: Sequence[Unit], live: set[str]) -> pd.DataFrame:
+def inventory(units: Sequence[Unit[Any]], live: set[str]) -> pd.DataFrame:
     """One row per model and kind: how many results are stored, and where they came from."""
-    groups: dict[tuple[str, str, str], list[Unit]] = {}
+    groups: dict[tuple[ModelId, str], list[Unit[Any]]] = {}
     for unit in units:
-        groups.setdefault((unit.setup.model, unit.setup.revision, unit.kind), []).append(unit)
+        groups.setdefault((unit.model.weights, unit.KIND), []).append(unit)
     return pd.DataFrame([
-        {"model": model, "revision": revision, "kind": kind_name(kind), "results": len(some),
-         "of this machine": sum(u.key in live for u in some), "shipped": sum(u.key not in live for u in some),
-         "tasks": len({u.setup.task for u in some if u.setup.task}),
-         "shots": ", ".join(map(str, sorted({u.setup.n_shots for u in some if u.setup.task}))),
+        {"model": model.name, "revision": model.revision, "digest": model.digest, "kind": KINDS[kind].TITLE,
+         "results": len(some), "of this machine": sum(u.key in live for u in some),
+         "shipped": sum(u.key not in live for u in some), "tasks": len({u.task for u in some if u.task}),
+         "shots": ", ".join(map(str, sorted({u.setup.n_shots for u in some if u.setup}))),
          "seconds": sum(store.seconds(u) or 0.0 for u in some) or None}
-        for (model, revision, kind), some in groups.items()])
+        for (model, kind), some in groups.items()])
 
 
-def take_out(units: Sequence[Unit], live: set[str]) -> None:
+def take_out(units: Sequence[Unit[Any]], live: set[str]) -> None:
     """Choose results; download them as a bundle, or delete them here."""
     st.markdown("#### Take results out")
-    models = st.multiselect("Models", sorted({u.setup.model for u in units}), key="out models",
+    models = st.multiselect("Models", sorted({u.model.name for u in units}), key="out models",
                             placeholder="All models", persist_state="session")
-    kinds = st.multiselect("Kinds", [k for k in KINDS if any(u.kind == k for u in units)], key="out kinds",
+    kinds = st.multiselect("Kinds", [k for k in KINDS if any(k == u.KIND for u in units)], key="out kinds",
                            placeholder="All kinds", persist_state="session",
-                           format_func=kind_name)
-    chosen = [u for u in units if (not models or u.setup.model in models) and (not kinds or u.kind in kinds)]
+                           format_func=lambda kind: KINDS[kind].TITLE)
+    chosen = [u for u in units if (not models or u.model.name in models) and (not kinds or u.KIND in kinds)]
     mine = [u for u in chosen if u.key in live]
 
     def bundle() -> bytes:
@@ -319,7 +310,7 @@ def take_out(units: Sequence[Unit], live: set[str]) -> None:
                                                      "Damaged results are left out.")
         if st.button("Delete from this machine …", key="delete", icon=":material/delete:", disabled=not mine):
             confirm(f"{charts.how_many(len(mine), 'result')} of "
-                    f"{', '.join(sorted({u.setup.model for u in mine}))} will be deleted from this machine. Computing "
+                    f"{', '.join(sorted({u.model.name for u in mine}))} will be deleted from this machine. Computing "
                     f"them took {machine.duration(sum(store.seconds(u) or 0.0 for u in mine))} here.",
                     f"Delete {charts.how_many(len(mine), 'result')}", lambda: store.delete_all(mine))
     if chosen and not mine:
@@ -337,7 +328,6 @@ def confirm(question: str, label: str, act: Callable[[], object]) -> None:
             act()
         except HeadroomError as error:
             st.session_state["went wrong"] = str(error)
-        handles.model_names.clear()
 
     st.markdown(question)
     with st.container(horizontal=True):
@@ -386,17 +376,16 @@ def offer_bundle(contents: bundles.Contents) -> None:
                                         f"{', '.join(contents.manifest.model_names)} taken in.")
         st.session_state["uploads"] += 1
         del st.session_state["bundle"]
-        handles.model_names.clear()
         st.rerun()
 
 
-def damage(units: Sequence[Unit]) -> None:
+def damage(units: Sequence[Unit[Any]]) -> None:
     """What is known to be damaged; reading everything finds the rest."""
     st.markdown("#### Is anything damaged?")
     if st.button("Read every result", key="check", icon=":material/fact_check:", disabled=not units):
         with st.spinner("Reading …"):
             st.session_state["damaged"] = [unit for unit in units if store.get(unit) is None]
-    found: list[Unit] | None = st.session_state.get("damaged")
+    found: list[Unit[Any]] | None = st.session_state.get("damaged")
     problems = store.problems()
     if problems:
         st.warning("  \n".join(problems[:8] + [f"… and {len(problems) - 8} more."] * (len(problems) > 8)),
@@ -434,13 +423,14 @@ def models() -> None:
             st.error(str(error), icon=":material/error:")
     else:
         st.caption("The check says what the model is and what it needs. Nothing large is fetched.")
-    known = Counter((u.setup.model, u.setup.revision) for u in store.units())
+    known = handles.known()
     left, right = blocks.side_by_side("models", 1, 1, gap="large")
     with left:
-        st.markdown(f"#### {charts.how_many(len(known), 'model').capitalize()} with results here")
-        if known:
-            st.dataframe(pd.DataFrame([{"model": model, "revision": revision, "results": n}
-                                       for (model, revision), n in known.items()]), hide_index=True,
+        st.markdown(f"#### {charts.how_many(len(known.names), 'model').capitalize()} with results here")
+        if known.names:
+            st.dataframe(pd.DataFrame([
+                {"model": model.name, "revision": model.revision, "digest": model.digest, "precision": model.dtype,
+                 "BOS": model.bos, "results": known.n_results(model)} for model in known.models()]), hide_index=True,
                          alt="Models with stored results.")
             st.caption("The sidebar offers them all; their results can be browsed even where the model is not.")
     with right:
@@ -532,7 +522,7 @@ def own_tasks() -> None:
 def preview(task: Task) -> None:
     """How the first prompt of a task reads, and the button that keeps it."""
     n_train, n_asked = len(task.rows("train")), len(task.rows("validation"))
-    n_shots = min(selection.manner().n_shots, n_train)
+    n_shots = min(selection.current().n_shots, n_train)
     st.markdown(f"#### {task.title}: {charts.how_many(n_asked, 'question')}, "
                 f"{charts.how_many(n_train, 'training row')}")
     first = prompts(task, n_shots, "fixed", 1)[0]

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from backend import service, stats
+from backend import lens, stats
+from backend.kinds import Answers, Evaluation, FFNOracle, InductionScores, PrefixMatching, Pruning
 from backend.models.info import BUNDLED, weights
-from backend.results import Answers, HeadScores, InductionScores, Setup, Sweep, Unit
-from backend.tasks.task import Prompt, prompts
-from backend.values import INTACT, Ablation, Head
+from backend.tasks import registry
+from backend.tasks.task import Prompt
+from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId
 from pages.shared import blocks, charts, curves, handles, looking, selection
 
 SHOTS = selection.SHOTS
@@ -39,13 +40,23 @@ def answer(guess: str, right: str) -> None:
                 f":orange[:material/lightbulb: You guessed “{guess}”. It is **{right}**.]")
 
 
+def suite() -> dict[str, TaskId]:
+    """The bundled model's tasks, which the tour is told on."""
+    return {task.name: selection.task_id(task.name) for task in registry.suite("mini")}
+
+
 def group(name: str) -> list[str]:
     """The tasks of one group of the bundled suite."""
-    return [task.name for task in selection.suite().values() if task.group == name]
+    return [task for task in suite() if registry.about(task).group == name]
 
 
 def setups(names: Sequence[str], n_shots: int) -> list[Setup]:
-    return [selection.current(name, n_shots) for name in names]
+    return [selection.current(suite()[name], n_shots) for name in names]
+
+
+def over(names: Sequence[str], n_shots: int) -> list[tuple[TaskId, int]]:
+    """What lines of Python loop over."""
+    return [(suite()[name], n_shots) for name in names]
 
 
 def mean_row(label: str, records: Sequence[Answers]) -> dict[str, object]:
@@ -56,18 +67,17 @@ def mean_row(label: str, records: Sequence[Answers]) -> dict[str, object]:
             "chance": float(np.mean([r.questions.chance for r in records])), "n": sum(map(len, outcomes))}
 
 
-def measured(units: Sequence[Unit], what: str) -> list | None:
+def measured(units: Sequence[Evaluation], what: str) -> list[Answers] | None:
     """Stored records, measured on the spot where the bundled model was not yet asked; None when stopped."""
     missing = [unit for unit in units if blocks.fetch(unit) is None]
     if missing and not blocks.measure(missing, what):
         return None
-    return [blocks.fetch(unit) for unit in units]
+    return [record for unit in units if (record := blocks.fetch(unit)) is not None]
 
 
 def matching() -> InductionScores | None:
     """Prefix matching of every head, or None and an offer to measure it."""
-    record = blocks.get(service.prefix_matching(selection.manner()), "prefix matching of every head")
-    return record if isinstance(record, InductionScores) else None
+    return blocks.get(PrefixMatching(selection.model()), "prefix matching of every head")
 
 
 # --- the steps ----------------------------------------------------------------------------------
@@ -84,15 +94,15 @@ def learn() -> None:
         n_shots = st.segmented_control("Shots", SHOTS, default=1, required=True, key="tour shots",
                                        persist_state="session")
         place = st.number_input("Question", 1, 50, 1, key="tour question", persist_state="session", width=130)
-    setup = selection.current(name, n_shots)
-    asked = prompts(selection.tasks()[name], setup.n_shots, setup.demos, setup.n_examples, setup.seed)
+    setup = selection.current(suite()[name], n_shots)
+    asked = handles.prompts(setup)
     one_question(asked[min(int(place), len(asked)) - 1], setup)
     answers = ("as rarely as by guessing", "somewhat more often", "nearly always")
     guess = ask("learn", f"With {SHOTS[-1]} examples instead of none, how often is the model right on such tasks?",
                 answers)
     if guess is None:
         return
-    units = [service.evaluation(one) for n in SHOTS for one in setups(names, n)]
+    units = [Evaluation(one) for n in SHOTS for one in setups(names, n)]
     records = blocks.get_all(units, f"accuracy of the in-context tasks at {', '.join(map(str, SHOTS))} shots")
     rows = []
     for i, n in enumerate(SHOTS):
@@ -107,12 +117,12 @@ def learn() -> None:
     blocks.result(
         f"From {charts.percent(first)} without examples to {charts.percent(last)} with {SHOTS[-1]}",
         charts.bars(table, x="accuracy", y="what", order=list(table["what"]), x_title="accuracy"), table=table,
-        caption=explain(units[-1].setup.with_(task="in-context tasks"), f"mean of {len(names)} tasks",
+        caption=explain(units[-1].setup, "in-context tasks", f"mean of {len(names)} tasks",
                         f"n = {table['n'].iloc[-1]} questions",
                         "95 % interval from the tasks' Wilson intervals; orange: chance"),
         file="tour-shots", key="tour shots", python=blocks.python_lines(
             units[-1], "print([float(record.outcomes().mean()) for record in records])",
-            over=[(name, n) for n in SHOTS for name in names]),
+            over=[one for n in SHOTS for one in over(names, n)]),
         alt_text="Bars of accuracy at each number of shots, with intervals and chance.")
 
 
@@ -120,9 +130,9 @@ def one_question(prompt: Prompt, setup: Setup) -> None:
     """A prompt as the model reads it, and what it thinks of each option."""
     left, right = blocks.side_by_side("question", 3, 2)
     left.code(prompt.prefix + prompt.example.contexts[0] + " …", language=None, wrap_lines=True, height=210)
-    record = blocks.fetch(service.evaluation(setup))
+    record = blocks.fetch(Evaluation(setup))
     with right:
-        if not isinstance(record, Answers) or prompt.doc not in record.questions.docs:
+        if record is None or prompt.doc not in record.questions.docs:
             st.caption("What the model answers is not measured for this choice.")
             return
         q = record.questions.docs.index(prompt.doc)
@@ -144,7 +154,7 @@ def switch() -> None:
     st.markdown(f"This model has {model.n_layers} layers. In each, **{model.n_heads} attention heads** fetch "
                 "information from earlier words, and one **feed-forward network (FFN)** works on it. Each adds its "
                 "part to a running sum, so each can be switched off: it then adds nothing.")
-    setup = selection.current(group("in-context")[0], SHOTS[-1])
+    setup = selection.current(suite()[group("in-context")[0]], SHOTS[-1])
     guess = ask("switch", f"Switch one head off: what happens to {setup.task}?",
                 ("the model breaks down", "hardly anything", "it depends on the head"))
     if guess is None:
@@ -158,8 +168,8 @@ def switch() -> None:
             on_select=lambda: selection.toggle_clicked("tour grid"), selection_mode=charts.CLICK,
             alt=f"Grid of heads and FFNs; off: {charts.components(chosen)}.")
     with right:
-        records = measured([service.evaluation(setup), service.evaluation(setup, chosen)], "accuracy")
-        if records is None:
+        records = measured([Evaluation(setup), Evaluation(setup, chosen)], "accuracy")
+        if not records:
             return
         a, b = records[0].outcomes(), records[1].outcomes()
         st.metric(f"{setup.task}, {setup.n_shots} shots", charts.percent(b.mean()),
@@ -196,7 +206,7 @@ def look_back() -> None:
     if guess is None:
         return
     answer(guess, answers[0 if n == 0 else 1 if n <= scores.size / 5 else 2 if n <= scores.size / 2 else 3])
-    unit = service.prefix_matching(selection.manner())
+    unit = PrefixMatching(selection.model())
     table = charts.grid_table(scores, selection.ablation(), label="prefix matching")
     layers = sorted({h.layer for h in stats.highest(scores, 1)[:n]})
     where = f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}"
@@ -204,7 +214,7 @@ def look_back() -> None:
         f"{charts.how_many(n, 'head').capitalize()} of {scores.size} {'looks' if n == 1 else 'look'} back"
         + (f", all in {where}" if n else ""),
         charts.layers_by_heads(table, label="prefix matching", domain=(0, 1)), table=table.drop(columns=["column"]),
-        caption=blocks.provenance(selection.manner().without_task(), f"mean over n = {record.n_seeds} random "
+        caption=blocks.provenance(unit.model, f"mean over n = {record.n_seeds} random "
                                   "sequences of repeated tokens", "1 = all attention goes to what followed before",
                                   blocks.STUDY),
         file="prefix-matching", python=blocks.python_lines(unit, "print(record.mean)"), key="tour matching",
@@ -214,11 +224,11 @@ def look_back() -> None:
 
 
 @st.cache_data(show_spinner="Reading the repeated words …", max_entries=16)
-def pattern_of(model: str, revision: str, dtype: str, head: Head, seed: int) -> tuple[np.ndarray, list[str]]:
+def pattern_of(model: ModelId, head: Head, seed: int) -> tuple[np.ndarray, list[str]]:
     """(pos, pos) attention of a head on a repeated random sequence, and its words."""
-    loaded = handles.model(model, dtype)
-    ids, tokens = service.repeated_tokens(loaded, N_WORDS, seed)
-    return service.attention(loaded, ids, head.layer)[head.head], tokens
+    loaded = selection.load()
+    ids, tokens = lens.repeated_tokens(loaded, N_WORDS, seed)
+    return lens.attention(loaded, ids, head.layer)[head.head], tokens
 
 
 def at_work(head: Head) -> None:
@@ -229,8 +239,7 @@ def at_work(head: Head) -> None:
                                help="Another number draws other words.")
     if not watch:
         return
-    setup = selection.manner()
-    pattern, tokens = pattern_of(setup.model, setup.revision, setup.dtype, head, int(seed))
+    pattern, tokens = pattern_of(selection.model(), head, int(seed))
     table = looking.attention_table(pattern, tokens)
     found = stats.prefix_match(pattern, N_WORDS)
     st.markdown(f"#### Here {head} gives {charts.percent(found)} of its attention to what followed before")
@@ -268,9 +277,9 @@ def knock_out() -> None:
     masks = {"intact": INTACT, f"without the top {k}": Ablation(frozenset(ranked[:k])),
              f"without {k} random": Ablation(frozenset(pool[i] for i in order[:k]))}
     names = group("in-context")
-    units = [service.evaluation(one, mask) for mask in masks.values() for one in setups(names, SHOTS[-1])]
+    units = [Evaluation(one, mask) for mask in masks.values() for one in setups(names, SHOTS[-1])]
     records = measured(units, "accuracy")
-    if records is None:
+    if not records:
         return
     table = pd.DataFrame([mean_row(label, records[i * len(names):(i + 1) * len(names)])
                           for i, label in enumerate(masks)])
@@ -281,11 +290,11 @@ def knock_out() -> None:
     blocks.result(
         f"{worse}: {charts.points(top - intact)} against {charts.points(random - intact)}",
         charts.bars(table, x="accuracy", y="what", order=list(masks), x_title="accuracy"), table=table,
-        caption=explain(units[0].setup.with_(task="in-context tasks"), f"mean of {len(names)} tasks",
+        caption=explain(units[0].setup, "in-context tasks", f"mean of {len(names)} tasks",
                         f"n = {table['n'].iloc[0]} questions", "zero ablation",
                         "95 % interval from the tasks' Wilson intervals; orange: chance"),
         file="tour-knock-out", key="tour knock out", python=blocks.python_lines(
-            units[len(names)], MEAN_ACCURACY, over=[(name, SHOTS[-1]) for name in names]),
+            units[len(names)], MEAN_ACCURACY, over=over(names, SHOTS[-1])),
         alt_text=f"Bars of accuracy. {worse}.")
     st.caption(f"Top {k}: {charts.names(sorted(ranked[:k]))}. Random: "
                f"{charts.names(sorted(masks[f'without {k} random'].heads))}.")
@@ -298,22 +307,23 @@ def prune() -> None:
     """How many heads can go?"""
     st.markdown("Rank all heads by importance (how strongly the loss depends on them), switch the least important "
                 "ones off, and see how long accuracy holds. The yardstick: as many heads at random.")
-    names = list(selection.suite())
+    names = list(suite())
     share = st.slider("Accuracy to keep, as a share of the intact", 50, 100, 90, 5, format="%d %%", key="tour share",
                       persist_state="session") / 100
     answers = ("a fifth or less", "about a third", "half or more")
     guess = ask("prune", "What share of the heads can go before accuracy falls below that?", answers)
     if guess is None:
         return
-    rankings = {"least important first": "own", "random": "random:0"}
-    units = [service.pruning(one, "heads", ranking) for ranking in rankings.values()
-             for one in setups(names, SHOTS[-1])]
+    rankings = ("least important first", "random")
+    units = [Pruning(one, "heads", Ranking.random(0) if label == "random" else Ranking.by(one.task))
+             for label in rankings for one in setups(names, SHOTS[-1])]
     records = blocks.get_all(units, f"pruning curves of all {len(names)} tasks, {SHOTS[-1]}-shot")
-    if not all(isinstance(r, Sweep) for r in records):
+    found = [r for r in records if r is not None]
+    if len(found) < len(units):
         return
     rows = []
     for i, label in enumerate(rankings):
-        part = records[i * len(names):(i + 1) * len(names)]
+        part = found[i * len(names):(i + 1) * len(names)]
         removed = [heads for heads, _ in part[0].removed]
         for point, accuracy in zip(removed, np.mean([r.accuracy() for r in part], 0), strict=True):
             rows.append({"ranking": label, "removed": point, "accuracy": float(accuracy)})
@@ -321,17 +331,17 @@ def prune() -> None:
     own = table[table["ranking"] == "least important first"]
     breaks = stats.break_point(list(own["accuracy"]), list(own["removed"]), share)
     held = own["removed"].iloc[-1] if breaks is None else own["removed"][own["removed"] < breaks].max()
-    chance = float(np.mean([r.questions.chance for r in records]))
+    chance = float(np.mean([r.questions.chance for r in found]))
     answer(guess, answers[0 if held <= 0.2 else 1 if held < 0.5 else 2])
     blocks.result(
         f"{charts.percent(float(held))} of the heads can go and {charts.percent(share)} of the accuracy stays",
         charts.lines(table, x="removed", y="accuracy", colour="ranking", x_title="share of heads removed",
                      y_title="accuracy", rules={"chance": chance,
                                                 f"{charts.percent(share)} of intact": share * own["accuracy"].iloc[0]}),
-        caption=explain(units[0].setup.with_(task="all tasks"), f"mean of {len(names)} tasks",
-                        f"n = {records[0].questions.n} questions per task", "one random ranking"),
+        caption=explain(units[0].setup, "all tasks", f"mean of {len(names)} tasks",
+                        f"n = {found[0].questions.n} questions per task", "one random ranking"),
         table=table, file="tour-pruning", key="tour pruning", python=blocks.python_lines(
-            units[0], MEAN_ACCURACIES, over=[(name, SHOTS[-1]) for name in names]),
+            units[0], MEAN_ACCURACIES, over=over(names, SHOTS[-1])),
         alt_text="Lines of accuracy against the share of heads removed, by ranking.")
 
 
@@ -346,13 +356,14 @@ def share_heads() -> None:
     guess = ask("share", "Two tasks of the same kind, or of different kinds: whose rankings agree more?", answers)
     if guess is None:
         return
-    names = list(selection.suite())
-    units = [service.head_importance(one) for one in setups(names, n_shots)]
+    names = list(suite())
+    units = [selection.importance(task, n_shots) for task in suite().values()]
     records = blocks.get_all(units, f"head importance of all tasks, {n_shots}-shot")
-    if not all(isinstance(r, HeadScores) for r in records):
+    found = [r for r in records if r is not None]
+    if len(found) < len(units):
         return
-    rho = stats.spearman_matrix([r.scores(selection.definition()) for r in records])
-    kinds = [selection.suite()[name].group for name in names]
+    rho = stats.spearman_matrix([r.scores(selection.definition()) for r in found])
+    kinds = [registry.about(name).group for name in names]
     pairs = [(rho[i, j], kinds[i], kinds[j]) for i in range(len(names)) for j in range(i)]
     rows = [summary(f"within {kind}", [r for r, a, b in pairs if a == b == kind]) for kind in dict.fromkeys(kinds)]
     rows.append(summary("across kinds", [r for r, a, b in pairs if a != b]))
@@ -366,13 +377,13 @@ def share_heads() -> None:
         f"Tasks of one kind {verdict}: ρ = {within:.2f} against {across:.2f}",
         charts.bars(table, x="mean ρ", y="pairs", order=list(table["pairs"]), x_title="Spearman ρ of two tasks' "
                     "importance, mean over pairs", percent=False),
-        caption=explain(units[0].setup.with_(task="all tasks"), f"{len(pairs)} pairs of tasks, ρ over "
-                        f"{records[0].scores().size} heads", "grey: from the lowest pair to the highest",
+        caption=explain(units[0].setup, "all tasks", f"{len(pairs)} pairs of tasks, ρ over "
+                        f"{found[0].scores().size} heads", "grey: from the lowest pair to the highest",
                         f"head importance {selection.definition()}"),
         table=table, file="tour-overlap", key="tour overlap", python=blocks.python_lines(
             units[0], f"scores = [record.scores({selection.definition()!r}) for record in records]",
             "print(stats.spearman_matrix(scores))",
-            over=[(name, n_shots) for name in names]),
+            over=over(names, n_shots)),
         alt_text="Bars of mean rank correlation between tasks.")
 
 
@@ -392,24 +403,25 @@ def ffns() -> None:
     guess = ask("ffns", "Which FFN is missed most?", answers)
     if guess is None:
         return
-    names = list(selection.suite())
-    units = [service.ffn_oracle(one) for one in setups(names, n_shots)]
+    names = list(suite())
+    units = [FFNOracle(one) for one in setups(names, n_shots)]
     records = blocks.get_all(units, f"accuracy with each FFN off, all tasks, {n_shots}-shot")
-    if not all(isinstance(r, Sweep) for r in records):
+    found = [r for r in records if r is not None]
+    if len(found) < len(units):
         return
-    table = curves.mean_effects_table(dict(zip(names, records, strict=True)))
+    table = curves.mean_effects_table(dict(zip(names, found, strict=True)))
     worst = int(table["change"].idxmin())
     answer(guess, answers[0 if worst == 0 else 2 if worst == len(table) - 1 else 1])
     blocks.result(
         f"Without the FFN of layer {worst} accuracy falls most, by "
         f"{charts.points(-table['change'][worst]).lstrip('+')} on average",
         curves.layer_effects(table, clickable=False),
-        caption=explain(units[0].setup.with_(task="all tasks"), f"mean of {len(names)} tasks",
-                        f"n = {records[0].questions.n} questions per task", "accuracy with the FFN off minus intact",
+        caption=explain(units[0].setup, "all tasks", f"mean of {len(names)} tasks",
+                        f"n = {found[0].questions.n} questions per task", "accuracy with the FFN off minus intact",
                         "95 % paired bootstrap intervals, pale where they include no change"),
         table=table.drop(columns=["head", "off"]), file="tour-ffns", key="tour ffns", python=blocks.python_lines(
-            units[0], "print(sum(service.ffn_scores(record) for record in records) / len(records))",
-            over=[(name, n_shots) for name in names]),
+            units[0], "print(sum(record.importance() for record in records) / len(records))",
+            over=over(names, n_shots)),
         alt_text=f"Bars of the change in accuracy without each layer's FFN; layer {worst} is missed most.")
 
 
@@ -429,16 +441,17 @@ def at_scale() -> None:
         return
     share, parameters = AT_SCALE[what]
     answer(guess, share)
-    names = list(selection.suite())
-    records = blocks.get_all([service.pruning(one, what.lower()) for one in setups(names, SHOTS[-1])],
+    names = list(suite())
+    records = blocks.get_all([Pruning(one, what.lower()) for one in setups(names, SHOTS[-1])],
                              f"accuracy as {what} are removed, all {len(names)} tasks, {SHOTS[-1]}-shot")
-    if all(isinstance(r, Sweep) for r in records):
+    found = [r for r in records if r is not None]
+    if len(found) == len(names):
         info = selection.info()
-        here = curves.limits_table(curves.curve_table(records, curves.OWN, weights(info), info.n_params), what, 0.9)
+        here = curves.limits_table(curves.curve_table(found, curves.OWN, weights(info), info.n_params), what, 0.9)
         st.markdown(f"#### OPT-66B spares {share} of its {what}; this model {charts.percent(here['can go'][0])}, still "
                     f"at {charts.percent(here['accuracy there'][0])}")
-        st.caption(explain(setups(names, SHOTS[-1])[0].with_(task="all tasks"), f"there: {parameters}, as reported",
-                           f"here: mean of {len(names)} tasks, n = {records[0].questions.n} questions each, with at "
+        st.caption(explain(setups(names, SHOTS[-1])[0], "all tasks", f"there: {parameters}, as reported",
+                           f"here: mean of {len(names)} tasks, n = {found[0].questions.n} questions each, with at "
                            "least 90 % of the intact accuracy; that is "
                            f"{charts.percent(here['of all parameters'][0])} of the parameters",
                            f"95\u00a0%: {charts.percent(here['from'][0])} to {charts.percent(here['to'][0])}"))
@@ -456,8 +469,8 @@ Headroom measures the same on **any decoder-only model**: choose one in the side
 """)
 
 
-def explain(setup: Setup, *parts: str) -> str:
-    return blocks.provenance(setup, *parts)
+def explain(setup: Setup, task: str, *parts: str) -> str:
+    return blocks.provenance(setup, *parts, task=task)
 
 
 STEPS: dict[str, tuple[Callable[[], None], str, str]] = {  # title -> what it shows, the page it comes from, link text

@@ -70,7 +70,8 @@ def with_imports(lines: Sequence[str], also: Sequence[str] = ()) -> str:
 
     text = "\n".join([*also, *lines])
     homes = dict.fromkeys(("fetch", "compute", *(kind.__name__ for kind in KINDS.values())), "backend.kinds")
-    homes |= {"load_model": "backend.models.loading", "default_store": "backend.store.live"}
+    homes |= {"load_model": "backend.models.loading", "default_store": "backend.store.live",
+              "get_task": "backend.tasks.registry", "prompts": "backend.tasks.task"}
     homes |= dict.fromkeys(("Setup", "ModelId", "TaskId", "Ranking", "parse_exact"), "backend.values")
     wanted: dict[str, list[str]] = {}
     for name, home in homes.items():

@@ -73,7 +73,8 @@ def table(plan: planning.Plan, rates: dict[str, float]) -> pd.DataFrame:
 
     Topics without a task have the task "no task".
     """
-    known, rows = planning.topics(), {}
+    known = planning.topics()
+    rows: dict[tuple[str, str, str], list[planning.Step]] = {}
     for step in plan.steps:
         setup = step.unit.setup
         if name := step.unit.topic:

@@ -80,7 +80,7 @@ class _Shelf:
                     self._held = load_model(name, dtype=wanted.dtype, bos=bos)
             if self._held.id != wanted:
                 held, self._held = self._held.id, None
-                look.clear()  # type: ignore[attr-defined]
+                look.clear()
                 raise ModelError(f"'{name}' has changed since this page looked at it: its digest was {wanted.digest} "
                                  f"and is {held.digest}. Reload the page; results of the two are kept apart.")
             return self._held

@@ -23,6 +23,7 @@ import streamlit as st
 
 from backend import machine
 from backend.errors import ModelError
+from backend.kinds import HeadImportance, Means
 from backend.models.info import BUNDLED
 from backend.records import ModelInfo
 from backend.store.catalogue import info_of
@@ -154,10 +155,10 @@ def about(wanted: TaskId) -> registry.About:
     return registry.about(wanted.name)
 
 
-def compared() -> list[TaskId]:
-    """The tasks that pages compare and average, in the order of the list; those whose rows are nowhere are left out."""
-    chosen = st.session_state.get("tasks") or _usual()
-    return [task_id(name) for name in chosen if rows(name)]
+def compared() -> dict[str, TaskId]:
+    """The tasks that pages compare and average, by name, in the order of the list; none that is nowhere to be had."""
+    chosen = set(st.session_state.get("tasks") or _usual())
+    return {name: task_id(name) for name in task_names() if name in chosen and rows(name)}
 
 
 def current(task: TaskId | None = None, n_shots: int | None = None) -> Setup:
@@ -170,9 +171,14 @@ def current(task: TaskId | None = None, n_shots: int | None = None) -> Setup:
                  _value("demos"), int(_value("n")), int(_value("seed")))
 
 
-def training(setup: Setup) -> Setup:
-    """The same setup over training examples, as importance and means read it."""
-    return setup.with_(n_examples=N_TRAIN)
+def importance(task: TaskId | None = None, n_shots: int | None = None) -> HeadImportance:
+    """The head importance of the chosen setup; of another task or number of shots where a page compares several."""
+    return HeadImportance(current(task, n_shots).with_(n_examples=N_TRAIN))
+
+
+def means() -> Means:
+    """The mean activations of the chosen setup."""
+    return Means(current().with_(n_examples=N_TRAIN))
 
 
 def ranking(*tasks: TaskId, reverse: bool = False) -> Ranking:
