@@ -25,6 +25,9 @@ from backend.runs import jobs
 from backend.runs import plan as planning
 from backend.store import bundles
 from backend.store.live import LIVE, SHIPPED, TOLERANCE, Store, differences, ship
+from backend.tasks import own
+from backend.tasks.registry import suite
+from backend.tasks.task import Task
 from backend.values import Ablation, parse
 
 if TYPE_CHECKING:
@@ -93,9 +96,9 @@ def precompute(args: argparse.Namespace) -> int:
     request = planning.Request(
         info, (), args.shots, args.what, args.demos, args.n_examples, args.n_train, args.seeds, args.n_random,
         args.n_sequences, args.dtype, tuple(_ablation(text, info) for text in args.off))
-    if request.needs_tasks:
-        request = replace(request, tasks=_tasks(args.tasks))
-    with _store(args) as store:
+    asked = _tasks(args.tasks) if request.needs_tasks else []
+    request = replace(request, tasks=tuple(task.name for task in asked))
+    with _store(args) as store, own.at_hand(asked):
         count = _tokenizer(args)
         plan = planning.make(request, store, count)
         print(_describe_plan(plan))
@@ -106,6 +109,9 @@ def precompute(args: argparse.Namespace) -> int:
             jobs.last_word("done", sentence)
             failed = []
         else:
+            for task in asked:
+                if isinstance(task, own.OwnTask):
+                    own.keep(task)  # results name it; pages and later commands find it by that name
             failed = _compute(plan, store, args, speeds)
         if args.ship is not None and not failed and not args.dry_run:
             files = ship(args.ship, [(s.unit, record) for s in plan.steps if (record := store.get(s.unit))])
@@ -357,7 +363,10 @@ def tasks(args: argparse.Namespace) -> int:
     prompt = prompts(task, args.shots, args.demos, 1, args.seed)[0]
     example = prompt.example
     print(f"{task.title} ({task.group}): {task.about}\nRows: {task.source}; {len(task.rows('train'))} to learn from, "
-          f"{len(task.rows('validation'))} to answer. Metric: {task.metric}. One query with {args.shots} shots:\n")
+          f"{len(task.rows('validation'))} to answer. Metric: {task.metric}.")
+    for notice in task.notices():
+        print(f"Notice: {notice}")
+    print(f"One query with {args.shots} shots:\n")
     print(prompt.prefix, end="")
     for i, (context, option) in enumerate(zip(example.contexts, example.options, strict=True)):
         print((context if len(set(example.contexts)) > 1 or i == 0 else " " * 4) +
@@ -499,15 +508,13 @@ def _ablation(text: str, info: ModelInfo) -> Ablation:
     return ablation
 
 
-def _tasks(names: str) -> tuple[str, ...]:
-    from backend.tasks import own
-    from backend.tasks.registry import suite
-
+def _tasks(names: str) -> list[Task]:
+    """The tasks named; refuses an own one under whose name other rows are kept."""
     found = suite(names)
     for task in found:
         if isinstance(task, own.OwnTask):
-            own.keep(task)  # results name it; pages and later commands find it by that name
-    return tuple(task.name for task in found)
+            own.refuse_other(task)
+    return found
 
 
 # --- helpers ------------------------------------------------------------------------------------

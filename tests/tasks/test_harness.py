@@ -66,9 +66,9 @@ def tasks(tmp_path, monkeypatch):
     for name, text in (("capitals", TASK), ("schema", SCHEMA), ("writing", WRITING)):
         (tmp_path / f"{name}.yaml").write_text(text.format(tmp_path))
     monkeypatch.setenv("HEADROOM_LM_EVAL", str(tmp_path))
-    monkeypatch.setattr(harness, "_manager", lambda f: TaskManager(include_path=f, include_defaults=False))
+    monkeypatch.setattr(harness, "_manager", lambda f, _: TaskManager(include_path=f, include_defaults=False))
     yield tmp_path
-    harness._load.cache_clear()
+    harness._LOADED.clear()
 
 
 @pytest.mark.skipif(INSTALLED, reason="lm_eval is installed here")
