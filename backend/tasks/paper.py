@@ -54,7 +54,7 @@ class PaperTask(Task):
         try:
             for field in self._texts:
                 _check_text(field, row[field])
-            return self._read(row)
+            return self._read(_Given(row))
         except DataError as error:
             raise DataError(f"Task '{self.name}': {error}") from error
         except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -87,6 +87,15 @@ def _fingerprint(task: PaperTask, train: data.Rows, validation: data.Rows) -> st
 @lru_cache(maxsize=64)
 def _notices(task: PaperTask, train: data.Rows, validation: data.Rows) -> list[str]:
     return peculiarities(task)
+
+
+class _Given(dict[str, Any]):
+    """A row of which no null is read: sliced by one, a sentence would be whole."""
+
+    def __getitem__(self, field: str) -> Any:
+        if (value := super().__getitem__(field)) is None:
+            raise DataError(f"'{field}' is null.")
+        return value
 
 
 def _check_text(field: str, value: Any) -> None:
@@ -183,7 +192,7 @@ def multirc(row: Row) -> Example:
     """One candidate answer; all answers of a question form a group, right when each is judged right."""
     context = f"{row['paragraph']}\nQuestion: {row['question']}\nAnswer:"
     options = [f"{row['answer']}\nIs the answer correct? {word}" for word in ("yes", "no")]
-    index = row["idx"]
+    index = _Given(row["idx"])
     return multiple_choice(context, options, _yes_first(row["label"]), f"{index['paragraph']}/{index['question']}")
 
 
