@@ -29,6 +29,9 @@ from backend.store import bundles
 from backend.store.entries import TOLERANCE, differences
 from backend.store.live import LIVE, SHIPPED, Store
 from backend.store.shipped import ship
+from backend.tasks import own
+from backend.tasks.registry import suite
+from backend.tasks.task import Task
 from backend.values import Ablation, ModelId, TaskId, parse
 
 if TYPE_CHECKING:
@@ -94,7 +97,8 @@ def _end(code: int, sentence: str) -> int:
 def precompute(args: argparse.Namespace) -> int:
     """Compute what is missing, one unit after another; what is stored is skipped."""
     request = requested(args)
-    with _store(args) as store:
+    asked = _tasks(args.tasks) if request.needs_tasks else []
+    with _store(args) as store, own.at_hand(asked):
         count = _tokenizer(args)
         plan = planning.make(request, store, count)
         print(_describe_plan(request, plan))
@@ -105,6 +109,9 @@ def precompute(args: argparse.Namespace) -> int:
             jobs.last_word("done", sentence)
             failed = []
         else:
+            for task in asked:
+                if isinstance(task, own.OwnTask):
+                    own.keep(task)  # results name it; pages and later commands find it by that name
             failed = _compute(plan, store, args, speeds)
         if args.ship is not None and not failed and not args.dry_run:
             files = ship(args.ship, [(s.unit, record) for s in plan.steps if (record := store.get(s.unit))])
@@ -120,7 +127,9 @@ def requested(args: argparse.Namespace) -> planning.Request:
     chosen["off"] = tuple(_ablation(text, info) for text in chosen["off"])
     request = planning.Request(_identity(args), info, (), args.shots, args.what, args.demos, args.n_examples,
                                args.seeds, chosen)
-    return replace(request, tasks=_tasks(args.tasks)) if request.needs_tasks else request
+    if not request.needs_tasks:
+        return request
+    return replace(request, tasks=tuple(TaskId(task.name, task.fingerprint) for task in _tasks(args.tasks)))
 
 
 def _compute(plan: planning.Plan, store: Store, args: argparse.Namespace, speeds: dict[str, float]) -> list[Unit]:
@@ -366,7 +375,10 @@ def tasks(args: argparse.Namespace) -> int:
     prompt = prompts(task, args.shots, args.demos, 1, args.seed)[0]
     example = prompt.example
     print(f"{task.title} ({task.group}): {task.about}\nRows: {task.source}; {len(task.rows('train'))} to learn from, "
-          f"{len(task.rows('validation'))} to answer. Metric: {task.metric}. One query with {args.shots} shots:\n")
+          f"{len(task.rows('validation'))} to answer. Metric: {task.metric}.")
+    for notice in task.notices():
+        print(f"Notice: {notice}")
+    print(f"One query with {args.shots} shots:\n")
     print(prompt.prefix, end="")
     for i, (context, option) in enumerate(zip(example.contexts, example.options, strict=True)):
         print((context if len(set(example.contexts)) > 1 or i == 0 else " " * 4) +
@@ -527,15 +539,13 @@ def _identity(args: argparse.Namespace) -> ModelId:
     return identify(args.model, args.revision, args.dtype, args.bos, args.tokenizer)
 
 
-def _tasks(names: str) -> tuple[TaskId, ...]:
-    from backend.tasks import own
-    from backend.tasks.registry import suite
-
+def _tasks(names: str) -> list[Task]:
+    """The tasks named; refuses an own one under whose name other rows are kept."""
     found = suite(names)
     for task in found:
         if isinstance(task, own.OwnTask):
-            own.keep(task)  # results name it; pages and later commands find it by that name
-    return tuple(TaskId(task.name, task.fingerprint) for task in found)
+            own.refuse_other(task)
+    return found
 
 
 # --- helpers ------------------------------------------------------------------------------------

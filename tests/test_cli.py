@@ -22,6 +22,7 @@ from backend.__main__ import BAD_INPUT, DONE, EXAMPLES, FAILED, INTERRUPTED, mai
 from backend.errors import ModelError
 from backend.runs import jobs
 from backend.store.live import Store
+from backend.tasks import own
 from tests.models.small import small_network, small_tokenizer
 
 ROOT = Path(__file__).parents[1]
@@ -360,6 +361,45 @@ def test_a_task_of_one_s_own_is_kept_so_that_its_name_finds_it(small, tmp_path, 
     with stored(small) as store:
         assert [u.setup.task for u in store.units(kind="evaluation")] == ["own:quiz"]
     assert main(["verify", *small, "--sample", "0"]) == DONE
+
+
+def test_an_own_task_is_not_kept_by_a_dry_run_nor_where_nothing_is_computed(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HEADROOM_TASKS", str(tmp_path / "tasks"))
+    rows = [{"query": f"question {i}", "options": ["yes", "no"], "gold": i % 2} for i in range(12)]
+    (tmp_path / "quiz.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    asked = ["--tasks", f"own:{tmp_path}/quiz.jsonl", "--what", "accuracy"]
+    assert precompute(small, *asked, "--dry-run") == DONE
+    assert own.kept() == []
+    assert not (tmp_path / "tasks").exists()
+    assert precompute(small, *asked) == DONE
+    own.remove("quiz")
+    capsys.readouterr()
+    assert precompute(small, *asked) == DONE
+    assert "Nothing to do" in capsys.readouterr().out
+    assert own.kept() == []
+
+
+def test_other_rows_under_a_kept_name_are_refused_before_anything_is_done(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HEADROOM_TASKS", str(tmp_path / "tasks"))
+    rows = [{"query": f"question {i}", "options": ["yes", "no"], "gold": i % 2} for i in range(12)]
+    own.keep(own.parse_task(json.dumps(rows[:8]), "quiz"))
+    (tmp_path / "quiz.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for more in ([], ["--dry-run"]):
+        assert precompute(small, "--tasks", f"own:{tmp_path}/quiz.jsonl", "--what", "accuracy", *more) == BAD_INPUT
+        told = capsys.readouterr()
+        assert "Another task is kept as 'quiz'" in told.err
+        assert told.out == ""
+
+
+def test_what_is_odd_in_a_task_is_told_with_it(tmp_path, capsys, monkeypatch):
+    rows = [{"goal": "g", "sol1": "s", "sol2": "s", "label": 0}, {"goal": "h", "sol1": "t", "sol2": "s", "label": 0}]
+    (tmp_path / "piqa").mkdir()
+    (tmp_path / "piqa" / "validation.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    monkeypatch.setenv("HEADROOM_DATA", str(tmp_path))
+    assert main(["tasks", "piqa"]) == DONE
+    assert "Notice: 1 of 2 validation rows offer the same option twice" in capsys.readouterr().out
+    assert main(["tasks", "antonym"]) == DONE
+    assert "Notice" not in capsys.readouterr().out
 
 
 # --- words --------------------------------------------------------------------------------------

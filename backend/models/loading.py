@@ -14,8 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2To
 from backend.errors import BadInput, ModelError
 from backend.models import gates
 from backend.models.adapters import Adapter, adapter_for, part
-from backend.models.info import BUNDLED, config_of, info_from, locate, tensors_of
 from backend.models.identity import identity_of
+from backend.models.info import BUNDLED, config_of, info_from, locate, tensors_of
 from backend.records import ModelInfo
 from backend.values import ModelId
 

@@ -6,12 +6,11 @@ fetched. Rows are handed on as they are: `paper.py` reads their fields.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, overload
 from urllib.parse import urlsplit
 
 from backend.errors import DataError
+from backend.tasks import files
 from backend.tasks.task import Row, Split
 
 FOLDER_SETTING = "HEADROOM_DATA"
@@ -39,11 +39,28 @@ class Source:
 class Rows(Sequence[Row]):
     """The rows of one split, each taken from its container when asked for: ReCoRD's 100,000 stay undecoded.
 
-    Hashed by identity, so that what is derived from them can be cached.
+    Hashed by identity, so that what is derived from them can be cached. They know where they come from.
     """
 
-    def __init__(self, container: Any) -> None:
-        self._container = container
+    def __init__(
+        self, container: Any, source: str = "", numbers: Sequence[int] | None = None, unit: str = "row",
+    ) -> None:
+        """
+        Args:
+            source: what the rows lie in, in words; empty where that is not known.
+            numbers: the number there of each row, in `unit`s; None: as they are counted here, from 0.
+        """
+        self._container, self._source, self._unit = container, source, unit
+        self._numbers = range(len(container)) if numbers is None else numbers
+
+    def place(self, index: int) -> str:
+        """Where a row stands: 'line 18 of /data/piqa/validation.jsonl'; empty where that is not known."""
+        return f"{self._unit} {self._numbers[index]} of {self._source}" if self._source else ""
+
+    def only(self, indices: Sequence[int]) -> Rows:
+        """Some of the rows, in the order given."""
+        return Rows([self._container[i] for i in indices], self._source, [self._numbers[i] for i in indices],
+                    self._unit)
 
     def __len__(self) -> int:
         return len(self._container)
@@ -119,47 +136,20 @@ def hub_revision(name: str) -> str:
 
 def divide(rows: Sequence[Row], share: float = 0.2) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
     """(rows set aside for demonstrations, rows to ask), both in the order given; always the same division."""
-    n_aside = max(1, int(len(rows) * share)) if len(rows) > 1 else 0
-    aside = set(random.Random("set aside for demonstrations").sample(range(len(rows)), n_aside))
-    return (tuple(row for i, row in enumerate(rows) if i in aside),
-            tuple(row for i, row in enumerate(rows) if i not in aside))
+    aside, asked = _division(len(rows), share)
+    return tuple(rows[i] for i in aside), tuple(rows[i] for i in asked)
+
+
+def _division(n: int, share: float = 0.2) -> tuple[list[int], list[int]]:
+    n_aside = max(1, int(n * share)) if n > 1 else 0
+    aside = set(random.Random("set aside for demonstrations").sample(range(n), n_aside))
+    return sorted(aside), [i for i in range(n) if i not in aside]
 
 
 @lru_cache(maxsize=8)
 def _divided(rows: Rows) -> tuple[Rows, Rows]:
-    aside, questions = divide(rows)
-    return Rows(aside), Rows(questions)
-
-
-def json_lines(text: str, where: str) -> Iterator[tuple[int, Any]]:
-    """(line number from 1, value) of every line that is not blank.
-
-    Raises:
-        DataError: naming the first line that is no JSON.
-    """
-    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{where}, line {number}: not valid JSON ({error.msg}, column {error.colno}). "
-                                "Each line must be one complete JSON object.") from error
-
-
-def read_text(path: Path) -> str:
-    """A file's text. Raises: DataError: if it cannot be read, or is not UTF-8."""
-    try:
-        return decoded(path.read_bytes(), str(path))
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
-
-
-def decoded(raw: bytes, where: str) -> str:
-    """Bytes as text. Raises: DataError: if they are not UTF-8."""
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where} is not text in UTF-8 (byte {error.start}). Save it as UTF-8.") from error
+    aside, asked = _division(len(rows))
+    return rows.only(aside), rows.only(asked)
 
 
 # Local folders
@@ -183,22 +173,23 @@ def _stored(name: str, split: Split) -> Rows:
         raise DataError(f"No rows of task '{name}': {FOLDER_SETTING} is {folder}, which holds "
                         f"{', '.join(there) or 'no folders'}. Expected {name}/train.jsonl and {name}/validation.jsonl.")
     path = folder / name / f"{split}.jsonl"
-    if path.is_file():
-        return _from_file(path, path.stat().st_mtime_ns)
+    if (stamp := files.stamp(path)) is not None:
+        return _from_file(path, stamp)
     if split == "validation":
         raise DataError(f"No rows to ask in task '{name}': {path} is missing.")
     return NO_ROWS
 
 
 @lru_cache(maxsize=64)
-def _from_file(path: Path, modified: int) -> Rows:
-    """A file's rows; `modified` makes an edited file another cache entry."""
-    rows = []
-    for number, row in json_lines(read_text(path), str(path)):
+def _from_file(path: Path, stamp: files.Stamp) -> Rows:
+    """A file's rows; the stamp makes an edited or replaced file another cache entry."""
+    rows, numbers = [], []
+    for number, row in files.json_lines(files.read_text(path), str(path)):
         if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number}: a {type(row).__name__} where a JSON object was expected.")
+            raise DataError(f"{path}, line {number}: {files.kind(row)} where a JSON object was expected.")
         rows.append(row)
-    return Rows(rows)
+        numbers.append(number)
+    return Rows(rows, str(path), numbers, "line")
 
 
 # The hub
@@ -227,7 +218,7 @@ def _from_hub(source: Source, hub_split: str) -> _HubSplit:
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise DataError(f"Cannot load the {hub_split} split of {what} from the Hugging Face hub: {reason} "
                         f"({type(error).__name__}). {WITHOUT_NETWORK}") from error
-    return _HubSplit(Rows(dataset), _revision(dataset))
+    return _HubSplit(Rows(dataset, f"the {hub_split} split of {what}"), _revision(dataset))
 
 
 def _hub_answers() -> bool:

@@ -7,20 +7,27 @@ and ours are two tasks.
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from backend.errors import BadInput, DataError
+from backend.tasks import files
 from backend.tasks.data import Rows, divide
 from backend.tasks.task import SEPARATOR, Example, Row, Split, Task
 
 VERSION = "0.4.13"
 FOLDER_SETTING = "HEADROOM_LM_EVAL"  # a folder of task files of one's own, beside the harness's
 INSTALL = f"pip install lm_eval=={VERSION}"
+MOST_LOADED = 32  # tasks held in memory
+
+_NULL = "zznullzz"  # in place of a null, to see whether it reaches the text
 
 
 class HarnessTask(Task):
@@ -44,7 +51,7 @@ class HarnessTask(Task):
         if shots.fewshot_delimiter != SEPARATOR:
             raise BadInput(f"'{self.name}' separates its demonstrations by {shots.fewshot_delimiter!r}; only a blank "
                            "line is supported.")
-        self.about = f"'{config.task}' as lm-evaluation-harness words it today."
+        self.about = about(config.task)
         self.source = f"lm_eval {version('lm_eval')}: {config.dataset_path or 'its own data'}"
         asked_split = config.test_split or config.validation_split
         shown_split = shots.split or ("samples" if shots.samples else config.training_split or config.validation_split)
@@ -55,6 +62,19 @@ class HarnessTask(Task):
 
     def rows(self, split: Split) -> Sequence[Row]:
         return self._rows[split]
+
+    def ask(self, split: Split, doc: int, rule: Any = None) -> Example:
+        """As every task's; also refuses rows of which a null would be read as the word "None"."""
+        example, row = super().ask(split, doc, rule), self.rows(split)[doc]
+        for field, marked in _without_nulls(row):
+            try:
+                shown = repr(self.example({**row, field: marked}))
+            except DataError:
+                continue  # no text is expected there
+            if _NULL in shown and shown.replace(_NULL, "None") == repr(example):
+                raise DataError(f"Task '{self.name}': '{field}' is null, or holds one, and would be read as 'None'. "
+                                f"It is {self.place(split, doc)}.")
+        return example
 
     def example(self, row: Row, rule: Any = None) -> Example:
         task = self._task
@@ -100,19 +120,75 @@ class HarnessTask(Task):
         return "".join(message.to_text() for message in messages)
 
 
+def about(name: str) -> str:
+    """What is asked, as far as a name tells."""
+    return f"'{name}' as lm-evaluation-harness words it today."
+
+
 def load_task(name: str) -> HarnessTask:
     """The harness's task of that name, its rows loaded from wherever the harness finds them.
+
+    Kept in memory as long as the task files of one's own folder and the local files of rows are what they were.
 
     Raises:
         BadInput: if the harness is not installed, has no such task, or it is no multiple choice.
         DataError: if the task's rows cannot be loaded.
     """
-    return _load(name, os.environ.get(FOLDER_SETTING, ""))
+    folder = os.environ.get(FOLDER_SETTING, "")
+    wording = _state(_inside(folder)) if folder else ()
+    known = _LOADED.get((name, folder))
+    if known and known[0] == (wording, _state(known[1])):
+        return known[2]
+    task = _load(name, _manager(folder, wording))
+    rows = tuple(_local_files(task))
+    with _LOCK:
+        _LOADED[name, folder] = (wording, _state(rows)), rows, task
+        while len(_LOADED) > MOST_LOADED:
+            _LOADED.pop(next(iter(_LOADED)))
+    return task
 
 
-@lru_cache(maxsize=32)
-def _load(name: str, folder: str) -> HarnessTask:
-    manager = _manager(folder)
+_State = tuple[tuple[str, files.Stamp | None], ...]  # files as they were
+_LOADED: dict[tuple[str, str], tuple[tuple[_State, _State], tuple[str, ...], HarnessTask]] = {}
+_LOCK = Lock()
+
+
+def _state(paths: Iterable[str]) -> _State:
+    return tuple((path, files.stamp(Path(path))) for path in paths)
+
+
+def _inside(folder: str) -> list[str]:
+    """The files in a folder that can word a task, in a fixed order."""
+    return sorted(os.path.join(place, name) for place, _, names in os.walk(folder) for name in names
+                  if name.endswith((".yaml", ".yml", ".py")))
+
+
+def _local_files(task: HarnessTask) -> Iterator[str]:
+    """The files on this machine that a task's configuration names as its rows."""
+    config = task._task.config
+    named = [config.dataset_path, *(config.dataset_kwargs or {}).values()]
+    while named:
+        value = named.pop()
+        if isinstance(value, dict | list | tuple):
+            named += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, str):
+            for path in sorted(glob.glob(value, recursive=True)):
+                if os.path.isdir(path):
+                    yield from sorted(os.path.join(place, name) for place, _, names in os.walk(path) for name in names)
+                else:
+                    yield path
+
+
+def _without_nulls(row: Row) -> Iterator[tuple[str, Any]]:
+    """The fields that are null or lists with a null, each with the mark in its place."""
+    for field, value in row.items():
+        if value is None:
+            yield field, _NULL
+        elif isinstance(value, list) and None in value:
+            yield field, [_NULL if item is None else item for item in value]
+
+
+def _load(name: str, manager: Any) -> HarnessTask:
     if name not in manager.all_subtasks:
         if name in manager.all_tasks:
             raise BadInput(f"'lm_eval:{name}' is a group of tasks. Name one of them; `lm-eval ls tasks` lists all.")
@@ -131,8 +207,8 @@ def _load(name: str, folder: str) -> HarnessTask:
 
 
 @lru_cache(maxsize=2)
-def _manager(folder: str) -> Any:
-    """The harness's index of 13,000 task files, some ten seconds of reading."""
+def _manager(folder: str, wording: _State) -> Any:
+    """The harness's index of 13,000 task files, some ten seconds of reading; anew where those in `folder` changed."""
     try:
         from lm_eval.tasks import TaskManager
     except ImportError as error:

@@ -11,12 +11,13 @@ import hashlib
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from backend.errors import DataError
-from backend.tasks import data
+from backend.tasks import data, files
+from backend.tasks.notices import peculiarities
 from backend.tasks.task import Example, Metric, Row, Split, Task, multiple_choice
 
 
@@ -24,13 +25,18 @@ class PaperTask(Task):
     """A task whose rows lie on the hub or in a local folder of the same layout."""
 
     def __init__(
-        self, name: str, title: str, about: str, read: Callable[[Row], Example],
+        self, name: str, title: str, about: str, read: Callable[[Row], Example], texts: str,
         metric: Metric = "acc", group: str = "paper",
     ) -> None:
+        """
+        Args:
+            read: one row as an example.
+            texts: the fields that hold a text or a list of texts, with blanks between.
+        """
         self.name, self.title, self.about, self.metric, self.group = name, title, about, metric, group
         source = data.SOURCES[name]
         self.source = source.hub + (f", {source.config}" if source.config else "")
-        self._read = read
+        self._read, self._texts = read, tuple(texts.split())
 
     def rows(self, split: Split) -> data.Rows:
         return data.load_rows(self.name, split)
@@ -40,9 +46,15 @@ class PaperTask(Task):
         """Where the rows were loaded from, with the revision: for the record beside a result."""
         return data.origin(self.name)
 
+    def place(self, split: Split, doc: int) -> str:
+        place = self.rows(split).place(doc)
+        return super().place(split, doc) + (f", {place}" if place else "")
+
     def example(self, row: Row, rule: Any = None) -> Example:
         try:
-            return self._read(row)
+            for field in self._texts:
+                _check_text(field, row[field])
+            return self._read(_Given(row))
         except DataError as error:
             raise DataError(f"Task '{self.name}': {error}") from error
         except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -53,19 +65,48 @@ class PaperTask(Task):
     def fingerprint(self) -> str:  # not kept for good: HEADROOM_DATA may change
         return _fingerprint(self, self.rows("train"), self.rows("validation"))
 
+    def notices(self) -> list[str]:
+        return list(_notices(self, self.rows("train"), self.rows("validation")))
+
     def _digest(self) -> str:
         """As every task's; where the hub's revision is known, of its name, which saves reading every row."""
         revision = data.hub_revision(self.name)
         if not revision:
             return super()._digest()
-        wording = repr([self.example(row) for row in self.rows("validation")[:3]])
-        return hashlib.sha256(f"{self.name}|{self.source}|{revision}|{wording}".encode()).hexdigest()[:12]
+        wording = [repr([self.ask(split, doc) for doc in range(len(self.rows(split)))[:3]]) + str(len(self.rows(split)))
+                   for split in ("train", "validation")]  # their numbers, because our own code divides and narrows them
+        return hashlib.sha256("|".join([self.name, self.source, revision, *wording]).encode()).hexdigest()[:12]
 
 
 @lru_cache(maxsize=64)
 def _fingerprint(task: PaperTask, train: data.Rows, validation: data.Rows) -> str:
     """Kept as long as these very rows are those in use."""
     return task._digest()
+
+
+@lru_cache(maxsize=64)
+def _notices(task: PaperTask, train: data.Rows, validation: data.Rows) -> list[str]:
+    return peculiarities(task)
+
+
+class _Given(dict[str, Any]):
+    """A row of which no null is read: sliced by one, a sentence would be whole."""
+
+    def __getitem__(self, field: str) -> Any:
+        if (value := super().__getitem__(field)) is None:
+            raise DataError(f"'{field}' is null.")
+        return value
+
+
+def _check_text(field: str, value: Any) -> None:
+    """Raises: DataError: if a field is no text and no list of texts; None would be read as the word "None"."""
+    if isinstance(value, str):
+        return
+    texts = value if isinstance(value, Sequence) else [value]
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            what = f"item {i} of '{field}'" if texts is value else f"'{field}'"
+            raise DataError(f"{what} is {files.kind(text)}, where text was expected.")
 
 
 class WinogradSchema(PaperTask):
@@ -78,7 +119,7 @@ class WinogradSchema(PaperTask):
 
 @lru_cache(maxsize=4)
 def _positive(rows: data.Rows) -> data.Rows:
-    return data.Rows([row for row in rows if row.get("label") == 1])
+    return rows.only([i for i, row in enumerate(rows) if row.get("label") == 1])
 
 
 # How one row reads, task by task
@@ -114,6 +155,8 @@ def _lettered(row: Row) -> tuple[list[str], int]:
     choices = row["choices"]
     if not isinstance(choices, Mapping):  # some copies hold a list of {text, label}, the hub columns
         choices = {name: [choice[name] for choice in choices] for name in ("text", "label")}
+    for column in ("text", "label"):
+        _check_text(f"choices.{column}", choices[column])
     labels, key = choices["label"], row["answerKey"].strip()
     if key not in labels:
         raise DataError(f"The gold option '{key}' is out of range: the options are labelled {', '.join(labels)}.")
@@ -149,7 +192,7 @@ def multirc(row: Row) -> Example:
     """One candidate answer; all answers of a question form a group, right when each is judged right."""
     context = f"{row['paragraph']}\nQuestion: {row['question']}\nAnswer:"
     options = [f"{row['answer']}\nIs the answer correct? {word}" for word in ("yes", "no")]
-    index = row["idx"]
+    index = _Given(row["idx"])
     return multiple_choice(context, options, _yes_first(row["label"]), f"{index['paragraph']}/{index['question']}")
 
 
@@ -241,24 +284,30 @@ def _yes_first(label: int) -> int:
 
 
 _STUDY = (
-    PaperTask("hellaswag", "HellaSwag", "How does the scene go on?", hellaswag),
-    PaperTask("piqa", "PIQA", "Which way of doing it works?", piqa),
-    PaperTask("arc_easy", "ARC-Easy", "Science questions for school, the easier ones.", arc),
-    PaperTask("arc_challenge", "ARC-Challenge", "Science questions for school that simple lookup gets wrong.", arc),
-    PaperTask("openbookqa", "OpenBookQA", "Questions that combine a science fact with common sense.", openbookqa),
-    PaperTask("winogrande", "WinoGrande", "Which of two names fills the gap?", winogrande),
-    PaperTask("boolq", "BoolQ", "Yes or no, after a passage?", boolq),
-    PaperTask("cb", "CB", "Does the speaker's text entail the claim, contradict it, or neither?", cb),
-    PaperTask("copa", "COPA", "Which is the cause, or the effect?", copa),
-    PaperTask("multirc", "MultiRC", "Is this answer to a question about the passage correct?", multirc, "acc_by_group"),
-    PaperTask("record", "ReCoRD", "Which entity of the news text fills the gap in the summary?", record, "em"),
-    PaperTask("rte", "RTE", "Does the text entail the claim?", rte),
-    PaperTask("wic", "WiC", "Is the word used in the same sense in both sentences?", wic),
-    WinogradSchema("wsc", "WSC", "Does the pronoun refer to this noun?", wsc),
+    PaperTask("hellaswag", "HellaSwag", "How does the scene go on?", hellaswag, "activity_label ctx_a ctx_b endings"),
+    PaperTask("piqa", "PIQA", "Which way of doing it works?", piqa, "goal sol1 sol2"),
+    PaperTask("arc_easy", "ARC-Easy", "Science questions for school, the easier ones.", arc, "question answerKey"),
+    PaperTask("arc_challenge", "ARC-Challenge", "Science questions for school that simple lookup gets wrong.", arc,
+              "question answerKey"),
+    PaperTask("openbookqa", "OpenBookQA", "Questions that combine a science fact with common sense.", openbookqa,
+              "question_stem answerKey"),
+    PaperTask("winogrande", "WinoGrande", "Which of two names fills the gap?", winogrande, "sentence option1 option2"),
+    PaperTask("boolq", "BoolQ", "Yes or no, after a passage?", boolq, "passage question"),
+    PaperTask("cb", "CB", "Does the speaker's text entail the claim, contradict it, or neither?", cb,
+              "premise hypothesis"),
+    PaperTask("copa", "COPA", "Which is the cause, or the effect?", copa, "premise question choice1 choice2"),
+    PaperTask("multirc", "MultiRC", "Is this answer to a question about the passage correct?", multirc,
+              "paragraph question answer", "acc_by_group"),
+    PaperTask("record", "ReCoRD", "Which entity of the news text fills the gap in the summary?", record,
+              "passage query entities answers", "em"),
+    PaperTask("rte", "RTE", "Does the text entail the claim?", rte, "premise hypothesis"),
+    PaperTask("wic", "WiC", "Is the word used in the same sense in both sentences?", wic, "sentence1 sentence2"),
+    WinogradSchema("wsc", "WSC", "Does the pronoun refer to this noun?", wsc, "text span1_text span2_text"),
 )
 _HELD_OUT = (
-    PaperTask("mathqa", "MathQA", "Word problems with five numbers to choose from.", mathqa, group="held out"),
-    PaperTask("lambada", "LAMBADA", "What is the last word of the passage?", lambada, "greedy", "held out"),
+    PaperTask("mathqa", "MathQA", "Word problems with five numbers to choose from.", mathqa,
+              "Problem options correct", group="held out"),
+    PaperTask("lambada", "LAMBADA", "What is the last word of the passage?", lambada, "text", "greedy", "held out"),
 )
 
 STUDY: Mapping[str, PaperTask] = {task.name: task for task in _STUDY}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from backend.errors import BadInput
 from backend.tasks import harness, own
 from backend.tasks.paper import HELD_OUT, PAPER, STUDY
-from backend.tasks.task import Task
+from backend.tasks.task import Metric, Task
 
 SUITES = ("paper", "held-out", "mini", "all")
 
@@ -32,6 +33,31 @@ def get_task(name: str) -> Task:
         raise BadInput(f"Unknown task '{name}'.{hint} Known: {', '.join(known())}; or own:<name or path of a JSONL "
                        f"file>, lm_eval:<task>.")
     return tasks[name]
+
+
+@dataclass(frozen=True)
+class About:
+    """What can be said of a task from its name alone."""
+
+    title: str
+    group: str  # as `Task.group`, or "unknown"
+    about: str
+    metric: Metric = "acc"
+
+
+def about(name: str) -> About:
+    """What a task is called and asks, without its rows: for results of it that were computed elsewhere.
+
+    No file is read. Own tasks and the harness's are known by their names only; they count as scored by accuracy.
+    """
+    kind, colon, rest = name.partition(":")
+    if colon and kind == "own":
+        return About(rest, "own", "A task of someone's own rows.")
+    if colon and kind == "lm_eval":
+        return About(rest, "lm_eval", harness.about(rest))
+    if task := _built_in().get(name):
+        return About(task.title, task.group, task.about, task.metric)
+    return About(name, "unknown", "A task that this version of Headroom does not have.")
 
 
 def suite(names: str) -> list[Task]:

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from backend.errors import BadInput, DataError
+from backend.tasks.notices import peculiarities
 
 Row = Mapping[str, Any]
 Split = Literal["train", "validation", "test"]
@@ -124,6 +125,38 @@ class Task(ABC):
         """Rows of the training split that may serve as demonstrations."""
         return range(len(self.rows("train")))
 
+    def ask(self, split: Split, doc: int, rule: Any = None) -> Example:
+        """Row `doc` of a split as text.
+
+        Raises:
+            DataError: if the row cannot be used; the message says which row it is.
+        """
+        row = self.rows(split)[doc]
+        try:
+            return self.example(row, rule)
+        except DataError as error:
+            raise DataError(f"{error} It is {self.place(split, doc)}.") from error
+
+    def place(self, split: Split, doc: int) -> str:
+        """Where a row stands, for people: 'row 17 (from 0) of the validation split'."""
+        return f"row {doc} (from 0) of the {split} split"
+
+    def notices(self) -> list[str]:
+        """What is odd in the rows but no error, a sentence each: equal options, equal questions, rows of no use.
+
+        The first time it words up to 10,000 rows of each split, a second of work; after that it costs nothing.
+        """
+        return list(self._notices)
+
+    @cached_property
+    def _notices(self) -> list[str]:
+        return peculiarities(self)
+
+    @property
+    def digest(self) -> str:
+        """What tells this task from every other, of the same name too: its fingerprint. Cheap once it was asked for."""
+        return self.fingerprint
+
     @cached_property
     def fingerprint(self) -> str:
         """A short digest of the task's name, rows and wording: results of other data never match it."""
@@ -133,12 +166,19 @@ class Task(ABC):
         digest = hashlib.sha256(self.name.encode())
         split: Split
         for split in ("train", "validation", "test"):
-            for row in self.rows(split):
-                digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False, default=str).encode())
+            for doc, row in enumerate(self.rows(split)):
+                try:
+                    digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False, default=str).encode())
+                except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
+                    raise DataError(f"Task '{self.name}': what {self.place(split, doc)} holds cannot be written as "
+                                    f"JSON in UTF-8 ({type(error).__name__}).") from error
             digest.update(b"|")
         for split in ("train", "validation"):
-            for row in self.rows(split)[:3]:  # the wording, so that a changed template is other data
-                digest.update(repr(self.example(row, self.draw_rule(random.Random(0)))).encode())
+            for doc in range(len(self.rows(split)))[:3]:  # the wording, so that a changed template is other data
+                digest.update(repr(self.ask(split, doc, self.draw_rule(random.Random(0)))).encode())
+        pool = self.demo_docs()
+        if (narrowed := list(pool)) != list(range(len(self.rows("train")))):  # said only where it is not all of them
+            digest.update(f"|{narrowed}".encode())
         return digest.hexdigest()[:12]
 
 
@@ -146,10 +186,9 @@ def prompt(
     task: Task, doc: int, demo_docs: Sequence[int] = (), split: Split = "validation", rule: Any = None,
 ) -> Prompt:
     """The prompt of one row behind chosen rows of the training split, in the order given."""
-    train = task.rows("train") if demo_docs else ()
     return Prompt(
-        example=task.example(task.rows(split)[doc], rule),
-        demos=tuple(task.example(train[d], rule).demonstration for d in demo_docs),
+        example=task.ask(split, doc, rule),
+        demos=tuple(task.ask("train", d, rule).demonstration for d in demo_docs),
         doc=doc,
         demo_docs=tuple(demo_docs),
     )
@@ -199,7 +238,7 @@ def iter_prompts(
         rng = random.Random(f"demos/{seed}")
         fixed_rule, fixed = task.draw_rule(rng), rng.sample(pool, n_shots)
         left_out = set(fixed) if split == "train" else left_out
-    for doc in _seeded_docs(task, rows, random.Random(f"rows/{seed}/{split}"), left_out, n_examples):
+    for doc in _seeded_docs(task, split, random.Random(f"rows/{seed}/{split}"), left_out, n_examples):
         if demos == "fixed":
             yield prompt(task, doc, fixed, split, fixed_rule)
             continue
@@ -210,13 +249,14 @@ def iter_prompts(
         yield prompt(task, doc, chosen, split, rule)
 
 
-def _seeded_docs(task: Task, rows: Sequence[Row], rng: random.Random, left_out: set[int], n: int | None) -> list[int]:
+def _seeded_docs(task: Task, split: Split, rng: random.Random, left_out: set[int], n: int | None) -> list[int]:
     """The first `n` rows in a seeded order, counted up to whole groups where rows are scored in groups."""
+    rows = task.rows(split)
     units = [[doc] for doc in range(len(rows))]
     if task.metric == "acc_by_group":  # half a question's answers would make it look easier than it is
         groups: dict[str, list[int]] = {}
-        for doc, row in enumerate(rows):
-            groups.setdefault(task.example(row).group, []).append(doc)
+        for doc in range(len(rows)):
+            groups.setdefault(task.ask(split, doc).group, []).append(doc)
         units = list(groups.values())
     rng.shuffle(units)
     docs: list[int] = []

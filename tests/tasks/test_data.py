@@ -1,6 +1,7 @@
 """Rows from a local folder, from the hub's layout on disk, and what is said when there is neither."""
 
 import json
+import os
 import socket
 from types import SimpleNamespace
 
@@ -58,6 +59,22 @@ def test_an_edited_file_is_read_again_and_its_results_are_other_results(tmp_path
     assert len(load_rows("copa", "validation")) == 1
 
 
+def test_an_unchanged_folder_is_read_once_and_a_file_in_another_s_place_at_once(tmp_path, monkeypatch):
+    write_folder(tmp_path, "piqa", validation=PIQA)
+    write_folder(tmp_path / "other", "piqa", validation=[{**PIQA[0], "goal": "goal X"}, *PIQA[1:]])
+    monkeypatch.setenv("HEADROOM_DATA", str(tmp_path))
+    path, other = tmp_path / "piqa/validation.jsonl", tmp_path / "other/piqa/validation.jsonl"
+    digest = PAPER["piqa"].digest
+    with monkeypatch.context() as patched:
+        patched.setattr(data.files, "read_text", lambda path: pytest.fail("read again"))
+        assert PAPER["piqa"].digest == digest
+    os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    assert other.stat().st_size == path.stat().st_size
+    other.replace(path)
+    assert load_rows("piqa", "validation")[0]["goal"] == "goal X"
+    assert PAPER["piqa"].digest != digest
+
+
 def test_without_training_rows_no_shots_can_be_asked(tmp_path, monkeypatch):
     write_folder(tmp_path, "piqa", validation=PIQA)
     monkeypatch.setenv("HEADROOM_DATA", str(tmp_path))
@@ -81,6 +98,10 @@ def test_a_task_that_the_folder_lacks_is_named_with_what_is_there(tmp_path, monk
 @pytest.mark.parametrize(("line", "message"), [
     ('{"goal": ', r"line 3: not valid JSON"),
     ("[1, 2]", r"line 3: a list where a JSON object was expected"),
+    ("null", r"line 3: null where a JSON object was expected"),
+    ('{"goal": NaN}', r"line 3: NaN or an infinity"),
+    ('{"goal": "\\ud800"}', r"line 3: half of a character"),
+    ("[" * 5000, r"line 3: lists or objects nested more than 100 deep"),
 ])
 def test_a_malformed_line_is_named(tmp_path, monkeypatch, line, message):
     (tmp_path / "piqa").mkdir()
@@ -250,3 +271,13 @@ def test_another_failure_of_the_hub_is_passed_on_with_its_reason(monkeypatch):
     monkeypatch.setattr(data, "_hub_answers", lambda: True)
     with pytest.raises(DataError, match=r"'baber/piqa'.*gated dataset.*DatasetNotFoundError"):
         load_rows("piqa", "validation")
+
+
+def test_a_bad_row_of_the_hub_is_named_with_the_data_set_and_its_number(monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: StubDataset([*PIQA, {**PIQA[0], "sol2": None}]))
+    monkeypatch.setattr(data, "_hub_answers", lambda: True)
+    with pytest.raises(DataError, match=r"'sol2' is null.*row 6 \(from 0\) of the validation split, row 6 of the "
+                                        r"validation split of 'baber/piqa'\."):
+        PAPER["piqa"].ask("validation", 6)

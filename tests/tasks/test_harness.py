@@ -66,9 +66,9 @@ def tasks(tmp_path, monkeypatch):
     for name, text in (("capitals", TASK), ("schema", SCHEMA), ("writing", WRITING)):
         (tmp_path / f"{name}.yaml").write_text(text.format(tmp_path))
     monkeypatch.setenv("HEADROOM_LM_EVAL", str(tmp_path))
-    monkeypatch.setattr(harness, "_manager", lambda f: TaskManager(include_path=f, include_defaults=False))
+    monkeypatch.setattr(harness, "_manager", lambda f, _: TaskManager(include_path=f, include_defaults=False))
     yield tmp_path
-    harness._load.cache_clear()
+    harness._LOADED.clear()
 
 
 @pytest.mark.skipif(INSTALLED, reason="lm_eval is installed here")
@@ -132,3 +132,59 @@ def test_rows_that_cannot_be_loaded_are_named(tasks):
 def test_a_label_out_of_range_is_named(tasks):
     with pytest.raises(DataError, match=r"'lm_eval:capitals'.*\[5\] is out of range: there are 2"):
         harness.load_task("capitals").example({**ROWS[0], "gold": 5})
+
+
+@needs_harness
+def test_an_unchanged_task_is_loaded_once_and_a_changed_one_at_once(tasks, monkeypatch):
+    before = harness.load_task("capitals")
+    with monkeypatch.context() as patched:
+        patched.setattr(harness, "_load", lambda *_: pytest.fail("loaded again"))
+        assert harness.load_task("capitals") is before
+    (tasks / "validation.jsonl").write_text("\n".join(map(json.dumps, ROWS[2:3])))
+    fewer = harness.load_task("capitals")
+    assert (len(before.rows("validation")), len(fewer.rows("validation"))) == (2, 1)
+    (tasks / "capitals.yaml").write_text(TASK.format(tasks).replace("Capital:", "City:"))
+    reworded = harness.load_task("capitals")
+    assert reworded.ask("validation", 0).contexts[0].endswith("City:")
+    assert len({before.digest, fewer.digest, reworded.digest}) == 3
+    assert before.name == reworded.name
+
+
+@needs_harness
+@pytest.mark.parametrize(("old", "new"), [
+    ("Name the capital.", "Name it."), ('metadata:', 'target_delimiter: "\\n"\nmetadata:'), ("Country:", "Land:"),
+    ("training_split: train", "fewshot_split: validation"),
+])
+def test_wording_description_delimiter_and_demonstrations_are_in_the_fingerprint(tasks, old, new):
+    before = harness.load_task("capitals").digest
+    (tasks / "capitals.yaml").write_text(TASK.format(tasks).replace(old, new))
+    assert harness.load_task("capitals").digest != before
+
+
+@needs_harness
+def test_the_tasks_held_in_memory_are_bounded(tasks, monkeypatch):
+    monkeypatch.setattr(harness, "MOST_LOADED", 1)
+    for name in ("capitals", "schema"):
+        harness.load_task(name)
+    assert [name for name, _ in harness._LOADED] == ["schema"]
+
+
+@needs_harness
+@pytest.mark.parametrize(("field", "row"), [
+    ("country", {**ROWS[3], "country": None}), ("cities", {**ROWS[3], "cities": [None, "Oslo"]}),
+])
+def test_a_null_that_would_be_read_as_a_word_is_refused(tasks, field, row):
+    (tasks / "validation.jsonl").write_text("\n".join(map(json.dumps, [ROWS[2], row])))
+    task = harness.load_task("capitals")
+    assert task.ask("validation", 0)
+    with pytest.raises(DataError, match=rf"'lm_eval:capitals': '{field}' is null, or holds one.*row 1 \(from 0\) of "
+                                        "the validation split"):
+        task.ask("validation", 1)
+
+
+@needs_harness
+def test_a_null_that_is_not_shown_is_no_fault(tasks):
+    rows = [{**row, "note": None, "cities": ["None", row["cities"][1]]} for row in ROWS[2:]]
+    for split in ("train", "validation"):
+        (tasks / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert harness.load_task("capitals").ask("validation", 0).options == (" None", " Athens")

@@ -1,11 +1,13 @@
 """Tasks of one's own: what a file may hold, how it reads, and what is said of each malformed line."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
 from backend.errors import BadInput, DataError
-from backend.tasks import own
+from backend.tasks import own, registry
 from backend.tasks.own import keep, kept, parse_task, read_task
 from backend.tasks.task import prompts
 
@@ -180,3 +182,175 @@ def test_an_unknown_name_is_refused_with_the_kept_ones(tmp_path):
         own.find("capital")
     with pytest.raises(DataError, match="There is no file"):
         own.find(str(tmp_path / "capital.jsonl"))
+
+
+# What an unchanged file costs, and that a changed one is seen
+
+
+@pytest.fixture
+def readings(monkeypatch):
+    """The names of the files whose text was read."""
+    names, read = [], own.files.read_text
+    monkeypatch.setattr(own.files, "read_text", lambda path: names.append(path.name) or read(path))
+    return names
+
+
+def test_an_unchanged_file_is_read_once_however_often_it_is_asked_for(tmp_path, readings):
+    (tmp_path / "mine.jsonl").write_text(lines(*GOOD))
+    keep(read_task(tmp_path / "mine.jsonl"))
+    readings.clear()
+    asked = [own.find("mine") for _ in range(5)] + [read_task(tmp_path / "mine.jsonl") for _ in range(5)]
+    assert sorted(readings) == ["train.jsonl", "validation.jsonl"]
+    assert len(set(map(id, asked))) == 2
+
+
+def test_names_are_listed_without_reading_a_row(readings):
+    keep(parse_task(lines(*GOOD), "mine"))
+    (own.folder() / "broken").mkdir()
+    (own.folder() / "broken" / "validation.jsonl").write_text("nonsense")
+    (own.folder() / "no name").mkdir()
+    (own.folder() / "no name" / "validation.jsonl").write_text(lines(*GOOD))
+    readings.clear()
+    assert kept() == ["broken", "mine"]
+    assert {"own:broken", "own:mine"} <= set(registry.known())
+    assert readings == []
+
+
+def test_an_edited_or_replaced_file_is_another_task_at_once(tmp_path):
+    path, other = tmp_path / "mine.jsonl", tmp_path / "other.jsonl"
+    path.write_text(lines(*GOOD))
+    before = own.find(str(path))
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    other.write_text(lines(*GOOD).replace("Country 3", "Country X"))
+    os.utime(other, ns=times)  # of the same size and age
+    other.replace(path)
+    after = own.find(str(path))
+    assert (before.name, before.digest) != (after.name, after.digest)
+    assert after.name == before.name
+    assert any(row["query"] == "Country X" for split in ("train", "validation") for row in after.rows(split))
+    path.write_text(lines(*GOOD[:4]))
+    assert len(own.find(str(path)).rows("validation")) == 2
+
+
+def test_a_change_of_the_training_rows_alone_is_seen(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "validation.jsonl").write_text(lines(*GOOD[5:]))
+    digests = [read_task(tmp_path / "mine").digest]
+    for rows in (GOOD[:2], GOOD[:3]):
+        (tmp_path / "mine" / "train.jsonl").write_text(lines(*rows))
+        digests.append(read_task(tmp_path / "mine").digest)
+    assert len(set(digests)) == 3
+
+
+def test_a_kept_task_is_called_as_its_folder_is():
+    keep(parse_task(lines(*GOOD), "mine"))
+    (own.folder() / "mine").rename(own.folder() / "yours")
+    assert own.find("yours").name == "own:yours"
+
+
+# Keeping
+
+
+def test_another_task_takes_a_name_only_when_told_to():
+    first, second = parse_task(lines(*GOOD), "capitals"), parse_task(lines(*GOOD[:6]), "capitals", "{query}: {answer}")
+    assert first.digest != second.digest
+    keep(first)
+    assert own.find("capitals").digest == first.digest
+    with pytest.raises(BadInput, match="Another task is kept"):
+        own.refuse_other(second)
+    keep(second, replace=True)
+    assert own.find("capitals").digest == second.digest
+    own.refuse_other(second)
+    assert sorted(path.name for path in (own.folder() / "capitals").iterdir()) == ["train.jsonl", "validation.jsonl"]
+
+
+@pytest.mark.parametrize("broken_at", range(4))
+def test_an_interrupted_replacement_never_mixes_two_tasks(monkeypatch, broken_at):
+    first, second = parse_task(lines(*GOOD), "mine"), parse_task(lines(*GOOD[:6]), "mine")
+    keep(first)
+    steps = iter(range(10))
+
+    def step(do):
+        def done(self, *args, **options):
+            if next(steps) == broken_at:
+                raise KeyboardInterrupt
+            return do(self, *args, **options)
+        return done
+
+    with monkeypatch.context() as patched:
+        for name in ("write_text", "unlink", "replace"):
+            patched.setattr(Path, name, step(getattr(Path, name)))
+        with pytest.raises(KeyboardInterrupt):
+            keep(second, replace=True)
+    if kept():
+        assert own.find("mine").digest == first.digest
+    keep(second, replace=True)
+    assert own.find("mine").digest == second.digest
+
+
+def test_a_damaged_task_can_be_replaced_and_is_never_taken_for_the_same():
+    task = parse_task(lines(*GOOD), "mine")
+    place = keep(task)
+    (place / "validation.jsonl").write_text("nonsense")
+    with pytest.raises(BadInput, match="Another task is kept as 'mine'"):
+        keep(task)
+    keep(task, replace=True)
+    assert own.find("mine").digest == task.digest
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HEADROOM_TASKS", str(tmp_path / "file" / "tasks"))
+    with pytest.raises(DataError, match=r"Task 'mine' cannot be kept in .*Not a directory.*HEADROOM_TASKS"):
+        keep(parse_task(lines(*GOOD), "mine"))
+
+
+def test_a_task_at_hand_is_found_by_its_name_and_not_kept():
+    task, other = parse_task(lines(*GOOD), "mine"), parse_task(lines(*GOOD[:6]), "mine")
+    with own.at_hand([task]):
+        assert registry.get_task("own:mine") is task
+        assert kept() == []
+        keep(other)
+        with pytest.raises(BadInput, match="Another task is kept"):
+            own.refuse_other(task)
+    assert own.find("mine").digest == other.digest
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "~nobody_of_that_name/x.jsonl", "/", "\ud800", "", "."])
+def test_a_name_that_no_file_can_have_is_refused_in_a_sentence(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((BadInput, DataError)) as caught:
+        own.find(name)
+    assert str(caught.value).encode()
+
+
+# Wording
+
+
+def test_the_preamble_stands_before_the_demonstrations_and_is_kept():
+    task = parse_task(lines({"name": "capitals", "preamble": "Name the capital.\n\n"}, *GOOD))
+    prompt = prompts(task, 1)[0]
+    assert prompt.prefix.startswith("Name the capital.\n\nCountry")
+    assert prompts(task, 0)[0].prefix == "Name the capital.\n\n"
+    keep(task)
+    assert own.find("capitals").digest == task.digest
+
+
+def test_rows_template_delimiter_and_preamble_each_change_the_fingerprint():
+    def digest(rows=GOOD, train=GOOD[:3], **header):
+        questions = lines({"template": "{query} {answer}", **header}, *rows[3:])
+        return parse_task(questions, "mine", train=lines(*train)).digest
+
+    other = [*GOOD[:9], {**GOOD[9], "gold": 0}]
+    digests = [digest(), digest(other), digest(train=GOOD[:2]), digest(template="{query}\n{answer}"),
+               digest(template="{query}{answer}"), digest(template="{query} {answer}."), digest(preamble="Answer:\n\n")]
+    assert len(set(digests)) == len(digests)
+    assert digest() == digest(preamble="") == "2be14a4565af"
+
+
+def test_a_folder_may_hold_a_task_of_big_bench(tmp_path):
+    (tmp_path / "sums").mkdir()
+    examples = [{"input": f"{i} + 1 =", "target_scores": {str(i + 1): 1, str(i): 0}} for i in range(4)]
+    (tmp_path / "sums" / "task.json").write_text(json.dumps({"examples": examples}))
+    task = read_task(tmp_path / "sums")
+    assert (task.name, len(task.rows("train")), len(task.rows("validation"))) == ("own:sums", 2, 2)

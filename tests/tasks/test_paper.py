@@ -1,12 +1,15 @@
 """The 14 tasks and the two held out, held against what the study's own code built and scored."""
 
 import json
+from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from backend.errors import DataError
-from backend.tasks.paper import HELD_OUT, PAPER, STUDY, record_f1
+from backend.tasks import data
+from backend.tasks.paper import HELD_OUT, PAPER, STUDY, PaperTask, WinogradSchema, record_f1
 from backend.tasks.task import Prompt, prompt, prompts
 
 
@@ -174,3 +177,112 @@ def test_an_empty_option_is_refused():
 def test_a_row_of_another_layout_is_refused_with_its_fields():
     with pytest.raises(DataError, match=r"A row of task 'piqa'.*'goal'.*Its fields are question, label"):
         PAPER["piqa"].example({"question": "g", "label": 0})
+
+
+# What a row may hold
+
+
+TEXTS = [(name, field) for name, task in PAPER.items() for field in task._texts]
+
+
+@pytest.mark.parametrize(("name", "field"), TEXTS)
+@pytest.mark.parametrize(("value", "kind"), [(None, "null"), (5, "a number"), ([None], "null")])
+def test_what_is_no_text_is_refused_instead_of_read_as_a_word(name, field, value, kind):
+    row = {**PAPER[name].rows("validation")[0], field: value}
+    with pytest.raises(DataError, match=rf"Task '{name}': .*'{field}' is {kind}, where text was expected"):
+        PAPER[name].example(row)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_every_null_is_refused_or_changes_nothing(name):
+    task = PAPER[name]
+    row = task.rows("validation")[0]
+    for field in row:
+        with suppress(DataError):  # what else is raised fails this test
+            assert task.example({**row, field: None}) == task.example(row), field
+
+
+def test_a_null_in_the_number_of_a_question_is_refused():
+    row = PAPER["multirc"].rows("validation")[0]
+    with pytest.raises(DataError, match="'question' is null"):
+        PAPER["multirc"].example({**row, "idx": {**row["idx"], "question": None}})
+
+
+def test_a_null_among_the_choices_is_refused():
+    row = {"question": "Q?", "choices": {"text": ["x", None], "label": ["A", "B"]}, "answerKey": "A"}
+    for task in ("arc_easy", "openbookqa"):
+        with pytest.raises(DataError, match=r"item 1 of 'choices\.text' is null"):
+            PAPER[task].example({**row, "question_stem": "Q?"})
+
+
+def test_a_bad_row_is_named_with_split_number_field_and_line_of_its_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADROOM_DATA", str(tmp_path))
+    rows = [{"goal": f"g{i}", "sol1": "a", "sol2": "b", "label": 0} for i in range(4)]
+    (tmp_path / "piqa").mkdir()
+    for split in ("train", "validation"):
+        path = tmp_path / "piqa" / f"{split}.jsonl"
+        path.write_text("\n\n" + "\n".join(map(json.dumps, [*rows, {**rows[0], "goal": None}])))
+        with pytest.raises(DataError) as caught:
+            prompt(PAPER["piqa"], 4, split=split)
+        assert str(caught.value) == ("Task 'piqa': 'goal' is null, where text was expected. It is row 4 (from 0) of "
+                                     f"the {split} split, line 7 of {path}.")
+    with pytest.raises(DataError, match=r"row 4 \(from 0\) of the train split, line 7 of"):
+        prompt(PAPER["piqa"], 0, (0, 4))
+
+
+@pytest.mark.parametrize(("name", "bad"), [
+    ("mathqa", {"Problem": "p", "options": "a ) 1 , b ) 2 , c ) 3 , d ) 4 , e ) 5", "correct": "z"}),
+    ("lambada", {"text": "word"}),
+])
+def test_a_row_of_a_divided_split_is_named_by_its_own_line(name, bad, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADROOM_DATA", str(tmp_path))
+    (tmp_path / name).mkdir()
+    path = tmp_path / name / "validation.jsonl"
+    path.write_text("\n".join(json.dumps({**bad, "n": i}) for i in range(9)))
+    for split in ("train", "validation"):
+        for doc, row in enumerate(PAPER[name].rows(split)):
+            with pytest.raises(DataError, match=rf"line {row['n'] + 1} of {path}"):
+                PAPER[name].ask(split, doc)
+
+
+def test_wsc_s_demonstrations_are_named_by_their_own_lines():
+    task = PAPER["wsc"]
+    lines = (data._folder() / "wsc" / "train.jsonl").read_text().split("\n")
+    for doc, row in enumerate(task.rows("train")):
+        number = int(task.place("train", doc).split(", line ")[1].split(" of ")[0])
+        assert json.loads(lines[number - 1]) == row
+
+
+# Fingerprints
+
+
+FINGERPRINTS = {  # of the samples: what was computed on them is found under these
+    "hellaswag": "146dfb1c9f3e", "piqa": "e36878519e3a", "arc_easy": "2d8afd1f204d", "arc_challenge": "152e39d6a7e6",
+    "openbookqa": "a04729a05d59", "winogrande": "69f125364649", "boolq": "8275bc016183", "cb": "d8351b7f6be2",
+    "copa": "117fd2678891", "multirc": "eb9c0e635496", "record": "1d7649455616", "rte": "33884e12925a",
+    "wic": "cbd0ea2b61fe", "wsc": "085d5e275c69", "mathqa": "0e90af5e92fb", "lambada": "fac9645180bb",
+}
+
+
+def test_the_fingerprints_of_the_samples_stay_what_they_are():
+    assert {name: task.fingerprint for name, task in PAPER.items()} == FINGERPRINTS
+
+
+@pytest.mark.parametrize("revision", ["", "1a2b"])
+def test_wording_and_demonstrations_are_in_the_fingerprint(monkeypatch, revision):
+    monkeypatch.setattr(data, "hub_revision", lambda name: revision)
+    wsc = PAPER["wsc"]
+
+    def digest(read=wsc._read, kind=WinogradSchema):
+        return kind("wsc", wsc.title, wsc.about, read, "text")._digest()
+
+    digests = [
+        digest(),
+        digest(kind=PaperTask),  # demonstrates with negative rows too
+        digest(lambda row: replace(wsc._read(row), options=("\nyes", "\nno"))),
+        digest(lambda row: replace(wsc._read(row), demonstration=wsc._read(row).demonstration + ".")),
+        digest(lambda row: replace(wsc._read(row), preamble="Answer.\n\n")),
+    ]
+    assert len(set(digests)) == len(digests)
+    monkeypatch.setattr(data, "hub_revision", lambda name: "another")
+    assert digest() not in digests or not revision

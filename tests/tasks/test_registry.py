@@ -67,3 +67,42 @@ def test_naming_a_task_imports_neither_torch_nor_the_hubs_client_nor_the_harness
             "print(sorted({'torch', 'datasets', 'lm_eval', 'transformers', 'streamlit'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# Without rows
+
+
+def test_a_built_in_task_is_known_without_its_rows(monkeypatch, tmp_path):
+    monkeypatch.setenv("HEADROOM_DATA", str(tmp_path / "nowhere"))
+    for name, task in {**PAPER, **registry._mini()}.items():
+        found = registry.about(name)
+        assert found == registry.About(task.title, task.group, task.about, task.metric)
+    assert registry.about("multirc").metric == "acc_by_group"
+    assert (registry.about("lambada").group, registry.about("lambada").metric) == ("held out", "greedy")
+
+
+@pytest.mark.parametrize(("name", "title", "group"), [
+    ("own:quiz", "quiz", "own"), ("lm_eval:boolq", "boolq", "lm_eval"), ("piqa2", "piqa2", "unknown"),
+    ("other:x", "other:x", "unknown"),
+])
+def test_of_an_unknown_name_what_can_be_said_is_said(name, title, group):
+    found = registry.about(name)
+    assert (found.title, found.group, found.metric) == (title, group, "acc")
+    assert found.about.endswith(".")
+
+
+def test_what_is_known_of_a_task_without_rows_reads_no_file_and_imports_no_library():
+    code = ("import builtins, io, os, sys; from backend.tasks import registry; registry.about('antonym'); "
+            "os.stat = io.open = builtins.open = None; "
+            "[registry.about(name) for name in ('piqa', 'antonym', 'own:x', 'own:/etc/passwd', 'lm_eval:boolq', 'x')]; "
+            "print(sorted({'torch', 'datasets', 'lm_eval', 'transformers', 'streamlit'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_task_replaced_under_its_name_is_another_value():
+    digests = []
+    for rows in (ROWS, ROWS.replace("q1", "other"), ROWS):
+        keep(parse_task(rows, "mine"), replace=True)
+        digests.append(get_task("own:mine").digest)
+    assert digests[0] == digests[2] != digests[1]

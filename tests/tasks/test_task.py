@@ -1,6 +1,7 @@
 """Examples, prompts and how demonstrations are drawn, on a task that one can count on one's fingers."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -142,3 +143,53 @@ def test_a_rule_is_shared_by_the_demonstrations_and_the_question():
     for p in every:
         assert {text[0] for text in (*p.demos, p.example.contexts[0])} == {p.example.contexts[0][0]}
     assert {p.example.contexts[0] for p in every} == {"X:", "Y:", "Z:"}
+
+
+def test_the_fingerprint_follows_everything_that_a_prompt_shows():
+    def task(**changes):
+        class Changed(Sums):
+            def example(self, row, rule=None):
+                return replace(super().example(row, rule), **{
+                    field: change(getattr(super(Changed, self).example(row, rule), field))
+                    for field, change in changes.items()})
+        return Changed()
+
+    spaced = task(options=lambda options: tuple("\n" + option.strip() for option in options))
+    tasks = [Sums(), spaced, task(demonstration=lambda text: text + "."), task(preamble=lambda _: "Add.\n\n"),
+             task(contexts=lambda contexts: tuple(c.replace("=", "is") for c in contexts)), task(gold=lambda _: (0,)),
+             task(group=lambda group: group + "x")]
+    assert len({one.fingerprint for one in tasks}) == len(tasks)
+    assert task().fingerprint == Sums().fingerprint
+
+
+def test_the_fingerprint_follows_the_rows_that_may_demonstrate():
+    class Narrowed(Sums):
+        def demo_docs(self):
+            return [doc for doc in super().demo_docs() if doc % 2]
+
+    class Listed(Sums):
+        def demo_docs(self):
+            return list(super().demo_docs())
+
+    assert Narrowed().fingerprint != Sums().fingerprint == Listed().fingerprint
+
+
+def test_a_row_that_cannot_be_used_is_named_with_its_place():
+    class Null(Sums):
+        def example(self, row, rule=None):
+            if row["n"] in (3, 105):
+                raise DataError("No number.")
+            return super().example(row, rule)
+
+    with pytest.raises(DataError, match=r"No number\. It is row 5 \(from 0\) of the validation split\.$"):
+        prompts(Null(), 0)
+    with pytest.raises(DataError, match=r"No number\. It is row 3 \(from 0\) of the train split\.$"):
+        prompt(Null(), 0, (1, 3))
+    assert len(prompts(Null(), 0, n_examples=1)) == 1
+
+
+def test_rows_that_cannot_be_written_down_are_named_where_they_would_be_hashed():
+    task = Sums()
+    task._rows["train"][2] = {"n": 2, "text": "\ud800"}
+    with pytest.raises(DataError, match=r"Task 'sums': what row 2 \(from 0\) of the train split holds cannot be"):
+        _ = task.fingerprint

@@ -53,6 +53,10 @@ class MiniTask(Task):
     def rows(self, split: Split) -> Sequence[Row]:
         return self._rows[split]
 
+    def notices(self) -> list[str]:
+        """None: items return on purpose, under other rules or beside other options."""
+        return []
+
 
 def cycle(items: Sequence[Any], n: int, rng: random.Random) -> list[Any]:
     """`n` items, each as often as the others (give or take one), in mixed order."""
