@@ -8,7 +8,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from backend.engine import trees
@@ -16,6 +15,7 @@ from backend.engine.batches import Progress, in_batches
 from backend.engine.passes import cache_of
 from backend.engine.trees import Scored
 from backend.errors import BadInput, ModelError
+from backend.models.attention import PlainAttention
 from backend.models.gates import Gates, Places, passing
 from backend.models.loading import LoadedModel
 from backend.results import HeadScores
@@ -137,8 +137,7 @@ class _SharedPrefix:
     def __init__(self, model: LoadedModel, ids: tuple[int, ...]) -> None:
         self.gates = _ones(model, 1, len(ids))
         cache = DynamicCache()
-        # The plain attention kernel, whose backward pass can be batched over pairs.
-        with torch.enable_grad(), passing(Gates(heads=self.gates)), sdpa_kernel(SDPBackend.MATH):
+        with torch.enable_grad(), passing(Gates(heads=self.gates)), PlainAttention():
             model.trunk(input_ids=torch.tensor([ids], device=model.device), past_key_values=cache, use_cache=True)
         layers = cast(list[DynamicLayer], cache.layers)
         self.outputs = [cast(Tensor, x) for layer in layers for x in (layer.keys, layer.values)]  # (1, kv, n_prefix, d)

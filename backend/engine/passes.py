@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-import backend.engine.attention  # noqa: F401 - it registers itself
 from backend.engine import trees
 from backend.engine.batches import Progress, smaller
 from backend.errors import ModelError

@@ -12,7 +12,7 @@ from torch.nn.functional import linear
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2Tokenizer, PreTrainedModel
 
 from backend.errors import BadInput, ModelError
-from backend.models import gates
+from backend.models import attention, gates
 from backend.models.adapters import Adapter, adapter_for, part
 from backend.models.info import BUNDLED, config_of, info_from, locate, tensors_of
 from backend.results import ModelInfo
@@ -185,6 +185,7 @@ def prepare(
     config = model.config
     adapter = adapter_for(config.model_type)
     model.eval().requires_grad_(False)
+    attention.use(model)
     if tensors is None:
         short = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
         tensors = [(short.get(p.dtype, "F32"), p.numel()) for p in model.parameters()]
