@@ -16,7 +16,7 @@ from backend.engine.passes import cache_of
 from backend.engine.trees import Scored
 from backend.errors import BadInput, ModelError
 from backend.models.attention import PlainAttention
-from backend.models.gates import Gates, Places, passing
+from backend.models.gates import Gates, Places, Route, passing
 from backend.models.loading import LoadedModel
 from backend.results import HeadScores
 from backend.tasks.task import Prompt
@@ -199,7 +199,7 @@ def _gate_gradients(model: LoadedModel, pairs: Sequence[Scored], shared: _Shared
         inputs |= {"past_key_values": cache_of(list(zip(leaves[::2], leaves[1::2], strict=True)), len(pairs)),
                    "use_cache": True}
     places = Places.of(np.array(rows) * width + positions, len(pairs), width, model.device)
-    with torch.enable_grad(), passing(Gates(heads=gates, places=places)):
+    with torch.enable_grad(), passing(Gates(heads=gates), Route(places=places)):
         hidden = model.trunk(**inputs).last_hidden_state
         logits = model.unembed(hidden[rows, positions])  # (answer tokens, vocabulary)
         losses = _surprise(logits, torch.tensor(targets, device=logits.device))

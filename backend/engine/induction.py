@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from backend.engine.batches import Progress, in_batches
 from backend.engine.watching import Attention, Enough, hide_the_future, watch
 from backend.errors import BadInput, ModelError
-from backend.models.gates import Gates
+from backend.models.gates import Kept, Route
 from backend.results import InductionScores
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def copying_scores(
                 raise Enough
 
             # Which tokens stand here does not matter: `hidden` takes the place of their embeddings.
-            watch(model, np.zeros_like(ids), read, Gates(start=layer, hidden=embedded, stop=layer + 1))
+            watch(model, np.zeros_like(ids), read, route=Route(layer, embedded, stop=layer + 1))
 
     in_batches(measure, [len(s) for s in sequences], _batch_tokens(model), progress)
     return scores
@@ -322,13 +322,13 @@ def _batch_tokens(model: LoadedModel) -> int:
 
 def _embedded(model: LoadedModel, ids: np.ndarray) -> Tensor:
     """(batch, pos, d_model): token and position embeddings as the first block reads them."""
-    gates = Gates(keep_from=0)
+    kept = Kept(inputs_from=0)
 
     def read(attention: Attention) -> None:
         raise Enough
 
-    watch(model, ids, read, gates)
-    return gates.kept[0]
+    watch(model, ids, read, kept=kept)
+    return kept.inputs[0]
 
 
 def _values_alone(model: LoadedModel, layer: int, embedded: Tensor) -> Tensor:
@@ -337,17 +337,17 @@ def _values_alone(model: LoadedModel, layer: int, embedded: Tensor) -> Tensor:
     A token that stands alone can attend to nothing but itself, so what its heads put out are its values.
     """
     batch, n_pos, d_model = embedded.shape
-    gates = Gates(start=layer, stop=layer + 1, hidden=embedded.reshape(-1, 1, d_model), z=[])
+    z: list[Tensor] = []
     on_itself: list[Tensor] = []
 
     def read(attention: Attention) -> None:
         on_itself.append(attention.pattern(0, 1)[..., 0].transpose(1, 2))  # (batch * pos, 1, n_heads)
 
     # This runs inside a watched pass: a pass of its own, which puts the outer one back when it ends.
-    watch(model, np.zeros((batch * n_pos, 1), int), read, gates)
-    assert gates.z is not None
+    route = Route(layer, embedded.reshape(-1, 1, d_model), stop=layer + 1)
+    watch(model, np.zeros((batch * n_pos, 1), int), read, route=route, kept=Kept(z=z))
     # Less than 1 only where a head may also attend to nothing at all (attention sinks).
-    values = gates.z[0] / on_itself[0][..., None]
+    values = z[0] / on_itself[0][..., None]
     return values.view(batch, n_pos, model.n_heads, -1).transpose(1, 2)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from backend.engine import trees
 from backend.engine.batches import Progress, in_batches
 from backend.errors import BadInput
-from backend.models.gates import Gates, passing
+from backend.models.gates import Kept, passing
 from backend.models.loading import LoadedModel
 from backend.results import Activations
 from backend.tasks.task import Prompt
@@ -45,12 +46,13 @@ def mean_activations(
         real = torch.zeros(tokens.shape, dtype=torch.bool)
         for row, ids in enumerate(chosen):
             tokens[row, :len(ids)], real[row, :len(ids)] = torch.tensor(ids), True
-        gates = Gates(z=[], ffn_out=[])
-        with passing(gates):
+        z: list[Tensor] = []
+        ffn_out: list[Tensor] = []
+        with passing(kept=Kept(z=z, ffn_out=ffn_out)):
             model.trunk(input_ids=tokens.to(model.device), use_cache=False)
         for layer in range(model.n_layers):
-            heads[layer] += gates.z[layer].cpu()[real].double().sum(0)  # type: ignore[index]
-            ffns[layer] += gates.ffn_out[layer].cpu()[real].double().sum(0)  # type: ignore[index]
+            heads[layer] += z[layer].cpu()[real].double().sum(0)
+            ffns[layer] += ffn_out[layer].cpu()[real].double().sum(0)
 
     in_batches(measure, list(map(len, sequences)), batch_tokens, progress)
     n = sum(map(len, sequences))

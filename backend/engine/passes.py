@@ -11,7 +11,7 @@ import inspect
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
 from typing import Any, cast
@@ -24,9 +24,9 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from backend.engine import trees
 from backend.engine.batches import Progress, smaller
 from backend.errors import ModelError
-from backend.models.gates import Ended, Gates, Places, gates_for, passing
+from backend.models.gates import ALL_ON, Ended, Gates, Kept, MeanActivations, Places, Route, gates_for, passing
 from backend.models.loading import LoadedModel
-from backend.results import Activations, Questions
+from backend.results import Questions
 from backend.tasks.task import Prompt
 from backend.values import Ablation
 
@@ -132,7 +132,7 @@ def takes_trees(model: LoadedModel) -> bool:
 
 @torch.inference_mode()
 def score(
-    plan: Plan, ablations: Sequence[Ablation], means: Sequence[Activations | None] | None = None,
+    plan: Plan, ablations: Sequence[Ablation], means: Sequence[MeanActivations | None] | None = None,
     progress: Progress | None = None, reuse: bool | None = None,
 ) -> list[Scores]:
     """The log-likelihood of every option under every ablation, in nats.
@@ -156,7 +156,7 @@ def score(
     for section in _sections(plan):
         intact = plan.states.get(section.key) or (_Intact() if reuse else None)
         if intact is not None and not intact.complete and all(ablations):
-            deque(_read_section(model, section, Gates(), keep=intact), maxlen=0)
+            deque(_read_section(model, section, ALL_ON, keep=intact), maxlen=0)
         for i in sorted(range(len(ablations)), key=lambda i: bool(ablations[i])):  # the intact model first
             resume = intact if ablations[i] else None
             keep = None if ablations[i] or (intact is not None and intact.complete) else intact
@@ -215,15 +215,15 @@ def _read_section(
     start = start if resume is not None else 0
     prefix = _read_prefixes(model, section.prefixes, gates, start, resume, keep)
     for b, batch in enumerate(section.batches):
-        own = replace(gates, start=start, hidden=resume.kept[b][start] if resume is not None else None,
-                      keep_from=0 if keep is not None else None, kept={},
+        kept = Kept(inputs_from=0 if keep is not None else None)
+        route = Route(start, resume.kept[b][start] if resume is not None else None,
                       places=Places.of(batch.nodes, len(batch.tokens), batch.tokens.shape[1], model.device))
-        with passing(own):
+        with passing(gates, route, kept):
             hidden = _trunk(model, torch.as_tensor(batch.tokens, device=model.device),
                             torch.as_tensor(batch.positions, device=model.device),
                             mask(model, batch), cache_of(prefix, len(batch.tokens)))
         if keep is not None:
-            keep.kept.append(own.kept)
+            keep.kept.append(kept.inputs)
         yield batch, hidden
     if keep is not None:
         keep.complete = True
@@ -239,14 +239,15 @@ def _read_prefixes(
         ids = torch.as_tensor(prefix, device=model.device)
         cache = DynamicCache()
         # Of the last block only keys and values are read.
-        own = replace(gates, start=start, hidden=resume.prefix_kept[i][start] if resume is not None else None,
-                      keep_from=0 if keep is not None else None, kept={}, until_attended=model.n_layers - 1)
-        with passing(own), suppress(Ended):
+        kept = Kept(inputs_from=0 if keep is not None else None)
+        route = Route(start, resume.prefix_kept[i][start] if resume is not None else None,
+                      until_attended=model.n_layers - 1)
+        with passing(gates, route, kept), suppress(Ended):
             _trunk(model, ids, torch.arange(ids.shape[1], device=model.device).expand(ids.shape), None, cache)
         found.append([cast(tuple[Tensor, Tensor], (layer.keys, layer.values))
                       for layer in cast(list[DynamicLayer], cache.layers)])
         if keep is not None:
-            keep.prefix_kept.append(own.kept)
+            keep.prefix_kept.append(kept.inputs)
     every = [(_one_array([keys for keys, _ in layer]), _one_array([values for _, values in layer]))
              for layer in [*zip(*found, strict=True)][start:]]  # blocks below have nothing to hand over
     if resume is not None:

@@ -8,8 +8,9 @@ from accelerate.utils.memory import should_reduce_batch_size
 
 from backend.engine import passes
 from backend.engine.passes import Plan, Progress
+from backend.models.gates import MeanActivations
 from backend.models.loading import LoadedModel
-from backend.results import Activations, Answers
+from backend.results import Answers
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation
 
@@ -18,7 +19,7 @@ SMALLEST_BATCH = 64  # tokens; below this, running out of memory is passed on
 
 def evaluate(
     model: LoadedModel, prompts: Sequence[Prompt] | Plan, ablations: Sequence[Ablation] = (INTACT,),
-    progress: Progress | None = None, *, metric: str = "acc", means: Sequence[Activations | None] | None = None,
+    progress: Progress | None = None, *, metric: str = "acc", means: Sequence[MeanActivations | None] | None = None,
     batch_tokens: int = passes.BATCH_TOKENS,
 ) -> list[Answers]:
     """Score every option of every prompt under each ablation.

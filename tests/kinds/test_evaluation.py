@@ -11,7 +11,7 @@ from backend.engine.means import mean_activations
 from backend.errors import BadInput
 from backend.kinds import sweeps
 from backend.kinds.evaluation import evaluate
-from backend.models.gates import Gates, passing
+from backend.models.gates import Kept, passing
 from backend.tasks.task import Example, Prompt, multiple_choice
 from backend.values import INTACT, Ablation, Head
 from tests.models.small import ARCHITECTURES, small_model
@@ -146,10 +146,10 @@ def test_means_are_those_of_every_position_of_every_prompt(architecture):
     for prompt in PROMPTS:
         ids = model.encode_context(prompt.prefix + prompt.example.contexts[0])
         ids += model.encode(prompt.example.options[prompt.example.gold[0]])
-        gates = Gates(z=[], ffn_out=[])
-        with torch.no_grad(), passing(gates):
+        kept = Kept(z=[], ffn_out=[])
+        with torch.no_grad(), passing(kept=kept):
             model.model(torch.tensor([ids[:-1]]), use_cache=False)
-        z.append(torch.cat(gates.z)), added.append(torch.cat(gates.ffn_out))  # (n_layers, pos, ...)
+        z.append(torch.cat(kept.z)), added.append(torch.cat(kept.ffn_out))  # (n_layers, pos, ...)
     every_z, every_added = torch.cat(z, 1), torch.cat(added, 1)
     assert (found.n_examples, found.n_positions) == (5, every_z.shape[1])
     assert np.allclose(found.heads, every_z.double().mean(1), atol=1e-4)
