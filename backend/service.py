@@ -17,9 +17,7 @@ Options that units know, beside their setup:
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -31,7 +29,7 @@ from backend.tasks.task import Example, Prompt, Task, prompts
 from backend.values import INTACT, Ablation, Head
 
 if TYPE_CHECKING:
-    from backend.engine.passes import Plan
+    from backend.engine.passes import Prepared
     from backend.lens.attention import Contributions
     from backend.lens.reading import Reading
     from backend.models.loading import LoadedModel
@@ -41,8 +39,6 @@ Progress = Callable[[int, int], None]
 N_EXAMPLES = 100  # queries of an evaluation, unless asked otherwise
 N_TRAIN = 200  # training examples behind importance and means, unless asked otherwise (the study: up to 2,500)
 N_SEEDS = 100  # random sequences behind prefix matching and copying
-N_PLANS = 64  # setups that stay ready in memory: 14 tasks x 3 shot numbers and a few more
-PLAN_BYTES = 2**30  # of the intact model's states, over all setups that stay ready
 WITHOUT_TASK = ("prefix_matching", "copying", "model")
 
 
@@ -244,7 +240,7 @@ def own_prompt(text: str, options: Sequence[str]) -> Prompt:
 def look_at(
     model: LoadedModel, prompt: Prompt | str, ablation: Ablation = INTACT, means: Activations | None = None, k: int = 10
 ) -> Reading:
-    """Tokens, next tokens and options' log-likelihoods of one prompt (see `measure.reading`)."""
+    """Tokens, next tokens and options' log-likelihoods of one prompt (see `backend.lens.reading`)."""
     from backend.lens.reading import read
 
     return read(model, prompt, ablation, means, k)
@@ -254,7 +250,7 @@ def attention(
     model: LoadedModel, token_ids: Sequence[int], layer: int, ablation: Ablation = INTACT,
     means: Activations | None = None,
 ) -> np.ndarray:
-    """(n_heads, pos, pos): where each head of a layer looks, rows = queries (see `measure.attention`)."""
+    """(n_heads, pos, pos): where each head of a layer looks, rows = queries (see `backend.lens.attention`)."""
     from backend.lens.attention import attention_patterns
 
     return attention_patterns(model, token_ids, [layer], ablation, means)[layer]
@@ -265,7 +261,7 @@ def repeated_tokens(
 ) -> tuple[list[int], list[str]]:
     """BOS and then a block of random tokens several times over: token ids, and how they read.
 
-    The tokens are drawn as for prefix matching (see `measure.induction`).
+    The tokens are drawn as for prefix matching (see `backend.engine.induction`).
 
     Raises:
         BadInput: if the context or the vocabulary is too small for it.
@@ -285,7 +281,7 @@ def repeated_tokens(
 def contributions(
     model: LoadedModel, token_ids: Sequence[int], answer: int, foil: int | None = None
 ) -> Contributions:
-    """What each head and FFN adds to a next token's logit, directly (see `measure.attention` for what that means)."""
+    """What each head and FFN adds to a next token's logit, directly: what that means, `backend.lens.attention` says."""
     from backend.lens.attention import direct_contributions
 
     return direct_contributions(model, token_ids, answer, foil)
@@ -297,7 +293,7 @@ def contributions(
 def _evaluation(unit: Unit, model: LoadedModel, basis: Sequence[Record], progress: Progress | None) -> Record:
     from backend.engine.passes import score
 
-    ready = _plan(model, unit.setup)
+    ready = _prepared(model, unit.setup)
     scores = score(ready, [unit.ablation], [cast(Activations, basis[0]) if basis else None], progress)[0]
     return Answers(ready.questions, scores.loglikelihoods, ready.lengths, scores.greedy)
 
@@ -311,20 +307,20 @@ def _head_importance(unit: Unit, model: LoadedModel, basis: Sequence[Record], pr
 def _ffn_oracle(unit: Unit, model: LoadedModel, basis: Sequence[Record], progress: Progress | None) -> Record:
     from backend.kinds.sweeps import ffn_importance
 
-    return ffn_importance(model, _plan(model, unit.setup), progress)
+    return ffn_importance(model, _prepared(model, unit.setup), progress)
 
 
 def _head_oracle(unit: Unit, model: LoadedModel, basis: Sequence[Record], progress: Progress | None) -> Record:
     from backend.kinds.sweeps import head_oracle
 
-    return head_oracle(model, _plan(model, unit.setup), progress)
+    return head_oracle(model, _prepared(model, unit.setup), progress)
 
 
 def _pruning(unit: Unit, model: LoadedModel, basis: Sequence[Record], progress: Progress | None) -> Record:
     from backend.kinds.sweeps import pruning_curve
 
     heads, ffns = pruning_orders(unit, basis, model.n_layers, model.n_heads)
-    return pruning_curve(model, _plan(model, unit.setup), heads, ffns, unit.option("what"), progress)
+    return pruning_curve(model, _prepared(model, unit.setup), heads, ffns, unit.option("what"), progress)
 
 
 def _prefix_matching(unit: Unit, model: LoadedModel, basis: Sequence[Record], progress: Progress | None) -> Record:
@@ -370,28 +366,19 @@ def _prompts(setup: Setup, split: Any) -> list:
     return prompts(_task(setup), setup.n_shots, setup.demos, setup.n_examples, setup.seed, split)
 
 
-_plans: OrderedDict[tuple[LoadedModel, Setup], Plan] = OrderedDict()  # the last used last
-_plans_lock = Lock()
-
-
-def _plan(model: LoadedModel, setup: Setup) -> Plan:
+def _prepared(model: LoadedModel, setup: Setup) -> Prepared:
     """Prompts made ready for a model, with what the intact model left behind, so that a toggle starts where it differs.
 
-    The last `N_PLANS` used are kept, fewer where their states would take more than `PLAN_BYTES`.
+    They stay beside the model, as `Ready` says how many.
     """
-    from backend.engine.passes import plan
+    from backend.engine.passes import prepare
 
-    with _plans_lock:
-        found = _plans.get((model, setup))
-    if found is None:
-        found = plan(model, _prompts(setup, "validation"), _task(setup).metric)
-        if not found.questions.docs:
-            raise BadInput(f"None of the {len(found.questions.skipped)} queries of task '{setup.task}' fits the "
+    def make() -> Prepared:
+        made = prepare(model, _prompts(setup, "validation"), _task(setup).metric)
+        if not made.questions.docs:
+            raise BadInput(f"None of the {len(made.questions.skipped)} queries of task '{setup.task}' fits the "
                            f"{model.info.max_positions} positions that {setup.model} reads, even without "
                            "demonstrations. Choose another task, or a model that reads more.")
-    with _plans_lock:
-        _plans[model, setup] = found
-        _plans.move_to_end((model, setup))
-        while len(_plans) > 1 and (len(_plans) > N_PLANS or sum(p.state_bytes for p in _plans.values()) > PLAN_BYTES):
-            _plans.popitem(last=False)
-    return found
+        return made
+
+    return model.ready.get(setup, make)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backend import stats
-from backend.engine.passes import Plan, Progress
+from backend.engine.passes import Prepared, Progress
 from backend.kinds.evaluation import evaluate
 from backend.models.loading import LoadedModel
 from backend.results import Sweep
@@ -18,7 +18,7 @@ COMBINED_FFN_SHARES = tuple(p / 100 for p in range(0, 60, 10))  # ... x 0..50 % 
 
 
 def sweep(
-    model: LoadedModel, prompts: Sequence[Prompt] | Plan, ablations: Sequence[Ablation],
+    model: LoadedModel, prompts: Sequence[Prompt] | Prepared, ablations: Sequence[Ablation],
     progress: Progress | None = None, *, metric: str = "acc", removed: Sequence[tuple[float, float]] = (),
 ) -> Sweep:
     """The chosen option of every query under every ablation; the first should be the intact model.
@@ -36,7 +36,7 @@ def sweep(
 
 
 def ffn_importance(
-    model: LoadedModel, prompts: Sequence[Prompt] | Plan, progress: Progress | None = None, *, metric: str = "acc"
+    model: LoadedModel, prompts: Sequence[Prompt] | Prepared, progress: Progress | None = None, *, metric: str = "acc"
 ) -> Sweep:
     """Intact, then with each FFN off, layer 0 first. acc(intact) - acc(FFN l off) is the oracle importance:
     positive = the FFN helped. Source: Bansal et al. 2023, arXiv:2212.09095."""
@@ -45,7 +45,7 @@ def ffn_importance(
 
 
 def head_oracle(
-    model: LoadedModel, prompts: Sequence[Prompt] | Plan, progress: Progress | None = None, *, metric: str = "acc"
+    model: LoadedModel, prompts: Sequence[Prompt] | Prepared, progress: Progress | None = None, *, metric: str = "acc"
 ) -> Sweep:
     """Intact, then with each single head off, layer by layer. In the study for OPT-125M."""
     ablations = [INTACT, *(Ablation(frozenset({Head(layer, head)}))
@@ -72,7 +72,7 @@ def pruning_steps(
 
 
 def pruning_curve(
-    model: LoadedModel, prompts: Sequence[Prompt] | Plan, head_order: Sequence[Head], ffn_order: Sequence[int],
+    model: LoadedModel, prompts: Sequence[Prompt] | Prepared, head_order: Sequence[Head], ffn_order: Sequence[int],
     what: str = "heads", progress: Progress | None = None, *, metric: str = "acc",
 ) -> Sweep:
     """Accuracy as components go in the given order, the first of each order first.

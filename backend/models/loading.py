@@ -15,6 +15,7 @@ from backend.errors import BadInput, ModelError
 from backend.models import attention, gates
 from backend.models.adapters import Adapter, adapter_for, part
 from backend.models.info import BUNDLED, config_of, info_from, locate, tensors_of
+from backend.models.ready import Ready
 from backend.results import ModelInfo
 
 # Where the tensors of a model for text and images (Gemma 3) go, of which the text part alone is loaded.
@@ -34,6 +35,7 @@ class LoadedModel:
     blocks: list[nn.Module] = field(repr=False)
     attn_outs: list[nn.Module] = field(repr=False)
     ffns: list[nn.Module] = field(repr=False)
+    ready: Ready = field(default_factory=Ready, repr=False)  # prompts made ready for it, by name
 
     @property
     def n_layers(self) -> int:

@@ -30,7 +30,7 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, UnicodeError, OverflowE
            RuntimeError, OSError)  # what zipfile lets through when bytes are wrong
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "scipy")
 
-# What the numbers of each kind are; the sources are in the docstrings of backend/measure.
+# What the numbers of each kind are; the sources are in the docstrings of backend/engine and backend/kinds.
 DEFINITIONS = {
     "evaluation": "summed log-likelihood of every option, nats; the answer is the highest (acc_norm: per character)",
     "head_importance": "per-token: sum over examples and positions of |sum over d_head of z * dL/dz| / positions that "
