@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from backend import stats
 from backend.engine.batches import Progress, in_batches
 from backend.engine.watching import Attention, Enough, hide_the_future, watch
 from backend.errors import BadInput, ModelError
@@ -105,9 +106,10 @@ def prefix_matching_scores(
         weights = np.zeros(targets.shape, np.float32)
         for row, s in enumerate(batch):
             n_block = len(sequences[s]) - 1
-            where, counts = prefix_targets(n_block, variant)
-            targets[row, :len(where)] = where
-            weights[row, :len(where)] = counts / ((N_REPEATS - 1) * n_block)
+            queries, keys = np.array(stats.prefix_targets(n_block, N_REPEATS, variant)).T
+            repeat = (keys - 1) // n_block  # which one a target is in: no position has two in the same
+            targets[row, queries, repeat] = keys
+            weights[row, queries, repeat] = 1 / ((N_REPEATS - 1) * n_block)
         first_scored = min(len(sequences[s]) for s in batch)
         sums: dict[int, Tensor] = {}
 
@@ -135,24 +137,6 @@ def prefix_matching_scores(
 
     in_batches(measure, [1 + N_REPEATS * (len(s) - 1) for s in sequences], _batch_tokens(model), progress)
     return scores
-
-
-def prefix_targets(n_block: int, variant: str = "exact") -> tuple[np.ndarray, np.ndarray]:
-    """Which positions the attention from each position should go to, and whether each of them counts.
-
-    BOS is position 0 and the block fills positions 1 to `n_block`, then again, four times in all.
-
-    Returns:
-        targets, counts: (pos, 4) of int, (pos, 4) of float, 1 = counts; where it is 0 the target is 0.
-    """
-    position = np.arange(1 + N_REPEATS * n_block)[:, None]
-    earlier = np.arange(N_REPEATS)[None]  # which repeat the target is in, the first one being 0
-    targets = earlier * n_block + position % n_block + 1
-    counts = earlier < position // n_block
-    if variant == "exact":  # the last token of a block occurs first at position n_block: position 1 follows BOS
-        counts &= (position % n_block != 0) | (earlier > 0)
-    counts &= position > n_block
-    return np.where(counts, targets, 0), counts.astype(np.float32)
 
 
 def copying_scores(

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from backend import service
+from backend import service, stats
 from backend.engine import induction, watching
 from backend.engine.induction import (
     N_REPEATS,
@@ -19,7 +19,6 @@ from backend.engine.induction import (
     copying_scores,
     prefix_matching,
     prefix_matching_scores,
-    prefix_targets,
     raised_share,
     random_vocabulary,
 )
@@ -44,8 +43,7 @@ def eager(architecture, **changes):
 
 def drawn_score(pattern, n_block, variant="exact"):
     """Prefix matching of a pattern (pos, pos)."""
-    targets, counts = prefix_targets(n_block, variant)
-    return (np.take_along_axis(pattern, targets, 1) * counts).sum() / (3 * n_block)
+    return sum(pattern[query, key] for query, key in stats.prefix_targets(n_block, variant=variant)) / (3 * n_block)
 
 
 @pytest.mark.parametrize("variant", ["exact", "authors"])
