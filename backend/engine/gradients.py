@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from backend.engine import trees
-from backend.engine.batches import Progress, in_batches
+from backend.engine.batches import Progress, in_batches, tokens_per_pass
 from backend.engine.passes import cache_of
 from backend.engine.trees import Scored
 from backend.errors import BadInput, ModelError
@@ -23,11 +23,10 @@ from backend.tasks.task import Prompt
 
 N_BLOCKS = 32  # examples are kept in this many sums, for bootstrap
 SHARING_WIDTH = 512  # d_model from which fixed demonstrations are read once for all examples
-BATCH_TOKENS = 1024  # tokens of one pass; gradients need every layer's activations at once
 
 
 def head_importance(
-    model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int = BATCH_TOKENS
+    model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int | None = None
 ) -> HeadScores:
     """How strongly the loss on the gold answer depends on each head, over training prompts.
 
@@ -63,11 +62,12 @@ def head_importance(
 
 def importance_of_pairs(
     model: LoadedModel, pairs: Sequence[Scored], skipped: tuple[int, ...] = (), progress: Progress | None = None, *,
-    batch_tokens: int = BATCH_TOKENS, prefixes: Sequence[int] | None = None,
+    batch_tokens: int | None = None, prefixes: Sequence[int] | None = None,
 ) -> HeadScores:
     """As `head_importance`, over given (context, gold continuation) pairs in token ids.
 
     Args:
+        batch_tokens: tokens of one pass; None for as many as suit the device.
         prefixes: per pair, how many first tokens it shares with all other pairs that share any; their forward pass
             is made once. 0, the default: none.
     """
@@ -76,6 +76,7 @@ def importance_of_pairs(
     shape = (len(pairs), model.n_layers, model.n_heads)
     absolute, signed = np.zeros(shape), np.zeros(shape)  # sums over positions of |dL/dg|, and |sum of dL/dg|
     prefixes = prefixes or [0] * len(pairs)
+    batch_tokens = batch_tokens or tokens_per_pass(model, every_layer=True)
     done = 0
     for members in _alike(pairs, prefixes):
         n_prefix = prefixes[members[0]]

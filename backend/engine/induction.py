@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from backend import stats
-from backend.engine.batches import Progress, in_batches
+from backend.engine.batches import Progress, in_batches, tokens_per_pass
 from backend.engine.watching import Attention, Enough, hide_the_future, watch
 from backend.errors import BadInput, ModelError
 from backend.models.gates import Kept, Route
@@ -30,7 +30,6 @@ N_SEEDS = 100
 N_REPEATS = 4
 SHORTEST_BLOCK, BLOCK_STEP = 25, 2  # seed s repeats a block of 25 + 2 * s tokens
 LEFT_OUT = 0.04  # share of the vocabulary at either end of the merge ranks
-CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 2048, 16384
 NOTHING_RAISED = 1e-6  # of all probability: below it only rounding lifts a token above the mean
 
 
@@ -135,7 +134,7 @@ def prefix_matching_scores(
         for layer, total in sums.items():
             scores[list(batch), layer] = total.cpu().numpy()
 
-    in_batches(measure, [1 + N_REPEATS * (len(s) - 1) for s in sequences], _batch_tokens(model), progress)
+    in_batches(measure, [1 + N_REPEATS * (len(s) - 1) for s in sequences], tokens_per_pass(model), progress)
     return scores
 
 
@@ -194,7 +193,7 @@ def copying_scores(
             # Which tokens stand here does not matter: `hidden` takes the place of their embeddings.
             watch(model, np.zeros_like(ids), read, route=Route(layer, embedded, stop=layer + 1))
 
-    in_batches(measure, [len(s) for s in sequences], _batch_tokens(model), progress)
+    in_batches(measure, [len(s) for s in sequences], tokens_per_pass(model), progress)
     return scores
 
 
@@ -298,10 +297,6 @@ def _padded(sequences: Sequence[Sequence[int]]) -> np.ndarray:
     """(batch, pos) of int. What stands behind a sequence cannot reach it: attention is causal."""
     width = max(map(len, sequences))
     return np.array([[*s, *[s[0]] * (width - len(s))] for s in sequences])
-
-
-def _batch_tokens(model: LoadedModel) -> int:
-    return GPU_BATCH_TOKENS if model.device.type == "cuda" else CPU_BATCH_TOKENS
 
 
 def _embedded(model: LoadedModel, ids: np.ndarray) -> Tensor:

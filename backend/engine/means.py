@@ -8,19 +8,17 @@ import torch
 from torch import Tensor
 
 from backend.engine import trees
-from backend.engine.batches import Progress, in_batches
+from backend.engine.batches import Progress, in_batches, tokens_per_pass
 from backend.errors import BadInput
 from backend.models.gates import Kept, passing
 from backend.models.loading import LoadedModel
 from backend.results import Activations
 from backend.tasks.task import Prompt
 
-BATCH_TOKENS = 2048
-
 
 @torch.inference_mode()
 def mean_activations(
-    model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int = BATCH_TOKENS
+    model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int | None = None
 ) -> Activations:
     """Mean head output z and mean FFN output over all positions of the prompts with their gold answers.
 
@@ -39,6 +37,8 @@ def mean_activations(
         raise BadInput("No prompt fits the model's context, or none was given: there is nothing to take means of.")
     heads = torch.zeros(model.n_layers, model.n_heads, model.d_head, dtype=torch.float64)
     ffns = torch.zeros(model.n_layers, model.d_model, dtype=torch.float64)
+
+    batch_tokens = batch_tokens or tokens_per_pass(model, every_layer=True)
 
     def measure(batch: Sequence[int]) -> None:
         chosen = [sequences[i] for i in batch]

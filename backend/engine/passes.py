@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from backend.engine import trees
-from backend.engine.batches import Progress, smaller
+from backend.engine.batches import Progress, smaller, tokens_per_pass
 from backend.errors import BadInput, ModelError
 from backend.models.gates import ALL_ON, Ended, Gates, Kept, MeanActivations, Places, Route, gates_for, passing
 from backend.models.loading import LoadedModel
@@ -32,7 +32,6 @@ from backend.tasks.task import Prompt
 from backend.values import Ablation
 
 ROW_TOKENS = 128  # small trees are packed into rows of about this length
-BATCH_TOKENS = 1024  # tokens of one pass, padding included
 BATCHES_HELD = 4  # long contexts whose options are read together, in passes over them
 LOGIT_ROWS = 512  # positions that wait for each other before the vocabulary is read
 LOGITS = 2**20  # logits that exist at once, about; they stay in the processor's cache. 64 times as many on a GPU
@@ -114,9 +113,14 @@ class _Intact:
 
 def prepare(
     model: LoadedModel, prompts: Sequence[Prompt], metric: str = "acc", *, row_tokens: int = ROW_TOKENS,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> Prepared:
-    """Make prompts ready for scoring: encode, drop demonstrations that do not fit, grow and pack the trees."""
+    """Make prompts ready for scoring: encode, drop demonstrations that do not fit, grow and pack the trees.
+
+    Args:
+        batch_tokens: tokens of one pass, padding included; None for as many as suit the device.
+    """
+    batch_tokens = batch_tokens or tokens_per_pass(model)
     encode_context, encode_text = cache(model.encode_context), cache(model.encode)  # options and contexts recur
     encoded = [trees.encode(p, encode_context, encode_text, model.info.max_positions) for p in prompts]
     questions = trees.questions_of(prompts, [d if q is not None else None for q, d in encoded], metric)

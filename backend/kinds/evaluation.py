@@ -21,7 +21,7 @@ SMALLEST_BATCH = 64  # tokens; below this, running out of memory is passed on
 def evaluate(
     model: LoadedModel, prompts: Sequence[Prompt] | Prepared, ablations: Sequence[Ablation] = (INTACT,),
     progress: Progress | None = None, *, metric: str = "acc", means: Sequence[MeanActivations | None] | None = None,
-    batch_tokens: int = passes.BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> list[Answers]:
     """Score every option of every prompt under each ablation.
 
@@ -32,7 +32,8 @@ def evaluate(
         prompts: the prompts, or the same `Prepared` (which remember the intact model's states, and what did not fit).
         metric: how outcomes are read: "acc", "em", "acc_by_group" or "greedy".
         means: per ablation, the mean activations; needed where its fill is "mean".
-        batch_tokens: tokens of one pass; halved, and said so in the log, whenever memory runs out.
+        batch_tokens: tokens of one pass, None for as many as suit the device; halved, and said so in the log, whenever
+            memory runs out.
 
     Raises:
         ModelError: the logits are no numbers.

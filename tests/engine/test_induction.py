@@ -219,7 +219,7 @@ def test_every_architecture_can_be_measured_and_stays_as_it_was(architecture):
 def test_neither_batches_nor_blocks_of_rows_change_a_score(measure, monkeypatch):
     model, sequences = small_model("llama, grouped queries"), [*BLOCKS, *DISTINCT]
     together = measure(model, sequences)
-    monkeypatch.setattr(induction, "CPU_BATCH_TOKENS", 1)
+    monkeypatch.setattr(induction, "tokens_per_pass", lambda model: 1)
     monkeypatch.setattr(watching, "CPU_BLOCK_BYTES", 1)
     np.testing.assert_allclose(measure(model, sequences), together, atol=1e-5)
 
@@ -327,7 +327,7 @@ def test_an_unknown_variant_is_refused_with_the_known_ones(measure, known):
 
 
 def test_progress_counts_seeds_and_can_stop_the_work(monkeypatch):
-    monkeypatch.setattr(induction, "CPU_BATCH_TOKENS", 1)
+    monkeypatch.setattr(induction, "tokens_per_pass", lambda model: 1)
     model, steps = small_model("opt"), []
 
     def stop(done, total):
