@@ -387,13 +387,18 @@ def retained_curve(scores: np.ndarray, ranking: np.ndarray, fractions: Sequence[
     return np.array([retained(scores, lowest(ranking, f)) for f in fractions])
 
 
-def prefix_targets(n_block: int, n_repeats: int) -> list[tuple[int, int]]:
+def prefix_targets(n_block: int, n_repeats: int = 4, variant: str = "exact") -> list[tuple[int, int]]:
     """(query, key) pairs of positions: where an ideal induction head looks in BOS and a block repeated.
 
     From each token of the repeats, to what followed every earlier occurrence of it.
+
+    Args:
+        variant: "exact", or "authors": in the study's code BOS counts as an earlier occurrence of each block's last
+            token, so that position 1, which follows BOS, is a target of it.
     """
+    before_first = -1 if variant == "authors" else 0  # BOS is position 0
     return [(query, occurrence + 1) for query in range(n_block + 1, n_repeats * n_block + 1)
-            for occurrence in range(query - n_block, 0, -n_block)]
+            for occurrence in range(query - n_block, before_first, -n_block)]
 
 
 def prefix_match(pattern: np.ndarray, n_block: int) -> float:

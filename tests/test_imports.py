@@ -16,7 +16,7 @@ MAY = {
     "backend.results": VALUES,
     "backend.tasks": VALUES | {"backend.tasks"},
     "backend.models": VALUES | {"backend.models"},
-    "backend.engine": VALUES | {"backend.engine", "backend.models", "backend.tasks"},
+    "backend.engine": VALUES | {"backend.machine", "backend.engine", "backend.models", "backend.tasks"},
     "backend.lens": VALUES | {"backend.lens", "backend.kinds", "backend.engine", "backend.models", "backend.tasks"},
     "backend.kinds": VALUES | {"backend.kinds", "backend.engine", "backend.models", "backend.tasks"},
     "backend.machine": VALUES,

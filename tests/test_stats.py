@@ -482,6 +482,8 @@ def test_a_hand_drawn_induction_pattern_matches_perfectly_and_a_uniform_one_as_b
 def test_the_targets_of_a_repeated_block_by_hand():
     # BOS a b a b a b: from the second a to what followed the first, from the third to what followed both
     assert stats.prefix_targets(2, 3) == [(3, 2), (4, 3), (5, 4), (5, 2), (6, 5), (6, 3)]
+    # the authors take BOS for an occurrence of b too, the last token of the block
+    assert stats.prefix_targets(2, 3, "authors") == [(3, 2), (4, 3), (4, 1), (5, 4), (5, 2), (6, 5), (6, 3), (6, 1)]
 
 
 def test_the_interval_of_a_mean_narrows_with_the_root_of_the_draws():

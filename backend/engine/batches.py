@@ -1,14 +1,66 @@
-"""Batches that fit the memory: where it runs out, half as much at a time, and the log says so."""
+"""Batches that fit the memory: as many tokens a pass as suit the device, and half as many wherever it runs out."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
 
+import torch
 from accelerate.utils.memory import should_reduce_batch_size
+
+from backend.machine import WIDTHS, free_memory
+from backend.models.loading import LoadedModel
+from backend.records import ModelInfo
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
+
+CPU_TOKENS = 1024  # what a block makes of them stays in a processor's cache; twice as many are no faster
+GPU_TOKENS = 16384  # enough to keep any one busy
+FEWEST_TOKENS = 64
+SHARE = 0.5  # of the free memory that a pass may take; logits, kept states and other threads need some too
+ANSWERS = 1 / 8  # of a prompt's tokens, about, whose logits are formed and kept for gradients
+LOGIT_BYTES = 16  # per entry of the vocabulary there: float32, and three more of what becomes of it
+
+
+def tokens_per_pass(model: LoadedModel, every_layer: bool = False) -> int:
+    """How many tokens, padding included, a pass should read at once where this model is.
+
+    Args:
+        every_layer: what every layer makes of them exists at once, for gradients or means.
+    """
+    cost = bytes_per_token(model.info, model.dtype, every_layer, model.model.config._attn_implementation == "eager")
+    devices = {model.device, *(next(block.parameters()).device for block in model.blocks)}
+    return min((fitting(_free(device), cost, GPU_TOKENS if device.type == "cuda" else CPU_TOKENS)
+                for device in devices if device.type != "meta"), default=CPU_TOKENS)  # offloaded blocks visit others
+
+
+def bytes_per_token(info: ModelInfo, dtype: str, every_layer: bool, patterns: bool = False) -> int:
+    """Memory that one token of a pass takes, about: one block's activations, or every block's and an answer's logits.
+
+    Args:
+        patterns: whether attention patterns are formed in full, two copies in float32.
+    """
+    widths = 4 * info.d_model + 4 * info.n_heads * info.d_head + 3 * info.d_ffn
+    of_block = WIDTHS.get(dtype, 8) * widths + (8 * info.n_heads * info.max_positions if patterns else 0)
+    return info.n_layers * of_block + int(ANSWERS * LOGIT_BYTES * info.vocab_size) if every_layer else of_block
+
+
+def fitting(free: int, per_token: int, at_most: int) -> int:
+    """The largest power of two of tokens that fit a share of the free memory, between `FEWEST_TOKENS` and `at_most`.
+
+    A power of two, so that a little more or less of free memory cuts the same batches.
+    """
+    fit = max(FEWEST_TOKENS, int(SHARE * free) // per_token)
+    return min(at_most, 1 << fit.bit_length() - 1)
+
+
+def _free(device: torch.device) -> int:
+    """Bytes that are free on a device: on a GPU with what torch has set aside there and does not use."""
+    if device.type != "cuda":
+        return free_memory()
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 
 def in_batches(

@@ -8,26 +8,25 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from backend.engine import trees
-from backend.engine.batches import Progress, in_batches
+from backend.engine.batches import Progress, in_batches, tokens_per_pass
 from backend.engine.passes import cache_of
 from backend.engine.trees import Scored
 from backend.errors import BadInput, ModelError
-from backend.models.gates import Gates, Places, passing
+from backend.models.attention import PlainAttention
+from backend.models.gates import Gates, Places, Route, passing
 from backend.models.loading import LoadedModel
 from backend.results import HeadScores
 from backend.tasks.task import Prompt
 
 N_BLOCKS = 32  # examples are kept in this many sums, for bootstrap
 SHARING_WIDTH = 512  # d_model from which fixed demonstrations are read once for all examples
-BATCH_TOKENS = 1024  # tokens of one pass; gradients need every layer's activations at once
 
 
 def head_importance(
-    model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int = BATCH_TOKENS
+    model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int | None = None
 ) -> HeadScores:
     """How strongly the loss on the gold answer depends on each head, over training prompts.
 
@@ -63,11 +62,12 @@ def head_importance(
 
 def importance_of_pairs(
     model: LoadedModel, pairs: Sequence[Scored], skipped: tuple[int, ...] = (), progress: Progress | None = None, *,
-    batch_tokens: int = BATCH_TOKENS, prefixes: Sequence[int] | None = None,
+    batch_tokens: int | None = None, prefixes: Sequence[int] | None = None,
 ) -> HeadScores:
     """As `head_importance`, over given (context, gold continuation) pairs in token ids.
 
     Args:
+        batch_tokens: tokens of one pass; None for as many as suit the device.
         prefixes: per pair, how many first tokens it shares with all other pairs that share any; their forward pass
             is made once. 0, the default: none.
     """
@@ -76,6 +76,7 @@ def importance_of_pairs(
     shape = (len(pairs), model.n_layers, model.n_heads)
     absolute, signed = np.zeros(shape), np.zeros(shape)  # sums over positions of |dL/dg|, and |sum of dL/dg|
     prefixes = prefixes or [0] * len(pairs)
+    batch_tokens = batch_tokens or tokens_per_pass(model, every_layer=True)
     done = 0
     for members in _alike(pairs, prefixes):
         n_prefix = prefixes[members[0]]
@@ -137,8 +138,7 @@ class _SharedPrefix:
     def __init__(self, model: LoadedModel, ids: tuple[int, ...]) -> None:
         self.gates = _ones(model, 1, len(ids))
         cache = DynamicCache()
-        # The plain attention kernel, whose backward pass can be batched over pairs.
-        with torch.enable_grad(), passing(Gates(heads=self.gates)), sdpa_kernel(SDPBackend.MATH):
+        with torch.enable_grad(), passing(Gates(heads=self.gates)), PlainAttention():
             model.trunk(input_ids=torch.tensor([ids], device=model.device), past_key_values=cache, use_cache=True)
         layers = cast(list[DynamicLayer], cache.layers)
         self.outputs = [cast(Tensor, x) for layer in layers for x in (layer.keys, layer.values)]  # (1, kv, n_prefix, d)
@@ -200,7 +200,7 @@ def _gate_gradients(model: LoadedModel, pairs: Sequence[Scored], shared: _Shared
         inputs |= {"past_key_values": cache_of(list(zip(leaves[::2], leaves[1::2], strict=True)), len(pairs)),
                    "use_cache": True}
     places = Places.of(np.array(rows) * width + positions, len(pairs), width, model.device)
-    with torch.enable_grad(), passing(Gates(heads=gates, places=places)):
+    with torch.enable_grad(), passing(Gates(heads=gates), Route(places=places)):
         hidden = model.trunk(**inputs).last_hidden_state
         logits = model.unembed(hidden[rows, positions])  # (answer tokens, vocabulary)
         losses = _surprise(logits, torch.tensor(targets, device=logits.device))

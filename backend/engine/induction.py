@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backend.engine.batches import Progress, in_batches
+from backend import stats
+from backend.engine.batches import Progress, in_batches, tokens_per_pass
 from backend.engine.watching import Attention, Enough, hide_the_future, watch
 from backend.errors import BadInput, ModelError
-from backend.models.gates import Gates
+from backend.models.gates import Kept, Route
 from backend.results import InductionScores
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ N_SEEDS = 100
 N_REPEATS = 4
 SHORTEST_BLOCK, BLOCK_STEP = 25, 2  # seed s repeats a block of 25 + 2 * s tokens
 LEFT_OUT = 0.04  # share of the vocabulary at either end of the merge ranks
-CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 2048, 16384
 NOTHING_RAISED = 1e-6  # of all probability: below it only rounding lifts a token above the mean
 
 
@@ -105,9 +105,10 @@ def prefix_matching_scores(
         weights = np.zeros(targets.shape, np.float32)
         for row, s in enumerate(batch):
             n_block = len(sequences[s]) - 1
-            where, counts = prefix_targets(n_block, variant)
-            targets[row, :len(where)] = where
-            weights[row, :len(where)] = counts / ((N_REPEATS - 1) * n_block)
+            queries, keys = np.array(stats.prefix_targets(n_block, N_REPEATS, variant)).T
+            repeat = (keys - 1) // n_block  # which one a target is in: no position has two in the same
+            targets[row, queries, repeat] = keys
+            weights[row, queries, repeat] = 1 / ((N_REPEATS - 1) * n_block)
         first_scored = min(len(sequences[s]) for s in batch)
         sums: dict[int, Tensor] = {}
 
@@ -133,26 +134,8 @@ def prefix_matching_scores(
         for layer, total in sums.items():
             scores[list(batch), layer] = total.cpu().numpy()
 
-    in_batches(measure, [1 + N_REPEATS * (len(s) - 1) for s in sequences], _batch_tokens(model), progress)
+    in_batches(measure, [1 + N_REPEATS * (len(s) - 1) for s in sequences], tokens_per_pass(model), progress)
     return scores
-
-
-def prefix_targets(n_block: int, variant: str = "exact") -> tuple[np.ndarray, np.ndarray]:
-    """Which positions the attention from each position should go to, and whether each of them counts.
-
-    BOS is position 0 and the block fills positions 1 to `n_block`, then again, four times in all.
-
-    Returns:
-        targets, counts: (pos, 4) of int, (pos, 4) of float, 1 = counts; where it is 0 the target is 0.
-    """
-    position = np.arange(1 + N_REPEATS * n_block)[:, None]
-    earlier = np.arange(N_REPEATS)[None]  # which repeat the target is in, the first one being 0
-    targets = earlier * n_block + position % n_block + 1
-    counts = earlier < position // n_block
-    if variant == "exact":  # the last token of a block occurs first at position n_block: position 1 follows BOS
-        counts &= (position % n_block != 0) | (earlier > 0)
-    counts &= position > n_block
-    return np.where(counts, targets, 0), counts.astype(np.float32)
 
 
 def copying_scores(
@@ -208,9 +191,9 @@ def copying_scores(
                 raise Enough
 
             # Which tokens stand here does not matter: `hidden` takes the place of their embeddings.
-            watch(model, np.zeros_like(ids), read, Gates(start=layer, hidden=embedded, stop=layer + 1))
+            watch(model, np.zeros_like(ids), read, route=Route(layer, embedded, stop=layer + 1))
 
-    in_batches(measure, [len(s) for s in sequences], _batch_tokens(model), progress)
+    in_batches(measure, [len(s) for s in sequences], tokens_per_pass(model), progress)
     return scores
 
 
@@ -316,19 +299,15 @@ def _padded(sequences: Sequence[Sequence[int]]) -> np.ndarray:
     return np.array([[*s, *[s[0]] * (width - len(s))] for s in sequences])
 
 
-def _batch_tokens(model: LoadedModel) -> int:
-    return GPU_BATCH_TOKENS if model.device.type == "cuda" else CPU_BATCH_TOKENS
-
-
 def _embedded(model: LoadedModel, ids: np.ndarray) -> Tensor:
     """(batch, pos, d_model): token and position embeddings as the first block reads them."""
-    gates = Gates(keep_from=0)
+    kept = Kept(inputs_from=0)
 
     def read(attention: Attention) -> None:
         raise Enough
 
-    watch(model, ids, read, gates)
-    return gates.kept[0]
+    watch(model, ids, read, kept=kept)
+    return kept.inputs[0]
 
 
 def _values_alone(model: LoadedModel, layer: int, embedded: Tensor) -> Tensor:
@@ -337,17 +316,17 @@ def _values_alone(model: LoadedModel, layer: int, embedded: Tensor) -> Tensor:
     A token that stands alone can attend to nothing but itself, so what its heads put out are its values.
     """
     batch, n_pos, d_model = embedded.shape
-    gates = Gates(start=layer, stop=layer + 1, hidden=embedded.reshape(-1, 1, d_model), z=[])
+    z: list[Tensor] = []
     on_itself: list[Tensor] = []
 
     def read(attention: Attention) -> None:
         on_itself.append(attention.pattern(0, 1)[..., 0].transpose(1, 2))  # (batch * pos, 1, n_heads)
 
     # This runs inside a watched pass: a pass of its own, which puts the outer one back when it ends.
-    watch(model, np.zeros((batch * n_pos, 1), int), read, gates)
-    assert gates.z is not None
+    route = Route(layer, embedded.reshape(-1, 1, d_model), stop=layer + 1)
+    watch(model, np.zeros((batch * n_pos, 1), int), read, route=route, kept=Kept(z=z))
     # Less than 1 only where a head may also attend to nothing at all (attention sinks).
-    values = gates.z[0] / on_itself[0][..., None]
+    values = z[0] / on_itself[0][..., None]
     return values.view(batch, n_pos, model.n_heads, -1).transpose(1, 2)
 
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from backend.engine import trees
-from backend.engine.batches import Progress, in_batches
+from backend.engine.batches import Progress, in_batches, tokens_per_pass
 from backend.errors import BadInput
-from backend.models.gates import Gates, passing
+from backend.models.gates import Kept, passing
 from backend.models.loading import LoadedModel
 from backend.results import Activations
 from backend.tasks.task import Prompt
 
-BATCH_TOKENS = 2048
-
 
 @torch.inference_mode()
 def mean_activations(
-    model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int = BATCH_TOKENS
+    model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int | None = None
 ) -> Activations:
     """Mean head output z and mean FFN output over all positions of the prompts with their gold answers.
 
@@ -39,18 +38,21 @@ def mean_activations(
     heads = torch.zeros(model.n_layers, model.n_heads, model.d_head, dtype=torch.float64)
     ffns = torch.zeros(model.n_layers, model.d_model, dtype=torch.float64)
 
+    batch_tokens = batch_tokens or tokens_per_pass(model, every_layer=True)
+
     def measure(batch: Sequence[int]) -> None:
         chosen = [sequences[i] for i in batch]
         tokens = torch.zeros(len(chosen), max(map(len, chosen)), dtype=torch.long)
         real = torch.zeros(tokens.shape, dtype=torch.bool)
         for row, ids in enumerate(chosen):
             tokens[row, :len(ids)], real[row, :len(ids)] = torch.tensor(ids), True
-        gates = Gates(z=[], ffn_out=[])
-        with passing(gates):
+        z: list[Tensor] = []
+        ffn_out: list[Tensor] = []
+        with passing(kept=Kept(z=z, ffn_out=ffn_out)):
             model.trunk(input_ids=tokens.to(model.device), use_cache=False)
         for layer in range(model.n_layers):
-            heads[layer] += gates.z[layer].cpu()[real].double().sum(0)  # type: ignore[index]
-            ffns[layer] += gates.ffn_out[layer].cpu()[real].double().sum(0)  # type: ignore[index]
+            heads[layer] += z[layer].cpu()[real].double().sum(0)
+            ffns[layer] += ffn_out[layer].cpu()[real].double().sum(0)
 
     in_batches(measure, list(map(len, sequences)), batch_tokens, progress)
     n = sum(map(len, sequences))

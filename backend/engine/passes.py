@@ -1,17 +1,18 @@
 """Token trees through the model: the shared prefix once, blocks from where an ablation begins, logits where scored.
 
 `score` is the whole of it: the log-likelihood of every option under every ablation. What the intact model computes
-(hidden states at the input of each block, keys and values of the prefix) is kept beside the plan within a memory
+(hidden states at the input of each block, keys and values of the prefix) is kept beside the prompts within a memory
 budget, so that an ablation whose lowest component is in layer l starts at layer l.
 """
 
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
 from typing import Any, cast
@@ -21,46 +22,58 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-import backend.engine.attention  # noqa: F401 - it registers itself
 from backend.engine import trees
-from backend.engine.batches import Progress, smaller
-from backend.errors import ModelError
-from backend.models.gates import Ended, Gates, Places, gates_for, passing
+from backend.engine.batches import Progress, smaller, tokens_per_pass
+from backend.errors import BadInput, ModelError
+from backend.models.gates import ALL_ON, Ended, Gates, Kept, MeanActivations, Places, Route, gates_for, passing
 from backend.models.loading import LoadedModel
-from backend.results import Activations, Questions
+from backend.records import Questions
 from backend.tasks.task import Prompt
 from backend.values import Ablation
 
 ROW_TOKENS = 128  # small trees are packed into rows of about this length
-BATCH_TOKENS = 1024  # tokens of one pass, padding included
 BATCHES_HELD = 4  # long contexts whose options are read together, in passes over them
 LOGIT_ROWS = 512  # positions that wait for each other before the vocabulary is read
 LOGITS = 2**20  # logits that exist at once, about; they stay in the processor's cache. 64 times as many on a GPU
 ALIGNED = 1024  # a part of the vocabulary is a multiple of this long: products of odd widths are half as fast again
-STATE_BYTES = 256 * 2**20  # intact hidden states kept beside a plan
+STATE_BYTES = 256 * 2**20  # intact hidden states kept beside prepared prompts
 STATES_OF_PREFIX = 3  # a prefix is kept as hidden states, keys and values
 
 
 @dataclass(eq=False)
-class Plan:
+class Prepared:
     """Prompts made ready for one model: token trees in batches, and what the intact model left behind.
 
     Make it once and score it under as many ablations as you like. It may be shared by threads: what `states` and
-    `smaller` hold is what any thread would find; states are let go when memory ran out.
+    `smaller` hold is what any thread would find; states are let go when memory ran out. It does not hold its model,
+    so that it can be kept beside it.
     """
 
-    model: LoadedModel
+    its_model: weakref.ref[LoadedModel] = field(repr=False)
+    state_width: int  # bytes of one token's hidden states at the input of every block
     prompts: Sequence[Prompt] = field(repr=False)
     questions: Questions
     lengths: tuple[tuple[int, ...], ...]  # characters per option
     groups: list[trees.Group]
     batch_tokens: int
     states: dict[tuple[int, int], _Intact] = field(default_factory=dict, repr=False)  # per section
-    smaller: Plan | None = None  # the same in smaller batches, once memory ran out with these
+    smaller: Prepared | None = None  # the same in smaller batches, once memory ran out with these
 
     @property
-    def smallest(self) -> Plan:
-        """The plan that memory last sufficed for, as far as is known."""
+    def model(self) -> LoadedModel:
+        """The model that these prompts were made ready for.
+
+        Raises:
+            BadInput: if nobody holds it any more.
+        """
+        if (model := self.its_model()) is None:
+            raise BadInput("The model that these prompts were made ready for is gone: keep it as long as you score "
+                           "them, or make them ready for another one.")
+        return model
+
+    @property
+    def smallest(self) -> Prepared:
+        """Those that memory last sufficed for, as far as is known."""
         return self.smaller.smallest if self.smaller else self
 
     @property
@@ -76,7 +89,7 @@ class Plan:
     def state_bytes(self) -> int:
         """What the intact model's states, kept once they were needed, take or would take; 0 where they do not fit."""
         tokens = sum(STATES_OF_PREFIX * g.n_prefix_tokens + sum(b.tokens.size for b in g.batches) for g in self.groups)
-        size = tokens * _state_width(self.model)
+        size = tokens * self.state_width
         return size if size <= STATE_BYTES else 0
 
 
@@ -98,11 +111,16 @@ class _Intact:
     complete: bool = False
 
 
-def plan(
+def prepare(
     model: LoadedModel, prompts: Sequence[Prompt], metric: str = "acc", *, row_tokens: int = ROW_TOKENS,
-    batch_tokens: int = BATCH_TOKENS,
-) -> Plan:
-    """Make prompts ready for scoring: encode, drop demonstrations that do not fit, grow and pack the trees."""
+    batch_tokens: int | None = None,
+) -> Prepared:
+    """Make prompts ready for scoring: encode, drop demonstrations that do not fit, grow and pack the trees.
+
+    Args:
+        batch_tokens: tokens of one pass, padding included; None for as many as suit the device.
+    """
+    batch_tokens = batch_tokens or tokens_per_pass(model)
     encode_context, encode_text = cache(model.encode_context), cache(model.encode)  # options and contexts recur
     encoded = [trees.encode(p, encode_context, encode_text, model.info.max_positions) for p in prompts]
     questions = trees.questions_of(prompts, [d if q is not None else None for q, d in encoded], metric)
@@ -111,14 +129,14 @@ def plan(
     groups = trees.group([q for _, q, _ in kept], [p.demos[d:] for p, _, d in kept], trees=takes_trees(model),
                          row_tokens=row_tokens, batch_tokens=batch_tokens, held_tokens=max(batch_tokens, held_tokens))
     lengths = tuple(tuple(len(o.removeprefix(" ")) for o in p.example.options) for p, _, _ in kept)
-    return Plan(model, prompts, questions, lengths, groups, batch_tokens)
+    return Prepared(weakref.ref(model), _state_width(model), prompts, questions, lengths, groups, batch_tokens)
 
 
-def halve(large: Plan) -> None:
-    """Let a plan that memory ran out with go on in batches of half as many tokens; its states are let go."""
+def halve(large: Prepared) -> None:
+    """Let prompts that memory ran out with go on in batches of half as many tokens; its states are let go."""
     half = smaller(large.batch_tokens)
-    large.smaller = plan(large.model, large.prompts, large.questions.metric, row_tokens=min(ROW_TOKENS, half),
-                         batch_tokens=half)
+    large.smaller = prepare(large.model, large.prompts, large.questions.metric, row_tokens=min(ROW_TOKENS, half),
+                            batch_tokens=half)
     large.states.clear()
 
 
@@ -133,7 +151,7 @@ def takes_trees(model: LoadedModel) -> bool:
 
 @torch.inference_mode()
 def score(
-    plan: Plan, ablations: Sequence[Ablation], means: Sequence[Activations | None] | None = None,
+    prepared: Prepared, ablations: Sequence[Ablation], means: Sequence[MeanActivations | None] | None = None,
     progress: Progress | None = None, reuse: bool | None = None,
 ) -> list[Scores]:
     """The log-likelihood of every option under every ablation, in nats.
@@ -141,23 +159,23 @@ def score(
     Args:
         reuse: start each ablation at its lowest layer, from what the intact model computed below (one more pass where
             nobody asked for the intact scores). By default where there is more than one ablation, or where these
-            states fit the memory budget and so can stay with the plan for the next call.
+            states fit the memory budget and so can stay with the prompts for the next call.
 
     Raises:
         ModelError: if the model's logits are no numbers (half precision overflows).
         BadInput: if an ablation does not fit the model.
     """
-    model = plan.model
+    model = prepared.model
     found = list(means or [None] * len(ablations))
     gates = [gates_for(model, [a], [m]) for a, m in zip(ablations, found, strict=True)]
-    tallies = [_Tally(plan) for _ in ablations]
+    tallies = [_Tally(prepared) for _ in ablations]
     if reuse is None:
-        reuse = sum(map(bool, ablations)) > 1 or bool(plan.state_bytes)
-    done, total = 0, plan.n_batches * len(ablations)
-    for section in _sections(plan):
-        intact = plan.states.get(section.key) or (_Intact() if reuse else None)
+        reuse = sum(map(bool, ablations)) > 1 or bool(prepared.state_bytes)
+    done, total = 0, prepared.n_batches * len(ablations)
+    for section in _sections(prepared):
+        intact = prepared.states.get(section.key) or (_Intact() if reuse else None)
         if intact is not None and not intact.complete and all(ablations):
-            deque(_read_section(model, section, Gates(), keep=intact), maxlen=0)
+            deque(_read_section(model, section, ALL_ON, keep=intact), maxlen=0)
         for i in sorted(range(len(ablations)), key=lambda i: bool(ablations[i])):  # the intact model first
             resume = intact if ablations[i] else None
             keep = None if ablations[i] or (intact is not None and intact.complete) else intact
@@ -167,7 +185,7 @@ def score(
                 if progress is not None:
                     progress(done, total)
         if intact is not None and section.is_kept:
-            plan.states[section.key] = intact
+            prepared.states[section.key] = intact
     scores = [tally.scores() for tally in tallies]
     for ablation, tally in zip(ablations, tallies, strict=True):
         if not np.isfinite(tally.totals).all():
@@ -193,11 +211,11 @@ def _state_width(model: LoadedModel) -> int:
     return model.d_model * model.n_layers * torch.finfo(model.torch_dtype).bits // 8
 
 
-def _sections(plan: Plan) -> list[_Section]:
-    budget = STATE_BYTES // _state_width(plan.model)  # tokens
-    fits = bool(plan.state_bytes)
+def _sections(prepared: Prepared) -> list[_Section]:
+    budget = STATE_BYTES // prepared.state_width  # tokens
+    fits = bool(prepared.state_bytes)
     sections = []
-    for number, group in enumerate(plan.groups):
+    for number, group in enumerate(prepared.groups):
         first, held = 0, STATES_OF_PREFIX * group.n_prefix_tokens
         for i, batch in enumerate(group.batches):
             if i > first and held + batch.tokens.size > budget:
@@ -216,15 +234,15 @@ def _read_section(
     start = start if resume is not None else 0
     prefix = _read_prefixes(model, section.prefixes, gates, start, resume, keep)
     for b, batch in enumerate(section.batches):
-        own = replace(gates, start=start, hidden=resume.kept[b][start] if resume is not None else None,
-                      keep_from=0 if keep is not None else None, kept={},
+        kept = Kept(inputs_from=0 if keep is not None else None)
+        route = Route(start, resume.kept[b][start] if resume is not None else None,
                       places=Places.of(batch.nodes, len(batch.tokens), batch.tokens.shape[1], model.device))
-        with passing(own):
+        with passing(gates, route, kept):
             hidden = _trunk(model, torch.as_tensor(batch.tokens, device=model.device),
                             torch.as_tensor(batch.positions, device=model.device),
                             mask(model, batch), cache_of(prefix, len(batch.tokens)))
         if keep is not None:
-            keep.kept.append(own.kept)
+            keep.kept.append(kept.inputs)
         yield batch, hidden
     if keep is not None:
         keep.complete = True
@@ -240,14 +258,15 @@ def _read_prefixes(
         ids = torch.as_tensor(prefix, device=model.device)
         cache = DynamicCache()
         # Of the last block only keys and values are read.
-        own = replace(gates, start=start, hidden=resume.prefix_kept[i][start] if resume is not None else None,
-                      keep_from=0 if keep is not None else None, kept={}, until_attended=model.n_layers - 1)
-        with passing(own), suppress(Ended):
+        kept = Kept(inputs_from=0 if keep is not None else None)
+        route = Route(start, resume.prefix_kept[i][start] if resume is not None else None,
+                      until_attended=model.n_layers - 1)
+        with passing(gates, route, kept), suppress(Ended):
             _trunk(model, ids, torch.arange(ids.shape[1], device=model.device).expand(ids.shape), None, cache)
         found.append([cast(tuple[Tensor, Tensor], (layer.keys, layer.values))
                       for layer in cast(list[DynamicLayer], cache.layers)])
         if keep is not None:
-            keep.prefix_kept.append(own.kept)
+            keep.prefix_kept.append(kept.inputs)
     every = [(_one_array([keys for keys, _ in layer]), _one_array([values for _, values in layer]))
              for layer in [*zip(*found, strict=True)][start:]]  # blocks below have nothing to hand over
     if resume is not None:
@@ -328,10 +347,10 @@ class _Tally:
     once enough positions are there to share the reading.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self.model = plan.model
-        self.want_greedy = plan.questions.metric == "greedy"
-        self.offsets = np.cumsum([0, *plan.questions.n_options])  # where each question's options begin
+    def __init__(self, prepared: Prepared) -> None:
+        self.model = prepared.model
+        self.want_greedy = prepared.questions.metric == "greedy"
+        self.offsets = np.cumsum([0, *prepared.questions.n_options])  # where each question's options begin
         self.totals = np.zeros(self.offsets[-1])
         self.greedy = np.ones(self.offsets[-1], bool)
         self.waiting: list[tuple[trees.Batch, Tensor]] = []  # with the (n_nodes, d) states whose logits are needed

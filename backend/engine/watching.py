@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from backend.errors import ModelError
 from backend.models.adapters import part
-from backend.models.gates import Gates, passing
+from backend.models.gates import ALL_ON, NOTHING, WHOLE, Gates, Kept, Route, passing
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -177,11 +177,13 @@ def _end_attention(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any
 
 
 @torch.no_grad()
-def watch(model: LoadedModel, ids: np.ndarray, read: Reader, gates: Gates | None = None) -> Tensor | None:
+def watch(
+    model: LoadedModel, ids: np.ndarray, read: Reader, gates: Gates = ALL_ON, route: Route = WHOLE, kept: Kept = NOTHING
+) -> Tensor | None:
     """Run token ids (batch, pos) through the model and show each layer's attention to a reader.
 
     Args:
-        gates: what the pass does differently from the plain one.
+        gates, route, kept: what the pass does differently from the plain one.
 
     Returns:
         (batch, pos, d) hidden states after the last norm; None where the reader ended the pass.
@@ -197,7 +199,7 @@ def watch(model: LoadedModel, ids: np.ndarray, read: Reader, gates: Gates | None
     watching = _Watch(read, modules, model.n_heads)
     token = _current.set(watching)
     try:
-        with passing(gates or Gates()), watching:
+        with passing(gates, route, kept), watching:
             hidden = model.trunk(torch.as_tensor(ids, device=model.device), use_cache=False).last_hidden_state
     except Enough:
         hidden = None

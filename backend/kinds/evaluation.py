@@ -16,7 +16,8 @@ from backend.records import ModelInfo, Questions, Record
 from backend.values import INTACT, Ablation, Setup
 
 if TYPE_CHECKING:
-    from backend.engine.passes import Plan
+    from backend.engine.passes import Prepared
+    from backend.models.gates import MeanActivations
     from backend.models.loading import LoadedModel
     from backend.tasks.task import Prompt
 
@@ -116,8 +117,8 @@ class Evaluation(OfTask[Answers]):
 
 
 def evaluate(
-    model: LoadedModel, prompts: Sequence[Prompt] | Plan, ablations: Sequence[Ablation] = (INTACT,),
-    progress: Progress | None = None, *, metric: str = "acc", means: Sequence[Activations | None] | None = None,
+    model: LoadedModel, prompts: Sequence[Prompt] | Prepared, ablations: Sequence[Ablation] = (INTACT,),
+    progress: Progress | None = None, *, metric: str = "acc", means: Sequence[MeanActivations | None] | None = None,
     batch_tokens: int | None = None,
 ) -> list[Answers]:
     """Score every option of every prompt under each ablation.
@@ -126,30 +127,34 @@ def evaluate(
     characters (2022 harness). One record per ablation, in order.
 
     Args:
-        prompts: the prompts, or a `Plan` of them (which remembers the intact model's states, and what did not fit).
+        prompts: the prompts, or the same `Prepared` (which remember the intact model's states, and what did not fit).
         metric: how outcomes are read: "acc", "em", "acc_by_group" or "greedy".
         means: per ablation, the mean activations; needed where its fill is "mean".
-        batch_tokens: tokens of one pass; halved, and said so in the log, whenever memory runs out.
+        batch_tokens: tokens of one pass, None for as many as suit the device; halved, and said so in the log, whenever
+            memory runs out.
 
     Raises:
         ModelError: the logits are no numbers.
-        BadInput: an ablation names a component that the model does not have.
+        BadInput: an ablation names a component that the model does not have, or the prompts are prepared for another.
     """
     from accelerate.utils.memory import should_reduce_batch_size
 
     from backend.engine import passes
 
-    plan = prompts if isinstance(prompts, passes.Plan) else passes.plan(
-        model, prompts, metric, batch_tokens=batch_tokens or passes.BATCH_TOKENS)
-    # What the intact model leaves behind helps several ablations, or the next call with the same plan.
-    reuse = None if plan is prompts or len(ablations) > 1 else False
+    if not isinstance(prompts, passes.Prepared):
+        ready = passes.prepare(model, prompts, metric, batch_tokens=batch_tokens)
+    elif (ready := prompts).model is not model:
+        raise BadInput(f"These prompts were made ready for '{ready.model.info.name}' as it was loaded then, not for "
+                       "the model given here. Make them ready for this one.")
+    # What the intact model leaves behind helps several ablations, or the next call with the same prompts.
+    reuse = None if ready is prompts or len(ablations) > 1 else False
     while True:
-        plan = plan.smallest
+        ready = ready.smallest
         try:
-            scores = passes.score(plan, ablations, means, progress, reuse)
+            scores = passes.score(ready, ablations, means, progress, reuse)
             break
         except Exception as error:
-            if plan.batch_tokens // 2 < SMALLEST_BATCH or not should_reduce_batch_size(error):
+            if ready.batch_tokens // 2 < SMALLEST_BATCH or not should_reduce_batch_size(error):
                 raise
-            passes.halve(plan)
-    return [Answers(plan.questions, s.loglikelihoods, plan.lengths, s.greedy) for s in scores]
+            passes.halve(ready)
+    return [Answers(ready.questions, s.loglikelihoods, ready.lengths, s.greedy) for s in scores]

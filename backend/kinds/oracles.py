@@ -15,7 +15,7 @@ from backend.records import ModelInfo, Questions, Record
 from backend.values import INTACT, Ablation, Head, Setup
 
 if TYPE_CHECKING:
-    from backend.engine.passes import Plan
+    from backend.engine.passes import Prepared
     from backend.models.loading import LoadedModel
     from backend.tasks.task import Prompt
 
@@ -112,7 +112,7 @@ class HeadOracle(_Oracle):
 
 
 def sweep(
-    model: LoadedModel, prompts: Sequence[Prompt] | Plan, ablations: Sequence[Ablation],
+    model: LoadedModel, prompts: Sequence[Prompt] | Prepared, ablations: Sequence[Ablation],
     progress: Progress | None = None, *, metric: str = "acc", removed: Sequence[tuple[float, float]] = (),
 ) -> Sweep:
     """The chosen option of every query under every ablation; the first should be the intact model.
@@ -130,7 +130,7 @@ def sweep(
 
 
 def ffn_importance(
-    model: LoadedModel, prompts: Sequence[Prompt] | Plan, progress: Progress | None = None, *, metric: str = "acc"
+    model: LoadedModel, prompts: Sequence[Prompt] | Prepared, progress: Progress | None = None, *, metric: str = "acc"
 ) -> Sweep:
     """Intact, then with each FFN off, layer 0 first. acc(intact) - acc(FFN l off) is the oracle importance:
     positive = the FFN helped. Source: Bansal et al. 2023, arXiv:2212.09095."""
@@ -139,7 +139,7 @@ def ffn_importance(
 
 
 def head_oracle(
-    model: LoadedModel, prompts: Sequence[Prompt] | Plan, progress: Progress | None = None, *, metric: str = "acc"
+    model: LoadedModel, prompts: Sequence[Prompt] | Prepared, progress: Progress | None = None, *, metric: str = "acc"
 ) -> Sweep:
     """Intact, then with each single head off, layer by layer. In the study for OPT-125M."""
     ablations = [INTACT, *(Ablation(frozenset({Head(layer, head)}))

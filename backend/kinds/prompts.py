@@ -8,7 +8,7 @@ from backend.errors import BadInput
 from backend.values import Setup
 
 if TYPE_CHECKING:
-    from backend.engine.passes import Plan
+    from backend.engine.passes import Prepared
     from backend.models.loading import LoadedModel
     from backend.tasks.task import Prompt, Task
 
@@ -37,16 +37,16 @@ def prompts_of(setup: Setup, split: Any) -> list[Prompt]:
     return prompts(task_of(setup), setup.n_shots, setup.demos, setup.n_examples, setup.seed, split)
 
 
-def ready(model: LoadedModel, setup: Setup) -> Plan:
+def ready(model: LoadedModel, setup: Setup) -> Prepared:
     """The validation prompts of a setup made ready for a model, once: kept beside it, with what the intact model left.
 
     Raises:
         BadInput: if no prompt fits the model's context.
     """
-    from backend.engine.passes import plan
+    from backend.engine.passes import prepare
 
-    def make() -> Plan:
-        made = plan(model, prompts_of(setup, "validation"), task_of(setup).metric)
+    def make() -> Prepared:
+        made = prepare(model, prompts_of(setup, "validation"), task_of(setup).metric)
         if not made.questions.docs:
             raise BadInput(f"None of the {len(made.questions.skipped)} queries of task '{setup.task}' fits the "
                            f"{model.info.max_positions} positions that {setup.model.name} reads, even without "

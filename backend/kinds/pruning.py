@@ -19,7 +19,7 @@ from backend.records import ModelInfo
 from backend.values import Ablation, Head, Ranking, Setup, TaskId
 
 if TYPE_CHECKING:
-    from backend.engine.passes import Plan
+    from backend.engine.passes import Prepared
     from backend.models.loading import LoadedModel
     from backend.tasks.task import Prompt
 
@@ -207,7 +207,7 @@ def pruning_steps(
 
 
 def pruning_curve(
-    model: LoadedModel, prompts: Sequence[Prompt] | Plan, head_order: Sequence[Head], ffn_order: Sequence[int],
+    model: LoadedModel, prompts: Sequence[Prompt] | Prepared, head_order: Sequence[Head], ffn_order: Sequence[int],
     what: str = "heads", progress: Progress | None = None, *, metric: str = "acc",
 ) -> Sweep:
     """Accuracy as components go in the given order, the first of each order first.

@@ -13,8 +13,7 @@ from torch import Tensor
 from backend.engine.induction import output_projection
 from backend.engine.watching import Attention, Enough, watch
 from backend.errors import BadInput, ModelError
-from backend.models.gates import Gates, gates_for, passing
-from backend.results import Activations
+from backend.models.gates import Kept, MeanActivations, Route, gates_for, passing
 from backend.values import INTACT, Ablation
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class Contributions:
 
 def attention_patterns(
     model: LoadedModel, token_ids: Sequence[int], layers: Sequence[int] | None = None, ablation: Ablation = INTACT,
-    means: Activations | None = None,
+    means: MeanActivations | None = None,
 ) -> dict[int, np.ndarray]:
     """Where each head looks: layer -> (n_heads, q_pos, k_pos), rows sum to 1.
 
@@ -84,7 +83,7 @@ def attention_patterns(
 @torch.no_grad()
 def next_tokens(
     model: LoadedModel, token_ids: Sequence[int], ablation: Ablation = INTACT, k: int = 10,
-    means: Activations | None = None,
+    means: MeanActivations | None = None,
 ) -> tuple[NextToken, ...]:
     """The k likeliest next tokens, likeliest first; no tokens stand for the empty context.
 
@@ -130,11 +129,11 @@ def direct_contributions(
     for token in (target_id, *([] if foil_id is None else [foil_id])):
         if not 0 <= token < unembedding.weight.shape[0]:
             raise BadInput(f"No token {token}: the vocabulary goes from 0 to {unembedding.weight.shape[0] - 1}.")
-    gates = Gates(keep_from=0, z=[], ffn_out=[])
-    with passing(gates):
+    z: list[Tensor] = []
+    ffn_out: list[Tensor] = []
+    kept = Kept(inputs_from=0, z=z, ffn_out=ffn_out)
+    with passing(kept=kept):
         hidden = model.trunk(torch.as_tensor(ids, device=model.device), use_cache=False).last_hidden_state
-    assert gates.z is not None
-    assert gates.ffn_out is not None
 
     def here(x: Tensor) -> np.ndarray:
         """The last position, in double precision."""
@@ -145,11 +144,11 @@ def direct_contributions(
         return np.asarray(rows[target_id] - rows[foil_id] if foil_id is not None else rows[target_id])
 
     projections = [output_projection(module) for module in model.attn_outs]
-    written = [np.einsum("hd,hdm->hm", here(z), _plain(weight).reshape(model.n_heads, model.d_head, -1))
-               for z, (weight, _) in zip(gates.z, projections, strict=True)]  # per layer (n_heads, d_model)
-    heads, ffns = np.stack(written), np.stack([here(out) for out in gates.ffn_out])
+    written = [np.einsum("hd,hdm->hm", here(of_layer), _plain(weight).reshape(model.n_heads, model.d_head, -1))
+               for of_layer, (weight, _) in zip(z, projections, strict=True)]  # per layer (n_heads, d_model)
+    heads, ffns = np.stack(written), np.stack([here(out) for out in ffn_out])
     biases = sum((_plain(bias) for _, bias in projections if bias is not None), np.zeros(model.d_model))
-    embedding = here(gates.kept[0])
+    embedding = here(kept.inputs[0])
     stream = embedding + heads.sum((0, 1)) + ffns.sum(0) + biases
 
     u = of_answer(unembedding.weight)
@@ -192,7 +191,7 @@ def _last_norm(model: LoadedModel, streams: np.ndarray) -> np.ndarray:
     """(n, d_model) residual streams -> (n, d) what the unembedding reads: the trunk with every block skipped."""
     hidden = torch.as_tensor(streams, dtype=model.torch_dtype, device=model.device)[None]
     last = model.n_layers - 1
-    with passing(Gates(start=last, stop=last, hidden=hidden)):
+    with passing(route=Route(last, hidden, stop=last)):
         out = model.trunk(torch.zeros(1, len(streams), dtype=torch.long, device=model.device), use_cache=False)
     return _plain(out.last_hidden_state[0])
 

@@ -9,7 +9,7 @@ from backend.engine import trees
 from backend.errors import BadInput
 from backend.kinds.evaluation import evaluate
 from backend.lens.attention import NextToken, next_tokens, tokens_shown
-from backend.results import Activations
+from backend.models.gates import MeanActivations
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation
 
@@ -31,7 +31,7 @@ class Reading:
 
 
 def read(
-    model: LoadedModel, prompt: Prompt | str, ablation: Ablation = INTACT, means: Activations | None = None,
+    model: LoadedModel, prompt: Prompt | str, ablation: Ablation = INTACT, means: MeanActivations | None = None,
     k: int = 10,
 ) -> Reading:
     """Read a prompt as an evaluation does, demonstrations dropped from the front where it is too long.

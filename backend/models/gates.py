@@ -1,25 +1,27 @@
-"""The one doorway to a model: gates that travel with a call.
+"""The one doorway to a model: what a pass does differently travels with the call.
 
-Hooks are installed once, when a model is loaded, and read the `Gates` of the pass under way from a context
-variable. Without gates they return at once: not a single extra operation. With gates, head outputs z (the
-input of the attention output projection) are multiplied by a tensor (batch or 1, n_layers, n_heads) and FFN
-outputs by one of (batch or 1, n_layers). Nothing is ever "currently masked": any number of threads share one
-model with different masks, one batch can carry several, and head importance is the gradient with respect to
-these very gates, given a position axis.
+Hooks are installed once, when a model is loaded, and read what the pass under way is to do from a context variable.
+Outside of `passing` they return at once: not a single extra operation. Inside, three values say, each its own thing:
 
-The same doorway lets a pass begin in the middle: blocks below `start` are skipped, and the block at
-`start` reads stored hidden states instead of its input. And it lets a pass end narrow: where only some places
-of its result will be read, the last block does no more than that for the others which those attend to.
+- `Gates`, what is switched off: head outputs z (the input of the attention output projection) are multiplied by a
+  tensor (batch or 1, n_layers, n_heads) and FFN outputs by one of (batch or 1, n_layers). Nothing is ever "currently
+  masked": any number of threads share one model with different masks, one batch can carry several, and head
+  importance is the gradient with respect to these very gates, given a position axis.
+- `Route`, which blocks run: a pass may begin in the middle, from stored hidden states, and may end before the last
+  block, or narrow: where only some places of its result will be read, the last block does no more than that for the
+  others which those attend to.
+- `Kept`, what is left behind: what blocks read, what heads and FFNs put out.
 """
 
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -30,7 +32,6 @@ from backend.values import Ablation
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
-    from backend.results import Activations
 
 
 class Ended(Exception):
@@ -62,9 +63,19 @@ class Places:
         return cls(*(torch.as_tensor(x, device=device) for x in (rows, positions, grid, columns)))
 
 
-@dataclass
+class MeanActivations(Protocol):
+    """What stands in for components in mean ablation: a record of means, or anything with the same arrays."""
+
+    @property
+    def heads(self) -> Any: ...  # (n_layers, n_heads, d_head) numbers, mean z
+
+    @property
+    def ffns(self) -> Any: ...  # (n_layers, d_model), mean of what the FFN adds
+
+
+@dataclass(frozen=True)
 class Gates:
-    """What one pass through the model does differently from the plain one.
+    """What is switched off in a pass.
 
     Attributes:
         heads: (batch or 1, n_layers, n_heads); or, with a position axis, one (batch or 1, n_heads, pos) per layer.
@@ -73,16 +84,6 @@ class Gates:
         no_ffns: layers whose FFN is off in every row: it is not run.
         head_fill: (batch or 1, n_layers, n_heads, d_head), added times (1 - gate): what stands in for a removed head.
         ffn_fill: (batch or 1, n_layers, d_model), likewise.
-        start: the first block that runs; those below hand their input on.
-        hidden: (batch, pos, d_model), what block `start` reads; needed when `start` > 0.
-        keep_from: keep the input of every block from this one on in `kept`; None keeps nothing.
-        stop: the first block that does not run (its input can be kept); None runs all.
-        until_attended: the block at which the pass ends with `Ended`, once its keys and values are in the cache;
-            `attended` then holds its z, gated, (batch, pos, n_heads, d_head).
-        places: where alone the result is read; elsewhere the last block hands its input on. None: everywhere.
-        given: (batch, pos, n_heads, d_head), what the output projection reads instead of the block's own z.
-        z: when a list, the z of each block is appended to it, (batch, pos, n_heads, d_head).
-        ffn_out: when a list, what each FFN adds, (batch, pos, d_model), after gating.
     """
 
     heads: Tensor | Sequence[Tensor] | None = None
@@ -90,35 +91,78 @@ class Gates:
     no_ffns: frozenset[int] = frozenset()
     head_fill: Tensor | None = None
     ffn_fill: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Route:
+    """Which blocks of a pass run, and where.
+
+    Attributes:
+        start: the first block that runs; those below hand their input on.
+        hidden: (batch, pos, d_model), what block `start` reads; needed when `start` > 0.
+        stop: the first block that does not run (its input can be kept); None runs all.
+        until_attended: the block at which the pass ends with `Ended`, once its keys and values are in the cache.
+        places: where alone the result is read; elsewhere the last block hands its input on. None: everywhere.
+    """
+
     start: int = 0
     hidden: Tensor | None = None
-    keep_from: int | None = None
     stop: int | None = None
     until_attended: int | None = None
-    attended: Tensor | None = None
     places: Places | None = None
-    given: Tensor | None = None
-    kept: dict[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a pass leaves behind, in the lists and the dictionary given.
+
+    Attributes:
+        inputs_from: keep what every block from this one on reads; None keeps nothing.
+        inputs: layer -> (batch, pos, d_model).
+        z: when a list, the z of each block is appended to it, (batch, pos, n_heads, d_head), before gating.
+        ffn_out: when a list, what each FFN adds, (batch, pos, d_model), after gating.
+    """
+
+    inputs_from: int | None = None
+    inputs: dict[int, Tensor] = field(default_factory=dict)
     z: list[Tensor] | None = None
     ffn_out: list[Tensor] | None = None
-    batch: int = 1  # rows of the pass under way; some FFNs see (batch * pos, d_model)
 
 
-_current: ContextVar[Gates | None] = ContextVar("headroom_gates", default=None)
+@dataclass
+class _Pass:
+    """The pass under way, as the hooks see it."""
+
+    gates: Gates
+    route: Route
+    kept: Kept
+    batch: int = 1  # rows; some FFNs see (batch * pos, d_model)
+    attended: Tensor | None = None  # where the route ends once attended: z, gated, (batch, pos, n_heads, d_head)
+    given: Tensor | None = None  # what the output projection reads instead of the block's own z, of the same shape
+
+
+ALL_ON, WHOLE, NOTHING = Gates(), Route(), Kept()
+_current: ContextVar[_Pass | None] = ContextVar("headroom_pass", default=None)
 
 
 @contextmanager
-def passing(gates: Gates) -> Iterator[Gates]:
-    """Let the passes inside, in this thread alone, go through these gates."""
-    token = _current.set(gates)
+def passing(gates: Gates = ALL_ON, route: Route = WHOLE, kept: Kept = NOTHING) -> Iterator[None]:
+    """Let the passes inside, in this thread alone, go this way."""
+    with _under_way(_Pass(gates, route, kept)):
+        yield
+
+
+@contextmanager
+def _under_way(one: _Pass) -> Iterator[_Pass]:
+    token = _current.set(one)
     try:
-        yield gates
+        yield one
     finally:
         _current.reset(token)
 
 
 def gates_for(
-    model: LoadedModel, ablations: Sequence[Ablation], means: Sequence[Activations | None] | None = None
+    model: LoadedModel, ablations: Sequence[Ablation], means: Sequence[MeanActivations | None] | None = None
 ) -> Gates:
     """The gates of several ablations, one batch row each; none at all where all are intact.
 
@@ -131,35 +175,33 @@ def gates_for(
     for ablation in ablations:
         ablation.check(model.n_layers, model.n_heads)
     if not any(ablations):
-        return Gates()
+        return ALL_ON
 
     def tensor(values: Any) -> Tensor:
         return torch.as_tensor(values, dtype=model.torch_dtype, device=model.device)
 
-    gates = Gates()
+    heads = ffns = head_fill = ffn_fill = None
     if any(a.heads for a in ablations):
-        gates.heads = torch.stack([tensor(a.head_mask(model.n_layers, model.n_heads)) for a in ablations])
+        heads = torch.stack([tensor(a.head_mask(model.n_layers, model.n_heads)) for a in ablations])
     if any(a.ffns for a in ablations):
-        gates.ffns = torch.stack([tensor(a.ffn_mask(model.n_layers)) for a in ablations])
-        gates.no_ffns = frozenset.intersection(*(a.ffns for a in ablations))
+        ffns = torch.stack([tensor(a.ffn_mask(model.n_layers)) for a in ablations])
     if any(a.fill == "mean" for a in ablations):
-        found = list(means or [None] * len(ablations))
-        if any(a.fill == "mean" and m is None for a, m in zip(ablations, found, strict=True)):
+        pairs = list(zip(ablations, means or [None] * len(ablations), strict=True))
+        if any(a.fill == "mean" and m is None for a, m in pairs):
             raise BadInput("Mean ablation needs the mean activations of the task's training prompts: measure the "
                            "result 'means' first.")
         zero_heads = tensor(np.zeros((model.n_layers, model.n_heads, model.d_head)))
         zero_ffns = tensor(np.zeros((model.n_layers, model.d_model)))
-        pairs = list(zip(ablations, found, strict=True))
-        gates.head_fill = torch.stack([tensor(m.heads) if m and a.fill == "mean" else zero_heads for a, m in pairs])
-        gates.ffn_fill = torch.stack([tensor(m.ffns) if m and a.fill == "mean" else zero_ffns for a, m in pairs])
-    return gates
+        head_fill = torch.stack([tensor(m.heads) if m and a.fill == "mean" else zero_heads for a, m in pairs])
+        ffn_fill = torch.stack([tensor(m.ffns) if m and a.fill == "mean" else zero_ffns for a, m in pairs])
+    return Gates(heads, ffns, frozenset.intersection(*(a.ffns for a in ablations)), head_fill, ffn_fill)
 
 
 def install(
     blocks: Sequence[nn.Module], attn_outs: Sequence[nn.Module], ffns: Sequence[nn.Module],
     before_ffns: Sequence[nn.Module | None], n_heads: int, returns_tuple: bool = False,
 ) -> None:
-    """Put the hooks in, once, when a model is loaded. Without gates they do nothing.
+    """Put the hooks in, once, when a model is loaded. Outside of `passing` they do nothing.
 
     Args:
         before_ffns: the modules whose output nothing but the FFN reads.
@@ -174,21 +216,21 @@ def install(
 
 def _head_hook(layer: int, n_heads: int) -> Any:
     def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        gates = _current.get()
-        if gates is None:
+        now = _current.get()
+        if now is None:
             return None
-        shape, ends = args[0].shape, gates.until_attended == layer
-        if gates.given is not None:
-            return (gates.given.reshape(shape), *args[1:])
-        if gates.heads is None and gates.z is None and not ends:
+        shape, gates, kept, ends = args[0].shape, now.gates, now.kept, now.route.until_attended == layer
+        if now.given is not None:
+            return (now.given.reshape(shape), *args[1:])
+        if gates.heads is None and kept.z is None and not ends:
             return None
-        z = args[0].reshape(gates.batch, -1, n_heads, shape[-1] // n_heads)  # (batch, pos, n_heads, d_head)
-        if gates.z is not None:
-            gates.z.append(z)
+        z = args[0].reshape(now.batch, -1, n_heads, shape[-1] // n_heads)  # (batch, pos, n_heads, d_head)
+        if kept.z is not None:
+            kept.z.append(z)
         if gates.heads is not None:
             z = _gated(gates, layer, z)
         if ends:
-            gates.attended = z
+            now.attended = z
             raise Ended
         return None if gates.heads is None else (z.reshape(shape), *args[1:])
 
@@ -211,12 +253,12 @@ def _wrap_ffn(ffn: nn.Module, before: nn.Module | None, layer: int) -> None:
 
     What stands before it then hands on what it reads.
     """
-    plain = ffn.forward
+    plain = _own_forward(ffn)
     width: int | None = None
 
     def is_off(args: tuple[Any, ...]) -> bool:
-        gates = _current.get()
-        return gates is not None and layer in gates.no_ffns and bool(args) and width is not None
+        now = _current.get()
+        return now is not None and layer in now.gates.no_ffns and bool(args) and width is not None
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         nonlocal width
@@ -229,25 +271,36 @@ def _wrap_ffn(ffn: nn.Module, before: nn.Module | None, layer: int) -> None:
 
     ffn.forward = forward
     if before is not None:
-        plain_before = before.forward
+        plain_before = _own_forward(before)
         before.forward = lambda *args, **kwargs: args[0] if is_off(args) else plain_before(*args, **kwargs)
+
+
+def _own_forward(module: nn.Module) -> Callable[..., Any]:
+    """What a module does by itself, without holding it: a module whose `forward` held it would outlive its model."""
+    if "forward" in vars(module):  # somebody else has wrapped it already (accelerate, to move what is offloaded)
+        return module.forward
+    method, there = type(module).forward, weakref.ref(module)
+    return lambda *args, **kwargs: method(there(), *args, **kwargs)
 
 
 def _ffn_hook(layer: int) -> Any:
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        gates = _current.get()
-        if gates is None or (gates.ffns is None and gates.ffn_out is None):
+        now = _current.get()
+        if now is None:
+            return None
+        gates, kept = now.gates, now.kept.ffn_out
+        if gates.ffns is None and kept is None:
             return None
         added = output[0] if isinstance(output, tuple) else output
         shape = added.shape
-        rows = added.reshape(gates.batch, -1, shape[-1])  # (batch, pos, d_model)
+        rows = added.reshape(now.batch, -1, shape[-1])  # (batch, pos, d_model)
         if gates.ffns is not None:
             gate = gates.ffns[:, layer, None, None].to(rows.device)
             rows = rows * gate
             if gates.ffn_fill is not None:
                 rows = rows + gates.ffn_fill[:, layer, None].to(rows.device) * (1 - gate)
-        if gates.ffn_out is not None:
-            gates.ffn_out.append(rows.clone())  # Falcon adds attention's output to it in place
+        if kept is not None:
+            kept.append(rows.clone())  # Falcon adds attention's output to it in place
         rows = rows.reshape(shape)
         return (rows, *output[1:]) if isinstance(output, tuple) else rows
 
@@ -256,40 +309,41 @@ def _ffn_hook(layer: int) -> Any:
 
 def _wrap_block(block: nn.Module, layer: int, is_last: bool, returns_tuple: bool) -> None:
     """Let a block be skipped, begin from stored hidden states, keep what it reads, or be read in few places."""
-    plain = block.forward
-    names = list(inspect.signature(plain).parameters)[1:]
+    names = list(inspect.signature(block.forward).parameters)[1:]
+    plain = _own_forward(block)
 
     def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
-        gates = _current.get()
-        if gates is not None:
-            gates.batch = hidden.shape[0]
-            if layer == gates.start and gates.hidden is not None:
-                hidden = gates.hidden.to(hidden.device)
-            if gates.keep_from is not None and layer >= gates.keep_from:
-                gates.kept[layer] = hidden
-            if layer < gates.start or (gates.stop is not None and layer >= gates.stop):
+        now = _current.get()
+        if now is not None:
+            route, kept = now.route, now.kept
+            now.batch = hidden.shape[0]
+            if layer == route.start and route.hidden is not None:
+                hidden = route.hidden.to(hidden.device)
+            if kept.inputs_from is not None and layer >= kept.inputs_from:
+                kept.inputs[layer] = hidden
+            if layer < route.start or (route.stop is not None and layer >= route.stop):
                 return (hidden, None) if returns_tuple else hidden
-            if is_last and gates.places is not None and gates.until_attended is None:
+            if is_last and route.places is not None and route.until_attended is None:
                 named = dict(zip(names, args, strict=False)) | kwargs
-                return _in_places(plain, layer, gates, gates.places, hidden, named)
+                return _in_places(plain, layer, now, route.places, hidden, named)
         return plain(hidden, *args, **kwargs)
 
     block.forward = forward
 
 
 def _in_places(
-    plain: Callable[..., Any], layer: int, gates: Gates, places: Places, hidden: Tensor, inputs: dict[str, Any]
+    plain: Callable[..., Any], layer: int, now: _Pass, places: Places, hidden: Tensor, inputs: dict[str, Any]
 ) -> Any:
     """A block that attends everywhere, and goes on from there in these places alone.
 
     The block is run twice: up to its z, then over the places' input with that z given, whatever it attends to itself.
     """
-    with passing(replace(gates, until_attended=layer)) as own, suppress(Ended):
+    with _under_way(replace(now, route=replace(now.route, until_attended=layer))) as own, suppress(Ended):
         plain(hidden, **inputs)
     assert own.attended is not None
     grid = (torch.arange(len(hidden), device=hidden.device)[:, None], places.grid.to(hidden.device))
     few = {name: _first(name, value, places.grid.shape[1]) for name, value in inputs.items()}
-    with passing(replace(gates, given=own.attended[grid])):
+    with _under_way(replace(now, given=own.attended[grid])):
         output = plain(hidden[grid], **few)
     found = output[0] if isinstance(output, tuple) else output  # (batch, widest, d_model)
     rows, positions, columns = (x.to(hidden.device) for x in (places.rows, places.positions, places.columns))

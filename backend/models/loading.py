@@ -12,26 +12,17 @@ from torch.nn.functional import linear
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2Tokenizer, PreTrainedModel
 
 from backend.errors import BadInput, ModelError
-from backend.models import gates
+from backend.models import attention, gates
 from backend.models.adapters import Adapter, adapter_for, part
 from backend.models.identity import identity_of
 from backend.models.info import BUNDLED, config_of, info_from, locate, tensors_of
+from backend.models.ready import Ready
 from backend.records import ModelInfo
 from backend.values import ModelId
 
 # Where the tensors of a model for text and images (Gemma 3) go, of which the text part alone is loaded.
 _TEXT_PART = {r"^model\.language_model\.": "model.", r"^language_model\.": ""}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-class Ready:
-    def __init__(self) -> None:
-        self.kept: dict[Any, Any] = {}
-
-    def get(self, key: Any, make: Any) -> Any:
-        if key not in self.kept:
-            self.kept[key] = make()
-        return self.kept[key]
 
 
 @dataclass(eq=False)
@@ -46,7 +37,7 @@ class LoadedModel:
     blocks: list[nn.Module] = field(repr=False)
     attn_outs: list[nn.Module] = field(repr=False)
     ffns: list[nn.Module] = field(repr=False)
-    ready: Ready = field(default_factory=Ready, repr=False)
+    ready: Ready = field(default_factory=Ready, repr=False)  # prompts made ready for it, by setup
 
     @property
     def dtype(self) -> str:
@@ -203,6 +194,7 @@ def prepare(
     config = model.config
     adapter = adapter_for(config.model_type)
     model.eval().requires_grad_(False)
+    attention.use(model)
     if tensors is None:
         short = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
         tensors = [(short.get(p.dtype, "F32"), p.numel()) for p in model.parameters()]

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from backend import stats
-from backend.results import Answers
+from backend.kinds import Answers
 from backend.values import INTACT, Ablation, Head
 
 BLUE, ORANGE, GREY = "#3d8fd1", "#e07b1f", "#8593a3"  # readable on light and dark alike

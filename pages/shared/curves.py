@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from backend import stats
+from backend.kinds import Answers, InductionScores, Sweep
 from backend.models.info import Weights
-from backend.results import Answers, InductionScores, Sweep
 from backend.values import INTACT, Ablation, parse_exact
 from pages.shared.charts import AXIS, BLUE, CLICK, FFN, GREY, ORANGE, layer_step, tiny
 

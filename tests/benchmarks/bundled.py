@@ -14,7 +14,7 @@ from transformers import DynamicCache
 
 from backend import service
 from backend.engine import passes
-from backend.engine.passes import Plan
+from backend.engine.passes import Prepared
 from backend.kinds.evaluation import evaluate
 from backend.models.loading import LoadedModel, load_model
 from backend.results import Answers, Setup
@@ -44,7 +44,7 @@ def toggle(bench: Bench) -> list[Row]:
         store = Store(Path(folder))
         for setup in setups:
             service.compute(service.evaluation(setup), store, model)
-        bare = [_bare_passes(service._plan(model, setup)) for setup in setups]
+        bare = [_bare_passes(service._prepared(model, setup)) for setup in setups]
 
         def toggled(which: list) -> None:
             ablation = next(ablations)
@@ -63,11 +63,11 @@ def toggle(bench: Bench) -> list[Row]:
     return rows
 
 
-def _bare_passes(plan: Plan) -> Callable[[], None]:
-    """The forward passes of a plan and nothing else: inputs made beforehand, no gates, no scores."""
-    model = plan.model
+def _bare_passes(prepared: Prepared) -> Callable[[], None]:
+    """The forward passes over prepared prompts and nothing else: inputs made beforehand, no gates, no scores."""
+    model = prepared.model
     ready = []
-    for group in plan.groups:
+    for group in prepared.groups:
         assert len(group.prefixes) < 2  # fixed demonstrations
         prefix = torch.as_tensor(group.prefixes[0], device=model.device) if group.prefixes else None
         ready.append((prefix, [(torch.as_tensor(batch.tokens, device=model.device),
@@ -102,7 +102,7 @@ def precision(bench: Bench) -> list[Row]:
 
 
 def _answers(model: LoadedModel) -> list[Answers]:
-    return [evaluate(model, service._plan(model, setup))[0] for setup in setups_of(model)]
+    return [evaluate(model, service._prepared(model, setup))[0] for setup in setups_of(model)]
 
 
 def _differing(what: str, full: Sequence[Answers], half: Sequence[Answers]) -> Row:

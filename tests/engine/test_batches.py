@@ -1,11 +1,14 @@
-"""Batches: of about equal length, within the budget, smaller where memory runs out."""
+"""Batches: as large as the device can take, of about equal length, smaller where memory runs out."""
 
 import logging
 
 import pytest
 import torch
 
-from backend.engine.batches import in_batches
+from backend.engine import batches
+from backend.engine.batches import bytes_per_token, fitting, in_batches, tokens_per_pass
+from backend.results import ModelInfo
+from tests.models.small import small_model
 
 LENGTHS = [3, 10, 1, 7, 7, 2, 5]
 
@@ -61,3 +64,53 @@ def test_one_item_that_does_not_fit_and_any_other_error_are_passed_on():
 
     with pytest.raises(ValueError, match="no"):
         in_batches(broken, [4] * 8, 32)
+
+
+GB = 10**9
+OPT_125M = ModelInfo("", "", "opt", 12, 12, 768, 64, 3072, 125_239_296, 2048, 50_272, "float16", 0)
+OPT_66B = ModelInfo("", "", "opt", 64, 72, 9216, 128, 36864, 65_719_000_000, 2048, 50_272, "float16", 0)
+
+
+def test_more_free_memory_means_more_tokens_up_to_a_bound_and_never_fewer():
+    fit = [fitting(free, 10**5, 16384) for free in (0, 10**6, 10**8, GB, 8 * GB, 80 * GB)]
+    assert fit == [64, 64, 256, 4096, 16384, 16384]
+    assert fitting(80 * GB, 10**5, 1024) == 1024
+
+
+def test_a_little_more_or_less_of_free_memory_cuts_the_same_batches():
+    assert {fitting(free, 10**5, 16384) for free in range(GB, 13 * GB // 10, 10**7)} == {4096}
+
+
+def test_what_fits_takes_no_more_than_its_share():
+    for free in (GB, 3 * GB, 50 * GB):
+        for cost in (10**4, 10**5, 10**6):
+            tokens = fitting(free, cost, 10**9)
+            assert tokens * cost <= free / 2 < 2 * tokens * cost
+
+
+def test_gradients_of_the_largest_model_read_fewer_tokens_than_its_scores():
+    scoring, gradients = (bytes_per_token(OPT_66B, "float16", every_layer) for every_layer in (False, True))
+    assert fitting(20 * GB, scoring, 16384) == 16384
+    assert 128 <= fitting(20 * GB, gradients, 16384) <= 512
+    assert gradients > 64 * scoring
+
+
+def test_a_token_takes_what_was_measured_or_somewhat_more():
+    """OPT-125M's gradients in float32, by the peak of resident memory: 586 kB a token on passes of 2,048."""
+    assert 586e3 < bytes_per_token(OPT_125M, "float32", True) < 2 * 586e3
+    assert bytes_per_token(OPT_125M, "bfloat16", False) == bytes_per_token(OPT_125M, "float32", False) / 2
+    assert bytes_per_token(OPT_125M, "float32", False, patterns=True) > bytes_per_token(OPT_125M, "float32", False)
+
+
+def test_a_processor_reads_no_more_at_once_than_its_cache_is_good_for(monkeypatch):
+    model = small_model("opt")
+    assert tokens_per_pass(model) == tokens_per_pass(model, every_layer=True) == 1024
+    monkeypatch.setattr(batches, "free_memory", lambda: 2 * 10**6)  # so little that not even that fits
+    assert (tokens_per_pass(model), tokens_per_pass(model, every_layer=True)) == (512, 128)
+
+
+def test_what_torch_has_set_aside_on_a_gpu_and_does_not_use_is_free(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10, 80))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 7)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 3)
+    assert batches._free(torch.device("cuda:0")) == 14

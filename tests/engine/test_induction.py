@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from backend import service
+from backend import service, stats
 from backend.engine import induction, watching
 from backend.engine.induction import (
     N_REPEATS,
@@ -19,7 +19,6 @@ from backend.engine.induction import (
     copying_scores,
     prefix_matching,
     prefix_matching_scores,
-    prefix_targets,
     raised_share,
     random_vocabulary,
 )
@@ -44,8 +43,7 @@ def eager(architecture, **changes):
 
 def drawn_score(pattern, n_block, variant="exact"):
     """Prefix matching of a pattern (pos, pos)."""
-    targets, counts = prefix_targets(n_block, variant)
-    return (np.take_along_axis(pattern, targets, 1) * counts).sum() / (3 * n_block)
+    return sum(pattern[query, key] for query, key in stats.prefix_targets(n_block, variant=variant)) / (3 * n_block)
 
 
 @pytest.mark.parametrize("variant", ["exact", "authors"])
@@ -221,7 +219,7 @@ def test_every_architecture_can_be_measured_and_stays_as_it_was(architecture):
 def test_neither_batches_nor_blocks_of_rows_change_a_score(measure, monkeypatch):
     model, sequences = small_model("llama, grouped queries"), [*BLOCKS, *DISTINCT]
     together = measure(model, sequences)
-    monkeypatch.setattr(induction, "CPU_BATCH_TOKENS", 1)
+    monkeypatch.setattr(induction, "tokens_per_pass", lambda model: 1)
     monkeypatch.setattr(watching, "CPU_BLOCK_BYTES", 1)
     np.testing.assert_allclose(measure(model, sequences), together, atol=1e-5)
 
@@ -329,7 +327,7 @@ def test_an_unknown_variant_is_refused_with_the_known_ones(measure, known):
 
 
 def test_progress_counts_seeds_and_can_stop_the_work(monkeypatch):
-    monkeypatch.setattr(induction, "CPU_BATCH_TOKENS", 1)
+    monkeypatch.setattr(induction, "tokens_per_pass", lambda model: 1)
     model, steps = small_model("opt"), []
 
     def stop(done, total):

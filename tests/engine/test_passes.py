@@ -67,9 +67,9 @@ def some_means(architecture: str) -> Activations:
 @every_architecture
 def test_the_engine_equals_the_obvious_path(architecture, kind):
     prompts = KINDS[kind]
-    plan = passes.plan(small_model(architecture), prompts)
+    prepared = passes.prepare(small_model(architecture), prompts)
     ablations = [INTACT, MIXED]
-    for ablation, scores in zip(ablations, passes.score(plan, ablations), strict=True):
+    for ablation, scores in zip(ablations, passes.score(prepared, ablations), strict=True):
         expected = reference(architecture, prompts, ablation)
         assert np.abs(found(scores) - values(expected)).max() < TOLERANCE
         assert [np.argmax(row) for row in scores.loglikelihoods] == [np.argmax([v for v, _ in row]) for row in expected]
@@ -79,15 +79,15 @@ def test_the_engine_equals_the_obvious_path(architecture, kind):
 def test_a_long_context_is_read_apart_and_changes_nothing(architecture, monkeypatch):
     monkeypatch.setattr(trees, "MIN_OWN_PREFIX", 12)
     model, prompts = small_model(architecture), KINDS["demonstrations per query"]
-    plan = passes.plan(model, prompts)
-    lengths = [n for g in plan.groups for b in g.batches for n in set(b.behind[b.behind >= 12].tolist())]
+    prepared = passes.prepare(model, prompts)
+    lengths = [n for g in prepared.groups for b in g.batches for n in set(b.behind[b.behind >= 12].tolist())]
     assert len(set(lengths)) > 1
-    assert any(sum(map(len, g.prefixes)) > 1 for g in plan.groups) == passes.takes_trees(model)
-    several = passes.plan(model, prompts, batch_tokens=2 * max(lengths))  # passes over the contexts of one batch
+    assert any(sum(map(len, g.prefixes)) > 1 for g in prepared.groups) == passes.takes_trees(model)
+    several = passes.prepare(model, prompts, batch_tokens=2 * max(lengths))  # passes over the contexts of one batch
     assert any(len(g.prefixes) > 1 for g in several.groups) == passes.takes_trees(model)
     ablations = [INTACT, MIXED, LATE]
     expected = [values(reference(architecture, prompts, ablation)) for ablation in ablations]
-    for one in (plan, several):
+    for one in (prepared, several):
         for scores, those in zip(passes.score(one, ablations), expected, strict=True):
             assert np.abs(found(scores) - those).max() < TOLERANCE
 
@@ -95,11 +95,11 @@ def test_a_long_context_is_read_apart_and_changes_nothing(architecture, monkeypa
 def test_long_contexts_are_held_together_as_far_as_the_memory_for_states_reaches(monkeypatch):
     monkeypatch.setattr(trees, "MIN_OWN_PREFIX", 12)
     model, prompts = small_model("opt"), KINDS["demonstrations per query"]
-    longest = max(b.behind.max() for g in passes.plan(model, prompts).groups for b in g.batches)
+    longest = max(b.behind.max() for g in passes.prepare(model, prompts).groups for b in g.batches)
 
     def held(state_bytes: int) -> int:
         monkeypatch.setattr(passes, "STATE_BYTES", state_bytes)
-        return max(g.n_prefix_tokens for g in passes.plan(model, prompts, batch_tokens=longest).groups)
+        return max(g.n_prefix_tokens for g in passes.prepare(model, prompts, batch_tokens=longest).groups)
 
     assert held(0) == longest  # one pass over one context is the least
     assert longest < held(2**30) <= passes.BATCHES_HELD * longest
@@ -108,12 +108,12 @@ def test_long_contexts_are_held_together_as_far_as_the_memory_for_states_reaches
 @every_architecture
 def test_a_sweep_that_begins_where_it_differs_equals_whole_passes(architecture):
     model = small_model(architecture)
-    plan = passes.plan(model, FIXED)
+    prepared = passes.prepare(model, FIXED)
     sweep = [INTACT, *(Ablation(ffns=frozenset({layer})) for layer in range(model.n_layers)),
              *(Ablation(frozenset({Head(layer, 1)})) for layer in range(model.n_layers)), LATE, MIXED.filled("mean")]
     means = [some_means(architecture) if a.fill == "mean" else None for a in sweep]
-    reused = passes.score(plan, sweep, means)
-    whole = passes.score(passes.plan(model, FIXED), sweep, means, reuse=False)
+    reused = passes.score(prepared, sweep, means)
+    whole = passes.score(passes.prepare(model, FIXED), sweep, means, reuse=False)
     for one, other in zip(reused, whole, strict=True):
         assert np.abs(found(one) - found(other)).max() < TOLERANCE
     for i in (-2, -1):
@@ -123,10 +123,10 @@ def test_a_sweep_that_begins_where_it_differs_equals_whole_passes(architecture):
 @every_architecture
 def test_batch_size_and_padding_change_nothing_beyond_rounding(architecture):
     prompts = FIXED + KINDS["demonstrations per query"]
-    expected = found(passes.score(passes.plan(small_model(architecture), prompts), [MIXED])[0])
+    expected = found(passes.score(passes.prepare(small_model(architecture), prompts), [MIXED])[0])
     for row_tokens, batch_tokens in ((1, 1), (16, 64), (4096, 4096)):
-        plan = passes.plan(small_model(architecture), prompts, row_tokens=row_tokens, batch_tokens=batch_tokens)
-        assert np.abs(found(passes.score(plan, [MIXED])[0]) - expected).max() < TOLERANCE
+        prepared = passes.prepare(small_model(architecture), prompts, row_tokens=row_tokens, batch_tokens=batch_tokens)
+        assert np.abs(found(passes.score(prepared, [MIXED])[0]) - expected).max() < TOLERANCE
 
 
 @every_architecture
@@ -141,7 +141,7 @@ def test_greedy_says_whether_the_model_would_have_written_it(architecture):
         options = (ranked[0], ranked[1])
         if all(o.strip() and len(model.encode(o)) == 1 for o in options):
             prompts.append(Prompt(Example(prompt.example.contexts[:1] * 2, options, (0,), ""), (), prompt.doc))
-    scores = passes.score(passes.plan(model, prompts, metric="greedy"), [INTACT])[0]
+    scores = passes.score(passes.prepare(model, prompts, metric="greedy"), [INTACT])[0]
     assert scores.greedy == ((True, False),) * len(prompts)
     expected = reference(architecture, prompts)
     assert scores.greedy == tuple(tuple(greedy for _, greedy in row) for row in expected)
@@ -158,8 +158,8 @@ def masks() -> st.SearchStrategy[Ablation]:
 def test_any_masks_on_any_questions_in_any_batches_equal_the_obvious_path(
     ablations, architecture, kind, row_tokens, batch_tokens
 ):
-    plan = passes.plan(small_model(architecture), KINDS[kind], row_tokens=row_tokens, batch_tokens=batch_tokens)
-    for ablation, scores in zip(ablations, passes.score(plan, ablations), strict=True):
+    prepared = passes.prepare(small_model(architecture), KINDS[kind], row_tokens=row_tokens, batch_tokens=batch_tokens)
+    for ablation, scores in zip(ablations, passes.score(prepared, ablations), strict=True):
         assert np.abs(found(scores) - values(reference(architecture, KINDS[kind], ablation))).max() < TOLERANCE
 
 
@@ -168,8 +168,8 @@ def test_any_masks_on_any_questions_in_any_batches_equal_the_obvious_path(
 def test_half_precision_says_about_the_same(architecture, dtype, tolerance):
     network = small_network(architecture).to(getattr(torch, dtype))
     half = prepare(network, small_tokenizer(), architecture, "", dtype)
-    for one, other in zip(passes.score(passes.plan(half, FIXED), [INTACT, MIXED]),
-                          passes.score(passes.plan(small_model(architecture), FIXED), [INTACT, MIXED]), strict=True):
+    for one, other in zip(passes.score(passes.prepare(half, FIXED), [INTACT, MIXED]),
+                          passes.score(passes.prepare(small_model(architecture), FIXED), [INTACT, MIXED]), strict=True):
         assert np.abs(found(one) - found(other)).mean() < tolerance
 
 
@@ -177,35 +177,35 @@ def test_architectures_that_cannot_branch_are_known_and_read_one_option_per_row(
     chains = {a for a in ARCHITECTURES if not passes.takes_trees(small_model(a))}
     assert chains == {"bloom", "falcon, alibi", "gpt_neo, every second layer slides"}
     for architecture in chains:
-        batches = [b for g in passes.plan(small_model(architecture), FIXED).groups for b in g.batches]
+        batches = [b for g in passes.prepare(small_model(architecture), FIXED).groups for b in g.batches]
         assert sum(len(b.tokens) for b in batches) == sum(len(p.example.options) for p in FIXED)
         assert all(passes.mask(small_model(architecture), b).dim() == 2 for b in batches)
 
 
-def test_a_plan_can_be_read_again_and_says_the_same():
-    plan = passes.plan(small_model("opt"), FIXED)
-    first = passes.score(plan, [INTACT, MIXED])
-    assert plan.states
-    assert passes.score(plan, [INTACT, MIXED]) == first
-    assert passes.score(plan, [MIXED]) == first[1:]
-    fresh = passes.plan(small_model("opt"), FIXED)
+def test_prepared_prompts_can_be_read_again_and_says_the_same():
+    prepared = passes.prepare(small_model("opt"), FIXED)
+    first = passes.score(prepared, [INTACT, MIXED])
+    assert prepared.states
+    assert passes.score(prepared, [INTACT, MIXED]) == first
+    assert passes.score(prepared, [MIXED]) == first[1:]
+    fresh = passes.prepare(small_model("opt"), FIXED)
     assert np.abs(found(passes.score(fresh, [MIXED], reuse=False)[0]) - found(first[1])).max() < TOLERANCE
 
 
 def test_states_beyond_the_memory_budget_are_forgotten_and_the_numbers_stay(monkeypatch):
     model, ablations = small_model("llama, grouped queries"), [INTACT, MIXED, LATE]
-    expected = passes.score(passes.plan(model, FIXED), ablations)
+    expected = passes.score(passes.prepare(model, FIXED), ablations)
     for budget in (1, 64 * model.d_model * model.n_layers * 4):
         monkeypatch.setattr(passes, "STATE_BYTES", budget)
-        plan = passes.plan(model, FIXED, row_tokens=1, batch_tokens=1)
-        for one, other in zip(passes.score(plan, ablations), expected, strict=True):
+        prepared = passes.prepare(model, FIXED, row_tokens=1, batch_tokens=1)
+        for one, other in zip(passes.score(prepared, ablations), expected, strict=True):
             assert np.abs(found(one) - found(other)).max() < TOLERANCE
-        assert not plan.states
+        assert not prepared.states
 
 
 def test_few_logits_exist_at_a_time(monkeypatch):
     model, sizes = small_model("gpt2"), []
-    expected = passes.score(passes.plan(model, FIXED), [INTACT])[0]
+    expected = passes.score(passes.prepare(model, FIXED), [INTACT])[0]
     monkeypatch.setattr(passes, "LOGIT_ROWS", 3)
     monkeypatch.setattr(passes, "LOGITS", 1000)
     monkeypatch.setattr(passes, "ALIGNED", 8)
@@ -217,7 +217,7 @@ def test_few_logits_exist_at_a_time(monkeypatch):
         return logits
 
     monkeypatch.setattr(type(model), "unembed", watched)
-    scores = passes.score(passes.plan(model, FIXED, batch_tokens=1), [INTACT])[0]
+    scores = passes.score(passes.prepare(model, FIXED, batch_tokens=1), [INTACT])[0]
     assert max(sizes) <= 1000
     assert {size % 8 for size in sizes[:-1]} == {0}
     assert np.abs(found(scores) - found(expected)).max() < TOLERANCE
@@ -227,26 +227,26 @@ def test_demonstrations_that_do_not_fit_are_dropped_whole_from_the_front():
     model = small_model("opt")
     long = tuple(f"Question: {' cat' * n}\nAnswer: yes" for n in (150, 60, 40))
     prompts = [Prompt(QUESTIONS[0], long, 7), Prompt(QUESTIONS[1], long[1:], 8), *FIXED]
-    plan = passes.plan(model, prompts)
-    assert plan.questions.dropped_demos == (1, 0) + (0,) * len(FIXED)
-    assert plan.questions.skipped == ()
+    prepared = passes.prepare(model, prompts)
+    assert prepared.questions.dropped_demos == (1, 0) + (0,) * len(FIXED)
+    assert prepared.questions.skipped == ()
     shorter = [prompts[0].without_first_demo(), *prompts[1:]]
-    scores = passes.score(plan, [INTACT, MIXED])
+    scores = passes.score(prepared, [INTACT, MIXED])
     for ablation, one in zip([INTACT, MIXED], scores, strict=True):
         assert np.abs(found(one) - values(reference("opt", shorter, ablation))).max() < TOLERANCE
 
 
 def test_a_question_that_does_not_fit_alone_is_skipped_and_counted():
     endless = multiple_choice("the cat" * 200, ["yes", "no"], 0)
-    plan = passes.plan(small_model("opt"), [Prompt(endless, (DEMOS[0],), 41), *FIXED])
-    assert plan.questions.skipped == (41,)
-    assert plan.questions.docs == tuple(p.doc for p in FIXED)
-    assert np.abs(found(passes.score(plan, [INTACT])[0]) - values(reference("opt", FIXED))).max() < TOLERANCE
+    prepared = passes.prepare(small_model("opt"), [Prompt(endless, (DEMOS[0],), 41), *FIXED])
+    assert prepared.questions.skipped == (41,)
+    assert prepared.questions.docs == tuple(p.doc for p in FIXED)
+    assert np.abs(found(passes.score(prepared, [INTACT])[0]) - values(reference("opt", FIXED))).max() < TOLERANCE
 
 
 def test_nothing_that_fits_means_no_scores():
-    plan = passes.plan(small_model("opt"), [Prompt(multiple_choice("the cat" * 200, ["yes"], 0))])
-    assert passes.score(plan, [INTACT, MIXED])[1].loglikelihoods == ()
+    prepared = passes.prepare(small_model("opt"), [Prompt(multiple_choice("the cat" * 200, ["yes"], 0))])
+    assert passes.score(prepared, [INTACT, MIXED])[1].loglikelihoods == ()
 
 
 def test_a_context_just_as_long_as_the_model_allows_is_scored():
@@ -254,9 +254,9 @@ def test_a_context_just_as_long_as_the_model_allows_is_scored():
     context = " cat" * (model.info.max_positions - len(model.encode(" yes")) + 1)
     prompt = Prompt(multiple_choice(context, ["yes"], 0))
     assert len(model.encode(context + " yes")) - 1 == model.info.max_positions
-    plan = passes.plan(model, [prompt])
-    assert plan.questions.skipped == ()
-    assert np.abs(found(passes.score(plan, [INTACT])[0]) - values(reference("gpt2", [prompt]))).max() < 1e-3
+    prepared = passes.prepare(model, [prompt])
+    assert prepared.questions.skipped == ()
+    assert np.abs(found(passes.score(prepared, [INTACT])[0]) - values(reference("gpt2", [prompt]))).max() < 1e-3
 
 
 def test_logits_that_are_no_numbers_are_refused_with_advice():
@@ -265,9 +265,9 @@ def test_logits_that_are_no_numbers_are_refused_with_advice():
         network.model.decoder.layers[1].fc2.weight.fill_(1e38)
     model = prepare(network, small_tokenizer(), "overflowing", "0" * 12)
     with pytest.raises(ModelError, match=r"'overflowing' are not numbers in float32.*Use bfloat16"):
-        passes.score(passes.plan(model, FIXED), [INTACT])
+        passes.score(passes.prepare(model, FIXED), [INTACT])
     with pytest.raises(ModelError, match=r"not numbers in float32 with L0H1 off"):
-        passes.score(passes.plan(model, FIXED), [Ablation(frozenset({Head(0, 1)}))])
+        passes.score(passes.prepare(model, FIXED), [Ablation(frozenset({Head(0, 1)}))])
 
 
 def test_one_logit_that_overflows_is_refused_too_although_the_answers_still_have_an_order():
@@ -277,42 +277,42 @@ def test_one_logit_that_overflows_is_refused_too_although_the_answers_still_have
     model = prepare(network, small_tokenizer(), "overflowing", "0" * 12)
     assert not any(7 in model.encode(option) for q in QUESTIONS for option in q.options)
     with pytest.raises(ModelError, match=r"'overflowing' are not numbers in float32.*Use bfloat16"):
-        passes.score(passes.plan(model, FIXED), [INTACT])
+        passes.score(passes.prepare(model, FIXED), [INTACT])
 
 
 def test_a_mask_that_does_not_fit_the_model_is_refused_before_anything_runs():
     with pytest.raises(BadInput, match="No such component: L3H0"):
-        passes.score(passes.plan(small_model("opt"), FIXED), [Ablation(frozenset({Head(3, 0)}))])
+        passes.score(passes.prepare(small_model("opt"), FIXED), [Ablation(frozenset({Head(3, 0)}))])
 
 
 def test_progress_counts_every_batch_and_stopping_leaves_nothing_behind():
-    plan = passes.plan(small_model("opt"), FIXED, row_tokens=1, batch_tokens=1)
+    prepared = passes.prepare(small_model("opt"), FIXED, row_tokens=1, batch_tokens=1)
     steps = []
-    expected = passes.score(plan, [INTACT, MIXED], progress=lambda done, total: steps.append((done, total)))
-    assert steps == [(n + 1, 2 * plan.n_batches) for n in range(2 * plan.n_batches)]
+    expected = passes.score(prepared, [INTACT, MIXED], progress=lambda done, total: steps.append((done, total)))
+    assert steps == [(n + 1, 2 * prepared.n_batches) for n in range(2 * prepared.n_batches)]
 
     def stop(done, total):
         if done == 3:
             raise Cancelled
 
-    fresh = passes.plan(small_model("opt"), FIXED, row_tokens=1, batch_tokens=1)
+    fresh = passes.prepare(small_model("opt"), FIXED, row_tokens=1, batch_tokens=1)
     with pytest.raises(Cancelled):
         passes.score(fresh, [INTACT, MIXED], progress=stop)
     assert not fresh.states
     assert passes.score(fresh, [INTACT, MIXED]) == expected
 
 
-def test_threads_may_share_a_plan_and_a_model():
+def test_threads_may_share_prepared_prompts_and_a_model():
     ablations = [INTACT, MIXED, LATE, Ablation(ffns=frozenset({0})), Ablation(frozenset({Head(1, 1)})), MIXED | LATE]
-    alone = [passes.score(passes.plan(small_model("gpt2"), FIXED), [INTACT, a])[1] for a in ablations]
-    plan = passes.plan(small_model("gpt2"), FIXED)
+    alone = [passes.score(passes.prepare(small_model("gpt2"), FIXED), [INTACT, a])[1] for a in ablations]
+    prepared = passes.prepare(small_model("gpt2"), FIXED)
     with ThreadPoolExecutor(6) as threads:
-        together = list(threads.map(lambda a: passes.score(plan, [INTACT, a])[1], ablations))
+        together = list(threads.map(lambda a: passes.score(prepared, [INTACT, a])[1], ablations))
     assert together == alone
 
 
 def test_fixed_demonstrations_are_read_once():
-    once = passes.plan(small_model("opt"), FIXED)
+    once = passes.prepare(small_model("opt"), FIXED)
     n_demos = len(small_model("opt").encode(FIXED[0].prefix))
-    apart = passes.plan(small_model("opt"), KINDS["0 shots"])
+    apart = passes.prepare(small_model("opt"), KINDS["0 shots"])
     assert n_demos < once.n_tokens <= apart.n_tokens + n_demos + 128  # padding

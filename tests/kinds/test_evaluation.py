@@ -11,7 +11,7 @@ from backend.engine.means import mean_activations
 from backend.errors import BadInput
 from backend.kinds import sweeps
 from backend.kinds.evaluation import evaluate
-from backend.models.gates import Gates, passing
+from backend.models.gates import Kept, passing
 from backend.tasks.task import Example, Prompt, multiple_choice
 from backend.values import INTACT, Ablation, Head
 from tests.models.small import ARCHITECTURES, small_model
@@ -49,11 +49,11 @@ def test_running_out_of_memory_halves_the_passes_and_says_so(monkeypatch, caplog
     expected = evaluate(model, prompts)
     plain, tried = passes.score, []
 
-    def small_memory(plan, *rest):
-        tried.append(max(b.tokens.size for g in plan.groups for b in g.batches))
+    def small_memory(prepared, *rest):
+        tried.append(max(b.tokens.size for g in prepared.groups for b in g.batches))
         if tried[-1] > 300:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 TiB.")
-        return plain(plan, *rest)
+        return plain(prepared, *rest)
 
     monkeypatch.setattr(passes, "score", small_memory)
     with caplog.at_level(logging.WARNING):
@@ -63,25 +63,25 @@ def test_running_out_of_memory_halves_the_passes_and_says_so(monkeypatch, caplog
     assert np.allclose(found[0].loglikelihoods, expected[0].loglikelihoods, atol=1e-4)
 
 
-def test_a_plan_remembers_what_memory_did_not_suffice_for(monkeypatch):
+def test_prepared_prompts_remember_what_memory_did_not_suffice_for(monkeypatch):
     model, prompts = small_model("opt"), [Prompt(q) for q in QUESTIONS * 20]
     expected = evaluate(model, prompts, [ALL_OFF])
     plain, tried = passes.score, []
 
-    def small_memory(plan, *rest):
-        tried.append(plan.batch_tokens)
+    def small_memory(prepared, *rest):
+        tried.append(prepared.batch_tokens)
         if tried[-1] > 300:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 TiB.")
-        return plain(plan, *rest)
+        return plain(prepared, *rest)
 
-    plan = passes.plan(model, prompts)
-    passes.score(plan, [INTACT])
+    prepared = passes.prepare(model, prompts)
+    passes.score(prepared, [INTACT])
     monkeypatch.setattr(passes, "score", small_memory)
-    found = evaluate(model, plan, [ALL_OFF])
+    found = evaluate(model, prepared, [ALL_OFF])
     assert tried == [1024, 512, 256]
-    assert not plan.states
+    assert not prepared.states
     assert np.allclose(found[0].loglikelihoods, expected[0].loglikelihoods, atol=1e-4)
-    assert evaluate(model, plan, [ALL_OFF]) == found
+    assert evaluate(model, prepared, [ALL_OFF]) == found
     assert tried[3:] == [256]
 
 
@@ -146,10 +146,10 @@ def test_means_are_those_of_every_position_of_every_prompt(architecture):
     for prompt in PROMPTS:
         ids = model.encode_context(prompt.prefix + prompt.example.contexts[0])
         ids += model.encode(prompt.example.options[prompt.example.gold[0]])
-        gates = Gates(z=[], ffn_out=[])
-        with torch.no_grad(), passing(gates):
+        kept = Kept(z=[], ffn_out=[])
+        with torch.no_grad(), passing(kept=kept):
             model.model(torch.tensor([ids[:-1]]), use_cache=False)
-        z.append(torch.cat(gates.z)), added.append(torch.cat(gates.ffn_out))  # (n_layers, pos, ...)
+        z.append(torch.cat(kept.z)), added.append(torch.cat(kept.ffn_out))  # (n_layers, pos, ...)
     every_z, every_added = torch.cat(z, 1), torch.cat(added, 1)
     assert (found.n_examples, found.n_positions) == (5, every_z.shape[1])
     assert np.allclose(found.heads, every_z.double().mean(1), atol=1e-4)

@@ -2,7 +2,6 @@
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import nn
 from transformers.cache_utils import DynamicCache
 
 from backend.errors import BadInput
-from backend.models.gates import Gates, Places, gates_for, passing
+from backend.models.gates import ALL_ON, Gates, Kept, Places, Route, gates_for, passing
 from backend.models.loading import LoadedModel, prepare
 from backend.results import Activations
 from backend.values import INTACT, Ablation, Head
@@ -30,12 +29,12 @@ def tokens(model: LoadedModel, text: str = TEXT) -> torch.Tensor:
 
 
 @torch.no_grad()
-def logits(model: LoadedModel, gates: Gates | None = None, ids: torch.Tensor | None = None) -> torch.Tensor:
+def logits(model: LoadedModel, gates: Gates | None = None, ids: torch.Tensor | None = None, **way) -> torch.Tensor:
     """(batch, pos, vocabulary), by the model's own way."""
     ids = tokens(model) if ids is None else ids
-    if gates is None:
+    if gates is None and not way:
         return model.model(ids, use_cache=False).logits
-    with passing(gates):
+    with passing(gates or ALL_ON, **way):
         return model.model(ids, use_cache=False).logits
 
 
@@ -129,11 +128,10 @@ def test_without_any_head_of_a_layer_exactly_the_bias_remains(architecture):
 @every_architecture
 def test_without_an_ffn_attention_alone_moves_the_residual_stream(architecture):
     model = small_model(architecture)
-    gates = gates_for(model, [Ablation(ffns=frozenset({1}))])
-    gates.ffn_out = []
-    logits(model, gates)
-    assert not gates.ffn_out[1].any()
-    assert gates.ffn_out[0].any()
+    added: list[torch.Tensor] = []
+    logits(model, gates_for(model, [Ablation(ffns=frozenset({1}))]), kept=Kept(ffn_out=added))
+    assert not added[1].any()
+    assert added[0].any()
 
 
 @every_architecture
@@ -206,19 +204,19 @@ def test_a_pass_behind_cached_keys_and_values_equals_the_whole_pass(architecture
 @every_architecture
 def test_beginning_in_the_middle_equals_the_whole_pass(architecture):
     model = small_model(architecture)
-    gates = Gates(keep_from=0)
-    expected = logits(model, gates)
-    assert sorted(gates.kept) == list(range(model.n_layers))
+    kept = Kept(inputs_from=0)
+    expected = logits(model, kept=kept)
+    assert sorted(kept.inputs) == list(range(model.n_layers))
     for start in range(model.n_layers):
         unread = torch.zeros_like(tokens(model))  # what stands there no longer matters
-        assert torch.equal(logits(model, Gates(start=start, hidden=gates.kept[start]), unread), expected)
+        assert torch.equal(logits(model, ids=unread, route=Route(start, kept.inputs[start])), expected)
 
 
 @every_architecture
 def test_a_model_can_begin_in_the_middle_before_it_ever_ran(architecture):
     model = small_model(architecture, seed=1)
     hidden = torch.randn(2, 5, model.d_model)
-    out = logits(model, Gates(start=2, hidden=hidden), torch.zeros(2, 5, dtype=torch.long))
+    out = logits(model, ids=torch.zeros(2, 5, dtype=torch.long), route=Route(2, hidden))
     assert out.shape[:2] == (2, 5)
 
 
@@ -228,14 +226,13 @@ def test_blocks_from_the_stop_on_do_not_run(architecture):
     ran = []
     hooks = [attn.register_forward_hook(lambda module, args, out, layer=layer: ran.append(layer))
              for layer, attn in enumerate(model.attn_outs)]
-    gates = Gates(stop=2, keep_from=2)
-    logits(model, gates)
+    kept, whole = Kept(inputs_from=2), Kept(inputs_from=0)
+    logits(model, route=Route(stop=2), kept=kept)
     for hook in hooks:
         hook.remove()
     assert ran == [0, 1]
-    whole = Gates(keep_from=0)
-    logits(model, whole)
-    assert torch.equal(gates.kept[2], whole.kept[2])
+    logits(model, kept=whole)
+    assert torch.equal(kept.inputs[2], whole.inputs[2])
 
 
 READ = np.array([3, 2, 9, 4])  # positions, of the rows:
@@ -253,7 +250,7 @@ def test_a_pass_read_in_few_places_equals_the_whole_pass_there_and_so_do_its_gra
     ffns = gates_for(model, [MIXED] * 3).ffns
     found = []
     for where in (None, places):
-        with torch.enable_grad(), passing(Gates(heads=heads, ffns=ffns, places=where)):
+        with torch.enable_grad(), passing(Gates(heads=heads, ffns=ffns), Route(places=where)):
             read = model.trunk(input_ids=ids, use_cache=False).last_hidden_state[ROWS, READ]
             found.append([read, *torch.autograd.grad(read.square().sum(), heads)])
     for whole, part in zip(*found, strict=True):
@@ -271,7 +268,7 @@ def test_the_last_block_works_only_where_it_is_read_behind_a_cache_too(architect
     found = []
     for places in (None, Places.of(np.array([4, 9]), 1, 10, model.device)):
         cache = DynamicCache()
-        with torch.no_grad(), passing(replace(gates, places=places)):
+        with torch.no_grad(), passing(gates, Route(places=places)):
             with passing(gates):
                 seen.append([])
                 model.trunk(input_ids=ids[:, :4], past_key_values=cache, use_cache=True)
@@ -295,12 +292,12 @@ def test_z_and_ffn_outputs_are_those_that_the_modules_see(architecture):
     seen, added = [], []
     hooks = [model.attn_outs[1].register_forward_pre_hook(lambda module, args: seen.append(args[0].clone())),
              model.ffns[1].register_forward_hook(lambda module, args, out: added.append(out.clone()))]
-    gates = Gates(z=[], ffn_out=[])
-    logits(model, gates)
+    kept = Kept(z=[], ffn_out=[])
+    logits(model, kept=kept)
     for hook in hooks:
         hook.remove()
-    assert torch.equal(gates.z[1].flatten(-2), seen[0])
-    assert torch.equal(gates.ffn_out[1].flatten(), added[0].flatten())
+    assert torch.equal(kept.z[1].flatten(-2), seen[0])
+    assert torch.equal(kept.ffn_out[1].flatten(), added[0].flatten())
 
 
 @every_architecture

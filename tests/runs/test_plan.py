@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from backend.kinds.sweeps import pruning_steps
 
 from backend import service
 from backend.errors import BadInput
-from backend.kinds.sweeps import pruning_steps
 from backend.runs import plan as planning
 from backend.runs.plan import TOPICS, Request, make, units
 from backend.store.live import Store
