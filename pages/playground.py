@@ -19,7 +19,7 @@ from backend.values import INTACT, Ablation, Head, ModelId
 from pages.shared import blocks, charts, handles, looking, selection
 
 if TYPE_CHECKING:
-    from backend.lens.attention import Contributions
+    from backend.lens.patterns import Contributions
     from backend.lens.reading import Reading
     from backend.models.loading import LoadedModel
 

@@ -13,7 +13,7 @@ from backend.tasks.task import Example, Prompt
 from backend.values import INTACT, Ablation
 
 if TYPE_CHECKING:
-    from backend.lens.attention import Contributions
+    from backend.lens.patterns import Contributions
     from backend.lens.reading import Reading
     from backend.models.loading import LoadedModel
 
@@ -42,7 +42,7 @@ def attention(
     means: Activations | None = None,
 ) -> np.ndarray:
     """(n_heads, pos, pos): where each head of a layer looks, rows = queries (see `lens.attention`)."""
-    from backend.lens.attention import attention_patterns
+    from backend.lens.patterns import attention_patterns
 
     return attention_patterns(model, token_ids, [layer], ablation, means)[layer]
 
@@ -58,7 +58,7 @@ def repeated_tokens(
         BadInput: if the context or the vocabulary is too small for it.
     """
     from backend.engine.induction import random_vocabulary
-    from backend.lens.attention import tokens_shown
+    from backend.lens.patterns import tokens_shown
 
     vocabulary, _ = random_vocabulary(model)
     longest = min(len(vocabulary), (model.info.max_positions - 1) // n_repeats)
@@ -73,6 +73,6 @@ def contributions(
     model: LoadedModel, token_ids: Sequence[int], answer: int, foil: int | None = None
 ) -> Contributions:
     """What each head and FFN adds to a next token's logit, directly (see `lens.attention` for what that means)."""
-    from backend.lens.attention import direct_contributions
+    from backend.lens.patterns import direct_contributions
 
     return direct_contributions(model, token_ids, answer, foil)

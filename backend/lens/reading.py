@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backend.engine import trees
 from backend.errors import BadInput
 from backend.kinds.evaluation import evaluate
-from backend.lens.attention import NextToken, next_tokens, tokens_shown
+from backend.lens.patterns import NextToken, next_tokens, tokens_shown
 from backend.models.gates import MeanActivations
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation

@@ -19,7 +19,7 @@ from backend.engine.gradients import head_importance
 from backend.engine.induction import copying, prefix_matching
 from backend.engine.means import mean_activations
 from backend.kinds.evaluation import evaluate
-from backend.lens.attention import attention_patterns, direct_contributions, next_tokens
+from backend.lens.patterns import attention_patterns, direct_contributions, next_tokens
 from backend.models.loading import LoadedModel, prepare
 from backend.tasks.task import Prompt, multiple_choice
 from backend.values import INTACT, Ablation, Head
@@ -95,7 +95,7 @@ def test_importing_and_loading_leaves_the_attention_of_other_models_as_it_was():
 import warnings, torch, transformers
 from transformers import AttentionInterface, AttentionMaskInterface
 before = dict(AttentionInterface._global_mapping), dict(AttentionMaskInterface._global_mapping), list(warnings.filters)
-import backend.engine.passes, backend.engine.gradients, backend.engine.induction, backend.lens.attention
+import backend.engine.passes, backend.engine.gradients, backend.engine.induction, backend.lens.patterns
 from backend.models.loading import load_model
 from tests.models.small import small_network
 other = small_network('opt')

@@ -16,7 +16,7 @@ from backend.engine.induction import copying, prefix_matching
 from backend.engine.means import mean_activations
 from backend.errors import BadInput
 from backend.kinds.evaluation import evaluate
-from backend.lens.attention import attention_patterns, direct_contributions
+from backend.lens.patterns import attention_patterns, direct_contributions
 from backend.models.loading import LoadedModel, load_model, prepare
 from backend.models.ready import Ready
 from backend.store.live import Store

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from backend.errors import BadInput, ModelError
-from backend.lens.attention import (
+from backend.lens.patterns import (
     attention_patterns,
     direct_contributions,
     next_tokens,
