@@ -27,7 +27,6 @@ from backend.store import bundles
 from backend.store.live import LIVE, SHIPPED, TOLERANCE, Store, differences, ship
 from backend.tasks import own
 from backend.tasks.registry import suite
-from backend.tasks.task import Task
 from backend.values import Ablation, parse
 
 if TYPE_CHECKING:
@@ -96,8 +95,9 @@ def precompute(args: argparse.Namespace) -> int:
     request = planning.Request(
         info, (), args.shots, args.what, args.demos, args.n_examples, args.n_train, args.seeds, args.n_random,
         args.n_sequences, args.dtype, tuple(_ablation(text, info) for text in args.off))
-    asked = _tasks(args.tasks) if request.needs_tasks else []
-    request = replace(request, tasks=tuple(task.name for task in asked))
+    asked = suite(args.tasks) if request.needs_tasks else []
+    if asked:
+        request = replace(request, tasks=_tasks(args.tasks))
     with _store(args) as store, own.at_hand(asked):
         count = _tokenizer(args)
         plan = planning.make(request, store, count)
@@ -508,13 +508,13 @@ def _ablation(text: str, info: ModelInfo) -> Ablation:
     return ablation
 
 
-def _tasks(names: str) -> list[Task]:
-    """The tasks named; refuses an own one under whose name other rows are kept."""
+def _tasks(names: str) -> tuple[str, ...]:
+    """The names of the tasks asked for; an own one is refused where other rows are kept under its name."""
     found = suite(names)
     for task in found:
         if isinstance(task, own.OwnTask):
             own.refuse_other(task)
-    return found
+    return tuple(task.name for task in found)
 
 
 # --- helpers ------------------------------------------------------------------------------------
