@@ -188,3 +188,6 @@ def test_a_null_that_is_not_shown_is_no_fault(tasks):
     for split in ("train", "validation"):
         (tasks / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert harness.load_task("capitals").ask("validation", 0).options == (" None", " Athens")
+    asks = TASK.format(tasks).replace('"Country', '"{% if note %}{{note}} {% endif %}Country')
+    (tasks / "capitals.yaml").write_text(asks)
+    assert harness.load_task("capitals").ask("validation", 0).contexts[0] == "Country: Greece\nCapital:"
