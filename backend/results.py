@@ -107,6 +107,11 @@ class Questions:
     metric: str = "acc"  # "acc", "em", "acc_by_group", "greedy"
     dropped_demos: tuple[int, ...] = ()  # per query: demonstrations left out because the prompt was too long
     skipped: tuple[int, ...] = ()  # rows that did not fit the model's context even at 0 shots
+    spanning: tuple[int, ...] = ()  # per query: options that begin with a token which holds some of the context's text
+
+    def __post_init__(self) -> None:
+        if not self.spanning:  # results from before there was a count
+            object.__setattr__(self, "spanning", (0,) * len(self.docs))
 
     @property
     def n(self) -> int:
@@ -150,6 +155,8 @@ class Record:
     def from_json(cls, value: Mapping[str, Any]) -> Any:
         """Raises: StoreError: if a field is missing or unknown."""
         names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        if "n_spanning" in names:  # results from before there was a count
+            value = {"n_spanning": 0, **value}
         if set(value) != names:
             raise StoreError(f"A damaged {cls.__name__}: fields {sorted(set(value) ^ names)} are missing or unknown.")
         plain = {k: Questions(**{n: _tuples(v) for n, v in value[k].items()}) if k == "questions" else _tuples(value[k])
@@ -225,6 +232,7 @@ class HeadScores(Record):
     block_positions: tuple[tuple[int, ...], ...]  # [block][layer]: positions that carry a gradient
     block_per_token: tuple[tuple[tuple[float, ...], ...], ...]  # [block][layer][head]: sum over examples, positions
     block_per_example: tuple[tuple[tuple[float, ...], ...], ...]  # [block][layer][head]: sum over examples
+    n_spanning: int = 0  # examples whose answer begins with a token that holds some of the context's text
 
     def scores(self, reduction: str = "per-token", blocks: np.ndarray | None = None) -> np.ndarray:
         """(n_layers, n_heads): the importance; higher means more important.

@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Template:
         before, after = self.text.split("{answer}")
         asked = before.rstrip()
         plain = multiple_choice(asked.replace("{query}", query), options, gold, delimiter=before[len(asked):])
-        return Example(plain.contexts, plain.options, plain.gold, plain.demonstration + after)
+        return replace(plain, demonstration=plain.demonstration + after)
 
 
 class OwnTask(Task):
