@@ -113,7 +113,7 @@ class Questions:
     metric: str = "acc"  # "acc", "em", "acc_by_group", "greedy"
     dropped_demos: tuple[int, ...] = ()  # per query: demonstrations left out because the prompt was too long
     skipped: tuple[int, ...] = ()  # rows that did not fit the model's context even at 0 shots
-    spanning: tuple[int, ...] = ()  # per query: options whose first token begins in the context
+    spanning: tuple[int, ...] = ()  # per query: options that begin with a token which holds some of the context's text
 
     @property
     def n(self) -> int:

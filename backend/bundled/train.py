@@ -108,7 +108,6 @@ def make_model(recipe: Recipe) -> OPTForCausalLM:
         dropout=0.0, attention_dropout=0.0, tie_word_embeddings=True, init_std=0.02,
         bos_token_id=corpus.SPECIAL.index(corpus.BOS), eos_token_id=corpus.SPECIAL.index(corpus.EOS),
         pad_token_id=corpus.SPECIAL.index(corpus.PAD))
-    config.update({"prompts_start_with_bos": True})  # read by `backend.models.loading`
     model = OPTForCausalLM(config)
     decoder = model.model.decoder
     with torch.no_grad():

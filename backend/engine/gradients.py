@@ -49,8 +49,8 @@ def head_importance(
     pairs: list[Scored] = []
     shown: list[tuple[str, ...]] = []  # the demonstrations of each, those that fit
     skipped = []
-    for prompt in prompts:
-        query, dropped = trees.encode(prompt, model.encode_context, model.encode, model.info.max_positions)
+    encoded = trees.encode(prompts, model.encode_pairs, model.info.max_positions)
+    for prompt, (query, dropped) in zip(prompts, encoded, strict=True):
         if query is None:
             skipped.append(prompt.doc)
         else:
@@ -105,7 +105,8 @@ def importance_of_pairs(
         return tuple(tuple(tuple(map(float, row)) for row in values[block].sum(0)) for block in blocks)
 
     return HeadScores(
-        n_examples=len(pairs), skipped=skipped, block_sizes=tuple(len(block) for block in blocks),
+        n_examples=len(pairs), skipped=skipped, n_spanning=sum(p.spans for p in pairs),
+        block_sizes=tuple(len(block) for block in blocks),
         block_positions=tuple(tuple(int(n) for n in positions[block].sum(0)) for block in blocks),
         block_per_token=sums(absolute), block_per_example=sums(signed),
     )

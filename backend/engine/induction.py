@@ -53,7 +53,7 @@ def prefix_matching(
     _check_variant(variant, PREFIX_VARIANTS)
     vocabulary, tokens = random_vocabulary(model)
     lengths = block_lengths(n_seeds, *_room(model, len(vocabulary), tokens_per_block=1))
-    sequences = [model.empty_context + _draw(vocabulary, seed, length) for seed, length in enumerate(lengths)]
+    sequences = [[model.start, *_draw(vocabulary, seed, length)] for seed, length in enumerate(lengths)]
     scores = prefix_matching_scores(model, sequences, variant, progress)
     return _record(scores, tokens, 1 + N_REPEATS * max(lengths))
 
@@ -82,7 +82,7 @@ def copying(
     _check_variant(variant, COPYING_VARIANTS)
     vocabulary, tokens = random_vocabulary(model)
     lengths = block_lengths(n_seeds, *_room(model, len(vocabulary), tokens_per_block=N_REPEATS))
-    sequences = [model.empty_context + _draw(vocabulary, seed, N_REPEATS * n) for seed, n in enumerate(lengths)]
+    sequences = [[model.start, *_draw(vocabulary, seed, N_REPEATS * n)] for seed, n in enumerate(lengths)]
     scores = copying_scores(model, sequences, variant, progress)
     return _record(scores, tokens, 1 + N_REPEATS * max(lengths))
 

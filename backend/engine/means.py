@@ -29,8 +29,8 @@ def mean_activations(
         BadInput: if no prompt is left.
     """
     sequences = []
-    for prompt in prompts:
-        query, _ = trees.encode(prompt, model.encode_context, model.encode, model.info.max_positions)
+    for prompt, (query, _) in zip(prompts, trees.encode(prompts, model.encode_pairs, model.info.max_positions),
+                                  strict=True):
         if query is not None:
             sequences.append(query.options[prompt.example.gold[0]].ids[:-1])
     if not sequences:

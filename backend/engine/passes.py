@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import pairwise
 from typing import Any, cast
 
@@ -53,7 +52,7 @@ class Prepared:
     state_width: int  # bytes of one token's hidden states at the input of every block
     prompts: Sequence[Prompt] = field(repr=False)
     questions: Questions
-    lengths: tuple[tuple[int, ...], ...]  # characters per option
+    lengths: tuple[tuple[int, ...], ...]  # characters of each option's answer
     groups: list[trees.Group]
     batch_tokens: int
     states: dict[tuple[int, int], _Intact] = field(default_factory=dict, repr=False)  # per section
@@ -121,14 +120,13 @@ def prepare(
         batch_tokens: tokens of one pass, padding included; None for as many as suit the device.
     """
     batch_tokens = batch_tokens or tokens_per_pass(model)
-    encode_context, encode_text = cache(model.encode_context), cache(model.encode)  # options and contexts recur
-    encoded = [trees.encode(p, encode_context, encode_text, model.info.max_positions) for p in prompts]
-    questions = trees.questions_of(prompts, [d if q is not None else None for q, d in encoded], metric)
+    encoded = list(trees.encode(prompts, model.encode_pairs, model.info.max_positions))
+    questions = trees.questions_of(prompts, encoded, metric)
     kept = [(p, q, d) for p, (q, d) in zip(prompts, encoded, strict=True) if q is not None]
     held_tokens = min(BATCHES_HELD * batch_tokens, STATE_BYTES // (STATES_OF_PREFIX * _state_width(model)))
     groups = trees.group([q for _, q, _ in kept], [p.demos[d:] for p, _, d in kept], trees=takes_trees(model),
                          row_tokens=row_tokens, batch_tokens=batch_tokens, held_tokens=max(batch_tokens, held_tokens))
-    lengths = tuple(tuple(len(o.removeprefix(" ")) for o in p.example.options) for p, _, _ in kept)
+    lengths = tuple(p.example.lengths for p, _, _ in kept)
     return Prepared(weakref.ref(model), _state_width(model), prompts, questions, lengths, groups, batch_tokens)
 
 

@@ -11,7 +11,7 @@ context of one question, which is then read where nothing is scored, beside the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -22,7 +22,9 @@ from backend.records import Questions
 from backend.tasks.task import Prompt
 
 T = TypeVar("T")
+EncodePairs = Callable[[Sequence[tuple[str, str]]], Sequence[tuple[tuple[int, ...], tuple[int, ...], bool]]]
 MIN_PREFIX = 8  # tokens; a shorter shared prefix is not worth a pass of its own
+ENCODED_TOGETHER = 64  # prompts; more would hold many long texts at once
 MIN_OWN_PREFIX = 256  # tokens; a longer context of one question alone is read apart, where nothing is scored
 
 
@@ -32,6 +34,7 @@ class Scored:
 
     context: tuple[int, ...]
     continuation: tuple[int, ...]
+    spans: bool = False  # whether the continuation's first token holds some of the context's text
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -60,7 +63,12 @@ class Query:
     @property
     def longest(self) -> int:
         """Tokens of the longest option with its context."""
-        return max(len(option.ids) for option in self.options)
+        return max(len(option.context) + len(option.continuation) for option in self.options)
+
+    @property
+    def n_spanning(self) -> int:
+        """Options that begin with a token which holds some of the context's text."""
+        return sum(option.spans for option in self.options)
 
 
 @dataclass(frozen=True)
@@ -140,37 +148,64 @@ def common_prefix(queries: Sequence[Query], at_most: int) -> int:
 
 
 def encode(
-    prompt: Prompt, encode_context: Callable[[str], list[int]], encode_text: Callable[[str], list[int]],
-    max_positions: int,
-) -> tuple[Query | None, int]:
-    """A prompt in token ids, and how many demonstrations had to go.
+    prompts: Sequence[Prompt], encode_pairs: EncodePairs, max_positions: int
+) -> Iterator[tuple[Query | None, int]]:
+    """Each prompt in token ids, and how many of its demonstrations had to go.
 
-    Context and continuation are encoded apart, as the 2022 harness does. Where the longest option does not fit the
-    model's context, demonstrations are dropped from the front, whole; None where the question alone does not fit.
+    Every option is encoded together with all that stands before it, as the model would read it. Where the longest one
+    does not fit the model's context, demonstrations are dropped from the front, whole; None where the question alone
+    does not fit.
+
+    Args:
+        encode_pairs: (context, option) pairs of text -> token ids, in order.
+
+    Raises:
+        BadInput: if an option has no tokens even together with its context.
     """
-    dropped = 0
-    while True:
-        texts = [prompt.prefix + context for context in prompt.example.contexts]
-        contexts = {text: tuple(encode_context(text)) for text in dict.fromkeys(texts)}
-        query = Query(tuple(Scored(contexts[text], tuple(encode_text(option)))
-                            for text, option in zip(texts, prompt.example.options, strict=True)))
-        if any(not option.continuation for option in query.options):
-            raise BadInput(f"An option of row {prompt.doc} has no tokens: {list(prompt.example.options)}.")
-        if query.longest - 1 <= max_positions:
-            return query, dropped
-        if not prompt.demos:
-            return None, dropped
-        prompt, dropped = prompt.without_first_demo(), dropped + 1
+    for first in range(0, len(prompts), ENCODED_TOGETHER):
+        some = prompts[first:first + ENCODED_TOGETHER]
+        found = iter(encode_pairs([pair for prompt in some for pair in _texts(prompt)]))
+        for prompt in some:
+            query, shorter, dropped = _query(prompt, found), prompt, 0
+            while query.longest - 1 > max_positions and shorter.demos:
+                shorter, dropped = shorter.without_first_demo(), dropped + 1
+                query = _query(shorter, iter(encode_pairs(_texts(shorter))))
+            yield (query if query.longest - 1 <= max_positions else None), dropped
 
 
-def questions_of(prompts: Sequence[Prompt], dropped: Sequence[int | None], metric: str) -> Questions:
-    """What is scored, from the prompts and the demonstrations dropped from each (None: skipped)."""
-    kept = [(p, d) for p, d in zip(prompts, dropped, strict=True) if d is not None]
+def _texts(prompt: Prompt) -> list[tuple[str, str]]:
+    """All that stands before each option, and the option.
+
+    Blanks at the end go to the option, as in lm-evaluation-harness: most tokenizers write a blank into the token of the
+    word behind it, but not behind every blank, and then one option would have to account for it and another not.
+    """
+    example, pairs = prompt.example, []
+    for context, option in zip(example.contexts, example.options, strict=True):
+        text = prompt.prefix + context
+        kept = text if example.keeps_blanks else text.rstrip()
+        pairs.append((kept, text[len(kept):] + option))
+    return pairs
+
+
+def _query(prompt: Prompt, pairs: Iterator[tuple[tuple[int, ...], tuple[int, ...], bool]]) -> Query:
+    """The question whose encoded options come next."""
+    query = Query(tuple(Scored(*next(pairs)) for _ in prompt.example.options))
+    if any(not option.continuation for option in query.options):
+        raise BadInput(f"An option of row {prompt.doc} has no tokens: {list(prompt.example.options)}.")
+    return query
+
+
+def questions_of(
+    prompts: Sequence[Prompt], encoded: Sequence[tuple[Query | None, int]], metric: str
+) -> Questions:
+    """What is scored, from the prompts and what `encode` made of each."""
+    kept = [(p, q, d) for p, (q, d) in zip(prompts, encoded, strict=True) if q is not None]
     return Questions(
-        docs=tuple(p.doc for p, _ in kept), gold=tuple(p.example.gold for p, _ in kept),
-        n_options=tuple(len(p.example.options) for p, _ in kept), groups=tuple(p.example.group for p, _ in kept),
-        metric=metric, dropped_demos=tuple(d for _, d in kept),
-        skipped=tuple(p.doc for p, d in zip(prompts, dropped, strict=True) if d is None),
+        docs=tuple(p.doc for p, _, _ in kept), gold=tuple(p.example.gold for p, _, _ in kept),
+        n_options=tuple(len(p.example.options) for p, _, _ in kept), groups=tuple(p.example.group for p, _, _ in kept),
+        metric=metric, dropped_demos=tuple(d for _, _, d in kept),
+        skipped=tuple(p.doc for p, (q, _) in zip(prompts, encoded, strict=True) if q is None),
+        spanning=tuple(q.n_spanning for _, q, _ in kept),
     )
 
 

@@ -36,7 +36,7 @@ class HeadScores(Record):
     block_positions: tuple[tuple[int, ...], ...]  # [block][layer]: positions that carry a gradient
     block_per_token: tuple[tuple[tuple[float, ...], ...], ...]  # [block][layer][head]: sum over examples, positions
     block_per_example: tuple[tuple[tuple[float, ...], ...], ...]  # [block][layer][head]: sum over examples
-    n_spanning: int = 0  # gold answers whose first token begins in the context
+    n_spanning: int = 0  # examples whose answer begins with a token that holds some of the context's text
 
     def scores(self, reduction: str = "per-token", blocks: np.ndarray | None = None) -> np.ndarray:
         """(n_layers, n_heads): the importance; higher means more important.

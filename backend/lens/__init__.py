@@ -65,7 +65,7 @@ def repeated_tokens(
     if not 1 <= n_block <= longest:
         raise BadInput(f"A block of {n_block} tokens, {n_repeats} times: it may have 1 to {longest} tokens here.")
     block = np.random.default_rng(seed).choice(vocabulary, n_block, replace=False).tolist()
-    ids = [*model.empty_context, *block * n_repeats]
+    ids = [model.start, *block * n_repeats]
     return ids, tokens_shown(model.tokenizer, ids)
 
 

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 class Reading:
     """What a model makes of one prompt."""
 
-    token_ids: tuple[int, ...]  # all that stands before the answer
+    token_ids: tuple[int, ...]  # all that stands before the answer, whichever option it is
     tokens: tuple[str, ...]  # the same as text with visible spaces
     next_tokens: tuple[NextToken, ...]  # likeliest first
     loglikelihoods: tuple[float, ...]  # per option, nats, summed over its tokens; none for bare text
-    first_tokens: tuple[int, ...]  # per option, the token it begins with
+    first_tokens: tuple[int, ...]  # per option, its token behind `token_ids`
     first_shown: tuple[str, ...]  # the same as text
     dropped_demos: int = 0  # demonstrations left out because the prompt was too long
 
@@ -50,12 +50,18 @@ def read(
         ids = tuple(model.encode_context(prompt)) if prompt else ()
         return Reading(ids, tuple(tokens_shown(model.tokenizer, ids)), next_tokens(model, ids, ablation, k, means),
                        (), (), ())
-    query, dropped = trees.encode(prompt, model.encode_context, model.encode, model.info.max_positions)
+    ((query, dropped),) = trees.encode([prompt], model.encode_pairs, model.info.max_positions)
     if query is None:
         raise BadInput(f"This question is too long: the model reads at most {model.info.max_positions} tokens. "
                        "Choose another one.")
-    ids = query.options[prompt.example.gold[0]].context
-    first = tuple(option.continuation[0] for option in query.options)
+    # All options of the gold one's text are shown behind the same tokens, also where one of them begins with a token
+    # that spans the two and so stands behind fewer.
+    texts = prompt.example.contexts
+    alike = [option if text == texts[prompt.example.gold[0]] else None
+             for option, text in zip(query.options, texts, strict=True)]
+    ids = min((option.context for option in alike if option is not None), key=len)
+    first = tuple(option.ids[len(ids)] if option in alike and option.ids[:len(ids)] == ids else option.continuation[0]
+                  for option in query.options)
     scored = evaluate(model, [prompt], [ablation], means=[means])[0]
     return Reading(ids, tuple(tokens_shown(model.tokenizer, ids)), next_tokens(model, ids, ablation, k, means),
                    scored.loglikelihoods[0], first, tuple(tokens_shown(model.tokenizer, first)), dropped)

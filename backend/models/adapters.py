@@ -29,7 +29,6 @@ class Adapter:
     ffn_reads: str | None = None  # the rest of the FFN, where it is more: a module whose output only `ffn` reads
     trees: bool = True  # takes 4-D masks and positions, so that options can branch off one question
     gated: bool = True  # an FFN of three matrices, not two
-    starts_with_bos: bool = False  # reads nonsense without a BOS token in front
     returns_tuple: bool = False  # a block returns (hidden states, ...) instead of hidden states
     softcap: Callable[[Any], float | None] = lambda config: None  # bound of tanh on the logits
 
@@ -44,7 +43,7 @@ def _final_softcap(config: Any) -> float | None:
 
 _LLAMA = Adapter("model.layers", "self_attn.o_proj", "mlp", "self_attn")
 _GEMMA = Adapter("model.layers", "self_attn.o_proj", "post_feedforward_layernorm", "self_attn", ffn_reads="mlp",
-                 starts_with_bos=True, softcap=_final_softcap)
+                 softcap=_final_softcap)
 
 # model_type of the config -> where things are.
 ADAPTERS: dict[str, Adapter] = {

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backend.models.adapters import ADAPTERS
 from backend.models.info import Location, config_of, content_digest, locate, tokenizer_digest
-from backend.models.text import starts_with_bos
+from backend.models.text import front_of
 from backend.values import ModelId
 
 if TYPE_CHECKING:
@@ -42,5 +43,5 @@ def identity_of(place: Location, dtype: str, bos: str, tokenizer: str | None, ad
         row.identity if row else "",
     ]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
-    return ModelId(place.name, place.revision, digest, starts_with_bos(tokenizer or place.folder, architecture, bos),
-                   dtype)
+    front = front_of(place.folder, Path(tokenizer) if tokenizer else None, bos)
+    return ModelId(place.name, place.revision, digest, bool(front), dtype)

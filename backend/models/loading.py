@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2Tokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from backend.errors import BadInput, ModelError
 from backend.models import attention, gates
@@ -17,6 +17,7 @@ from backend.models.adapters import Adapter, adapter_for, part
 from backend.models.identity import identity_of
 from backend.models.info import BUNDLED, config_of, info_from, locate, tensors_of
 from backend.models.ready import Ready
+from backend.models.text import Pair, Reader, load_tokenizer, reader_for
 from backend.records import ModelInfo
 from backend.values import ModelId
 
@@ -32,7 +33,7 @@ class LoadedModel:
     id: ModelId
     info: ModelInfo
     model: PreTrainedModel
-    tokenizer: Any
+    reader: Reader  # the tokenizer, and what stands in front of every text
     adapter: Adapter
     blocks: list[nn.Module] = field(repr=False)
     attn_outs: list[nn.Module] = field(repr=False)
@@ -89,31 +90,31 @@ class LoadedModel:
         cap = self.adapter.softcap(self.model.config)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
+    @property
+    def tokenizer(self) -> Any:
+        return self.reader.tokenizer
+
     def encode(self, text: str) -> list[int]:
         """Token ids without special tokens."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        return self.reader.encode([text])[0]
 
     def encode_context(self, text: str) -> list[int]:
         """Token ids of what a model reads first: behind a BOS token where it wants one; never none at all."""
-        start = self.empty_context if self.starts_with_bos else []
-        return [*start, *self.encode(text)] or self.empty_context
+        return self.reader.context(text)
 
-    @property
-    def starts_with_bos(self) -> bool:
-        """Whether every prompt starts with a BOS token: what the model's config says, else its architecture's way.
-
-        The study reads OPT without one, whatever OPT's tokenizer does by default.
-        """
-        return self.id.bos
+    def encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[Pair]:
+        """(context, option) pairs in token ids, each encoded whole; see `text.Reader.pairs`."""
+        return self.reader.pairs(pairs)
 
     @property
     def empty_context(self) -> list[int]:
-        """What stands for a context of no tokens: one BOS token, or EOS where there is no BOS."""
-        for source in (self.model.config, self.tokenizer):
-            for token in (source.bos_token_id, source.eos_token_id):
-                if token is not None:
-                    return [int(token[0] if isinstance(token, list) else token)]
-        raise ModelError(f"'{self.info.name}' has neither a BOS nor an EOS token: no empty context can be scored.")
+        """What stands for a context of no tokens: what begins every text, else one BOS token, or EOS without BOS."""
+        return list(self.reader.empty)
+
+    @property
+    def start(self) -> int:
+        """The one token in front of sequences that are drawn, not read from text: BOS, or EOS without BOS."""
+        return self.reader.empty[-1]
 
 
 def load_model(
@@ -129,10 +130,11 @@ def load_model(
         device: "cpu", "cuda", ...; by default the GPU where there is one. Ignored with `device_map`.
         device_map: accelerate's placement over several devices, for instance "auto".
         tokenizer: a folder or hub id, where it is not beside the weights.
+        bos: "auto", "always" or "never": what every prompt begins with; see `text.reader_for`.
 
     Raises:
         ModelError: no such model, no safetensors, no adapter for its architecture, damaged weights, no network.
-        BadInput: unknown dtype, or a device that is not here.
+        BadInput: unknown dtype or `bos`, or a device that is not here.
     """
     if dtype not in DTYPES:
         raise BadInput(f"Unknown dtype '{dtype}'. Known: {', '.join(DTYPES)}.")
@@ -141,7 +143,7 @@ def load_model(
     place = locate(name, revision)
     adapter_for(str(config_of(place).get("model_type")))  # before anything large is read
     tensors = tensors_of(place)
-    words = _load_tokenizer(tokenizer or place.folder)
+    words = load_tokenizer(tokenizer or place.folder)
     try:
         config = AutoConfig.from_pretrained(place.folder, trust_remote_code=False)
         text = config.get_text_config()
@@ -155,7 +157,7 @@ def load_model(
                          "are of another model, or incomplete. Fetch or convert them again.")
     if device_map is None:
         model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return prepare(model, words, place.name, place.revision, dtype, tensors,
+    return prepare(model, words, place.name, place.revision, dtype, tensors, bos,
                    identity=identity_of(place, dtype, bos, tokenizer, None))
 
 
@@ -167,26 +169,15 @@ def _require_device(name: str) -> None:
         raise BadInput(f"The device '{name}' cannot be used here. Known: {', '.join(['cpu', *cards])}.") from error
 
 
-def _load_tokenizer(source: str | Path) -> Any:
-    """The tokenizer of a folder or hub id; a folder of only `vocab.json` and `merges.txt` is a byte-level BPE."""
-    folder = Path(source)
-    if (folder / "merges.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
-        return GPT2Tokenizer(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"))
-    try:
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"No tokenizer that can be read in '{source}'. Put its files beside the weights, or name "
-                         "their folder with --tokenizer.") from error
-
-
 def prepare(
     model: PreTrainedModel, tokenizer: Any, name: str, revision: str, dtype: str = "float32",
-    tensors: list[tuple[str, int]] | None = None, *, identity: ModelId | None = None,
+    tensors: list[tuple[str, int]] | None = None, bos: str = "auto", *, identity: ModelId | None = None,
 ) -> LoadedModel:
     """Freeze a model that is in memory already and install the doorway.
 
     Args:
         tensors: (dtype, number of elements) of each tensor on disk; those in memory where there is no disk.
+        bos: as for `load_model`.
 
     Raises:
         ModelError: if there is no adapter for its architecture, or the adapter does not fit.
@@ -199,10 +190,11 @@ def prepare(
         short = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
         tensors = [(short.get(p.dtype, "F32"), p.numel()) for p in model.parameters()]
     info = info_from(config.to_dict(), name, revision, tensors)
-    identity = identity or ModelId(name, revision, "", adapter.starts_with_bos, dtype)
+    reader = reader_for(tokenizer, config, bos)
     blocks = list(part(model, adapter.blocks).children())
     loaded = LoadedModel(
-        id=identity, info=info, model=model, tokenizer=tokenizer, adapter=adapter, blocks=blocks,
+        id=identity or ModelId(name, revision, "", bool(reader.front), dtype), info=info, model=model, reader=reader,
+        adapter=adapter, blocks=blocks,
         attn_outs=[part(block, adapter.attn_out) for block in blocks],
         ffns=[part(block, adapter.ffn) for block in blocks],
     )

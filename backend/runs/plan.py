@@ -220,8 +220,11 @@ def _tokens(setup: Setup, split: str, count_text: CountText | None) -> int:
     for prompt in sample:
         options = range(len(prompt.example.options)) if split == "validation" else prompt.example.gold[:1]
         total += 0 if shared else count(prompt.prefix)
-        contexts = {prompt.example.contexts[i] for i in options}
-        total += sum(count(context) for context in contexts) + sum(count(prompt.example.options[i]) for i in options)
+        contexts = {context: count(context) for context in {prompt.example.contexts[i] for i in options}}
+        total += sum(contexts.values())
+        for i in options:  # together with its context, as it is read: alone it may be cut otherwise
+            context = prompt.example.contexts[i]
+            total += max(count(context + prompt.example.options[i]) - contexts[context], 1)
     once = count(sample[0].prefix) if shared else 0
     return once + round(total * n / len(sample))
 

@@ -91,6 +91,7 @@ class HarnessTask(Task):
                 gold=tuple(gold),
                 demonstration=self._demonstration(row),
                 preamble=preamble,
+                delimiter=len(task.config.target_delimiter),
             )
         except DataError as error:
             raise DataError(f"Task '{self.name}': {error}") from error

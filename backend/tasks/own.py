@@ -21,7 +21,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class Template:
         before, after = self.text.split("{answer}")
         asked = before.rstrip()
         plain = multiple_choice(asked.replace("{query}", query), options, gold, delimiter=before[len(asked):])
-        return Example(plain.contexts, plain.options, plain.gold, plain.demonstration + after)
+        return replace(plain, demonstration=plain.demonstration + after)
 
 
 class OwnTask(Task):

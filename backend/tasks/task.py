@@ -7,7 +7,7 @@ import json
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -32,7 +32,8 @@ class Example:
     """One question as text: what stands before each option, and the options themselves.
 
     `contexts[i] + options[i]` is what a model reads for option i. Most tasks repeat one
-    context; WinoGrande has one per option. Options carry their leading space.
+    context; WinoGrande has one per option. Options carry their leading space, or whatever else
+    parts them from the context.
     """
 
     contexts: tuple[str, ...]
@@ -41,6 +42,10 @@ class Example:
     demonstration: str  # the question with its answer (option gold[0]), as other prompts show it
     group: str = ""  # rows that are scored together (MultiRC: one question's answers)
     preamble: str = ""  # what stands before the demonstrations, its separator included; most tasks have none
+    # How it is scored; no part of the wording, of which a task's fingerprint is made.
+    delimiter: int | None = field(default=None, repr=False)  # characters that part an option from its context; None:
+    # one space, where the option begins with one
+    keeps_blanks: bool = field(default=False, repr=False)  # blanks that end a context are not scored with the option
 
     def __post_init__(self) -> None:
         if not self.options or len(self.contexts) != len(self.options):
@@ -51,6 +56,12 @@ class Example:
         if not self.gold or not all(0 <= g < len(self.options) for g in self.gold):
             raise DataError(f"The gold option {list(self.gold)} is out of range: there are "
                             f"{len(self.options)} options, counted from 0.")
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Characters of each option's answer, its delimiter left out: what `acc_norm` divides by."""
+        return tuple(len(option.removeprefix(" ") if self.delimiter is None else option[self.delimiter:])
+                     for option in self.options)
 
 
 def multiple_choice(
@@ -68,6 +79,7 @@ def multiple_choice(
         gold=(gold,),
         demonstration=context + delimiter + answer,
         group=group,
+        delimiter=len(delimiter),
     )
 
 

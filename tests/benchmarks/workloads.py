@@ -50,6 +50,9 @@ class Numbers:
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
         return [int(word) for word in text.split()]
 
+    def __call__(self, texts: list[str], **settings: bool) -> dict[str, list[list[int]]]:
+        return {"input_ids": [self.encode(text) for text in texts]}
+
     def get_vocab(self) -> dict[str, int]:
         return {str(i): i for i in range(self.vocab_size)}
 

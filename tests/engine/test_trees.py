@@ -42,8 +42,14 @@ def codes(text: str) -> list[int]:
     return [ord(c) for c in text]
 
 
-def codes_or_bos(text: str) -> list[int]:
-    return codes(text) or [7]
+def code_pairs(pairs):
+    """A token is a character, and 7 stands for an empty context."""
+    return [(tuple(codes(context)) or (7,), tuple(codes(option)), False) for context, option in pairs]
+
+
+def encode(prompt, encode_pairs, max_positions):
+    ((query, dropped),) = trees.encode([prompt], encode_pairs, max_positions)
+    return query, dropped
 
 
 @given(query=queries | one_context)
@@ -158,22 +164,60 @@ def test_some_context_always_stays_behind_the_prefix():
 
 def test_an_empty_context_becomes_one_token():
     prompt = Prompt(Example(("", "ab"), ("c", "de"), (0,), ""))
-    query, dropped = trees.encode(prompt, codes_or_bos, codes, 100)
+    query, dropped = encode(prompt, code_pairs, 100)
     assert dropped == 0
     assert query == Query((Scored((7,), (ord("c"),)), Scored((ord("a"), ord("b")), (ord("d"), ord("e")))))
 
 
-def test_context_and_continuation_are_encoded_apart():
+def test_an_option_comes_with_all_that_stands_before_it():
     encoded = []
-    trees.encode(Prompt(multiple_choice("q:", ["a", "b"], 0), ("d",)), *[lambda t: encoded.append(t) or [1]] * 2, 100)
-    assert encoded == ["d\n\nq:", " a", " b"]
+
+    def see(pairs):
+        encoded.extend(pairs)
+        return code_pairs(pairs)
+
+    encode(Prompt(multiple_choice("q:", ["a", "b"], 0), ("d",)), see, 100)
+    assert encoded == [("d\n\nq:", " a"), ("d\n\nq:", " b")]
+
+
+@pytest.mark.parametrize(("prefix", "context", "expected"), [
+    ((), "q: \n", ("q:", " \na")), ((), " ", ("", " a")), (("d",), "", ("d", "\n\na")), ((), "q", ("q", "a"))])
+def test_blanks_that_end_a_context_go_to_the_option(prefix, context, expected):
+    prompt = Prompt(Example((context,), ("a",), (0,), ""), prefix)
+    query, _ = encode(prompt, code_pairs, 100)
+    text, option = expected
+    assert query == Query((Scored(tuple(codes(text)) or (7,), tuple(codes(option))),))
+
+
+def test_the_contexts_of_the_study_keep_their_blanks():
+    query, _ = encode(Prompt(Example(("q\n",), ("a",), (0,), "", keeps_blanks=True)), code_pairs, 100)
+    assert query == Query((Scored((ord("q"), ord("\n")), (ord("a"),)),))
+
+
+def test_many_prompts_are_encoded_in_order_each_with_its_own_options():
+    prompts = [Prompt(multiple_choice("q" * (1 + i % 3), ["a", "bc"][:1 + i % 2], 0), doc=i)
+               for i in range(2 * trees.ENCODED_TOGETHER + 3)]
+    for prompt, (query, dropped) in zip(prompts, trees.encode(prompts, code_pairs, 100), strict=True):
+        assert dropped == 0
+        assert [o.ids for o in query.options] == [
+            tuple(codes(prompt.example.contexts[0] + option)) for option in prompt.example.options]
+
+
+def test_spanning_options_are_counted_per_query():
+    def all_but_the_first_span(pairs):
+        return [(context, option, i > 0) for i, (context, option, _) in enumerate(code_pairs(pairs))]
+
+    prompts = [Prompt(multiple_choice("q", ["a", "b", "c"], 0), doc=3), Prompt(multiple_choice("q" * 200, ["a"], 0))]
+    encoded = list(trees.encode(prompts, all_but_the_first_span, 100))
+    questions = trees.questions_of(prompts, encoded, "acc")
+    assert (questions.docs, questions.spanning, questions.skipped) == ((3,), (2,), (0,))
 
 
 @given(n_demos=st.integers(0, 5), room=st.integers(1, 60))
 def test_as_few_demonstrations_go_as_must_and_never_a_part_of_one(n_demos, room):
     demos = tuple("x" * (3 + i) for i in range(n_demos))
     prompt = Prompt(multiple_choice("question", ["yes", "perhaps"], 0), demos)
-    query, dropped = trees.encode(prompt, codes_or_bos, codes, room)
+    query, dropped = encode(prompt, code_pairs, room)
     fits = [d for d in range(n_demos + 1)
             if len("".join(t + "\n\n" for t in demos[d:]) + "question perhaps") - 1 <= room]
     if query is None:
@@ -186,4 +230,4 @@ def test_as_few_demonstrations_go_as_must_and_never_a_part_of_one(n_demos, room)
 def test_an_option_without_tokens_names_the_row():
     prompt = Prompt(multiple_choice("q", ["a", "b"], 0), doc=12)
     with pytest.raises(BadInput, match="An option of row 12 has no tokens"):
-        trees.encode(prompt, lambda text: [1], lambda text: [] if text == " b" else [1], 100)
+        encode(prompt, lambda pairs: [((1,), () if option == " b" else (1,), False) for _, option in pairs], 100)

@@ -402,13 +402,3 @@ def test_the_hub_s_own_client_fetches_a_model_without_its_pickles_and_its_commit
     server.server_close()
     assert any(path.endswith("model.safetensors") for path in _Hub.asked)
     assert not any(path.endswith(".bin") for path in _Hub.asked)
-
-
-def test_a_prompt_starts_with_bos_where_the_config_or_the_architecture_says_so():
-    network = small_network("gpt2", prompts_start_with_bos=True)
-    plain, wanted, gemma = small_model("opt"), prepare(network, small_tokenizer(), "gpt2", "0"), small_model("gemma2")
-    assert plain.encode_context("the cat") == plain.encode("the cat")
-    assert plain.encode_context("") == plain.empty_context
-    for model in (wanted, gemma):
-        assert model.encode_context("the cat") == [*model.empty_context, *model.encode("the cat")]
-        assert model.encode_context("") == model.empty_context
