@@ -225,7 +225,7 @@ class Store:
                                 earlier[key] = value
                             else:
                                 units[key] = known.get(key) or Unit.from_json(value)
-                        except (StoreError, ValueError) as error:
+                        except (StoreError, ValueError, RecursionError) as error:
                             self._damage[key] = f"An entry of the store in {self.folder} was left out: {error}"
                 self._catalogue, self._earlier = (generation, units), earlier
         return self._catalogue[1]
