@@ -166,5 +166,6 @@ def test_browsing_stored_results_and_planning_new_ones_never_loads_torch() -> No
 
 
 def test_the_first_page_waits_for_no_library_that_it_does_not_use() -> None:
-    assert loaded("import logging, sys; logging.disable(); from pages.shared import blocks, charts, handles, selection; "
+    assert loaded("import logging, sys; logging.disable(); "
+                  "from pages.shared import blocks, charts, handles, selection; "
                   "print(sorted({'torch', 'transformers', 'datasets', 'scipy'} & sys.modules.keys()))") == "[]"

@@ -93,7 +93,7 @@ def test_every_topic_gives_its_units():
 
 @pytest.mark.parametrize("topic", topics())
 def test_a_topic_alone_gives_only_units_that_say_they_are_of_it_and_what_they_build_on(topic):
-    asked = [u for u in planning.asked(request("antonym,capital", what=(topic,), off=(OFF,) * (topic == "masks")))]
+    asked = planning.asked(request("antonym,capital", what=(topic,), off=(OFF,) * (topic == "masks")))
     assert isinstance(asked[0], Model)
     assert len(asked) > 1
     assert {u.topic for u in asked[1:]} == {topic}
