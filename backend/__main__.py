@@ -1,4 +1,4 @@
-"""The command line: `python -m backend precompute | status | verify | export | import | models | tasks`."""
+"""The command line: `python -m backend precompute | status | verify | export | import | upgrade | models | tasks`."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ EXAMPLES = {
     ],
     "export": ["python -m backend export results.zip", "python -m backend export opt.zip --model facebook/opt-125m"],
     "import": ["python -m backend import results.zip --dry-run", "python -m backend import results.zip"],
+    "upgrade": ["python -m backend upgrade --dry-run", "python -m backend upgrade --model ./my-model"],
     "models": ["python -m backend models", "python -m backend models facebook/opt-125m"],
     "tasks": ["python -m backend tasks", "python -m backend tasks piqa --shots 1"],
 }
@@ -266,7 +267,8 @@ def status(args: argparse.Namespace) -> int:
             print(f"{model} (digest {model.digest}): {len(tasks)} tasks, shots {_join(shots) or 'none'}; " +
                   ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
         if earlier := store.earlier():
-            print(f"{len(earlier)} results of an earlier version are set aside: see `upgrade`.")
+            print(f"{len(earlier)} results of an earlier version are set aside. `python -m backend upgrade` takes over "
+                  "what is still true of them, and says of the rest why not.")
         for job in jobs.jobs(store.folder):
             now = jobs.progress(job)
             left = "" if now.seconds_left is None else f", about {duration(now.seconds_left)} left"
@@ -329,6 +331,32 @@ def import_(args: argparse.Namespace) -> int:
             taken = len(contents.new) + (len(contents.conflicts) if args.replace else 0)
             print(f"Imported {taken} results into {store.folder}.")
     return FAILED if contents.conflicts and args.dry_run else DONE
+
+
+def upgrade(args: argparse.Namespace) -> int:
+    """Take over what an earlier version stored, where it is still true."""
+    from backend.store import earlier
+
+    with _store(args) as store, tqdm(disable=None, leave=False) as bar:
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        found = earlier.upgrade(store, args.model, args.dry_run, progress)
+    for reason, names in sorted(_by_reason(found.aside).items()):
+        print(f"Set aside, because {reason}:\n" + "\n".join(f"  {name}" for name in names))
+    done = "could be taken over" if args.dry_run else "taken over"
+    print(f"{len(found.taken)} results of an earlier version {done}, {len(found.aside)} set aside" +
+          (": they stay in the store as they are. Compute them again, or use the version that wrote them."
+           if found.aside else "."))
+    return DONE
+
+
+def _by_reason(aside: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for name, reason in aside:
+        names.setdefault(reason, []).append(name)
+    return names
 
 
 def models(args: argparse.Namespace) -> int:
@@ -447,6 +475,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("file", metavar="FILE")
     sub.add_argument("--replace", action="store_true", help="where results differ, take the bundle's")
     sub.add_argument("--dry-run", action="store_true", help="check the file and compare, store nothing")
+
+    sub = command("upgrade", upgrade)
+    sub.add_argument("--model", action="append", default=[], metavar="MODEL", help="the folder of a model that results "
+                     "are of; can be given again (the bundled model and those of the hub are found by name)")
+    sub.add_argument("--dry-run", action="store_true", help="say what would be taken over, change nothing")
 
     sub = command("models", models)
     sub.add_argument("name", nargs="?", metavar="MODEL", help="bundled, a folder, or a hub id")

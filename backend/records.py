@@ -6,7 +6,8 @@ a file may come from anybody.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
@@ -46,8 +47,8 @@ def from_plain(kind: Any, value: Any, where: str = "it") -> Any:
         return kind(**{name: from_plain(inner, value[name], name) for name, inner in types.items()})
     if get_origin(kind) is tuple:
         return _tuple(get_args(kind), value, where)
-    if kind is float and type(value) is int:
-        return float(value)
+    if kind is float and type(value) in (float, int):
+        return _finite([value], where)[0]
     if type(value) is not kind:
         raise StoreError(f"{where} holds {str(value)[:60]!r}, not a {getattr(kind, '__name__', kind)}")
     return value
@@ -59,12 +60,22 @@ def _tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
         raise StoreError(f"{where} is not the list it should be")
     if repeated and inner[0] in _PLAIN:  # long and plain: looked at in one go
         kinds = set(map(type, value))
+        if inner[0] is float and kinds <= {float, int}:
+            return _finite(value, where)
         if kinds <= {inner[0]}:
             return tuple(value)
-        if inner[0] is float and kinds <= {float, int}:
-            return tuple(map(float, value))
     each = inner[:1] * len(value) if repeated else inner
     return tuple(from_plain(kind, v, where) for kind, v in zip(each, value, strict=True))
+
+
+def _finite(numbers: Sequence[float], where: str) -> tuple[float, ...]:
+    try:
+        read = tuple(map(float, numbers))
+    except OverflowError:  # a whole number beyond all floats
+        read = (math.inf,)
+    if not all(map(math.isfinite, read)):
+        raise StoreError(f"{where} holds NaN or an infinite number")
+    return read
 
 
 @cache

@@ -37,7 +37,7 @@ def look_at(
     return read(model, prompt, ablation, means, k)
 
 
-def attention(
+def patterns(
     model: LoadedModel, token_ids: Sequence[int], layer: int, ablation: Ablation = INTACT,
     means: Activations | None = None,
 ) -> np.ndarray:

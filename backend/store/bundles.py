@@ -177,7 +177,7 @@ def _manifest(bundle: zipfile.ZipFile) -> Manifest:
             raise StoreError(f"This bundle is of schema {value['schema']}, this version reads schema {SCHEMA}. Use the "
                              "version that wrote it, or compute the results again.")
         manifest = Manifest(tuple(from_plain(ModelId, model, "a model") for model in value["models"]),
-                            tuple(Entry(**entry) for entry in value["entries"]),
+                            tuple(from_plain(Entry, entry, "an entry") for entry in value["entries"]),
                             dict(value["versions"]), dict(value["definitions"]), value["schema"])
         expected = [MANIFEST, *(entry.file for entry in manifest.entries)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:

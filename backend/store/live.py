@@ -14,7 +14,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -53,7 +53,7 @@ class Store:
         self.shipped = Shipped(Path(shipped)) if shipped else None
         self._damage: dict[str, str] = {}
         self._catalogue: tuple[int, dict[str, Unit[Any]]] = (-1, {})
-        self._earlier: dict[str, Any] = {}
+        self._earlier: dict[str, tuple[str, Any]] = {}  # by key, the catalogue's entry as it is and as it reads
         self._derived: dict[str, tuple[int, Any]] = {}
         self._recent = Recent()
         with self._told():
@@ -178,7 +178,7 @@ class Store:
     def earlier(self) -> dict[str, Any]:
         """Results that an earlier version wrote, by key: their descriptions as they stand (see `store.earlier`)."""
         self._live_units()
-        return dict(self._earlier)
+        return {key: value for key, (_, value) in self._earlier.items()}
 
     def earlier_record(self, key: str) -> Any:
         """The record of one of them, as it stands. Raises: StoreError: if it is damaged."""
@@ -186,7 +186,34 @@ class Store:
             value = self._cache.get(key)
         if not isinstance(value, bytes) or value[:64] != digest(value[64:]).encode():
             raise StoreError("its digest does not match its content")
-        return json.loads(inflate(value[64:]))["record"]
+        try:
+            body = json.loads(inflate(value[64:]))
+            if body["unit"] == self._earlier[key][1]:
+                return body["record"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise StoreError(f"it is no stored result: {error!r}") from error
+        raise StoreError("its entry belongs to another unit")
+
+    def earlier_time(self, key: str) -> float | None:
+        """When one of them was stored, Unix time; None if it is not there."""
+        with self._told(), closing(sqlite3.connect(f"{(self.folder / 'cache.db').resolve().as_uri()}?mode=ro",
+                                                   uri=True)) as database:
+            row = database.execute("SELECT store_time FROM Cache WHERE key = ?", (key,)).fetchone()
+        return row[0] if row and isinstance(row[0], float) else None
+
+    def take_over(self, key: str, unit: Unit[R], record: R) -> R:
+        """Put the result of one of them under its new name, with the seconds that it took, and drop the old.
+
+        Raises: as `put`; then nothing has changed.
+        """
+        with self._told(), self._cache.transact():
+            kept = self.put(unit, record)
+            if (seconds := self._cache.get(_SECONDS + key)) is not None and self.seconds(unit) is None:
+                self._cache.set(_SECONDS + unit.key, seconds)
+            for name in (key, self._earlier[key][0], _SECONDS + key):
+                self._cache.delete(name)
+            self._cache.incr(_GENERATION)
+        return kept
 
     def live_units(self) -> list[Unit[Any]]:
         """What this machine computed or imported: the units that `delete` can remove."""
@@ -232,10 +259,10 @@ class Store:
                         try:
                             value = None if key in known else json.loads(text)
                             if isinstance(value, dict) and value.get("schema") in range(1, SCHEMA):
-                                earlier[key] = value
+                                earlier[key] = entry, value
                             else:
                                 units[key] = known.get(key) or Unit.from_json(value)
-                        except (StoreError, ValueError) as error:
+                        except (StoreError, ValueError, RecursionError) as error:
                             self._damage[key] = f"An entry of the store in {self.folder} was left out: {error}"
                 self._catalogue, self._earlier = (generation, units), earlier
         return self._catalogue[1]

@@ -88,7 +88,7 @@ class Shipped:
             if value["schema"] != SCHEMA:
                 raise StoreError(f"it is of schema {value['schema']}, this version reads schema {SCHEMA}")
             pairs = [(Unit.from_json(entry["unit"]), entry) for entry in value["results"]]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, StoreError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, StoreError) as error:
             self._damage[kind] = f"The shipped results in {path} cannot be read and count as missing: {error}."
         self._parsed[kind] = {unit.key: unit for unit, _ in pairs}
         self._read[kind] = {unit.key: entry for unit, entry in pairs}

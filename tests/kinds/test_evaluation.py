@@ -9,7 +9,7 @@ import torch
 from backend.engine import passes
 from backend.engine.means import mean_activations
 from backend.errors import BadInput
-from backend.kinds import sweeps
+from backend.kinds import oracles, pruning
 from backend.kinds.evaluation import evaluate
 from backend.models.gates import Kept, passing
 from backend.tasks.task import Example, Prompt, multiple_choice
@@ -96,7 +96,7 @@ def test_memory_that_never_suffices_ends_in_the_error_itself(monkeypatch):
 
 def test_an_oracle_is_the_difference_that_each_component_makes():
     model = small_model("gpt2")
-    ffns, heads = sweeps.ffn_importance(model, PROMPTS), sweeps.head_oracle(model, PROMPTS)
+    ffns, heads = oracles.ffn_importance(model, PROMPTS), oracles.head_oracle(model, PROMPTS)
     assert ffns.ablations == ("", "F0", "F1", "F2")
     assert heads.ablations == ("", *map(str, HEADS))
     assert ffns.choices[0] == heads.choices[0]
@@ -107,7 +107,7 @@ def test_an_oracle_is_the_difference_that_each_component_makes():
 
 @pytest.mark.parametrize(("what", "n_points"), [("heads", 10), ("ffns", 10), ("combined", 48)])
 def test_pruning_begins_intact_and_removes_the_first_of_each_order(what, n_points):
-    steps, shares = sweeps.pruning_steps(HEADS, [2, 0, 1], what)
+    steps, shares = pruning.pruning_steps(HEADS, [2, 0, 1], what)
     assert len(steps) == len(shares) == n_points
     assert steps[0] == INTACT
     for step, (heads, ffns) in zip(steps, shares, strict=True):
@@ -117,8 +117,8 @@ def test_pruning_begins_intact_and_removes_the_first_of_each_order(what, n_point
 
 def test_a_pruning_curve_is_the_evaluation_of_its_steps():
     model = small_model("opt")
-    curve = sweeps.pruning_curve(model, PROMPTS, HEADS, [0, 1, 2], "combined")
-    steps, _ = sweeps.pruning_steps(HEADS, [0, 1, 2], "combined")
+    curve = pruning.pruning_curve(model, PROMPTS, HEADS, [0, 1, 2], "combined")
+    steps, _ = pruning.pruning_steps(HEADS, [0, 1, 2], "combined")
     for i in (0, 7, 47):
         assert curve.choices[i] == evaluate(model, PROMPTS, [steps[i]])[0].choices()
 
@@ -130,8 +130,8 @@ def test_a_pruning_step_that_removes_what_the_last_one_did_is_not_measured_again
         measured.extend(ablations)
         return evaluate(model, prompts, ablations, *rest, **options)
 
-    monkeypatch.setattr(sweeps, "evaluate", watched)
-    curve = sweeps.pruning_curve(small_model("opt"), PROMPTS, [], [2, 0, 1], "ffns")
+    monkeypatch.setattr(oracles, "evaluate", watched)
+    curve = pruning.pruning_curve(small_model("opt"), PROMPTS, [], [2, 0, 1], "ffns")
     assert [str(a) for a in measured] == ["", "F2", "F0,F2"]
     assert curve.ablations == ("",) * 4 + ("F2",) * 3 + ("F0,F2",) * 3
     alone = [evaluate(small_model("opt"), PROMPTS, [a])[0].choices() for a in measured]

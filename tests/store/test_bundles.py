@@ -11,13 +11,17 @@ from pathlib import Path
 import pytest
 
 from backend.errors import BadInput, StoreError
-from backend.results import KINDS, SCHEMA, Answers, InductionScores, Questions, Setup, Unit
+from backend.kinds import KINDS, Answers, Evaluation, InductionScores, PrefixMatching
+from backend.kinds.unit import SCHEMA
+from backend.records import Questions
 from backend.store import bundles
-from backend.store.live import Store, digest, pack
-from backend.values import INTACT, Ablation, Head
+from backend.store.entries import digest, pack
+from backend.store.live import Store
+from backend.values import INTACT, Ablation, Head, ModelId, Setup, TaskId
 
-SETUP = Setup("tiny", "abc", "float32", "piqa", "d1", 5, "fixed", 2, 0)
-PREFIX = Unit("prefix_matching", SETUP.without_task())
+MODEL = ModelId("tiny", "abc", "0123456789ab")
+SETUP = Setup(MODEL, TaskId("piqa", "d1"), 5, "fixed", 2, 0)
+PREFIX = PrefixMatching(MODEL)
 
 
 def evaluation(first: float = -1.25) -> Answers:
@@ -25,8 +29,8 @@ def evaluation(first: float = -1.25) -> Answers:
     return Answers(questions, ((first, -2.5), (-3.0, -0.5)), ((4, 5), (6, 7)))
 
 
-def unit(seed: int = 0) -> Unit:
-    return Unit("evaluation", SETUP.with_(seed=seed), Ablation(frozenset({Head(0, 1)})) if seed else INTACT)
+def unit(seed: int = 0) -> Evaluation:
+    return Evaluation(SETUP.with_(seed=seed), Ablation(frozenset({Head(0, 1)})) if seed else INTACT)
 
 
 @pytest.fixture
@@ -95,7 +99,8 @@ def test_equal_results_make_equal_bundles(store, other, bundle, tmp_path):
 def test_the_manifest_names_models_versions_definitions_and_digests(bundle):
     with zipfile.ZipFile(bundle) as file:
         manifest = json.loads(file.read("manifest.json"))
-        assert manifest["models"] == [["tiny", "abc"]]
+        assert manifest["models"] == [{"name": "tiny", "revision": "abc", "digest": "0123456789ab", "bos": False,
+                                       "dtype": ""}]
         assert manifest["schema"] == SCHEMA
         assert set(manifest["versions"]) >= {"torch", "transformers"}
         assert set(manifest["definitions"]) == {"evaluation", "prefix_matching"}
@@ -105,7 +110,7 @@ def test_the_manifest_names_models_versions_definitions_and_digests(bundle):
 
 
 def test_every_kind_has_a_definition():
-    assert set(bundles.DEFINITIONS) == set(KINDS)
+    assert all(kind.TITLE and kind.DEFINITION for kind in KINDS.values())
 
 
 def test_what_is_here_already_is_told_and_left(store, other, bundle):
@@ -205,7 +210,9 @@ def _forge(files, body):
     (in_manifest(schema=SCHEMA + 1), f"schema {SCHEMA + 1}, this version reads schema {SCHEMA}"),
     (in_manifest(format="photographs"), "photographs"),
     (in_manifest(entries=[{"key": "../../evil", "what": "", "sha256": "", "bytes": 0}]), "not in the bundle"),
-    (in_manifest(models=[["tiny", "another"]]), "do not name the same models"),
+    (in_manifest(models=[["tiny", "abc"]]), "a model is no ModelId"),
+    (in_manifest(models=[{"name": "tiny", "revision": "abc", "digest": "another", "bos": False, "dtype": ""}]),
+     "do not name the same models"),
     (_drop, "not in the bundle"),
     (_add("../../evil.json"), r"does not name: \.\./\.\./evil\.json"),
     (_add("/etc/evil"), "does not name: /etc/evil"),
@@ -254,9 +261,9 @@ def test_nothing_and_damaged_results_are_not_exported(store, tmp_path):
 
 
 def test_other_versions_definitions_and_revisions_are_told(other, bundle):
-    other.put(Unit("evaluation", SETUP.with_(revision="older")), evaluation())
+    other.put(Evaluation(SETUP.with_(model=MODEL.with_(digest="older"))), evaluation())
     file = rewritten(bundle, in_manifest(versions={"torch": "1.0"}, definitions={"evaluation": "by eye"}))
     versions, revisions, definitions = bundles.inspect(file, other).notes
     assert "torch 1.0 (here" in versions
-    assert "revision abc in the bundle and at older here" in revisions
+    assert "revision abc (digest 0123456789ab) in the bundle and at abc (digest older) here" in revisions
     assert "by eye" in definitions

@@ -17,12 +17,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import BadInput, StoreError
-from backend.results import SCHEMA, Answers, HeadScores, InductionScores, Questions, Setup, Sweep, Unit
+from backend.kinds import (
+    Activations,
+    Answers,
+    Copying,
+    Evaluation,
+    FFNOracle,
+    HeadImportance,
+    HeadOracle,
+    HeadScores,
+    InductionScores,
+    Means,
+    Model,
+    PrefixMatching,
+    Pruning,
+    Sweep,
+)
+from backend.kinds.unit import KINDS, SCHEMA
+from backend.records import ModelInfo, Questions
+from backend.store import entries
 from backend.store import live as store_module
-from backend.store.live import Store, canonical, differences, pack, rounded, ship, unpack
-from backend.values import Ablation, Head
+from backend.store.entries import canonical, differences, pack, rounded, unpack
+from backend.store.live import Store
+from backend.store.shipped import ship
+from backend.values import Ablation, Head, ModelId, Setup, TaskId
 
-SETUP = Setup("tiny", "abc", "float32", "piqa", "d1", 5, "fixed", 2, 0)
+MODEL, PIQA, COPA = ModelId("tiny", "abc", "0123456789ab"), TaskId("piqa", "d1"), TaskId("copa", "d7")
+SETUP = Setup(MODEL, PIQA, 5, "fixed", 2, 0)
 
 
 def evaluation(first: float = -1.25) -> Answers:
@@ -30,8 +51,12 @@ def evaluation(first: float = -1.25) -> Answers:
     return Answers(questions, ((first, -2.5), (-3.0, -0.5)), ((4, 5), (6, 7)))
 
 
-def unit(kind: str = "evaluation", off: tuple[Head, ...] = (), **changes) -> Unit:
-    return Unit(kind, SETUP.with_(**changes), Ablation(frozenset(off)))
+def unit(*off: Head, **changes) -> Evaluation:
+    return Evaluation(SETUP.with_(**changes), Ablation(frozenset(off)))
+
+
+def of_model(**changes) -> Evaluation:
+    return unit(model=MODEL.with_(**changes))
 
 
 @pytest.fixture
@@ -57,25 +82,39 @@ def test_what_goes_in_comes_out(store):
 
 
 QUESTIONS = evaluation().questions
+SPANNING = Questions((3, 1), ((0, 1), (1,)), (2, 2), ("a", "a"), "acc_by_group", (0, 1), (5,), (0, 2))
+SWEEP = Sweep(QUESTIONS, ("", "F0"), ((0, 1), (1, 1)), ((0, 0), (1, 0)))
+INDUCTION = InductionScores(100, ((0.25, 0.5),), ((0.0, 1.0),), "by merge rank", 893)
+RECORDS = [
+    (unit(), evaluation()),
+    (unit(Head(0, 1)), Answers(SPANNING, ((-1.5, -2.0), (-0.5, -3.0)), ((4, 5), (6, 7)), ((True, False),) * 2)),
+    (FFNOracle(SETUP), SWEEP),
+    (HeadOracle(SETUP), SWEEP),
+    (Pruning(SETUP), Sweep(QUESTIONS, ("", "L0H0"), ((0, 1), (1, 1)), ((0, 0), (1, 0)), ((0.0, 0.0), (0.5, 0.0)))),
+    (PrefixMatching(MODEL), INDUCTION),
+    (Copying(MODEL, "olsson"), INDUCTION),
+    (HeadImportance(SETUP), HeadScores(4, (7,), (2, 2), ((9, 9), (8, 8)), (((0.5,), (0.25,)),) * 2,
+                                       (((0.5,), (1.0,)),) * 2, 3)),
+    (Means(SETUP), Activations(4, 90, (((0.5, -0.25),), ((1.0, 2.0),)), ((0.5, 0.0), (0.25, 1.0)))),
+    (Model(MODEL), ModelInfo("tiny", "abc", "opt", 2, 1, 2, 2, 8, 100, 64, 50, "float32", 400)),
+]
 
 
-@pytest.mark.parametrize(("kind", "record"), [
-    ("evaluation", evaluation()),
-    ("ffn_oracle", Sweep(QUESTIONS, ("", "F0"), ((0, 1), (1, 1)), ((0, 0), (1, 0)))),
-    ("pruning", Sweep(QUESTIONS, ("", "L0H0"), ((0, 1), (1, 1)), ((0, 0), (1, 0)), ((0.0, 0.0), (0.5, 0.0)))),
-    ("prefix_matching", InductionScores(100, ((0.25, 0.5),), ((0.0, 1.0),), "by merge rank", 893)),
-    ("head_importance", HeadScores(4, (7,), (2, 2), ((9, 9), (8, 8)), (((0.5,), (0.25,)),) * 2,
-                                       (((0.5,), (1.0,)),) * 2)),
-])
-def test_every_kind_of_record_survives_the_disk(store, kind, record):
-    store.put(unit(kind), record)
-    assert Store(store.folder).get(unit(kind)) == record
+def test_every_kind_is_among_these():
+    assert {one.KIND for one, _ in RECORDS} == set(KINDS)
+
+
+@pytest.mark.parametrize(("one", "record"), RECORDS, ids=lambda value: getattr(value, "KIND", ""))
+def test_every_kind_of_record_survives_the_disk(store, one, record):
+    store.put(one, record)
+    assert Store(store.folder).get(one) == record
+    assert Store(store.folder).units() == [one]
 
 
 def test_a_unit_s_neighbours_stay_missing(store):
     store.put(unit(), evaluation())
-    for other in (unit(seed=1), unit(n_shots=1), unit(revision="abd"), unit(data="d2"), unit(off=(Head(0, 0),)),
-                  Unit("evaluation", SETUP, options=(("x", "y"),))):
+    for other in (unit(seed=1), unit(n_shots=1), unit(task=TaskId("piqa", "d2")), unit(Head(0, 0)), FFNOracle(SETUP),
+                  of_model(digest="0123456789ac"), of_model(bos=True), of_model(dtype="bfloat16")):
         assert store.get(other) is None
         assert other not in store
 
@@ -102,7 +141,7 @@ def test_packing_what_was_unpacked_gives_the_same_bytes(lls):
 
 def test_a_record_of_another_kind_is_refused(store):
     with pytest.raises(BadInput, match="Answers is not the answer"):
-        store.put(unit("head_importance"), evaluation())
+        store.put(HeadImportance(SETUP), evaluation())
 
 
 def test_nan_is_refused_with_the_remedy(store):
@@ -139,8 +178,43 @@ def test_a_different_result_is_refused_unless_replacing_is_asked_for(store):
 def test_differences_name_the_field():
     assert differences(evaluation(), evaluation()) == []
     other = Answers(Questions((3, 2), ((0,), (1,)), (2, 2), ("", ""), dropped_demos=(0, 1)),
-                       evaluation().loglikelihoods, ((4, 5), (6,)))
+                    evaluation().loglikelihoods, ((4, 5), (6,)))
     assert differences(evaluation(), other) == ["questions: 1 of 11 values differ", "lengths: of different shapes"]
+
+
+def flipped(n: int, field: str, n_queries: int = 50) -> Sweep:
+    """A sweep of 10 ablations in which `n` values of a field fell the other way."""
+    rows = [[0] * n_queries for _ in range(10)]
+    for i in range(n):
+        rows[i % 10][i // 10] = 1
+    questions = Questions(tuple(range(n_queries)), ((0,),) * n_queries, (2,) * n_queries, ("",) * n_queries)
+    plain, other = ((0,) * n_queries,) * 10, tuple(map(tuple, rows))
+    return Sweep(questions, ("",) * 10, other if field == "choices" else plain,
+                 other if field == "choices_norm" else plain)
+
+
+@pytest.mark.parametrize("field", ["choices", "choices_norm"])
+def test_choices_between_near_ties_may_fall_the_other_way_one_in_a_hundred(store, field):
+    one = FFNOracle(SETUP)
+    store.put(one, flipped(0, field))
+    assert store.put(one, flipped(5, field)) == flipped(0, field)  # the first one stays
+    with pytest.raises(StoreError, match=f"{field}: 6 of 500 values differ"):
+        store.put(one, flipped(6, field))
+
+
+def test_of_few_choices_a_single_one_may_fall_the_other_way():
+    assert differences(flipped(0, "choices", 4), flipped(1, "choices", 4)) == []
+    assert differences(flipped(0, "choices", 4), flipped(2, "choices", 4)) == ["choices: 2 of 40 values differ"]
+
+
+def test_what_greedy_decoding_would_write_may_differ_in_one_query_and_the_questions_in_none():
+    questions = Questions((3, 1), ((0,), (0,)), (1, 1), ("", ""), "greedy")
+    a, b = (Answers(questions, ((-1.0,), (-2.0,)), ((4,), (6,)), ((True,), (right,))) for right in (True, False))
+    assert differences(a, b) == []
+    both = Answers(questions, a.loglikelihoods, a.lengths, ((False,), (False,)))
+    assert differences(a, both) == ["greedy: 2 of 2 values differ"]
+    moved = Answers(Questions((3, 2), ((0,), (0,)), (1, 1), ("", ""), "greedy"), a.loglikelihoods, a.lengths, a.greedy)
+    assert differences(a, moved) == ["questions: 1 of 9 values differ"]
 
 
 def test_deleting_forgets_and_says_whether_there_was_something(store):
@@ -196,20 +270,23 @@ def test_a_store_for_recomputing_lacks_one_unit_and_keeps_nothing(store):
 # --- the catalogue ------------------------------------------------------------------------------
 
 
-def test_the_catalogue_filters_by_kind_setup_ablation_and_options(store):
-    pruned = Unit("pruning", SETUP, options=(("ranking", "own"), ("what", "heads")))
-    stored = [unit(), unit(n_shots=1), unit(task="copa"), unit(off=(Head(1, 2),)), pruned]
-    for each in stored[:-1]:
+def test_the_catalogue_filters_by_kind_model_and_task_by_name_or_exactly(store):
+    other_rows, other_model = unit(task=TaskId("piqa", "d2")), of_model(digest="fedcba987654")
+    pruned, scores = Pruning(SETUP), PrefixMatching(MODEL)
+    stored = [unit(), unit(n_shots=1), unit(task=COPA), unit(Head(1, 2)), other_rows, other_model]
+    for each in stored:
         store.put(each, evaluation())
     store.put(pruned, Sweep(evaluation().questions, ("",), ((0, 1),), ((0, 1),), ((0.0, 0.0),)))
-    assert set(store.units()) == set(stored)
+    store.put(scores, INDUCTION)
+    assert set(store.units()) == {*stored, pruned, scores}
     assert store.units() == Store(store.folder).units()
-    assert store.units(kind="pruning") == [pruned]
-    assert store.units(task="copa") == [unit(task="copa")]
-    assert store.units(n_shots=[0, 1]) == [unit(n_shots=1)]
-    assert store.units(ablation=Ablation(frozenset({Head(1, 2)}))) == [unit(off=(Head(1, 2),))]
-    assert store.units(ranking="own", what="heads") == [pruned]
-    assert store.units(task="copa", n_shots=1) == []
+    assert store.units("pruning") == [pruned]
+    assert store.units(task="copa") == store.units(task=COPA) == [unit(task=COPA)]
+    assert set(store.units(task="piqa")) == {*stored, pruned} - {unit(task=COPA)}
+    assert set(store.units(task=PIQA)) == {*stored, pruned} - {unit(task=COPA), other_rows}
+    assert len(store.units(model="tiny")) == len(stored) + 2
+    assert store.units(model=other_model.model) == [other_model]
+    assert store.units(model="other") == store.units("pruning", task="copa") == []
 
 
 def test_the_catalogue_follows_another_store_on_the_same_folder(store):
@@ -236,8 +313,9 @@ def test_the_catalogue_follows_another_store_on_the_same_folder(store):
     lambda value: _signed(zlib.compress(b'{"unit":{"schema":999},"record":{}}')),
     lambda value: _signed(zlib.compress(pack(unit(), evaluation()).replace(b'"metric"', b'"matrix"'))),
     lambda value: _signed(zlib.compress(pack(unit(seed=9), evaluation()))),
+    lambda value: _signed(zlib.compress(b'{"unit":' + b"[" * 100_000)),
 ], ids=["cut short", "one bit", "empty", "short", "text", "not compressed", "not JSON", "a list", "other schema",
-        "unknown field", "another unit's"])
+        "unknown field", "another unit's", "deep"])
 def test_a_damaged_entry_counts_as_missing_is_named_and_can_be_computed_again(store, damage):
     store.put(unit(), evaluation())
     with database(store) as db:
@@ -251,7 +329,7 @@ def test_a_damaged_entry_counts_as_missing_is_named_and_can_be_computed_again(st
 
 
 def _signed(packed: bytes) -> bytes:
-    return store_module.digest(packed).encode() + packed
+    return entries.digest(packed).encode() + packed
 
 
 class Trap:
@@ -288,9 +366,9 @@ def test_a_value_that_names_a_file_outside_is_not_read(store, tmp_path):
 
 
 def test_a_bomb_is_not_unpacked(store, monkeypatch):
-    monkeypatch.setattr(store_module, "MAX_BYTES", 1000)
+    monkeypatch.setattr(entries, "MAX_BYTES", 1000)
     with pytest.raises(StoreError, match="larger than"):
-        store_module.inflate(zlib.compress(bytes(2000)))
+        entries.inflate(zlib.compress(bytes(2000)))
 
 
 def test_a_catalogue_entry_of_another_schema_is_left_out_and_named(store):
@@ -299,6 +377,17 @@ def test_a_catalogue_entry_of_another_schema_is_left_out_and_named(store):
         db.execute("INSERT INTO Cache (key, raw, mode, value) VALUES (?, 1, 1, '')", (f"unit:0 {other}",))
     assert store.units() == []
     assert f"schema {SCHEMA + 1}" in store.problems()[0]
+
+
+@pytest.mark.parametrize("text", ["", "3", "[]", "{", "[" * 100_000, '{"schema":[1]}'])
+def test_a_damaged_catalogue_entry_is_left_out_and_named_and_its_neighbours_stay(store, text):
+    store.put(unit(), evaluation())
+    with database(store) as db:
+        db.execute("INSERT INTO Cache (key, raw, mode, value) VALUES (?, 1, 1, '')", (f"unit:0 {text}",))
+    with Store(store.folder) as again:
+        assert again.units() == [unit()]
+        assert "was left out" in again.problems()[0]
+        assert again.earlier() == {}
 
 
 def test_a_file_that_is_no_database_is_named(tmp_path):
@@ -400,8 +489,7 @@ def test_shipped_results_lie_below_the_live_ones(tmp_path):
 
 def test_shipping_writes_one_plain_file_per_kind_with_the_same_bytes_every_time(tmp_path):
     scores = InductionScores(100, ((0.1, 0.2),), ((0.0, 0.0),), "by merge rank", 893)
-    prefix = Unit("prefix_matching", SETUP.without_task())
-    results = [(unit(), evaluation()), (unit(seed=1), evaluation()), (prefix, scores)]
+    results = [(unit(), evaluation()), (unit(seed=1), evaluation()), (PrefixMatching(MODEL), scores)]
     files = ship(tmp_path / "a", results)
     assert [f.name for f in files] == ["evaluation.json", "prefix_matching.json"]
     ship(tmp_path / "b", reversed(results[1:]))
@@ -411,13 +499,16 @@ def test_shipping_writes_one_plain_file_per_kind_with_the_same_bytes_every_time(
         assert json.loads(file.read_bytes())["schema"] == SCHEMA
 
 
-def test_shipping_drops_an_earlier_revision_and_earlier_data(tmp_path):
-    ship(tmp_path, [(unit(), evaluation()), (unit(task="copa"), evaluation()), (unit(model="other"), evaluation())])
-    ship(tmp_path, [(unit(data="d2"), evaluation())])
-    assert set(Store(tmp_path / "live", tmp_path).units()) == {
-        unit(data="d2"), unit(task="copa"), unit(model="other")}
-    ship(tmp_path, [(unit(revision="new"), evaluation())])
-    assert set(Store(tmp_path / "live", tmp_path).units()) == {unit(revision="new"), unit(model="other")}
+def test_shipping_drops_an_earlier_state_of_the_model_and_earlier_rows(tmp_path):
+    more_rows, newer = unit(task=TaskId("piqa", "d2")), of_model(digest="fedcba987654")
+    half = of_model(dtype="bfloat16")
+    ship(tmp_path, [(u, evaluation()) for u in (unit(), unit(task=COPA), of_model(name="other"), half)])
+    ship(tmp_path, [(more_rows, evaluation())])
+    assert set(Store(tmp_path / "live", tmp_path).units()) == {more_rows, unit(task=COPA), of_model(name="other")}
+    ship(tmp_path, [(half.__class__(half.setup.with_(task=more_rows.task)), evaluation())])
+    assert len(Store(tmp_path / "live", tmp_path).units()) == 4  # however the same model is run
+    ship(tmp_path, [(newer, evaluation())])
+    assert set(Store(tmp_path / "live", tmp_path).units()) == {newer, of_model(name="other")}
 
 
 def test_a_damaged_shipped_entry_counts_as_missing_and_its_neighbours_do_not(tmp_path):
@@ -429,8 +520,31 @@ def test_a_damaged_shipped_entry_counts_as_missing_and_its_neighbours_do_not(tmp
     assert "damaged" in store.problems()[0]
 
 
+def test_a_damaged_shipped_result_is_not_in_the_store_even_if_nobody_read_it(tmp_path):
+    (file,) = ship(tmp_path, [(unit(), evaluation()), (unit(seed=1), evaluation())])
+    file.write_bytes(file.read_bytes().replace(b"-1.25", b"-1.26", 1))
+    store = Store(tmp_path / "live", tmp_path)
+    assert [u in store for u in (unit(), unit(seed=1), unit(seed=2))] == [False, True, False]
+    assert str(unit()) in store.problems()[0]
+    assert store.put(unit(), evaluation(-3.0)) == evaluation(-3.0)  # and can be computed again
+    assert unit() in store
+
+
+def test_a_shipped_result_with_the_right_digest_and_the_wrong_fields_counts_as_missing(tmp_path):
+    (file,) = ship(tmp_path, [(unit(), evaluation())])
+    value = json.loads(file.read_bytes())
+    (entry,) = value["results"]
+    entry["record"]["lengths"] = [["4", 5], [6, 7]]
+    entry["sha256"] = entries.digest(canonical({"unit": entry["unit"], "record": entry["record"]}))
+    file.write_text(json.dumps(value))
+    store = Store(tmp_path / "live", tmp_path)
+    assert store.get(unit()) is None
+    assert "lengths holds '4', not a int" in store.problems()[0]
+    assert store.units() == []
+
+
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"schema":0,"results":[]}',
-                                     b'{"schema":%d,"results":[3]}' % SCHEMA])
+                                     b'{"schema":%d,"results":[3]}' % SCHEMA, b"[" * 100_000])
 def test_a_damaged_shipped_file_counts_as_empty_and_is_named(tmp_path, content):
     (tmp_path / "evaluation.json").write_bytes(content)
     store = Store(tmp_path / "live", tmp_path)
@@ -458,7 +572,7 @@ def test_a_result_read_before_is_not_parsed_again_until_it_changes(store):
 
 def test_only_so_much_of_what_was_read_is_kept(store, monkeypatch):
     size = len(pack(unit(), evaluation()))
-    monkeypatch.setattr(store_module, "RECENT_BYTES", 2 * size + 10)
+    monkeypatch.setattr(entries, "RECENT_BYTES", 2 * size + 10)
     for seed in range(3):
         store.put(unit(seed=seed), evaluation())
     read = [store.get(unit(seed=seed)) for seed in range(3)]
