@@ -36,24 +36,11 @@ MAY: dict[str, set[str]] = {
     "backend.tasks": ours("tasks"),
     "backend.models": ours("models"),
     "backend.engine": ours("engine", "models", "tasks"),
-    "backend.lens": ours("lens", "engine", "models", "tasks"),
-    "backend.kinds": ours("kinds", "lens", "engine", "models", "tasks"),
+    "backend.lens": ours("lens", "kinds", "engine", "models", "tasks"),
+    "backend.kinds": ours("kinds", "engine", "models", "tasks"),
     "backend.store": ours("store", "kinds", "models", "tasks"),
     "backend.runs": ours("runs", "store", "kinds", "models", "tasks"),
     "backend.bundled": ours("bundled", "kinds", "engine", "models", "tasks"),
-    "backend.results": ours("kinds"),
-}
-
-# What still breaks a rule, until records leave the engine and the lens and `backend.results` goes: each must be true.
-KNOWN: dict[str, set[str]] = {
-    "backend.engine.gradients": {"backend.results"},
-    "backend.engine.induction": {"backend.results"},
-    "backend.engine.means": {"backend.results"},
-    "backend.engine.passes": {"backend.results"},
-    "backend.lens": {"backend.kinds"},
-    "backend.lens.attention": {"backend.results"},
-    "backend.lens.reading": {"backend.results", "backend.kinds"},
-    "backend.models.gates": {"backend.results"},
 }
 
 # Below all else, so that anybody can read it and install it: nothing but these beside the standard library.
@@ -118,7 +105,7 @@ def loads_torch(module: str, seen: tuple[str, ...] = ()) -> tuple[str, ...]:
 def test_no_module_imports_what_it_may_not(module: str) -> None:
     rule = rule_of(module)
     assert rule is not None, f"{module} has no rule: say in MAY what it may import"
-    allowed = MAY[rule] | KNOWN.get(module, set())
+    allowed = MAY[rule]
     wrong = {name for name in imports(module) if inside(name, "backend") or inside(name, "pages")
              if not any(inside(name, package) for package in allowed)}
     assert not wrong, f"{module} imports {sorted(wrong)}, it may import {sorted(allowed)}"
@@ -147,11 +134,8 @@ def test_what_everybody_uses_needs_little_itself(module: str) -> None:
 
 def test_the_rules_name_what_there_is() -> None:
     assert set(FOREIGN) == PLAIN
-    for package in (*MAY, *KNOWN, *LOADS_TORCH):
+    for package in (*MAY, *LOADS_TORCH):
         assert any(inside(module, package) for module in FILES), f"there is no {package}"
-    for module, allowed in KNOWN.items():
-        for package in allowed:
-            assert any(inside(name, package) for name in imports(module)), f"{module} no longer imports {package}"
 
 
 def loaded(code: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,32 +18,21 @@ from backend.errors import BadInput, ModelError
 from backend.models.attention import PlainAttention
 from backend.models.gates import Gates, Places, Route, passing
 from backend.models.loading import LoadedModel
-from backend.results import HeadScores
 from backend.tasks.task import Prompt
 
-N_BLOCKS = 32  # examples are kept in this many sums, for bootstrap
 SHARING_WIDTH = 512  # d_model from which fixed demonstrations are read once for all examples
 
 
-def head_importance(
-    model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int | None = None
-) -> HeadScores:
-    """How strongly the loss on the gold answer depends on each head, over training prompts.
+class Pairs(NamedTuple):
+    """What gradients are taken of: (context, gold continuation) in token ids."""
 
-    L is the mean cross-entropy, in nats, of the gold continuation's tokens given the context; z a head's output
-    before the output projection. A gate g = 1 that multiplies z at every position has dL/dg = sum over d_head of
-    z * dL/dz there. `per-token`: the sum over examples and positions of |dL/dg|, divided by the positions that carry
-    a gradient. `per-example`: the mean over examples of |sum over positions of dL/dg|. Higher means more important.
-    Source: Bansal et al. 2023, arXiv:2212.09095, code (per-token) and text (per-example, after Michel et al. 2019,
-    arXiv:1905.10650).
+    pairs: list[Scored]
+    skipped: tuple[int, ...]  # rows that did not fit the model's context
+    prefixes: list[int]  # per pair, how many first tokens it shares with all other pairs that share any
 
-    Each prompt's loss is its own mean, so neither batch size nor padding changes the score beyond rounding. Prompts
-    that do not fit the model's context lose demonstrations from the front; if that is not enough, they are skipped.
 
-    Raises:
-        BadInput: if there are no prompts, or none fits.
-        ModelError: if the gradients are no numbers.
-    """
+def gold_pairs(model: LoadedModel, prompts: Sequence[Prompt]) -> Pairs:
+    """Prompts with their gold answers. Those too long for the model's context lose demonstrations from the front."""
     # Reading a prefix once saves products; a narrow model's time goes elsewhere, and batching whole rows is faster.
     sharing = model.d_model >= SHARING_WIDTH
     pairs: list[Scored] = []
@@ -56,20 +45,25 @@ def head_importance(
         else:
             pairs.append(query.options[prompt.example.gold[0]])
             shown.append(prompt.demos[dropped:] if sharing else ())
-    return importance_of_pairs(model, pairs, tuple(skipped), progress, batch_tokens=batch_tokens,
-                               prefixes=_shared_prefixes(pairs, shown))
+    return Pairs(pairs, tuple(skipped), _shared_prefixes(pairs, shown))
 
 
-def importance_of_pairs(
-    model: LoadedModel, pairs: Sequence[Scored], skipped: tuple[int, ...] = (), progress: Progress | None = None, *,
-    batch_tokens: int | None = None, prefixes: Sequence[int] | None = None,
-) -> HeadScores:
-    """As `head_importance`, over given (context, gold continuation) pairs in token ids.
+def gate_gradients(
+    model: LoadedModel, pairs: Sequence[Scored], progress: Progress | None = None, *, batch_tokens: int | None = None,
+    prefixes: Sequence[int] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Per pair and head, (n, n_layers, n_heads) each: the sum over positions of |dL/dg|, and |the sum of dL/dg|.
+
+    g = 1 multiplies a head's output; L is the mean cross-entropy, in nats, of the pair's continuation.
 
     Args:
         batch_tokens: tokens of one pass; None for as many as suit the device.
         prefixes: per pair, how many first tokens it shares with all other pairs that share any; their forward pass
             is made once. 0, the default: none.
+
+    Raises:
+        BadInput: if there are no pairs.
+        ModelError: if the gradients are no numbers.
     """
     if not pairs:
         raise BadInput("No prompt fits the model's context, or none was given: there is nothing to take gradients of.")
@@ -84,7 +78,7 @@ def importance_of_pairs(
 
         def measure(batch: Sequence[int], members: list[int] = members, shared: _SharedPrefix | None = shared) -> None:
             chosen = [members[i] for i in batch]
-            for layer, g in enumerate(_gate_gradients(model, [pairs[i] for i in chosen], shared)):
+            for layer, g in enumerate(_batch_gradients(model, [pairs[i] for i in chosen], shared)):
                 absolute[chosen, layer] = g.abs().sum(-1).double().cpu().numpy()  # g: (batch, n_heads, pos)
                 signed[chosen, layer] = g.sum(-1).abs().double().cpu().numpy()
 
@@ -98,18 +92,7 @@ def importance_of_pairs(
     if not np.isfinite(absolute).all():
         raise ModelError(f"The gradients of '{model.info.name}' are not numbers in {model.dtype}: half precision "
                          "overflows. Use bfloat16, or float32.")
-    blocks = np.array_split(np.arange(len(pairs)), min(N_BLOCKS, len(pairs)))
-    positions = np.array([[len(p.ids) - 1] * (model.n_layers - 1) + [len(p.continuation)] for p in pairs])
-
-    def sums(values: np.ndarray) -> tuple:
-        return tuple(tuple(tuple(map(float, row)) for row in values[block].sum(0)) for block in blocks)
-
-    return HeadScores(
-        n_examples=len(pairs), skipped=skipped, n_spanning=sum(p.spans for p in pairs),
-        block_sizes=tuple(len(block) for block in blocks),
-        block_positions=tuple(tuple(int(n) for n in positions[block].sum(0)) for block in blocks),
-        block_per_token=sums(absolute), block_per_example=sums(signed),
-    )
+    return absolute, signed
 
 
 def _shared_prefixes(pairs: Sequence[Scored], shown: Sequence[tuple[str, ...]]) -> list[int]:
@@ -177,7 +160,7 @@ def _surprise(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.nn.functional.softplus(against.logsumexp(-1))
 
 
-def _gate_gradients(model: LoadedModel, pairs: Sequence[Scored], shared: _SharedPrefix | None) -> list[Tensor]:
+def _batch_gradients(model: LoadedModel, pairs: Sequence[Scored], shared: _SharedPrefix | None) -> list[Tensor]:
     """dL/dg at g = 1, per layer (batch, n_heads, pos); 0 at padding. L is each pair's own mean, so rows do not mix."""
     skip = shared.length if shared else 0
     width = max(len(p.ids) for p in pairs) - 1 - skip

@@ -19,7 +19,6 @@ from backend.engine.batches import Progress, in_batches, tokens_per_pass
 from backend.engine.watching import Attention, Enough, hide_the_future, watch
 from backend.errors import BadInput, ModelError
 from backend.models.gates import Kept, Route
-from backend.results import InductionScores
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -31,60 +30,6 @@ N_REPEATS = 4
 SHORTEST_BLOCK, BLOCK_STEP = 25, 2  # seed s repeats a block of 25 + 2 * s tokens
 LEFT_OUT = 0.04  # share of the vocabulary at either end of the merge ranks
 NOTHING_RAISED = 1e-6  # of all probability: below it only rounding lifts a token above the mean
-
-
-def prefix_matching(
-    model: LoadedModel, n_seeds: int = N_SEEDS, variant: str = "exact", progress: Progress | None = None,
-) -> InductionScores:
-    """How much each head attends to what followed earlier occurrences of the current token.
-
-    Per seed: BOS, then a block of random tokens four times over. For every position of repeats 2 to 4, the
-    attention to the tokens behind the earlier occurrences of the token there, summed; averaged over
-    positions, then over seeds. From 0 to 1; an ideal induction head has 1, higher means more induction.
-
-    Args:
-        variant: "exact", or "authors": in the study's code the last token of each block has one target too many,
-            position 1, which follows BOS.
-        progress: called as progress(seeds done, n_seeds) after each batch.
-
-    Raises:
-        BadInput: unknown variant, no seeds, or a context or vocabulary too small for four repeats of two tokens.
-    """
-    _check_variant(variant, PREFIX_VARIANTS)
-    vocabulary, tokens = random_vocabulary(model)
-    lengths = block_lengths(n_seeds, *_room(model, len(vocabulary), tokens_per_block=1))
-    sequences = [[model.start, *_draw(vocabulary, seed, length)] for seed, length in enumerate(lengths)]
-    scores = prefix_matching_scores(model, sequences, variant, progress)
-    return _record(scores, tokens, 1 + N_REPEATS * max(lengths))
-
-
-def copying(
-    model: LoadedModel, n_seeds: int = N_SEEDS, variant: str = "authors", progress: Progress | None = None,
-) -> InductionScores:
-    """How much each head raises the probability of the token that it attends to.
-
-    Per seed: BOS, then random tokens without repetition, fed as embeddings straight into each layer. At every
-    position but the first, what the head writes is read off through the unembedding (no last norm in between);
-    of the probability that it lifts above the mean of the attendable tokens, the share of the token
-    attended to most; averaged over positions, then over seeds. From 0 to 1; higher means more copying. 0 where
-    nothing is lifted. A norm behind the attention of a layer (Gemma 2 and 3, OLMo 2) is left out like the last norm,
-    and so is what an architecture does to its logits after the unembedding.
-
-    Args:
-        variant: "authors": what the head would write if it attended to the position itself, with the bias of the
-            output projection; or "olsson": what it moves, that is the attention-weighted values, no bias.
-        progress: called as progress(seeds done, n_seeds) after each batch.
-
-    Raises:
-        BadInput: unknown variant, no seeds, or a context or vocabulary too small for eight tokens.
-        ModelError: if the model hides its values or its unembedding.
-    """
-    _check_variant(variant, COPYING_VARIANTS)
-    vocabulary, tokens = random_vocabulary(model)
-    lengths = block_lengths(n_seeds, *_room(model, len(vocabulary), tokens_per_block=N_REPEATS))
-    sequences = [[model.start, *_draw(vocabulary, seed, N_REPEATS * n)] for seed, n in enumerate(lengths)]
-    scores = copying_scores(model, sequences, variant, progress)
-    return _record(scores, tokens, 1 + N_REPEATS * max(lengths))
 
 
 def prefix_matching_scores(
@@ -217,6 +162,20 @@ def raised_share(logits: Tensor, attended: Tensor, first: int = 0) -> Tensor:
     return torch.where(total <= NOTHING_RAISED, 0, raised.gather(-1, attended).squeeze(-1) / total)
 
 
+def random_sequences(model: LoadedModel, n_seeds: int, tokens_per_block: int) -> tuple[list[list[int]], str]:
+    """BOS and then random tokens without repetition, one sequence per seed, and in words how they were drawn.
+
+    Args:
+        tokens_per_block: 1 for a block that will be repeated, `N_REPEATS` for as many tokens without a repeat.
+
+    Raises:
+        BadInput: no seeds, or a context or vocabulary too small for blocks of two tokens.
+    """
+    vocabulary, how = random_vocabulary(model)
+    lengths = block_lengths(n_seeds, *_room(model, len(vocabulary), tokens_per_block))
+    return [[model.start, *_draw(vocabulary, seed, tokens_per_block * n)] for seed, n in enumerate(lengths)], how
+
+
 def random_vocabulary(model: LoadedModel) -> tuple[np.ndarray, str]:
     """The token ids that random sequences are drawn from, and in words which they are.
 
@@ -278,14 +237,6 @@ def _room(model: LoadedModel, n_vocabulary: int, tokens_per_block: int) -> tuple
 
 def _draw(vocabulary: np.ndarray, seed: int, n: int) -> list[int]:
     return np.random.default_rng(seed).choice(vocabulary, n, replace=False).tolist()
-
-
-def _record(scores: np.ndarray, tokens: str, max_length: int) -> InductionScores:
-    """Mean and variance over the seeds, (n_seeds, n_layers, n_heads)."""
-    def plain(array: np.ndarray) -> tuple[tuple[float, ...], ...]:
-        return tuple(tuple(map(float, row)) for row in array)
-
-    return InductionScores(len(scores), plain(scores.mean(0)), plain(scores.var(0)), tokens, max_length)
 
 
 def _check_variant(variant: str, known: tuple[str, ...]) -> None:

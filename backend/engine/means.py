@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,18 +13,23 @@ from backend.engine.batches import Progress, in_batches, tokens_per_pass
 from backend.errors import BadInput
 from backend.models.gates import Kept, passing
 from backend.models.loading import LoadedModel
-from backend.results import Activations
 from backend.tasks.task import Prompt
 
 
-@torch.inference_mode()
-def mean_activations(
-    model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int | None = None
-) -> Activations:
-    """Mean head output z and mean FFN output over all positions of the prompts with their gold answers.
+class MeanOutputs(NamedTuple):
+    """Means over positions, in double precision."""
 
-    Every position of every prompt counts once, demonstrations included. Prompts that do not fit the model's context
-    lose demonstrations from the front; if that is not enough, they are left out.
+    n_examples: int
+    n_positions: int
+    heads: Tensor  # (n_layers, n_heads, d_head)
+    ffns: Tensor  # (n_layers, d_model)
+
+
+@torch.inference_mode()
+def mean_outputs(
+    model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int | None = None
+) -> MeanOutputs:
+    """What `kinds.means.mean_activations` is, as tensors.
 
     Raises:
         BadInput: if no prompt is left.
@@ -56,8 +62,4 @@ def mean_activations(
 
     in_batches(measure, list(map(len, sequences)), batch_tokens, progress)
     n = sum(map(len, sequences))
-    return Activations(
-        n_examples=len(sequences), n_positions=n,
-        heads=tuple(tuple(tuple(row) for row in layer) for layer in (heads / n).tolist()),
-        ffns=tuple(tuple(row) for row in (ffns / n).tolist()),
-    )
+    return MeanOutputs(len(sequences), n, heads / n, ffns / n)

@@ -16,8 +16,11 @@ from backend.records import ModelInfo, Record
 from backend.values import Setup
 
 if TYPE_CHECKING:
+    from backend.engine.trees import Scored
     from backend.models.loading import LoadedModel
+    from backend.tasks.task import Prompt
 
+N_BLOCKS = 32  # examples are kept in this many sums, for bootstrap
 REDUCTIONS = ("per-token", "per-example")
 _GRADIENT = 3  # a forward and a backward pass, in forward passes
 
@@ -85,6 +88,52 @@ class HeadImportance(OfTask[HeadScores]):
             yield cls(setup.with_(n_examples=wish.options["n_train"]))
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> HeadScores:
-        from backend.engine.gradients import head_importance
-
         return head_importance(model, prompts_of(self.setup, "train"), progress)
+
+
+def head_importance(
+    model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int | None = None
+) -> HeadScores:
+    """How strongly the loss on the gold answer depends on each head, over training prompts.
+
+    L is the mean cross-entropy, in nats, of the gold continuation's tokens given the context; z a head's output
+    before the output projection. A gate g = 1 that multiplies z at every position has dL/dg = sum over d_head of
+    z * dL/dz there. `per-token`: the sum over examples and positions of |dL/dg|, divided by the positions that carry
+    a gradient. `per-example`: the mean over examples of |sum over positions of dL/dg|. Higher means more important.
+    Source: Bansal et al. 2023, arXiv:2212.09095, code (per-token) and text (per-example, after Michel et al. 2019,
+    arXiv:1905.10650).
+
+    Each prompt's loss is its own mean, so neither batch size nor padding changes the score beyond rounding. Prompts
+    that do not fit the model's context lose demonstrations from the front; if that is not enough, they are skipped.
+
+    Raises:
+        BadInput: if there are no prompts, or none fits.
+        ModelError: if the gradients are no numbers.
+    """
+    from backend.engine.gradients import gold_pairs
+
+    found = gold_pairs(model, prompts)
+    return importance_of_pairs(model, found.pairs, found.skipped, progress, batch_tokens=batch_tokens,
+                               prefixes=found.prefixes)
+
+
+def importance_of_pairs(
+    model: LoadedModel, pairs: Sequence[Scored], skipped: tuple[int, ...] = (), progress: Progress | None = None, *,
+    batch_tokens: int | None = None, prefixes: Sequence[int] | None = None,
+) -> HeadScores:
+    """As `head_importance`, over given (context, gold continuation) pairs in token ids; see `engine.gradients`."""
+    from backend.engine.gradients import gate_gradients
+
+    absolute, signed = gate_gradients(model, pairs, progress, batch_tokens=batch_tokens, prefixes=prefixes)
+    blocks = np.array_split(np.arange(len(pairs)), min(N_BLOCKS, len(pairs)))
+    positions = np.array([[len(p.ids) - 1] * (model.n_layers - 1) + [len(p.continuation)] for p in pairs])
+
+    def sums(values: np.ndarray) -> tuple:
+        return tuple(tuple(tuple(map(float, row)) for row in values[block].sum(0)) for block in blocks)
+
+    return HeadScores(
+        n_examples=len(pairs), skipped=skipped, n_spanning=sum(p.spans for p in pairs),
+        block_sizes=tuple(len(block) for block in blocks),
+        block_positions=tuple(tuple(int(n) for n in positions[block].sum(0)) for block in blocks),
+        block_per_token=sums(absolute), block_per_example=sums(signed),
+    )

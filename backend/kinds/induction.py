@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from backend.errors import BadInput
 from backend.kinds.unit import CountTokens, OfModel, Option, Progress, Topic, Wish
 from backend.records import ModelInfo, Record
@@ -98,8 +100,6 @@ class PrefixMatching(_Scores):
         self._check()
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> InductionScores:
-        from backend.engine.induction import prefix_matching
-
         return prefix_matching(model, self.n_sequences, self.variant, progress)
 
 
@@ -123,6 +123,64 @@ class Copying(_Scores):
         self._check()
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> InductionScores:
-        from backend.engine.induction import copying
-
         return copying(model, self.n_sequences, self.variant, progress)
+
+
+def prefix_matching(
+    model: LoadedModel, n_seeds: int = N_SEEDS, variant: str = "exact", progress: Progress | None = None,
+) -> InductionScores:
+    """How much each head attends to what followed earlier occurrences of the current token.
+
+    Per seed: BOS, then a block of random tokens four times over. For every position of repeats 2 to 4, the
+    attention to the tokens behind the earlier occurrences of the token there, summed; averaged over
+    positions, then over seeds. From 0 to 1; an ideal induction head has 1, higher means more induction.
+
+    Args:
+        variant: "exact", or "authors": in the study's code the last token of each block has one target too many,
+            position 1, which follows BOS.
+        progress: called as progress(seeds done, n_seeds) after each batch.
+
+    Raises:
+        BadInput: unknown variant, no seeds, or a context or vocabulary too small for four repeats of two tokens.
+    """
+    from backend.engine.induction import N_REPEATS, prefix_matching_scores, random_sequences
+
+    sequences, tokens = random_sequences(model, n_seeds, 1)
+    scores = prefix_matching_scores(model, sequences, variant, progress)
+    return _record(scores, tokens, 1 + N_REPEATS * (max(map(len, sequences)) - 1))
+
+
+def copying(
+    model: LoadedModel, n_seeds: int = N_SEEDS, variant: str = "authors", progress: Progress | None = None,
+) -> InductionScores:
+    """How much each head raises the probability of the token that it attends to.
+
+    Per seed: BOS, then random tokens without repetition, fed as embeddings straight into each layer. At every
+    position but the first, what the head writes is read off through the unembedding (no last norm in between);
+    of the probability that it lifts above the mean of the attendable tokens, the share of the token
+    attended to most; averaged over positions, then over seeds. From 0 to 1; higher means more copying. 0 where
+    nothing is lifted. A norm behind the attention of a layer (Gemma 2 and 3, OLMo 2) is left out like the last norm,
+    and so is what an architecture does to its logits after the unembedding.
+
+    Args:
+        variant: "authors": what the head would write if it attended to the position itself, with the bias of the
+            output projection; or "olsson": what it moves, that is the attention-weighted values, no bias.
+        progress: called as progress(seeds done, n_seeds) after each batch.
+
+    Raises:
+        BadInput: unknown variant, no seeds, or a context or vocabulary too small for eight tokens.
+        ModelError: if the model hides its values or its unembedding.
+    """
+    from backend.engine.induction import N_REPEATS, copying_scores, random_sequences
+
+    sequences, tokens = random_sequences(model, n_seeds, N_REPEATS)
+    scores = copying_scores(model, sequences, variant, progress)
+    return _record(scores, tokens, max(map(len, sequences)))
+
+
+def _record(scores: np.ndarray, tokens: str, max_length: int) -> InductionScores:
+    """Mean and variance over the seeds, (n_seeds, n_layers, n_heads)."""
+    def plain(array: np.ndarray) -> tuple[tuple[float, ...], ...]:
+        return tuple(tuple(map(float, row)) for row in array)
+
+    return InductionScores(len(scores), plain(scores.mean(0)), plain(scores.var(0)), tokens, max_length)

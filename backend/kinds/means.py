@@ -13,6 +13,7 @@ from backend.values import Setup
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
+    from backend.tasks.task import Prompt
 
 N_TRAIN = Option("n_train", 200, "training prompts behind importance and means (the study: up to 2500)", least=1)
 
@@ -50,6 +51,25 @@ class Means(OfTask[Activations]):
             yield cls(setup.with_(n_examples=wish.options["n_train"]))
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Activations:
-        from backend.engine.means import mean_activations
-
         return mean_activations(model, prompts_of(self.setup, "train"), progress)
+
+
+def mean_activations(
+    model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int | None = None
+) -> Activations:
+    """Mean head output z and mean FFN output over all positions of the prompts with their gold answers.
+
+    Every position of every prompt counts once, demonstrations included. Prompts that do not fit the model's context
+    lose demonstrations from the front; if that is not enough, they are left out.
+
+    Raises:
+        BadInput: if no prompt is left.
+    """
+    from backend.engine.means import mean_outputs
+
+    found = mean_outputs(model, prompts, progress, batch_tokens=batch_tokens)
+    return Activations(
+        found.n_examples, found.n_positions,
+        heads=tuple(tuple(tuple(row) for row in layer) for layer in found.heads.tolist()),
+        ffns=tuple(tuple(row) for row in found.ffns.tolist()),
+    )

@@ -37,7 +37,7 @@ def look_at(
     return read(model, prompt, ablation, means, k)
 
 
-def patterns(
+def attention(
     model: LoadedModel, token_ids: Sequence[int], layer: int, ablation: Ablation = INTACT,
     means: Activations | None = None,
 ) -> np.ndarray:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from backend.engine import gradients as module
-from backend.engine.gradients import head_importance, importance_of_pairs
 from backend.engine.trees import Scored
 from backend.errors import BadInput, Cancelled, ModelError
+from backend.kinds.head_importance import head_importance, importance_of_pairs
 from backend.models import loading
 from backend.models.gates import Gates, passing
 from backend.models.loading import LoadedModel, prepare

@@ -15,10 +15,10 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.utils import logging as transformers_logging
 
 from backend.engine import gradients
-from backend.engine.gradients import head_importance
-from backend.engine.induction import copying, prefix_matching
-from backend.engine.means import mean_activations
 from backend.kinds.evaluation import evaluate
+from backend.kinds.head_importance import head_importance
+from backend.kinds.induction import copying, prefix_matching
+from backend.kinds.means import mean_activations
 from backend.lens.patterns import attention_patterns, direct_contributions, next_tokens
 from backend.models.loading import LoadedModel, prepare
 from backend.tasks.task import Prompt, multiple_choice

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from backend.engine.gradients import importance_of_pairs
 from backend.engine.trees import Scored
+from backend.kinds.head_importance import importance_of_pairs
 
 TOLERANCE = 1e-4  # of the largest score of the matrix
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from backend.engine import passes
-from backend.engine.means import mean_activations
 from backend.errors import BadInput
 from backend.kinds import oracles, pruning
 from backend.kinds.evaluation import evaluate
+from backend.kinds.means import mean_activations
 from backend.models.gates import Kept, passing
 from backend.tasks.task import Example, Prompt, multiple_choice
 from backend.values import INTACT, Ablation, Head

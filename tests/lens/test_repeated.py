@@ -29,5 +29,5 @@ def test_the_score_read_off_a_pattern_is_prefix_matching():
     ids, _ = lens.repeated_tokens(MODEL, n_block=6, seed=1, n_repeats=4)
     measured = prefix_matching_scores(MODEL, [ids[:7]])[0]
     for layer in range(MODEL.n_layers):
-        read = [stats.prefix_match(pattern, 6) for pattern in lens.patterns(MODEL, ids, layer)]
+        read = [stats.prefix_match(pattern, 6) for pattern in lens.attention(MODEL, ids, layer)]
         assert np.allclose(read, measured[layer], atol=1e-5)

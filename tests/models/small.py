@@ -10,6 +10,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from backend.models.loading import LoadedModel, prepare
+from backend.tasks.registry import get_task
+from backend.values import Setup, TaskId
 
 N_LAYERS, N_HEADS, D_MODEL, D_FFN, N_POSITIONS = 3, 4, 32, 48, 256
 WINDOW = 6  # positions that a sliding window shows; shorter than every text of the tests
@@ -94,6 +96,11 @@ def small_network(architecture: str, seed: int = 0, **changes: Any) -> PreTraine
             else:  # sharp enough that attention and FFNs matter
                 parameter.copy_(1.5 * noise / D_MODEL ** 0.5)
     return model.eval()
+
+
+def setup_of(model: LoadedModel, task: str, n_shots: int, **more: Any) -> Setup:
+    """A task as its rows are here, asked of a model."""
+    return Setup(model.id, TaskId(task, get_task(task).fingerprint), n_shots, **more)
 
 
 @cache

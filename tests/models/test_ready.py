@@ -9,20 +9,20 @@ from threading import Barrier
 import psutil
 import pytest
 
-from backend import service
 from backend.engine import gradients, passes
-from backend.engine.gradients import head_importance
-from backend.engine.induction import copying, prefix_matching
-from backend.engine.means import mean_activations
 from backend.errors import BadInput
+from backend.kinds import Evaluation, compute
 from backend.kinds.evaluation import evaluate
+from backend.kinds.head_importance import head_importance
+from backend.kinds.induction import copying, prefix_matching
+from backend.kinds.means import mean_activations
 from backend.lens.patterns import attention_patterns, direct_contributions
 from backend.models.loading import LoadedModel, load_model, prepare
 from backend.models.ready import Ready
 from backend.store.live import Store
 from backend.tasks.task import Prompt, multiple_choice
 from backend.values import INTACT, Ablation, Head
-from tests.models.small import small_model, small_network, small_tokenizer
+from tests.models.small import setup_of, small_model, small_network, small_tokenizer
 
 OFF = Ablation(frozenset({Head(1, 1)}), frozenset({0}))
 DEMOS = ("Question: the cat sat on the?\nAnswer: mat",)
@@ -86,7 +86,7 @@ def fresh() -> LoadedModel:
 
 
 @pytest.mark.parametrize("use", [
-    lambda model, store: service.compute(service.evaluation(service.setup(model.info, "antonym", 2, n_examples=4), OFF),
+    lambda model, store: compute(Evaluation(setup_of(model, "antonym", 2, n_examples=4), OFF),
                                          store, model),
     lambda model, store: head_importance(model, PROMPTS),
     lambda model, store: evaluate(model, PROMPTS, [INTACT, OFF]),
@@ -111,10 +111,10 @@ def test_a_model_that_nobody_holds_is_gone_at_once_with_all_that_was_made_ready_
 
 def test_a_stored_evaluation_leaves_its_prompts_ready(tmp_path):
     model = fresh()
-    setup = service.setup(model.info, "antonym", 2, n_examples=4)
-    service.compute(service.evaluation(setup), Store(tmp_path), model)
+    setup = setup_of(model, "antonym", 2, n_examples=4)
+    compute(Evaluation(setup), Store(tmp_path), model)
     assert len(model.ready) == 1
-    service.compute(service.evaluation(setup, OFF), Store(tmp_path), model)
+    compute(Evaluation(setup, OFF), Store(tmp_path), model)
     assert len(model.ready) == 1
 
 
@@ -136,8 +136,8 @@ def test_eight_changes_of_precision_end_near_the_memory_of_the_first(tmp_path):
     resident = []
     for number in range(8):
         model = load_model(str(tmp_path / "model"), dtype=("float32", "bfloat16")[number % 2])
-        setup = service.setup(model.info, "antonym", 3, n_examples=16, dtype=model.dtype)
-        evaluated = service.compute(service.evaluation(setup, OFF), Store(tmp_path / str(number)), model)
+        setup = setup_of(model, "antonym", 3, n_examples=16)
+        evaluated = compute(Evaluation(setup, OFF), Store(tmp_path / str(number)), model)
         assert evaluated is not None
         del model
         resident.append(psutil.Process().memory_info().rss)

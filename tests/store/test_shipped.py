@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from backend import service
-from backend.models.info import BUNDLED, describe
+from backend.kinds import Copying, Evaluation, FFNOracle, HeadImportance, PrefixMatching, compute
+from backend.models.identity import identify
+from backend.models.info import BUNDLED
 from backend.models.loading import load_model
-from backend.store.live import Store, differences
+from backend.store.entries import differences
+from backend.store.live import Store
 from backend.tasks.registry import suite
+from backend.values import Setup, TaskId
 
 SHIPPED = Path(__file__).parents[2] / "cache" / "shipped"
 KINDS = ("evaluation", "head_importance", "ffn_oracle", "pruning")
@@ -21,21 +24,21 @@ def shipped(tmp_path_factory):
 
 
 def test_every_task_and_shot_number_is_there_for_the_model_as_it_is(shipped):
-    info = describe(BUNDLED)
-    assert {unit.setup.revision for unit in shipped.units()} == {info.revision}
+    model = identify(BUNDLED)
+    assert {unit.model.weights for unit in shipped.units()} == {model.weights}
     for task in suite("mini"):
         for n_shots in (0, 1, 5):
-            setup = service.setup(info, task.name, n_shots)
-            for unit in (service.evaluation(setup), service.head_importance(setup), service.ffn_oracle(setup)):
+            setup = Setup(model, TaskId(task.name, task.fingerprint), n_shots)
+            for unit in (Evaluation(setup), HeadImportance(setup.with_(n_examples=200)), FFNOracle(setup)):
                 assert unit in shipped, str(unit)
-    assert service.prefix_matching(setup) in shipped
-    assert service.copying(setup) in shipped
+    assert PrefixMatching(model) in shipped
+    assert Copying(model) in shipped
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sample_measured_again_is_the_same(shipped, tmp_path, kind):
-    units = [unit for unit in shipped.units() if unit.kind == kind]
+    units = [unit for unit in shipped.units() if kind == unit.KIND]
     live, model = Store(tmp_path), load_model()
     for unit in random.Random(kind).sample(units, 2):
-        again = service.compute(unit, live, model)
+        again = compute(unit, live, model)
         assert not differences(shipped.get(unit), again), str(unit)
