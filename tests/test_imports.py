@@ -19,6 +19,7 @@ MAY = {
     "backend.engine": VALUES | {"backend.engine", "backend.models", "backend.tasks"},
     "backend.lens": VALUES | {"backend.lens", "backend.kinds", "backend.engine", "backend.models", "backend.tasks"},
     "backend.kinds": VALUES | {"backend.kinds", "backend.engine", "backend.models", "backend.tasks"},
+    "backend.tables": VALUES | {"backend.tables", "backend.kinds", "backend.models.info", "backend.tasks.task"},
     "backend.machine": VALUES,
     "backend.bundled": VALUES | {f"backend.{name}" for name in ("bundled", "machine", "kinds", "engine", "models",
                                                                 "tasks")},
@@ -60,6 +61,13 @@ def test_no_module_imports_what_it_may_not(path: Path) -> None:
             assert not wrong, f"{module} imports {sorted(wrong)}, it may import {sorted(allowed)}"
 
 
+@pytest.mark.parametrize("path", [*(ROOT / "pages/shared/charts").glob("*.py"), ROOT / "pages/shared/words.py"],
+                         ids=module_of)
+def test_charts_and_sentences_are_made_without_streamlit(path: Path) -> None:
+    names = imported(ast.parse(path.read_text()))
+    assert not inside_any(names, {"streamlit", "pages.shared.blocks", "pages.shared.handles", "pages.shared.selection"})
+
+
 def inside_any(names: set[str], packages: set[str]) -> bool:
     return any(inside(name, packages) for name in names)
 
@@ -73,6 +81,15 @@ def test_browsing_stored_results_never_loads_torch() -> None:
             "print('torch' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_tables_are_made_without_torch_and_without_the_pages_libraries() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys; import backend.tables; print(sorted({'torch', 'streamlit', 'altair', 'PIL'} & {*sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_first_page_waits_for_no_library_that_it_does_not_use() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import streamlit as st
 
-from backend import machine, service
+from backend import machine, service, tables
 from backend.errors import ModelError
 from backend.models.info import BUNDLED
 from backend.results import ModelInfo, Setup
@@ -123,7 +123,7 @@ def toggle_clicked(chart_key: str) -> None:
     st.session_state[seen_key] = now
     new, model = ablation(), info()
     for layer, head in events:
-        new = new.toggled(charts.members(layer, head, model.n_layers, model.n_heads))
+        new = new.toggled(tables.members(layer, head, model.n_layers, model.n_heads))
     if events:
         choose(new.filled(preferred_fill()) if new else new)
 
