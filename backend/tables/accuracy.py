@@ -112,14 +112,14 @@ def flips_table(intact: Answers, ablated: Answers, outcomes: Sequence[int],
         prompt = prompts[questions.docs[first]]
         row: dict[str, Any] = {"question": _ending(prompt.example.contexts[0])}
         if questions.metric == "greedy":
-            word = prompt.example.options[0].strip()
+            word = _one_line(prompt.example.options[0])
             row |= {"said": word if said[first] == 0 else f"not ‘{word}’",
                     "log-likelihood before": intact.loglikelihoods[first][0],
                     "log-likelihood after": ablated.loglikelihoods[first][0]}
         else:
             if questions.metric == "acc_by_group":
                 row["rows that turned"] = f"{len(flipped)} of {len(places)}"
-            row |= {"said": prompt.example.options[said[first]].strip(),
+            row |= {"said": _one_line(prompt.example.options[said[first]]),
                     "margin before": min(margin(intact, q) for q in places),
                     "margin after": min(margin(ablated, q) for q in places)}
         rows.append(row)
@@ -129,19 +129,20 @@ def flips_table(intact: Answers, ablated: Answers, outcomes: Sequence[int],
 def group_table(intact: Answers, ablated: Answers, outcome: int, prompts: Mapping[int, Prompt]) -> pd.DataFrame:
     """The queries behind one outcome, a row each: what is right, what either model says, and whether it turned.
 
-    Queries are in the order of `questions.outcome_docs[outcome]`.
+    Queries are in the order of `questions.outcome_docs[outcome]`. Where all ask the same and only their options differ,
+    as in MultiRC, the question is left out.
     """
-    questions = intact.questions
+    questions, before, after = intact.questions, intact.choices(), ablated.choices()
     places = questions.outcome_docs[outcome]
     flipped = _turned_among(intact, ablated, places)
-    rows = []
-    for q in places:
-        example = prompts[questions.docs[q]].example
-        rows.append({"row": questions.docs[q], "question": _ending(example.contexts[0]),
-                     "right": " or ".join(example.options[g].strip() for g in questions.gold[q]),
-                     "intact": _said(example.options, intact.choices()[q]),
-                     "ablated": _said(example.options, ablated.choices()[q]), "turned": q in flipped})
-    return pd.DataFrame(rows)
+    examples = {q: prompts[questions.docs[q]].example for q in places}
+    table = pd.DataFrame([
+        {"row": questions.docs[q], "question": _ending(example.contexts[0]),
+         "right": " or ".join(_one_line(example.options[g]) for g in questions.gold[q]),
+         "intact": _said(example.options, before[q]), "ablated": _said(example.options, after[q]),
+         "turned": q in flipped} for q, example in examples.items()])
+    same = len({example.contexts for example in examples.values()}) == 1
+    return table.drop(columns=["question"]) if same else table
 
 
 def options_table(prompt: Prompt, intact: Answers, ablated: Answers, q: int) -> pd.DataFrame:
@@ -152,7 +153,7 @@ def options_table(prompt: Prompt, intact: Answers, ablated: Answers, q: int) -> 
     chosen = "written by" if intact.questions.metric == "greedy" else "chosen by"
     models = {"intact": (intact, intact.choices()[q]), "ablated": (ablated, ablated.choices()[q])}
     return pd.DataFrame([
-        {"option": option.strip(), "right": i in intact.questions.gold[q],
+        {"option": _one_line(option), "right": i in intact.questions.gold[q],
          **{name: record.loglikelihoods[q][i] for name, (record, _) in models.items()},
          chosen: " and ".join(name for name, (_, choice) in models.items() if choice == i)}
         for i, option in enumerate(prompt.example.options)])
@@ -172,10 +173,14 @@ def _turned_among(intact: Answers, ablated: Answers, places: Sequence[int]) -> l
 
 
 def _said(options: Sequence[str], choice: int) -> str:
-    return options[choice].strip() if choice >= 0 else "something else"
+    return _one_line(options[choice]) if choice >= 0 else "something else"
 
 
 def _ending(context: str) -> str:
     """The end of a question, on one line."""
-    question = " ".join(context.split())
+    question = _one_line(context)
     return question if len(question) <= SHOWN else "… " + question[-SHOWN:]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

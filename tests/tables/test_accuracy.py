@@ -138,6 +138,20 @@ def test_a_word_that_would_not_be_written_is_not_said_and_has_no_margin():
         {"option": "night", "right": True, "intact": -0.5, "ablated": -4.0, "written by": "intact"}]
 
 
+def test_rows_that_differ_in_their_options_alone_are_told_by_them():
+    """As MultiRC reads: one passage and question, an answer in the options, yes or no behind it."""
+    asked = questions([(0,), (1,)], groups=["a", "a"], metric="acc_by_group")
+    intact, ablated = answers(asked, [RIGHT, [-1.0, 0.0]]), answers(asked, [RIGHT, RIGHT])
+    prompts = {doc: prompt("Passage\nQuestion: who?\nAnswer:", [f"{name}\nIs the answer correct? {word}"
+                                                               for word in ("yes", "no")], gold=(doc,))
+               for doc, name in enumerate(("Ann", "Bob"))}
+    assert tables.flips_table(intact, ablated, [0], prompts)["said"].tolist() == ["Bob Is the answer correct? yes"]
+    group = tables.group_table(intact, ablated, 0, prompts)
+    assert list(group.columns) == ["row", "right", "intact", "ablated", "turned"]
+    assert group.loc[1].tolist() == [1, "Bob Is the answer correct? no", "Bob Is the answer correct? no",
+                                     "Bob Is the answer correct? yes", True]
+
+
 def test_an_exact_match_counts_each_of_several_right_options():
     asked = questions([(0, 2)], n_options=3, metric="em")
     intact, ablated = answers(asked, [[-3.0, -2.0, -1.0]]), answers(asked, [[-3.0, -1.0, -2.5]])

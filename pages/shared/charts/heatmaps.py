@@ -77,7 +77,7 @@ def _scale(values: np.ndarray, signed: bool, domain: tuple[float, float] | None,
     if logarithmic and (finite > 0).any():
         low, high = domain or (float(finite[finite > 0].min()), float(finite.max()))
         return alt.Scale(range="heatmap", type="log", domain=[low, high], clamp=True)
-    low, high = domain or (min(0.0, float(finite.min(initial=0))), float(finite.max(initial=0)))
+    low, high = domain or (float(finite.min(initial=0)), float(finite.max(initial=0)))
     return alt.Scale(range="heatmap", domain=[low, high if high > low else low + 1])
 
 
