@@ -300,7 +300,7 @@ def one_outcome(outcome: int, intact: Answers, ablated: Answers, prompts: Mappin
     q = places[0]
     if intact.questions.metric == "acc_by_group":
         group = tables.group_table(intact, ablated, outcome, prompts)
-        st.caption(f"Right only where all {words.how_many(len(places), 'row')} of it are; marked: what turned.")
+        st.caption(f"One question of {words.how_many(len(places), 'row')}, right when all of them are.")
         q = places[pick_row(group, f"group {outcome} {chosen}", "The rows that are right together.",
                             int(group["turned"].to_numpy().argmax()))]
     example(prompts[intact.questions.docs[q]], intact, ablated, q)

@@ -103,11 +103,12 @@ def flips_table(intact: Answers, ablated: Answers, outcomes: Sequence[int],
         outcomes: positions of outcomes, as `turned` gives them.
         prompts: the prompts by row, `questions.docs`.
     """
-    questions, said = intact.questions, ablated.choices()
+    questions, said, turns = intact.questions, ablated.choices(), _queries_turned(intact, ablated)
+    members = questions.outcome_docs
     rows: list[dict[str, Any]] = []
     for outcome in outcomes:
-        places = questions.outcome_docs[outcome]
-        flipped = _turned_among(intact, ablated, places)
+        places = members[outcome]
+        flipped = [q for q in places if turns[q]]
         first = flipped[0] if flipped else places[0]
         prompt = prompts[questions.docs[first]]
         row: dict[str, Any] = {"question": _ending(prompt.example.contexts[0])}
@@ -134,13 +135,13 @@ def group_table(intact: Answers, ablated: Answers, outcome: int, prompts: Mappin
     """
     questions, before, after = intact.questions, intact.choices(), ablated.choices()
     places = questions.outcome_docs[outcome]
-    flipped = _turned_among(intact, ablated, places)
+    turns = _queries_turned(intact, ablated)
     examples = {q: prompts[questions.docs[q]].example for q in places}
     table = pd.DataFrame([
         {"row": questions.docs[q], "question": _ending(example.contexts[0]),
          "right": " or ".join(_one_line(example.options[g]) for g in questions.gold[q]),
          "intact": _said(example.options, before[q]), "ablated": _said(example.options, after[q]),
-         "turned": q in flipped} for q, example in examples.items()])
+         "turned": bool(turns[q])} for q, example in examples.items()])
     same = len({example.contexts for example in examples.values()}) == 1
     return table.drop(columns=["question"]) if same else table
 
@@ -166,10 +167,10 @@ def bets_table(options: Sequence[str], record: Answers, q: int) -> pd.DataFrame:
                          "right": [i in record.questions.gold[q] for i in range(len(shares))]})
 
 
-def _turned_among(intact: Answers, ablated: Answers, places: Sequence[int]) -> list[int]:
-    """Those of these queries that are right in one model and wrong in the other."""
+def _queries_turned(intact: Answers, ablated: Answers) -> np.ndarray:
+    """(n_queries,) of bool: whether each is right in one model and wrong in the other."""
     before, after = (record.questions.right(record.choices()) for record in (intact, ablated))
-    return [q for q in places if before[q] != after[q]]
+    return before != after
 
 
 def _said(options: Sequence[str], choice: int) -> str:
