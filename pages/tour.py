@@ -156,8 +156,8 @@ def switch() -> None:
                   delta_color="orange" if b.mean() < a.mean() else "blue",
                   delta_arrow="off" if b.mean() == a.mean() else "down" if b.mean() < a.mean() else "up")
         test = stats.mcnemar(a, b)
-        st.caption(f"Off: {words.components(chosen)}. Intact: {words.percent(a.mean())} · {words.interval(row(b))} "
-                   f"· n = {len(b)} · chance {words.percent(records[0].questions.chance)}"
+        st.caption(f"Off: {words.components(chosen)}. {words.interval(row(b))} · intact: "
+                   f"{words.percent(a.mean())} · n = {len(b)} · chance {words.percent(records[0].questions.chance)}"
                    + (f" · McNemar {words.p_value(test.p)}" if chosen else ""))
         st.markdown("One head is rarely missed: others do the same work. Which ones are missed is the question of the "
                     "next steps." if chosen and abs(b.mean() - a.mean()) < FEW_POINTS and len(chosen.heads) == 1 else
@@ -377,8 +377,7 @@ def ffns() -> None:
     worst = int(table["change"].idxmin())
     answer(guess, answers[0 if worst == 0 else 2 if worst == len(table) - 1 else 1])
     blocks.result(
-        f"Without the FFN of layer {worst} accuracy falls most, by "
-        f"{words.points(-table['change'][worst]).lstrip('+')} on average",
+        words.missed_most(table),
         charts.layer_effects(table, clickable=False),
         caption=explain(units[0].setup.with_(task="all tasks"), f"mean of {len(names)} tasks",
                         f"n = {records[0].questions.n} questions per task", "accuracy with the FFN off minus intact",

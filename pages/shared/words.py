@@ -228,6 +228,15 @@ def falls_most(table: pd.DataFrame, where: str) -> str:
             f"{low} to {high}); the interval excludes 0 in {some_layers(clear, len(table))}")
 
 
+def missed_most(table: pd.DataFrame) -> str:
+    """Without which FFN accuracy falls most, in a `mean_effects_table`."""
+    worst = table.loc[table["change"].idxmin()]
+    if worst["change"] >= 0:
+        return "No FFN's removal lowers accuracy on average"
+    return (f"Without the FFN of layer {worst['layer']} accuracy falls most, by {points(-worst['change'])[1:]} on "
+            "average")
+
+
 def leaning(leans: pd.DataFrame, n_tasks: int) -> str:
     """On which layer most tasks lean, and the largest fall, from a `leaning_table`."""
     if not len(leans):

@@ -208,6 +208,12 @@ def test_where_accuracy_falls_nowhere_no_ffn_is_said_to_matter():
     assert words.leaning(leans, 1) == "No FFN's removal lowers any task's accuracy"
 
 
+def test_the_ffn_that_is_missed_most_is_named_only_where_one_is_missed():
+    table = tables.mean_effects_table({"piqa": sweep([[1, 1], [1, 1], [0, 1]])})
+    assert said(words.missed_most(table)) == "Without the FFN of layer 1 accuracy falls most, by 50 points on average"
+    assert words.missed_most(table.assign(change=0.0)) == "No FFN's removal lowers accuracy on average"
+
+
 def test_tasks_are_counted_by_the_layer_they_lean_on():
     leans = pd.DataFrame([("a", 2, "L2 FFN", -0.1), ("b", 2, "L2 FFN", -0.3), ("c", 0, "L0 FFN", -0.2)],
                          columns=["task", "layer", "name", "change"])
