@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from backend import stats
+from backend import stats, tables
 from backend.kinds import Answers, Evaluation, FFNOracle, Sweep
 from backend.values import Ablation, Head, TaskId
-from pages.shared import blocks, charts, curves, matrices, selection
+from pages.shared import blocks, charts, selection, words
 
 SCOPES = ("This task", "All tasks")
 VIEWS = ("FFNs", "FFNs and heads")
@@ -25,25 +25,9 @@ dark = st.context.theme.type == "dark"
 # --- FFNs ---------------------------------------------------------------------------------------
 
 
-def finding(table: pd.DataFrame, where: str) -> str:
-    """Which FFN's removal costs most, and in how many layers it makes a clear difference."""
-    worst = table.loc[table["change"].idxmin()]
-    if worst["change"] >= 0:
-        return f"No FFN's removal lowers accuracy {where}"
-    clear = int(((table["low"] > 0) | (table["high"] < 0)).sum())
-    return (f"Without the {worst['name']}, accuracy {where} falls by {charts.points(-worst['change'])[1:]} (95\u00a0%: "
-            f"{charts.points(worst['low']).split(chr(160))[0]} to {charts.points(worst['high']).split(chr(160))[0]}); "
-            f"the interval excludes 0 in {of(clear, len(table))}")
-
-
-def of(n: int, total: int) -> str:
-    """`3 of 6 layers`, `none of 6 layers`."""
-    return f"{n or 'none'} of {charts.how_many(total, 'layer')}"
-
-
 def effects(table: pd.DataFrame, title: str, caption: str, file: str, python: str, key: str) -> None:
     """The clickable bars of one effects table."""
-    blocks.result(title, curves.layer_effects(table), caption=caption, table=table.drop(columns=["head"]), file=file,
+    blocks.result(title, charts.layer_effects(table), caption=caption, table=table.drop(columns=["head"]), file=file,
                   python=python, key=key, on_click=lambda: selection.toggle_clicked(key),
                   alt_text=f"Bars: change in accuracy when the FFN of each of {len(table)} layers is removed. {title}.")
 
@@ -54,11 +38,12 @@ def one_task() -> None:
     record = blocks.get(unit, f"accuracy of {setup.task}, {setup.n_shots}-shot, with each FFN off")
     if record is None:
         return
-    table = curves.effects_table(record, chosen, setup.task.name)
+    table = tables.effects_table(record, chosen, setup.task.name)
     left, right = blocks.side_by_side("ffns", 5, 4, gap="large")
     with left:
-        effects(table, finding(table, f"on {setup.task}"), explain(record.questions.n, record.questions.chance),
-                f"ffns-{setup.task}-{setup.n_shots}shot", blocks.python_lines(unit, "print(record.accuracy())"), "ffns")
+        effects(table, words.falls_most(table, f"on {setup.task}"),
+                explain(record.questions.n, record.questions.chance), f"ffns-{setup.task}-{setup.n_shots}shot",
+                blocks.python_lines(unit, "print(record.accuracy())"), "ffns")
     with right:
         tests(table)
 
@@ -66,18 +51,19 @@ def one_task() -> None:
 def tests(table: pd.DataFrame) -> None:
     """Intact against removed, layer by layer, on the same questions."""
     clear = int((table["p (Holm)"] < 0.05).sum())
-    st.markdown(f"#### {of(clear, len(table)).capitalize()} {'passes' if clear <= 1 else 'pass'} a paired test")
+    passing = words.some_layers(clear, len(table)).capitalize()
+    st.markdown(f"#### {passing} {'passes' if clear <= 1 else 'pass'} a paired test")
     shown = table.sort_values("change")[["name", "accuracy", "change", "p (Holm)", "newly wrong", "newly right"]]
     st.dataframe(blocks.aligned(shown, percent=("accuracy", "change"), p=("p (Holm)",)), hide_index=True,
                  height=blocks.table_height(len(table), 420), key="ffn tests", column_config={"name": "removed"},
                  alt="Paired tests of every layer.")
-    st.caption(f"Intact: {charts.percent(table['intact'].iloc[0])}, chance {charts.percent(table['chance'].iloc[0])}. "
+    st.caption(f"Intact: {words.percent(table['intact'].iloc[0])}, chance {words.percent(table['chance'].iloc[0])}. "
                "Exact McNemar test on the questions whose answer changed; Holm: adjusted for having looked at every "
                "layer, below 0.05 counts.")
 
 
 def explain(n: int, chance: float, *parts: str) -> str:
-    return blocks.provenance(setup, *parts, f"n = {n} questions", f"chance {charts.percent(chance)}", DEFINITION,
+    return blocks.provenance(setup, *parts, f"n = {n} questions", f"chance {words.percent(chance)}", DEFINITION,
                              INTERVALS, f"the option of highest summed log-likelihood · {blocks.STUDY}")
 
 
@@ -94,7 +80,7 @@ def all_tasks() -> None:
     found = oracles()
     if not found:
         return
-    mean = curves.mean_effects_table(found, chosen)
+    mean = tables.mean_effects_table(found, chosen)
     tasks = selection.compared()
     python = blocks.python_lines(
         FFNOracle(setup), "print(sum(record.accuracy() for record in records) / len(records))",
@@ -103,8 +89,8 @@ def all_tasks() -> None:
     chance = float(np.mean([r.questions.chance for r in found.values()]))
     left, right = blocks.side_by_side("ffns-all", 4, 6, gap="large")
     with left:
-        effects(mean, finding(mean, f"averaged over {charts.how_many(len(found), 'task')}"),
-                blocks.provenance(setup, f"n = {n} questions of {len(found)} tasks", f"chance {charts.percent(chance)}",
+        effects(mean, words.falls_most(mean, f"averaged over {words.how_many(len(found), 'task')}"),
+                blocks.provenance(setup, f"n = {n} questions of {len(found)} tasks", f"chance {words.percent(chance)}",
                                   f"unweighted mean of the tasks; {DEFINITION}", INTERVALS, blocks.STUDY,
                                   task="each task"),
                 f"ffns-mean-{setup.n_shots}shot", python, "ffns-mean")
@@ -114,20 +100,14 @@ def all_tasks() -> None:
 
 def by_task(found: dict[str, Sweep], python: str) -> None:
     """Layers by tasks: where each task's FFNs sit."""
-    table = pd.concat([curves.effects_table(record, chosen, name) for name, record in found.items()],
+    table = pd.concat([tables.effects_table(record, chosen, name) for name, record in found.items()],
                       ignore_index=True)
     cells = table.assign(row=table["layer"].astype(str), column=table["task"]).rename(
         columns={"change": "change in accuracy"})
-    worst = table.loc[table["change"].idxmin()]
-    falls = table.loc[table.groupby("task")["change"].idxmin()]
-    leads = falls[falls["change"] < 0]["layer"].value_counts()  # a task that loses nothing leans on no layer
-    title = "No FFN's removal lowers any task's accuracy" if not len(leads) else (
-        f"{charts.how_many(int(leads.iloc[0]), 'task')} of {len(found)} {'leans' if leads.iloc[0] == 1 else 'lean'} "
-        f"most on layer {leads.index[0]}; the largest fall is {charts.points(worst['change'])}, {worst['task']} "
-        f"without the {worst['name']}")
+    title = words.leaning(tables.leaning_table(table), len(found))
     layers = [str(layer) for layer in range(info.n_layers)]
     blocks.result(
-        title, matrices.matrix(cells, "change in accuracy", rows=layers, columns=list(found), signed=True,
+        title, charts.matrix(cells, "change in accuracy", rows=layers, columns=list(found), signed=True,
                                reverse=True, domain=reach(table["change"]), number=".0%", dark=dark, y_title="layer",
                                bottom_up=True, clickable=False, cell=round(charts.layer_step(info.n_layers))),
         caption=blocks.provenance(setup, f"n = {int(table['n'].max())} questions per task", DEFINITION,
@@ -158,7 +138,7 @@ def beside_heads(scope: str) -> None:
         heads, n_heads = attention_off(asked(found))
     if not found or heads is None:
         return
-    ffns = curves.mean_effects_table(found, chosen) if scope == "All tasks" else curves.effects_table(
+    ffns = tables.mean_effects_table(found, chosen) if scope == "All tasks" else tables.effects_table(
         found[setup.task.name], chosen, setup.task.name)
     draw_beside(heads, ffns, f"{len(found)} tasks" if scope == "All tasks" else setup.task.name, n_heads)
 
@@ -180,7 +160,7 @@ def gradient_shares(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
     records = [r for r in blocks.get_all(units, f"head importance, {setup.n_shots}-shot") if r is not None]
     if not records:
         return None, 0
-    return curves.layer_shares(stats.aggregate([r.scores(by) for r in records])), sum(r.n_examples for r in records)
+    return tables.layer_shares(stats.aggregate([r.scores(by) for r in records])), sum(r.n_examples for r in records)
 
 
 def attention_off(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
@@ -193,24 +173,20 @@ def attention_off(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
         return None, 0
     step = 1 + len(offs)
     groups: list[list[Answers]] = [records[i:i + step] for i in range(0, len(records), step)]
-    table = curves.attention_effects_table(dict(zip(map(str, tasks), groups, strict=True)))
+    table = tables.attention_effects_table(dict(zip(map(str, tasks), groups, strict=True)))
     return table, int(table["n"].iloc[0])
 
 
 def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: int) -> None:
     """Two charts of one height, layer beside layer."""
     same_unit = "change" in heads
-    weight = -heads["change"] if same_unit else heads["share"]
-    top_heads, top_ffn = int(weight.idxmax()), int(ffns["change"].idxmin())
-    rho = stats.spearman(weight.to_numpy(), -ffns["change"].to_numpy())
-    parts = [f"heads matter most in layer {top_heads}" if weight.max() > 0 else "no layer's heads are missed",
-             f"FFNs in layer {top_ffn}" if ffns["change"].min() < 0 else "no FFN is missed"]
-    st.markdown(f"#### For {where}, {', '.join(parts)}" + (
-        "" if np.isnan(rho) else f" ({curves.rho(rho)} over {charts.how_many(len(ffns), 'layer')})"))
+    weight, loss = -heads["change"] if same_unit else heads["share"], -ffns["change"]
+    top_heads, top_ffn = int(weight.idxmax()), int(loss.idxmax())
+    st.markdown(f"#### {words.matter_most(weight.to_numpy(), loss.to_numpy(), where)}")
     left, right = blocks.side_by_side("beside", 1, 1, gap="large")
     with left:
         st.markdown("**Heads**")
-        st.altair_chart(curves.layer_effects(heads, clickable=False, title="change in accuracy, all heads off")
+        st.altair_chart(charts.layer_effects(heads, clickable=False, title="change in accuracy, all heads off")
                         if same_unit else charts.layer_bars(heads, "share", "share of the heads' importance"),
                         key=f"beside heads {same_unit}", alt=f"Bars: heads per layer; layer {top_heads} leads.")
         st.caption("Accuracy without any head of the layer minus the intact one, on the same questions; " + INTERVALS
@@ -219,12 +195,11 @@ def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: in
                    "scores: layers differ in scale.")
     with right:
         st.markdown("**FFNs**")
-        st.altair_chart(curves.layer_effects(ffns, clickable=False), key="beside ffns",
+        st.altair_chart(charts.layer_effects(ffns, clickable=False), key="beside ffns",
                         alt=f"Bars: FFNs per layer; layer {top_ffn} leads.")
         st.caption(blocks.provenance(setup, f"n = {int(ffns['n'].iloc[0])} questions", DEFINITION, INTERVALS,
                                      task=where))
-    table = ffns.drop(columns=["head"]).merge(heads, on="layer", suffixes=(" (FFN)", " (heads)"))
-    blocks.extras(table, f"ffns-and-heads-{setup.n_shots}shot",
+    blocks.extras(tables.beside_table(ffns, heads), f"ffns-and-heads-{setup.n_shots}shot",
                   blocks.python_lines(FFNOracle(setup), "print(record.accuracy())"), "beside")
 
 

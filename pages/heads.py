@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
-from backend import stats
+from backend import stats, tables
 from backend.kinds import HeadImportance, HeadScores
-from pages.shared import blocks, charts, curves, selection
+from pages.shared import blocks, charts, selection, words
 
 VIEWS = ("One task", "All tasks", "Shots", "Difference", "Average")
 SCALES = ("raw", "logarithmic", "per layer")
@@ -34,18 +33,10 @@ def explain(n: int, *parts: str, task: str = "", shots: str = "") -> str:
                              f"higher = the loss depends more on it · {blocks.STUDY}", shots=shots, task=task)
 
 
-def finding(scores: np.ndarray, of: str) -> str:
-    """How concentrated the importance is, and which head leads."""
-    top = stats.highest(scores, 1)[0]
-    half = stats.concentration(scores)
-    return (f"{charts.how_many(half, 'head')} of {scores.size} {'holds' if half == 1 else 'hold'} half of the "
-            f"importance {of}; {top} leads")
-
-
 def heatmap(title: str, scores: np.ndarray, scale: str, caption: str, python: str, key: str,
             signed: bool = False, label: str = LABEL, number: str | None = None) -> None:
     """The large clickable map of one score matrix."""
-    table = charts.grid_table(scaled(scores, scale), chosen, label=label)
+    table = tables.grid_table(scaled(scores, scale), chosen, label=label)
     blocks.result(
         title, charts.layers_by_heads(table, label=label, signed=signed, number=number,
                                        logarithmic=scale == "logarithmic"),
@@ -56,13 +47,13 @@ def heatmap(title: str, scores: np.ndarray, scale: str, caption: str, python: st
 
 def by_layer(scores: np.ndarray, n: int, python: str, key: str) -> None:
     """How much of the importance each layer holds, drawn at the height of the map beside it."""
-    table = curves.layer_shares(scores)
+    table = tables.layer_shares(scores)
     top = int(table["share"].idxmax())
     blocks.result(
-        f"Layer {top} holds {charts.percent(float(table['share'].max()))}",
+        f"Layer {top} holds {words.percent(float(table['share'].max()))}",
         charts.layer_bars(table, "share", "share of the importance"),
         caption=f"Sum of a layer's heads, as a share of all; n = {n} training examples. Raw scores: layers differ in "
-                f"scale. Evenly spread, each would hold {charts.percent(1 / len(scores))}.",
+                f"scale. Evenly spread, each would hold {words.percent(1 / len(scores))}.",
         table=table, file=f"{key}-by-layer-{setup.task}-{setup.n_shots}shot", python=python, key=f"{key}-layers",
         alt_text=f"Bars: share of the importance in each layer; layer {top} holds most.")
 
@@ -73,17 +64,14 @@ def spread(record: HeadScores, by: str) -> tuple[np.ndarray, np.ndarray, stats.S
     return *stats.bootstrap_scores(record, by), stats.bootstrap_stability(record, by)
 
 
-def top_heads(record: HeadScores, scores: np.ndarray) -> None:
+def top_heads(record: HeadScores) -> None:
     """The highest heads with their intervals, and how far the ranking would repeat itself."""
     low, high, stability = spread(record, by)
-    shares = stats.shares(scores)
-    rows = [{"rank": i + 1, "head": str(h), "importance": scores[h.layer, h.head], "95 % from": low[h.layer, h.head],
-             "to": high[h.layer, h.head], "share": shares[h.layer, h.head], "chosen": h in chosen.heads}
-            for i, h in enumerate(stats.highest(scores, 1)[:20])]
+    table = tables.leading_heads_table(record, by, chosen, (low, high))
     st.markdown("#### " + (
         f"Two halves of the examples rank the heads alike at ρ = {stability.split_half:.2f}"
         if stability.n_blocks > 1 else "The highest heads"))
-    st.dataframe(blocks.aligned(pd.DataFrame(rows), percent=("share",), scores=("importance", "95 % from", "to")),
+    st.dataframe(blocks.aligned(table, percent=("share",), scores=("importance", "95 % from", "to")),
                  hide_index=True, height=300, key="top heads", alt="The twenty highest heads, with intervals.")
     st.caption((f"Mean Spearman over 200 random halvings into blocks, 95 % between {stability.low:.2f} and "
                 f"{stability.high:.2f} · " if stability.n_blocks > 1 else "") + "intervals: bootstrap over blocks of "
@@ -99,12 +87,12 @@ def one_task(scale: str) -> None:
     scores = record.scores(by)
     left, right = blocks.side_by_side("map", 5, 3)
     with left:
-        heatmap(finding(scores, f"for {setup.task}"), scores, scale, explain(record.n_examples),
+        heatmap(words.concentrated(scores, f"for {setup.task}"), scores, scale, explain(record.n_examples),
                 blocks.python_lines(unit, f"print(record.scores({by!r}))"), "importance")
     with right:
         by_layer(scores, record.n_examples, blocks.python_lines(
             unit, f"print(stats.layer_shares(record.scores({by!r})))"), "importance")
-    top_heads(record, scores)
+    top_heads(record)
 
 
 def average(scale: str) -> None:
@@ -119,7 +107,7 @@ def average(scale: str) -> None:
     mean = f"scores = stats.aggregate([record.scores({by!r}) for record in records])"
     over, n = [(task, setup.n_shots) for task in tasks.values()], sum(r.n_examples for r in records)
     with left:
-        heatmap(finding(scores, f"averaged over {charts.how_many(len(records), 'task')}"), scores, scale,
+        heatmap(words.concentrated(scores, f"averaged over {words.how_many(len(records), 'task')}"), scores, scale,
                 explain(n, "mean of the tasks' raw scores", task="each task"),
                 blocks.python_lines(units[0], mean, "print(scores)", over=over), "average")
     with right:
@@ -142,8 +130,7 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
         return
     if len(shown) > 1:
         rhos = stats.off_diagonal(stats.spearman_matrix([scores for _, _, scores, _ in shown]))
-        st.markdown(f"#### The maps rank the heads alike at {curves.rho(np.nanmean(rhos))} on average "
-                    f"({np.nanmin(rhos):.2f} to {np.nanmax(rhos):.2f})")
+        st.markdown(f"#### {words.alike('The maps', rhos)}")
     per_row = 4 if len(shown) > 3 else len(shown)
     for i, (label, unit, scores, _) in enumerate(shown):
         if i % per_row == 0:
@@ -152,12 +139,11 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
             top = stats.highest(scores, 1)[0]
             st.button(f"**{label}** · {top} leads", key=f"open {label}", type="tertiary", on_click=open_map,
                       args=(unit,), icon=":material/open_in_full:", help="Show this map large.")
-            table = charts.grid_table(scaled(scores, scale), chosen, label=LABEL)
+            table = tables.grid_table(scaled(scores, scale), chosen, label=LABEL)
             st.altair_chart(charts.layers_by_heads(table, label=LABEL, compact=True, clickable=False,
                                                    logarithmic=scale == "logarithmic"),
                             key=f"many:{label}", alt=f"Small heatmap of head importance, {label}; {top} leads.")
-    everything = pd.concat([charts.grid_table(scores, chosen, label=LABEL).assign(map=label)
-                            for label, _, scores, _ in shown])
+    everything = tables.maps_table({label: scores for label, _, scores, _ in shown}, chosen, LABEL)
     each_task = len({unit.task for unit in units}) > 1
     st.caption(explain(sum(n for *_, n in shown), "heads across, layers up, layer 0 at the bottom",
                        "each map on its own colour scale", "Spearman ρ of every pair, 0 is chance",
@@ -179,11 +165,9 @@ def difference() -> None:
     if a is None or b is None:
         return
     shares = [stats.shares(r.scores(by)) for r in (a, b)]
-    delta, rho = shares[0] - shares[1], curves.rho(stats.spearman(*shares))
+    delta = shares[0] - shares[1]
     here = setup.task.name if others[other][0] != setup.task else f"{setup.task}, {setup.n_shots}-shot"
-    top = stats.highest(np.abs(delta), 1)[0]
-    leans = here if delta[top.layer, top.head] > 0 else other
-    heatmap(f"{top} sets them apart most: {leans} leans on it more ({rho})", delta, "raw",
+    heatmap(words.sets_apart(delta, here, other, stats.spearman(*shares)), delta, "raw",
             explain(a.n_examples + b.n_examples, f"{here} minus {other}, each as a share of its total",
                     f"blue: {here} leans on it more, orange: {other}"),
             blocks.python_lines(units[0], f"a, b = (stats.shares(record.scores({by!r})) for record in records)",

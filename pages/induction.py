@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from backend import lens, stats
+from backend import lens, stats, tables
 from backend.kinds import Copying, InductionScores, PrefixMatching
 from backend.kinds.lines import expression
 from backend.values import Ablation, Head, ModelId
-from pages.shared import blocks, charts, curves, looking, selection
+from pages.shared import blocks, charts, selection, words
 
 VIEWS = ("Scores", "Against importance", "Capacity", "One head")
 SHOW = ("mean", "variance")
@@ -58,7 +58,7 @@ def importance(which: str) -> tuple[str, np.ndarray] | None:
     records = [r for r in blocks.get_all(units, f"head importance of {which}, {setup.n_shots}-shot") if r]
     if not records:
         return None
-    called = setup.task.name if which == "this task" else f"the mean of {charts.how_many(len(records), 'task')}"
+    called = setup.task.name if which == "this task" else f"the mean of {words.how_many(len(records), 'task')}"
     return called, stats.aggregate([r.scores(by) for r in records])
 
 
@@ -85,34 +85,25 @@ def draw_scores() -> None:
                 one_map(b, "copying", copying, show, f"{COPYING[copying]}; 1 = only that token, 0 = nothing is raised")
         if a is not None and b is not None:
             rho = stats.spearman(np.array(a.mean), np.array(b.mean))
-            st.caption(f"Prefix matching and copying {curves.agreement(rho)}.")
+            st.caption(f"Prefix matching and copying {words.agreement(rho)}.")
 
 
 def one_map(record: InductionScores, name: str, variant: str, show: str, definition: str) -> None:
     """One clickable heatmap of a score's mean or variance."""
     values = np.array(record.mean if show == "mean" else record.variance)
     label = name if show == "mean" else f"variance of {name}"
-    table = charts.grid_table(values, chosen, label=label)
+    table = tables.grid_table(values, chosen, label=label)
     unit = PrefixMatching(setup.model, variant) if name == "prefix matching" else Copying(setup.model, variant)
     key = f"induction {name}"
+    title = words.leads_in(record, name)
     blocks.result(
-        finding(record, name), charts.layers_by_heads(table, label=label), caption=blocks.provenance(
+        title, charts.layers_by_heads(table, label=label), caption=blocks.provenance(
             setup.model, f"n = {record.n_seeds} random sequences of up to {record.max_length} tokens, "
             f"{record.tokens}", definition, SOURCE),
         table=table.drop(columns=["column"]), file=f"{name.replace(' ', '-')}-{variant}-{show}",
         python=blocks.python_lines(unit, f"print(record.{show})"), key=key,
         on_click=lambda: selection.toggle_clicked(key),
-        alt_text=f"Heatmap of {label} over {info.n_layers} layers and {info.n_heads} heads. {finding(record, name)}.")
-
-
-def finding(record: InductionScores, name: str) -> str:
-    """The leading head with its interval, and how few heads hold half of the score."""
-    mean, variance = np.array(record.mean), np.array(record.variance)
-    top = stats.highest(mean, 1)[0]
-    low, high = stats.mean_interval(mean[top.layer, top.head], variance[top.layer, top.head], record.n_seeds)
-    half = stats.concentration(mean)
-    return (f"{top} leads in {name} with {mean[top.layer, top.head]:.2f} (95\u00a0%: {low:.2f} to {high:.2f}); "
-            f"{charts.how_many(half, 'head')} of {n_heads} {'holds' if half == 1 else 'hold'} half of it")
+        alt_text=f"Heatmap of {label} over {info.n_layers} layers and {info.n_heads} heads. {title}.")
 
 
 def chance(record: InductionScores) -> str:
@@ -153,8 +144,7 @@ def draw_scatter() -> None:
     if found is None or a is None or b is None:
         return
     called, values = found
-    table = charts.grid_table(values, chosen).rename(columns={"rank": "importance rank"}).assign(
-        **{"prefix matching": np.array(a.mean).ravel(), "copying": np.array(b.mean).ravel()})
+    table = tables.scores_table(values, a, b, chosen)
     with place:
         left, right = blocks.side_by_side("induction", 1, 1, gap="large")
         with left:
@@ -167,11 +157,11 @@ def draw_scatter() -> None:
 def one_scatter(table: pd.DataFrame, name: str, record: InductionScores, called: str,
                 unit: PrefixMatching | Copying) -> None:
     """Importance against one score; a click chooses a head, in every chart."""
-    agree = curves.agreement(stats.spearman(table[name].to_numpy(), table["importance"].to_numpy()))
+    agree = words.agreement(stats.spearman(table[name].to_numpy(), table["importance"].to_numpy()))
     key = f"scatter {name}"
     blocks.result(
         f"Importance for {called} and {name} {agree}",
-        curves.scatter(table, name, "importance", x_title=name, y_title=f"importance for {called}"),
+        charts.scatter(table, name, "importance", x_title=name, y_title=f"importance for {called}"),
         caption=blocks.provenance(
             setup, f"one dot per head, n = {n_heads}", f"{name} over {record.n_seeds} random "
             f"sequences, importance {by}", "orange: chosen heads, in both charts; ρ = 0 is chance", SOURCE,
@@ -184,12 +174,10 @@ def one_scatter(table: pd.DataFrame, name: str, record: InductionScores, called:
 
 def leaders(table: pd.DataFrame) -> None:
     """The heads that lead in prefix matching, with their other ranks."""
-    shown = table.sort_values("prefix matching", ascending=False).head(12)
-    top = shown.iloc[0]
-    st.markdown(f"#### {top['name']} leads in prefix matching and has rank {top['importance rank']:.0f} of {n_heads} "
+    listed = tables.leaders_table(table)
+    top = listed.iloc[0]
+    st.markdown(f"#### {top['head']} leads in prefix matching and has rank {top['importance rank']:.0f} of {n_heads} "
                 "in importance")
-    listed = shown[["name", "prefix matching", "copying", "importance", "importance rank", "off"]].rename(
-        columns={"name": "head", "off": "chosen"})
     st.dataframe(
         blocks.aligned(listed, scores=("prefix matching", "copying", "importance"), whole=("importance rank",)),
         hide_index=True, height=300, key="induction leaders",
@@ -215,13 +203,11 @@ def draw_capacity() -> None:
     rankings, bold = by_task() if lines == "tasks" else by_shots()
     if record is None or not rankings:
         return
-    table = curves.capacity_table(record, rankings, FRACTIONS)
-    here = table[np.isclose(table["removed"], at / 100)].set_index("ranking")["retained"]
-    parts = [f"{charts.percent(here[one])} by {one}" for one in bold]
+    table = tables.capacity_table(record, rankings, FRACTIONS)
     with place:
         blocks.result(
-            f"With {at} % of the heads gone, {name} keeps " + ", ".join(parts) + f"; at random {100 - at} %",
-            curves.capacity(table, bold, f"{name} retained"),
+            words.keeps(table, int(at), bold, name),
+            charts.capacity(table, bold, f"{name} retained"),
             caption=blocks.provenance(
                 setup, f"the share of the total {name} that the remaining heads hold",
                 f"heads go by {by} importance, lowest first",
@@ -264,7 +250,7 @@ def by_shots() -> tuple[dict[str, np.ndarray], list[str]]:
     for n_shots in selection.SHOTS:
         some = [r.scores(by) for (_, n), r in zip(keys, records, strict=True) if n == n_shots and r is not None]
         if some:
-            found[f"{n_shots}-shot mean of {charts.how_many(len(some), 'task')}"] = stats.aggregate(some)
+            found[f"{n_shots}-shot mean of {words.how_many(len(some), 'task')}"] = stats.aggregate(some)
     return found, list(found)
 
 
@@ -307,11 +293,11 @@ def draw_one_head() -> None:
 def picture(head: Head, pattern: np.ndarray, tokens: list[str], n_block: int, seed: int) -> None:
     """The pattern as a map, with the places framed where an ideal induction head would look."""
     score, by_chance = stats.prefix_match(pattern, n_block), stats.prefix_match_by_chance(n_block, 2)
-    title = (f"{head} gives {charts.percent(score)} of its attention to what followed before; attending to everything "
-             f"alike would give {charts.percent(by_chance)}")
-    table = looking.attention_table(pattern, tokens)
+    title = (f"{head} gives {words.percent(score)} of its attention to what followed before; attending to everything "
+             f"alike would give {words.percent(by_chance)}")
+    table = tables.attention_table(pattern, tokens)
     st.markdown(f"#### {title}")
-    st.altair_chart(curves.framed(looking.attention_map(table, tokens), stats.prefix_targets(n_block, 2)),
+    st.altair_chart(charts.framed(charts.attention_map(table, tokens), stats.prefix_targets(n_block, 2)),
                     width="content", alt=f"Attention of {head} on {n_block} random tokens and their repeat. {title}.")
     st.caption(blocks.provenance(
         setup.model, f"BOS and {n_block} random tokens, twice; sequence {seed}, n = 1",

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from backend import stats
+from backend import stats, tables
 from backend.errors import HeadroomError
 from backend.kinds import Answers, Evaluation, PrefixMatching, Unit
 from backend.records import Record
 from backend.tasks.task import Prompt
 from backend.values import Ablation, Head, Setup, TaskId, parse_exact
-from pages.shared import blocks, charts, handles, selection
+from pages.shared import blocks, charts, handles, selection, words
 
 SCOPES = ("This task", "All shots", "All tasks")
 OWN, MEAN = "this task", "mean of all tasks"  # whose importance ranks the heads of a preset
 CHART = "lab grid"
 LIVE_PARAMETERS = 200_000_000  # models up to this size are measured at every click unless told otherwise
 REDRAW = 1.5  # seconds between drawings while results arrive: a chart takes a browser about half a second
-SHOWN = 60  # characters of a question in the list of flipped examples
+MARGINS = {  # what the numbers beside a flipped question are, by the task's metric
+    "acc": "Margin: log-likelihood of the right option minus the best wrong one, in nats.",
+    "acc_by_group": "A question is right when all its rows are. Margin: of the row where it is smallest, the "
+                    "log-likelihood of the right option minus the best wrong one, in nats.",
+    "greedy": "Right means that the model would have written exactly this word; its log-likelihood is in nats.",
+}
 
 setup, info, chosen, by = selection.current(), selection.info(), selection.ablation(), selection.definition()
 
@@ -35,7 +40,7 @@ def grid() -> None:
     """The clickable heads and FFNs, coloured by the task's head importance where that is stored."""
     record = blocks.fetch(selection.importance())
     scores = record.scores(by) if record is not None else None
-    table = charts.grid_table(scores, chosen, shape=(info.n_layers, info.n_heads), ffns=True,
+    table = tables.grid_table(scores, chosen, shape=(info.n_layers, info.n_heads), ffns=True,
                               wholes=True)
     st.caption("Click to switch off or on, or drag across several; *all* switches a layer or a column. " + (
         f"Colours: head importance for {setup.task}, {setup.n_shots}-shot ({by})." if scores is not None else
@@ -43,7 +48,7 @@ def grid() -> None:
     st.altair_chart(charts.layers_by_heads(table), key=CHART, on_select=lambda: selection.toggle_clicked(CHART),
                     selection_mode=charts.CLICK,
                     alt=f"Grid of {info.n_layers} layers, {info.n_heads} heads each and one FFN. "
-                        f"Switched off: {charts.components(chosen)}. The text field in the sidebar does the same.")
+                        f"Switched off: {words.components(chosen)}. The text field in the sidebar does the same.")
 
 
 def presets() -> None:
@@ -165,23 +170,23 @@ def one_task(pair: Pair | None) -> None:
             cell.caption("Not measured yet.")
         return
     a, chance = pair[0].outcomes(), pair[0].questions.chance
-    intact = charts.accuracy_row("intact", a, chance)
-    cells[0].metric("Intact", charts.percent(intact["accuracy"]))
-    cells[0].caption(charts.interval(intact))
+    intact = tables.accuracy_row("intact", a, chance)
+    cells[0].metric("Intact", words.percent(intact["accuracy"]))
+    cells[0].caption(words.interval(intact))
     if pair[1] is None:
         cells[1].metric("Switched off", "–")
         cells[1].caption("Not measured yet." if chosen else "Nothing is off yet.")
         cells[2].metric("Change", "–")
-        cells[2].caption(f"Chance is {charts.percent(chance)}.")
+        cells[2].caption(f"Chance is {words.percent(chance)}.")
         return
     b = pair[1].outcomes()
-    off, test, (low, high) = (charts.accuracy_row("ablated", b, chance), stats.mcnemar(a, b),
+    off, test, (low, high) = (tables.accuracy_row("ablated", b, chance), stats.mcnemar(a, b),
                               stats.difference_interval(a, b))
-    cells[1].metric("Switched off", charts.percent(off["accuracy"]))
-    cells[1].caption(charts.interval(off))
-    cells[2].metric("Change", charts.points(off["accuracy"] - intact["accuracy"]))
-    cells[2].caption(f"95 %: {charts.points(low).split()[0]} to {charts.points(high).split()[0]} · McNemar "
-                     f"{charts.p_value(test.p)}")
+    cells[1].metric("Switched off", words.percent(off["accuracy"]))
+    cells[1].caption(words.interval(off))
+    cells[2].metric("Change", words.points(off["accuracy"] - intact["accuracy"]))
+    cells[2].caption(f"95 %: {words.points(low).split()[0]} to {words.points(high).split()[0]} · McNemar "
+                     f"{words.p_value(test.p)}")
 
 
 def overview(table: pd.DataFrame, setups: Mapping[str, Setup], scope: str) -> None:
@@ -190,15 +195,15 @@ def overview(table: pd.DataFrame, setups: Mapping[str, Setup], scope: str) -> No
     whole = ["all tasks"] if scope == "All tasks" and len(groups) > 1 else []
     for cell, group in zip(st.columns(len(groups) + len(whole)), [*whole, *groups], strict=True):
         part = table if group in whole else table[table["group"] == group]
-        means = charts.mean_rows(part)
+        means = tables.mean_rows(part)
         shown = means.get("ablated", means.get("intact"))
         change = means["ablated"]["accuracy"] - means["intact"]["accuracy"] if "ablated" in means else None
-        cell.metric(group[0].upper() + group[1:], charts.percent(shown["accuracy"]) if shown else "–",
-                    charts.points(change) if change is not None else "intact" if shown else None,
+        cell.metric(group[0].upper() + group[1:], words.percent(shown["accuracy"]) if shown else "–",
+                    words.points(change) if change is not None else "intact" if shown else None,
                     delta_color="off" if not change else "orange" if change < 0 else "blue",
                     delta_arrow="off" if not change else "down" if change < 0 else "up")
-        cell.caption((f"mean of {charts.how_many(shown['tasks'], 'task')}  \n" if scope == "All tasks" else "")
-                     + charts.interval(shown) if shown else "Not measured yet.")
+        cell.caption((f"mean of {words.how_many(shown['tasks'], 'task')}  \n" if scope == "All tasks" else "")
+                     + words.interval(shown) if shown else "Not measured yet.")
 
 
 def group_of(label: str, one: Setup, scope: str) -> str:
@@ -208,39 +213,22 @@ def group_of(label: str, one: Setup, scope: str) -> str:
 
 def table_of(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str) -> pd.DataFrame:
     """The comparison's table, one or two rows per label."""
-    return charts.comparison_table(
+    return tables.comparison_table(
         list(pairs), [group_of(label, setups[label], scope) for label in pairs],
         [a.outcomes() for a, _ in pairs.values()], [b.outcomes() if b is not None else None for _, b in pairs.values()],
         [a.questions.chance for a, _ in pairs.values()])
 
 
-def finding(table: pd.DataFrame, labels: Sequence[str], scope: str) -> str:
-    """What switching off did, over everything that has both numbers."""
-    if not chosen:
-        return "Nothing is switched off: this is the intact model"
-    off = charts.components(chosen)
-    done = table[table["model"] == "ablated"]
-    if len(done) < len(labels):
-        return f"Without {off}: {len(done)} of {len(labels)} measured"
-    if scope == "All shots":
-        changes = [charts.changed(*table[table["task"] == label]["accuracy"]) for label in labels]
-        return f"Without {off}, accuracy on {setup.task} " + ", ".join(
-            f"{change} {label}" for change, label in zip(changes, labels, strict=True))
-    means = table.groupby("model")["accuracy"].mean()
-    where = f"on {labels[0]}" if len(labels) == 1 else f"averaged over {len(labels)} tasks"
-    return f"Without {off}, accuracy {where} {charts.changed(means['intact'], means['ablated'])}"
-
-
 def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, complete: bool) -> None:
     """The numbers and, for several, the chart; its extras once everything is there."""
     table, labels = table_of(pairs, setups, scope), list(setups)
-    title = finding(table, labels, scope)
+    title = words.accuracy_change(table, labels, chosen, setup.task.name if scope == "All shots" else "")
     if scope == "This task":
         st.markdown(f"#### {title}")
         one_task(pairs.get(labels[0]))
         if complete:
             st.caption(explain(pairs[labels[0]][0].questions.n, setup,
-                               f"chance {charts.percent(pairs[labels[0]][0].questions.chance)}"))
+                               f"chance {words.percent(pairs[labels[0]][0].questions.chance)}"))
             blocks.extras(table, f"lab-{labels[0]}-{setup.n_shots}shot", reproduce(setups), "lab")
         return
     overview(table, setups, scope)
@@ -278,7 +266,7 @@ def reproduce(setups: Mapping[str, Setup]) -> str:
 
 def flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) -> None:
     """The questions whose answer changed from right to wrong or back: prompt, options, log-likelihoods."""
-    turned = {label: charts.turned(a, b) for label, (a, b) in pairs.items() if b is not None}
+    turned = {label: tables.turned(a, b) for label, (a, b) in pairs.items() if b is not None}
     label = next(iter(turned))
     if len(turned) > 1:
         most = max(turned, key=lambda name: sum(map(len, turned[name])))
@@ -289,30 +277,42 @@ def flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) ->
     assert ablated is not None
     where = label if scope == "All tasks" else f"{setup.task}, {setups[label].n_shots}-shot," if scope == "All shots" \
         else setup.task.name
+    st.markdown(f"#### {words.answers_turned(len(lost), len(won), where)}")
     if not len(lost) + len(won):
-        st.markdown(f"#### No answer on {where.rstrip(',')} turned from right to wrong or back")
         return
-    st.markdown(f"#### {charts.how_many(len(lost), 'question').capitalize()} of {where} turned wrong, "
-                f"{len(won) or 'none'} turned right")
     kinds = [kind for kind, which in (("turned wrong", lost), ("turned right", won)) if len(which)]
     kind = st.segmented_control("Show", kinds, default=kinds[0], required=True, key=f"flip kind {len(kinds)}{kinds[0]}",
                                 label_visibility="collapsed")
     which = lost if kind == "turned wrong" else won
     prompts = prompts_of(setups[label])
-    rows = [flip_row(prompts[intact.questions.docs[q]], intact, ablated, int(q)) for q in which]
+    table = tables.flips_table(intact, ablated, which.tolist(), prompts)
     left, right = blocks.side_by_side("flips", 1, 1)
     with left:
-        picked = st.dataframe(pd.DataFrame(rows), hide_index=True, height=blocks.table_height(len(rows)),
-                              on_select="rerun", selection_mode="single-row-required", selection_default={
-                                  "selection": {"rows": [0]}},
-                              key=f"flips {label} {kind} {intact.questions.n} {chosen}", alt=f"Questions that {kind}.",
-                              column_config={"margin before": st.column_config.NumberColumn(format="%.2f"),
-                                             "margin after": st.column_config.NumberColumn(format="%.2f")})
-        st.caption("Margin: log-likelihood of the right option minus the best wrong one, in nats. Select a row.")
+        row = pick_row(table, f"flips {label} {kind} {intact.questions.n} {chosen}", f"Questions that {kind}.")
+        st.caption(f"{MARGINS.get(intact.questions.metric, MARGINS['acc'])} Select a row.")
     with right:
-        chosen_rows = picked.selection.rows or [0]
-        q = int(which[min(chosen_rows[0], len(which) - 1)])
-        example(prompts[intact.questions.docs[q]], intact, ablated, q)
+        one_outcome(int(which[row]), intact, ablated, prompts)
+
+
+def pick_row(table: pd.DataFrame, key: str, alt: str, first: int = 0) -> int:
+    """The row of a table that is selected; one always is."""
+    numbers = {name: st.column_config.NumberColumn(format="%.2f") for name in table if table[name].dtype == float}
+    picked = st.dataframe(table, hide_index=True, height=blocks.table_height(len(table)), key=key, alt=alt,
+                          on_select="rerun", selection_mode="single-row-required",
+                          selection_default={"selection": {"rows": [first]}}, column_config=numbers)
+    return int(min((picked.selection.rows or [first])[0], len(table) - 1))
+
+
+def one_outcome(outcome: int, intact: Answers, ablated: Answers, prompts: Mapping[int, Prompt]) -> None:
+    """What turned, in full: its query or, of a group that is right together, one of its queries."""
+    places = intact.questions.outcome_docs[outcome]
+    q = places[0]
+    if intact.questions.metric == "acc_by_group":
+        group = tables.group_table(intact, ablated, outcome, prompts)
+        st.caption(f"One question of {words.how_many(len(places), 'row')}, right when all of them are.")
+        q = places[pick_row(group, f"group {outcome} {chosen}", "The rows that are right together.",
+                            int(group["turned"].to_numpy().argmax()))]
+    example(prompts[intact.questions.docs[q]], intact, ablated, q)
 
 
 def prompts_of(one: Setup) -> dict[int, Prompt]:
@@ -320,25 +320,14 @@ def prompts_of(one: Setup) -> dict[int, Prompt]:
     return {prompt.doc: prompt for prompt in handles.prompts(one)}
 
 
-def flip_row(prompt: Prompt, intact: Answers, ablated: Answers, q: int) -> dict[str, object]:
-    question = " ".join(prompt.example.contexts[0].split())
-    return {"question": question if len(question) <= SHOWN else "… " + question[-SHOWN:],
-            "said": prompt.example.options[ablated.choices()[q]].strip(),
-            "margin before": charts.margin(intact, q), "margin after": charts.margin(ablated, q)}
-
-
 def example(prompt: Prompt, intact: Answers, ablated: Answers, q: int) -> None:
     """One question in full, with every option's log-likelihood before and after."""
     for _ in range(intact.questions.dropped_demos[q] if intact.questions.dropped_demos else 0):
         prompt = prompt.without_first_demo()
     st.code(prompt.prefix + prompt.example.contexts[0], language=None, wrap_lines=True, height=190)
-    st.dataframe(pd.DataFrame([
-        {"option": option.strip(), "right": i in intact.questions.gold[q], "intact": intact.loglikelihoods[q][i],
-         "ablated": ablated.loglikelihoods[q][i],
-         "chosen": " and ".join(m for m, r in (("intact", intact), ("ablated", ablated)) if r.choices()[q] == i)}
-        for i, option in enumerate(prompt.example.options)]), hide_index=True, alt="Options with log-likelihoods.",
-        column_config={"intact": st.column_config.NumberColumn(format="%.2f", help="log-likelihood, nats"),
-                       "ablated": st.column_config.NumberColumn(format="%.2f", help="log-likelihood, nats")})
+    st.dataframe(tables.options_table(prompt, intact, ablated, q), hide_index=True, alt="Options with log-likelihoods.",
+                 column_config={name: st.column_config.NumberColumn(format="%.2f", help="log-likelihood, nats")
+                                for name in ("intact", "ablated")})
 
 
 # --- history ------------------------------------------------------------------------------------
@@ -353,7 +342,7 @@ def remember(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str)
     for where, n_shots, both in what:
         key = (where, repr(setup.with_(n_shots=n_shots)), str(chosen))
         if key not in history:
-            history[key] = charts.tried_row(chosen, where, n_shots, both)
+            history[key] = tables.tried_row(chosen, where, n_shots, both)
 
 
 def reload_mask() -> None:
@@ -385,7 +374,7 @@ def history() -> None:
         return
     names = st.session_state.get("mask names", {})
     table = pd.DataFrame([{"name": names.get(str(row["off"])) or "", **row} for row in tried])
-    st.markdown(f"#### {charts.how_many(table['off'].nunique(), 'mask').capitalize()} tried")
+    st.markdown(f"#### {words.how_many(table['off'].nunique(), 'mask').capitalize()} tried")
     st.dataframe(blocks.aligned(table, percent=("intact", "ablated", "change", "95 % from", "to")), hide_index=True,
                  key="history table", on_select=reload_mask, selection_mode="single-row", alt="Masks tried so far.")
     st.caption("Select a row to switch the same components off again. Change: ablated minus intact on the same "
@@ -414,7 +403,7 @@ with right:
         draw(pairs, setups, scope, complete=not todo)
     mask = f"{chosen} {scope} {setup}"
     if todo and (st.session_state.get("stopped") == mask or not live):
-        blocks.offer(todo, "accuracy without " + charts.components(chosen) if chosen else "intact accuracy",
+        blocks.offer(todo, "accuracy without " + words.components(chosen) if chosen else "intact accuracy",
                      of=len(setups) * (2 if chosen else 1))
     elif todo:
         drawn = [time.monotonic()]

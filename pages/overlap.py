@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
-from backend import stats
+from backend import stats, tables
 from backend.kinds import HeadScores
-from pages.shared import blocks, charts, curves, looking, matrices, selection
+from pages.shared import blocks, charts, selection, words
 
 VIEWS = ("Tasks", "Shots", "Top heads", "Heads that many need")
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
@@ -55,12 +54,6 @@ def reproduce(found: Iterable[tuple[str, int]], *after: str) -> str:
                                f"scores = [record.scores({by!r}) for record in records]", *after, over=over)
 
 
-def pictured(table: pd.DataFrame, maps: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
-    """The table with a picture of the two maps behind each cell, seen while hovering."""
-    return table.assign(image=[looking.two_maps(*maps[row, column]) if row != column else ""
-                               for row, column in zip(table["row"], table["column"], strict=True)])
-
-
 def pairs_of(names: Sequence[str],
              scores: Sequence[np.ndarray]) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
     return {(a, b): (x, y) for a, x in zip(names, scores, strict=True) for b, y in zip(names, scores, strict=True)}
@@ -90,15 +83,15 @@ def draw_tasks() -> None:
     ordered = [names[i] for i in order]
     pairs = stats.off_diagonal(rhos)
     label = "ρ of index lists" if as_authors else "Spearman ρ"
-    table = matrices.matrix_table(rhos, names, names, label, blank_diagonal=True)
-    domain = matrices.span(pairs)
+    table = tables.matrix_table(rhos, names, names, label, blank_diagonal=True)
+    domain = charts.span(pairs)
     with place:
         left, right = blocks.side_by_side("overlap", 6, 5, gap="large")
         with left:
             pair = pick_pair(names, "overlap tasks")
             blocks.result(
-                correlation_finding(names, rhos, as_authors),
-                matrices.matrix(pictured(table, pairs_of(names, scores)), label, rows=ordered, columns=ordered,
+                words.tasks_alike(names, rhos, as_authors),
+                charts.matrix(charts.pictured(table, pairs_of(names, scores)), label, rows=ordered, columns=ordered,
                                 signed=bool((pairs < -0.05).any()), domain=domain, dark=dark, chosen=pair),
                 caption=explain(found, "as in the authors' code: correlation of argsort index lists" if as_authors else
                                 "Spearman's rank correlation of the scores: 1 = same order, 0 = unrelated (chance)",
@@ -117,17 +110,6 @@ def authors_switch() -> bool:
     return bool(on)
 
 
-def correlation_finding(names: Sequence[str], rhos: np.ndarray, as_authors: bool) -> str:
-    """How alike the tasks rank their heads: mean, range and the most alike pair."""
-    pairs = stats.off_diagonal(rhos)
-    i, j = (int(k[np.nan_to_num(pairs, nan=-2).argmax()]) for k in np.triu_indices(len(names), 1))
-    if as_authors:
-        return (f"As in the authors' code, index lists correlate at {curves.rho(np.nanmean(pairs))} on average "
-                f"({np.nanmin(pairs):.2f} to {np.nanmax(pairs):.2f}), which is not how alike the rankings are")
-    return (f"{len(names)} tasks rank their heads alike at {curves.rho(np.nanmean(pairs))} on average "
-            f"({np.nanmin(pairs):.2f} to {np.nanmax(pairs):.2f}); {names[i]} and {names[j]} most")
-
-
 def pick_pair(names: Sequence[str], key: str) -> tuple[str, str]:
     """The two tasks whose maps are shown: clicked in the matrix, or chosen here."""
     with st.container(horizontal=True, gap="small"):
@@ -142,7 +124,7 @@ def pick_pair(names: Sequence[str], key: str) -> tuple[str, str]:
 
 def note_pair(key: str) -> None:
     """A click on a cell: show its two tasks."""
-    pair = matrices.picked(st.session_state.get(key))
+    pair = charts.picked(st.session_state.get(key))
     if pair and pair[0] != pair[1]:
         st.session_state[f"{key}:a"], st.session_state[f"{key}:b"] = pair
 
@@ -156,7 +138,7 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
     """
     records = found[a[1]], found[b[1]]
     scores = records[0].scores(by), records[1].scores(by)
-    agree = curves.agreement(stats.spearman(*scores))
+    agree = words.agreement(stats.spearman(*scores))
     low, high = stats.bootstrap_spearman(*records, by)
     sure = f" (95\u00a0%: {low:.2f} to {high:.2f})" if not np.isnan(low) else ""
     same = stats.topk_overlap(*scores, TOP)
@@ -168,16 +150,15 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
             reliable = stats.bootstrap_stability(record, by)
             st.markdown(f"**{name}** · {stats.highest(one, 1)[0]} leads")
             key = f"map {name}"
-            st.altair_chart(charts.layers_by_heads(charts.grid_table(one, chosen), legend=False), key=key,
+            st.altair_chart(charts.layers_by_heads(tables.grid_table(one, chosen), legend=False), key=key,
                             on_select=lambda key=key: selection.toggle_clicked(key), selection_mode=charts.CLICK,
                             alt=f"Heatmap of head importance, {name}.")
             if not np.isnan(reliable.split_half):
                 st.caption(f"Two halves of its own examples agree at ρ = {reliable.split_half:.2f}.")
-    st.caption(f"Interval: bootstrap over blocks of examples. Of the top {charts.percent(TOP)} of heads, the two share "
-               f"{charts.percent(same)} (intersection over union; chance {charts.percent(by_chance)}). Each map has a "
+    st.caption(f"Interval: bootstrap over blocks of examples. Of the top {words.percent(TOP)} of heads, the two share "
+               f"{words.percent(same)} (intersection over union; chance {words.percent(by_chance)}). Each map has a "
                "colour scale of its own. Click heads to choose them.")
-    table = pd.concat([charts.grid_table(one, chosen).assign(map=name) for (name, _), one in zip((a, b), scores,
-                                                                                                 strict=True)])
+    table = tables.maps_table({name: one for (name, _), one in zip((a, b), scores, strict=True)}, chosen)
     blocks.extras(table.drop(columns=["column"]), f"maps-{a[0]}-{b[0]}".replace(", ", "-"),
                   reproduce((a[1], b[1]), "print(stats.spearman(*scores))"), "two maps")
 
@@ -194,23 +175,14 @@ def draw_shots() -> None:
     names = [name for name in suite if all((name, n_shots) in found for n_shots in shots)]
     if not names:
         return
-    compare = stats.spearman_as_authors if as_authors else stats.spearman
     columns = [f"{a} and {b} shots" for a, b in PAIRS]
-    rhos = np.array([[compare(found[name, a].scores(by), found[name, b].scores(by)) for a, b in PAIRS]
-                     for name in names])
+    scores = {key: record.scores(by) for key, record in found.items()}
+    rhos = tables.shots_correlations(scores, names, PAIRS, as_authors)
     label = "ρ of index lists" if as_authors else "Spearman ρ"
-    table = matrices.matrix_table(rhos, names, columns, label)
-    domain = matrices.span(rhos)
-    maps = {(name, column): (found[name, a].scores(by), found[name, b].scores(by)) for name in names
+    table = tables.matrix_table(rhos, names, columns, label)
+    domain = charts.span(rhos)
+    maps = {(name, column): (scores[name, a], scores[name, b]) for name in names
             for column, (a, b) in zip(columns, PAIRS, strict=True)}
-    means = rhos.mean(0)
-    top = int(means.argmax())
-    if as_authors:
-        title = (f"As in the authors' code, index lists of {columns[top]} correlate at {curves.rho(means[top])}, which "
-                 "is not how alike the rankings are")
-    else:
-        title = "Averaged over tasks, " + ", ".join(
-            f"{pair} agree at {curves.rho(mean)}" for pair, mean in zip(columns, means, strict=True))
     with place:
         left, right = blocks.side_by_side("overlap", 5, 6, gap="large")
         with left:
@@ -220,8 +192,9 @@ def draw_shots() -> None:
                                         help="Or click a cell of the matrix."))
                 pair = str(st.selectbox("between", columns, index=1, key="overlap shots:b", width=200))
             blocks.result(
-                title, matrices.matrix(pictured(table, maps), label, rows=names, columns=columns, dark=dark,
-                                       chosen=(task, pair), signed=bool((rhos < -0.05).any()), domain=domain),
+                words.shots_alike(columns, rhos, as_authors),
+                charts.matrix(charts.pictured(table, maps), label, rows=names, columns=columns, dark=dark,
+                              chosen=(task, pair), signed=bool((rhos < -0.05).any()), domain=domain),
                 caption=explain(found, "as in the authors' code: correlation of argsort index lists" if as_authors else
                                 "Spearman's rank correlation of the scores: 1 = same order, 0 = unrelated (chance)",
                                 colours(domain), shots="0, 1 and 5 shots"),
@@ -249,29 +222,29 @@ def draw_top() -> None:
     if len(found) < 2:
         return
     names, scores = [name for name, _ in found], [record.scores(by) for record in found.values()]
-    curve = curves.overlap_table(scores, SHARES)
+    curve = tables.overlap_table(scores, SHARES)
     overlaps, k = stats.overlap_matrix(scores, share), max(1, stats.count(share, n_heads))
     here = curve[np.isclose(curve["share"], share)].iloc[0]
-    table = matrices.matrix_table(overlaps, names, names, "overlap", blank_diagonal=True)
+    table = tables.matrix_table(overlaps, names, names, "overlap", blank_diagonal=True)
     with place:
         left, right = blocks.side_by_side("overlap", 6, 5, gap="large")
         with left:
             pair = pick_pair(names, "overlap top")
             blocks.result(
-                f"Tasks share {charts.percent(here['mean'])} of their top {percent} % of heads on average, chance "
-                f"would give {charts.percent(here['chance'])}",
-                matrices.matrix(pictured(table, pairs_of(names, scores)), "overlap", rows=names, columns=names,
+                f"Tasks share {words.percent(here['mean'])} of their top {percent} % of heads on average, chance "
+                f"would give {words.percent(here['chance'])}",
+                charts.matrix(charts.pictured(table, pairs_of(names, scores)), "overlap", rows=names, columns=names,
                                 number=".0%", dark=dark, chosen=pair, domain=(float(here["chance"]), 1.0)),
-                caption=explain(found, f"intersection over union of the top {charts.how_many(k, 'head')}",
-                                f"chance {charts.percent(here['chance'])}, the weakest colour", HOVER),
+                caption=explain(found, f"intersection over union of the top {words.how_many(k, 'head')}",
+                                f"chance {words.percent(here['chance'])}, the weakest colour", HOVER),
                 table=table, file=f"overlap-top{percent}-{setup.n_shots}shot", key="overlap top",
                 python=reproduce(found, f"print(stats.overlap_matrix(scores, {share}))"),
                 on_click=lambda: note_pair("overlap top"),
                 alt_text=f"Heatmap of the overlap of the top heads of {len(names)} tasks.")
         with right:
             blocks.result(
-                f"The overlap is above chance for the top {above_chance(curve)} of the heads",
-                curves.overlap_curve(curve, share),
+                words.above_chance(curve),
+                charts.overlap_curve(curve, share),
                 caption=explain(found, "line: mean over pairs of tasks; band: lowest to highest pair; dashed: the mean "
                                 "overlap of two independent random rankings, exactly"),
                 table=curve, file=f"overlap-by-share-{setup.n_shots}shot", python=reproduce(
@@ -279,13 +252,6 @@ def draw_top() -> None:
                     "    print(share, stats.off_diagonal(stats.overlap_matrix(scores, share)).mean())"),
                 key="overlap curve", alt_text="Curve of the mean overlap against the share of heads, with chance.")
             two_maps(found, *((task, (task, setup.n_shots)) for task in pair))
-
-
-def above_chance(curve: pd.DataFrame) -> str:
-    """The shares at which even the mean is above chance: `5 % to 50 %`."""
-    above = curve[curve["mean"] > curve["chance"]]["share"]
-    return "–" if not len(above) else charts.percent(above.min()) if len(above) == 1 else \
-        f"{charts.percent(above.min())} to {charts.percent(above.max())}"
 
 
 # --- heads that many need -----------------------------------------------------------------------
@@ -300,16 +266,15 @@ def draw_counts() -> None:
     if not found:
         return
     counts = stats.topk_counts([record.scores(by) for record in found.values()], percent / 100)
-    table = curves.counts_table(counts, percent / 100, len(found))
+    table = tables.counts_table(counts, percent / 100, len(found))
     everywhere, nowhere = table.iloc[-1], table.iloc[0]
-    grid = charts.grid_table(counts.astype(float), chosen, label="tasks")
+    grid = tables.grid_table(counts.astype(float), chosen, label="tasks")
     python = reproduce(found, f"print(stats.topk_counts(scores, {percent / 100}))")
     with place:
         left, right = blocks.side_by_side("overlap", 6, 5, gap="large")
         with left:
             blocks.result(
-                f"{stats.highest(counts, 1)[0]} is in the top {percent} % of {counts.max()} of {len(found)} tasks; "
-                f"{everywhere['heads']:.0f} of {n_heads} heads are in all of them",
+                words.needed(counts, len(found), int(percent)),
                 charts.layers_by_heads(grid, label="tasks", number=".0f", domain=(0, len(found))),
                 caption=explain(found, f"colour: in how many tasks' top {percent} % the head is"),
                 table=grid.drop(columns=["column"]), file=f"overlap-heads-top{percent}-{setup.n_shots}shot",
@@ -320,7 +285,7 @@ def draw_counts() -> None:
                 f"{nowhere['heads']:.0f} of {n_heads} heads are in no task's top, by chance it would be "
                 f"{nowhere['by chance']:.1f}; in all tasks' tops are {everywhere['heads']:.0f}, by chance "
                 f"{everywhere['by chance']:.1f}",
-                curves.counts_bars(table),
+                charts.counts_bars(table),
                 caption=explain(found, "orange: expected of independent random rankings (binomial)"),
                 table=table, file=f"overlap-counts-top{percent}-{setup.n_shots}shot", python=python,
                 key="overlap bars", alt_text="Bars: heads by the number of tasks that need them, with chance.")

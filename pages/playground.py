@@ -7,16 +7,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
-from backend import lens
+from backend import lens, tables
 from backend.errors import HeadroomError, ModelError
 from backend.kinds import Activations, PrefixMatching
 from backend.kinds.lines import expression, with_imports
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, ModelId
-from pages.shared import blocks, charts, handles, looking, selection
+from pages.shared import blocks, charts, handles, selection, words
 
 if TYPE_CHECKING:
     from backend.lens.patterns import Contributions
@@ -56,7 +55,7 @@ def from_task() -> Prompt:
         st.button("Next", key="next", icon=":material/chevron_right:", disabled=q >= len(prompts) - 1, on_click=step,
                   args=(1,))
     prompt = prompts[int(q)]
-    with st.expander(f"The prompt: {charts.how_many(len(prompt.demos), 'demonstration')} and the question",
+    with st.expander(f"The prompt: {words.how_many(len(prompt.demos), 'demonstration')} and the question",
                      icon=":material/notes:"):
         st.code(prompt.prefix + prompt.example.contexts[prompt.example.gold[0]], language=None, wrap_lines=True)
     return prompt
@@ -113,76 +112,34 @@ def means_key() -> str:
 # --- what comes next ----------------------------------------------------------------------------
 
 
-def next_table(readings: dict[str, Reading]) -> pd.DataFrame:
-    """One row per token and model; a token that is among the likeliest of one model alone has one row."""
-    rows = [{"token": token.text, "id": token.token, "model": model, "probability": token.probability, "rank": rank}
-            for model, reading in readings.items() for rank, token in enumerate(reading.next_tokens, 1)]
-    return pd.DataFrame(rows)
-
-
-def next_finding(readings: dict[str, Reading]) -> str:
-    """What comes next, and what would come next without what is off."""
-    before = readings["intact"].next_tokens[0]
-    told = f"‘{before.text}’ comes next with {charts.percent(before.probability)}"
-    if "ablated" not in readings:
-        return told
-    after = readings["ablated"].next_tokens[0]
-    if after.token == before.token:
-        return f"{told}; without {charts.components(chosen)} with {charts.percent(after.probability)}"
-    return f"{told}; without {charts.components(chosen)} it is ‘{after.text}’ with {charts.percent(after.probability)}"
-
-
-def option_table(prompt: Prompt, readings: dict[str, Reading]) -> pd.DataFrame:
-    """One row per option and model."""
-    own = source() == "My own"
-    return pd.DataFrame([
-        {"option": looking.visible(option.strip()), "model": model, "loglikelihood": value,
-         "right": i in prompt.example.gold and not own, "chosen": i == int(np.argmax(reading.loglikelihoods))}
-        for model, reading in readings.items()
-        for i, (option, value) in enumerate(zip(prompt.example.options, reading.loglikelihoods, strict=True))])
-
-
-def option_finding(table: pd.DataFrame) -> str:
-    """Which option each model prefers, and by how much."""
-    parts = []
-    for model, rows in table.groupby("model", sort=False):
-        best = rows.sort_values("loglikelihood", ascending=False)
-        lead = best["loglikelihood"].iloc[0] - best["loglikelihood"].iloc[1] if len(best) > 1 else 0.0
-        verdict = (", rightly" if best["right"].iloc[0] else ", wrongly") if table["right"].any() else ""
-        by = f" by {lead:.2f} nats" if len(best) > 1 else f" at {best['loglikelihood'].iloc[0]:.2f} nats"
-        verb = "prefers" if len(best) > 1 else "has"
-        parts.append(f"the {model} model {verb} ‘{best['option'].iloc[0]}’{by}{verdict}")
-    told = "; ".join(parts)
-    return told[0].upper() + told[1:]
-
-
 def what_comes_next(prompt: Prompt | str, readings: dict[str, Reading]) -> None:
     """Next tokens and options, intact beside ablated."""
     if n := readings["intact"].tokens.count(UNKNOWN):
-        st.caption(f":orange[:material/warning: {charts.how_many(n, 'token').capitalize()} of the prompt "
+        st.caption(f":orange[:material/warning: {words.how_many(n, 'token').capitalize()} of the prompt "
                    f"{'is' if n == 1 else 'are'} not in this model's vocabulary, and read as ‘{UNKNOWN}’.]")
     left, right = blocks.side_by_side("next", 1, 1)
     with left:
-        table = next_table(readings)
+        table, title = tables.next_table(readings), words.comes_next(readings, chosen)
         blocks.result(
-            next_finding(readings), looking.next_token_chart(table),
+            title, charts.next_token_chart(table),
             caption=explain(f"softmax over {info.vocab_size:,} tokens at the last position, the {NEXT_TOKENS} "
                             "likeliest of each model", "‘·’ is a space, ‘⏎’ a new line", off()),
             table=table, file="next-tokens", python=python_lines(prompt, "print(*reading.next_tokens, sep='\\n')"),
-            key="next tokens", alt_text=f"Bars: probabilities of the likeliest next tokens. {next_finding(readings)}.")
+            key="next tokens", alt_text=f"Bars: probabilities of the likeliest next tokens. {title}.")
     with right:
         if isinstance(prompt, str):
             st.markdown("#### No options to compare")
             st.caption("Write some, with | between them, to see their log-likelihoods side by side.")
             return
-        table = option_table(prompt, readings)
+        table = tables.option_table(prompt, readings, judged=source() != "My own")
+        title = words.preferred(table)
         blocks.result(
-            option_finding(table), looking.options_chart(table),
+            title, charts.options_chart(table),
             caption=explain("log-likelihood summed over an option's tokens, nats",
                             "diamond: the right one" if table["right"].any() else "",
                             "large: the model's choice", off()),
             table=table, file="options", python=python_lines(prompt, "print(reading.loglikelihoods)"), key="options",
-            alt_text=f"Dots: log-likelihood of every option. {option_finding(table)}.")
+            alt_text=f"Dots: log-likelihood of every option. {title}.")
         if readings["intact"].dropped_demos:
             st.caption(f"The prompt was too long: the first {readings['intact'].dropped_demos} demonstrations were "
                        "left out.")
@@ -208,7 +165,7 @@ def open_head(layer: int, head: int) -> None:
 
 
 def open_thumbnail(layer: int) -> None:
-    points = ((st.session_state.get(THUMBNAILS) or {}).get("selection") or {}).get(looking.OPEN) or []
+    points = ((st.session_state.get(THUMBNAILS) or {}).get("selection") or {}).get(charts.OPEN) or []
     if points:
         open_head(layer, int(points[0]["head"]))
 
@@ -246,18 +203,15 @@ def what_it_looks_at(prompt: Prompt | str, reading: Reading, model: LoadedModel,
     ablation = chosen if ablated else INTACT
     patterns = _attention(selection.model(), means_key(), reading.token_ids, here.layer, ablation, model, means)
     pattern, tokens = patterns[here.head], reading.tokens
-    table = looking.attention_table(pattern, tokens)
-    last = pattern[-1]
-    top = int(last.argmax())
-    title = (f"{here} looks from the last token at ‘{tokens[top]}’ (position {top}) with "
-             f"{charts.percent(float(last[top]))}")
+    table = tables.attention_table(pattern, tokens)
+    title = words.looks_at(here, pattern, tokens)
     with st.container(horizontal=True, gap="medium"):
         left, right = st.container(width=PANEL), st.container(width=PANEL)
     with left:
         st.markdown(f"#### {title}")
-        st.altair_chart(looking.attention_map(table, tokens), width="content",
+        st.altair_chart(charts.attention_map(table, tokens), width="content",
                         alt=f"Map of attention from every token to every earlier one. {title}.")
-        st.caption(explain(f"attention after softmax, rows add up to 1; below {charts.percent(looking.FAINT)} is left "
+        st.caption(explain(f"attention after softmax, rows add up to 1; below {words.percent(charts.FAINT)} is left "
                            "blank; the colours are the same for all heads", f"n = {len(tokens)} tokens",
                            off() if ablated else "intact model"))
         blocks.extras(table, f"attention-{here}", python_lines(
@@ -265,11 +219,11 @@ def what_it_looks_at(prompt: Prompt | str, reading: Reading, model: LoadedModel,
             "print(pattern.round(3))", ablation=ablation), "attention")
     with right:
         st.markdown("#### Hover over a token to see where it looks")
-        st.altair_chart(looking.token_text(pattern, tokens, st.context.theme.type == "dark"), width="content",
+        st.altair_chart(charts.token_text(pattern, tokens, st.context.theme.type == "dark"), width="content",
                         alt=f"The prompt's tokens, shaded by the attention of {here} from the last one.")
         st.markdown(f"#### The heads of layer {here.layer}")
-        small = looking.thumbnail_table(patterns, here.layer, here.head, chosen)
-        st.altair_chart(looking.thumbnails(small), key=THUMBNAILS, width="content", selection_mode=looking.OPEN,
+        small = tables.thumbnail_table(len(patterns), here.layer, here.head, chosen)
+        st.altair_chart(charts.thumbnails(small, patterns), key=THUMBNAILS, width="content", selection_mode=charts.OPEN,
                         on_select=lambda: open_thumbnail(here.layer),
                         alt=f"Small maps of attention of all heads of layer {here.layer}; Layer and Head open one.")
         st.caption("Click one to open it; the fields Layer and Head do the same.")
@@ -302,15 +256,13 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading, model: LoadedModel) 
         st.info(str(error), icon=":material/info:")
         return
     what = f"logit of ‘{answer}’" + (f" minus logit of ‘{foil}’" if foil != NOTHING else "")
-    table = looking.contribution_table(found.heads, found.ffns, chosen)
-    ranked = table.reindex(table["contribution"].abs().sort_values(ascending=False).index)
-    lead = ranked.iloc[0]
-    title = (f"{lead['name']} {'adds' if lead['contribution'] >= 0 else 'takes'} most: {lead['contribution']:+.2f} of "
-             f"the {what}, {found.logit:+.2f}")
+    table = tables.contribution_table(found.heads, found.ffns, chosen)
+    ranked = tables.largest(table)
+    title = words.adds_most(ranked, what, found.logit)
     left, right = blocks.side_by_side("adds", 2, 1)
     with left:
         blocks.result(
-            title, looking.contribution_map(table, "nats"),
+            title, charts.contribution_map(table, "nats"),
             caption=explain(
                 "direct path, intact model: u · (what a component writes at the last position), through the last norm "
                 f"with its scale frozen; with embeddings ({found.embeddings:+.2f}) and biases ({found.biases:+.2f}) "
@@ -338,7 +290,7 @@ def source() -> str:
 
 
 def off() -> str:
-    return f"{chosen.fill} ablation of {charts.components(chosen)}" if chosen else ""
+    return f"{chosen.fill} ablation of {words.components(chosen)}" if chosen else ""
 
 
 def explain(*parts: str) -> str:
@@ -414,7 +366,7 @@ st.markdown("A prompt under the lens: what changes with what is switched off, wh
             "for an answer.")
 with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
     selection.control("Prompt from", SOURCES, "source", label_visibility="collapsed")
-    st.caption(f"Switched off: {charts.components(chosen)}." if chosen else
+    st.caption(f"Switched off: {words.components(chosen)}." if chosen else
                "Nothing is switched off yet: choose heads and FFNs in the sidebar, in Lab, or below.")
 try:
     asked = from_me() if source() == "My own" else from_task()

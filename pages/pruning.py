@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from backend import tables
 from backend.kinds import Pruning, Sweep
 from backend.models.info import weights
 from backend.values import Ranking, TaskId, parse_exact
-from pages.shared import blocks, charts, curves, matrices, selection
+from pages.shared import blocks, charts, selection, words
 
 SCOPES = ("This task", "All tasks")
 VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")
@@ -24,15 +25,17 @@ FORMULA = ("parameters: 4 · d_model · d_head per head (its slices of query, ke
 setup, info, by = selection.current(), selection.info(), selection.definition()
 tasks, dark = selection.compared(), st.context.theme.type == "dark"
 suite = list(tasks)
+
+
 def at_random(seed: int, task: TaskId) -> Ranking:
     return Ranking.random(seed)
 
 
 RANKINGS: dict[str, list[Callable[[TaskId], Ranking]]] = {  # of a task that is pruned
-    curves.OWN: [selection.ranking],
-    curves.AGGREGATE: [lambda task: selection.ranking(*tasks.values())],
-    curves.REVERSED: [lambda task: selection.ranking(task, reverse=True)],
-    curves.RANDOM: [partial(at_random, seed) for seed in range(N_RANDOM)],
+    tables.OWN: [selection.ranking],
+    tables.AGGREGATE: [lambda task: selection.ranking(*tasks.values())],
+    tables.REVERSED: [lambda task: selection.ranking(task, reverse=True)],
+    tables.RANDOM: [partial(at_random, seed) for seed in range(N_RANDOM)],
 }
 
 
@@ -63,7 +66,7 @@ def complete(names: Sequence[str], what: str,
 
 
 def table_of(sweeps: Sequence[Sweep], kind: str) -> pd.DataFrame:
-    return curves.curve_table(sweeps, kind, weights(info), info.n_params)
+    return tables.curve_table(sweeps, kind, weights(info), info.n_params)
 
 
 # --- explain ------------------------------------------------------------------------------------
@@ -74,13 +77,9 @@ def explain(table: pd.DataFrame, names: Sequence[str], *parts: str) -> str:
     n = int(table["n"].max())
     return blocks.provenance(
         setup, f"n = {n} questions" + (f" of {len(names)} tasks, unweighted mean" if len(names) > 1 else ""),
-        f"chance {charts.percent(float(table['chance'].mean()))}", "95 % Wilson intervals", *parts,
+        f"chance {words.percent(float(table['chance'].mean()))}", "95 % Wilson intervals", *parts,
         f"heads ranked by {by} gradient importance, FFNs by their oracle; the lowest go first, ties in index order",
         FORMULA, blocks.STUDY, task=names[0] if len(names) == 1 else "each task")
-
-
-def where(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"the mean of {len(names)} tasks"
 
 
 def reproduce(names: Sequence[str], what: str, ranking: Callable[[TaskId], Ranking]) -> str:
@@ -118,7 +117,7 @@ def to_lab(labels: Mapping[str, str], key: str, label: str = "Click a point, or 
         st.selectbox(label, list(labels), key=key, width=430, placeholder="none yet",
                      format_func=lambda mask: labels.get(mask, mask), on_change=lambda: choose(st.session_state[key]))
         st.page_link("pages/lab.py", icon=":material/science:", disabled=now not in labels, label="Open in Lab" + (
-            f" with {charts.components(selection.ablation())} off" if now in labels else ""))
+            f" with {words.components(selection.ablation())} off" if now in labels else ""))
 
 
 # --- curves -------------------------------------------------------------------------------------
@@ -128,56 +127,33 @@ def draw_curves(what: str, names: Sequence[str], share: float) -> None:
     """One curve per kind of ranking, the band of random orders, and where each breaks."""
     place = st.container()
     found = complete(names, what, RANKINGS)
-    drawn = {kind: curves.band_table([table_of(sweeps, kind) for sweeps in those], kind) if kind == curves.RANDOM
+    drawn = {kind: tables.band_table([table_of(sweeps, kind) for sweeps in those], kind) if kind == tables.RANDOM
              else table_of(those[0], kind) for kind, those in found.items()}
     if not drawn:
         return
     table = pd.concat(drawn.values(), ignore_index=True)
-    limits = curves.limits_table(table, what, share)
+    limits = tables.limits_table(table, what, share)
     key = f"pruning {what}"
     with place:
         blocks.result(
-            finding(limits, what, share, names),
-            curves.pruning_curves(table, what, floor=share * table["accuracy"].iloc[0], clickable=len(names) == 1),
-            caption=explain(table, names, band(found), f"dashed: {charts.percent(share)} of the intact accuracy"),
+            words.can_go(limits, what, share, words.tasks(names)),
+            charts.pruning_curves(table, what, floor=share * table["accuracy"].iloc[0], clickable=len(names) == 1),
+            caption=explain(table, names, band(found), f"dashed: {words.percent(share)} of the intact accuracy"),
             table=table, file=f"pruning-{WHAT[what]}-{names[0] if len(names) == 1 else 'all'}-{setup.n_shots}shot",
             python=reproduce(names, what, RANKINGS[str(limits["ranking"][0])][0]), key=key,
-            on_click=(lambda: choose(curves.picked_mask(st.session_state.get(key)))) if len(names) == 1 else None,
+            on_click=(lambda: choose(charts.picked_mask(st.session_state.get(key)))) if len(names) == 1 else None,
             alt_text=f"Accuracy against the share of {what} removed, by {len(drawn)} kinds of ranking.")
         if len(names) == 1:
-            to_lab(labels(table, what), f"point {what}")
+            to_lab(words.point_labels(table, what), f"point {what}")
         else:
             st.caption("Each task has masks of its own: choose *This task* to click a point and open it in Lab.")
         list_limits(limits, what)
 
 
 def band(found: Mapping[str, list[list[Sweep]]]) -> str:
-    n = len(found.get(curves.RANDOM, []))
-    return f"grey band: mean, lowest and highest of {charts.how_many(n, 'random order')}; its masks are the first's" \
+    n = len(found.get(tables.RANDOM, []))
+    return f"grey band: mean, lowest and highest of {words.how_many(n, 'random order')}; its masks are the first's" \
         if n else ""
-
-
-def finding(limits: pd.DataFrame, what: str, share: float, names: Sequence[str]) -> str:
-    """How far pruning goes before accuracy breaks, by the first ranking there is and by chance."""
-    first = limits.iloc[0]
-    text = (f"By {with_article(first['ranking'])}, {charts.percent(first['can go'])} of the {what} can go before "
-            f"{where(names)} falls below {charts.percent(share)} of its intact accuracy")
-    random = limits[limits["ranking"] == curves.RANDOM]
-    if len(random) and first["ranking"] != curves.RANDOM:
-        text += f"; in random order {charts.percent(random['can go'].iloc[0])}"
-    return text
-
-
-def with_article(ranking: str) -> str:
-    return {curves.OWN: "its own ranking", curves.AGGREGATE: "the aggregate ranking",
-            curves.REVERSED: "the reversed ranking", curves.RANDOM: "a random order"}[ranking]
-
-
-def labels(table: pd.DataFrame, what: str) -> dict[str, str]:
-    """What each point's mask is called."""
-    return {str(row["mask"]): f"{row['ranking']}, {charts.percent(row[what])} of the {what} removed: "
-                              f"{charts.percent(row['accuracy'])}"
-            for row in table.to_dict("records")[::-1] if row["mask"]}
 
 
 def list_limits(limits: pd.DataFrame, what: str) -> None:
@@ -191,7 +167,7 @@ def list_limits(limits: pd.DataFrame, what: str) -> None:
 
 def draw_map(names: Sequence[str], share: float) -> None:
     """Accuracy over the shares of heads and of FFNs that are removed together."""
-    kinds = (curves.OWN, curves.AGGREGATE)
+    kinds = (tables.OWN, tables.AGGREGATE)
     kind = str(st.segmented_control("Ranking", kinds, default=kinds[0], required=True, key="map ranking",
                                     persist_state="session"))
     place = st.container()
@@ -199,23 +175,18 @@ def draw_map(names: Sequence[str], share: float) -> None:
     found = complete(names, what, {kind: RANKINGS[kind]})
     if not found:
         return
-    table = table_of(found[kind][0], kind)
-    table = table.assign(row=[f"{ffns:.0%}" for ffns in table["FFNs"]], column=[f"{h:.0%}" for h in table["heads"]])
-    intact = float(table["accuracy"].iloc[0])
-    fine = table[table["accuracy"] >= share * intact - 1e-9]
-    most = fine.loc[fine["parameters"].idxmax()]
+    table = tables.map_table(table_of(found[kind][0], kind))
+    most = tables.furthest(table, share)
     key = "pruning map"
     with place:
         blocks.result(
-            f"{charts.percent(most['heads'])} of the heads and {charts.percent(most['FFNs'])} of the FFNs can go "
-            f"together, {charts.percent(most['parameters'])} of all parameters, with {where(names)} still at "
-            f"{charts.percent(most['accuracy'])} (intact {charts.percent(intact)})",
-            matrices.matrix(table, "accuracy", rows=list(dict.fromkeys(table["row"])),
+            words.go_together(most, float(table["accuracy"].iloc[0]), words.tasks(names)),
+            charts.matrix(table, "accuracy", rows=list(dict.fromkeys(table["row"])),
                             columns=list(dict.fromkeys(table["column"])), number=".0%", dark=dark,
                             domain=(float(table["chance"].iloc[0]), 1.0), x_title="heads removed",
                             y_title="FFNs removed", bottom_up=True, chosen=(most["row"], most["column"]), cell=54,
                             clickable=len(names) == 1),
-            caption=explain(table, names, f"framed: the most parameters removed with at least {charts.percent(share)} "
+            caption=explain(table, names, f"framed: the most parameters removed with at least {words.percent(share)} "
                             "of the intact accuracy", "colours run from chance to 100 %"),
             table=table.drop(columns=["row", "column"]), file=f"pruning-map-{setup.task}-{setup.n_shots}shot",
             python=reproduce(names, what, RANKINGS[kind][0]), key=key,
@@ -223,13 +194,13 @@ def draw_map(names: Sequence[str], share: float) -> None:
             alt_text="Heatmap of accuracy over the shares of heads and of FFNs removed.")
         if len(names) == 1:
             to_lab({str(row["mask"]): f"{row['column']} of the heads, {row['row']} of the FFNs removed: "
-                                      f"{charts.percent(row['accuracy'])}"
+                                      f"{words.percent(row['accuracy'])}"
                     for row in table.to_dict("records") if row["mask"]}, "point map",
                    "Click a cell, or choose it here")
 
 
 def choose_cell(key: str, table: pd.DataFrame) -> None:
-    cell = matrices.picked(st.session_state.get(key))
+    cell = charts.picked(st.session_state.get(key))
     if cell:
         choose(str(table[(table["row"] == cell[0]) & (table["column"] == cell[1])]["mask"].iloc[0]))
 
@@ -247,7 +218,7 @@ def draw_transfer(names: Sequence[str]) -> None:
     found = {pair: record for pair, record in zip(pairs, records, strict=True) if record is not None}
     if not found:
         return
-    table = curves.transfer_table(found, percent / 100)
+    table = tables.transfer_table(found, percent / 100)
     with place:
         if len(names) == 1:
             transfer_to(table, names[0], percent)
@@ -255,37 +226,23 @@ def draw_transfer(names: Sequence[str]) -> None:
             transfer_among(table, percent)
 
 
-def transfer_finding(table: pd.DataFrame, percent: int, subject: str, column: str = "accuracy", of: str = "") -> str:
-    """Own ranking against the others', on average of a column, which is a share `of` something."""
-    own, others = table[table["task"] == table["ranking"]], table[table["task"] != table["ranking"]]
-    text = f"With {percent} % of the heads gone, {subject}"
-    parts = []
-    if len(own):
-        parts.append(f"{charts.percent(own[column].mean())}{of} by {'its' if len(own) == 1 else 'their'} own ranking")
-    if len(others):
-        best = others.groupby("ranking")[column].mean().idxmax()
-        parts.append(f"{charts.percent(others[column].mean())}{of if not parts else ''} on average by other tasks'; "
-                     f"{best}'s transfers best")
-    return text + " " + " and ".join(parts)
-
-
 def transfer_to(table: pd.DataFrame, task: str, percent: int) -> None:
     """One task, pruned by every task's ranking."""
     table = table.sort_values("accuracy", ascending=False)
     shown = table.assign(ranking=["its own" if ranking == task else f"of {ranking}" for ranking in table["ranking"]])
     blocks.result(
-        transfer_finding(table, percent, f"{task} keeps"),
+        words.transfers(table, percent, f"{task} keeps"),
         charts.bars(shown, x="accuracy", y="ranking", order=shown["ranking"].tolist(), x_title="accuracy"),
         caption=blocks.provenance(
-            setup, f"n = {int(table['n'].max())} questions", f"chance {charts.percent(table['chance'].iloc[0])}, the "
-            f"orange tick; intact {charts.percent(table['intact'].iloc[0])}", "95 % Wilson intervals",
+            setup, f"n = {int(table['n'].max())} questions", f"chance {words.percent(table['chance'].iloc[0])}, the "
+            f"orange tick; intact {words.percent(table['intact'].iloc[0])}", "95 % Wilson intervals",
             f"heads ranked by {by} gradient importance; the lowest go first", blocks.STUDY),
         table=table.drop(columns=["row", "column"]), file=f"transfer-{task}-{setup.n_shots}shot",
         python=blocks.python_lines(unit(task, "heads", selection.ranking(all_tasks()[str(table["ranking"].iloc[0])])),
                                    "print(record.accuracy())"),
         key="transfer", alt_text=f"Bars: accuracy of {task} pruned by the ranking of each task.")
     to_lab({str(row["mask"]): f"{percent} % of the heads removed by the ranking {row['ranking']}: "
-                              f"{charts.percent(row['accuracy'])}" for row in shown.to_dict("records") if row["mask"]},
+                              f"{words.percent(row['accuracy'])}" for row in shown.to_dict("records") if row["mask"]},
            "point transfer", "Choose a mask")
 
 
@@ -293,8 +250,8 @@ def transfer_among(table: pd.DataFrame, percent: int) -> None:
     """Every task pruned by every task's ranking."""
     floor = float(np.nanmin(table["chance"] / table["intact"]))
     blocks.result(
-        transfer_finding(table, percent, "the tasks keep", "kept", " of their intact accuracy"),
-        matrices.matrix(table, "kept", rows=suite, columns=suite, number=".0%", dark=dark,
+        words.transfers(table, percent, "the tasks keep", "kept", " of their intact accuracy"),
+        charts.matrix(table, "kept", rows=suite, columns=suite, number=".0%", dark=dark,
                         domain=(min(floor, 0.9), 1.0), x_title="ranking of", y_title="task that is pruned",
                         clickable=False),
         caption=blocks.provenance(

@@ -24,7 +24,7 @@ from backend.store import bundles
 from backend.tasks import own
 from backend.tasks.task import Task, prompts
 from backend.values import ModelId, TaskId
-from pages.shared import blocks, charts, coverage, handles, selection
+from pages.shared import blocks, coverage, handles, selection, words
 
 SECTIONS = ("Results", "Storage", "Models", "Own tasks")
 STATES = {  # of a run: an icon and a word
@@ -175,7 +175,7 @@ def runs() -> None:
 def draw_runs(now: dict[jobs.Job, jobs.Progress]) -> None:
     """One card per run."""
     n_active = sum(not progress.ended for progress in now.values())
-    st.markdown("#### " + (f"{charts.how_many(n_active, 'run')} under way".capitalize() if n_active else
+    st.markdown("#### " + (f"{words.how_many(n_active, 'run')} under way".capitalize() if n_active else
                            "No run is under way"))
     if not now:
         st.caption("Runs started here or in a terminal appear here, with their progress and the time left.")
@@ -184,7 +184,7 @@ def draw_runs(now: dict[jobs.Job, jobs.Progress]) -> None:
         if i < RUNS_SHOWN or not now[job].ended:
             card(job, now[job])
     ended = [job for job, progress in now.items() if progress.ended and not jobs.is_running(job)]
-    if ended and st.button(f"Clear the list of {charts.how_many(len(ended), 'ended run')}", key="forget runs",
+    if ended and st.button(f"Clear the list of {words.how_many(len(ended), 'ended run')}", key="forget runs",
                            type="tertiary", icon=":material/clear_all:", help="Their results stay."):
         for job in ended:
             jobs.forget(job)
@@ -256,8 +256,8 @@ def status_line(job: jobs.Job, progress: jobs.Progress, stop_asked: bool) -> str
 def storage() -> None:
     """What the results take, take them out, take some in, clear, and look for damage."""
     units, live = store.units(), {unit.key for unit in store.live_units()}
-    st.markdown(f"#### {charts.how_many(len(units), 'result').capitalize()} of "
-                f"{charts.how_many(len({u.model.name for u in units}), 'model')} · "
+    st.markdown(f"#### {words.how_many(len(units), 'result').capitalize()} of "
+                f"{words.how_many(len({u.model.name for u in units}), 'model')} · "
                 f"{machine.size(store.size_bytes())} on this machine's disk")
     if units:
         st.dataframe(inventory(units, live), hide_index=True, alt="Stored results by model and kind.", column_config={
@@ -304,15 +304,15 @@ def take_out(units: Sequence[Unit[Any]], live: set[str]) -> None:
         return content.getvalue()
 
     with st.container(horizontal=True, gap="small"):
-        st.download_button(f"Download {charts.how_many(len(chosen), 'result')}", bundle, "headroom-results.zip",
+        st.download_button(f"Download {words.how_many(len(chosen), 'result')}", bundle, "headroom-results.zip",
                            "application/zip", key="export", on_click="ignore", icon=":material/download:",
                            disabled=not chosen, help="A bundle: a zip of JSON files with a manifest and digests. "
                                                      "Damaged results are left out.")
         if st.button("Delete from this machine …", key="delete", icon=":material/delete:", disabled=not mine):
-            confirm(f"{charts.how_many(len(mine), 'result')} of "
+            confirm(f"{words.how_many(len(mine), 'result')} of "
                     f"{', '.join(sorted({u.model.name for u in mine}))} will be deleted from this machine. Computing "
                     f"them took {machine.duration(sum(store.seconds(u) or 0.0 for u in mine))} here.",
-                    f"Delete {charts.how_many(len(mine), 'result')}", lambda: store.delete_all(mine))
+                    f"Delete {words.how_many(len(mine), 'result')}", lambda: store.delete_all(mine))
     if chosen and not mine:
         st.caption("These are shipped with Headroom; they cannot be deleted here.")
     name = f" --model {models[0]}" if len(models) == 1 else ""
@@ -356,7 +356,7 @@ def take_in() -> None:
 def offer_bundle(contents: bundles.Contents) -> None:
     """What a checked bundle holds, and the button that takes it in."""
     n_new, n_same, n_other = len(contents.new), len(contents.same), len(contents.conflicts)
-    st.markdown(f"**{charts.how_many(len(contents.manifest.entries), 'result')} of "
+    st.markdown(f"**{words.how_many(len(contents.manifest.entries), 'result')} of "
                 f"{', '.join(contents.manifest.model_names)}**: {n_new or 'none'} new, {n_same or 'none'} here "
                 f"already, {n_other or 'none'} that differ.")
     for note in contents.notes:
@@ -369,10 +369,10 @@ def offer_bundle(contents: bundles.Contents) -> None:
         replacing = st.toggle("Where they differ, take the bundle's", key="replace",
                               help="Otherwise nothing is taken in while results differ.")
     n = n_new + (n_other if replacing else 0)
-    if st.button(f"Take in {charts.how_many(n, 'result')}", key="take in", type="primary", icon=":material/upload:",
+    if st.button(f"Take in {words.how_many(n, 'result')}", key="take in", type="primary", icon=":material/upload:",
                  disabled=not n or bool(n_other and not replacing)):
         bundles.take_in(contents, store, replacing)
-        st.session_state["taken in"] = (f"{charts.how_many(n, 'result').capitalize()} of "
+        st.session_state["taken in"] = (f"{words.how_many(n, 'result').capitalize()} of "
                                         f"{', '.join(contents.manifest.model_names)} taken in.")
         st.session_state["uploads"] += 1
         del st.session_state["bundle"]
@@ -391,7 +391,7 @@ def damage(units: Sequence[Unit[Any]]) -> None:
         st.warning("  \n".join(problems[:8] + [f"… and {len(problems) - 8} more."] * (len(problems) > 8)),
                    icon=":material/broken_image:")
         mine = [unit for unit in found or () if store.get(unit) is None]
-        if mine and st.button(f"Delete the {charts.how_many(len(mine), 'damaged result')}", key="delete damaged",
+        if mine and st.button(f"Delete the {words.how_many(len(mine), 'damaged result')}", key="delete damaged",
                               icon=":material/delete:"):
             store.delete_all(mine)
             st.rerun()
@@ -426,7 +426,7 @@ def models() -> None:
     known = handles.known()
     left, right = blocks.side_by_side("models", 1, 1, gap="large")
     with left:
-        st.markdown(f"#### {charts.how_many(len(known.names), 'model').capitalize()} with results here")
+        st.markdown(f"#### {words.how_many(len(known.names), 'model').capitalize()} with results here")
         if known.names:
             st.dataframe(pd.DataFrame([
                 {"model": model.name, "revision": model.revision, "digest": model.digest, "precision": model.dtype,
@@ -523,8 +523,8 @@ def preview(task: Task) -> None:
     """How the first prompt of a task reads, and the button that keeps it."""
     n_train, n_asked = len(task.rows("train")), len(task.rows("validation"))
     n_shots = min(selection.current().n_shots, n_train)
-    st.markdown(f"#### {task.title}: {charts.how_many(n_asked, 'question')}, "
-                f"{charts.how_many(n_train, 'training row')}")
+    st.markdown(f"#### {task.title}: {words.how_many(n_asked, 'question')}, "
+                f"{words.how_many(n_train, 'training row')}")
     first = prompts(task, n_shots, "fixed", 1)[0]
     st.caption(f"The first question, {n_shots}-shot; each option is scored in place of the dots:")
     st.code(first.prefix + first.example.contexts[0] + " …", language=None, wrap_lines=True)
@@ -539,7 +539,7 @@ def preview(task: Task) -> None:
 def kept_tasks() -> None:
     """The tasks that were kept: use one, or remove it."""
     names = own.kept()
-    st.markdown(f"#### {charts.how_many(len(names), 'task').capitalize()} of your own")
+    st.markdown(f"#### {words.how_many(len(names), 'task').capitalize()} of your own")
     if (fresh := st.session_state.get("kept task")) and fresh.partition(":")[2] in names:
         st.success(f"'{fresh.partition(':')[2]}' is kept: it is in the sidebar's list of tasks, and `--tasks {fresh}` "
                    "names it on the command line.", icon=":material/check_circle:")

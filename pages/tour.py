@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from backend import lens, stats
+from backend import lens, stats, tables
 from backend.kinds import Answers, Evaluation, FFNOracle, InductionScores, PrefixMatching, Pruning
 from backend.models.info import BUNDLED, weights
 from backend.tasks import registry
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId
-from pages.shared import blocks, charts, curves, handles, looking, selection
+from pages.shared import blocks, charts, handles, selection, words
 
 SHOTS = selection.SHOTS
 MEAN_ACCURACY = "print(sum(record.outcomes().mean() for record in records) / len(records))"
@@ -59,14 +59,6 @@ def over(names: Sequence[str], n_shots: int) -> list[tuple[TaskId, int]]:
     return [(suite()[name], n_shots) for name in names]
 
 
-def mean_row(label: str, records: Sequence[Answers]) -> dict[str, object]:
-    """Mean accuracy of several tasks, with its interval and mean chance: a row of `charts.bars`."""
-    outcomes = [r.outcomes() for r in records]
-    low, high = stats.mean_wilson([int(o.sum()) for o in outcomes], [len(o) for o in outcomes])
-    return {"what": label, "accuracy": float(np.mean([o.mean() for o in outcomes])), "low": low, "high": high,
-            "chance": float(np.mean([r.questions.chance for r in records])), "n": sum(map(len, outcomes))}
-
-
 def measured(units: Sequence[Evaluation], what: str) -> list[Answers] | None:
     """Stored records, measured on the spot where the bundled model was not yet asked; None when stopped."""
     missing = [unit for unit in units if blocks.fetch(unit) is None]
@@ -108,14 +100,14 @@ def learn() -> None:
     for i, n in enumerate(SHOTS):
         part = [r for r in records[i * len(names):(i + 1) * len(names)] if r]
         if len(part) == len(names):
-            rows.append(mean_row(f"{n} shots" if n != 1 else "1 shot", part))
+            rows.append(tables.mean_row(f"{n} shots" if n != 1 else "1 shot", part))
     if len(rows) < len(SHOTS):
         return
     table = pd.DataFrame(rows)
     first, last = table["accuracy"].iloc[0], table["accuracy"].iloc[-1]
     answer(guess, answers[2] if last >= NEARLY_ALWAYS else answers[last > table["chance"].iloc[-1] + FEW_POINTS])
     blocks.result(
-        f"From {charts.percent(first)} without examples to {charts.percent(last)} with {SHOTS[-1]}",
+        f"From {words.percent(first)} without examples to {words.percent(last)} with {SHOTS[-1]}",
         charts.bars(table, x="accuracy", y="what", order=list(table["what"]), x_title="accuracy"), table=table,
         caption=explain(units[-1].setup, "in-context tasks", f"mean of {len(names)} tasks",
                         f"n = {table['n'].iloc[-1]} questions",
@@ -136,15 +128,12 @@ def one_question(prompt: Prompt, setup: Setup) -> None:
             st.caption("What the model answers is not measured for this choice.")
             return
         q = record.questions.docs.index(prompt.doc)
-        shares = np.exp(np.array(record.loglikelihoods[q]) - max(record.loglikelihoods[q]))
-        st.dataframe(pd.DataFrame({"option": [o.strip() for o in prompt.example.options],
-                                   "share": shares / shares.sum(),
-                                   "right": [i in record.questions.gold[q] for i in range(len(shares))]}),
-                     hide_index=True, alt="The options with the model's share of probability.", column_config={
+        st.dataframe(tables.bets_table(prompt.example.options, record, q), hide_index=True,
+                     alt="The options with the model's share of probability.", column_config={
                          "share": st.column_config.ProgressColumn("the model's bet", format="percent", min_value=0,
                                                                   max_value=1)})
         right_or_wrong = "right" if record.choices()[q] in record.questions.gold[q] else "wrong"
-        st.caption(f"With {charts.how_many(setup.n_shots, 'example')} the model answers **{right_or_wrong}**. Bets are "
+        st.caption(f"With {words.how_many(setup.n_shots, 'example')} the model answers **{right_or_wrong}**. Bets are "
                    "its probabilities of the options, made to sum to 1.")
 
 
@@ -164,29 +153,29 @@ def switch() -> None:
     with left:
         st.caption("Try it: click heads (and FFNs) off and on.")
         st.altair_chart(charts.layers_by_heads(
-            charts.grid_table(None, chosen, shape=(model.n_layers, model.n_heads), ffns=True)), key="tour grid",
+            tables.grid_table(None, chosen, shape=(model.n_layers, model.n_heads), ffns=True)), key="tour grid",
             on_select=lambda: selection.toggle_clicked("tour grid"), selection_mode=charts.CLICK,
-            alt=f"Grid of heads and FFNs; off: {charts.components(chosen)}.")
+            alt=f"Grid of heads and FFNs; off: {words.components(chosen)}.")
     with right:
         records = measured([Evaluation(setup), Evaluation(setup, chosen)], "accuracy")
         if not records:
             return
         a, b = records[0].outcomes(), records[1].outcomes()
-        st.metric(f"{setup.task}, {setup.n_shots} shots", charts.percent(b.mean()),
-                  charts.points(b.mean() - a.mean()) if chosen else None,
+        st.metric(f"{setup.task}, {setup.n_shots} shots", words.percent(b.mean()),
+                  words.points(b.mean() - a.mean()) if chosen else None,
                   delta_color="orange" if b.mean() < a.mean() else "blue",
                   delta_arrow="off" if b.mean() == a.mean() else "down" if b.mean() < a.mean() else "up")
         test = stats.mcnemar(a, b)
-        st.caption(f"Off: {charts.components(chosen)}. Intact: {charts.percent(a.mean())} · {charts.interval(row(b))} "
-                   f"· n = {len(b)} · chance {charts.percent(records[0].questions.chance)}"
-                   + (f" · McNemar {charts.p_value(test.p)}" if chosen else ""))
+        st.caption(f"Off: {words.components(chosen)}. {words.interval(row(b))} · intact: "
+                   f"{words.percent(a.mean())} · n = {len(b)} · chance {words.percent(records[0].questions.chance)}"
+                   + (f" · McNemar {words.p_value(test.p)}" if chosen else ""))
         st.markdown("One head is rarely missed: others do the same work. Which ones are missed is the question of the "
                     "next steps." if chosen and abs(b.mean() - a.mean()) < FEW_POINTS and len(chosen.heads) == 1 else
                     "Undo and Clear are in the sidebar, and so is a text field that does the same by keyboard.")
 
 
 def row(outcomes: np.ndarray) -> dict:
-    return charts.accuracy_row("", outcomes, float("nan"))
+    return tables.accuracy_row("", outcomes, float("nan"))
 
 
 def look_back() -> None:
@@ -201,17 +190,17 @@ def look_back() -> None:
     scores = np.array(record.mean)
     n = int((scores >= LOOKS_BACK).sum())
     answers = ("none", "a handful", "about a third", "most")
-    guess = ask("look back", f"How many of the {scores.size} heads put {charts.percent(LOOKS_BACK)} or more of their "
+    guess = ask("look back", f"How many of the {scores.size} heads put {words.percent(LOOKS_BACK)} or more of their "
                 "attention there?", answers)
     if guess is None:
         return
     answer(guess, answers[0 if n == 0 else 1 if n <= scores.size / 5 else 2 if n <= scores.size / 2 else 3])
     unit = PrefixMatching(selection.model())
-    table = charts.grid_table(scores, selection.ablation(), label="prefix matching")
+    table = tables.grid_table(scores, selection.ablation(), label="prefix matching")
     layers = sorted({h.layer for h in stats.highest(scores, 1)[:n]})
     where = f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}"
     blocks.result(
-        f"{charts.how_many(n, 'head').capitalize()} of {scores.size} {'looks' if n == 1 else 'look'} back"
+        f"{words.how_many(n, 'head').capitalize()} of {scores.size} {'looks' if n == 1 else 'look'} back"
         + (f", all in {where}" if n else ""),
         charts.layers_by_heads(table, label="prefix matching", domain=(0, 1)), table=table.drop(columns=["column"]),
         caption=blocks.provenance(unit.model, f"mean over n = {record.n_seeds} random "
@@ -240,10 +229,10 @@ def at_work(head: Head) -> None:
     if not watch:
         return
     pattern, tokens = pattern_of(selection.model(), head, int(seed))
-    table = looking.attention_table(pattern, tokens)
+    table = tables.attention_table(pattern, tokens)
     found = stats.prefix_match(pattern, N_WORDS)
-    st.markdown(f"#### Here {head} gives {charts.percent(found)} of its attention to what followed before")
-    st.altair_chart(curves.framed(looking.attention_map(table, tokens), stats.prefix_targets(N_WORDS, 2)),
+    st.markdown(f"#### Here {head} gives {words.percent(found)} of its attention to what followed before")
+    st.altair_chart(charts.framed(charts.attention_map(table, tokens), stats.prefix_targets(N_WORDS, 2)),
                     width="content", alt=f"Attention of {head}: rows look at columns; the places that followed the "
                                          "same word before are framed.")
     st.caption(f"Each row is a word that looks, each column a word it may look at, and each row adds up to 1. Framed: "
@@ -268,7 +257,7 @@ def knock_out() -> None:
         seed = st.number_input("Draw", 0, 99, 0, key="tour seed", persist_state="session", width=130,
                                help="Another number draws other random heads.")
     answers = ("the random ones", "about the same", "the ones that look back")
-    guess = ask("knock out", f"Off {'goes' if k == 1 else 'go'} the {charts.how_many(int(k), 'head')} that "
+    guess = ask("knock out", f"Off {'goes' if k == 1 else 'go'} the {words.how_many(int(k), 'head')} that "
                 f"{'looks' if k == 1 else 'look'} back most, or as many random ones: which hurts more?", answers)
     if guess is None:
         return
@@ -281,14 +270,14 @@ def knock_out() -> None:
     records = measured(units, "accuracy")
     if not records:
         return
-    table = pd.DataFrame([mean_row(label, records[i * len(names):(i + 1) * len(names)])
+    table = pd.DataFrame([tables.mean_row(label, records[i * len(names):(i + 1) * len(names)])
                           for i, label in enumerate(masks)])
     intact, top, random = table["accuracy"]
     worse = "The heads that look back are missed more" if random - top > 0.01 else \
         "The random heads are missed more" if top - random > 0.01 else "It makes no difference"
     answer(guess, answers[2 if random - top > 0.01 else 0 if top - random > 0.01 else 1])
     blocks.result(
-        f"{worse}: {charts.points(top - intact)} against {charts.points(random - intact)}",
+        f"{worse}: {words.points(top - intact)} against {words.points(random - intact)}",
         charts.bars(table, x="accuracy", y="what", order=list(masks), x_title="accuracy"), table=table,
         caption=explain(units[0].setup, "in-context tasks", f"mean of {len(names)} tasks",
                         f"n = {table['n'].iloc[0]} questions", "zero ablation",
@@ -296,8 +285,8 @@ def knock_out() -> None:
         file="tour-knock-out", key="tour knock out", python=blocks.python_lines(
             units[len(names)], MEAN_ACCURACY, over=over(names, SHOTS[-1])),
         alt_text=f"Bars of accuracy. {worse}.")
-    st.caption(f"Top {k}: {charts.names(sorted(ranked[:k]))}. Random: "
-               f"{charts.names(sorted(masks[f'without {k} random'].heads))}.")
+    st.caption(f"Top {k}: {words.names(sorted(ranked[:k]))}. Random: "
+               f"{words.names(sorted(masks[f'without {k} random'].heads))}.")
     if k < everyone and intact - top < FEW_POINTS:
         st.markdown(f"With {k} of them gone the model hardly notices: the other {everyone - k} do the same. That is "
                     "*redundancy*. Try all of them.")
@@ -321,23 +310,18 @@ def prune() -> None:
     found = [r for r in records if r is not None]
     if len(found) < len(units):
         return
-    rows = []
-    for i, label in enumerate(rankings):
-        part = found[i * len(names):(i + 1) * len(names)]
-        removed = [heads for heads, _ in part[0].removed]
-        for point, accuracy in zip(removed, np.mean([r.accuracy() for r in part], 0), strict=True):
-            rows.append({"ranking": label, "removed": point, "accuracy": float(accuracy)})
-    table = pd.DataFrame(rows)
-    own = table[table["ranking"] == "least important first"]
-    breaks = stats.break_point(list(own["accuracy"]), list(own["removed"]), share)
-    held = own["removed"].iloc[-1] if breaks is None else own["removed"][own["removed"] < breaks].max()
-    chance = float(np.mean([r.questions.chance for r in found]))
+    info = selection.info()
+    parts = [found[i * len(names):(i + 1) * len(names)] for i in range(len(rankings))]
+    table = pd.concat([tables.curve_table(part, label, weights(info), info.n_params)
+                       for label, part in zip(rankings, parts, strict=True)], ignore_index=True)
+    held = float(tables.limits_table(table, "heads", share)["can go"].iloc[0])  # of the model's own ranking
+    intact, chance = float(table["accuracy"].iloc[0]), float(table["chance"].iloc[0])
     answer(guess, answers[0 if held <= 0.2 else 1 if held < 0.5 else 2])
     blocks.result(
-        f"{charts.percent(float(held))} of the heads can go and {charts.percent(share)} of the accuracy stays",
-        charts.lines(table, x="removed", y="accuracy", colour="ranking", x_title="share of heads removed",
+        f"{words.percent(held)} of the heads can go and {words.percent(share)} of the accuracy stays",
+        charts.lines(table, x="heads", y="accuracy", colour="ranking", x_title="share of heads removed",
                      y_title="accuracy", rules={"chance": chance,
-                                                f"{charts.percent(share)} of intact": share * own["accuracy"].iloc[0]}),
+                                                f"{words.percent(share)} of intact": share * intact}),
         caption=explain(units[0].setup, "all tasks", f"mean of {len(names)} tasks",
                         f"n = {found[0].questions.n} questions per task", "one random ranking"),
         table=table, file="tour-pruning", key="tour pruning", python=blocks.python_lines(
@@ -364,12 +348,8 @@ def share_heads() -> None:
         return
     rho = stats.spearman_matrix([r.scores(selection.definition()) for r in found])
     kinds = [registry.about(name).group for name in names]
-    pairs = [(rho[i, j], kinds[i], kinds[j]) for i in range(len(names)) for j in range(i)]
-    rows = [summary(f"within {kind}", [r for r, a, b in pairs if a == b == kind]) for kind in dict.fromkeys(kinds)]
-    rows.append(summary("across kinds", [r for r, a, b in pairs if a != b]))
-    table = pd.DataFrame(rows)
-    within = float(np.mean([r for r, a, b in pairs if a == b]))
-    across = float(np.mean([r for r, a, b in pairs if a != b]))
+    table = tables.kinds_table(rho, kinds)
+    within, across = table.set_index("pairs")["mean ρ"][["within one kind", "across kinds"]]
     verdict = "agree more than those of different kinds" if within - across > 0.02 else \
         "agree no more than those of different kinds"
     answer(guess, answers[0 if within - across > 0.02 else 1 if across - within > 0.02 else 2])
@@ -377,7 +357,7 @@ def share_heads() -> None:
         f"Tasks of one kind {verdict}: ρ = {within:.2f} against {across:.2f}",
         charts.bars(table, x="mean ρ", y="pairs", order=list(table["pairs"]), x_title="Spearman ρ of two tasks' "
                     "importance, mean over pairs", percent=False),
-        caption=explain(units[0].setup, "all tasks", f"{len(pairs)} pairs of tasks, ρ over "
+        caption=explain(units[0].setup, "all tasks", f"{table['n'].iloc[-2:].sum()} pairs of tasks, ρ over "
                         f"{found[0].scores().size} heads", "grey: from the lowest pair to the highest",
                         f"head importance {selection.definition()}"),
         table=table, file="tour-overlap", key="tour overlap", python=blocks.python_lines(
@@ -385,10 +365,6 @@ def share_heads() -> None:
             "print(stats.spearman_matrix(scores))",
             over=over(names, n_shots)),
         alt_text="Bars of mean rank correlation between tasks.")
-
-
-def summary(label: str, rhos: Sequence[float]) -> dict[str, object]:
-    return {"pairs": label, "mean ρ": float(np.mean(rhos)), "low": min(rhos), "high": max(rhos), "n": len(rhos)}
 
 
 def ffns() -> None:
@@ -409,13 +385,12 @@ def ffns() -> None:
     found = [r for r in records if r is not None]
     if len(found) < len(units):
         return
-    table = curves.mean_effects_table(dict(zip(names, found, strict=True)))
+    table = tables.mean_effects_table(dict(zip(names, found, strict=True)))
     worst = int(table["change"].idxmin())
     answer(guess, answers[0 if worst == 0 else 2 if worst == len(table) - 1 else 1])
     blocks.result(
-        f"Without the FFN of layer {worst} accuracy falls most, by "
-        f"{charts.points(-table['change'][worst]).lstrip('+')} on average",
-        curves.layer_effects(table, clickable=False),
+        words.missed_most(table),
+        charts.layer_effects(table, clickable=False),
         caption=explain(units[0].setup, "all tasks", f"mean of {len(names)} tasks",
                         f"n = {found[0].questions.n} questions per task", "accuracy with the FFN off minus intact",
                         "95 % paired bootstrap intervals, pale where they include no change"),
@@ -447,14 +422,14 @@ def at_scale() -> None:
     found = [r for r in records if r is not None]
     if len(found) == len(names):
         info = selection.info()
-        here = curves.limits_table(curves.curve_table(found, curves.OWN, weights(info), info.n_params), what, 0.9)
-        st.markdown(f"#### OPT-66B spares {share} of its {what}; this model {charts.percent(here['can go'][0])}, still "
-                    f"at {charts.percent(here['accuracy there'][0])}")
+        here = tables.limits_table(tables.curve_table(found, tables.OWN, weights(info), info.n_params), what, 0.9)
+        st.markdown(f"#### OPT-66B spares {share} of its {what}; this model {words.percent(here['can go'][0])}, still "
+                    f"at {words.percent(here['accuracy there'][0])}")
         st.caption(explain(setups(names, SHOTS[-1])[0], "all tasks", f"there: {parameters}, as reported",
                            f"here: mean of {len(names)} tasks, n = {found[0].questions.n} questions each, with at "
                            "least 90 % of the intact accuracy; that is "
-                           f"{charts.percent(here['of all parameters'][0])} of the parameters",
-                           f"95\u00a0%: {charts.percent(here['from'][0])} to {charts.percent(here['to'][0])}"))
+                           f"{words.percent(here['of all parameters'][0])} of the parameters",
+                           f"95\u00a0%: {words.percent(here['from'][0])} to {words.percent(here['to'][0])}"))
     st.markdown("""
 The study also found that important heads sit in the middle layers and important FFNs in the later ones; that tasks
 **share** many of their important heads, and so do different numbers of shots; and that a small set of heads does

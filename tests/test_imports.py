@@ -20,7 +20,7 @@ def ours(*names: str) -> set[str]:
     return PLAIN | {f"backend.{name}" for name in names}
 
 
-_TOP = ours("kinds", "lens", "models", "runs", "store", "tasks")
+_TOP = ours("tables", "kinds", "lens", "models", "runs", "store", "tasks")
 
 # Who may import what of ours; a package stands for all of its modules.
 MAY: dict[str, set[str]] = {
@@ -35,6 +35,7 @@ MAY: dict[str, set[str]] = {
     "backend.machine": {"backend.records"},
     "backend.tasks": ours("tasks"),
     "backend.models": ours("models"),
+    "backend.tables": ours("tables", "kinds", "models.info", "tasks.task", "lens.reading"),
     "backend.engine": ours("engine", "models", "tasks"),
     "backend.lens": ours("lens", "kinds", "engine", "models", "tasks"),
     "backend.kinds": ours("kinds", "engine", "models", "tasks"),
@@ -49,7 +50,7 @@ FOREIGN = {"backend.errors": set(), "backend.values": {"numpy"}, "backend.record
 
 HEAVY = {"torch", "transformers", "accelerate", "datasets"}  # seconds to import
 # May import them, or a module that does, before something is measured.
-LOADS_TORCH = {"backend.engine", "backend.models.loading", "backend.models.gates", "backend.lens.attention",
+LOADS_TORCH = {"backend.engine", "backend.models.loading", "backend.models.gates", "backend.models.attention", "backend.lens.patterns",
                "backend.lens.reading", "backend.bundled.measure", "backend.bundled.train"}
 
 

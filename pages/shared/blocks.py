@@ -31,7 +31,7 @@ from backend.machine import duration
 from backend.records import Record, too_long
 from backend.runs import plan as planning
 from backend.values import Head, ModelId, Setup, TaskId
-from pages.shared import charts, handles, selection
+from pages.shared import charts, handles, selection, words
 
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart | alt.ConcatChart
 
@@ -192,7 +192,7 @@ def aligned(table: pd.DataFrame, *, percent: Sequence[str] = (), scores: Sequenc
         whole: columns of whole numbers.
     """
     formats: dict[str, Any] = dict.fromkeys(percent, "{:.1%}") | dict.fromkeys(whole, "{:.0f}")
-    formats |= {column: "{:.2e}" if charts.tiny(table[column]) else "{:.3f}" for column in scores}
+    formats |= {column: "{:.2e}" if words.tiny(table[column]) else "{:.3f}" for column in scores}
     formats |= dict.fromkeys(p, lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}")
     return table.style.format(formats, na_rep="–")
 
@@ -206,7 +206,7 @@ def to_lab() -> None:
     """The way to Lab with what is chosen."""
     chosen = selection.ablation()
     st.page_link("pages/lab.py", icon=":material/science:", disabled=not chosen, label=(
-        f"Switch {charts.components(chosen)} off in Lab" if chosen else "Nothing is chosen for Lab yet"))
+        f"Switch {words.components(chosen)} off in Lab" if chosen else "Nothing is chosen for Lab yet"))
 
 
 def extras(table: pd.DataFrame, file: str, python: str, key: str) -> None:

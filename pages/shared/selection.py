@@ -21,7 +21,7 @@ from typing import Any
 
 import streamlit as st
 
-from backend import machine
+from backend import machine, tables
 from backend.errors import ModelError
 from backend.kinds import HeadImportance, Means
 from backend.models.info import BUNDLED
@@ -230,7 +230,7 @@ def toggle_clicked(chart_key: str) -> None:
     st.session_state[seen_key] = now
     new, shape = ablation(), info()
     for layer, head in events:
-        new = new.toggled(charts.members(layer, head, shape.n_layers, shape.n_heads))
+        new = new.toggled(tables.members(layer, head, shape.n_layers, shape.n_heads))
     if events:
         choose(new.filled(preferred_fill()) if new else new)
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from backend import service, stats
+from backend import service, stats, tables
 from backend.results import Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import Ablation, Head
-from pages.shared import charts, curves
+from pages.shared import charts
+from pages.shared import words as wording
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, words
 from tests.pages.shown import run_shown_python
@@ -51,7 +52,7 @@ def test_the_title_and_the_table_say_what_is_stored(explorer: Explorer, store: S
     assert calm(app)
     worst = int(accuracy[1:].argmin())
     assert f"Without the L{worst} FFN, accuracy on antonym falls by " \
-           f"{charts.points(accuracy[0] - accuracy[1 + worst])[1:]}" in words(app)
+           f"{wording.points(accuracy[0] - accuracy[1 + worst])[1:]}" in words(app)
     shown = app.dataframe[0].value.set_index("removed" if "removed" in app.dataframe[0].value else "name")
     for layer in range(INFO.n_layers):
         assert shown.loc[f"L{layer} FFN", "accuracy"] == accuracy[1 + layer]
@@ -62,10 +63,10 @@ def test_the_mean_over_tasks_is_the_mean_of_what_is_stored(explorer: Explorer, s
     made_up.fill(store, units(*MINI), INFO)
     app = explorer("ffns", scope="All tasks")
     records = {task: oracle(store, task) for task in MINI}
-    mean = curves.mean_effects_table(records)
+    mean = tables.mean_effects_table(records)
     by_hand = sum(service.ffn_scores(r) for r in records.values()) / len(records)
     assert mean["change"].tolist() == pytest.approx((-by_hand).tolist())
-    assert f"averaged over {len(MINI)} tasks falls by {charts.points(by_hand.max())[1:]}" in words(app)
+    assert f"averaged over {len(MINI)} tasks falls by {wording.points(by_hand.max())[1:]}" in words(app)
     assert calm(app)
     assert "Not measured yet" not in words(app)
 
@@ -102,7 +103,7 @@ def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
 
 def test_chosen_ffns_are_marked(store: Store):
     made_up.fill(store, units("antonym"), INFO)
-    table = curves.effects_table(oracle(store), Ablation(ffns=frozenset({1})))
+    table = tables.effects_table(oracle(store), Ablation(ffns=frozenset({1})))
     assert table.query("off")["name"].tolist() == ["L1 FFN"]
 
 
@@ -132,7 +133,7 @@ def test_where_nothing_is_lost_no_layer_is_said_to_matter(explorer: Explorer, st
     assert calm(beside)
     assert "no FFN is missed" in words(beside)
     assert "undefined" not in words(beside)
-    x = curves.layer_effects(curves.effects_table(oracle(store))).to_dict()["layer"][0]["encoding"]["x"]
+    x = charts.layer_effects(tables.effects_table(oracle(store))).to_dict()["layer"][0]["encoding"]["x"]
     assert x["scale"]["domain"] == [-0.05, 0.05]
 
 

@@ -1,11 +1,10 @@
 """The Heads page shows what is stored, and offers what is not."""
 
-from backend import service, stats
+from backend import service, stats, tables
 from backend.results import HeadScores
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import Ablation, Head
-from pages.shared import charts
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, words
 from tests.pages.shown import run_shown_python
@@ -59,7 +58,7 @@ def test_chosen_heads_are_marked_and_lead_to_lab(explorer: Explorer, store: Stor
     stored(store)
     app = explorer("heads", task="antonym", off="L1H2")
     assert list(app.dataframe[0].value.query("chosen")["head"]) == ["L1H2"]
-    table = charts.grid_table(stored(store).scores(), Ablation(frozenset({Head(1, 2)})))
+    table = tables.grid_table(stored(store).scores(), Ablation(frozenset({Head(1, 2)})))
     assert list(table.query("off")["name"]) == ["L1H2"]
 
 

@@ -10,7 +10,8 @@ from backend.results import InductionScores, Setup, Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import Head
-from pages.shared import charts, curves, handles
+from pages.shared import handles
+from pages.shared import words as wording
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, words
 from tests.pages.shown import run_shown_python
@@ -102,13 +103,13 @@ def test_scores_stand_against_importance(explorer: Explorer, store: Store):
     prefix = mean(store, service.prefix_matching(PLAIN))
     rho = stats.spearman(prefix, rank_of(store, "antonym"))
     assert calm(app)
-    assert f"Importance for antonym and prefix matching rank the heads alike at {curves.rho(rho)}" in words(app)
+    assert f"Importance for antonym and prefix matching rank the heads alike at {wording.rho(rho)}" in words(app)
     table = app.dataframe[0].value
     assert table["prefix matching"].iloc[0] == prefix.max()
     assert list(table.query("chosen")["head"]) == ["L1H2"]
     app.segmented_control(key="importance of").set_value("all tasks").run()
     everything = stats.aggregate([rank_of(store, task) for task in MINI])
-    assert f"{curves.rho(stats.spearman(prefix, everything))}" in words(app)
+    assert f"{wording.rho(stats.spearman(prefix, everything))}" in words(app)
     assert "the mean of 14 tasks" in words(app)
 
 
@@ -120,7 +121,7 @@ def test_capacity_is_what_the_remaining_heads_hold(explorer: Explorer, store: St
     everything = stats.aggregate([rank_of(store, task) for task in MINI])
     by_mean = stats.retained(prefix, stats.lowest(everything, 0.7))
     assert calm(app)
-    assert (f"prefix matching keeps {charts.percent(by_mean)} by the mean of 14 tasks, {charts.percent(left)} by "
+    assert (f"prefix matching keeps {wording.percent(by_mean)} by the mean of 14 tasks, {wording.percent(left)} by "
             "antonym") in words(app)
 
 
@@ -158,7 +159,7 @@ def test_one_head_is_seen_on_a_repeated_sequence(explorer: Explorer, store: Stor
     ids, _ = service.repeated_tokens(small, 12)
     pattern = service.attention(small, ids, 2)[1]
     score = stats.prefix_match(pattern, 12)
-    assert f"L2H1 gives {charts.percent(score)} of its attention to what followed before" in words(app)
+    assert f"L2H1 gives {wording.percent(score)} of its attention to what followed before" in words(app)
     shown = run_shown_python(app, monkeypatch, load_model=lambda *_, **__: small)
     assert float(shown[0]["printed"]) == pytest.approx(score)
 

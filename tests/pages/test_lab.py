@@ -12,7 +12,8 @@ from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.tasks.task import prompts
 from backend.values import INTACT, Ablation, Head, parse_exact
-from pages.shared import charts, handles
+from pages.shared import handles
+from pages.shared import words as wording
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, words
 from tests.pages.shown import run_shown_python
@@ -60,15 +61,15 @@ def test_the_numbers_shown_are_those_of_the_stored_evaluations(explorer: Explore
     assert ablated is not None
     shown = {m.label: m.value for m in app.main.metric}
     before, after = intact.outcomes(), ablated.outcomes()
-    assert shown == {"Intact": charts.percent(before.mean()), "Switched off": charts.percent(after.mean()),
-                     "Change": charts.points(after.mean() - before.mean())}
+    assert shown == {"Intact": wording.percent(before.mean()), "Switched off": wording.percent(after.mean()),
+                     "Change": wording.points(after.mean() - before.mean())}
     said = words(app)
     low, high = stats.wilson(int(after.sum()), len(after))
     assert f"95 %: {100 * low:.1f}".rstrip("0").rstrip(".") in said
-    assert charts.percent(high) in said
-    assert charts.p_value(stats.mcnemar(before, after).p) in said
-    assert f"chance {charts.percent(intact.questions.chance)}" in said
-    change = f"goes from {charts.percent(0.9)} to {charts.percent(0.4)}"
+    assert wording.percent(high) in said
+    assert wording.p_value(stats.mcnemar(before, after).p) in said
+    assert f"chance {wording.percent(intact.questions.chance)}" in said
+    change = f"goes from {wording.percent(0.9)} to {wording.percent(0.4)}"
     assert f"Without L1H2 and L0 FFN, accuracy on antonym {change}" in said
 
 
@@ -93,7 +94,7 @@ def test_all_tasks_are_compared_group_by_group(explorer: Explorer, store: Store)
     shown = {m.label: m.value for m in app.main.metric}
     for group in dict.fromkeys(task.group for task in MINI.values()):
         mean = np.mean([b.outcomes().mean() for name, (_, b) in pairs.items() if MINI[name].group == group and b])
-        assert shown[group.capitalize()] == charts.percent(mean)
+        assert shown[group.capitalize()] == wording.percent(mean)
     assert f"averaged over {len(MINI)} tasks goes from" in words(app)
 
 
@@ -131,7 +132,7 @@ def test_a_model_that_cannot_be_loaded_is_a_sentence_and_stored_results_stay(
     app = explorer("lab", task="antonym", off=str(OFF))
     assert not app.exception
     assert [e.value for e in app.error] == ["The weights are gone. Fetch them again."]
-    assert {m.label: m.value for m in app.main.metric}["Intact"] == charts.percent(intact.outcomes().mean())
+    assert {m.label: m.value for m in app.main.metric}["Intact"] == wording.percent(intact.outcomes().mean())
 
 
 def test_presets_choose_what_they_say(explorer: Explorer, store: Store):
@@ -186,21 +187,6 @@ def test_tried_masks_are_kept_with_what_they_did(explorer: Explorer, store: Stor
     assert tried["ablated"][0] == pytest.approx(0.4)
 
 
-def test_a_layer_or_a_column_goes_off_together_and_comes_back_only_when_all_of_it_was_off():
-    layer, column, ffns = (charts.members(*place, 3, 4) for place in ((1, charts.ALL), (charts.ALL, 2),
-                                                                      (charts.ALL, charts.FFN)))
-    assert [str(group) for group in (layer, column, ffns)] == ["L1H0-3", "L0H2,L1H2,L2H2", "F0-2"]
-    part = parse_exact("L1H0-1,F0")
-    assert part.toggled(layer) == parse_exact("L1H0-3,F0")
-    assert part.toggled(layer).toggled(layer) == parse_exact("F0")
-    assert part.toggled(charts.members(1, 1, 3, 4)) == parse_exact("L1H0,F0")
-    table = charts.grid_table(None, part.toggled(layer), shape=(3, 4), ffns=True, wholes=True).set_index("name")
-    assert table["off"]["all heads of layer 1"]
-    assert not table["off"]["head 2 of all layers"]
-    assert not table["off"]["the FFNs of all layers"]
-    assert len(table) == 3 * 4 + 3 + 3 + 4 + 1
-
-
 def test_one_task_is_compared_at_every_number_of_shots(explorer: Explorer, store: Store):
     for n_shots, ablated in ((0, 0.3), (1, 0.5), (5, 0.4)):
         setup = service.setup(INFO, "antonym", n_shots)
@@ -209,9 +195,9 @@ def test_one_task_is_compared_at_every_number_of_shots(explorer: Explorer, store
     app = explorer("lab", task="antonym", scope="All shots", off=str(OFF))
     assert calm(app)
     assert {m.label: m.value for m in app.main.metric} == {
-        "0-shot": charts.percent(0.3), "1-shot": charts.percent(0.5), "5-shot": charts.percent(0.4)}
+        "0-shot": wording.percent(0.3), "1-shot": wording.percent(0.5), "5-shot": wording.percent(0.4)}
     said = words(app)
-    assert f"goes from {charts.percent(0.9)} to {charts.percent(0.3)} 0-shot" in said
+    assert f"goes from {wording.percent(0.9)} to {wording.percent(0.3)} 0-shot" in said
     assert "60 questions of antonym, 0-shot, turned wrong, none turned right" in said  # the most, so shown first
     tried = app.dataframe[-1].value
     assert list(tried["shots"]) == [5, 1, 0]

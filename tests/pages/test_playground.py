@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from backend import service
+from backend import service, tables
 from backend.errors import ModelError
 from backend.models import loading
 from backend.models.loading import LoadedModel
@@ -15,7 +14,8 @@ from backend.store.live import Store
 from backend.tasks.registry import get_task
 from backend.tasks.task import Prompt, prompts
 from backend.values import INTACT, Ablation, parse_exact
-from pages.shared import charts, handles, looking
+from pages.shared import handles
+from pages.shared import words as wording
 from tests.models.small import small_model
 from tests.pages import made_up
 from tests.pages.conftest import Explorer, calm, words
@@ -46,13 +46,13 @@ def test_a_question_of_the_task_is_read_intact_and_ablated(explorer: Explorer, m
     assert calm(app), (app.error, app.exception)
     prompt = question(2)
     before, after = (service.look_at(model, prompt, a) for a in (INTACT, OFF))
-    assert charts.percent(before.next_tokens[0].probability) in words(app)
-    assert charts.percent(after.next_tokens[0].probability) in words(app)
+    assert wording.percent(before.next_tokens[0].probability) in words(app)
+    assert wording.percent(after.next_tokens[0].probability) in words(app)
     told = table(app, "The intact model prefers")
     for reading in (before, after):
         best, second = sorted(reading.loglikelihoods)[::-1][:2]
         option = prompt.example.options[int(np.argmax(reading.loglikelihoods))].strip()
-        assert f"prefers ‘{looking.visible(option)}’ by {best - second:.2f} nats" in told
+        assert f"prefers ‘{tables.visible(option)}’ by {best - second:.2f} nats" in told
         assert (int(np.argmax(reading.loglikelihoods)) in prompt.example.gold) == (
             ", rightly" in told.split(";")[reading is after])
 
@@ -63,7 +63,7 @@ def test_the_open_head_looks_where_the_model_says(explorer: Explorer, model: Loa
     last = service.attention(model, reading.token_ids, 2)[3, -1]
     top = int(last.argmax())
     assert (f"L2H3 looks from the last token at ‘{reading.tokens[top]}’ (position {top}) with "
-            f"{charts.percent(float(last[top]))}") in words(app)
+            f"{wording.percent(float(last[top]))}") in words(app)
 
 
 def test_the_chosen_head_is_open_until_another_is_asked_for(explorer: Explorer, model: LoadedModel):
@@ -143,7 +143,7 @@ def test_mean_ablation_asks_for_the_means_first(explorer: Explorer, model: Loade
     app = explorer("playground", task="antonym", shots="1", off="mean:L1H2")
     assert calm(app)
     after = service.look_at(model, question(), Ablation(OFF.heads, fill="mean"), means)  # type: ignore[arg-type]
-    assert charts.percent(after.next_tokens[0].probability) in words(app)
+    assert wording.percent(after.next_tokens[0].probability) in words(app)
 
 
 def test_without_the_model_the_page_says_what_is_missing(explorer: Explorer, store: Store,
@@ -189,41 +189,6 @@ def test_every_piece_of_python_runs_as_shown(explorer: Explorer, model: LoadedMo
         assert capsys.readouterr().out
 
 
-# --- charts -------------------------------------------------------------------------------------
-
-
-def test_attention_tables_hold_every_pair_once_and_nothing_of_the_future():
-    pattern = np.tril(np.random.default_rng(0).random((5, 5)))
-    rows = looking.attention_table(pattern, ["a", " b", "\n", "a", "c"])
-    assert len(rows) == 15
-    assert (rows["key"] <= rows["query"]).all()
-    assert rows.set_index(["query", "key"])["attention"][(3, 1)] == pattern[3, 1]
-    assert set(rows["to"]) == {"0 a", "1 ·b", "2 ⏎", "3 a", "4 c"}  # repeated tokens keep their place
-
-
-def test_a_small_picture_keeps_the_strongest_of_what_it_joins():
-    import base64
-    import io
-
-    from PIL import Image
-
-    pattern = np.zeros((200, 200))
-    pattern[150, 3] = 1
-    data = looking.picture(pattern, at_most=50)
-    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))))
-    assert pixels.shape[0] >= 50
-    assert pixels[..., 3].max() == 255
-    assert pixels[..., 3].min() == 0
-
-
-def test_contribution_tables_hold_every_component_with_its_number():
-    heads, ffns = np.arange(6.0).reshape(2, 3), np.array([10.0, 20.0])
-    rows = looking.contribution_table(heads, ffns, OFF).set_index("name")
-    assert rows["contribution"]["L1H1"] == 4
-    assert rows["contribution"]["L1 FFN"] == 20
-    assert list(rows.query("off").index) == ["L1H2", "L0 FFN"]
-
-
 def test_a_prompt_of_ones_own_begins_as_a_question_of_the_task(explorer: Explorer, model: LoadedModel):
     app = explorer("playground", source="My own", task="antonym", shots="1")
     assert calm(app), (app.error, app.exception)
@@ -238,9 +203,3 @@ def test_words_that_the_model_does_not_know_are_counted(explorer: Explorer, mode
         found := read(*args, **more), tokens=("<unk>", *found.tokens[1:])))
     app = explorer("playground", source="My own", prompt="the cat sat")
     assert "1 token of the prompt is not in this model's vocabulary" in words(app)
-
-
-def test_only_the_models_that_are_there_have_a_place_in_the_legend():
-    rows = pd.DataFrame({"token": ["a", "a"], "model": ["intact", "ablated"], "probability": [0.5, 0.1], "rank": 1})
-    for table, models in ((rows[:1], ["intact"]), (rows, ["intact", "ablated"])):
-        assert looking.next_token_chart(table).to_dict()["encoding"]["color"]["scale"]["domain"] == models

@@ -4,13 +4,14 @@ from collections.abc import Iterable
 
 import pytest
 
-from backend import service
+from backend import service, tables
 from backend.models.info import weights
 from backend.results import Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import parse_exact
-from pages.shared import charts, curves
+from pages.shared import charts
+from pages.shared import words as wording
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, words
 from tests.pages.shown import run_shown_python
@@ -47,19 +48,19 @@ def test_the_title_says_how_far_the_stored_curve_goes(explorer: Explorer, store:
     accuracy = record.accuracy()
     fine = next((i - 1 for i, a in enumerate(accuracy) if a < 0.9 * accuracy[0]), len(accuracy) - 1)
     assert calm(app)
-    share = charts.percent(record.removed[fine][0])
+    share = wording.percent(record.removed[fine][0])
     assert f"By its own ranking, {share} of the heads can go before antonym" in words(app)
     shown = app.dataframe[0].value.set_index("ranking")
-    assert shown.loc[curves.OWN, "accuracy there"] == accuracy[fine]
+    assert shown.loc[tables.OWN, "accuracy there"] == accuracy[fine]
     n_off = len(parse_exact(record.ablations[fine]).heads)
-    assert shown.loc[curves.OWN, "that is"] == n_off
-    assert shown.loc[curves.OWN, "of all parameters"] == pytest.approx(n_off * weights(INFO).head / INFO.n_params)
+    assert shown.loc[tables.OWN, "that is"] == n_off
+    assert shown.loc[tables.OWN, "of all parameters"] == pytest.approx(n_off * weights(INFO).head / INFO.n_params)
 
 
 def test_the_band_is_the_lowest_and_highest_of_the_random_orders(store: Store):
     made_up.fill(store, curves_of("antonym"), INFO)
     stored = [store.get(service.pruning(setup(), "heads", f"random:{seed}")).accuracy() for seed in range(5)]
-    band = curves.band_table([curves.curve_table([store.get(service.pruning(setup(), "heads", f"random:{seed}"))], "r",
+    band = tables.band_table([tables.curve_table([store.get(service.pruning(setup(), "heads", f"random:{seed}"))], "r",
                                                  weights(INFO), INFO.n_params) for seed in range(5)], "random")
     assert band["low"].tolist() == [min(a) for a in zip(*stored, strict=True)]
     assert band["high"].tolist() == [max(a) for a in zip(*stored, strict=True)]
@@ -74,8 +75,8 @@ def test_a_point_s_mask_is_chosen_and_leads_to_lab(explorer: Explorer, store: St
     assert app.text_input(key="off").value == mask
     assert app.selectbox(key="point heads").value == mask
     clicked = {"selection": {charts.CLICK: [{"mask": mask}]}}
-    assert curves.picked_mask(clicked) == mask
-    assert curves.picked_mask({"selection": {charts.CLICK: [{"mask": ""}]}}) is None
+    assert charts.picked_mask(clicked) == mask
+    assert charts.picked_mask({"selection": {charts.CLICK: [{"mask": ""}]}}) is None
 
 
 def test_another_share_moves_the_breaking_point(explorer: Explorer, store: Store):
@@ -84,8 +85,8 @@ def test_another_share_moves_the_breaking_point(explorer: Explorer, store: Store
     app.slider(key="broken below").set_value(50).run()
     assert "below 50 % of its intact accuracy" in words(app).replace("\u00a0", " ")
     record = store.get(service.pruning(setup(), "heads", "own"))
-    table = curves.curve_table([record], "own ranking", weights(INFO), INFO.n_params)
-    limits = curves.limits_table(table, "heads", 0.5)
+    table = tables.curve_table([record], "own ranking", weights(INFO), INFO.n_params)
+    limits = tables.limits_table(table, "heads", 0.5)
     assert app.dataframe[0].value["can go"][0] == limits["can go"][0]
 
 
@@ -93,7 +94,7 @@ def test_the_mean_over_tasks_is_the_mean_of_what_is_stored(explorer: Explorer, s
     made_up.fill(store, curves_of(*MINI, what="ffns"), INFO)
     app = explorer("pruning", scope="All tasks", view="FFNs")
     records = [store.get(service.pruning(setup(task), "ffns", "own")) for task in MINI]
-    table = curves.curve_table(records, "own ranking", weights(INFO), INFO.n_params)
+    table = tables.curve_table(records, "own ranking", weights(INFO), INFO.n_params)
     assert table["accuracy"].tolist() == pytest.approx(
         [sum(r.accuracy()[i] for r in records) / len(records) for i in range(10)])
     assert calm(app)
@@ -111,7 +112,8 @@ def test_the_map_names_the_most_that_can_go_together(explorer: Explorer, store: 
             if accuracy >= 0.9 * record.accuracy()[0]]
     heads, ffns = max(fine, key=lambda one: one[0])[1]
     assert calm(app)
-    assert f"{charts.percent(heads)} of the heads and {charts.percent(ffns)} of the FFNs can go together" in words(app)
+    shares = f"{wording.percent(heads)} of the heads and {wording.percent(ffns)} of the FFNs"
+    assert f"{shares} can go together" in words(app)
 
 
 def test_other_tasks_rankings_are_compared_at_one_share(explorer: Explorer, store: Store):
@@ -121,8 +123,8 @@ def test_other_tasks_rankings_are_compared_at_one_share(explorer: Explorer, stor
               for other in MINI if other != "antonym"]
     own = store.get(service.pruning(setup(), "heads", "own")).accuracy()[5]
     assert calm(app)
-    assert (f"antonym keeps {charts.percent(own)} by its own ranking and "
-            f"{charts.percent(sum(others) / len(others))} on average by other tasks'") in words(app)
+    assert (f"antonym keeps {wording.percent(own)} by its own ranking and "
+            f"{wording.percent(sum(others) / len(others))} on average by other tasks'") in words(app)
     everything = explorer("pruning", scope="All tasks", view="Other tasks' rankings")
     assert calm(everything)
     assert "the tasks keep " in words(everything)

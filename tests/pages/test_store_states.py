@@ -19,7 +19,8 @@ from backend.results import Record, Setup, Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import Ablation, Head
-from pages.shared import charts, curves, handles
+from pages.shared import handles
+from pages.shared import words as wording
 from tests.pages import made_up
 from tests.pages.conftest import INFO, ROOT, Explorer, calm, words
 from tests.pages.test_lab import answered
@@ -42,13 +43,13 @@ def every_task(unit: Callable[..., Unit], *more: object) -> list[Unit]:
 def importance(records: Sequence) -> list[str]:
     scores = stats.aggregate([record.scores("per-token") for record in records])
     half = stats.concentration(scores)
-    return [f"{charts.how_many(half, 'head')} of {scores.size} {'holds' if half == 1 else 'hold'} half of the "
+    return [f"{wording.how_many(half, 'head')} of {scores.size} {'holds' if half == 1 else 'hold'} half of the "
             f"importance averaged over {len(records)} tasks; {stats.highest(scores, 1)[0]} leads"]
 
 
 def losses(records: Sequence) -> list[str]:
     mean = np.mean([service.ffn_scores(record) for record in records], 0)
-    return [f"averaged over {len(records)} tasks falls by {charts.points(mean.max())[1:]}"]
+    return [f"averaged over {len(records)} tasks falls by {wording.points(mean.max())[1:]}"]
 
 
 def accuracies(records: Sequence) -> list[str]:
@@ -56,18 +57,18 @@ def accuracies(records: Sequence) -> list[str]:
     if len(before) < len(TASKS):
         return [f"{len(before)} of {len(TASKS)} measured"]
     return ["averaged over 14 tasks goes from {} to {}".format(
-        *(charts.percent(np.mean([r.outcomes().mean() for r in part])) for part in (before, after)))]
+        *(wording.percent(np.mean([r.outcomes().mean() for r in part])) for part in (before, after)))]
 
 
 def break_point(records: Sequence) -> list[str]:
     accuracy, removed = records[0].accuracy(), records[0].removed
     fine = next((i - 1 for i, a in enumerate(accuracy) if a < 0.9 * accuracy[0]), len(accuracy) - 1)
-    return [f"By its own ranking, {charts.percent(removed[fine][0])} of the heads can go before {TASK}"]
+    return [f"By its own ranking, {wording.percent(removed[fine][0])} of the heads can go before {TASK}"]
 
 
 def agreement(records: Sequence) -> list[str]:
     rhos = stats.off_diagonal(stats.spearman_matrix([record.scores("per-token") for record in records]))
-    return [f"{len(records)} tasks rank their heads alike at {curves.rho(rhos.mean())} on average"]
+    return [f"{len(records)} tasks rank their heads alike at {wording.rho(rhos.mean())} on average"]
 
 
 def induction(records: Sequence) -> list[str]:
@@ -81,7 +82,7 @@ def learning(records: Sequence) -> list[str]:
         return []
     accuracy = [record.outcomes().mean() for record in records]
     first, last = (np.mean(part) for part in (accuracy[:len(IN_CONTEXT)], accuracy[-len(IN_CONTEXT):]))
-    return [f"From {charts.percent(first)} without examples to {charts.percent(last)} with 5"]
+    return [f"From {wording.percent(first)} without examples to {wording.percent(last)} with 5"]
 
 
 def reveal(app: AppTest) -> AppTest:
@@ -187,8 +188,8 @@ def test_runs_counts_what_can_be_used(explorer: Explorer, store: Store, state: s
     assert calm(app)
     n = len(store.live_units())
     assert n == {"empty": 0, "partial": 6}.get(state, len(units) + 1)
-    counted = charts.how_many(n, "result")
-    assert f"{counted[0].upper()}{counted[1:]} of {charts.how_many(int(n > 0), 'model')}" in words(app)
+    counted = wording.how_many(n, "result")
+    assert f"{counted[0].upper()}{counted[1:]} of {wording.how_many(int(n > 0), 'model')}" in words(app)
     if n:
         next(button for button in app.main.button if button.key == "check").click().run()
         assert calm(app)

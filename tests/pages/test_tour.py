@@ -7,7 +7,7 @@ from backend import service, stats
 from backend.results import Answers, HeadScores, InductionScores, Sweep, Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
-from pages.shared import charts
+from pages.shared import words as wording
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, words
 from tests.pages.shown import run_shown_python
@@ -52,7 +52,7 @@ def test_learning_from_examples_shows_the_mean_of_the_stored_accuracies(explorer
     for unit, record in zip(units, records(units), strict=True):
         assert isinstance(record, Answers)
         stored[unit.setup.n_shots].append(record.outcomes().mean())
-    first, last = (charts.percent(float(np.mean(stored[n]))) for n in (0, 5))
+    first, last = (wording.percent(float(np.mean(stored[n]))) for n in (0, 5))
     assert f"From {first} without examples to {last} with 5" in words(app)
 
 
@@ -65,7 +65,7 @@ def test_looking_back_counts_the_stored_heads(explorer: Explorer, store: Store):
     app = explorer("tour", step="3")
     app.radio[0].set_value("a handful").run()
     assert calm(app)
-    assert f"{charts.how_many(n, 'head').capitalize()} of 12 look back" in words(app)
+    assert f"{wording.how_many(n, 'head').capitalize()} of 12 look back" in words(app)
 
 
 def test_sharing_heads_compares_pairs_within_and_across_groups(explorer: Explorer, store: Store):
@@ -99,7 +99,7 @@ def test_ffns_and_pruning_say_what_the_sweeps_say(explorer: Explorer, store: Sto
     own = np.mean([r.accuracy() for r in records(curves[:len(MINI)])], 0)
     broken = stats.break_point(list(own), [p / 10 for p in range(10)], 0.9)
     held = 0.9 if broken is None else broken - 0.1
-    assert f"{charts.percent(held)} of the heads can go and {charts.percent(0.9)} of the accuracy stays" in words(app)
+    assert f"{wording.percent(held)} of the heads can go and {wording.percent(0.9)} of the accuracy stays" in words(app)
 
 
 def test_a_guess_is_judged_by_what_is_stored(explorer: Explorer, store: Store):
@@ -138,7 +138,7 @@ def test_the_study_stands_beside_what_holds_here(explorer: Explorer, store: Stor
     mean = np.mean([r.accuracy() for r in records(sweeps)], 0)
     broken = stats.break_point(list(mean), [p / 10 for p in range(10)], 0.9)
     held = 0.9 if broken is None else broken - 0.1
-    assert f"OPT-66B spares about 20 % of its FFNs; this model {charts.percent(held)}" in words(app)
+    assert f"OPT-66B spares about 20 % of its FFNs; this model {wording.percent(held)}" in words(app)
 
 
 @pytest.mark.parametrize("step", range(1, N_STEPS + 1))

@@ -1,31 +1,23 @@
-"""Tables with a name on either side as coloured cells: tables in, Altair charts out; no Streamlit calls.
+"""Tables with a name on either side as coloured cells.
 
 Cells show their number where there are few; which ink is readable on them depends on the theme, so `dark` is asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from pages.shared.charts import AXIS, CLICK, INKS, ORANGE
+from pages.shared.charts.pictures import two_maps
+from pages.shared.charts.style import AXIS, CLICK, INKS, ORANGE
 
 _WRITTEN = 320  # cells: with more of them the numbers are left to the tooltip
 _CELL, _SMALLEST = 36, 17
 _LEGEND, _SLANTED = 50, 40  # pixels below the axis: of the legend, of slanted names
-
-
-def matrix_table(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], label: str, *,
-                 blank_diagonal: bool = False) -> pd.DataFrame:
-    """One row per cell: row, column, and the value under `label`."""
-    return pd.DataFrame([
-        {"row": row, "column": column,
-         label: np.nan if blank_diagonal and row == column else float(values[i, j])}
-        for i, row in enumerate(rows) for j, column in enumerate(columns)])
 
 
 def matrix(table: pd.DataFrame, label: str, *, rows: Sequence[str], columns: Sequence[str], signed: bool = False,
@@ -80,6 +72,16 @@ def matrix(table: pd.DataFrame, label: str, *, rows: Sequence[str], columns: Seq
     step = max(_SMALLEST if len(rows) <= 40 else 9, min(cell, round(520 / len(rows))))
     below = AXIS + _LEGEND + (0 if level else _SLANTED)
     return alt.LayerChart(layer=layers).properties(height=step * len(rows) + below)
+
+
+def pictured(table: pd.DataFrame, maps: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
+    """A `matrix_table` with a picture of the two maps behind each cell, seen while hovering.
+
+    Args:
+        maps: two score matrices by (row, column); a cell of a thing with itself has no picture.
+    """
+    return table.assign(image=[two_maps(*maps[row, column]) if row != column else ""
+                               for row, column in zip(table["row"], table["column"], strict=True)])
 
 
 def span(values: np.ndarray) -> tuple[float, float]:

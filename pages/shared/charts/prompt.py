@@ -1,13 +1,10 @@
-"""One prompt, looked at closely: tokens, attention, next tokens, contributions, as charts; no Streamlit calls.
+"""One prompt, looked at closely: next tokens, options, attention as a map and as shaded text.
 
-Tokens are told apart by their position; spaces and newlines are shown as signs. Attention: rows are queries
-(destinations), columns are keys (sources).
+Attention: rows are queries (destinations), columns are keys (sources).
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -15,32 +12,21 @@ from typing import Any
 import altair as alt
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from backend.values import INTACT, Ablation, Head
-from pages.shared.charts import AXIS, BLUE, CLICK, FFN, GREY, INKS, LEGEND, ORANGE, PRESS
+from backend.tables import NEWLINE, visible
+from pages.shared.charts.pictures import picture
+from pages.shared.charts.style import AXIS, BLUE, GREY, INKS, LEGEND, ORANGE
 
-INK = "#7f8c9a"
 Picture = alt.Chart | alt.LayerChart | alt.FacetChart
-SPACE, NEWLINE, TAB = "·", "⏎", "⇥"
+INK = "#7f8c9a"
 FAINT, STRONG = 0.01, 0.2  # attention below the one is left blank in charts, above the other shaded strongly
 OPEN = "open"  # the name of the thumbnails' selection
-THUMBNAILS_PER_ROW = 8
-
 _MATRIX, _CELL_LOW, _CELL_HIGH = 400, 4, 20  # pixels: size of a whole pattern, and of one of its cells
 _LABEL = 70  # pixels of a token beside its row or column
 _LABELLED = 70  # tokens: up to this many, each is written beside its row and column
 _TEXT_WIDTH, _CHARACTER, _LINE = 470, 7.3, 24  # pixels of the text of tokens
 _THUMBNAIL = 58
 _PADDING = 22  # pixels that Streamlit takes off a chart without axes
-
-
-def visible(token: str) -> str:
-    """A token with its spaces and newlines as signs: `·the`, `⏎`."""
-    return token.replace(" ", SPACE).replace("\n", NEWLINE).replace("\t", TAB) or "∅"
-
-
-# --- what comes next, and the options -----------------------------------------------------------
 
 
 def _models(table: pd.DataFrame) -> alt.Color:
@@ -79,24 +65,6 @@ def options_chart(table: pd.DataFrame) -> Picture:
         tooltip=["option:N", "model:N", alt.Tooltip("loglikelihood:Q", format=".3f"), alt.Tooltip("right:N"),
                  alt.Tooltip("chosen:N", title="the model's choice")])
     return alt.layer(link, points).properties(height=34 * len(order) + AXIS + LEGEND)
-
-
-# --- attention ----------------------------------------------------------------------------------
-
-
-def attention_table(pattern: np.ndarray, tokens: Sequence[str], first: int = 0) -> pd.DataFrame:
-    """One row per pair of a query and a key at or before it: positions, tokens, attention.
-
-    Args:
-        pattern: (pos, pos), rows = queries.
-        first: the first query shown.
-    """
-    q, k = np.tril_indices(len(pattern))
-    keep = q >= first
-    q, k = q[keep], k[keep]
-    named = [f"{i} {visible(token)}" for i, token in enumerate(tokens)]
-    return pd.DataFrame({"query": q, "key": k, "from": [named[i] for i in q], "to": [named[i] for i in k],
-                         "attention": pattern[q, k].astype(float)})
 
 
 def attention_map(table: pd.DataFrame, tokens: Sequence[str]) -> Picture:
@@ -155,21 +123,13 @@ def token_text(pattern: np.ndarray, tokens: Sequence[str], dark: bool = False) -
     return alt.layer(shade, words, strong, touch).properties(width=_TEXT_WIDTH, height=_LINE * n_lines + _PADDING)
 
 
-def thumbnail_table(patterns: np.ndarray, layer: int, opened: int, off: Ablation = INTACT) -> pd.DataFrame:
-    """One row per head of a layer with a small picture of its pattern.
+def thumbnails(table: pd.DataFrame, patterns: np.ndarray) -> Picture:
+    """A `thumbnail_table` as small pictures of the heads' patterns; a click (`OPEN`, field head) opens one.
 
     Args:
         patterns: (n_heads, pos, pos).
-        opened: the head that is shown large.
     """
-    return pd.DataFrame([
-        {"head": h, "name": str(Head(layer, h)), "column": h % THUMBNAILS_PER_ROW, "row": h // THUMBNAILS_PER_ROW,
-         "picture": picture(pattern), "opened": h == opened, "off": Head(layer, h) in off.heads}
-        for h, pattern in enumerate(patterns)])
-
-
-def thumbnails(table: pd.DataFrame) -> Picture:
-    """A `thumbnail_table` as small pictures; a click (`OPEN`, field head) opens one."""
+    table = table.assign(picture=[picture(patterns[head]) for head in table["head"]])
     n_rows, n_columns = int(table["row"].max()) + 1, int(table["column"].max()) + 1
     x = alt.X("column:Q", axis=None, scale=alt.Scale(domain=[-0.5, n_columns - 0.5], nice=False, zero=False))
     y = alt.Y("row:Q", axis=None, scale=alt.Scale(domain=[n_rows - 0.5, -0.5], nice=False, zero=False))
@@ -185,89 +145,6 @@ def thumbnails(table: pd.DataFrame) -> Picture:
     names = base.mark_text(dy=_THUMBNAIL / 2 + 2, fontSize=10.5).encode(text="name:N", color=alt.value(GREY))
     return alt.layer(pictures, names, frames).properties(
         width=_THUMBNAIL * n_columns, height=(_THUMBNAIL + 16) * n_rows + _PADDING)
-
-
-def picture(pattern: np.ndarray, at_most: int = 96) -> str:
-    """A pattern as a PNG in a data URL, blue on nothing, so that it reads on light and dark alike.
-
-    Larger patterns are made smaller by taking the strongest of neighbouring cells.
-    """
-    step = -(-len(pattern) // at_most)
-    padded = np.pad(pattern, (0, -len(pattern) % step))
-    small = padded.reshape(len(padded) // step, step, len(padded) // step, step).max((1, 3))
-    enlarged = max(1, 120 // len(small))
-    return _png(np.kron(np.sqrt(np.clip(small, 0, 1)), np.ones((enlarged, enlarged))))
-
-
-def two_maps(a: np.ndarray, b: np.ndarray) -> str:
-    """Two score matrices side by side as a PNG in a data URL: heads across, layers up, each up to its own maximum."""
-    strength = [0.08 + 0.92 * np.clip(m, 0, None)[::-1] / max(float(m.max()), 1e-30) for m in (a, b)]
-    size = max(1, 14 if a.size <= 200 else 260 // (2 * max(a.shape)))
-    gap = np.zeros((len(a) * size, max(12, 2 * size)))
-    large = [np.kron(m, np.ones((size, size))) for m in strength]
-    if size > 4:  # a line between cells
-        for m in large:
-            m[::size], m[:, ::size] = 0, 0
-    return _png(np.hstack([large[0], gap, large[1]]))
-
-
-# --- contributions ------------------------------------------------------------------------------
-
-
-def contribution_table(heads: np.ndarray, ffns: np.ndarray, off: Ablation = INTACT) -> pd.DataFrame:
-    """One row per head and FFN: what it adds to a logit.
-
-    Args:
-        heads: (n_layers, n_heads); ffns: (n_layers,).
-    """
-    rows = [{"layer": layer, "head": head, "name": str(Head(layer, head)), "column": str(head),
-             "contribution": float(heads[layer, head]), "off": Head(layer, head) in off.heads}
-            for layer in range(heads.shape[0]) for head in range(heads.shape[1])]
-    rows += [{"layer": layer, "head": FFN, "name": f"L{layer} FFN", "column": "FFN",
-              "contribution": float(value), "off": layer in off.ffns} for layer, value in enumerate(ffns)]
-    return pd.DataFrame(rows)
-
-
-def contribution_map(table: pd.DataFrame, unit: str) -> Picture:
-    """A `contribution_table` as a map: heads and FFN across, layers up; clickable like every grid of components."""
-    n_layers, n_heads = int(table["layer"].max()) + 1, int(table["head"].max()) + 1
-    step = max(9, min(40, 420 / n_layers))
-    reach = max(float(table["contribution"].abs().max()), 1e-9)
-    gap = 0.08 if n_heads <= 32 else 0
-    x = alt.X("column:N", title="head", sort=[*map(str, range(n_heads)), "FFN"],
-              scale=alt.Scale(paddingInner=gap, paddingOuter=0), axis=alt.Axis(
-                  labelAngle=0, ticks=False, domain=False, grid=False,
-                  values=[*map(str, range(0, n_heads, 1 if n_heads <= 32 else 4)), "FFN"]))
-    y = alt.Y("layer:O", sort="descending", title="layer", scale=alt.Scale(paddingInner=gap, paddingOuter=0),
-              axis=alt.Axis(ticks=False, domain=False, grid=False, labelOverlap=True))
-    tooltip = [alt.Tooltip("name:N", title="component"), alt.Tooltip("contribution:Q", title=unit, format="+.3f"),
-               alt.Tooltip("off:N", title="chosen")]
-    cells = alt.Chart(table, name="cells").mark_rect(cursor="pointer", cornerRadius=3 if gap else 0).encode(
-        x=x, y=y, tooltip=tooltip, color=alt.Color(
-            "contribution:Q", scale=alt.Scale(range="diverging", domain=[-reach, reach], domainMid=0, reverse=True),
-            legend=alt.Legend(title=unit, orient="right", gradientLength=min(200, round(step * n_layers) - 30),
-                              gradientThickness=9, format="+.2~f", tickCount=4, titleFontWeight="normal")),
-        stroke=alt.when("datum.off").then(alt.value(ORANGE)).otherwise(alt.value("transparent")),
-        strokeWidth=alt.value(1.6 if gap else 0.6),
-    ).add_params(alt.selection_point(name=CLICK, fields=["layer", "head"], on=PRESS, toggle="true", clear=False,
-                                     empty=False))
-    crosses = alt.Chart(table).transform_filter("datum.off").mark_point(
-        shape="cross", angle=45, size=min(110.0, step * step / 7), filled=True, color=ORANGE,
-        cursor="pointer").encode(x=x, y=y, tooltip=tooltip)
-    return alt.layer(cells, crosses).properties(height=round(step * n_layers) + AXIS)
-
-
-# --- inside -------------------------------------------------------------------------------------
-
-
-def _png(opacity: np.ndarray) -> str:
-    """Blue of this opacity, 0 to 1, as a PNG in a data URL: reads on light and dark alike."""
-    pixels = np.empty((*opacity.shape, 4), np.uint8)
-    pixels[..., :3] = [int(BLUE[i:i + 2], 16) for i in (1, 3, 5)]
-    pixels[..., 3] = np.round(255 * opacity)
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
 
 
 def _shades() -> alt.Scale:

@@ -1,0 +1,69 @@
+"""Records as tables: what pages, notebooks and reports show. pandas in, pandas out; no charts, no Streamlit, no torch.
+
+One file per question. A row of a table is one thing that was measured (a head, a task, a point of a curve), its columns
+are named as they are shown, and every accuracy stands beside its interval, n and chance.
+"""
+
+from backend.tables.accuracy import (
+    accuracy_row,
+    bets_table,
+    comparison_table,
+    flips_table,
+    group_table,
+    margin,
+    mean_row,
+    mean_rows,
+    options_table,
+    tried_row,
+    turned,
+)
+from backend.tables.effects import (
+    attention_effects_table,
+    beside_table,
+    effects_table,
+    leaning_table,
+    mean_effects_table,
+)
+from backend.tables.importance import (
+    ALL,
+    FFN,
+    grid_table,
+    layer_shares,
+    leading_heads_table,
+    maps_table,
+    members,
+)
+from backend.tables.induction import capacity_table, leaders_table, scores_table
+from backend.tables.overlap import counts_table, kinds_table, matrix_table, overlap_table, shots_correlations
+from backend.tables.prompt import (
+    NEWLINE,
+    attention_table,
+    contribution_table,
+    largest,
+    next_table,
+    option_table,
+    thumbnail_table,
+    visible,
+)
+from backend.tables.pruning import (
+    AGGREGATE,
+    OWN,
+    RANDOM,
+    REVERSED,
+    band_table,
+    curve_table,
+    furthest,
+    limits_table,
+    map_table,
+    transfer_table,
+)
+
+__all__ = [
+    "AGGREGATE", "ALL", "FFN", "NEWLINE", "OWN", "RANDOM", "REVERSED", "accuracy_row", "attention_effects_table",
+    "attention_table", "band_table", "beside_table", "bets_table", "capacity_table", "comparison_table",
+    "contribution_table", "counts_table", "curve_table", "effects_table", "flips_table", "furthest", "grid_table",
+    "group_table", "kinds_table", "largest", "layer_shares", "leaders_table", "leading_heads_table", "leaning_table",
+    "limits_table", "map_table", "maps_table", "margin", "matrix_table", "mean_effects_table", "mean_row", "mean_rows",
+    "members", "next_table", "option_table", "options_table", "overlap_table", "scores_table", "shots_correlations",
+    "thumbnail_table", "transfer_table", "tried_row", "turned", "visible",
+]

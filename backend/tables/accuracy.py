@@ -1,0 +1,187 @@
+"""How well does the model answer, intact and ablated? Accuracies, comparisons, and the questions that turned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from backend import stats
+from backend.kinds import Answers
+from backend.tasks.task import Prompt
+from backend.values import Ablation
+
+SHOWN = 60  # characters of a question in a list: its end, where what is asked stands
+
+
+def accuracy_row(name: str, outcomes: np.ndarray, chance: float, group: str = "") -> dict[str, Any]:
+    """Accuracy of one model on one task, with its 95 % Wilson interval: a row of an accuracy table."""
+    right, n = int(outcomes.sum()), len(outcomes)
+    low, high = stats.wilson(right, n)
+    return {"task": name, "group": group, "accuracy": right / n if n else np.nan, "low": low, "high": high,
+            "right": right, "n": n, "chance": chance}
+
+
+def mean_row(label: str, records: Sequence[Answers]) -> dict[str, Any]:
+    """The unweighted mean accuracy of several tasks, with its 95 % interval and mean chance."""
+    outcomes = [r.outcomes() for r in records]
+    low, high = stats.mean_wilson([int(o.sum()) for o in outcomes], [len(o) for o in outcomes])
+    return {"what": label, "accuracy": float(np.mean([o.mean() for o in outcomes])), "low": low, "high": high,
+            "chance": float(np.mean([r.questions.chance for r in records])), "n": sum(map(len, outcomes))}
+
+
+def comparison_table(names: Sequence[str], groups: Sequence[str], intact: Sequence[np.ndarray],
+                     ablated: Sequence[np.ndarray | None], chances: Sequence[float]) -> pd.DataFrame:
+    """Two rows per task, "intact" and "ablated" (while it is not there yet: one), with intervals and paired tests."""
+    rows = []
+    for name, group, a, b, chance in zip(names, groups, intact, ablated, chances, strict=True):
+        test = stats.mcnemar(a, b) if b is not None else None
+        for model, outcomes in (("intact", a), ("ablated", b)):
+            if outcomes is not None:
+                rows.append({**accuracy_row(name, outcomes, chance, group), "model": model,
+                             "p": test.p if test else np.nan, "newly wrong": test.only_a if test else np.nan,
+                             "newly right": test.only_b if test else np.nan})
+    return pd.DataFrame(rows, columns=["task", "model", "accuracy", "low", "high", "right", "n", "chance", "p",
+                                       "newly wrong", "newly right", "group"])
+
+
+def mean_rows(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Per model the unweighted mean of a `comparison_table`'s accuracies, with its 95 % interval.
+
+    The ablated model's only where all rows have it: means of different tasks do not compare.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for model, part in table.groupby("model"):
+        if len(part) == table["task"].nunique():
+            low, high = stats.mean_wilson(part["right"].tolist(), part["n"].tolist())
+            rows[str(model)] = {"accuracy": float(part["accuracy"].mean()), "low": low, "high": high,
+                                "tasks": len(part)}
+    return rows
+
+
+def tried_row(off: Ablation, where: str, n_shots: int,
+              pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+    """What a mask did to the mean accuracy of one or more tasks: outcomes intact and ablated, paired."""
+    low, high = stats.mean_difference_interval(pairs)
+    intact, ablated = (float(np.mean([pair[i].mean() for pair in pairs])) for i in (0, 1))
+    return {"off": str(off), "heads": len(off.heads), "FFNs": len(off.ffns), "on": where, "shots": n_shots,
+            "intact": intact, "ablated": ablated, "change": ablated - intact, "95 % from": low, "to": high}
+
+
+def turned(intact: Answers, ablated: Answers) -> tuple[np.ndarray, np.ndarray]:
+    """The outcomes, by position, that turned from right to wrong, and from wrong to right.
+
+    An outcome is a query, or a group of them (MultiRC): `questions.outcome_docs` says which queries it is about.
+    """
+    before, after = intact.outcomes(), ablated.outcomes()
+    return np.flatnonzero(before & ~after), np.flatnonzero(~before & after)
+
+
+def margin(record: Answers, q: int) -> float:
+    """Log-likelihood of a query's best right option minus that of its best wrong one, in nats.
+
+    Not a number where no option is wrong: a single word that is to be written (LAMBADA) has nothing to lead.
+
+    Args:
+        q: the query's place in `questions.docs`; an outcome's places are in `questions.outcome_docs`.
+    """
+    row, gold = record.loglikelihoods[q], record.questions.gold[q]
+    wrong = [ll for i, ll in enumerate(row) if i not in gold]
+    return max(row[g] for g in gold) - max(wrong) if wrong else float("nan")
+
+
+def flips_table(intact: Answers, ablated: Answers, outcomes: Sequence[int],
+                prompts: Mapping[int, Prompt]) -> pd.DataFrame:
+    """A row per outcome that turned: what was asked, what the ablated model says, and by how much.
+
+    Margins (see `margin`) are of the query; of a group, of its weakest query, for one wrong row makes the group wrong.
+    Where a word is to be written ("greedy") there is no margin: the columns hold the word's log-likelihood.
+
+    Args:
+        outcomes: positions of outcomes, as `turned` gives them.
+        prompts: the prompts by row, `questions.docs`.
+    """
+    questions, said, turns = intact.questions, ablated.choices(), _queries_turned(intact, ablated)
+    members = questions.outcome_docs
+    rows: list[dict[str, Any]] = []
+    for outcome in outcomes:
+        places = members[outcome]
+        flipped = [q for q in places if turns[q]]
+        first = flipped[0] if flipped else places[0]
+        prompt = prompts[questions.docs[first]]
+        row: dict[str, Any] = {"question": _ending(prompt.example.contexts[0])}
+        if questions.metric == "greedy":
+            word = _one_line(prompt.example.options[0])
+            row |= {"said": word if said[first] == 0 else f"not ‘{word}’",
+                    "log-likelihood before": intact.loglikelihoods[first][0],
+                    "log-likelihood after": ablated.loglikelihoods[first][0]}
+        else:
+            if questions.metric == "acc_by_group":
+                row["rows that turned"] = f"{len(flipped)} of {len(places)}"
+            row |= {"said": _one_line(prompt.example.options[said[first]]),
+                    "margin before": min(margin(intact, q) for q in places),
+                    "margin after": min(margin(ablated, q) for q in places)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def group_table(intact: Answers, ablated: Answers, outcome: int, prompts: Mapping[int, Prompt]) -> pd.DataFrame:
+    """The queries behind one outcome, a row each: what is right, what either model says, and whether it turned.
+
+    Queries are in the order of `questions.outcome_docs[outcome]`. Where all ask the same and only their options differ,
+    as in MultiRC, the question is left out.
+    """
+    questions, before, after = intact.questions, intact.choices(), ablated.choices()
+    places = questions.outcome_docs[outcome]
+    turns = _queries_turned(intact, ablated)
+    examples = {q: prompts[questions.docs[q]].example for q in places}
+    table = pd.DataFrame([
+        {"row": questions.docs[q], "question": _ending(example.contexts[0]),
+         "right": " or ".join(_one_line(example.options[g]) for g in questions.gold[q]),
+         "intact": _said(example.options, before[q]), "ablated": _said(example.options, after[q]),
+         "turned": bool(turns[q])} for q, example in examples.items()])
+    same = len({example.contexts for example in examples.values()}) == 1
+    return table.drop(columns=["question"]) if same else table
+
+
+def options_table(prompt: Prompt, intact: Answers, ablated: Answers, q: int) -> pd.DataFrame:
+    """Every option of one query, with its log-likelihood before and after, and which model chose it.
+
+    Where a word is to be written ("greedy"), the last column says which model would have written it.
+    """
+    chosen = "written by" if intact.questions.metric == "greedy" else "chosen by"
+    models = {"intact": (intact, intact.choices()[q]), "ablated": (ablated, ablated.choices()[q])}
+    return pd.DataFrame([
+        {"option": _one_line(option), "right": i in intact.questions.gold[q],
+         **{name: record.loglikelihoods[q][i] for name, (record, _) in models.items()},
+         chosen: " and ".join(name for name, (_, choice) in models.items() if choice == i)}
+        for i, option in enumerate(prompt.example.options)])
+
+
+def bets_table(options: Sequence[str], record: Answers, q: int) -> pd.DataFrame:
+    """One query's options with the model's probabilities of them, made to sum to 1."""
+    shares = np.exp(np.array(record.loglikelihoods[q]) - max(record.loglikelihoods[q]))
+    return pd.DataFrame({"option": [option.strip() for option in options], "share": shares / shares.sum(),
+                         "right": [i in record.questions.gold[q] for i in range(len(shares))]})
+
+
+def _queries_turned(intact: Answers, ablated: Answers) -> np.ndarray:
+    """(n_queries,) of bool: whether each is right in one model and wrong in the other."""
+    before, after = (record.questions.right(record.choices()) for record in (intact, ablated))
+    return before != after
+
+
+def _said(options: Sequence[str], choice: int) -> str:
+    return _one_line(options[choice]) if choice >= 0 else "something else"
+
+
+def _ending(context: str) -> str:
+    """The end of a question, on one line."""
+    question = _one_line(context)
+    return question if len(question) <= SHOWN else "… " + question[-SHOWN:]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,75 @@
+"""What does each FFN's removal do, and that of all heads of a layer?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from backend import stats
+from backend.kinds import Answers, Sweep
+from backend.tables.importance import FFN
+from backend.values import INTACT, Ablation
+
+
+def effects_table(oracle: Sweep, chosen: Ablation = INTACT, task: str = "") -> pd.DataFrame:
+    """What each FFN's removal does to a task's accuracy: a row per layer, from an `ffn_oracle`.
+
+    `change` is acc(off) - acc(intact) with its paired bootstrap interval, `p` McNemar's, `p (Holm)` the same for
+    having looked at every layer.
+    """
+    outcomes = oracle.outcomes()
+    intact, n = outcomes[0], outcomes.shape[1]
+    rows: list[dict[str, Any]] = []
+    for layer, off in enumerate(outcomes[1:]):
+        low, high = stats.difference_interval(intact, off)
+        test = stats.mcnemar(intact, off)
+        rows.append({"task": task, "layer": layer, "head": FFN, "name": f"L{layer} FFN",
+                     "change": float(off.mean() - intact.mean()), "low": low, "high": high, "p": test.p,
+                     "newly wrong": test.only_a, "newly right": test.only_b, "intact": float(intact.mean()),
+                     "accuracy": float(off.mean()), "n": n, "chance": oracle.questions.chance,
+                     "off": layer in chosen.ffns})
+    table = pd.DataFrame(rows)
+    table["p (Holm)"] = stats.holm(table["p"].to_numpy())
+    return table
+
+
+def mean_effects_table(oracles: Mapping[str, Sweep], chosen: Ablation = INTACT) -> pd.DataFrame:
+    """The unweighted mean over tasks of each FFN's effect, with an interval that draws questions within tasks."""
+    table = _mean_effects([oracle.outcomes() for oracle in oracles.values()])
+    return table.assign(name=[f"L{layer} FFN" for layer in table["layer"]],
+                        off=[layer in chosen.ffns for layer in table["layer"]])
+
+
+def attention_effects_table(evaluations: Mapping[str, Sequence[Answers]]) -> pd.DataFrame:
+    """The same for all heads of a layer together: per task the intact evaluation, then one per layer."""
+    table = _mean_effects([np.stack([e.outcomes() for e in of_task]) for of_task in evaluations.values()])
+    return table.assign(name=[f"all heads of layer {layer}" for layer in table["layer"]], off=False)
+
+
+def _mean_effects(outcomes: Sequence[np.ndarray]) -> pd.DataFrame:
+    """From each task's (1 + n_layers, n) outcomes, the intact model's first."""
+    rows: list[dict[str, Any]] = []
+    for layer in range(len(outcomes[0]) - 1):
+        pairs = [(o[0], o[1 + layer]) for o in outcomes]
+        low, high = stats.mean_difference_interval(pairs)
+        rows.append({"layer": layer, "head": FFN,
+                     "change": float(np.mean([b.mean() - a.mean() for a, b in pairs])), "low": low, "high": high,
+                     "n": sum(len(a) for a, _ in pairs), "tasks": len(pairs)})
+    return pd.DataFrame(rows)
+
+
+def leaning_table(effects: pd.DataFrame) -> pd.DataFrame:
+    """In which layer each task loses most, from the effects tables of several: task, layer, name, change.
+
+    A task that loses nothing without any FFN leans on none, and has no row.
+    """
+    falls = effects.loc[effects.groupby("task", sort=False)["change"].idxmin()]
+    return falls[falls["change"] < 0][["task", "layer", "name", "change"]].reset_index(drop=True)
+
+
+def beside_table(ffns: pd.DataFrame, heads: pd.DataFrame) -> pd.DataFrame:
+    """FFNs and heads of each layer in one row: an effects table beside another one, or beside `layer_shares`."""
+    return ffns.drop(columns=["head"]).merge(heads, on="layer", suffixes=(" (FFN)", " (heads)"))

@@ -1,0 +1,69 @@
+"""Do tasks and shots share their heads? Correlations and overlaps of score matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from backend import stats
+
+
+def matrix_table(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], label: str, *,
+                 blank_diagonal: bool = False) -> pd.DataFrame:
+    """One row per cell: row, column, and the value under `label`."""
+    return pd.DataFrame([
+        {"row": row, "column": column,
+         label: np.nan if blank_diagonal and row == column else float(values[i, j])}
+        for i, row in enumerate(rows) for j, column in enumerate(columns)])
+
+
+def counts_table(counts: np.ndarray, share: float, n_matrices: int) -> pd.DataFrame:
+    """How many heads are in the top of 0, 1, .. tasks, found and expected of independent random rankings."""
+    k = max(1, stats.count(share, counts.size))
+    expected = stats.topk_counts_chance(counts.size, k, n_matrices)
+    found = np.bincount(counts.ravel(), minlength=n_matrices + 1)
+    return pd.DataFrame({"tasks": range(n_matrices + 1), "heads": found, "by chance": expected})
+
+
+def overlap_table(scores: Sequence[np.ndarray], shares: Sequence[float]) -> pd.DataFrame:
+    """Per size of the top: the mean, lowest and highest overlap over pairs of score matrices, and chance."""
+    rows: list[dict[str, Any]] = []
+    n = scores[0].size
+    for share in shares:
+        pairs = stats.off_diagonal(stats.overlap_matrix(scores, share))
+        k = max(1, stats.count(share, n))
+        rows.append({"share": share, "heads": k, "mean": float(pairs.mean()), "low": float(pairs.min()),
+                     "high": float(pairs.max()), "chance": stats.topk_overlap_chance(n, k)})
+    return pd.DataFrame(rows)
+
+
+def shots_correlations(scores: Mapping[tuple[str, int], np.ndarray], tasks: Sequence[str],
+                       pairs: Sequence[tuple[int, int]], as_authors: bool = False) -> np.ndarray:
+    """(n_tasks, n_pairs) rank correlations of each task's scores at two numbers of shots.
+
+    Args:
+        scores: by (task, number of shots).
+        as_authors: correlate index lists instead, as the study's script does.
+    """
+    compare = stats.spearman_as_authors if as_authors else stats.spearman
+    return np.array([[compare(scores[task, a], scores[task, b]) for a, b in pairs] for task in tasks])
+
+
+def kinds_table(correlations: np.ndarray, kinds: Sequence[str]) -> pd.DataFrame:
+    """Tasks of one kind against tasks of different kinds: mean, lowest and highest correlation, a row per kind of pair.
+
+    The last two rows are all pairs within one kind, whichever, and all across; a row without pairs is left out.
+
+    Args:
+        correlations: (n_tasks, n_tasks), symmetric.
+        kinds: of each task.
+    """
+    pairs = [(float(correlations[i, j]), kinds[i], kinds[j]) for i in range(len(kinds)) for j in range(i)]
+    groups = {f"within {kind}": [r for r, a, b in pairs if a == b == kind] for kind in dict.fromkeys(kinds)}
+    groups |= {"within one kind": [r for r, a, b in pairs if a == b],
+               "across kinds": [r for r, a, b in pairs if a != b]}
+    return pd.DataFrame([{"pairs": label, "mean ρ": float(np.mean(rhos)), "low": min(rhos), "high": max(rhos),
+                          "n": len(rhos)} for label, rhos in groups.items() if rhos])

@@ -1,0 +1,91 @@
+"""How many heads and FFNs can go? Pruning curves, where they break, and other tasks' rankings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from backend import stats
+from backend.kinds import Sweep
+from backend.models.info import Weights
+from backend.values import parse_exact
+
+OWN, AGGREGATE, REVERSED, RANDOM = "own ranking", "aggregate ranking", "most important first", "random order"
+
+
+def curve_table(sweeps: Sequence[Sweep], source: str, each: Weights, n_params: int) -> pd.DataFrame:
+    """One curve or map, a row per point: the mean accuracy of the tasks' sweeps, its interval, what is removed there.
+
+    Args:
+        sweeps: one per task, pruned along the same kind of ranking. The mask is kept where there is only one.
+        each: the parameters of one head and of one FFN.
+    """
+    outcomes = [sweep.outcomes() for sweep in sweeps]
+    rows: list[dict[str, Any]] = []
+    for i, (heads, ffns) in enumerate(sweeps[0].removed):
+        right, n = [int(o[i].sum()) for o in outcomes], [o.shape[1] for o in outcomes]
+        low, high = stats.mean_wilson(right, n)
+        mask = parse_exact(sweeps[0].ablations[i])
+        rows.append({"ranking": source, "heads": heads, "FFNs": ffns, "n heads": len(mask.heads),
+                     "n FFNs": len(mask.ffns),
+                     "parameters": (len(mask.heads) * each.head + len(mask.ffns) * each.ffn) / n_params,
+                     "accuracy": float(np.mean([o[i].mean() for o in outcomes])), "low": low, "high": high,
+                     "chance": float(np.mean([sweep.questions.chance for sweep in sweeps])), "n": sum(n),
+                     "tasks": len(sweeps), "mask": sweeps[0].ablations[i] if len(sweeps) == 1 else ""})
+    return pd.DataFrame(rows)
+
+
+def band_table(curves: Sequence[pd.DataFrame], source: str) -> pd.DataFrame:
+    """Several curves (random orders of different seeds) as one: mean, lowest and highest; the mask is the first's."""
+    together = stats.band([curve["accuracy"].tolist() for curve in curves])
+    return curves[0].assign(ranking=source, accuracy=together.mean, low=together.low, high=together.high)
+
+
+def limits_table(table: pd.DataFrame, what: str, share: float) -> pd.DataFrame:
+    """Per ranking: the last point before accuracy falls below a share of the intact one, and the first below it.
+
+    Args:
+        what: the column that counts what is removed, "heads" or "FFNs".
+    """
+    rows: list[dict[str, Any]] = []
+    for source, curve in table.groupby("ranking", sort=False):
+        breaks = stats.break_point(curve["accuracy"].tolist(), curve[what].tolist(), share)
+        before = curve if breaks is None else curve[curve[what] < breaks]
+        last = (before if len(before) else curve).iloc[-1 if len(before) else 0]
+        rows.append({"ranking": source, "can go": float(last[what]), "that is": int(last[f"n {what}"]),
+                     "of all parameters": float(last["parameters"]), "accuracy there": float(last["accuracy"]),
+                     "from": float(last["low"]), "to": float(last["high"]), "broken at": breaks})
+    return pd.DataFrame(rows)
+
+
+def transfer_table(sweeps: Mapping[tuple[str, str], Sweep], share: float) -> pd.DataFrame:
+    """Every task pruned by every task's ranking, at one share of the heads: a row per (task, ranking) pair.
+
+    `kept` is the accuracy as a share of the intact one.
+    """
+    rows: list[dict[str, Any]] = []
+    for (task, ranking), sweep in sweeps.items():
+        i = int(np.argmin([abs(heads - share) for heads, _ in sweep.removed]))
+        outcomes = sweep.outcomes()
+        low, high = stats.wilson(int(outcomes[i].sum()), outcomes.shape[1])
+        intact, accuracy = float(outcomes[0].mean()), float(outcomes[i].mean())
+        rows.append({"task": task, "ranking": ranking, "row": task, "column": ranking, "heads": sweep.removed[i][0],
+                     "accuracy": accuracy, "low": low, "high": high, "intact": intact,
+                     "kept": accuracy / intact if intact else np.nan, "chance": sweep.questions.chance,
+                     "n": outcomes.shape[1], "mask": sweep.ablations[i]})
+    return pd.DataFrame(rows)
+
+
+def map_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The `curve_table` of a map over heads and FFNs, with its cells named: row = FFNs removed, column = heads."""
+    return table.assign(row=[f"{ffns:.0%}" for ffns in table["FFNs"]],
+                        column=[f"{heads:.0%}" for heads in table["heads"]])
+
+
+def furthest(table: pd.DataFrame, share: float) -> pd.Series:
+    """Of the points with at least this share of the intact accuracy, the one with the most parameters removed."""
+    fine = table[table["accuracy"] >= share * table["accuracy"].iloc[0] - 1e-9]
+    return fine.loc[fine["parameters"].idxmax()]

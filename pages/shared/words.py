@@ -1,0 +1,381 @@
+"""Numbers and findings as sentences. Pure: numbers and tables in, text out.
+
+A sentence claims only what its numbers hold: where nothing falls, no layer is said to matter; where rankings have
+little in common, they are not called alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from backend import stats
+from backend.kinds import InductionScores
+from backend.tables import AGGREGATE, OWN, RANDOM, REVERSED
+from backend.values import Ablation, Head
+
+if TYPE_CHECKING:
+    from backend.lens.reading import Reading
+
+LITTLE = 0.2  # a rank correlation nearer to 0 than this is called none
+
+
+def percent(share: float) -> str:
+    """A share as people read it: `87 %`, `87.5 %`."""
+    return f"{100 * share:.1f}".rstrip("0").rstrip(".") + "\u00a0%"
+
+
+def interval(row: dict[str, Any]) -> str:
+    """An `accuracy_row`'s uncertainty as a caption: `95 %: 79–92.2 %`."""
+    return f"95 %: {percent(row['low']).removesuffix(chr(160) + '%')}–{percent(row['high'])}"
+
+
+def changed(before: float, after: float) -> str:
+    """What became of an accuracy: `stays at 90 %`, `goes from 90 % to 40 %`."""
+    a, b = percent(before), percent(after)
+    return f"stays at {a}" if a == b else f"goes from {a} to {b}"
+
+
+def points(difference: float) -> str:
+    """A difference of accuracies: `−12 points`, `+1 point`."""
+    value = round(100 * difference, 1)
+    text = f"{abs(value):.1f}".rstrip("0").rstrip(".")
+    return f"{'−' if value < 0 else '+' if value > 0 else ''}{text}\u00a0point{'' if text == '1' else 's'}"
+
+
+def p_value(p: float) -> str:
+    """`p = 0.03`, `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def how_many(n: int, one: str, many: str = "") -> str:
+    """`1 head`, `3 heads`, `no heads`."""
+    return f"{n or 'no'} {one if n == 1 else many or one + 's'}"
+
+
+def components(ablation: Ablation, limit: int = 6) -> str:
+    """What is off, in words: `L3H7, L3H9 and the FFN of layer 2`; long lists as counts."""
+    if not ablation:
+        return "nothing"
+    if len(ablation.heads) + len(ablation.ffns) > limit:
+        parts = [how_many(len(those), what) for those, what in ((ablation.heads, "head"), (ablation.ffns, "FFN"))
+                 if those]
+    else:
+        parts = [*map(str, sorted(ablation.heads)), *(f"L{layer} FFN" for layer in sorted(ablation.ffns))]
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def names(heads: Iterable[Head]) -> str:
+    """`L3H7, L3H9`, in the order given."""
+    return ", ".join(str(head) for head in heads)
+
+
+def tiny(values: Iterable[float]) -> bool:
+    """Whether numbers are so small that people read them better as 2.5e-5."""
+    return 0 < np.nanmax(np.abs([0.0, *values])) < 1e-3
+
+
+def rho(value: float) -> str:
+    """A rank correlation in words: `ρ = 0.72`, `ρ = −0.09`; undefined where all values of one side are equal."""
+    if np.isnan(value):
+        return "ρ undefined, for all values are equal"
+    return f"ρ\u00a0=\u00a0{value:.2f}".replace("-", "−")  # no line break within
+
+
+def agreement(value: float, whose: str = "the") -> str:
+    """How rankings of the heads go together: `rank the heads alike at ρ = 0.72`."""
+    if np.isnan(value):
+        return f"cannot be set against each other: {rho(value)}"
+    how = "alike" if value >= LITTLE else "independently," if value > -LITTLE else "the other way round,"
+    return f"rank {whose} heads {how} at {rho(value)}"
+
+
+def holders(n: int, total: int, what: str = "head") -> str:
+    """`1 head of 12 holds`, `3 heads of 12 hold`."""
+    return f"{how_many(n, what)} of {total} {'holds' if n == 1 else 'hold'}"
+
+
+def some_layers(n: int, total: int) -> str:
+    """`3 of 6 layers`, `none of 6 layers`."""
+    return f"{n or 'none'} of {how_many(total, 'layer')}"
+
+
+def tasks(names: Sequence[str]) -> str:
+    """What accuracy is of: `piqa`, `the mean of 14 tasks`."""
+    return names[0] if len(names) == 1 else f"the mean of {len(names)} tasks"
+
+
+# --- importance and its overlap -------------------------------------------------------------------
+
+
+def concentrated(scores: np.ndarray, of: str) -> str:
+    """How concentrated the importance is, and which head leads."""
+    if not scores.any():
+        return f"No head has any importance {of}"
+    return (f"{holders(stats.concentration(scores), scores.size)} half of the importance {of}; "
+            f"{stats.highest(scores, 1)[0]} leads")
+
+
+def sets_apart(delta: np.ndarray, here: str, other: str, correlation: float) -> str:
+    """Which head two maps differ in most, and which of them leans on it more; `delta` is here minus other."""
+    if not delta.any():
+        return f"No head sets {here} and {other} apart ({rho(correlation)})"
+    top = stats.highest(np.abs(delta), 1)[0]
+    leans = here if delta[top.layer, top.head] > 0 else other
+    return f"{top} sets them apart most: {leans} leans on it more ({rho(correlation)})"
+
+
+def alike(who: str, rhos: np.ndarray, whose: str = "the") -> str:
+    """How alike several rankings are, from the correlation of every pair: mean and range."""
+    if np.isnan(rhos).all():
+        return f"{who} {agreement(np.nan)}"
+    return f"{who} {agreement(float(np.nanmean(rhos)), whose)} on average ({_range(rhos)})"
+
+
+def tasks_alike(names: Sequence[str], rhos: np.ndarray, as_authors: bool = False) -> str:
+    """How alike tasks rank their heads: mean, range and the most alike pair, from (n_tasks, n_tasks) correlations."""
+    pairs = stats.off_diagonal(rhos)
+    if as_authors and not np.isnan(pairs).all():
+        return (f"As in the authors' code, index lists correlate at {rho(float(np.nanmean(pairs)))} on average "
+                f"({_range(pairs)}), which is not how alike the rankings are")
+    said = alike(f"{len(names)} tasks", pairs, "their")
+    if np.isnan(pairs).all() or len(names) < 3:
+        return said
+    i, j = (int(k[np.nan_to_num(pairs, nan=-2).argmax()]) for k in np.triu_indices(len(names), 1))
+    return f"{said}; {names[i]} and {names[j]} most"
+
+
+def shots_alike(pairs: Sequence[str], rhos: np.ndarray, as_authors: bool = False) -> str:
+    """How alike numbers of shots rank the heads, from (n_tasks, n_pairs) correlations."""
+    known = ~np.isnan(rhos).all(0)
+    means = {pair: float(np.nanmean(column)) for pair, column, yes in zip(pairs, rhos.T, known, strict=True) if yes}
+    if not means:
+        return f"Numbers of shots {agreement(np.nan)}"
+    if as_authors:
+        top = max(means, key=lambda pair: means[pair])
+        return (f"As in the authors' code, index lists of {top} correlate at {rho(means[top])}, which is not how alike "
+                "the rankings are")
+    return "Averaged over tasks, " + ", ".join(f"{pair} agree at {rho(mean)}" for pair, mean in means.items())
+
+
+def above_chance(curve: pd.DataFrame) -> str:
+    """At which sizes of the top the mean of an `overlap_table` is above chance."""
+    above = (curve["mean"] > curve["chance"]).to_numpy()
+    shares = curve["share"].to_numpy()[above]
+    if not len(shares):
+        return "The overlap is above chance for no size of the top"
+    first = int(above.argmax())
+    together = above[first:first + len(shares)].all()
+    where = f"{percent(shares[0])} to {percent(shares[-1])}" if together and len(shares) > 1 else \
+        ", ".join(map(percent, shares))
+    return f"The overlap is above chance for the top {where} of the heads"
+
+
+def needed(counts: np.ndarray, n_tasks: int, share: int) -> str:
+    """Which head is in the top of most tasks, and how many are in all of them.
+
+    Args:
+        counts: (n_layers, n_heads), in how many tasks' top each head is; share: of that top, in percent.
+    """
+    everywhere = int((counts == n_tasks).sum())
+    return (f"{stats.highest(counts, 1)[0]} is in the top {share} % of {counts.max()} of {n_tasks} tasks; "
+            f"{everywhere} of {counts.size} heads {'is' if everywhere == 1 else 'are'} in all of them")
+
+
+# --- switched off --------------------------------------------------------------------------------
+
+
+def accuracy_change(table: pd.DataFrame, labels: Sequence[str], off: Ablation, of_task: str = "") -> str:
+    """What switching off did, over everything in a `comparison_table` that has both numbers.
+
+    Args:
+        labels: everything that is to be measured: tasks, or numbers of shots.
+        of_task: the task, where the labels are its numbers of shots.
+    """
+    if not off:
+        return "Nothing is switched off: this is the intact model"
+    what = components(off)
+    done = table[table["model"] == "ablated"]
+    if len(done) < len(labels):
+        return f"Without {what}: {len(done)} of {len(labels)} measured"
+    if of_task:
+        changes = [changed(*table[table["task"] == label]["accuracy"]) for label in labels]
+        return f"Without {what}, accuracy on {of_task} " + ", ".join(
+            f"{change} {label}" for change, label in zip(changes, labels, strict=True))
+    means = table.groupby("model")["accuracy"].mean()
+    where = f"on {labels[0]}" if len(labels) == 1 else f"averaged over {len(labels)} tasks"
+    return f"Without {what}, accuracy {where} {changed(means['intact'], means['ablated'])}"
+
+
+def answers_turned(lost: int, won: int, where: str) -> str:
+    """How many answers turned wrong, and how many right."""
+    if not lost + won:
+        return f"No answer on {where.rstrip(',')} turned from right to wrong or back"
+    return f"{how_many(lost, 'question').capitalize()} of {where} turned wrong, {won or 'none'} turned right"
+
+
+def falls_most(table: pd.DataFrame, where: str) -> str:
+    """Which FFN's removal costs most, and in how many layers of an effects table it makes a clear difference."""
+    worst = table.loc[table["change"].idxmin()]
+    if worst["change"] >= 0:
+        return f"No FFN's removal lowers accuracy {where}"
+    clear = int(((table["low"] > 0) | (table["high"] < 0)).sum())
+    low, high = (points(worst[end]).split(chr(160))[0] for end in ("low", "high"))
+    return (f"Without the {worst['name']}, accuracy {where} falls by {points(-worst['change'])[1:]} (95\u00a0%: "
+            f"{low} to {high}); the interval excludes 0 in {some_layers(clear, len(table))}")
+
+
+def missed_most(table: pd.DataFrame) -> str:
+    """Without which FFN accuracy falls most, in a `mean_effects_table`."""
+    worst = table.loc[table["change"].idxmin()]
+    if worst["change"] >= 0:
+        return "No FFN's removal lowers accuracy on average"
+    return (f"Without the FFN of layer {worst['layer']} accuracy falls most, by {points(-worst['change'])[1:]} on "
+            "average")
+
+
+def leaning(leans: pd.DataFrame, n_tasks: int) -> str:
+    """On which layer most tasks lean, and the largest fall, from a `leaning_table`."""
+    if not len(leans):
+        return "No FFN's removal lowers any task's accuracy"
+    layers = leans["layer"].value_counts()
+    worst, n = leans.loc[leans["change"].idxmin()], int(layers.iloc[0])
+    return (f"{how_many(n, 'task')} of {n_tasks} {'leans' if n == 1 else 'lean'} most on layer {layers.index[0]}; the "
+            f"largest fall is {points(worst['change'])}, {worst['task']} without the {worst['name']}")
+
+
+def matter_most(heads: np.ndarray, ffns: np.ndarray, where: str) -> str:
+    """In which layers heads and FFNs matter most; (n_layers,) each, larger = matters more, 0 or below = not missed."""
+    together = stats.spearman(heads, ffns)
+    parts = [f"heads matter most in layer {heads.argmax()}" if heads.max() > 0 else "no layer's heads are missed",
+             f"FFNs in layer {ffns.argmax()}" if ffns.max() > 0 else "no FFN is missed"]
+    return f"For {where}, {', '.join(parts)}" + (
+        "" if np.isnan(together) else f" ({rho(together)} over {how_many(len(ffns), 'layer')})")
+
+
+# --- pruning --------------------------------------------------------------------------------------
+
+_RANKINGS = {OWN: "its own ranking", AGGREGATE: "the aggregate ranking", REVERSED: "the reversed ranking",
+             RANDOM: "a random order"}
+
+
+def can_go(limits: pd.DataFrame, what: str, share: float, where: str) -> str:
+    """How far pruning goes before accuracy breaks, by the first ranking of a `limits_table` and by chance.
+
+    Args:
+        where: whose accuracy, see `tasks`.
+    """
+    first = limits.iloc[0]
+    text = f"By {_RANKINGS.get(first['ranking'], first['ranking'])}, {percent(first['can go'])} of the {what} can go "
+    below = f"below {percent(share)} of its intact accuracy"
+    text += f"and {where} does not fall {below}: more was not tried" if pd.isna(first["broken at"]) else \
+        f"before {where} falls {below}"
+    random = limits[limits["ranking"] == RANDOM]
+    if len(random) and first["ranking"] != RANDOM:
+        text += f"; in random order {percent(random['can go'].iloc[0])}"
+    return text
+
+
+def go_together(point: pd.Series, intact: float, where: str) -> str:
+    """How many heads and FFNs can go together, from a point of a `curve_table`."""
+    return (f"{percent(point['heads'])} of the heads and {percent(point['FFNs'])} of the FFNs can go together, "
+            f"{percent(point['parameters'])} of all parameters, with {where} still at {percent(point['accuracy'])} "
+            f"(intact {percent(intact)})")
+
+
+def point_labels(table: pd.DataFrame, what: str) -> dict[str, str]:
+    """What the mask of each point of a `curve_table` is called, the last first."""
+    return {str(row["mask"]): f"{row['ranking']}, {percent(row[what])} of the {what} removed: "
+                              f"{percent(row['accuracy'])}"
+            for row in table.to_dict("records")[::-1] if row["mask"]}
+
+
+def transfers(table: pd.DataFrame, share: int, subject: str, column: str = "accuracy", of: str = "") -> str:
+    """Own ranking against the others', on average of a column of a `transfer_table`, which is a share `of` something.
+
+    Args:
+        share: of the heads that are gone, in percent.
+    """
+    own, others = table[table["task"] == table["ranking"]], table[table["task"] != table["ranking"]]
+    parts = []
+    if len(own):
+        parts.append(f"{percent(own[column].mean())}{of} by {'its' if len(own) == 1 else 'their'} own ranking")
+    if len(others):
+        means = others.groupby("ranking")[column].mean()
+        best = f"; {means.idxmax()}'s transfers best" if len(means) > 1 and not means.isna().all() else ""
+        parts.append(f"{percent(others[column].mean())}{of if not parts else ''} on average by other tasks'{best}")
+    return f"With {share} % of the heads gone, {subject} " + " and ".join(parts)
+
+
+# --- induction ------------------------------------------------------------------------------------
+
+
+def leads_in(record: InductionScores, name: str) -> str:
+    """The leading head of a score with its interval, and how few heads hold half of it."""
+    mean, variance = np.array(record.mean), np.array(record.variance)
+    if not mean.any():
+        return f"No head scores in {name}"
+    top = stats.highest(mean, 1)[0]
+    low, high = stats.mean_interval(mean[top.layer, top.head], variance[top.layer, top.head], record.n_seeds)
+    return (f"{top} leads in {name} with {mean[top.layer, top.head]:.2f} (95\u00a0%: {low:.2f} to {high:.2f}); "
+            f"{holders(stats.concentration(mean), mean.size)} half of it")
+
+
+def keeps(table: pd.DataFrame, at: int, rankings: Sequence[str], name: str) -> str:
+    """How much of a score a `capacity_table` keeps with `at` % of the heads gone, by some of its rankings."""
+    here = table[np.isclose(table["removed"], at / 100)].set_index("ranking")["retained"]
+    return (f"With {at} % of the heads gone, {name} keeps "
+            + ", ".join(f"{percent(here[one])} by {one}" for one in rankings) + f"; at random {100 - at} %")
+
+
+# --- one prompt -----------------------------------------------------------------------------------
+
+
+def comes_next(readings: Mapping[str, Reading], off: Ablation) -> str:
+    """What comes next, and what would come next without what is off."""
+    before = readings["intact"].next_tokens[0]
+    told = f"‘{before.text}’ comes next with {percent(before.probability)}"
+    if "ablated" not in readings:
+        return told
+    after = readings["ablated"].next_tokens[0]
+    it_is = "" if after.token == before.token else f" it is ‘{after.text}’"
+    return f"{told}; without {components(off)}{it_is} with {percent(after.probability)}"
+
+
+def preferred(table: pd.DataFrame) -> str:
+    """Which option of an `option_table` each model prefers, and by how much."""
+    parts = []
+    for model, rows in table.groupby("model", sort=False):
+        best = rows.sort_values("loglikelihood", ascending=False, kind="stable")
+        first, value = best["option"].iloc[0], best["loglikelihood"].iloc[0]
+        verdict = (", rightly" if best["right"].iloc[0] else ", wrongly") if table["right"].any() else ""
+        if len(best) == 1:
+            parts.append(f"the {model} model has ‘{first}’ at {value:.2f} nats{verdict}")
+        elif (lead := value - best["loglikelihood"].iloc[1]) == 0:
+            parts.append(f"the {model} model puts ‘{first}’ and ‘{best['option'].iloc[1]}’ level")
+        else:
+            parts.append(f"the {model} model prefers ‘{first}’ by {lead:.2f} nats{verdict}")
+    told = "; ".join(parts)
+    return told[0].upper() + told[1:]
+
+
+def looks_at(head: Head, pattern: np.ndarray, tokens: Sequence[str]) -> str:
+    """Where a head looks most from the last token, from a (pos, pos) pattern."""
+    last = pattern[-1]
+    top = int(last.argmax())
+    return (f"{head} looks from the last token at ‘{tokens[top]}’ (position {top}) with "
+            f"{percent(float(last[top]))}")
+
+
+def adds_most(ranked: pd.DataFrame, what: str, logit: float) -> str:
+    """Which component adds to a logit most, or takes most away, from a contribution table with the largest first."""
+    lead = ranked.iloc[0]
+    return (f"{lead['name']} {'adds' if lead['contribution'] >= 0 else 'takes'} most: {lead['contribution']:+.2f} of "
+            f"the {what}, {logit:+.2f}")
+
+
+def _range(values: np.ndarray) -> str:
+    return f"{np.nanmin(values):.2f} to {np.nanmax(values):.2f}"

@@ -1,0 +1,86 @@
+"""Score matrices as tables: a row per head, and what stands beside the grid."""
+
+import numpy as np
+import pytest
+
+from backend import tables
+from backend.values import Ablation, Head, parse_exact
+from tests.tables.records import importance
+
+SCORES = np.array([[1.0, 4.0], [3.0, 2.0], [0.0, 0.0]])
+
+
+def test_a_grid_has_a_row_per_head_with_its_score_its_rank_and_whether_it_is_off():
+    table = tables.grid_table(SCORES, parse_exact("L1H0"), label="score")
+    assert list(table.columns) == ["layer", "head", "name", "column", "score", "rank", "off"]
+    assert table["name"].tolist() == ["L0H0", "L0H1", "L1H0", "L1H1", "L2H0", "L2H1"]
+    assert table["score"].tolist() == [1, 4, 3, 2, 0, 0]
+    assert table["rank"].tolist()[:4] == [4, 1, 2, 3]
+    assert table.query("off")["name"].tolist() == ["L1H0"]
+    assert table["column"].tolist() == ["0", "1"] * 3
+
+
+def test_equal_scores_have_ranks_of_their_own():
+    assert sorted(tables.grid_table(SCORES)["rank"]) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_grid_without_scores_has_neither_scores_nor_ranks():
+    table = tables.grid_table(None, shape=(2, 3))
+    assert len(table) == 6
+    assert table[["importance", "rank"]].isna().all(axis=None)
+
+
+def test_ffns_stand_beside_the_grid_and_are_no_heads():
+    table = tables.grid_table(SCORES, parse_exact("F2"), ffns=True)
+    beside = table[table["head"] == tables.FFN]
+    assert beside["name"].tolist() == ["L0 FFN", "L1 FFN", "L2 FFN"]
+    assert beside["off"].tolist() == [False, False, True]
+    assert beside["importance"].isna().all()
+
+
+def test_a_layer_or_a_column_goes_off_together_and_comes_back_only_when_all_of_it_was_off():
+    layer, column, ffns = (tables.members(*place, 3, 4) for place in ((1, tables.ALL), (tables.ALL, 2),
+                                                                      (tables.ALL, tables.FFN)))
+    assert [str(group) for group in (layer, column, ffns)] == ["L1H0-3", "L0H2,L1H2,L2H2", "F0-2"]
+    part = parse_exact("L1H0-1,F0")
+    assert part.toggled(layer) == parse_exact("L1H0-3,F0")
+    assert part.toggled(layer).toggled(layer) == parse_exact("F0")
+    assert part.toggled(tables.members(1, 1, 3, 4)) == parse_exact("L1H0,F0")
+    assert tables.members(2, tables.FFN, 3, 4) == parse_exact("F2")
+    table = tables.grid_table(None, part.toggled(layer), shape=(3, 4), ffns=True, wholes=True).set_index("name")
+    assert table["off"]["all heads of layer 1"]
+    assert not table["off"]["head 2 of all layers"]
+    assert not table["off"]["the FFNs of all layers"]
+    assert len(table) == 3 * 4 + 3 + 3 + 4 + 1
+
+
+def test_a_layer_s_share_is_of_all_heads_importance():
+    table = tables.layer_shares(SCORES)
+    assert table["layer"].tolist() == [0, 1, 2]
+    assert table["share"].tolist() == [0.5, 0.5, 0]
+
+
+def test_leading_heads_stand_highest_first_with_their_intervals():
+    record = importance([[1, 4], [3, 2]], [[1, 2], [3, 2]])  # the mean: 1, 3 / 3, 2
+    spread = (np.array([[0, 2], [3, 2]]), np.array([[1, 4], [3, 2]]))
+    table = tables.leading_heads_table(record, chosen=Ablation(frozenset({Head(1, 0)})), spread=spread, n=3)
+    assert table["rank"].tolist() == [1, 2, 3]
+    rows = table.set_index("head")
+    assert set(rows.index[:2]) == {"L0H1", "L1H0"}
+    assert rows.index[2] == "L1H1"
+    assert rows.loc["L0H1", ["importance", "95 % from", "to"]].tolist() == [3, 2, 4]
+    assert rows["share"]["L0H1"] == pytest.approx(3 / 9)
+    assert rows.query("chosen").index.tolist() == ["L1H0"]
+
+
+def test_leading_heads_have_bootstrapped_intervals_unless_given():
+    table = tables.leading_heads_table(importance([[1, 4]], [[1, 2]])).set_index("head")
+    assert table.loc["L0H0", ["95 % from", "to"]].tolist() == [1, 1]  # no block differs
+    assert table.loc["L0H1", ["95 % from", "to"]].tolist() == [2, 4]
+
+
+def test_several_maps_stand_below_one_another_and_say_which_they_are():
+    table = tables.maps_table({"a": SCORES, "b": SCORES + 1}, parse_exact("L0H0"), "score")
+    assert len(table) == 12
+    assert table[table["map"] == "b"]["score"].tolist() == [2, 5, 4, 3, 1, 1]
+    assert table.query("off")["map"].tolist() == ["a", "b"]

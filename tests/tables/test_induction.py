@@ -1,0 +1,33 @@
+"""Induction scores beside importance, and what pruning leaves of them."""
+
+import numpy as np
+
+from backend import tables
+from backend.values import parse_exact
+from tests.tables.records import induction
+
+PREFIX, COPYING = induction([[0.1, 0.4], [0.3, 0.2]]), induction([[0.5, 0.0], [0.0, 0.5]])
+IMPORTANCE = np.array([[3.0, 1.0], [2.0, 4.0]])
+
+
+def test_every_head_has_its_importance_its_rank_and_both_scores():
+    table = tables.scores_table(IMPORTANCE, PREFIX, COPYING, parse_exact("L1H1")).set_index("name")
+    assert table.loc["L1H0", ["importance", "importance rank", "prefix matching", "copying"]].tolist() == [2, 3, 0.3, 0]
+    assert table.query("off").index.tolist() == ["L1H1"]
+
+
+def test_leaders_stand_highest_first():
+    table = tables.leaders_table(tables.scores_table(IMPORTANCE, PREFIX, COPYING, parse_exact("L0H1")), n=2)
+    assert table["head"].tolist() == ["L0H1", "L1H0"]
+    assert table["importance rank"].tolist() == [4, 3]
+    assert table["chosen"].tolist() == [True, False]
+    by_copying = tables.leaders_table(tables.scores_table(IMPORTANCE, PREFIX, COPYING), by="copying", n=2)
+    assert by_copying["head"].tolist() == ["L0H0", "L1H1"]
+
+
+def test_capacity_is_what_the_heads_that_are_left_hold_of_the_total():
+    table = tables.capacity_table(PREFIX, {"a": IMPORTANCE, "b": -IMPORTANCE}, (0.0, 0.5))
+    assert table["ranking"].tolist() == ["a", "a", "b", "b"]
+    assert table["removed"].tolist() == [0.0, 0.5, 0.0, 0.5]
+    # a: the lowest two, L0H1 and L1H0, go with 0.7 of 1.0; b: the other two
+    assert np.allclose(table["retained"], [1.0, 0.3, 1.0, 0.7])

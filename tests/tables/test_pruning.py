@@ -1,0 +1,94 @@
+"""Pruning curves and where they break."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backend import stats, tables
+from backend.models.info import Weights
+from backend.values import INTACT, parse_exact
+from tests.tables.records import sweep
+
+EACH = Weights(head=10, ffn=100)
+MASKS = [INTACT, parse_exact("L0H0-1"), parse_exact("L0H0-1,L1H0,F0")]
+REMOVED = [(0.0, 0.0), (0.5, 0.0), (0.75, 0.5)]
+A = sweep([[1, 1, 1, 1], [1, 1, 1, 0], [0, 0, 0, 1]], MASKS, REMOVED)
+B = sweep([[1, 1], [1, 0], [0, 0]], MASKS, REMOVED, n_options=4)
+
+
+def test_a_curve_counts_what_is_gone_at_each_point_and_what_is_left_of_accuracy():
+    table = tables.curve_table([A], tables.OWN, EACH, n_params=1000)
+    assert table["accuracy"].tolist() == [1.0, 0.75, 0.25]
+    assert table[["heads", "FFNs"]].to_numpy().tolist() == [list(pair) for pair in REMOVED]
+    assert table[["n heads", "n FFNs"]].to_numpy().tolist() == [[0, 0], [2, 0], [3, 1]]
+    assert table["parameters"].tolist() == [0, 0.02, 0.13]
+    assert table["mask"].tolist() == ["", "L0H0-1", "L0H0-1,L1H0,F0"]
+    assert (table["low"][1], table["high"][1]) == pytest.approx(tuple(stats.wilson(3, 4)))
+    assert set(table["chance"]) == {0.5}
+
+
+def test_the_mean_curve_weighs_tasks_alike_and_has_no_mask_of_its_own():
+    table = tables.curve_table([A, B], tables.OWN, EACH, n_params=1000)
+    assert table["accuracy"].tolist() == [1.0, 0.625, 0.125]
+    assert set(table["mask"]) == {""}
+    assert set(table["n"]) == {6}
+    assert set(table["chance"]) == {0.375}
+    assert (table["low"][1], table["high"][1]) == pytest.approx(tuple(stats.mean_wilson([3, 1], [4, 2])))
+
+
+def test_a_band_reaches_from_the_lowest_to_the_highest_curve():
+    curves = [tables.curve_table([one], "seed", EACH, 1000) for one in (A, B)]
+    band = tables.band_table(curves, tables.RANDOM)
+    assert band["low"].tolist() == [1.0, 0.5, 0.0]
+    assert band["accuracy"].tolist() == [1.0, 0.625, 0.125]
+    assert band["high"].tolist() == [1.0, 0.75, 0.25]
+    assert set(band["ranking"]) == {tables.RANDOM}
+
+
+def test_a_limit_is_the_last_point_before_the_curve_breaks():
+    table = tables.curve_table([A], tables.OWN, EACH, n_params=1000)
+    row = tables.limits_table(table, "heads", 0.7).loc[0]
+    assert row[["can go", "that is", "accuracy there", "broken at"]].tolist() == [0.5, 2, 0.75, 0.75]
+    assert row["of all parameters"] == 0.02
+    strict = tables.limits_table(table, "heads", 0.9).loc[0]
+    assert strict[["can go", "that is", "broken at"]].tolist() == [0.0, 0, 0.5]
+
+
+def test_a_curve_that_does_not_break_can_go_as_far_as_was_tried():
+    row = tables.limits_table(tables.curve_table([A], tables.OWN, EACH, 1000), "heads", 0.2).loc[0]
+    assert row["can go"] == 0.75
+    assert row["broken at"] is None or np.isnan(row["broken at"])
+
+
+def test_each_ranking_has_its_own_limit_in_the_order_given():
+    both = pd.concat([tables.curve_table([A], tables.REVERSED, EACH, 1000),
+                      tables.curve_table([B], tables.OWN, EACH, 1000)])
+    limits = tables.limits_table(both, "heads", 0.7)
+    assert limits["ranking"].tolist() == [tables.REVERSED, tables.OWN]
+    assert limits["can go"].tolist() == [0.5, 0.0]
+
+
+def test_a_map_names_its_cells_by_what_is_removed():
+    table = tables.map_table(tables.curve_table([A], tables.OWN, EACH, 1000))
+    assert table[["row", "column"]].to_numpy().tolist() == [["0%", "0%"], ["0%", "50%"], ["50%", "75%"]]
+
+
+def test_the_furthest_point_removes_most_parameters_among_those_that_hold():
+    table = tables.curve_table([A], tables.OWN, EACH, 1000)
+    assert tables.furthest(table, 0.75)["heads"] == 0.5  # exactly at the limit still holds
+    assert tables.furthest(table, 0.76)["heads"] == 0.0
+    assert tables.furthest(table, 0.1)["heads"] == 0.75
+
+
+def test_a_transfer_is_read_at_the_point_nearest_to_the_share_asked_for():
+    table = tables.transfer_table({("a", "a"): A, ("a", "b"): B}, 0.45)
+    assert table["heads"].tolist() == [0.5, 0.5]
+    assert table["accuracy"].tolist() == [0.75, 0.5]
+    assert table["kept"].tolist() == [0.75, 0.5]
+    assert table["mask"].tolist() == ["L0H0-1", "L0H0-1"]
+    assert table[["row", "column"]].to_numpy().tolist() == [["a", "a"], ["a", "b"]]
+
+
+def test_nothing_is_kept_of_an_accuracy_of_zero():
+    none = sweep([[0, 0], [0, 1]], MASKS[:2], REMOVED[:2])
+    assert np.isnan(tables.transfer_table({("a", "b"): none}, 0.5)["kept"][0])
