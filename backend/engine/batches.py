@@ -20,6 +20,7 @@ GPU_TOKENS = 16384  # enough to keep any one busy
 FEWEST_TOKENS = 64
 SHARE = 0.5  # of the free memory that a pass may take; logits, kept states and other threads need some too
 ANSWERS = 1 / 8  # of a prompt's tokens, about, whose logits are formed and kept for gradients
+KEYS = 1024  # that a token looks back on, at most, about
 LOGIT_BYTES = 16  # per entry of the vocabulary there: float32, and three more of what becomes of it
 
 
@@ -42,7 +43,7 @@ def bytes_per_token(info: ModelInfo, dtype: str, every_layer: bool, patterns: bo
         patterns: whether attention patterns are formed in full, two copies in float32.
     """
     widths = 4 * info.d_model + 4 * info.n_heads * info.d_head + 3 * info.d_ffn
-    of_block = WIDTHS.get(dtype, 8) * widths + (8 * info.n_heads * info.max_positions if patterns else 0)
+    of_block = WIDTHS.get(dtype, 8) * widths + (8 * info.n_heads * min(info.max_positions, KEYS) if patterns else 0)
     return info.n_layers * of_block + int(ANSWERS * LOGIT_BYTES * info.vocab_size) if every_layer else of_block
 
 

@@ -181,7 +181,7 @@ def _batch_gradients(model: LoadedModel, pairs: Sequence[Scored], shared: _Share
     # Causal attention never looks ahead, so padding behind a row changes nothing in it.
     inputs: dict[str, Any] = {"input_ids": tokens.to(model.device), "use_cache": False}
     if shared:
-        inputs |= {"past_key_values": cache_of(list(zip(leaves[::2], leaves[1::2], strict=True)), len(pairs)),
+        inputs |= {"past_key_values": cache_of(list(zip(leaves[::2], leaves[1::2], strict=True))),
                    "use_cache": True}
     places = Places.of(np.array(rows) * width + positions, len(pairs), width, model.device)
     with torch.enable_grad(), passing(Gates(heads=gates), Route(places=places)):

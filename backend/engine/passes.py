@@ -150,22 +150,27 @@ def takes_trees(model: LoadedModel) -> bool:
 @torch.inference_mode()
 def score(
     prepared: Prepared, ablations: Sequence[Ablation], means: Sequence[MeanActivations | None] | None = None,
-    progress: Progress | None = None, reuse: bool | None = None,
+    progress: Progress | None = None, reuse: bool | None = None, together: bool = False,
 ) -> list[Scores]:
     """The log-likelihood of every option under every ablation, in nats.
 
     Args:
+        progress: called as progress(batches done, of all) where each ablation has its own.
         reuse: start each ablation at its lowest layer, from what the intact model computed below (one more pass where
             nobody asked for the intact scores). By default where there is more than one ablation, or where these
             states fit the memory budget and so can stay with the prompts for the next call.
+        together: let ablations ride in one pass as long as it stays within the prompts' `batch_tokens`. Passes of few
+            tokens, whose time goes elsewhere than into products, are then shared; each number is what it is alone,
+            beyond rounding.
 
     Raises:
         ModelError: if the model's logits are no numbers (half precision overflows).
         BadInput: if an ablation does not fit the model.
     """
     model = prepared.model
-    found = list(means or [None] * len(ablations))
-    gates = [gates_for(model, [a], [m]) for a, m in zip(ablations, found, strict=True)]
+    fills = list(means or [None] * len(ablations))
+    for ablation, fill in zip(ablations, fills, strict=True):
+        gates_for(model, [ablation], [fill])  # raises before anything runs
     tallies = [_Tally(prepared) for _ in ablations]
     if reuse is None:
         reuse = sum(map(bool, ablations)) > 1 or bool(prepared.state_bytes)
@@ -174,12 +179,16 @@ def score(
         intact = prepared.states.get(section.key) or (_Intact() if reuse else None)
         if intact is not None and not intact.complete and all(ablations):
             deque(_read_section(model, section, ALL_ON, keep=intact), maxlen=0)
-        for i in sorted(range(len(ablations)), key=lambda i: bool(ablations[i])):  # the intact model first
-            resume = intact if ablations[i] else None
-            keep = None if ablations[i] or (intact is not None and intact.complete) else intact
-            for batch, hidden in _read_section(model, section, gates[i], ablations[i].lowest_layer or 0, resume, keep):
-                tallies[i].add(batch, hidden)
-                done += 1
+        for riding in _rides(ablations, section.room(prepared.batch_tokens) if together else 1):
+            some = [ablations[i] for i in riding]
+            resume = intact if any(some) else None
+            keep = None if any(some) or (intact is not None and intact.complete) else intact
+            gates = gates_for(model, some, [fills[i] for i in riding])
+            start = min(ablation.lowest_layer or 0 for ablation in some)
+            for batch, hidden in _read_section(model, section, gates, start, resume, keep, len(some)):
+                for i, under_one in zip(riding, hidden, strict=True):
+                    tallies[i].add(batch, under_one)
+                done += len(some)
                 if progress is not None:
                     progress(done, total)
         if intact is not None and section.is_kept:
@@ -202,6 +211,19 @@ class _Section:
     prefixes: tuple[np.ndarray, ...]
     batches: tuple[trees.Batch, ...]
     is_kept: bool  # whether all sections together fit, so that the states may outlive the call
+
+    def room(self, batch_tokens: int) -> int:
+        """How many ablations can ride in one pass over its largest batch."""
+        return max(1, batch_tokens // max([b.tokens.size for b in self.batches] + [p.size for p in self.prefixes]))
+
+
+def _rides(ablations: Sequence[Ablation], room: int) -> list[list[int]]:
+    """Which ablations ride together: intact models alone and first, then those that begin in layers close by."""
+    order = sorted(range(len(ablations)), key=lambda i: bool(ablations[i]))
+    intact, others = [i for i in order if not ablations[i]], [i for i in order if ablations[i]]
+    if room > 1:
+        others.sort(key=lambda i: ablations[i].lowest_layer or 0)
+    return [[i] for i in intact] + [others[first:first + room] for first in range(0, len(others), room)]
 
 
 def _state_width(model: LoadedModel) -> int:
@@ -226,46 +248,58 @@ def _sections(prepared: Prepared) -> list[_Section]:
 
 def _read_section(
     model: LoadedModel, section: _Section, gates: Gates, start: int = 0, resume: _Intact | None = None,
-    keep: _Intact | None = None,
+    keep: _Intact | None = None, n_masks: int = 1,
 ) -> Iterator[tuple[trees.Batch, Tensor]]:
-    """Each batch with its (rows, pos, d_model) hidden states after the last norm, right where they are scored."""
+    """Each batch with its (n_masks, rows, pos, d_model) hidden states after the last norm, right where they are scored.
+
+    Args:
+        gates: one row, or one for each of several masks: then every batch is read that many times side by side.
+    """
     start = start if resume is not None else 0
-    prefix = _read_prefixes(model, section.prefixes, gates, start, resume, keep)
+    prefix = _read_prefixes(model, section.prefixes, gates, start, resume, keep, n_masks)
     for b, batch in enumerate(section.batches):
+        rows, width = batch.tokens.shape
+        nodes = (np.arange(n_masks)[:, None] * batch.tokens.size + batch.nodes).ravel()
         kept = Kept(inputs_from=0 if keep is not None else None)
-        route = Route(start, resume.kept[b][start] if resume is not None else None,
-                      places=Places.of(batch.nodes, len(batch.tokens), batch.tokens.shape[1], model.device))
-        with passing(gates, route, kept):
-            hidden = _trunk(model, torch.as_tensor(batch.tokens, device=model.device),
-                            torch.as_tensor(batch.positions, device=model.device),
-                            mask(model, batch), cache_of(prefix, len(batch.tokens)))
+        route = Route(start, _repeated(resume.kept[b][start], n_masks) if resume is not None else None,
+                      places=Places.of(nodes, n_masks * rows, width, model.device))
+        ids, positions = (_repeated(torch.as_tensor(x, device=model.device), n_masks)
+                          for x in (batch.tokens, batch.positions))
+        masks = mask(model, batch)
+        masks = ({kind: _repeated(one, n_masks) for kind, one in masks.items()} if isinstance(masks, dict)
+                 else _repeated(masks, n_masks))
+        with passing(_for_rows(gates, rows), route, kept):
+            hidden = _trunk(model, ids, positions, masks, cache_of(prefix))
         if keep is not None:
             keep.kept.append(kept.inputs)
-        yield batch, hidden
+        yield batch, hidden.unflatten(0, (n_masks, rows))
     if keep is not None:
         keep.complete = True
 
 
 def _read_prefixes(
     model: LoadedModel, prefixes: Sequence[np.ndarray], gates: Gates, start: int, resume: _Intact | None,
-    keep: _Intact | None,
+    keep: _Intact | None, n_masks: int,
 ) -> list[tuple[Tensor, Tensor]]:
-    """Keys and values of n prefixes in every layer, (n, n_kv_heads, n_prefix, d_head) each; [] without a prefix."""
+    """Keys and values of n prefixes in every layer, (n_masks * n, n_kv_heads, n_prefix, d_head) each; or [].
+
+    In the layers below `start`, where nothing reads them, they stand there once for all masks.
+    """
     found: list[list[tuple[Tensor, Tensor]]] = []  # per pass and layer
     for i, prefix in enumerate(prefixes):
-        ids = torch.as_tensor(prefix, device=model.device)
+        ids = _repeated(torch.as_tensor(prefix, device=model.device), n_masks)
         cache = DynamicCache()
         # Of the last block only keys and values are read.
         kept = Kept(inputs_from=0 if keep is not None else None)
-        route = Route(start, resume.prefix_kept[i][start] if resume is not None else None,
+        route = Route(start, _repeated(resume.prefix_kept[i][start], n_masks) if resume is not None else None,
                       until_attended=model.n_layers - 1)
-        with passing(gates, route, kept), suppress(Ended):
+        with passing(_for_rows(gates, len(prefix)), route, kept), suppress(Ended):
             _trunk(model, ids, torch.arange(ids.shape[1], device=model.device).expand(ids.shape), None, cache)
         found.append([cast(tuple[Tensor, Tensor], (layer.keys, layer.values))
                       for layer in cast(list[DynamicLayer], cache.layers)])
         if keep is not None:
             keep.prefix_kept.append(kept.inputs)
-    every = [(_one_array([keys for keys, _ in layer]), _one_array([values for _, values in layer]))
+    every = [(_one_array([keys for keys, _ in layer], n_masks), _one_array([values for _, values in layer], n_masks))
              for layer in [*zip(*found, strict=True)][start:]]  # blocks below have nothing to hand over
     if resume is not None:
         every = resume.prefix_kv[:start] + every
@@ -274,23 +308,57 @@ def _read_prefixes(
     return every
 
 
-def _one_array(parts: Sequence[Tensor]) -> Tensor:
-    """Keys or values of several passes, (n, n_kv_heads, n_prefix, d_head) each, the shorter ones filled up with 0."""
+def _one_array(parts: Sequence[Tensor], n_masks: int) -> Tensor:
+    """Keys or values of several passes, (n_masks * n, n_kv_heads, n_prefix, d_head) each, in one, mask by mask.
+
+    The shorter ones are filled up with 0.
+    """
     if len(parts) == 1:
         return parts[0]
     widest = max(part.shape[2] for part in parts)
-    return torch.cat([nn.functional.pad(part, (0, 0, 0, widest - part.shape[2])) for part in parts])
+    padded = [nn.functional.pad(part, (0, 0, 0, widest - part.shape[2])) for part in parts]
+    return torch.cat([part.unflatten(0, (n_masks, -1)) for part in padded], 1).flatten(0, 1)
 
 
-def cache_of(prefix: list[tuple[Tensor, Tensor]], n_rows: int) -> DynamicCache | None:
-    """The prefix's keys and values for every row, without copying them."""
-    if not prefix:
+def _repeated(x: Tensor, n: int) -> Tensor:
+    """All rows of x, n times over."""
+    return x if n == 1 else x.repeat(n, *[1] * (x.dim() - 1))
+
+
+def _for_rows(gates: Gates, n_rows: int) -> Gates:
+    """Gates of one mask as they are, which fit any number of rows; those of several, `n_rows` rows for each mask."""
+    def of_rows(x: Tensor | None) -> Tensor | None:
+        return x if x is None or len(x) == 1 else x.repeat_interleave(n_rows, 0)
+
+    assert gates.heads is None or isinstance(gates.heads, Tensor)
+    return Gates(of_rows(gates.heads), of_rows(gates.ffns), gates.no_ffns, of_rows(gates.head_fill),
+                 of_rows(gates.ffn_fill))
+
+
+class _Behind(DynamicLayer):
+    """Keys and values of prefixes that a pass stands behind, each for an equal share of its rows; nothing is added."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        assert self.keys is not None
+        assert self.values is not None
+        n_rows = len(key_states)
+        return (torch.cat([self._of_rows(self.keys, n_rows), key_states], -2),
+                torch.cat([self._of_rows(self.values, n_rows), value_states], -2))
+
+    @staticmethod
+    def _of_rows(x: Tensor, n_rows: int) -> Tensor:
+        return x if len(x) == n_rows else x[:, None].expand(-1, n_rows // len(x), -1, -1, -1).flatten(0, 1)
+
+
+def cache_of(prefixes: list[tuple[Tensor, Tensor]]) -> DynamicCache | None:
+    """Keys and values of prefixes, per layer, for a pass behind them whose rows stand behind each in turn, in order."""
+    if not prefixes:
         return None
     cache = DynamicCache()
-    for keys, values in prefix:
-        layer = DynamicLayer()
+    for keys, values in prefixes:
+        layer = _Behind()
         layer.lazy_initialization(keys, values)
-        layer.keys, layer.values = keys.expand(n_rows, -1, -1, -1), values.expand(n_rows, -1, -1, -1)
+        layer.keys, layer.values = keys, values
         cache.layers.append(layer)
     return cache
 

@@ -119,7 +119,7 @@ class Evaluation(OfTask[Answers]):
 def evaluate(
     model: LoadedModel, prompts: Sequence[Prompt] | Prepared, ablations: Sequence[Ablation] = (INTACT,),
     progress: Progress | None = None, *, metric: str = "acc", means: Sequence[MeanActivations | None] | None = None,
-    batch_tokens: int | None = None,
+    batch_tokens: int | None = None, together: bool = False,
 ) -> list[Answers]:
     """Score every option of every prompt under each ablation.
 
@@ -132,6 +132,7 @@ def evaluate(
         means: per ablation, the mean activations; needed where its fill is "mean".
         batch_tokens: tokens of one pass, None for as many as suit the device; halved, and said so in the log, whenever
             memory runs out.
+        together: let ablations share passes that have room for several, see `passes.score`.
 
     Raises:
         ModelError: the logits are no numbers.
@@ -151,7 +152,7 @@ def evaluate(
     while True:
         ready = ready.smallest
         try:
-            scores = passes.score(ready, ablations, means, progress, reuse)
+            scores = passes.score(ready, ablations, means, progress, reuse, together)
             break
         except Exception as error:
             if ready.batch_tokens // 2 < SMALLEST_BATCH or not should_reduce_batch_size(error):

@@ -120,6 +120,48 @@ def test_a_sweep_that_begins_where_it_differs_equals_whole_passes(architecture):
         assert np.abs(found(reused[i]) - values(reference(architecture, FIXED, sweep[i], means[i]))).max() < TOLERANCE
 
 
+RIDERS = [MIXED, LATE, INTACT, Ablation(ffns=frozenset({0, 1})), LATE.filled("mean"), Ablation(frozenset({Head(0, 3)}))]
+
+
+@pytest.mark.parametrize("kind", ["fixed demonstrations", "demonstrations per query", "a context for each option"])
+@every_architecture
+def test_ablations_that_ride_in_one_pass_score_what_they_score_alone(architecture, kind, monkeypatch):
+    monkeypatch.setattr(trees, "MIN_OWN_PREFIX", 12)  # contexts of their own are read apart, several to a batch
+    model, trunk, rows = small_model(architecture), passes._trunk, []
+    means = [some_means(architecture) if a.fill == "mean" else None for a in RIDERS]
+    prepared = passes.prepare(model, KINDS[kind], batch_tokens=1024)
+    alone = passes.score(prepared, RIDERS, means)
+
+    def counted(model, ids, *rest):
+        rows.append(len(ids))
+        return trunk(model, ids, *rest)
+
+    monkeypatch.setattr(passes, "_trunk", counted)
+    for reuse in (True, False):
+        rows.clear()
+        fresh = passes.prepare(model, KINDS[kind], batch_tokens=1024)
+        together = passes.score(fresh, RIDERS, means, reuse=reuse, together=True)
+        riding = len(rows)
+        for one, other in zip(together, alone, strict=True):
+            assert np.abs(found(one) - found(other)).max() < TOLERANCE
+        passes.score(fresh, RIDERS, means, reuse=reuse)
+        assert riding < len(rows) - riding
+
+
+def test_no_more_ablations_ride_than_a_pass_has_room_for(monkeypatch):
+    model, trunk, sizes, steps = small_model("opt"), passes._trunk, [], []
+    prepared = passes.prepare(model, FIXED, row_tokens=16)
+    largest = max(b.tokens.size for g in prepared.groups for b in g.batches)
+    monkeypatch.setattr(passes, "_trunk", lambda of, ids, *rest: sizes.append(ids.numel()) or trunk(of, ids, *rest))
+    for batch_tokens, riding in ((largest, 1), (2 * largest, 2), (3 * largest - 1, 2), (100 * largest, 5)):
+        sizes.clear(), steps.clear()
+        prepared.batch_tokens = batch_tokens
+        passes.score(prepared, RIDERS[:2] + RIDERS[3:4] + RIDERS[5:] + [MIXED | LATE],
+                     progress=lambda done, total: steps.append((done, total)), reuse=False, together=True)
+        assert max(sizes) == riding * largest
+        assert steps[-1] == (5 * prepared.n_batches,) * 2
+
+
 @every_architecture
 def test_batch_size_and_padding_change_nothing_beyond_rounding(architecture):
     prompts = FIXED + KINDS["demonstrations per query"]

@@ -168,3 +168,11 @@ def test_mean_ablation_of_what_never_varies_changes_nothing():
 def test_means_of_nothing_are_refused():
     with pytest.raises(BadInput, match="nothing to take means of"):
         mean_activations(small_model("opt"), [])
+
+
+def test_ablations_together_are_recorded_in_their_order_as_alone():
+    model, ablations = small_model("gpt2"), [Ablation(frozenset({HEADS[9]})), INTACT, Ablation(frozenset({HEADS[0]}))]
+    alone, together = evaluate(model, PROMPTS, ablations), evaluate(model, PROMPTS, ablations, together=True)
+    for one, other in zip(together, alone, strict=True):
+        assert np.allclose(one.loglikelihoods, other.loglikelihoods, atol=1e-4)
+        assert one.questions == other.questions

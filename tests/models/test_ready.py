@@ -129,7 +129,7 @@ def test_prompts_made_ready_for_a_model_that_is_gone_or_another_one_are_refused(
 
 
 def test_eight_changes_of_precision_end_near_the_memory_of_the_first(tmp_path):
-    """Each has 10 million parameters, 20 or 40 MB, and as much again in what is made ready."""
+    """Each has 10 million parameters: 20 or 40 MB, beside what is made ready for it."""
     small_network("opt", hidden_size=256, word_embed_proj_dim=256, ffn_dim=1024, num_hidden_layers=12).save_pretrained(
         tmp_path / "model")
     small_tokenizer().save_pretrained(tmp_path / "model")
