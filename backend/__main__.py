@@ -315,6 +315,7 @@ def import_(args: argparse.Namespace) -> int:
               f"{len(contents.new)} new, {len(contents.same)} here already, {len(contents.conflicts)} that differ.")
         for note in contents.notes:
             print(note)
+        _say_aside(contents.aside)
         for unit, told in contents.conflicts.items():
             _say_wrong(f"{unit}: {'; '.join(told)}")
         if not args.dry_run:
@@ -334,8 +335,7 @@ def upgrade(args: argparse.Namespace) -> int:
             bar.update(done - bar.n)
 
         found = earlier.upgrade(store, args.model, args.dry_run, progress)
-    for reason, names in sorted(_by_reason(found.aside).items()):
-        print(f"Set aside, because {reason}:\n" + "\n".join(f"  {name}" for name in names))
+    _say_aside(found.aside)
     done = "could be taken over" if args.dry_run else "taken over"
     print(f"{len(found.taken)} results of an earlier version {done}, {len(found.aside)} set aside" +
           (": they stay in the store as they are. Compute them again, or use the version that wrote them."
@@ -343,11 +343,13 @@ def upgrade(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _by_reason(aside: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+def _say_aside(aside: Sequence[tuple[str, str]]) -> None:
+    """What is not taken over of an earlier version's results, by the reason."""
     names: dict[str, list[str]] = {}
     for name, reason in aside:
         names.setdefault(reason, []).append(name)
-    return names
+    for reason, those in sorted(names.items()):
+        print(f"Set aside, because {reason}:\n" + "\n".join(f"  {name}" for name in those))
 
 
 def models(args: argparse.Namespace) -> int:
