@@ -366,7 +366,7 @@ def test_what_is_there_already_is_kept_and_a_different_result_is_not_replaced(fo
 
 def test_demonstrations_that_were_dropped_are_left_out_of_what_is_compared(folder):
     setup = folder.setup("plain")
-    (demo,) = {prompt for prompt in earlier.prompts_of(setup, "validation")[0].demos}
+    (demo,) = earlier.prompts_of(setup, "validation")[0].demos
 
     def read(texts):
         """A token for each letter; without the demonstration, what is read whole is another thing."""
