@@ -1,4 +1,4 @@
-"""What a page shows as a command or as Python makes that very result: the command line's own parser, Python's own exec."""
+"""What a page shows as a command or as Python makes that very result: parsed and run here."""
 
 from __future__ import annotations
 
