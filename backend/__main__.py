@@ -229,7 +229,7 @@ class _Run:
 
 
 def _describe_plan(r: planning.Request, plan: planning.Plan) -> str:
-    lines = [f"{r.model} (digest {r.model.digest}): {len(r.tasks)} tasks x shots {_join(r.shots)}, "
+    lines = [f"{_named(r.model)}: {len(r.tasks)} tasks x shots {_join(r.shots)}, "
              f"{r.demos} demonstrations, {r.n_examples} queries, seeds {_join(r.seeds)}",
              f"{'':16}{'units':>7}{'done':>7}{'to do':>7}{'tokens to read':>17}"]
     for kind in dict.fromkeys(step.unit.KIND for step in plan.steps):
@@ -264,7 +264,7 @@ def status(args: argparse.Namespace) -> int:
             tasks = {u.task for u in mine if u.task}
             shots = sorted({u.setup.n_shots for u in mine if u.setup})
             kinds = Counter(u.KIND for u in mine)
-            print(f"{model} (digest {model.digest}): {len(tasks)} tasks, shots {_join(shots) or 'none'}; " +
+            print(f"{_named(model)}: {len(tasks)} tasks, shots {_join(shots) or 'none'}; " +
                   ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
         if earlier := store.earlier():
             print(f"{len(earlier)} results of an earlier version are set aside. `python -m backend upgrade` takes over "
@@ -285,9 +285,14 @@ def verify(args: argparse.Namespace) -> int:
     identity = _identity(args)
     with _store(args) as store:
         stored = [u for u in store.units(args.kind) if u.model in (identity, identity.weights)]
+        others = dict.fromkeys(_named(u.model) for u in store.units(args.kind, model=identity.name)
+                               if u.model.dtype and u.model != identity)
         if not stored:
-            raise BadInput(f"Nothing to verify: no stored result of {identity} (digest {identity.digest})" +
-                           (f" of kind {args.kind}." if args.kind else "."))
+            raise BadInput(f"Nothing to verify: no stored result of {_named(identity)}" +
+                           (f" of kind {args.kind}." if args.kind else ".") +
+                           (f" There are some of {'; '.join(others)}." if others else ""))
+        print(f"{len(stored)} results of {_named(identity)}" + (f"; others, left out, are of {'; '.join(others)}."
+                                                                if others else "."))
         if args.sample:
             stored = sorted(random.Random(args.seed).sample(stored, min(args.sample, len(stored))), key=stored.index)
         model = _load(args)
@@ -311,7 +316,7 @@ def export(args: argparse.Namespace) -> int:
     """Write stored results into one file."""
     with _store(args) as store:
         manifest = bundles.export(args.file, store, store.units(args.kind, model=args.model, task=args.task))
-    print(f"{len(manifest.entries)} results of {', '.join(manifest.model_names)} in {args.file} "
+    print(f"{len(manifest.entries)} results of {_together(manifest)} in {args.file} "
           f"({size(Path(args.file).stat().st_size)}).")
     return DONE
 
@@ -320,10 +325,11 @@ def import_(args: argparse.Namespace) -> int:
     """Take in the results of a bundle, all or none."""
     with _store(args) as store:
         contents = bundles.inspect(args.file, store)
-        print(f"{len(contents.manifest.entries)} results of {', '.join(contents.manifest.model_names)}: "
+        print(f"{len(contents.manifest.entries)} results of {_together(contents.manifest)}: "
               f"{len(contents.new)} new, {len(contents.same)} here already, {len(contents.conflicts)} that differ.")
         for note in contents.notes:
             print(note)
+        _say_aside(contents.aside)
         for unit, told in contents.conflicts.items():
             _say_wrong(f"{unit}: {'; '.join(told)}")
         if not args.dry_run:
@@ -343,8 +349,7 @@ def upgrade(args: argparse.Namespace) -> int:
             bar.update(done - bar.n)
 
         found = earlier.upgrade(store, args.model, args.dry_run, progress)
-    for reason, names in sorted(_by_reason(found.aside).items()):
-        print(f"Set aside, because {reason}:\n" + "\n".join(f"  {name}" for name in names))
+    _say_aside(found.aside)
     done = "could be taken over" if args.dry_run else "taken over"
     print(f"{len(found.taken)} results of an earlier version {done}, {len(found.aside)} set aside" +
           (": they stay in the store as they are. Compute them again, or use the version that wrote them."
@@ -352,11 +357,13 @@ def upgrade(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _by_reason(aside: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+def _say_aside(aside: Sequence[tuple[str, str]]) -> None:
+    """What is not taken over of an earlier version's results, by the reason."""
     names: dict[str, list[str]] = {}
     for name, reason in aside:
         names.setdefault(reason, []).append(name)
-    return names
+    for reason, those in sorted(names.items()):
+        print(f"Set aside, because {reason}:\n" + "\n".join(f"  {name}" for name in those))
 
 
 def models(args: argparse.Namespace) -> int:
@@ -381,7 +388,7 @@ def models(args: argparse.Namespace) -> int:
         found = Counter(u.model for u in store.units() if u.model.dtype)
     print("Models with results:" if found else "No model has results yet.")
     for model, n in found.items():
-        print(f"  {model} (digest {model.digest}): {n} results")
+        print(f"  {_named(model)}: {n} results")
     return DONE
 
 
@@ -468,7 +475,7 @@ def parser() -> argparse.ArgumentParser:
     sub = command("export", export)
     sub.add_argument("file", metavar="FILE")
     for name in ("model", "task"):
-        sub.add_argument(f"--{name}", help=f"results of this {name} only")
+        sub.add_argument(f"--{name}", metavar="NAME", help=f"results of this {name} only")
     sub.add_argument("--kind", choices=KINDS, metavar="KIND", help=f"results of this kind only: {', '.join(KINDS)}")
 
     sub = command("import", import_)
@@ -608,6 +615,18 @@ def _tokenizer(args: argparse.Namespace) -> planning.CountText | None:
     except (Exception, ModelError):  # the tokenizers library raises bare Exception
         return None
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _named(model: ModelId) -> str:
+    """A model as one can tell it from others of its name."""
+    return f"{model} (digest {model.digest})"
+
+
+def _together(manifest: bundles.Manifest) -> str:
+    """The models of a bundle, with digests where several have one name."""
+    counts = Counter(model.name for model in manifest.models)
+    return ", ".join(model.name if counts[model.name] == 1 else f"{model.name} (digest {model.digest})"
+                     for model in manifest.models)
 
 
 def _join(numbers: Sequence[int]) -> str:

@@ -19,8 +19,9 @@ import pytest
 from backend import __main__ as cli
 from backend.__main__ import BAD_INPUT, DONE, EXAMPLES, FAILED, INTERRUPTED, main
 from backend.errors import ModelError
-from backend.kinds import Answers, Evaluation, HeadImportance, HeadScores, Means, compute
+from backend.kinds import Answers, Evaluation, HeadImportance, HeadScores, Means, Model, compute
 from backend.runs import jobs
+from backend.store import bundles
 from backend.store.live import Store
 from backend.tasks import own
 from tests.models.small import small_network, small_tokenizer
@@ -303,6 +304,39 @@ def test_verify_agrees_with_what_was_computed_and_finds_what_was_changed(small, 
         store.put(unit, HeadScores.from_json(record), replace=True)
     assert main(["verify", *small, "--kind", "head_importance"]) == FAILED
     assert "block_per_token: up to" in capsys.readouterr().out
+
+
+def test_results_of_several_models_of_one_name_are_told_apart(small, model_folder, tmp_path, capsys):
+    precompute(small, "--what", "accuracy")
+    with stored(small) as store:
+        (unit,) = store.units("evaluation")
+        mine = unit.model
+        before = mine.with_(digest="fedcba987654")  # other weights, or another tokenizer, under the same name
+        bos = mine.with_(bos=True)
+        for model in (before, bos, mine.with_(name="other")):
+            store.put(Evaluation(unit.setup.with_(model=model)), store.get(unit))
+    capsys.readouterr()
+    assert main(["status", *small[2:]]) == DONE
+    told = capsys.readouterr().out
+    for model in (mine, before, bos):
+        assert f"{model} (digest {model.digest}): 1 tasks, shots 0; 1 evaluation" in told
+    assert f"tiny @ {mine.revision}, float32, BOS in front (digest {mine.digest})" in told
+    assert main(["verify", *small, "--sample", "0"]) == DONE
+    told = capsys.readouterr().out
+    assert f"2 results of {mine} (digest {mine.digest}); others, left out, are of " in told
+    assert f"{before} (digest fedcba987654)" in told
+    assert "2 of 2 agree" in told
+    assert main(["export", str(tmp_path / "r.zip"), *small[2:], "--model", "tiny"]) == DONE
+    both = ", ".join(f"tiny (digest {one})" for one in sorted((mine.digest, "fedcba987654")))
+    assert f"4 results of {both} in" in capsys.readouterr().out
+    with Store(tmp_path / "there") as there, stored(small) as here:
+        assert set(bundles.inspect(tmp_path / "r.zip", there).new) == set(here.units(model="tiny"))
+    with stored(small) as store:
+        store.delete_all([unit, Model(mine)])
+    assert main(["verify", *small]) == BAD_INPUT
+    told = capsys.readouterr().err
+    assert f"no stored result of {mine} (digest {mine.digest}). There are some of " in told
+    assert f"{before} (digest fedcba987654)" in told
 
 
 def test_verify_with_nothing_stored_says_so(small, capsys):

@@ -50,7 +50,8 @@ FOREIGN = {"backend.errors": set(), "backend.values": {"numpy"}, "backend.record
 
 HEAVY = {"torch", "transformers", "accelerate", "datasets"}  # seconds to import
 # May import them, or a module that does, before something is measured.
-LOADS_TORCH = {"backend.engine", "backend.models.loading", "backend.models.gates", "backend.models.attention", "backend.lens.patterns",
+LOADS_TORCH = {"backend.engine", "backend.models.loading", "backend.models.gates", "backend.models.attention",
+               "backend.lens.patterns",
                "backend.lens.reading", "backend.bundled.measure", "backend.bundled.train"}
 
 

@@ -57,7 +57,7 @@ def python(unit: Unit[Any], load: str, *after: str, over: Sequence[tuple[TaskId,
         if over:
             made = made.replace(f"n_shots={setup.n_shots}", "n_shots=n_shots")
         body.append(f"{indent}setup = {made}")
-        known = {unit.model: "model", setup: "setup"}
+        known = {unit.model: "model", setup: "setup", (setup.task,): "(setup.task,)"}  # a ranking by its own importance
     body.append(f"{indent}unit = {expression(unit, known)}")
     body.append(f"{indent}record = fetch(unit, store) or compute(unit, store, load_model({load}))")
     body += [f"{indent}records.append(record)"] * bool(over)
@@ -69,7 +69,9 @@ def with_imports(lines: Sequence[str], also: Sequence[str] = ()) -> str:
     from backend.kinds.unit import KINDS
 
     text = "\n".join([*also, *lines])
-    homes = dict.fromkeys(("fetch", "compute", *(kind.__name__ for kind in KINDS.values())), "backend.kinds")
+    homes = dict.fromkeys(("fetch", "compute"), "backend.kinds")
+    homes |= {kind.__name__: "backend.kinds" if kind.__module__.startswith("backend.kinds.") else kind.__module__
+              for kind in KINDS.values()}
     homes |= {"load_model": "backend.models.loading", "default_store": "backend.store.live",
               "get_task": "backend.tasks.registry", "prompts": "backend.tasks.task"}
     homes |= dict.fromkeys(("Setup", "ModelId", "TaskId", "Ranking", "parse_exact"), "backend.values")

@@ -3,7 +3,7 @@
 A bundle is a zip of `manifest.json` and one JSON file per result: no pickles, nothing that runs. The manifest
 names models, revisions, library versions, definitions and, for every result, its size and SHA-256. Equal results
 give equal bytes. Taking a bundle in is all or nothing, and never puts a different result in place of one that is
-there unless asked to.
+there unless asked to. Of a bundle of schema 1, those results come in that are still true (see `store.earlier`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 from backend.errors import BadInput, StoreError
 from backend.kinds.unit import KINDS, SCHEMA, Unit
 from backend.records import Record, from_plain
+from backend.store import earlier
 from backend.store.entries import MAX_BYTES, differences, digest, pack, replace_file, unpack
 from backend.store.live import Store
 from backend.values import ModelId
@@ -75,6 +76,7 @@ class Contents:
     same: Sequence[Unit[Any]]  # there already, equal to within rounding
     conflicts: Mapping[Unit[Any], list[str]]  # there already and different: in what
     notes: Sequence[str]  # what a reader should know, one sentence each
+    aside: Sequence[tuple[str, str]] = ()  # of a bundle of schema 1: what is not taken over, and why
 
 
 def export(path: str | Path | BinaryIO, store: Store, units: Iterable[Unit[Any]]) -> Manifest:
@@ -128,12 +130,19 @@ def inspect(path: str | Path | BinaryIO, store: Store) -> Contents:
     try:
         with zipfile.ZipFile(path) as bundle:
             manifest = _manifest(bundle)
+            if manifest.schema == earlier.SCHEMA:
+                return _compared(*_earlier(bundle, manifest), store)
             results = dict(_result(bundle, entry) for entry in manifest.entries)
     except _BROKEN as error:
         raise StoreError(f"This is not a bundle, or it was cut short or damaged on the way: {error}. "
                          "Export or download it again.") from error
     if claimed := set(manifest.models) ^ {u.model.weights for u in results}:
         raise StoreError(f"The manifest and the results do not name the same models: {sorted(claimed)}.")
+    return _compared(manifest, results, (), store)
+
+
+def _compared(manifest: Manifest, results: Mapping[Unit[Any], Record], aside: Sequence[tuple[str, str]],
+              store: Store) -> Contents:
     new, same, conflicts = [], [], {}
     for unit, record in results.items():
         here = store.get(unit)
@@ -143,7 +152,7 @@ def inspect(path: str | Path | BinaryIO, store: Store) -> Contents:
             conflicts[unit] = told
         else:
             same.append(unit)
-    return Contents(manifest, results, new, same, conflicts, _notes(manifest, results, store))
+    return Contents(manifest, results, new, same, conflicts, _notes(manifest, store), aside)
 
 
 def take_in(contents: Contents, store: Store, replace: bool = False) -> None:
@@ -173,10 +182,11 @@ def _manifest(bundle: zipfile.ZipFile) -> Manifest:
         value = json.loads(_read(bundle, MANIFEST))
         if value["format"] != FORMAT:
             raise StoreError(f"This is a '{value['format']}', not a {FORMAT}.")
-        if value["schema"] != SCHEMA:
+        if value["schema"] not in (SCHEMA, earlier.SCHEMA):
             raise StoreError(f"This bundle is of schema {value['schema']}, this version reads schema {SCHEMA}. Use the "
                              "version that wrote it, or compute the results again.")
-        manifest = Manifest(tuple(from_plain(ModelId, model, "a model") for model in value["models"]),
+        models = value["models"] if value["schema"] == SCHEMA else []  # before, models had no identity of today's
+        manifest = Manifest(tuple(from_plain(ModelId, model, "a model") for model in models),
                             tuple(from_plain(Entry, entry, "an entry") for entry in value["entries"]),
                             dict(value["versions"]), dict(value["definitions"]), value["schema"])
         expected = [MANIFEST, *(entry.file for entry in manifest.entries)]
@@ -191,14 +201,53 @@ def _manifest(bundle: zipfile.ZipFile) -> Manifest:
     return manifest
 
 
+def _earlier(
+    bundle: zipfile.ZipFile, manifest: Manifest,
+) -> tuple[Manifest, dict[Unit[Any], Record], list[tuple[str, str]]]:
+    """What is still true of a bundle of schema 1, under today's names, and what is not, with the reason.
+
+    Raises:
+        StoreError: if it is damaged, or none of it is true.
+    """
+    read = []
+    for entry in manifest.entries:
+        body = _body(bundle, entry)
+        try:
+            value = json.loads(body)
+            old, key = earlier.Description.read(value["unit"]), earlier.key_of(value["unit"])
+            read.append((old, value["record"]))
+        except (ValueError, KeyError, TypeError, StoreError) as error:
+            raise StoreError(f"{entry.file} ({entry.what}) is damaged: {error}.") from error
+        if key != entry.key:
+            raise StoreError(f"{entry.file} holds another result than its name says: {old}.")
+    judge = earlier.Judge([old for old, _ in read])
+    results, aside = {}, []
+    for old, record in read:
+        try:
+            unit = judge.unit(old, None)
+            results[unit] = earlier.record_of(record, unit)
+        except StoreError as error:
+            aside.append((str(old), str(error).rstrip(".")))
+    if not results:
+        first = f": for example {aside[0][0]}, because {aside[0][1]}" if aside else ""
+        raise StoreError(f"This bundle is of schema 1, and none of its {len(read)} results can be taken over{first}. "
+                         "Import it with the version that wrote it and run `python -m backend upgrade` on that store, "
+                         "or compute the results again.")
+    return replace(manifest, models=tuple(sorted({u.model.weights for u in results}))), results, aside
+
+
 def _result(bundle: zipfile.ZipFile, entry: Entry) -> tuple[Unit[Any], Record]:
-    body = _read(bundle, entry.file)
-    if len(body) != entry.bytes or digest(body) != entry.sha256:
-        raise StoreError(f"{entry.file} ({entry.what}) is damaged: its digest is not the manifest's.")
-    unit, record = unpack(body)
+    unit, record = unpack(_body(bundle, entry))
     if unit.key != entry.key:
         raise StoreError(f"{entry.file} holds another result than its name says: {unit}.")
     return unit, record
+
+
+def _body(bundle: zipfile.ZipFile, entry: Entry) -> bytes:
+    body = _read(bundle, entry.file)
+    if len(body) != entry.bytes or digest(body) != entry.sha256:
+        raise StoreError(f"{entry.file} ({entry.what}) is damaged: its digest is not the manifest's.")
+    return body
 
 
 def _read(bundle: zipfile.ZipFile, name: str) -> bytes:
@@ -209,7 +258,7 @@ def _read(bundle: zipfile.ZipFile, name: str) -> bytes:
     return body
 
 
-def _notes(manifest: Manifest, results: Mapping[Unit[Any], Record], store: Store) -> list[str]:
+def _notes(manifest: Manifest, store: Store) -> list[str]:
     here = _versions()
     other = [f"{name} {version} (here {here.get(name, 'none')})" for name, version in sorted(manifest.versions.items())
              if here.get(name) != version]
