@@ -25,8 +25,8 @@ _KEEP = {"PreTrainedTokenizer", "TokenizersBackend", "LlamaTokenizer", "GPT2Toke
          "GemmaTokenizer", "CohereTokenizer", "BloomTokenizer"}
 _DROP = "GPTNeoXTokenizer"
 
-# Which blanks always part words in the patterns that tokenizers cut text with: GPT-2's ends every piece before any blank,
-# as does the bundled model's; in those of Llama 3, Qwen 2 and cl100k line breaks may belong to the signs before them.
+# Which blanks always part words in the patterns that tokenizers cut text with: GPT-2's ends every piece before any
+# blank, as does the bundled model's; in those of Llama 3, Qwen 2 and cl100k line breaks may belong to the signs before.
 _PARTING = {
     "GPT-2": " \n",
     r"\n\n|\n|->|\w+|[^\w\s]": " \n",

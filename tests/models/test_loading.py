@@ -260,13 +260,14 @@ def test_a_longrope_model_is_read_up_to_its_original_length(tmp_path):
     assert prepare(network, small_tokenizer(), "long", "").info.max_positions == 64
 
 
-def test_an_empty_context_is_one_bos_or_else_eos_token(folder):
-    loaded = load_model(str(folder))
-    assert loaded.empty_context == [0]
-    loaded.model.config.bos_token_id = None
-    assert loaded.empty_context == [1]
-    loaded.model.config.eos_token_id = [5, 6]
-    assert loaded.empty_context == [5]
+def test_what_a_prompt_begins_with_can_be_chosen(folder):
+    plain = load_model(str(folder)).encode("the cat")
+    for bos, front in (("auto", []), ("always", [0]), ("never", [])):
+        loaded = load_model(str(folder), bos=bos)
+        assert loaded.encode_context("the cat") == [*front, *plain]
+        assert (loaded.empty_context, loaded.start) == ([0], 0)
+    with pytest.raises(BadInput, match="Known: auto, always, never"):
+        load_model(str(folder), bos="sometimes")
 
 
 # The hub.

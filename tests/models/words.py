@@ -10,7 +10,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from transformers import PreTrainedTokenizerFast
 
 TEXT = ["yes no true false Question: Answer: the cat sat on the mat. the dog ran to the man's den, then on and on.",
-        "red green blue one two three is a an of and\nCountry: France\nCapital: Paris\n\nCountry: Spain Capital: Madrid",
+        "red green blue one two three is a an of and\nCountry: France\nCapital: Paris\n\nCountry: Spain Capital: Rome",
         "therefore another nothing 12 34 naïve café 1990s don't we'll"] * 3
 LLAMA_3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
            r"|\s+(?!\S)|\s+")
@@ -48,17 +48,17 @@ def _prepended(fallback: bool) -> Tokenizer:
 
 def _word_pieces() -> Tokenizer:
     characters = sorted(set("".join(TEXT).lower()) - set(" \n"))
-    known = ["<unk>", "<s>", "</s>", *characters, *(f"##{c}" for c in characters), "the", "then", "there", "##fore", "cat",
-             "an", "##other", "paris", "question", "no", "don", "##th", "##in", "##ing"]
+    known = ["<unk>", "<s>", "</s>", *characters, *(f"##{c}" for c in characters), "the", "then", "there", "##fore",
+             "cat", "an", "##other", "paris", "question", "no", "don", "##th", "##in", "##ing"]
     tokenizer = Tokenizer(models.WordPiece({token: i for i, token in enumerate(known)}, unk_token="<unk>"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     return tokenizer
 
 
 def _unigram() -> Tokenizer:
-    """Longer pieces are likelier than what they are made of, but not always: which are taken depends on what follows."""
-    pieces = ["▁", "▁the", "▁th", "the", "n", "▁cat", "▁n", "en", "▁there", "fore", "▁therefore", "▁Par", "is", "▁Paris",
-              "▁a", "an", "ca", "t", "▁Question", ":", "▁No", "▁don", "'", "▁1", "12", "re", "ther"]
+    """Longer pieces are not always likelier than what they are made of: which are taken depends on what follows."""
+    pieces = ["▁", "▁the", "▁th", "the", "n", "▁cat", "▁n", "en", "▁there", "fore", "▁therefore", "▁Par", "is",
+              "▁Paris", "▁a", "an", "ca", "t", "▁Question", ":", "▁No", "▁don", "'", "▁1", "12", "re", "ther"]
     known = [*pieces, *sorted(set("".join(TEXT)) - set(" \n") - set(pieces))]
     scored = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0),
               *((piece, -2.0 - 0.37 * (i % 11) - 0.5 / len(piece)) for i, piece in enumerate(known))]

@@ -2,12 +2,15 @@
 
 import importlib.util
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from backend.engine import trees
 from backend.errors import BadInput, DataError
 from backend.tasks import harness
 from backend.tasks.task import prompts
+from tests.models.small import small_model
 
 INSTALLED = importlib.util.find_spec("lm_eval") is not None
 needs_harness = pytest.mark.skipif(not INSTALLED, reason="lm_eval is an extra and is not installed here")
@@ -47,6 +50,19 @@ output_type: generate_until
 validation_split: validation
 doc_to_text: country
 doc_to_target: "x"
+metadata: {{version: 1.0}}
+"""
+JOINED = """
+task: {1}
+dataset_path: json
+dataset_kwargs: {{data_files: {{train: {0}/train.jsonl, validation: {0}/validation.jsonl}}}}
+output_type: multiple_choice
+training_split: train
+validation_split: validation
+doc_to_text: "Country: {{{{country}}}}\\nCapital:{2}"
+doc_to_choice: "{{{{cities}}}}"
+doc_to_target: gold
+target_delimiter: "{3}"
 metadata: {{version: 1.0}}
 """
 ROWS = [{"country": c, "cities": ["Rome", city], "gold": 1} for c, city in
@@ -107,6 +123,24 @@ def test_a_task_whose_options_change_the_context_reads_like_winogrande(tasks):
     assert example.options == (" was glad.", " was glad.")
     assert example.gold == (1,)
     assert example.demonstration == example.contexts[1] + " was glad."
+
+
+@needs_harness
+@pytest.mark.parametrize(("name", "text", "delimiter"), [
+    ("blank", " ", ""), ("line", "\\n", ""), ("nothing", "", ""), ("two", " ", "\\n")])
+def test_contexts_that_end_in_a_blank_are_cut_as_the_harness_cuts_them(tasks, name, text, delimiter):
+    from lm_eval.api.model import TemplateLM
+
+    (tasks / f"{name}.yaml").write_text(JOINED.format(tasks, name, text, delimiter))
+    task, model = harness.load_task(name), small_model("gpt2")
+    theirs = SimpleNamespace(backend="causal", tok_encode=model.encode)
+    cut = TemplateLM._encode_pair
+    for p in prompts(task, 1, "fixed"):
+        context = p.prefix + p.example.contexts[0]
+        ((query, _),) = trees.encode([p], model.encode_pairs, 1000)
+        for option, found in zip(p.example.options, query.options, strict=True):
+            assert (list(found.context), list(found.continuation)) == tuple(cut(theirs, context, option))
+        assert p.example.lengths == tuple(map(len, task.rows("validation")[p.doc]["cities"]))
 
 
 @needs_harness

@@ -56,6 +56,13 @@ def test_the_blanks_before_the_answer_begin_the_options():
     assert parse_task(lines(*GOOD), template="{query}{answer}").example(GOOD[0]).options == ("Rome", "City 0")
 
 
+@pytest.mark.parametrize("template", ["{query}\nA:\n{answer}", "{query} {answer}", "{query}\nA:{answer}.",
+                                      "{query}\n\n {answer}"])
+def test_the_length_of_an_answer_leaves_out_what_parts_it_from_the_question(template):
+    rows = [{"query": f"Q{i}", "options": ["no", "yes sir"], "gold": 0} for i in range(2)]
+    assert parse_task(lines(*rows), template=template).example(rows[0]).lengths == (2, 7)
+
+
 def test_braces_in_a_question_are_left_alone():
     task = parse_task(lines({"query": "f{answer} {0}", "options": ["{query}", "b"], "gold": 0}, *GOOD))
     row = {"query": "f{answer} {0}", "options": ["{query}", "b"], "gold": 0}

@@ -35,6 +35,17 @@ def test_multiple_choice_repeats_its_context_and_shows_the_gold_option():
     assert example.demonstration == "Capital of France: Paris"
 
 
+def test_an_answers_length_leaves_its_delimiter_out_and_nothing_else():
+    assert multiple_choice("Q", ["no", "yes sir"], 0, delimiter="\n -> ").lengths == (2, 7)
+    assert multiple_choice("Q", [" no", "yes sir"], 0, delimiter="").lengths == (3, 7)
+    assert Example(("Q", "Q"), (" no", "yes sir"), (0,), "").lengths == (2, 7)  # one space, unless it is said
+
+
+def test_how_an_example_is_scored_is_no_part_of_its_wording():
+    plain = Example(("Q",), (" a",), (0,), "Q a")
+    assert repr(Example(("Q",), (" a",), (0,), "Q a", delimiter=1, keeps_blanks=True)) == repr(plain)
+
+
 @pytest.mark.parametrize("gold", [-1, 2])
 def test_a_gold_option_out_of_range_is_refused(gold):
     with pytest.raises(DataError, match=rf"gold option \[{gold}\] is out of range: there are 2 options"):
