@@ -15,9 +15,9 @@ from backend.engine import trees
 from backend.engine.batches import Progress, in_batches
 from backend.engine.passes import cache_of
 from backend.engine.trees import Scored
-from backend.errors import BadInput, ModelError
+from backend.errors import BadInput
 from backend.models.gates import Gates, Places, passing
-from backend.models.loading import LoadedModel
+from backend.models.loading import LoadedModel, no_numbers
 from backend.results import HeadScores
 from backend.tasks.task import Prompt
 
@@ -95,8 +95,7 @@ def importance_of_pairs(
         in_batches(measure, [len(pairs[i].ids) - 1 - n_prefix // 2 for i in members], batch_tokens, report)
         done += len(members)
     if not np.isfinite(absolute).all():
-        raise ModelError(f"The gradients of '{model.info.name}' are not numbers in {model.dtype}: half precision "
-                         "overflows. Use bfloat16, or float32.")
+        raise no_numbers(model, "gradients")
     blocks = np.array_split(np.arange(len(pairs)), min(N_BLOCKS, len(pairs)))
     positions = np.array([[len(p.ids) - 1] * (model.n_layers - 1) + [len(p.continuation)] for p in pairs])
 

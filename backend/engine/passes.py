@@ -24,9 +24,8 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 import backend.engine.attention  # noqa: F401 - it registers itself
 from backend.engine import trees
 from backend.engine.batches import Progress, smaller
-from backend.errors import ModelError
 from backend.models.gates import Ended, Gates, Places, gates_for, passing
-from backend.models.loading import LoadedModel
+from backend.models.loading import LoadedModel, no_numbers
 from backend.results import Activations, Questions
 from backend.tasks.task import Prompt
 from backend.values import Ablation
@@ -144,7 +143,7 @@ def score(
             states fit the memory budget and so can stay with the plan for the next call.
 
     Raises:
-        ModelError: if the model's logits are no numbers (half precision overflows).
+        ModelError: if the model's logits are no numbers (half precision overflows, damaged weights).
         BadInput: if an ablation does not fit the model.
     """
     model = plan.model
@@ -171,10 +170,7 @@ def score(
     scores = [tally.scores() for tally in tallies]
     for ablation, tally in zip(ablations, tallies, strict=True):
         if not np.isfinite(tally.totals).all():
-            raise ModelError(
-                f"The logits of '{model.info.name}' are not numbers in {model.dtype}"
-                + (f" with {ablation} off" if ablation else "")
-                + ": half precision overflows. Use bfloat16, or float32.")
+            raise no_numbers(model, ablation=ablation)
     return scores
 
 

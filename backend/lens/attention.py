@@ -123,7 +123,7 @@ def direct_contributions(
     Raises:
         BadInput: no tokens, too many of them, or a token that the vocabulary does not have.
         ModelError: if blocks do not simply add to the residual stream: norms behind the residual sum (OPT-350m) or
-            behind attention (Gemma 2 and 3, OLMo 2), scaled residuals.
+            behind attention (Gemma 2 and 3, OLMo 2).
     """
     ids = _checked(model, token_ids)
     unembedding = model.model.get_output_embeddings()
@@ -141,14 +141,15 @@ def direct_contributions(
         return x[0, -1].double().cpu().numpy()
 
     def of_answer(parameter: Tensor) -> np.ndarray:
-        rows = parameter.double().cpu()
+        rows = model.logit_factor * parameter.double().cpu()
         return np.asarray(rows[target_id] - rows[foil_id] if foil_id is not None else rows[target_id])
 
     projections = [output_projection(module) for module in model.attn_outs]
     written = [np.einsum("hd,hdm->hm", here(z), _plain(weight).reshape(model.n_heads, model.d_head, -1))
                for z, (weight, _) in zip(gates.z, projections, strict=True)]  # per layer (n_heads, d_model)
-    heads, ffns = np.stack(written), np.stack([here(out) for out in gates.ffn_out])
-    biases = sum((_plain(bias) for _, bias in projections if bias is not None), np.zeros(model.d_model))
+    times = model.branch_factor
+    heads, ffns = times * np.stack(written), times * np.stack([here(out) for out in gates.ffn_out])
+    biases = times * sum((_plain(bias) for _, bias in projections if bias is not None), np.zeros(model.d_model))
     embedding = here(gates.kept[0])
     stream = embedding + heads.sum((0, 1)) + ffns.sum(0) + biases
 
