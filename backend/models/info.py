@@ -109,6 +109,9 @@ def info_from(config: dict[str, Any], name: str, revision: str, tensors: list[tu
 
     def first(size: str, default: int | None = None) -> int:
         for key in SIZES[size]:
+            if isinstance(config.get(key), list):
+                raise ModelError(f"The config of '{name}' gives {key} as a list: its layers differ in size, and "
+                                 "Headroom reads transformers whose layers are alike.")
             if config.get(key) is not None:
                 return int(config[key])
         if default is None:
@@ -247,6 +250,8 @@ def config_of(place: Location) -> dict[str, Any]:
         config = json.loads((place.folder / "config.json").read_text())
     except (OSError, ValueError) as error:
         raise ModelError(f"{place.folder / 'config.json'} cannot be read: {error}.") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{place.folder / 'config.json'} cannot be read: it should hold an object, {{...}}.")
     return filled(config)
 
 

@@ -107,6 +107,20 @@ def test_a_head_is_as_wide_as_the_class_says_where_the_config_does_not(config, d
                                                         else "head_dim") in (d_head, None)
 
 
+def test_a_model_whose_layers_differ_in_size_is_refused(tmp_path):
+    folder = made_up(tmp_path / "some", {"model_type": "llama", "num_attention_heads": [4, 8]})
+    with pytest.raises(ModelError, match="gives num_attention_heads as a list: its layers differ in size"):
+        describe(str(folder))
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "{"])
+def test_a_config_that_is_no_object_is_refused(folder, content):
+    (folder / "config.json").write_text(content)
+    for read in (describe, obstacles, load_model):
+        with pytest.raises(ModelError, match=r"config.json cannot be read"):
+            read(str(folder))
+
+
 def test_shapes_and_what_is_in_the_way_are_told_without_torch_or_transformers(folder):
     code = ("import sys; from backend.models.info import describe, content_digest; from pathlib import Path\n"
             "from backend.models.obstacles import obstacles\n"
@@ -260,6 +274,12 @@ def test_a_tokenizer_that_takes_a_package_which_is_not_here_says_which(folder, m
         load_model(str(folder))
     monkeypatch.setattr(way, "_is_here", lambda package: True)
     assert obstacles(str(folder)) == []
+
+
+def test_a_tokenizer_that_breaks_says_how(folder):
+    (folder / "tokenizer.json").write_text('{"model": 3}')
+    with pytest.raises(ModelError, match=r"No tokenizer that can be read in .*: .+\. Put its files"):
+        load_model(str(folder))
 
 
 def test_a_folder_named_for_the_tokenizer_is_looked_at_instead(folder, tmp_path):
