@@ -106,3 +106,10 @@ def test_offloaded_weights_are_compared_intact_alone_and_it_is_said():
     assert model.proof.endswith("(its weights are offloaded, so nothing was switched off by hand)")
     with pytest.raises(ModelError, match="rounding explains"):
         prepare(network, small_tokenizer(), "offloaded", "", adapter=replace(LLAMA, logits_times="rms_norm_eps"))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("architecture", ["phimoe", "qwen2", "gemma", "olmo"])
+def test_rounding_and_an_expert_more_or_less_refuse_no_model(architecture, dtype):
+    network = small_network(architecture).to(getattr(torch, dtype))
+    assert prepare(network, small_tokenizer(), architecture, "", dtype).proof
