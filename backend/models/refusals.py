@@ -6,11 +6,12 @@ from typing import Any
 
 # What carries a state from token to token instead of, or beside, attending to all of them.
 RECURRENT = frozenset({
-    "bamba", "falcon_h1", "falcon_mamba", "granitemoehybrid", "jamba", "kimi_linear", "lfm2", "lfm2_moe", "mamba",
-    "mamba2", "minimax", "minimax_text_01", "nemotron_h", "olmo_hybrid", "qwen3_5", "qwen3_5_moe", "qwen3_5_moe_text",
-    "qwen3_5_text", "qwen3_next", "recurrent_gemma", "rwkv", "xlstm", "zamba", "zamba2"})
+    "bailing_hybrid", "bamba", "falcon_h1", "falcon_mamba", "granitemoehybrid", "jamba", "kimi_linear", "lfm2",
+    "lfm2_moe", "lfm3", "mamba", "mamba2", "minimax", "nemotron_h", "olmo_hybrid", "qwen3_5", "qwen3_5_moe",
+    "qwen3_5_moe_text", "qwen3_5_text", "qwen3_next", "qwen4_exp", "qwen4_exp_text", "recurrent_gemma", "rwkv",
+    "xlstm", "zamba", "zamba2"})
 _RECURRENT_LAYERS = frozenset({"linear_attention", "mamba", "mamba2", "recurrent", "conv", "ssm", "rwkv"})
-_BIDIRECTIONAL = frozenset({
+BIDIRECTIONAL = frozenset({
     "albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "esm", "eurobert",
     "longformer", "mobilebert", "modernbert", "mpnet", "nomic_bert", "roberta", "roformer", "xlm-roberta",
     "xlm-roberta-xl", "xlnet"})
@@ -37,7 +38,7 @@ def refusal(config: dict[str, Any], name: str) -> str | None:
         return (f"'{name}' ({model_type}) has four residual streams side by side (AltUp), and layers that borrow the "
                 "keys and values of others: what a head or an FFN adds does not join one stream. Headroom measures "
                 "transformers with one.")
-    if config.get("use_bidirectional_attention") in (True, "all") or model_type in _BIDIRECTIONAL:
+    if config.get("use_bidirectional_attention") in (True, "all") or model_type in BIDIRECTIONAL:
         return (f"'{name}' ({model_type}) is bidirectional: each token attends to those behind it too, so it does not "
                 "predict the next one. Headroom measures models that read from left to right.")
     quantised = config.get("quantization_config") or config.get("compression_config")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig
+from transformers import CONFIG_MAPPING, AutoConfig
 
 from backend.__main__ import DONE, FAILED, main
 from backend.errors import ModelError
@@ -22,6 +22,7 @@ from backend.models.defaults import defaults, filled, of_classes
 from backend.models.info import content_digest, describe, info_from, tokenizer_digest
 from backend.models.loading import load_model
 from backend.models.obstacles import obstacles
+from backend.models.refusals import BIDIRECTIONAL, RECURRENT
 from tests.models.small import small_model, small_network, small_tokenizer
 
 REPOSITORY = Path(__file__).parents[2]
@@ -230,6 +231,11 @@ def test_models_that_cannot_be_measured_are_refused_by_name_from_their_config(co
     assert re.search(f"^Cannot be used here: .*{why}", capsys.readouterr().out)
     assert main(["precompute", "--model", str(folder), "--tasks", "antonym", "--dry-run"]) != DONE
     assert re.search(why, capsys.readouterr().err)
+
+
+def test_the_names_that_are_refused_are_those_of_transformers_and_none_has_a_row():
+    assert set(CONFIG_MAPPING) >= RECURRENT | BIDIRECTIONAL
+    assert not (RECURRENT | BIDIRECTIONAL) & set(ADAPTERS)
 
 
 def test_bidirectional_attention_over_images_alone_is_no_reason_to_refuse(folder):
