@@ -115,9 +115,9 @@ def test_a_confident_model_s_scores_are_as_exact_as_any_other_s(monkeypatch):
     with torch.no_grad():
         hidden = network.model(torch.tensor([pair.ids[:-1]])).last_hidden_state[0, -1]
         network.lm_head.weight[pair.continuation[0]] += 30 * hidden / hidden.norm() ** 2
+    monkeypatch.setitem(loading.DTYPES, "float64", torch.float64)
     double = prepare(deepcopy(network).double(), small_tokenizer(), "sure", "", "float64")
     found = importance_of_pairs(prepare(network, small_tokenizer(), "sure", ""), [pair])
-    monkeypatch.setitem(loading.DTYPES, "float64", torch.float64)
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     expected = importance_of_pairs(double, [pair])
     for reduction in ("per-token", "per-example"):

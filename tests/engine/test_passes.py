@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -265,14 +266,15 @@ def test_logits_that_are_no_numbers_are_refused_with_advice_that_fits_the_precis
     network = small_network("opt")
     with torch.no_grad():
         network.model.decoder.layers[1].fc2.weight.fill_(1e38)
-    model = prepare(network, small_tokenizer(), "overflowing", "0" * 12, proven=False)
+    single, half = deepcopy(network), network.half()
+    model = prepare(single, small_tokenizer(), "overflowing", "0" * 12, proven=False)
     with pytest.raises(ModelError, match=r"'overflowing' are not numbers in float32: its weights hold"):
         passes.score(passes.plan(model, FIXED), [INTACT])
     with pytest.raises(ModelError, match=r"not numbers in float32 with L0H1 off"):
         passes.score(passes.plan(model, FIXED), [Ablation(frozenset({Head(0, 1)}))])
-    half = prepare(network.half(), small_tokenizer(), "overflowing", "0" * 12, "float16", proven=False)
+    model = prepare(half, small_tokenizer(), "overflowing", "0" * 12, "float16", proven=False)
     with pytest.raises(ModelError, match=r"not numbers in float16: half precision overflows. Use bfloat16"):
-        passes.score(passes.plan(half, FIXED), [INTACT])
+        passes.score(passes.plan(model, FIXED), [INTACT])
 
 
 def test_one_logit_that_overflows_is_refused_too_although_the_answers_still_have_an_order():
