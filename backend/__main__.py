@@ -19,7 +19,7 @@ from tqdm import tqdm
 from backend.errors import BadInput, Cancelled, HeadroomError, ModelError, StoreError
 from backend.kinds import KINDS, OfTask, Unit, compute
 from backend.kinds.unit import Option
-from backend.machine import duration, size, slow, weight_bytes
+from backend.machine import duration, free_memory, size, slow, weight_bytes
 from backend.models.identity import identify
 from backend.models.info import BUNDLED, describe, locate
 from backend.records import ModelInfo, Record, too_long
@@ -368,22 +368,26 @@ def _say_aside(aside: Sequence[tuple[str, str]]) -> None:
 
 def models(args: argparse.Namespace) -> int:
     """Which models can be used; of one, what it needs."""
-    from backend.models.adapters import ADAPTERS, adapter_for
+    from backend.models.adapters import ADAPTERS
+    from backend.models.obstacles import obstacles
 
     if args.name:
+        in_the_way = obstacles(args.name, args.revision, free=free_memory())
+        for sentence in in_the_way:
+            print(f"Cannot be used here: {sentence}")
         info = describe(args.name, args.revision)
-        adapter = adapter_for(info.architecture)
         print(f"{info.name} ({info.revision}): {info.architecture}, {info.n_layers} layers x {info.n_heads} heads, "
               f"d_model {info.d_model}, d_head {info.d_head}, d_ffn {info.d_ffn}, {info.n_params:,} parameters, "
               f"{info.max_positions} positions, {info.vocab_size:,} tokens.")
         print(f"Weights: {size(info.bytes)} on disk ({info.dtype}); in memory {size(weight_bytes(info, 'float32'))} in "
               f"float32, {size(weight_bytes(info, 'bfloat16'))} in bfloat16 or float16.")
-        print(f"Supported: blocks at {adapter.blocks}, heads at the input of {adapter.attn_out}, FFNs at "
-              f"{adapter.ffn}. {_reading(adapter.trees)}")
-        return DONE
+        if adapter := ADAPTERS.get(info.architecture):
+            print(f"Its row: blocks at {adapter.blocks}, heads at the input of {adapter.attn_out}, FFNs at "
+                  f"{adapter.ffn}. {_reading(adapter.trees)}")
+        return FAILED if in_the_way else DONE
     print("Architectures (adding one is a row in backend/models/adapters.py):")
     for name, adapter in sorted(ADAPTERS.items()):
-        print(f"  {name:12} {_reading(adapter.trees)}")
+        print(f"  {name:16} {_reading(adapter.trees)}")
     with _store(args) as store:
         found = Counter(u.model for u in store.units() if u.model.dtype)
     print("Models with results:" if found else "No model has results yet.")

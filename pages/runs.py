@@ -12,11 +12,12 @@ import pandas as pd
 import streamlit as st
 
 from backend import machine
-from backend.errors import HeadroomError
+from backend.errors import HeadroomError, ModelError
 from backend.kinds import KINDS, Unit
 from backend.kinds.unit import Option
-from backend.models.adapters import ADAPTERS, adapter_for
+from backend.models.adapters import ADAPTERS
 from backend.models.info import BUNDLED, describe
+from backend.models.obstacles import obstacles
 from backend.records import ModelInfo
 from backend.runs import jobs
 from backend.runs import plan as planning
@@ -405,9 +406,18 @@ def damage(units: Sequence[Unit[Any]]) -> None:
 
 
 @st.cache_data(show_spinner="Looking at the model …", ttl=300)
-def looked_at(name: str) -> ModelInfo:
-    """What a model is, without loading it; looked at again after five minutes."""
-    return describe(name)
+def looked_at(name: str) -> tuple[ModelInfo | None, list[str]]:
+    """What a model is, without loading it, and what keeps it from being used; looked at again after five minutes.
+
+    None where it is no model that could ever be measured.
+    """
+    found = obstacles(name)
+    try:
+        return describe(name), found
+    except ModelError:
+        if not found:
+            raise
+        return None, found
 
 
 def models() -> None:
@@ -418,7 +428,7 @@ def models() -> None:
                               "and no code of the model's repository is ever run.")
     if name and name.strip():
         try:
-            check(name.strip(), looked_at(name.strip()))
+            check(name.strip(), *looked_at(name.strip()))
         except HeadroomError as error:
             st.error(str(error), icon=":material/error:")
     else:
@@ -439,28 +449,33 @@ def models() -> None:
         st.caption("Another one is a row in `backend/models/adapters.py`: where its layers, heads and FFNs are.")
 
 
-def check(name: str, info: ModelInfo) -> None:
-    """A model's needs, one sentence each, and the button that opens it."""
-    try:
-        adapter, why_not = adapter_for(info.architecture), ""
-    except HeadroomError as error:
-        adapter, why_not = None, str(error)
+def check(name: str, info: ModelInfo | None, found: Sequence[str]) -> None:
+    """What is in a model's way, first; then its needs, one sentence each, and the button that opens it."""
+    if info is None:
+        with st.container(border=True, key="model-check"):
+            st.markdown(f"#### {name} cannot be used")
+            for sentence in found:
+                said(False, sentence)
+        return
+    adapter = ADAPTERS.get(info.architecture)
     free = machine.free_memory()
     needs = pd.DataFrame([{"precision": dtype, "weights in memory": machine.size(machine.weight_bytes(info, dtype)),
                            "fits": machine.weight_bytes(info, dtype) < free} for dtype in machine.WIDTHS])
     fitting = [row["precision"] for _, row in needs.iterrows() if row["fits"]]
-    ready = (f"can be used here, in {' or '.join(fitting)}" if adapter and fitting else
-             "is understood, but its weights do not fit into this machine's free memory" if adapter else
-             "cannot be used yet")
+    ready = ("cannot be used yet" if found else
+             f"can be used here, in {' or '.join(fitting)}" if fitting else
+             "is understood, but its weights do not fit into this machine's free memory")
     with st.container(border=True, key="model-check"):
         st.markdown(f"#### {info.name} {ready}")
         left, right = st.columns([3, 2], gap="medium")
         with left:
+            for sentence in found:
+                said(False, sentence)
             said(True, f"A decoder-only transformer: `{info.architecture}`, {info.n_layers} layers × {info.n_heads} "
                        f"heads, d_model {info.d_model:,}, d_head {info.d_head}, d_ffn {info.d_ffn:,}, "
                        f"{info.n_params:,} parameters, context of {info.max_positions:,} tokens.")
-            said(bool(adapter), f"Its heads and FFNs are known: `{adapter.attn_out}`, `{adapter.ffn}`." if adapter
-                 else why_not)
+            if adapter:
+                said(True, f"Its heads and FFNs are known: `{adapter.attn_out}`, `{adapter.ffn}`.")
             said(True, f"Weights as safetensors, {machine.size(info.bytes)} ({info.dtype}), revision "
                        f"`{info.revision}`. From the hub they are fetched when first used; "
                        f"{machine.size(machine.free_disk(store.folder))} of disk are free.")
@@ -472,7 +487,7 @@ def check(name: str, info: ModelInfo) -> None:
             st.caption("The weights alone; keep about half as much again free for what passes through them. With a "
                        "GPU, its memory counts instead.")
         st.button(f"Open {info.name}", key="open model", type="primary", icon=":material/arrow_forward:",
-                  disabled=adapter is None, on_click=open_model, args=(name,),
+                  disabled=bool(found), on_click=open_model, args=(name,),
                   help="Makes it the model of all pages; the sidebar keeps it.")
 
 

@@ -14,10 +14,10 @@ from backend.engine import trees
 from backend.engine.batches import Progress, in_batches, tokens_per_pass
 from backend.engine.passes import cache_of
 from backend.engine.trees import Scored
-from backend.errors import BadInput, ModelError
+from backend.errors import BadInput
 from backend.models.attention import PlainAttention
 from backend.models.gates import Gates, Places, Route, passing
-from backend.models.loading import LoadedModel
+from backend.models.loading import LoadedModel, no_numbers
 from backend.tasks.task import Prompt
 
 SHARING_WIDTH = 512  # d_model from which fixed demonstrations are read once for all examples
@@ -90,8 +90,7 @@ def gate_gradients(
         in_batches(measure, [len(pairs[i].ids) - 1 - n_prefix // 2 for i in members], batch_tokens, report)
         done += len(members)
     if not np.isfinite(absolute).all():
-        raise ModelError(f"The gradients of '{model.info.name}' are not numbers in {model.dtype}: half precision "
-                         "overflows. Use bfloat16, or float32.")
+        raise no_numbers(model, "gradients")
     return absolute, signed
 
 

@@ -23,9 +23,9 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from backend.engine import trees
 from backend.engine.batches import Progress, smaller, tokens_per_pass
-from backend.errors import BadInput, ModelError
+from backend.errors import BadInput
 from backend.models.gates import ALL_ON, Ended, Gates, Kept, MeanActivations, Places, Route, gates_for, passing
-from backend.models.loading import LoadedModel
+from backend.models.loading import LoadedModel, no_numbers
 from backend.records import Questions
 from backend.tasks.task import Prompt
 from backend.values import Ablation
@@ -164,7 +164,7 @@ def score(
             beyond rounding.
 
     Raises:
-        ModelError: if the model's logits are no numbers (half precision overflows).
+        ModelError: if the model's logits are no numbers (half precision overflows, damaged weights).
         BadInput: if an ablation does not fit the model.
     """
     model = prepared.model
@@ -196,10 +196,7 @@ def score(
     scores = [tally.scores() for tally in tallies]
     for ablation, tally in zip(ablations, tallies, strict=True):
         if not np.isfinite(tally.totals).all():
-            raise ModelError(
-                f"The logits of '{model.info.name}' are not numbers in {model.dtype}"
-                + (f" with {ablation} off" if ablation else "")
-                + ": half precision overflows. Use bfloat16, or float32.")
+            raise no_numbers(model, ablation=ablation)
     return scores
 
 

@@ -122,7 +122,7 @@ def direct_contributions(
     Raises:
         BadInput: no tokens, too many of them, or a token that the vocabulary does not have.
         ModelError: if blocks do not simply add to the residual stream: norms behind the residual sum (OPT-350m) or
-            behind attention (Gemma 2 and 3, OLMo 2), scaled residuals.
+            behind attention (Gemma 2 and 3, OLMo 2).
     """
     ids = _checked(model, token_ids)
     unembedding = model.model.get_output_embeddings()
@@ -140,14 +140,15 @@ def direct_contributions(
         return x[0, -1].double().cpu().numpy()
 
     def of_answer(parameter: Tensor) -> np.ndarray:
-        rows = parameter.double().cpu()
+        rows = model.logit_factor * parameter.double().cpu()
         return np.asarray(rows[target_id] - rows[foil_id] if foil_id is not None else rows[target_id])
 
     projections = [output_projection(module) for module in model.attn_outs]
+    times = model.branch_factor
     written = [np.einsum("hd,hdm->hm", here(of_layer), _plain(weight).reshape(model.n_heads, model.d_head, -1))
                for of_layer, (weight, _) in zip(z, projections, strict=True)]  # per layer (n_heads, d_model)
-    heads, ffns = np.stack(written), np.stack([here(out) for out in ffn_out])
-    biases = sum((_plain(bias) for _, bias in projections if bias is not None), np.zeros(model.d_model))
+    heads, ffns = times * np.stack(written), times * np.stack([here(out) for out in ffn_out])
+    biases = times * sum((_plain(bias) for _, bias in projections if bias is not None), np.zeros(model.d_model))
     embedding = here(kept.inputs[0])
     stream = embedding + heads.sum((0, 1)) + ffns.sum(0) + biases
 

@@ -249,24 +249,27 @@ def _gated(gates: Gates, layer: int, z: Tensor) -> Tensor:
 
 
 def _wrap_ffn(ffn: nn.Module, before: nn.Module | None, layer: int) -> None:
-    """Let an FFN that is off in every row be nothing at all, once its result is known to be one tensor.
+    """Let an FFN that is off in every row be nothing at all, once the shape of its result is known.
 
     What stands before it then hands on what it reads.
     """
     plain = _own_forward(ffn)
     width: int | None = None
+    n_others = 0  # what it returns beside, which a model only collects: a router's scores
 
     def is_off(args: tuple[Any, ...]) -> bool:
         now = _current.get()
         return now is not None and layer in now.gates.no_ffns and bool(args) and width is not None
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        nonlocal width
+        nonlocal width, n_others
         if is_off(args):
-            return args[0].new_zeros(*args[0].shape[:-1], width)
+            zeros = args[0].new_zeros(*args[0].shape[:-1], width)
+            return (zeros, *[None] * n_others) if n_others else zeros
         output = plain(*args, **kwargs)
-        if width is None and isinstance(output, Tensor):
-            width = output.shape[-1]
+        if width is None:
+            n_others = len(output) - 1 if isinstance(output, tuple) else 0
+            width = (output[0] if isinstance(output, tuple) else output).shape[-1]
         return output
 
     ffn.forward = forward

@@ -38,7 +38,7 @@ def identity_of(place: Location, dtype: str, bos: str, tokenizer: str | None, ad
     architecture = str(config_of(place).get("model_type"))
     row = adapter or ADAPTERS.get(architecture)
     parts = [
-        f"hub:{place.folder.name}" if place.is_hub else content_digest(place.folder),  # a commit never changes
+        content_digest(place.folder),
         tokenizer_digest(tokenizer) if tokenizer else "",
         row.identity if row else "",
     ]

@@ -21,11 +21,19 @@ from typing import Any, NamedTuple
 
 from backend.errors import ModelError
 from backend.models.adapters import ADAPTERS
+from backend.models.defaults import SIZES, filled
+from backend.models.refusals import refusal
 from backend.records import ModelInfo
 
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "bundled"
-_SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
+_SMALL_FILES = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja"]
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                    "vocab.json", "merges.txt", "vocab.txt", "tekken.json", "*.model", "*.tiktoken")
+# Saved among the weights and no parameters: masks, frequencies, constants of an activation, a router's balance.
+_BUFFERS = re.compile(r"(^|\.)(inv_freq|(attn|attention)\.(bias|masked_bias|causal_mask)|e_score_correction_bias|"
+                      r"act_fn\.(beta|eps))$")
+_UNEMBEDDINGS = re.compile(r"(^|\.)(lm_head|embed_out)\.weight$")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _COMMIT = re.compile("[0-9a-f]{7,40}")
 _BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
@@ -40,7 +48,11 @@ class Location:
     name: str
     folder: Path
     revision: str
-    is_hub: bool = False
+
+    @property
+    def is_hub(self) -> bool:
+        """Whether it is a snapshot of the hub, which its commit names and nothing changes."""
+        return is_snapshot(self.folder)
 
 
 def locate(name: str, revision: str | None = None, weights: bool = True) -> Location:
@@ -71,10 +83,13 @@ def describe(name: str, revision: str | None = None) -> ModelInfo:
     """A model's shape, revision and size, without loading it (from the hub: without fetching its weights).
 
     Raises:
-        ModelError: as `locate`; or if the configuration is not one of a decoder-only transformer.
+        ModelError: as `locate`; or if the configuration is not one of a decoder-only transformer with plain weights.
     """
     place = locate(name, revision, weights=False)
-    return info_from(config_of(place), place.name, place.revision, tensors_of(place))
+    config = config_of(place)
+    if why := refusal(config, place.name):
+        raise ModelError(why)
+    return info_from(config, place.name, place.revision, tensors_of(place))
 
 
 class Weights(NamedTuple):
@@ -97,29 +112,31 @@ def weights(info: ModelInfo) -> Weights:
 def info_from(config: dict[str, Any], name: str, revision: str, tensors: list[tuple[str, int]]) -> ModelInfo:
     """The record, from a config as plain values and (dtype, number of elements) of every tensor."""
 
-    def first(*names: str, default: int | None = None) -> int:
-        for key in names:
+    def first(size: str, default: int | None = None) -> int:
+        for key in SIZES[size]:
+            if isinstance(config.get(key), list):
+                raise ModelError(f"The config of '{name}' gives {key} as a list: its layers differ in size, and "
+                                 "Headroom reads transformers whose layers are alike.")
             if config.get(key) is not None:
                 return int(config[key])
         if default is None:
-            raise ModelError(f"The config of '{name}' says none of {', '.join(names)}: it is not a decoder-only "
+            raise ModelError(f"The config of '{name}' says none of {', '.join(SIZES[size])}: it is not a decoder-only "
                              "transformer that Headroom can read.")
         return default
 
-    d_model = first("hidden_size", "n_embd", "n_embed", "d_model")
-    n_heads = first("num_attention_heads", "n_head", "num_heads")
+    d_model, n_heads, max_positions = first("d_model"), first("n_heads"), first("max_positions", 2048)
+    # Beyond its original length, a longrope model turns to other factors, whatever keys it has cached.
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if {rope.get("rope_type"), rope.get("type")} & {"longrope", "su"}:
+        max_positions = min(max_positions, int(config.get("original_max_position_embeddings") or
+                                               rope.get("original_max_position_embeddings") or max_positions))
     elements = {dtype: sum(n for d, n in tensors if d == dtype) for dtype, _ in tensors}
     main = max(elements, key=lambda d: elements[d], default="")
     return ModelInfo(
-        name=name, revision=revision, architecture=str(config.get("model_type", "")),
-        n_layers=first("num_hidden_layers", "n_layer", "num_layers"), n_heads=n_heads, d_model=d_model,
-        d_head=first("head_dim", default=d_model // n_heads),
-        d_ffn=first("ffn_dim", "intermediate_size", "n_inner", "ffn_hidden_size", default=4 * d_model),
-        n_params=sum(elements.values()),
-        # Beyond its original length, a longrope model turns to other factors, whatever keys it has cached.
-        max_positions=first("original_max_position_embeddings", "max_position_embeddings", "n_positions", "seq_length",
-                            default=2048),
-        vocab_size=first("vocab_size"), dtype=_DTYPES.get(main, main),
+        name=name, revision=revision, architecture=str(config.get("model_type", "")), n_layers=first("n_layers"),
+        n_heads=n_heads, d_model=d_model, d_head=first("d_head", d_model // n_heads),
+        d_ffn=first("d_ffn", int(config.get("expansion_ratio") or 4) * d_model), n_params=sum(elements.values()),
+        max_positions=max_positions, vocab_size=first("vocab_size"), dtype=_DTYPES.get(main, main),
         bytes=sum(n * _BYTES.get(dtype, 4) for dtype, n in elements.items()),
     )
 
@@ -128,8 +145,27 @@ def _looks_like_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The files whose weights are loaded: the one of the standard name, else those that the index names.
+
+    Others may lie beside them, such as the authors' own `consolidated.safetensors` with the same weights once more.
+    """
+    if (whole := folder / "model.safetensors").is_file():
+        return [whole]
+    try:
+        index = json.loads((folder / "model.safetensors.index.json").read_text())
+        return sorted({folder / file for file in index["weight_map"].values()})
+    except OSError:
+        return []
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{folder / 'model.safetensors.index.json'} cannot be read: {error}.") from error
+
+
 def _require_safetensors(folder: Path, name: str, elsewhere: Iterable[str] = ()) -> None:
-    if any(folder.glob("*.safetensors")):
+    if files := weight_files(folder):
+        if lost := [file.name for file in files if not file.is_file()]:
+            raise ModelError(f"'{name}' cannot be loaded: it lacks {', '.join(lost[:3])}, which its index names. Fetch "
+                             "or convert it again.")
         return
     names = [*(p.name for p in folder.iterdir()), *elsewhere]
     pickled = sorted(n for n in names if any(fnmatch(n, pattern) for pattern in _PICKLES) and n != "training_args.bin")
@@ -139,6 +175,9 @@ def _require_safetensors(folder: Path, name: str, elsewhere: Iterable[str] = ())
             "does not. Convert them where you trust them, then name the new folder: "
             f"python -c \"from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; n = '{name}'; "
             "M.from_pretrained(n).save_pretrained('converted'); T.from_pretrained(n).save_pretrained('converted')\"")
+    if others := sorted(n for n in names if n.endswith(".safetensors")):
+        raise ModelError(f"'{name}' holds {', '.join(others[:3])}, and transformers reads model.safetensors or what "
+                         "model.safetensors.index.json names. Fetch or convert it in that form.")
     raise ModelError(f"'{name}' has no weights: expected one or more *.safetensors files.")
 
 
@@ -156,15 +195,17 @@ def _from_hub(name: str, revision: str | None, weights: bool) -> Location:
 
     away = (f"'{name}' is not in the local cache, and the hub cannot be reached. With no network, give the path of a "
             "local model folder, or use the bundled model.")
-    patterns = [*_SMALL_FILES, *(["*.safetensors"] if weights else [])]
     elsewhere: list[str] = []
     try:
         folder = _cached(name, revision, weights) if revision else None
         if folder is None:
             if revision and _COMMIT.fullmatch(revision):  # answers at once where a download would wait and retry
                 revision = model_info(name, revision=revision, timeout=10).sha
-            folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-        if weights and not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=_SMALL_FILES))
+            if weights:
+                wanted = [file.name for file in weight_files(folder)] or ["model.safetensors"]
+                folder = Path(snapshot_download(name, revision=folder.name, allow_patterns=[*_SMALL_FILES, *wanted]))
+        if weights and not weight_files(folder):
             elsewhere = [s.rfilename for s in model_info(name, revision=revision, timeout=10).siblings or ()]
     except HFValidationError as error:
         raise ModelError(f"'{name}' is neither a folder here nor a hub id ('owner/model').") from error
@@ -182,7 +223,7 @@ def _from_hub(name: str, revision: str | None, weights: bool) -> Location:
         raise ModelError(away) from error
     if weights:
         _require_safetensors(folder, name, elsewhere)
-    return Location(name, folder, folder.name[:12], is_hub=True)
+    return Location(name, folder, folder.name[:12])
 
 
 def _cached(name: str, revision: str, weights: bool) -> Path | None:
@@ -200,15 +241,12 @@ def _cached(name: str, revision: str, weights: bool) -> Path | None:
 
 def _is_complete(folder: Path) -> bool:
     """Whether all weights are here: one file, or each that the index names."""
-    try:
-        index = json.loads((folder / "model.safetensors.index.json").read_text())
-        return all((folder / file).is_file() for file in index["weight_map"].values())
-    except OSError:
-        return (folder / "model.safetensors").is_file()
+    files = weight_files(folder)
+    return bool(files) and all(file.is_file() for file in files)
 
 
 def config_of(place: Location) -> dict[str, Any]:
-    """The configuration as plain values; of a model for text and images, its text part's.
+    """The configuration as plain values, with what its class fills in; of a model for more than text, its text part's.
 
     Raises:
         ModelError: if it is missing or no JSON.
@@ -217,18 +255,29 @@ def config_of(place: Location) -> dict[str, Any]:
         config = json.loads((place.folder / "config.json").read_text())
     except (OSError, ValueError) as error:
         raise ModelError(f"{place.folder / 'config.json'} cannot be read: {error}.") from error
-    return {**config, **config["text_config"]} if isinstance(config.get("text_config"), dict) else config
+    if not isinstance(config, dict):
+        raise ModelError(f"{place.folder / 'config.json'} cannot be read: it should hold an object, {{...}}.")
+    return filled(config)
 
 
 def tensors_of(place: Location) -> list[tuple[str, int]]:
-    """(dtype, number of elements) of every tensor: from local headers, else from the hub's.
+    """(dtype, number of elements) of every parameter: from local headers, else from the hub's.
+
+    Buffers, and the unembedding where it is the embedding once more, are none.
 
     Raises:
         ModelError: if a file is damaged, or there is none.
     """
-    files = sorted(place.folder.glob("*.safetensors"))
-    if files:
-        return [(spec["dtype"], math.prod(spec["shape"]))
+    tied = bool(config_of(place).get("tie_word_embeddings"))
+    return [(dtype, n) for name, dtype, n in _saved(place)
+            if not _BUFFERS.search(name) and not (tied and _UNEMBEDDINGS.search(name))]
+
+
+def _saved(place: Location) -> list[tuple[str, str, int]]:
+    """(name, dtype, number of elements) of every tensor in the files."""
+    files = weight_files(place.folder)
+    if files and all(file.is_file() for file in files):
+        return [(key, spec["dtype"], math.prod(spec["shape"]))
                 for file in files for key, spec in _header(file).items() if key != "__metadata__"]
     from httpx2 import HTTPError
     from huggingface_hub import get_safetensors_metadata, model_info
@@ -243,7 +292,8 @@ def tensors_of(place: Location) -> list[tuple[str, int]]:
     except (OSError, HTTPError) as error:
         raise ModelError(f"The size of '{place.name}' is not known: its weights are not in the local cache, and the "
                          "hub cannot be reached.") from error
-    return [(dtype, count) for dtype, count in metadata.parameter_count.items()]
+    return [(key, spec.dtype, math.prod(spec.shape))
+            for file in metadata.files_metadata.values() for key, spec in file.tensors.items()]
 
 
 def _header(file: Path) -> dict[str, Any]:
@@ -264,8 +314,59 @@ def _header(file: Path) -> dict[str, Any]:
 
 def _digest(folder: Path) -> str:
     """First 12 hexadecimal digits of the SHA-256 of a folder's config and weights."""
-    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
-    return _digest_of(tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()))
+    return _digest_of(_stamped([folder / "config.json", *weight_files(folder)]))[:12]
+
+
+def is_snapshot(folder: Path) -> bool:
+    """Whether a folder is what the hub's client keeps of one commit."""
+    return folder.parent.name == "snapshots" and bool(_COMMIT.fullmatch(folder.name))
+
+
+def content_digest(folder: Path) -> str:
+    """What decides a model's numbers, in 12 hexadecimal digits: config, weights and tokenizer files, by name and bytes.
+
+    A snapshot of the hub is its commit, whether or not its weights have been fetched. Reading is done once for each
+    state of the files (path, size, time of change).
+    """
+    if is_snapshot(folder):
+        return hashlib.sha256(f"commit {folder.name}".encode()).hexdigest()[:12]
+    weights = _digest_of(_stamped([folder / "config.json", *weight_files(folder)]))
+    return hashlib.sha256(f"{weights} {_tokenizer_digest(folder)}".encode()).hexdigest()[:12]
+
+
+def tokenizer_digest(source: str | Path) -> str:
+    """The same of a tokenizer that is kept apart, in a folder or under a hub id: of its files alone.
+
+    Raises:
+        ModelError: if it is no folder and the hub does not have it, or cannot be reached.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return _tokenizer_digest(folder)[:12]
+    from httpx2 import HTTPError
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        fetched = snapshot_download(str(source), allow_patterns=list(_TOKENIZER_FILES))
+    except (HFValidationError, OSError, HTTPError) as error:
+        raise ModelError(f"No tokenizer in '{source}': it is neither a folder here nor a hub id that can be reached."
+                         ) from error
+    return _tokenizer_digest(Path(fetched))[:12]
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The files of a folder that decide how text is cut into tokens, in the order of their names."""
+    return sorted({file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern) if file.is_file()})
+
+
+def _tokenizer_digest(folder: Path) -> str:
+    return _digest_of(_stamped(tokenizer_files(folder)))
+
+
+def _stamped(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
+    """Files as they are now: path, size, time of change."""
+    return tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file())
 
 
 @lru_cache(maxsize=64)
@@ -273,17 +374,20 @@ def _digest_of(files: tuple[tuple[str, int, int], ...]) -> str:
     digest = hashlib.sha256()
     for path, _, _ in files:
         digest.update(os.path.basename(path).encode())
+        if os.path.basename(path) == "tokenizer_config.json":
+            digest.update(_without_chat(Path(path)))
+            continue
         with open(path, "rb") as stream:
             while chunk := stream.read(1 << 22):
                 digest.update(chunk)
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()
 
 
-def content_digest(folder: Path) -> str:
-    tokenizers = [p for p in sorted(folder.glob("*")) if p.name.startswith(("tokenizer", "vocab", "merges"))]
-    return _digest_of(tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in [
-        folder / "config.json", *sorted(folder.glob("*.safetensors")), *tokenizers]))
-
-
-def tokenizer_digest(source: str) -> str:
-    return content_digest(Path(source))
+def _without_chat(file: Path) -> bytes:
+    """A tokenizer's config but for its chat template, which no prompt here goes through."""
+    content = file.read_bytes()
+    try:
+        config = json.loads(content)
+        return json.dumps({k: v for k, v in config.items() if k != "chat_template"}, sort_keys=True).encode()
+    except (ValueError, AttributeError):
+        return content

@@ -14,12 +14,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from backend.errors import BadInput, ModelError
 from backend.models import attention, gates
 from backend.models.adapters import Adapter, adapter_for, part
+from backend.models.defaults import filled
 from backend.models.identity import identity_of
-from backend.models.info import BUNDLED, config_of, info_from, locate, tensors_of
+from backend.models.info import BUNDLED, info_from, locate, tensors_of
+from backend.models.obstacles import obstacles_at
 from backend.models.ready import Ready
+from backend.models.refusals import refusal
 from backend.models.text import Pair, Reader, load_tokenizer, reader_for
 from backend.records import ModelInfo
-from backend.values import ModelId
+from backend.values import Ablation, ModelId
 
 # Where the tensors of a model for text and images (Gemma 3) go, of which the text part alone is loaded.
 _TEXT_PART = {r"^model\.language_model\.": "model.", r"^language_model\.": ""}
@@ -39,6 +42,7 @@ class LoadedModel:
     attn_outs: list[nn.Module] = field(repr=False)
     ffns: list[nn.Module] = field(repr=False)
     ready: Ready = field(default_factory=Ready, repr=False)  # prompts made ready for it, by setup
+    proof: str = ""  # what was compared when it was loaded, and how far apart it was
 
     @property
     def dtype(self) -> str:
@@ -72,7 +76,7 @@ class LoadedModel:
     @property
     def trunk(self) -> nn.Module:
         """The model without its unembedding: token ids in, hidden states after the last norm out."""
-        return self.model.base_model
+        return part(self.model, self.adapter.blocks.split(".")[0])
 
     def unembed(self, hidden: Tensor, tokens: slice | None = None) -> Tensor:
         """(..., d) hidden states after the last norm -> (..., vocabulary) logits, float32.
@@ -87,12 +91,31 @@ class LoadedModel:
             logits = head(hidden).float()[..., tokens or slice(None)]
         else:
             logits = linear(hidden, head.weight[tokens], None if head.bias is None else head.bias[tokens]).float()
-        cap = self.adapter.softcap(self.model.config)
+        if (factor := self.logit_factor) != 1:
+            logits = logits * factor
+        cap = self._said(self.adapter.softcap)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     @property
     def tokenizer(self) -> Any:
         return self.reader.tokenizer
+
+    @property
+    def logit_factor(self) -> float:
+        """What the model multiplies its logits with."""
+        times, over = self._said(self.adapter.logits_times), self._said(self.adapter.logits_over)
+        return (1.0 if times is None else times) / (1.0 if over is None else over)
+
+    @property
+    def branch_factor(self) -> float:
+        """What the model multiplies each attention's and FFN's output with before it joins the residual stream."""
+        times = self._said(self.adapter.branches_times)
+        return 1.0 if times is None else times
+
+    def _said(self, name: str | None) -> float | None:
+        """A number of the model's config that its row names; None where there is no such number."""
+        value = getattr(self.model.config, name, None) if name else None
+        return None if value is None else float(value)
 
     def encode(self, text: str) -> list[int]:
         """Token ids without special tokens."""
@@ -120,6 +143,7 @@ class LoadedModel:
 def load_model(
     name: str = BUNDLED, revision: str | None = None, dtype: str = "float32", device: str | None = None,
     device_map: str | dict[str, Any] | None = None, tokenizer: str | None = None, bos: str = "auto",
+    adapter: Adapter | None = None,
 ) -> LoadedModel:
     """Load a causal model from the bundle, a local folder or the hub.
 
@@ -131,17 +155,20 @@ def load_model(
         device_map: accelerate's placement over several devices, for instance "auto".
         tokenizer: a folder or hub id, where it is not beside the weights.
         bos: "auto", "always" or "never": what every prompt begins with; see `text.reader_for`.
+        adapter: where the heads and FFNs are, for an architecture that the table has no row for.
 
     Raises:
-        ModelError: no such model, no safetensors, no adapter for its architecture, damaged weights, no network.
+        ModelError: no such model, no safetensors, no adapter for its architecture, damaged weights, no network; one
+            of the `obstacles`; or the engine's logits are not the model's own.
         BadInput: unknown dtype or `bos`, or a device that is not here.
     """
     if dtype not in DTYPES:
         raise BadInput(f"Unknown dtype '{dtype}'. Known: {', '.join(DTYPES)}.")
     if device is not None and device_map is None:
         _require_device(device)
+    if found := obstacles_at(locate(name, revision, weights=False), tokenizer=tokenizer, adapter=adapter):
+        raise ModelError(" ".join(found))  # before anything large is fetched or read
     place = locate(name, revision)
-    adapter_for(str(config_of(place).get("model_type")))  # before anything large is read
     tensors = tensors_of(place)
     words = load_tokenizer(tokenizer or place.folder)
     try:
@@ -157,8 +184,8 @@ def load_model(
                          "are of another model, or incomplete. Fetch or convert them again.")
     if device_map is None:
         model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return prepare(model, words, place.name, place.revision, dtype, tensors, bos,
-                   identity=identity_of(place, dtype, bos, tokenizer, None))
+    return prepare(model, words, place.name, place.revision, dtype, tensors, bos, adapter,
+                   identity=identity_of(place, dtype, bos, tokenizer, adapter))
 
 
 def _require_device(name: str) -> None:
@@ -171,19 +198,26 @@ def _require_device(name: str) -> None:
 
 def prepare(
     model: PreTrainedModel, tokenizer: Any, name: str, revision: str, dtype: str = "float32",
-    tensors: list[tuple[str, int]] | None = None, bos: str = "auto", *, identity: ModelId | None = None,
+    tensors: list[tuple[str, int]] | None = None, bos: str = "auto", adapter: Adapter | None = None,
+    proven: bool = True, identity: ModelId | None = None,
 ) -> LoadedModel:
-    """Freeze a model that is in memory already and install the doorway.
+    """Freeze a model that is in memory already, install the doorway, and hold what goes through it against the model.
 
     Args:
-        tensors: (dtype, number of elements) of each tensor on disk; those in memory where there is no disk.
+        tensors: (dtype, number of elements) of each parameter on disk; those in memory where there is no disk.
         bos: as for `load_model`.
+        adapter: where its heads and FFNs are; by default its architecture's row.
+        proven: False leaves the comparison out.
+        identity: what it is called in keys; by default one of its name and revision alone.
 
     Raises:
-        ModelError: if there is no adapter for its architecture, or the adapter does not fit.
+        ModelError: if there is no adapter for its architecture, the adapter does not fit, or what the engine computes
+            is not what the model's own forward pass does.
     """
     config = model.config
-    adapter = adapter_for(config.model_type)
+    if why := refusal(filled(config.to_dict()), name):
+        raise ModelError(why)
+    adapter = adapter or adapter_for(config.model_type)
     model.eval().requires_grad_(False)
     attention.use(model)
     if tensors is None:
@@ -206,4 +240,16 @@ def prepare(
                          f"with {info.n_heads} heads of {info.d_head}. Mend its row in backend/models/adapters.py.")
     before_ffns = [part(block, adapter.ffn_reads) if adapter.ffn_reads else None for block in blocks]
     gates.install(loaded.blocks, loaded.attn_outs, loaded.ffns, before_ffns, loaded.n_heads, adapter.returns_tuple)
+    if proven:
+        from backend.engine.proof import prove  # the engine stands on this module
+
+        loaded.proof = prove(loaded)
     return loaded
+
+
+def no_numbers(model: LoadedModel, what: str = "logits", ablation: Ablation | None = None) -> ModelError:
+    """What to say where a model's logits, or gradients, are not numbers."""
+    why = ("half precision overflows. Use bfloat16, or float32." if model.dtype == "float16" else
+           "its weights hold numbers that are none, or grow beyond what the format holds. Fetch or convert them again.")
+    return ModelError(f"The {what} of '{model.info.name}' are not numbers in {model.dtype}"
+                      + (f" with {ablation} off" if ablation else "") + f": {why}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from backend.results import Answers, Setup
 from transformers import DynamicCache
 
 from backend import service
@@ -17,7 +18,6 @@ from backend.engine import passes
 from backend.engine.passes import Prepared
 from backend.kinds.evaluation import evaluate
 from backend.models.loading import LoadedModel, load_model
-from backend.results import Answers, Setup
 from backend.store.live import Store
 from backend.tasks.registry import suite
 from backend.values import Ablation, Head

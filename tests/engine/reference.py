@@ -12,10 +12,10 @@ from functools import cache
 from typing import Any
 
 import torch
+from backend.results import Activations
 from transformers import PreTrainedModel
 
 from backend.models.adapters import adapter_for
-from backend.results import Activations
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation
 from tests.models.small import small_model, small_network
@@ -44,10 +44,11 @@ def ablated(architecture: str, ablation: Ablation, means: Activations | None = N
             return z
 
         def replace_ffn(module: Any, args: Any, output: Any, layer: int = layer) -> Any:
-            added = torch.zeros_like(output)
+            beside = output[1:] if isinstance(output, tuple) else None  # a router's scores
+            added = torch.zeros_like(output if beside is None else output[0])
             if fill:
                 added[:] = torch.tensor(fill.ffns[layer])
-            return added
+            return added if beside is None else (added, *beside)
 
         if heads:
             hooks.append(block.get_submodule(adapter.attn_out).register_forward_pre_hook(replace_heads))

@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from backend.results import Answers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedModel
@@ -18,7 +19,6 @@ from backend.engine.passes import plan
 from backend.engine.trees import Scored
 from backend.kinds.evaluation import evaluate
 from backend.models.loading import LoadedModel, prepare
-from backend.results import Answers
 from backend.tasks.task import Example, Prompt, multiple_choice
 from tests.models.small import small_network
 from tests.models.words import KINDS, words

@@ -53,7 +53,7 @@ def test_an_option_of_ones_own_scores_the_sum_of_its_tokens():
 def test_options_behind_a_blank_are_the_tokens_that_the_whole_text_has():
     for kind in ("byte-level", "SentencePiece, prepended, bytes"):
         model = prepare(small_network("llama, grouped queries", vocab_size=500), words(kind, True), "small", "0")
-        apart, joined = (service.look_at(model, service.own_prompt(text, ["cat", "dog"])) for text in ("the", "the "))
+        apart, joined = (lens.look_at(model, lens.own_prompt(text, ["cat", "dog"])) for text in ("the", "the "))
         assert apart == joined
         n = len(apart.token_ids)
         assert [*apart.token_ids, apart.first_tokens[0]] == model.encode_context("the cat")[:n + 1]
@@ -62,7 +62,7 @@ def test_options_behind_a_blank_are_the_tokens_that_the_whole_text_has():
 def test_options_that_span_the_join_are_shown_behind_the_same_tokens_as_the_others():
     model = prepare(small_network("llama, grouped queries", vocab_size=500), words("byte-level", True), "small", "0")
     prompt = Prompt(multiple_choice("then the", [" cat", "n"], 0, delimiter=""))
-    reading = service.look_at(model, prompt)
+    reading = lens.look_at(model, prompt)
     assert reading.token_ids == tuple(model.encode_context("then"))
     assert reading.first_tokens == (model.encode(" the")[0], model.encode(" then")[0])
     assert reading.loglikelihoods == evaluate(model, [prompt])[0].loglikelihoods[0]

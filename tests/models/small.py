@@ -59,6 +59,49 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "mixtral": ("mixtral", {**_PLAIN, **_GROUPED, **_EXPERTS, "num_local_experts": 4}),
     "qwen2_moe, shared expert": ("qwen2_moe", {**_PLAIN, **_GROUPED, **_EXPERTS, "num_experts": 4,
                                                "moe_intermediate_size": 24, "shared_expert_intermediate_size": 24}),
+    "gemma": ("gemma", {**_PLAIN, "num_key_value_heads": 1, "head_dim": 16}),
+    "phi": ("phi", {**_PLAIN, **_GROUPED, "partial_rotary_factor": 0.5}),
+    "phi, norms of queries and keys": ("phi", {**_PLAIN, "qk_layernorm": True}),
+    "phimoe": ("phimoe", {**_PLAIN, **_GROUPED, **_EXPERTS, "num_local_experts": 4, "sliding_window": WINDOW,
+                          "attention_bias": True, "lm_head_bias": True, "input_jitter_noise": 0.0}),
+    "smollm3": ("smollm3", {**_PLAIN, **_GROUPED, "no_rope_layers": [1, 1, 0]}),
+    "smollm3, some layers slide": ("smollm3", {**_PLAIN, **_GROUPED, **_SOME_SLIDE, "use_sliding_window": True,
+                                               "no_rope_layers": [1, 0, 1]}),
+    "olmo": ("olmo", {**_PLAIN, **_GROUPED, "clip_qkv": 2.0}),
+    "olmo3": ("olmo3", {**_PLAIN, **_GROUPED, **_SOME_SLIDE}),
+    "olmoe": ("olmoe", {**_PLAIN, **_GROUPED, "num_experts": 4, "num_experts_per_tok": 2, "clip_qkv": 2.0}),
+    "qwen3_moe, some dense": ("qwen3_moe", {
+        **_PLAIN, **_GROUPED, "head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
+        "mlp_only_layers": [1], "norm_topk_prob": True}),
+    "gpt_oss": ("gpt_oss", {**_PLAIN, **_GROUPED, **_SOME_SLIDE, "head_dim": 16, "num_local_experts": 4,
+                            "num_experts_per_tok": 2}),
+    "llama4": ("llama4_text", {
+        **_PLAIN, **_GROUPED, "head_dim": 16, "intermediate_size_mlp": D_FFN, "num_local_experts": 4,
+        "num_experts_per_tok": 1, "interleave_moe_layer_step": 2, "attention_chunk_size": WINDOW, "floor_scale": 4,
+        "no_rope_layers": [1, 0, 1], "layer_types": ["chunked_attention", "full_attention", "chunked_attention"]}),
+    "starcoder2": ("starcoder2", {**_PLAIN, **_GROUPED, "sliding_window": WINDOW}),
+    "seed_oss": ("seed_oss", {**_PLAIN, **_GROUPED, "head_dim": 16, "attention_bias": True,
+                              "attention_out_bias": True}),
+    "ernie4_5": ("ernie4_5", {**_PLAIN, **_GROUPED, "head_dim": 16, "use_bias": True}),
+    "hunyuan": ("hunyuan_v1_dense", {**_PLAIN, **_GROUPED, "head_dim": 16}),
+    "nemotron": ("nemotron", {**_PLAIN, **_GROUPED, "head_dim": 8, "partial_rotary_factor": 0.5}),
+    "glm4": ("glm4", {**_PLAIN, **_GROUPED, "head_dim": 16, "attention_bias": True, "partial_rotary_factor": 0.5}),
+    "exaone4": ("exaone4", {**_PLAIN, **_GROUPED, **_SOME_SLIDE, "head_dim": 8}),
+    "exaone4, no window": ("exaone4", {**_PLAIN, **_GROUPED, "head_dim": 8, "sliding_window": None,
+                                       "layer_types": ["full_attention"] * N_LAYERS}),
+    "apertus": ("apertus", {**_PLAIN, **_GROUPED}),
+    "granite": ("granite", {**_PLAIN, **_GROUPED, "logits_scaling": 4.0, "residual_multiplier": 0.5,
+                            "embedding_multiplier": 3.0, "attention_multiplier": 0.25, "attention_bias": True}),
+    "cohere": ("cohere", {**_PLAIN, **_GROUPED, "logit_scale": 0.25, "use_qk_norm": True}),
+    "cohere2": ("cohere2", {**_PLAIN, **_GROUPED, **_SOME_SLIDE, "head_dim": 8, "logit_scale": 0.25}),
+    "mpt": ("mpt", {"d_model": D_MODEL, "n_heads": N_HEADS, "n_layers": N_LAYERS, "max_seq_len": N_POSITIONS}),
+    "codegen": ("codegen", {**_GPT, "rotary_dim": 4, "n_ctx": N_POSITIONS}),
+    "gpt_bigcode, multi-query": ("gpt_bigcode", {**_GPT, "multi_query": True}),
+    "gpt_bigcode, own keys": ("gpt_bigcode", {**_GPT, "multi_query": False}),
+    "deepseek_v3": ("deepseek_v3", {
+        **_PLAIN, "num_key_value_heads": N_HEADS, "q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8,
+        "qk_rope_head_dim": 4, "v_head_dim": 12, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 2,
+        "topk_group": 1, "moe_intermediate_size": 24, "first_k_dense_replace": 1}),
 }
 ARCHITECTURES = tuple(CONFIGS)
 
@@ -85,7 +128,9 @@ def small_network(architecture: str, seed: int = 0, **changes: Any) -> PreTraine
         **settings, "vocab_size": len(small_tokenizer()), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1,
         "tie_word_embeddings": False, **changes})
     generator = torch.Generator().manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # what the model draws by itself in one dimension (attention sinks) stays
+        model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)

@@ -12,7 +12,7 @@ def test_every_row_of_the_adapter_table_has_a_small_model():
 
 
 def test_an_unknown_architecture_says_how_to_add_a_row():
-    with pytest.raises(ModelError, match=r"No adapter for architecture 'rwkv'. Known: bloom, .*one row in"):
+    with pytest.raises(ModelError, match=r"No adapter for architecture 'rwkv'. Known: apertus, bloom, .*one row in"):
         adapter_for("rwkv")
 
 

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from backend.results import Activations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -15,7 +16,6 @@ from transformers.cache_utils import DynamicCache
 from backend.errors import BadInput
 from backend.models.gates import ALL_ON, Gates, Kept, Places, Route, gates_for, passing
 from backend.models.loading import LoadedModel, prepare
-from backend.results import Activations
 from backend.values import INTACT, Ablation, Head
 from tests.models.small import ARCHITECTURES, small_model, small_network, small_tokenizer
 
@@ -42,6 +42,15 @@ def close(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-4) -> bool:
     return bool((a - b).abs().max() < tolerance)
 
 
+def added(output: torch.Tensor | tuple) -> torch.Tensor:
+    """What an FFN adds; some experts return it beside their router's scores."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def instead(output: torch.Tensor | tuple, addend: torch.Tensor) -> torch.Tensor | tuple:
+    return (addend, *output[1:]) if isinstance(output, tuple) else addend
+
+
 def without_heads(model: LoadedModel, projection: nn.Module, heads: list[int]) -> None:
     """Zero the columns of an output projection's weight that read these heads."""
     for head in heads:
@@ -62,7 +71,7 @@ def by_hand(model: LoadedModel, ablation: Ablation) -> torch.Tensor:
                       [h.head for h in ablation.heads if h.layer == layer])
         if layer in ablation.ffns:
             ffn = block.get_submodule(model.adapter.ffn)
-            ffn.register_forward_hook(lambda module, args, output: torch.zeros_like(output))
+            ffn.register_forward_hook(lambda module, args, output: instead(output, torch.zeros_like(added(output))))
     return network(tokens(model), use_cache=False).logits
 
 
@@ -252,7 +261,7 @@ def test_a_pass_read_in_few_places_equals_the_whole_pass_there_and_so_do_its_gra
     for where in (None, places):
         with torch.enable_grad(), passing(Gates(heads=heads, ffns=ffns), Route(places=where)):
             read = model.trunk(input_ids=ids, use_cache=False).last_hidden_state[ROWS, READ]
-            found.append([read, *torch.autograd.grad(read.square().sum(), heads)])
+            found.append([read, *torch.autograd.grad(read.pow(3).sum(), heads)])
     for whole, part in zip(*found, strict=True):
         assert whole.abs().max() > 1e-3
         assert (part - whole).abs().max() < 1e-4 * max(1, whole.abs().max())
@@ -289,15 +298,15 @@ def test_places_are_of_no_use_where_a_row_is_read_in_most():
 @every_architecture
 def test_z_and_ffn_outputs_are_those_that_the_modules_see(architecture):
     model = small_model(architecture)
-    seen, added = [], []
+    seen, outputs = [], []
     hooks = [model.attn_outs[1].register_forward_pre_hook(lambda module, args: seen.append(args[0].clone())),
-             model.ffns[1].register_forward_hook(lambda module, args, out: added.append(out.clone()))]
+             model.ffns[1].register_forward_hook(lambda module, args, out: outputs.append(added(out).clone()))]
     kept = Kept(z=[], ffn_out=[])
     logits(model, kept=kept)
     for hook in hooks:
         hook.remove()
     assert torch.equal(kept.z[1].flatten(-2), seen[0])
-    assert torch.equal(kept.ffn_out[1].flatten(), added[0].flatten())
+    assert torch.equal(kept.ffn_out[1].flatten(), outputs[0].flatten())
 
 
 @every_architecture
@@ -336,7 +345,8 @@ def test_mean_ablation_equals_putting_the_means_in_by_hand(architecture):
         return z
 
     def mean_ffn(module, args, output, layer):
-        return torch.tensor(means.ffns[layer], dtype=output.dtype).expand_as(output).clone()
+        mean = torch.tensor(means.ffns[layer], dtype=added(output).dtype)
+        return instead(output, mean.expand_as(added(output)).clone())
 
     for layer, block in enumerate(network.get_submodule(model.adapter.blocks)):
         block.get_submodule(model.adapter.attn_out).register_forward_pre_hook(partial(mean_heads, layer=layer))

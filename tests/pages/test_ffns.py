@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
+from backend.results import Unit
 
 from backend import service, stats, tables
-from backend.results import Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import Ablation, Head

@@ -1,7 +1,8 @@
 """The Heads page shows what is stored, and offers what is not."""
 
-from backend import service, stats, tables
 from backend.results import HeadScores
+
+from backend import service, stats, tables
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import Ablation, Head

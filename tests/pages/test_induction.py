@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
+from backend.results import InductionScores, Setup, Unit
 
 from backend import service, stats
-from backend.results import InductionScores, Setup, Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import Head

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from backend.results import Answers, Questions, Setup
 
 from backend import service, stats
 from backend.errors import ModelError
-from backend.results import Answers, Questions, Setup
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.tasks.task import prompts

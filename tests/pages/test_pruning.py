@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 import pytest
+from backend.results import Unit
 
 from backend import service, tables
 from backend.models.info import weights
-from backend.results import Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import parse_exact

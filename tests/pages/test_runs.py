@@ -10,13 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from backend.results import ModelInfo, Unit
 from streamlit.testing.v1 import AppTest
 
 from backend import __main__ as commands
 from backend import machine, service
 from backend.errors import ModelError
 from backend.models import info as models
-from backend.results import ModelInfo, Unit
+from backend.models import obstacles
 from backend.runs import jobs
 from backend.runs import plan as planning
 from backend.store import bundles
@@ -326,6 +327,7 @@ def look(app: AppTest, name: str) -> AppTest:
 def test_a_model_is_checked_before_it_is_opened(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
     info = made_up.model_info(name="owner/model")
     monkeypatch.setattr(models, "describe", lambda name: info)
+    monkeypatch.setattr(obstacles, "obstacles", lambda name: [])
     monkeypatch.setattr("pages.shared.handles.describe", lambda name: info if name == "owner/model" else INFO)
     app = look(explorer("runs", section="Models"), "owner/model")
     assert calm(app)
@@ -340,26 +342,44 @@ def test_a_model_is_checked_before_it_is_opened(explorer: Explorer, monkeypatch:
 
 def test_a_model_too_large_for_the_memory_is_said_to_be(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(models, "describe", lambda name: made_up.model_info(64, 72, "large"))
+    monkeypatch.setattr(obstacles, "obstacles", lambda name: [])
     monkeypatch.setattr(machine, "free_memory", lambda: 1000)
     assert "large is understood, but its weights do not fit" in words(
         look(explorer("runs", section="Models"), "large"))
 
 
-def test_an_unknown_architecture_says_how_to_add_it(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_in_a_models_way_is_said_first_and_it_cannot_be_opened(
+    explorer: Explorer, monkeypatch: pytest.MonkeyPatch
+):
     strange = ModelInfo(**{**asdict(INFO), "architecture": "strange"})
     monkeypatch.setattr(models, "describe", lambda name: strange)
+    monkeypatch.setattr(obstacles, "obstacles", lambda name: ["No adapter for 'strange'.", "No tokenizer in 'x'."])
     app = look(explorer("runs", section="Models"), "strange")
     assert calm(app)
     assert "bundled cannot be used yet" in words(app)
-    assert "No adapter for architecture 'strange'" in words(app)
+    said = words(app)
+    assert said.index("No adapter for 'strange'.") < said.index("No tokenizer in 'x'.") < said.index("A decoder-only")
     assert app.get_by_key("open model").disabled
+
+
+def test_a_model_that_can_never_be_measured_is_refused_by_name(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
+    def refused(name: str) -> ModelInfo:
+        raise ModelError("It is an encoder-decoder model.")
+
+    monkeypatch.setattr(models, "describe", refused)
+    found = ["It is an encoder-decoder model.", "No tokenizer in 'x'."]
+    monkeypatch.setattr(obstacles, "obstacles", lambda name: found)
+    app = look(explorer("runs", section="Models"), "someone/t5")
+    assert calm(app)
+    for sentence in ("someone/t5 cannot be used", *found):
+        assert sentence in words(app)
 
 
 def test_a_model_that_is_not_there_says_why(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
     def missing(name: str) -> ModelInfo:
         raise ModelError(f"'{name}' is not in the local cache, and the hub cannot be reached.")
 
-    monkeypatch.setattr(models, "describe", missing)
+    monkeypatch.setattr(obstacles, "obstacles", missing)
     app = look(explorer("runs", section="Models"), "owner/model")
     assert not app.exception
     assert "the hub cannot be reached" in app.error[0].value

@@ -12,10 +12,10 @@ from itertools import cycle
 
 import numpy as np
 import pytest
+from backend.results import Record, Setup, Unit
 from streamlit.testing.v1 import AppTest
 
 from backend import service, stats
-from backend.results import Record, Setup, Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import Ablation, Head

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from backend.results import Answers, HeadScores, InductionScores, Sweep, Unit
 
 from backend import service, stats
-from backend.results import Answers, HeadScores, InductionScores, Sweep, Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from pages.shared import words as wording
