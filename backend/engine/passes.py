@@ -123,11 +123,11 @@ def prepare(
     encoded = list(trees.encode(prompts, model.encode_pairs, model.info.max_positions))
     questions = trees.questions_of(prompts, encoded, metric)
     kept = [(p, q, d) for p, (q, d) in zip(prompts, encoded, strict=True) if q is not None]
-    held_tokens = min(BATCHES_HELD * batch_tokens, STATE_BYTES // (STATES_OF_PREFIX * _state_width(model)))
+    held_tokens = min(BATCHES_HELD * batch_tokens, STATE_BYTES // (STATES_OF_PREFIX * state_width_of(model)))
     groups = trees.group([q for _, q, _ in kept], [p.demos[d:] for p, _, d in kept], trees=takes_trees(model),
                          row_tokens=row_tokens, batch_tokens=batch_tokens, held_tokens=max(batch_tokens, held_tokens))
     lengths = tuple(p.example.lengths for p, _, _ in kept)
-    return Prepared(weakref.ref(model), _state_width(model), prompts, questions, lengths, groups, batch_tokens)
+    return Prepared(weakref.ref(model), state_width_of(model), prompts, questions, lengths, groups, batch_tokens)
 
 
 def halve(large: Prepared) -> None:
@@ -223,7 +223,7 @@ def _rides(ablations: Sequence[Ablation], room: int) -> list[list[int]]:
     return [[i] for i in intact] + [others[first:first + room] for first in range(0, len(others), room)]
 
 
-def _state_width(model: LoadedModel) -> int:
+def state_width_of(model: LoadedModel) -> int:
     """Bytes of one token's hidden states at the input of every block."""
     return model.d_model * model.n_layers * torch.finfo(model.torch_dtype).bits // 8
 
