@@ -120,7 +120,8 @@ def _plan(model: LoadedModel, sequences: np.ndarray) -> passes.Prepared:
     tokens = tokens_per_pass(model)
     groups = trees.group(queries, [("shared",)] * n, trees=passes.takes_trees(model), row_tokens=passes.ROW_TOKENS,
                          batch_tokens=tokens, held_tokens=tokens)
-    return passes.Prepared(weakref.ref(model), passes.state_width_of(model), (), questions, ((1,) * sequences.shape[1],) * n, groups, tokens)
+    return passes.Prepared(weakref.ref(model), passes.state_width_of(model), (), questions,
+                           ((1,) * sequences.shape[1],) * n, groups, tokens)
 
 
 @torch.inference_mode()
