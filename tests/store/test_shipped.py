@@ -1,17 +1,29 @@
 """The shipped results are what the shipped model gives: a sample, measured again."""
 
 import random
-from pathlib import Path
 
 import pytest
 
-from backend import service
-from backend.models.info import BUNDLED, describe
+from backend.kinds import (
+    Copying,
+    Evaluation,
+    FFNOracle,
+    HeadImportance,
+    HeadOracle,
+    Model,
+    PrefixMatching,
+    Pruning,
+    compute,
+)
+from backend.kinds.means import N_TRAIN
+from backend.models.identity import identify
+from backend.models.info import BUNDLED
 from backend.models.loading import load_model
-from backend.store.live import Store, differences
-from backend.tasks.registry import suite
+from backend.runs.plan import identify_tasks
+from backend.store.entries import differences
+from backend.store.live import SHIPPED, Store
+from backend.values import Ranking, Setup
 
-SHIPPED = Path(__file__).parents[2] / "cache" / "shipped"
 KINDS = ("evaluation", "head_importance", "ffn_oracle", "pruning")
 
 
@@ -21,21 +33,27 @@ def shipped(tmp_path_factory):
 
 
 def test_every_task_and_shot_number_is_there_for_the_model_as_it_is(shipped):
-    info = describe(BUNDLED)
-    assert {unit.setup.revision for unit in shipped.units()} == {info.revision}
-    for task in suite("mini"):
+    model = identify(BUNDLED)
+    assert {unit.model for unit in shipped.units()} == {model, model.weights}
+    mini = identify_tasks("mini")
+    for task in mini:
         for n_shots in (0, 1, 5):
-            setup = service.setup(info, task.name, n_shots)
-            for unit in (service.evaluation(setup), service.head_importance(setup), service.ffn_oracle(setup)):
+            setup = Setup(model, task, n_shots)
+            for unit in (Evaluation(setup), HeadImportance(setup.with_(n_examples=N_TRAIN.default)), FFNOracle(setup),
+                         Pruning(setup), Pruning(setup, "ffns"), Pruning(setup, "heads", Ranking.by(*mini))):
                 assert unit in shipped, str(unit)
-    assert service.prefix_matching(setup) in shipped
-    assert service.copying(setup) in shipped
+        for unit in (Pruning(setup, "combined"), HeadOracle(setup)):
+            assert unit in shipped, str(unit)
+    for unit in (*(PrefixMatching(model, variant) for variant in PrefixMatching.VARIANTS),
+                 *(Copying(model, variant) for variant in Copying.VARIANTS), Model(model)):
+        assert unit in shipped, str(unit)
+    assert shipped.check() == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sample_measured_again_is_the_same(shipped, tmp_path, kind):
-    units = [unit for unit in shipped.units() if unit.kind == kind]
+    units = shipped.units(kind)
     live, model = Store(tmp_path), load_model()
     for unit in random.Random(kind).sample(units, 2):
-        again = service.compute(unit, live, model)
+        again = compute(unit, live, model)
         assert not differences(shipped.get(unit), again), str(unit)
