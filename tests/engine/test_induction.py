@@ -10,7 +10,6 @@ from tokenizers import Tokenizer, models
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from backend import service
 from backend.engine import induction, watching
 from backend.engine.induction import (
     N_REPEATS,
@@ -24,8 +23,8 @@ from backend.engine.induction import (
     random_vocabulary,
 )
 from backend.errors import BadInput, Cancelled, StoreError
+from backend.kinds import Copying, compute
 from backend.models.loading import prepare
-from backend.results import Setup
 from backend.store.live import Store
 from tests.models.small import ARCHITECTURES, N_POSITIONS, small_model, small_network, small_tokenizer
 
@@ -243,9 +242,9 @@ def test_an_overflow_is_no_score_of_zero(tmp_path):
     with torch.no_grad():
         network.model.decoder.layers[1].self_attn.v_proj.weight.fill_(1e38)
     model = prepare(network, small_tokenizer(), "overflowing", "0")
-    unit = service.copying(Setup("overflowing", "0"), n_seeds=2)
+    unit = Copying(model.id, n_sequences=2)
     with pytest.raises(StoreError, match=r"NaN or an infinite number .* use bfloat16"):
-        service.compute(unit, Store(tmp_path), model)
+        compute(unit, Store(tmp_path), model)
 
 
 # ---- the study's own numbers
