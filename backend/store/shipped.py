@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from backend.errors import StoreError
-from backend.kinds.unit import KINDS, SCHEMA, R, Unit
+from backend.kinds.unit import KINDS, SCHEMA, R, Unit, with_needs
 from backend.records import Record
 from backend.store.entries import Recent, canonical, digest, replace_file, rounded
 
@@ -97,7 +97,8 @@ class Shipped:
 def ship(folder: str | Path, results: Iterable[tuple[Unit[Any], Record]]) -> list[Path]:
     """Write results into the shipped files, beside what is there; equal results give equal bytes.
 
-    Results of another state of the same model, or of other rows of the same task, are dropped.
+    Results of another state of the same model, or of other rows of the same task (or of one that they build on), are
+    dropped.
     Returns the files, one per kind.
 
     Raises:
@@ -110,7 +111,7 @@ def ship(folder: str | Path, results: Iterable[tuple[Unit[Any], Record]]) -> lis
     old = Shipped(folder)
     kept = {u.key: (u, record.to_json()) for u in old.units()
             if models.get(u.model.name, u.model.weights) == u.model.weights
-            and (u.task is None or rows.get((u.model.name, u.task.name), u.task) == u.task)
+            and all(rows.get((u.model.name, task.name), task) == task for one in with_needs([u]) if (task := one.task))
             and (record := old.get(u)) is not None}
     written = []
     try:

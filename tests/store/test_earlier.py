@@ -231,17 +231,18 @@ def network(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path, network, monkeypatch) -> Folder:
-    """`plain` reads whole as it reads in pieces; of `glued` an option runs on from its question."""
+    """`plain` reads whole as in pieces; of `glued` every option runs on from its question, of `half` in training rows."""
     monkeypatch.setenv("HEADROOM_TASKS", str(tmp_path / "tasks"))
     model = tmp_path / "tiny"
     model.mkdir()
     for path in network.iterdir():
         os.link(path, model / path.name)
-    for name, template in (("plain", "{query} {answer}"), ("glued", "{query}{answer}")):
-        rows = [[{"query": f"{word} sat on the ma", "options": ["t", "n"], "gold": 0} for word in part.split()]
-                for part in ("one two three red green blue", "cat dog man yes no")]
+    for name, template, ends in (("plain", "{query} {answer}", ("ma", "ma")), ("half", "{query}{answer}", ("ma", "m:")),
+                                 ("glued", "{query}{answer}", ("ma", "ma"))):
+        rows = [[{"query": f"{word} sat on the {end}", "options": ["t", "n"], "gold": 0} for word in part.split()]
+                for part, end in zip(("one two three red green blue", "cat dog man yes no"), ends, strict=True)]
         own.keep(own.OwnTask(name, *rows, template))
-    tasks = {name: identify_tasks(f"own:{name}")[0] for name in ("plain", "glued")}
+    tasks = {name: identify_tasks(f"own:{name}")[0] for name in ("plain", "glued", "half")}
     return Folder(model, tmp_path / "store", tasks)
 
 
@@ -309,6 +310,22 @@ def test_what_cannot_be_shown_to_be_true_is_named_and_left_untouched(folder, kin
         assert key in store.earlier()
         assert store.units() == []
         assert all(store._cache.get(key) == value for key, value in folder.written.items())
+
+
+def test_what_was_measured_on_training_prompts_stands_and_falls_with_those(folder):
+    folder.put(folder.old("evaluation", "half"), ANSWERS)
+    folder.put(folder.old("ffn_oracle", "half"), SWEEP)
+    folder.put(folder.old("pruning", "half", options={"what": "ffns", "ranking": "own"}), SWEEP)
+    for kind, record, more in (
+        ("head_importance", SCORES, {}), ("means", MEANS, {}),
+        ("evaluation", ANSWERS, {"off": "mean:F1", "options": {"means": "3"}}),
+        ("pruning", SWEEP, {"options": {"what": "heads", "ranking": "own", "n_train": "3", "reduction": "per-token"}}),
+    ):
+        folder.put(folder.old(kind, "half", n_examples=3, **more), record)
+    found = folder.upgrade()
+    assert {unit.KIND for unit in found.taken} == {"evaluation", "ffn_oracle", "pruning"}
+    assert sorted(name.split()[0] for name, _ in found.aside) == ["evaluation", "head_importance", "means", "pruning"]
+    assert len(found.taken) == 3
 
 
 def test_a_tokenizer_that_was_written_later_may_be_another(folder):

@@ -1,20 +1,29 @@
 """The shipped results are what the shipped model gives: a sample, measured again."""
 
 import random
-from pathlib import Path
 
 import pytest
 
-from backend.kinds import Copying, Evaluation, FFNOracle, HeadImportance, PrefixMatching, compute
+from backend.kinds import (
+    Copying,
+    Evaluation,
+    FFNOracle,
+    HeadImportance,
+    HeadOracle,
+    Model,
+    PrefixMatching,
+    Pruning,
+    compute,
+)
+from backend.kinds.means import N_TRAIN
 from backend.models.identity import identify
 from backend.models.info import BUNDLED
 from backend.models.loading import load_model
+from backend.runs.plan import identify_tasks
 from backend.store.entries import differences
-from backend.store.live import Store
-from backend.tasks.registry import suite
-from backend.values import Setup, TaskId
+from backend.store.live import SHIPPED, Store
+from backend.values import Ranking, Setup
 
-SHIPPED = Path(__file__).parents[2] / "cache" / "shipped"
 KINDS = ("evaluation", "head_importance", "ffn_oracle", "pruning")
 
 
@@ -25,19 +34,25 @@ def shipped(tmp_path_factory):
 
 def test_every_task_and_shot_number_is_there_for_the_model_as_it_is(shipped):
     model = identify(BUNDLED)
-    assert {unit.model.weights for unit in shipped.units()} == {model.weights}
-    for task in suite("mini"):
+    assert {unit.model for unit in shipped.units()} == {model, model.weights}
+    mini = identify_tasks("mini")
+    for task in mini:
         for n_shots in (0, 1, 5):
-            setup = Setup(model, TaskId(task.name, task.fingerprint), n_shots)
-            for unit in (Evaluation(setup), HeadImportance(setup.with_(n_examples=200)), FFNOracle(setup)):
+            setup = Setup(model, task, n_shots)
+            for unit in (Evaluation(setup), HeadImportance(setup.with_(n_examples=N_TRAIN.default)), FFNOracle(setup),
+                         Pruning(setup), Pruning(setup, "ffns"), Pruning(setup, "heads", Ranking.by(*mini))):
                 assert unit in shipped, str(unit)
-    assert PrefixMatching(model) in shipped
-    assert Copying(model) in shipped
+        for unit in (Pruning(setup, "combined"), HeadOracle(setup)):
+            assert unit in shipped, str(unit)
+    for unit in (*(PrefixMatching(model, variant) for variant in PrefixMatching.VARIANTS),
+                 *(Copying(model, variant) for variant in Copying.VARIANTS), Model(model)):
+        assert unit in shipped, str(unit)
+    assert shipped.check() == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sample_measured_again_is_the_same(shipped, tmp_path, kind):
-    units = [unit for unit in shipped.units() if kind == unit.KIND]
+    units = shipped.units(kind)
     live, model = Store(tmp_path), load_model()
     for unit in random.Random(kind).sample(units, 2):
         again = compute(unit, live, model)

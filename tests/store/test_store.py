@@ -40,7 +40,7 @@ from backend.store import live as store_module
 from backend.store.entries import canonical, differences, pack, rounded, unpack
 from backend.store.live import Store
 from backend.store.shipped import ship
-from backend.values import Ablation, Head, ModelId, Setup, TaskId
+from backend.values import Ablation, Head, ModelId, Ranking, Setup, TaskId
 
 MODEL, PIQA, COPA = ModelId("tiny", "abc", "0123456789ab"), TaskId("piqa", "d1"), TaskId("copa", "d7")
 SETUP = Setup(MODEL, PIQA, 5, "fixed", 2, 0)
@@ -509,6 +509,13 @@ def test_shipping_drops_an_earlier_state_of_the_model_and_earlier_rows(tmp_path)
     assert len(Store(tmp_path / "live", tmp_path).units()) == 4  # however the same model is run
     ship(tmp_path, [(newer, evaluation())])
     assert set(Store(tmp_path / "live", tmp_path).units()) == {newer, of_model(name="other")}
+
+
+def test_shipping_new_rows_drops_what_was_ranked_by_the_old_ones(tmp_path):
+    by_piqa = Pruning(SETUP.with_(task=COPA), "heads", Ranking.by(PIQA))
+    ship(tmp_path, [(by_piqa, SWEEP), (Pruning(SETUP.with_(task=COPA)), SWEEP)])
+    ship(tmp_path, [(unit(task=TaskId("piqa", "d2")), evaluation())])
+    assert Store(tmp_path / "live", tmp_path).units("pruning") == [Pruning(SETUP.with_(task=COPA))]
 
 
 def test_a_damaged_shipped_entry_counts_as_missing_and_its_neighbours_do_not(tmp_path):
