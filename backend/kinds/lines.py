@@ -57,7 +57,7 @@ def python(unit: Unit[Any], load: str, *after: str, over: Sequence[tuple[TaskId,
         if over:
             made = made.replace(f"n_shots={setup.n_shots}", "n_shots=n_shots")
         body.append(f"{indent}setup = {made}")
-        known = {unit.model: "model", setup: "setup"}
+        known = {unit.model: "model", setup: "setup", (setup.task,): "(setup.task,)"}  # a ranking by its own task
     body.append(f"{indent}unit = {expression(unit, known)}")
     body.append(f"{indent}record = fetch(unit, store) or compute(unit, store, load_model({load}))")
     body += [f"{indent}records.append(record)"] * bool(over)
