@@ -11,29 +11,69 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
+from backend import __main__ as commands
 from backend.errors import ModelError
-from backend.results import ModelInfo
+from backend.models.loading import LoadedModel
+from backend.records import ModelInfo
 from backend.store import live as stores
 from backend.store.live import Store
+from backend.values import ModelId, Setup
 from pages.shared import handles
+from tests.pages import made_up
 
 ROOT = Path(__file__).resolve().parents[2]
 INFO = ModelInfo(name="bundled", revision="0123456789ab", architecture="opt", n_layers=3, n_heads=4, d_model=32,
                  d_head=8, d_ffn=64, n_params=50_000, max_positions=128, vocab_size=500, dtype="float32", bytes=200_000)
+MODEL = made_up.model_id(INFO)
 
 Explorer = Callable[..., AppTest]
+
+
+def setup_of(task: str, n_shots: int = 5, **more: Any) -> Setup:
+    """A setup of the model that pages are tested with, as its task is here."""
+    return made_up.setup(MODEL, task, n_shots, **more)
+
+
+def setups_of(tasks: list[str], shots: tuple[int, ...] = (5,), **more: Any) -> list[Setup]:
+    """Several, all tasks at the first number of shots first."""
+    return made_up.setups(MODEL, tasks, shots, **more)
+
+
+def are_here(monkeypatch: pytest.MonkeyPatch, *infos: ModelInfo) -> None:
+    """Let these models, and no others, be here, for pages and commands, and without weights to load."""
+    known = {info.name: info for info in infos}
+
+    def describe(name: str) -> ModelInfo:
+        if name not in known:
+            raise ModelError(f"No folder '{name}'.")
+        return known[name]
+
+    def identify(name: str, dtype: str = "float32", bos: str = "auto") -> ModelId:
+        return made_up.model_id(describe(name), dtype=dtype, bos=bos == "always")
+
+    def no_weights(*_: object) -> None:
+        raise ModelError("This model has no weights.")
+
+    monkeypatch.setattr(handles, "describe", describe)
+    monkeypatch.setattr(handles, "identify", identify)
+    monkeypatch.setattr(handles, "model", no_weights)
+    monkeypatch.setattr(commands, "describe", lambda name, revision: describe(name))
+    monkeypatch.setattr(commands, "identify", lambda name, revision, dtype, bos, tokenizer: identify(name, dtype, bos))
+
+
+def is_here(monkeypatch: pytest.MonkeyPatch, loaded: LoadedModel) -> None:
+    """Let a real little model take the bundled one's place."""
+    monkeypatch.setattr(handles, "describe", lambda name: loaded.info)
+    monkeypatch.setattr(handles, "identify", lambda name, dtype, bos: loaded.id)
+    monkeypatch.setattr(handles, "model", lambda name, wanted: loaded)
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty store behind the pages; the bundled model is `INFO`, and has no weights to load."""
-    def no_weights(*_: object) -> None:
-        raise ModelError("This model has no weights.")
-
     monkeypatch.setenv("HEADROOM_CACHE", str(tmp_path / "live"))
     monkeypatch.setattr(stores, "SHIPPED", tmp_path / "shipped")
-    monkeypatch.setattr(handles, "describe", lambda name: INFO)
-    monkeypatch.setattr(handles, "model", no_weights)
+    are_here(monkeypatch, INFO)
     st.cache_resource.clear()
     st.cache_data.clear()
     return handles.store()
@@ -42,23 +82,28 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 @pytest.fixture
 def explorer(store: Store, monkeypatch: pytest.MonkeyPatch) -> Explorer:
     """Open a page as a permalink would: `explorer("heads", task="antonym", off="L1H2")`."""
+    framed(monkeypatch)
+    return opened
+
+
+def framed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AppTest forgets at each run what `pages.shared` set right: that app.py draws a frame."""
     made = PagesManager.__init__
 
     def with_frame(self: PagesManager, *args: Any, **options: Any) -> None:
-        """AppTest forgets at each run what `pages.shared` set right: that app.py draws a frame."""
         made(self, *args, **options)
         PagesManager.uses_pages_directory = False
 
     monkeypatch.setattr(PagesManager, "__init__", with_frame)
 
-    def opened(page: str, **parameters: str) -> AppTest:
-        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-        for name, value in parameters.items():
-            app.query_params[name] = value
-        app.run()
-        return app if page == "tour" else app.switch_page(f"pages/{page}.py").run()
 
-    return opened
+def opened(page: str, **parameters: str | list[str]) -> AppTest:
+    """A page, run once, in a session of its own."""
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    for name, value in parameters.items():
+        app.query_params[name] = value
+    app.run()
+    return app if page == "tour" else app.switch_page(f"pages/{page}.py").run()
 
 
 def words(app: AppTest) -> str:

@@ -8,30 +8,40 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from backend import service, stats
-from backend.results import (
+from backend.kinds import (
+    Activations,
     Answers,
+    Copying,
+    Evaluation,
+    FFNOracle,
+    HeadImportance,
+    HeadOracle,
     HeadScores,
     InductionScores,
-    ModelInfo,
-    Questions,
-    Record,
-    Setup,
+    Means,
+    Model,
+    Pruning,
     Sweep,
     Unit,
 )
+from backend.kinds.pruning import pruning_steps
+from backend.records import ModelInfo, Questions, Record
+from backend.runs.plan import identify_tasks
 from backend.store.live import Store
-from backend.values import INTACT, Ablation, Head
+from backend.tasks.registry import get_task
+from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId
 
 N_QUESTIONS, N_OPTIONS, N_BLOCKS = 40, 4, 6
-SHARES: dict[str, list[tuple[float, float]]] = {  # (heads, FFNs) removed, as the service does, without its torch
-    "heads": [(p / 10, 0.0) for p in range(10)], "ffns": [(0.0, p / 10) for p in range(10)],
-    "combined": [(h / 10, f / 10) for h in range(8) for f in range(6)]}
+N_TRAIN = 200  # training prompts, as pages ask
+
+
+# --- models, tasks, setups, units -----------------------------------------------------------------
 
 
 def model_info(n_layers: int = 3, n_heads: int = 4, name: str = "bundled") -> ModelInfo:
@@ -42,37 +52,74 @@ def model_info(n_layers: int = 3, n_heads: int = 4, name: str = "bundled") -> Mo
                      "float32", 4 * n_params)
 
 
-def record(unit: Unit, info: ModelInfo) -> Record:
+def model_id(info: ModelInfo, **more: Any) -> ModelId:
+    """What such a model is called in every key."""
+    return ModelId(info.name, info.revision, **({"digest": "0123456789ab"} | more))
+
+
+@cache
+def task_id(name: str) -> TaskId:
+    """A task as its rows are here; the mini suite's never change."""
+    return TaskId(name, get_task(name).fingerprint)
+
+
+def setup(model: ModelId, task: str | TaskId, n_shots: int = 5, **more: Any) -> Setup:
+    return Setup(model, task if isinstance(task, TaskId) else task_id(task), n_shots, **more)
+
+
+def setups(model: ModelId, tasks: Sequence[str | TaskId], shots: Sequence[int] = (5,), **more: Any) -> list[Setup]:
+    return [setup(model, task, n_shots, **more) for n_shots in shots for task in tasks]
+
+
+def importance(of: Setup) -> HeadImportance:
+    """Head importance as pages ask for it."""
+    return HeadImportance(of.with_(n_examples=N_TRAIN))
+
+
+def means(of: Setup) -> Means:
+    """Mean activations as pages ask for them."""
+    return Means(of.with_(n_examples=N_TRAIN))
+
+
+def pruning(of: Setup, what: str = "heads", ranking: str = "own") -> Pruning:
+    """A curve by a ranking as the command line names it."""
+    return Pruning(of, what, Ranking.parse(ranking, of.task, identify_tasks))
+
+
+# --- records ----------------------------------------------------------------------------------------
+
+
+def record(unit: Unit[Any], info: ModelInfo) -> Record:
     """What a unit might have answered."""
-    rng = np.random.default_rng(zlib.crc32(unit.key.encode()))
-    if unit.kind == "model":
+    if unit.RECORD is ModelInfo:
         return info
-    if unit.kind in ("prefix_matching", "copying"):
+    if unit.RECORD is InductionScores:
         return _induction(unit, info)
-    if unit.kind == "head_importance":
-        return _importance(unit, info, rng)
-    if unit.kind == "evaluation":
+    if unit.RECORD is HeadScores:
+        return _importance(unit, info)
+    if unit.RECORD is Activations:
+        return _means(unit, info)
+    if isinstance(unit, Evaluation):
         return _evaluation(unit, info)
     return _sweep(unit, info)
 
 
-def fill(store: Store, units: Iterable[Unit], info: ModelInfo) -> None:
-    """Put a made-up record for every unit, and for what it builds on."""
-    results: dict[Unit, Record] = {service.model_record(info): info}
-    for unit in units:
-        for one in (*service.needs(unit), unit):
-            results.setdefault(one, record(one, info))
+def fill(store: Store, units: Iterable[Unit[Any]], info: ModelInfo) -> None:
+    """Put a made-up record for every unit, for what it builds on, and for its model's shape."""
+    wanted = list(units)
+    models = {unit.model for unit in wanted} or {model_id(info)}
+    results: dict[Unit[Any], Record] = {Model(model): info for model in models}
+    for unit in wanted:
+        for one in (*unit.needs(), unit):
+            if one not in results:
+                results[one] = record(one, info)
     store.put_all(results.items())
 
 
-def filled(folder: Path, units: Iterable[Unit], info: ModelInfo) -> None:
+def filled(folder: Path, units: Iterable[Unit[Any]], info: ModelInfo) -> None:
     """The same into a folder's store, which is closed again."""
     with Store(folder) as store:
         fill(store, units, info)
-
-
-def setups(info: ModelInfo, tasks: Sequence[str], shots: Sequence[int] = (5,), **more: Any) -> list[Setup]:
-    return [service.setup(info, task, n_shots, **more) for n_shots in shots for task in tasks]
 
 
 # --- inside -------------------------------------------------------------------------------------
@@ -86,8 +133,10 @@ def _shape_of(info: ModelInfo, task: str = "") -> np.ndarray:
     return draw(info.name) * draw(f"{info.name} {task}") ** 0.6 if task else draw(info.name)
 
 
-def _importance(unit: Unit, info: ModelInfo, rng: np.random.Generator) -> HeadScores:
-    shape = _shape_of(info, unit.setup.task) * 1e-3
+def _importance(unit: Unit[Any], info: ModelInfo) -> HeadScores:
+    assert unit.setup is not None
+    rng = np.random.default_rng(zlib.crc32(unit.key.encode()))
+    shape = _shape_of(info, unit.setup.task.name) * 1e-3
     n = unit.setup.n_examples
     sizes = [len(part) for part in np.array_split(np.arange(n), min(N_BLOCKS, n))]
     blocks = [shape * size * rng.lognormal(0, 0.25, shape.shape) for size in sizes]
@@ -99,22 +148,29 @@ def _importance(unit: Unit, info: ModelInfo, rng: np.random.Generator) -> HeadSc
                           plain([20 * b for b in blocks]), plain([b * 0.3 for b in blocks]))
 
 
-def _induction(unit: Unit, info: ModelInfo) -> InductionScores:
-    scores = _shape_of(info) * (0.8 if unit.option("variant") in ("exact", "olsson") else 0.9)
+def _induction(unit: Unit[Any], info: ModelInfo) -> InductionScores:
+    scores = _shape_of(info) * (0.8 if unit.variant in ("exact", "olsson") else 0.9)
     scores = scores / (1 + scores)
-    if unit.kind == "copying":
+    if isinstance(unit, Copying):
         scores = scores[:, ::-1] * 0.7
 
     def plain(array: np.ndarray) -> Any:
         return tuple(tuple(float(f"{x:.7g}") for x in row) for row in array.tolist())
 
-    return InductionScores(int(unit.option("n_seeds")), plain(scores), plain(scores * (1 - scores) / 9),
+    return InductionScores(unit.n_sequences, plain(scores), plain(scores * (1 - scores) / 9),
                            "drawn without replacement from made-up tokens", 201)
+
+
+def _means(unit: Unit[Any], info: ModelInfo) -> Activations:
+    assert unit.setup is not None
+    row = (0.25,) * info.d_head
+    return Activations(unit.setup.n_examples, 20 * unit.setup.n_examples, ((row,) * info.n_heads,) * info.n_layers,
+                       ((0.5,) * info.d_model,) * info.n_layers)
 
 
 def _questions(setup: Setup) -> Questions:
     n = min(setup.n_examples, N_QUESTIONS)
-    rng = np.random.default_rng(zlib.crc32(setup.task.encode()))
+    rng = np.random.default_rng(zlib.crc32(setup.task.name.encode()))
     return Questions(tuple(range(n)), tuple((int(g),) for g in rng.integers(N_OPTIONS, size=n)), (N_OPTIONS,) * n,
                      ("",) * n)
 
@@ -122,7 +178,7 @@ def _questions(setup: Setup) -> Questions:
 def _choices(setup: Setup, info: ModelInfo, ablation: Ablation) -> tuple[int, ...]:
     """Right with a chance that falls with the importance of what is off; the same questions are hard every time."""
     questions = _questions(setup)
-    shape = _shape_of(info, setup.task)
+    shape = _shape_of(info, setup.task.name)
     lost = sum(shape[h.layer, h.head] for h in ablation.heads) / shape.sum()
     lost += sum(1.5 / (layer + 2) for layer in ablation.ffns) / info.n_layers
     skill = 0.95 * max(0.0, 1 - 1.3 * lost**1.5) if setup.n_shots else 0.3
@@ -132,25 +188,24 @@ def _choices(setup: Setup, info: ModelInfo, ablation: Ablation) -> tuple[int, ..
                  for h, g, guess in zip(hard, questions.gold, guesses, strict=True))
 
 
-def _evaluation(unit: Unit, info: ModelInfo) -> Answers:
+def _evaluation(unit: Evaluation, info: ModelInfo) -> Answers:
     choices = _choices(unit.setup, info, unit.ablation)
     lls = tuple(tuple(-1.0 if i == choice else -3.0 - i for i in range(N_OPTIONS)) for choice in choices)
     return Answers(_questions(unit.setup), lls, ((5,) * N_OPTIONS,) * len(choices))
 
 
-def _sweep(unit: Unit, info: ModelInfo) -> Sweep:
+def _sweep(unit: Unit[Any], info: ModelInfo) -> Sweep:
+    assert unit.setup is not None
     removed: Sequence[tuple[float, float]] = ()
-    if unit.kind == "ffn_oracle":
+    if isinstance(unit, FFNOracle):
         ablations = [INTACT, *(Ablation(ffns=frozenset({layer})) for layer in range(info.n_layers))]
-    elif unit.kind == "head_oracle":
+    elif isinstance(unit, HeadOracle):
         ablations = [INTACT, *(Ablation(frozenset({Head(layer, head)})) for layer in range(info.n_layers)
                                for head in range(info.n_heads))]
+    elif isinstance(unit, Pruning):
+        basis = [record(need, info) for need in unit.needs()]
+        ablations, removed = pruning_steps(*unit.orders(basis, info.n_layers, info.n_heads), unit.what)
     else:
-        basis = [record(need, info) for need in service.needs(unit)]
-        heads, ffns = service.pruning_orders(unit, basis, info.n_layers, info.n_heads)
-        removed = SHARES[unit.option("what")]
-        ablations = [Ablation(frozenset(heads[:stats.count(h, len(heads))]),
-                              frozenset(ffns[:stats.count(f, len(ffns))]))
-                     for h, f in removed]
+        raise NotImplementedError(f"No made-up record of {type(unit).__name__}.")
     choices = tuple(_choices(unit.setup, info, ablation) for ablation in ablations)
     return Sweep(_questions(unit.setup), tuple(map(str, ablations)), choices, choices, tuple(removed))

@@ -1,19 +1,34 @@
-"""The lines of Python that a page shows, run as they are shown."""
+"""What a page tells people to run, run as it is shown: lines of Python, and commands."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from backend.models import info
-from tests.pages.conftest import INFO
+from backend import __main__ as commands
+from backend.kinds import Model, Unit
+from backend.runs import plan as planning
+
+
+def understood(args: Sequence[str]) -> planning.Request:
+    """What the command line takes the arguments of `python -m backend` for."""
+    return commands.requested(commands.parser().parse_args(list(args)))
+
+
+def asked_by_commands(app: AppTest) -> list[Unit[Any]]:
+    """The units that the commands of a page's offers name, a model's own shape left out."""
+    lines = [line for block in app.main.code for line in str(block.value).splitlines()
+             if line.startswith("python -m backend precompute")]
+    return [unit for line in lines for unit in planning.asked(understood(shlex.split(line)[3:]))
+            if not isinstance(unit, Model)]
 
 
 def no_model(*_: Any, **__: Any) -> Any:
@@ -23,7 +38,6 @@ def no_model(*_: Any, **__: Any) -> Any:
 def run_shown_python(app: AppTest, monkeypatch: pytest.MonkeyPatch,
                      load_model: Callable[..., Any] = no_model) -> list[dict[str, Any]]:
     """What every block of Python on the page leaves behind, each with `printed`."""
-    monkeypatch.setattr(info, "describe", lambda name: INFO)
     monkeypatch.setitem(sys.modules, "backend.models.loading", SimpleNamespace(load_model=load_model))
     left = []
     for block in app.code:

@@ -4,28 +4,28 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from backend.results import Unit
 
-from backend import service, stats, tables
+from backend import stats, tables
+from backend.kinds import Evaluation, FFNOracle, Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import Ablation, Head
 from pages.shared import charts
 from pages.shared import words as wording
 from tests.pages import made_up
-from tests.pages.conftest import INFO, Explorer, calm, words
+from tests.pages.conftest import INFO, Explorer, calm, setup_of, setups_of, words
 from tests.pages.shown import run_shown_python
 
 OFFS = [Ablation(frozenset(Head(layer, head) for head in range(INFO.n_heads))) for layer in range(INFO.n_layers)]
 
 
 def units(*tasks: str) -> Iterable[Unit]:
-    for setup in made_up.setups(INFO, tasks):
-        yield from (service.ffn_oracle(setup), service.head_importance(setup))
+    for setup in setups_of(tasks):
+        yield from (FFNOracle(setup), made_up.importance(setup))
 
 
 def oracle(store: Store, task: str = "antonym"):
-    return store.get(service.ffn_oracle(service.setup(INFO, task, 5)))
+    return store.get(FFNOracle(setup_of(task, 5)))
 
 
 def test_an_empty_store_is_said_to_be_empty_in_every_view(explorer: Explorer):
@@ -38,7 +38,7 @@ def test_an_empty_store_is_said_to_be_empty_in_every_view(explorer: Explorer):
 
 
 def test_prompts_that_did_not_fit_are_counted_on_the_page(explorer: Explorer, store: Store):
-    unit = service.ffn_oracle(service.setup(INFO, "antonym", 5))
+    unit = FFNOracle(setup_of("antonym", 5))
     whole = made_up.record(unit, INFO)
     store.put(unit, replace(whole, questions=replace(whole.questions, skipped=(7, 8))))
     assert "antonym, 5-shot: Too long for the model's context: 2 prompts were skipped." in words(
@@ -64,7 +64,7 @@ def test_the_mean_over_tasks_is_the_mean_of_what_is_stored(explorer: Explorer, s
     app = explorer("ffns", scope="All tasks")
     records = {task: oracle(store, task) for task in MINI}
     mean = tables.mean_effects_table(records)
-    by_hand = sum(service.ffn_scores(r) for r in records.values()) / len(records)
+    by_hand = sum(r.importance() for r in records.values()) / len(records)
     assert mean["change"].tolist() == pytest.approx((-by_hand).tolist())
     assert f"averaged over {len(MINI)} tasks falls by {wording.points(by_hand.max())[1:]}" in words(app)
     assert calm(app)
@@ -82,10 +82,10 @@ def test_with_some_tasks_missing_the_others_are_shown_and_counted(explorer: Expl
 def test_heads_and_ffns_stand_side_by_side(explorer: Explorer, store: Store):
     made_up.fill(store, units("antonym"), INFO)
     app = explorer("ffns", task="antonym", view="FFNs and heads")
-    importance = store.get(service.head_importance(service.setup(INFO, "antonym", 5))).scores("per-token")
+    importance = store.get(made_up.importance(setup_of("antonym", 5))).scores("per-token")
     top = int(stats.layer_shares(importance).argmax())
     assert f"For antonym, heads matter most in layer {top}" in words(app)
-    made_up.fill(store, (service.evaluation(service.setup(INFO, "antonym", 5), off) for off in (Ablation(), *OFFS)),
+    made_up.fill(store, (Evaluation(setup_of("antonym", 5), off) for off in (Ablation(), *OFFS)),
                  INFO)
     app.segmented_control(key="heads by").set_value("switching them off").run()
     assert calm(app)
@@ -94,7 +94,7 @@ def test_heads_and_ffns_stand_side_by_side(explorer: Explorer, store: Store):
 
 def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
     made_up.fill(store, units("antonym"), INFO)
-    store._cache.set(service.ffn_oracle(service.setup(INFO, "antonym", 5)).key, b"no such thing")
+    store._cache.set(FFNOracle(setup_of("antonym", 5)).key, b"no such thing")
     app = explorer("ffns", task="antonym")
     assert calm(app)
     assert "Not measured yet" in words(app)
@@ -121,11 +121,11 @@ def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):
 
 
 def test_where_nothing_is_lost_no_layer_is_said_to_matter(explorer: Explorer, store: Store):
-    for setup in made_up.setups(INFO, list(MINI)):
-        unit = service.ffn_oracle(setup)
+    for setup in setups_of(list(MINI)):
+        unit = FFNOracle(setup)
         made = made_up.record(unit, INFO)
         store.put(unit, replace(made, choices=(made.choices[0],) * 4, choices_norm=(made.choices_norm[0],) * 4))
-    made_up.fill(store, [service.head_importance(s) for s in made_up.setups(INFO, list(MINI))], INFO)
+    made_up.fill(store, [made_up.importance(s) for s in setups_of(list(MINI))], INFO)
     app = explorer("ffns", scope="All tasks")
     assert calm(app)
     assert "No FFN's removal lowers any task's accuracy" in words(app)

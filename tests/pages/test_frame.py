@@ -7,16 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from backend import __main__ as cli
-from backend import service
-from backend.errors import ModelError
-from backend.models import info as infos
-from backend.results import Unit
+from backend.kinds import Copying, Evaluation, FFNOracle, HeadOracle, Model, PrefixMatching, Unit
+from backend.runs import plan as planning
 from backend.store.live import Store
-from backend.values import INTACT, Ablation, Head
-from pages.shared import blocks, handles
+from backend.values import Ablation, Head
+from pages.shared import blocks
 from tests.pages import made_up
-from tests.pages.conftest import INFO, ROOT, Explorer, calm, words
+from tests.pages.conftest import MODEL, ROOT, Explorer, calm, setup_of, words
+from tests.pages.shown import understood
 
 PAGES = sorted(path.stem for path in (ROOT / "pages").glob("*.py") if path.stem != "__init__")
 
@@ -67,31 +65,17 @@ def test_what_is_chosen_can_be_opened_from_the_sidebar(explorer: Explorer):
     assert not any(link.proto.disabled for link in explorer("heads", off="L1H2").sidebar.get("page_link"))
 
 
-def test_an_unknown_model_is_named_and_the_bundled_one_takes_its_place(
-        explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
-    def describe(name: str):
-        if name != "bundled":
-            raise ModelError(f"No folder '{name}'.")
-        return INFO
-
-    monkeypatch.setattr(handles, "describe", describe)
+def test_an_unknown_model_is_named_and_the_bundled_one_takes_its_place(explorer: Explorer):
     app = explorer("heads", model="./nowhere")
     assert calm(app)
     assert any("No folder './nowhere'. Showing the bundled model instead." in c.value for c in app.sidebar.caption)
     assert "head importance of" in words(app)
 
 
-def test_a_model_known_only_from_imported_results_can_be_browsed(
-        explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
+def test_a_model_known_only_from_imported_results_can_be_browsed(explorer: Explorer, store: Store):
     far = made_up.model_info(4, 6, name="far/away")
 
-    def describe(name: str):
-        if name != "bundled":
-            raise ModelError("Not here.")
-        return INFO
-
-    monkeypatch.setattr(handles, "describe", describe)
-    made_up.fill(store, [service.head_importance(service.setup(far, "antonym", 5))], far)
+    made_up.fill(store, [made_up.importance(made_up.setup(made_up.model_id(far), "antonym", 5))], far)
     app = explorer("heads", model="far/away", task="antonym")
     assert calm(app)
     assert not app.warning
@@ -113,20 +97,19 @@ def test_what_is_typed_becomes_canonical_and_can_be_undone(explorer: Explorer):
     assert app.session_state["off"] == "L1H0-3,L2H1,F0"
 
 
-SETUP = service.setup(INFO, "antonym", 5, seed=2)
+SETUP = setup_of("antonym", 5, seed=2)
 UNITS = [
-    service.evaluation(SETUP), service.evaluation(SETUP, Ablation(frozenset({Head(1, 2)}), frozenset({0}))),
-    service.evaluation(SETUP, Ablation(frozenset({Head(1, 2)}), fill="mean")), service.head_importance(SETUP),
-    service.ffn_oracle(SETUP), service.head_oracle(SETUP), service.pruning(SETUP, "heads", "random:1"),
-    service.pruning(SETUP, "combined", "task:plural"), service.prefix_matching(SETUP),
-    service.copying(SETUP, "olsson"), service.means(SETUP),
+    Evaluation(SETUP), Evaluation(SETUP, Ablation(frozenset({Head(1, 2)}), frozenset({0}))),
+    Evaluation(SETUP, Ablation(frozenset({Head(1, 2)}), fill="mean")), made_up.importance(SETUP),
+    FFNOracle(SETUP), HeadOracle(SETUP), made_up.pruning(SETUP, "heads", "random:1"),
+    made_up.pruning(SETUP, "combined", "task:plural"), PrefixMatching(MODEL),
+    Copying(MODEL, "olsson"), made_up.means(SETUP),
 ]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=str)
 def test_the_lines_of_python_name_the_very_unit_they_stand_beside(
         unit: Unit, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(infos, "describe", lambda name: INFO)
     lines = blocks.python_lines(unit, "print(unit.key)")
     torch = ("record", "from backend.models.loading")
     naming = "\n".join(line for line in lines.splitlines() if not line.startswith(torch))
@@ -137,7 +120,6 @@ def test_the_lines_of_python_name_the_very_unit_they_stand_beside(
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=str)
-def test_the_command_line_is_one_that_the_command_understands(unit: Unit, store: Store):
-    for line in blocks.command_lines([unit]).splitlines():
-        assert cli.parser().parse_args(shlex.split(line)[3:]).what == (blocks.topic_of(unit),)
-    assert blocks.command_lines([unit]) or unit.ablation != INTACT
+def test_the_command_makes_the_very_unit_it_stands_beside_and_no_other(unit: Unit, store: Store):
+    line, = blocks.command_lines([unit]).splitlines()
+    assert planning.asked(understood(shlex.split(line)[3:])) == [Model(MODEL), unit]

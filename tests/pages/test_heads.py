@@ -1,16 +1,15 @@
 """The Heads page shows what is stored, and offers what is not."""
 
-from backend.results import HeadScores
-
-from backend import service, stats, tables
+from backend import stats, tables
+from backend.kinds import HeadScores
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import Ablation, Head
 from tests.pages import made_up
-from tests.pages.conftest import INFO, Explorer, calm, words
+from tests.pages.conftest import INFO, Explorer, calm, setup_of, setups_of, words
 from tests.pages.shown import run_shown_python
 
-UNIT = service.head_importance(service.setup(INFO, "antonym", 5))
+UNIT = made_up.importance(setup_of("antonym", 5))
 
 
 def stored(store: Store) -> HeadScores:
@@ -48,7 +47,7 @@ def test_the_definition_in_the_address_is_the_one_that_is_shown(explorer: Explor
 
 def test_every_view_draws_with_all_with_some_and_with_no_results(explorer: Explorer, store: Store):
     for n in (0, 2, len(MINI)):
-        made_up.fill(store, [service.head_importance(s) for s in made_up.setups(INFO, list(MINI)[:n])], INFO)
+        made_up.fill(store, [made_up.importance(s) for s in setups_of(list(MINI)[:n])], INFO)
         for view in ("One task", "All tasks", "Shots", "Difference", "Average"):
             app = explorer("heads", task=next(iter(MINI)), view=view)
             assert calm(app), (view, n, app.error, app.exception)
@@ -73,7 +72,7 @@ def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
 
 
 def test_a_small_map_opens_large(explorer: Explorer, store: Store):
-    made_up.fill(store, [service.head_importance(s) for s in made_up.setups(INFO, list(MINI), (0, 1, 5))], INFO)
+    made_up.fill(store, [made_up.importance(s) for s in setups_of(list(MINI), (0, 1, 5))], INFO)
     app = explorer("heads", view="All tasks", task="antonym")
     app.button("open plural").click().run()
     assert calm(app)
@@ -84,9 +83,9 @@ def test_a_small_map_opens_large(explorer: Explorer, store: Store):
 
 
 def test_the_difference_is_between_two_tasks_or_two_numbers_of_shots(explorer: Explorer, store: Store):
-    made_up.fill(store, [service.head_importance(s) for s in made_up.setups(INFO, ["antonym", "plural"], (0, 5))], INFO)
+    made_up.fill(store, [made_up.importance(s) for s in setups_of(["antonym", "plural"], (0, 5))], INFO)
     for other in (("plural", 5), ("antonym", 0)):
-        a, b = (stats.shares(store.get(service.head_importance(service.setup(INFO, *one))).scores("per-token"))
+        a, b = (stats.shares(store.get(made_up.importance(setup_of(*one))).scores("per-token"))
                 for one in (("antonym", 5), other))
         app = explorer("heads", view="Difference", task="antonym")
         app.selectbox("other task").set_value("plural" if other[0] == "plural" else "antonym, 0-shot").run()
@@ -96,8 +95,8 @@ def test_the_difference_is_between_two_tasks_or_two_numbers_of_shots(explorer: E
 
 
 def test_every_view_shows_python_that_gives_what_it_shows(explorer: Explorer, store: Store, monkeypatch):
-    made_up.fill(store, [service.head_importance(s) for s in made_up.setups(INFO, list(MINI), (0, 1, 5))], INFO)
-    everything = [store.get(service.head_importance(s)).scores("per-token") for s in made_up.setups(INFO, list(MINI))]
+    made_up.fill(store, [made_up.importance(s) for s in setups_of(list(MINI), (0, 1, 5))], INFO)
+    everything = [store.get(made_up.importance(s)).scores("per-token") for s in setups_of(list(MINI))]
     wanted = {"One task": 2, "All tasks": 1, "Shots": 1, "Difference": 1, "Average": 2}
     for view, n in wanted.items():
         shown = run_shown_python(explorer("heads", view=view, task=next(iter(MINI))), monkeypatch)

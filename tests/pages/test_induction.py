@@ -4,16 +4,16 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from backend.results import InductionScores, Setup, Unit
 
-from backend import service, stats
+from backend import lens, stats
+from backend.kinds import Copying, InductionScores, PrefixMatching, Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
-from backend.values import Head
+from backend.values import Ablation, Head, Setup
 from pages.shared import handles
 from pages.shared import words as wording
 from tests.pages import made_up
-from tests.pages.conftest import INFO, Explorer, calm, words
+from tests.pages.conftest import INFO, MODEL, Explorer, calm, setup_of, words
 from tests.pages.shown import run_shown_python
 
 VIEWS = ("Scores", "Against importance", "Capacity", "One head")
@@ -22,13 +22,13 @@ PLAIN = Setup(INFO.name, INFO.revision)
 
 def scores() -> Iterable[Unit]:
     for variant in ("exact", "authors"):
-        yield service.prefix_matching(PLAIN, variant)
+        yield PrefixMatching(MODEL, variant)
     for variant in ("authors", "olsson"):
-        yield service.copying(PLAIN, variant)
+        yield Copying(MODEL, variant)
 
 
 def importance(tasks: Iterable[str] = tuple(MINI), shots: Iterable[int] = (5,)) -> Iterable[Unit]:
-    return (service.head_importance(service.setup(INFO, task, n)) for task in tasks for n in shots)
+    return (made_up.importance(setup_of(task, n)) for task in tasks for n in shots)
 
 
 def mean(store: Store, unit: Unit) -> np.ndarray:
@@ -38,7 +38,7 @@ def mean(store: Store, unit: Unit) -> np.ndarray:
 
 
 def rank_of(store: Store, task: str, n_shots: int = 5) -> np.ndarray:
-    return store.get(service.head_importance(service.setup(INFO, task, n_shots))).scores("per-token")
+    return store.get(made_up.importance(setup_of(task, n_shots))).scores("per-token")
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def small(monkeypatch: pytest.MonkeyPatch):
     from tests.models.small import small_model
 
     model = small_model("opt")
-    monkeypatch.setattr(handles, "model", lambda name, dtype="float32": model)
+    monkeypatch.setattr(handles, "model", lambda name, wanted: model)
     return model
 
 
@@ -62,7 +62,7 @@ def test_the_titles_say_the_stored_scores(explorer: Explorer, store: Store):
     made_up.fill(store, scores(), INFO)
     app = explorer("induction")
     assert calm(app)
-    for unit, name in ((service.prefix_matching(PLAIN), "prefix matching"), (service.copying(PLAIN), "copying")):
+    for unit, name in ((PrefixMatching(MODEL), "prefix matching"), (Copying(MODEL), "copying")):
         values = mean(store, unit)
         assert f"{stats.highest(values, 1)[0]} leads in {name} with {values.max():.2f}" in words(app)
     assert "Not measured yet" not in words(app)
@@ -72,7 +72,7 @@ def test_the_other_definitions_show_other_numbers(explorer: Explorer, store: Sto
     made_up.fill(store, scores(), INFO)
     app = explorer("induction")
     app.segmented_control(key="prefix variant").set_value("authors").run()
-    values = mean(store, service.prefix_matching(PLAIN, "authors"))
+    values = mean(store, PrefixMatching(MODEL, "authors"))
     assert calm(app)
     assert f"leads in prefix matching with {values.max():.2f}" in words(app)
     assert "one target too many" in words(app)
@@ -81,7 +81,7 @@ def test_the_other_definitions_show_other_numbers(explorer: Explorer, store: Sto
 
 
 def test_one_missing_score_leaves_the_other_on_the_page(explorer: Explorer, store: Store):
-    made_up.fill(store, [service.copying(PLAIN)], INFO)
+    made_up.fill(store, [Copying(MODEL)], INFO)
     app = explorer("induction")
     assert calm(app)
     assert "leads in copying" in words(app)
@@ -93,14 +93,14 @@ def test_top_heads_are_chosen_for_lab(explorer: Explorer, store: Store):
     app = explorer("induction")
     app.number_input(key="top k").set_value(2).run()
     app.button(key="choose top").click().run()
-    top = stats.highest(mean(store, service.prefix_matching(PLAIN)), 1)[:2]
-    assert app.text_input(key="off").value == str(service.Ablation(frozenset(top)))
+    top = stats.highest(mean(store, PrefixMatching(MODEL)), 1)[:2]
+    assert app.text_input(key="off").value == str(Ablation(frozenset(top)))
 
 
 def test_scores_stand_against_importance(explorer: Explorer, store: Store):
     made_up.fill(store, [*scores(), *importance()], INFO)
     app = explorer("induction", task="antonym", view="Against importance", off="L1H2")
-    prefix = mean(store, service.prefix_matching(PLAIN))
+    prefix = mean(store, PrefixMatching(MODEL))
     rho = stats.spearman(prefix, rank_of(store, "antonym"))
     assert calm(app)
     assert f"Importance for antonym and prefix matching rank the heads alike at {wording.rho(rho)}" in words(app)
@@ -116,7 +116,7 @@ def test_scores_stand_against_importance(explorer: Explorer, store: Store):
 def test_capacity_is_what_the_remaining_heads_hold(explorer: Explorer, store: Store):
     made_up.fill(store, [*scores(), *importance()], INFO)
     app = explorer("induction", task="antonym", view="Capacity")
-    prefix = mean(store, service.prefix_matching(PLAIN))
+    prefix = mean(store, PrefixMatching(MODEL))
     left = stats.retained(prefix, stats.lowest(rank_of(store, "antonym"), 0.7))
     everything = stats.aggregate([rank_of(store, task) for task in MINI])
     by_mean = stats.retained(prefix, stats.lowest(everything, 0.7))
@@ -144,7 +144,7 @@ def test_with_some_tasks_missing_the_others_are_drawn(explorer: Explorer, store:
 
 def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
     made_up.fill(store, scores(), INFO)
-    store._cache.set(service.prefix_matching(PLAIN).key, b"no such thing")
+    store._cache.set(PrefixMatching(MODEL).key, b"no such thing")
     app = explorer("induction")
     assert calm(app)
     assert "(1 of 2 results)" in words(app)
@@ -156,8 +156,8 @@ def test_one_head_is_seen_on_a_repeated_sequence(explorer: Explorer, store: Stor
     app = explorer("induction", view="One head", off="L2H1")
     assert calm(app), (app.error, app.exception)
     assert app.selectbox(key="one head").value == Head(2, 1)
-    ids, _ = service.repeated_tokens(small, 12)
-    pattern = service.attention(small, ids, 2)[1]
+    ids, _ = lens.repeated_tokens(small, 12)
+    pattern = lens.attention(small, ids, 2)[1]
     score = stats.prefix_match(pattern, 12)
     assert f"L2H1 gives {wording.percent(score)} of its attention to what followed before" in words(app)
     shown = run_shown_python(app, monkeypatch, load_model=lambda *_, **__: small)
@@ -168,7 +168,7 @@ def test_the_shown_python_gives_the_shown_records(explorer: Explorer, store: Sto
     made_up.fill(store, scores(), INFO)
     shown = run_shown_python(explorer("induction"), monkeypatch)
     assert [np.array(one["record"].mean).tolist() for one in shown] == [
-        mean(store, service.prefix_matching(PLAIN)).tolist(), mean(store, service.copying(PLAIN)).tolist()]
+        mean(store, PrefixMatching(MODEL)).tolist(), mean(store, Copying(MODEL)).tolist()]
 
 
 def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):
@@ -181,5 +181,5 @@ def test_the_python_beside_capacity_gives_the_aggregate_curve(explorer: Explorer
     made_up.fill(store, [*scores(), *importance()], INFO)
     shown = run_shown_python(explorer("induction", view="Capacity"), monkeypatch)
     ranking = stats.aggregate([rank_of(store, task) for task in MINI])
-    prefix = np.array(store.get(service.prefix_matching(service.setup(INFO, "antonym", 5))).mean)
+    prefix = np.array(store.get(PrefixMatching(MODEL)).mean)
     assert shown[0]["printed"].strip() == str(stats.retained_curve(prefix, ranking, [p / 10 for p in range(10)]))

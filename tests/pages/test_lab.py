@@ -4,18 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from backend.results import Answers, Questions, Setup
 
-from backend import service, stats
+from backend import stats
 from backend.errors import ModelError
+from backend.kinds import Answers, Evaluation, PrefixMatching
+from backend.records import Questions
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.tasks.task import prompts
-from backend.values import INTACT, Ablation, Head, parse_exact
+from backend.values import INTACT, Ablation, Head, Setup, parse_exact
 from pages.shared import handles
 from pages.shared import words as wording
 from tests.pages import made_up
-from tests.pages.conftest import INFO, Explorer, calm, words
+from tests.pages.conftest import INFO, MODEL, Explorer, calm, setup_of, words
 from tests.pages.shown import run_shown_python
 
 OFF = Ablation(frozenset({Head(1, 2)}), frozenset({0}))
@@ -23,7 +24,7 @@ OFF = Ablation(frozenset({Head(1, 2)}), frozenset({0}))
 
 def answered(setup: Setup, right: float) -> Answers:
     """A task's own questions, of which the first `right` (a share) are answered right."""
-    asked = prompts(MINI[setup.task], setup.n_shots, setup.demos, setup.n_examples, setup.seed)
+    asked = prompts(MINI[setup.task.name], setup.n_shots, setup.demos, setup.n_examples, setup.seed)
     rows = []
     for i, prompt in enumerate(asked):
         row, gold = [-2.0] * len(prompt.example.options), prompt.example.gold[0]
@@ -36,19 +37,19 @@ def answered(setup: Setup, right: float) -> Answers:
 
 def put(store: Store, task: str, intact: float, ablated: float | None = None) -> tuple[Answers, Answers | None]:
     """Store both evaluations of a task."""
-    setup = service.setup(INFO, task, 5)
+    setup = setup_of(task, 5)
     pair = answered(setup, intact), answered(setup, ablated) if ablated is not None else None
     for ablation, record in zip((INTACT, OFF), pair, strict=True):
         if record is not None:
-            store.put(service.evaluation(setup, ablation), record)
+            store.put(Evaluation(setup, ablation), record)
     return pair
 
 
 def test_prompts_that_did_not_fit_are_counted_on_the_page(explorer: Explorer, store: Store):
-    setup = service.setup(INFO, "antonym", 5)
+    setup = setup_of("antonym", 5)
     whole = answered(setup, 0.9)
     dropped = tuple(2 if i < 3 else 0 for i in range(whole.questions.n))
-    store.put(service.evaluation(setup),
+    store.put(Evaluation(setup),
               replace(whole, questions=replace(whole.questions, dropped_demos=dropped, skipped=(7, 8))))
     said = words(explorer("lab", task="antonym"))
     assert "antonym, 5-shot: Too long for the model's context: 3 prompts lost demonstrations and 2 prompts were" in said
@@ -104,7 +105,7 @@ def test_with_nothing_or_little_stored_the_page_stands(explorer: Explorer, store
     for stored in (None, "antonym"):
         if stored:
             put(store, stored, 0.9)
-        app = explorer("lab", scope=scope, off=off)
+        app = explorer("lab", task="plural", scope=scope, off=off)
         assert not app.exception
         assert [e.value for e in app.error] == ["This model has no weights."]
         app.toggle("live").set_value(False).run()
@@ -136,8 +137,8 @@ def test_a_model_that_cannot_be_loaded_is_a_sentence_and_stored_results_stay(
 
 
 def test_presets_choose_what_they_say(explorer: Explorer, store: Store):
-    setup = service.setup(INFO, "antonym", 5)
-    units = [service.head_importance(setup), service.prefix_matching(setup)]
+    setup = setup_of("antonym", 5)
+    units = [made_up.importance(setup), PrefixMatching(MODEL)]
     made_up.fill(store, units, INFO)
     put(store, "antonym", 0.9)
     importance, matching = (made_up.record(unit, INFO) for unit in units)
@@ -187,11 +188,12 @@ def test_tried_masks_are_kept_with_what_they_did(explorer: Explorer, store: Stor
     assert tried["ablated"][0] == pytest.approx(0.4)
 
 
+
 def test_one_task_is_compared_at_every_number_of_shots(explorer: Explorer, store: Store):
     for n_shots, ablated in ((0, 0.3), (1, 0.5), (5, 0.4)):
-        setup = service.setup(INFO, "antonym", n_shots)
+        setup = setup_of("antonym", n_shots)
         for ablation, right in ((INTACT, 0.9), (OFF, ablated)):
-            store.put(service.evaluation(setup, ablation), answered(setup, right))
+            store.put(Evaluation(setup, ablation), answered(setup, right))
     app = explorer("lab", task="antonym", scope="All shots", off=str(OFF))
     assert calm(app)
     assert {m.label: m.value for m in app.main.metric} == {
@@ -227,7 +229,7 @@ def test_nothing_turned_is_said_in_a_sentence(explorer: Explorer, store: Store):
 
 
 def test_a_preset_can_rank_by_another_task_or_by_the_mean(explorer: Explorer, store: Store):
-    units = {name: service.head_importance(service.setup(INFO, name, 5)) for name in MINI}
+    units = {name: made_up.importance(setup_of(name, 5)) for name in MINI}
     made_up.fill(store, units.values(), INFO)
     scores = {name: made_up.record(unit, INFO).scores("per-token") for name, unit in units.items()}
     put(store, "antonym", 0.9)

@@ -4,26 +4,26 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from backend.results import Unit
 
-from backend import service, stats, tables
+from backend import stats, tables
+from backend.kinds import Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from pages.shared import charts
 from pages.shared import words as wording
 from tests.pages import made_up
-from tests.pages.conftest import INFO, Explorer, calm, words
+from tests.pages.conftest import INFO, Explorer, calm, setup_of, words
 from tests.pages.shown import run_shown_python
 
 VIEWS = ("Tasks", "Shots", "Top heads", "Heads that many need")
 
 
 def importance(tasks: Iterable[str] = tuple(MINI), shots: Iterable[int] = (5,)) -> Iterable[Unit]:
-    return (service.head_importance(service.setup(INFO, task, n)) for task in tasks for n in shots)
+    return (made_up.importance(setup_of(task, n)) for task in tasks for n in shots)
 
 
 def scores(store: Store, task: str, n_shots: int = 5) -> np.ndarray:
-    return store.get(service.head_importance(service.setup(INFO, task, n_shots))).scores("per-token")
+    return store.get(made_up.importance(setup_of(task, n_shots))).scores("per-token")
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -119,7 +119,7 @@ def test_with_some_tasks_missing_the_others_are_compared(explorer: Explorer, sto
 
 def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
     made_up.fill(store, importance(), INFO)
-    store._cache.set(service.head_importance(service.setup(INFO, "pick", 5)).key, b"no such thing")
+    store._cache.set(made_up.importance(setup_of("pick", 5)).key, b"no such thing")
     app = explorer("overlap")
     assert calm(app)
     assert "13 tasks rank" in words(app)
@@ -141,6 +141,8 @@ def test_every_view_shows_python_that_runs(explorer: Explorer, store: Store, mon
     shown = run_shown_python(explorer("overlap", view=view), monkeypatch)
     assert len(shown) == {"Top heads": 3}.get(view, 2)
     assert all(one["printed"].strip() for one in shown)
+
+
 
 
 def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):

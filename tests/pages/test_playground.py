@@ -6,19 +6,20 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from backend import service, tables
+from backend import lens, tables
 from backend.errors import ModelError
+from backend.kinds import PrefixMatching, compute
 from backend.models import loading
 from backend.models.loading import LoadedModel
 from backend.store.live import Store
 from backend.tasks.registry import get_task
 from backend.tasks.task import Prompt, prompts
-from backend.values import INTACT, Ablation, parse_exact
+from backend.values import INTACT, Ablation, ModelId, parse_exact
 from pages.shared import handles
 from pages.shared import words as wording
 from tests.models.small import small_model
 from tests.pages import made_up
-from tests.pages.conftest import Explorer, calm, words
+from tests.pages.conftest import Explorer, are_here, calm, is_here, words
 
 OFF = parse_exact("L1H2,F0")
 
@@ -27,8 +28,7 @@ OFF = parse_exact("L1H2,F0")
 def model(store: Store, monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
     """A small random model in the place of the bundled one."""
     loaded = small_model("opt")
-    monkeypatch.setattr(handles, "describe", lambda name: loaded.info)
-    monkeypatch.setattr(handles, "model", lambda name, dtype="float32": loaded)
+    is_here(monkeypatch, loaded)
     return loaded
 
 
@@ -45,7 +45,7 @@ def test_a_question_of_the_task_is_read_intact_and_ablated(explorer: Explorer, m
     app = explorer("playground", task="antonym", shots="1", off=str(OFF), q="2")
     assert calm(app), (app.error, app.exception)
     prompt = question(2)
-    before, after = (service.look_at(model, prompt, a) for a in (INTACT, OFF))
+    before, after = (lens.look_at(model, prompt, a) for a in (INTACT, OFF))
     assert wording.percent(before.next_tokens[0].probability) in words(app)
     assert wording.percent(after.next_tokens[0].probability) in words(app)
     told = table(app, "The intact model prefers")
@@ -59,8 +59,8 @@ def test_a_question_of_the_task_is_read_intact_and_ablated(explorer: Explorer, m
 
 def test_the_open_head_looks_where_the_model_says(explorer: Explorer, model: LoadedModel):
     app = explorer("playground", task="antonym", shots="1", layer="2", head="3")
-    reading = service.look_at(model, question())
-    last = service.attention(model, reading.token_ids, 2)[3, -1]
+    reading = lens.look_at(model, question())
+    last = lens.attention(model, reading.token_ids, 2)[3, -1]
     top = int(last.argmax())
     assert (f"L2H3 looks from the last token at ‘{reading.tokens[top]}’ (position {top}) with "
             f"{wording.percent(float(last[top]))}") in words(app)
@@ -79,7 +79,7 @@ def test_the_chosen_head_is_open_until_another_is_asked_for(explorer: Explorer, 
 
 def test_without_a_chosen_head_the_strongest_induction_head_is_open(
         explorer: Explorer, model: LoadedModel, store: Store):
-    unit = service.prefix_matching(service.setup(model.info, "antonym", 1).without_task())
+    unit = PrefixMatching(model.id)
     record = made_up.record(unit, model.info)
     store.put(unit, record)
     layer, head = np.unravel_index(int(np.argmax(record.mean)), (3, 4))  # type: ignore[attr-defined]
@@ -90,9 +90,9 @@ def test_without_a_chosen_head_the_strongest_induction_head_is_open(
 
 def test_contributions_name_the_largest_and_the_logit(explorer: Explorer, model: LoadedModel):
     app = explorer("playground", task="antonym", shots="1")
-    reading, prompt = service.look_at(model, question()), question()
+    reading, prompt = lens.look_at(model, question()), question()
     answer = reading.first_tokens[prompt.example.gold[0]]
-    found = service.contributions(model, reading.token_ids, answer)
+    found = lens.contributions(model, reading.token_ids, answer)
     shown = app.dataframe[0].value
     sizes = np.sort(np.abs(np.concatenate([found.heads.ravel(), found.ffns])))[::-1]
     np.testing.assert_allclose(np.abs(shown["contribution"]), sizes[:12], rtol=1e-6)
@@ -103,8 +103,8 @@ def test_contributions_name_the_largest_and_the_logit(explorer: Explorer, model:
 def test_a_prompt_of_ones_own_is_in_the_address_and_may_have_options(explorer: Explorer, model: LoadedModel):
     app = explorer("playground", source="My own", prompt="the cat sat on", options="the mat | a dog", off="F1")
     assert calm(app), (app.error, app.exception)
-    prompt = service.own_prompt("the cat sat on", ["the mat", "a dog"])
-    reading = service.look_at(model, prompt)
+    prompt = lens.own_prompt("the cat sat on", ["the mat", "a dog"])
+    reading = lens.look_at(model, prompt)
     best, second = sorted(reading.loglikelihoods)[::-1]
     assert f"by {best - second:.2f} nats" in words(app)
     assert "wrongly" not in words(app)
@@ -138,17 +138,17 @@ def test_mean_ablation_asks_for_the_means_first(explorer: Explorer, model: Loade
     app = explorer("playground", task="antonym", shots="1", off="mean:L1H2")
     assert calm(app)
     assert "Not measured yet:** mean activations of antonym" in words(app)
-    setup = service.setup(model.info, "antonym", 1)
-    means = service.compute(service.means(setup), store, model)
+    setup = made_up.setup(model.id, "antonym", 1)
+    means = compute(made_up.means(setup), store, model)
     app = explorer("playground", task="antonym", shots="1", off="mean:L1H2")
     assert calm(app)
-    after = service.look_at(model, question(), Ablation(OFF.heads, fill="mean"), means)  # type: ignore[arg-type]
+    after = lens.look_at(model, question(), Ablation(OFF.heads, fill="mean"), means)  # type: ignore[arg-type]
     assert wording.percent(after.next_tokens[0].probability) in words(app)
 
 
 def test_without_the_model_the_page_says_what_is_missing(explorer: Explorer, store: Store,
                                                          monkeypatch: pytest.MonkeyPatch):
-    def missing(name: str, dtype: str = "float32") -> LoadedModel:
+    def missing(name: str, wanted: ModelId) -> LoadedModel:
         raise ModelError("'bundled' is not here.")
 
     monkeypatch.setattr(handles, "model", missing)
@@ -158,7 +158,7 @@ def test_without_the_model_the_page_says_what_is_missing(explorer: Explorer, sto
 
 
 def test_a_damaged_result_does_not_keep_the_page_from_reading(explorer: Explorer, model: LoadedModel, store: Store):
-    unit = service.prefix_matching(service.setup(model.info, "antonym", 1).without_task())
+    unit = PrefixMatching(model.id)
     store.put(unit, made_up.record(unit, model.info))
     store._cache.set(unit.key, b"no such thing")
     app = explorer("playground", task="antonym", shots="1")
@@ -167,7 +167,7 @@ def test_a_damaged_result_does_not_keep_the_page_from_reading(explorer: Explorer
 
 
 def test_large_models_read_when_asked_to(explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(handles, "describe", lambda name: made_up.model_info(64, 72))
+    are_here(monkeypatch, made_up.model_info(64, 72))
     app = explorer("playground", task="antonym")
     assert calm(app)
     assert any(button.key == "read it" for button in app.main.button)
@@ -181,12 +181,18 @@ def test_large_models_read_when_asked_to(explorer: Explorer, store: Store, monke
 def test_every_piece_of_python_runs_as_shown(explorer: Explorer, model: LoadedModel, monkeypatch: pytest.MonkeyPatch,
                                              capsys: pytest.CaptureFixture[str], address: dict[str, str]):
     app = explorer("playground", **address)
-    monkeypatch.setattr(loading, "load_model", lambda name, dtype: model)
-    shown = [code.value for code in app.main.code if code.value.startswith("from backend import service")]
+    monkeypatch.setattr(loading, "load_model", lambda name: model)
+    shown = [code.value for code in app.main.code if code.value.startswith("from backend")]
     assert len(shown) == (4 if "options" in address or "task" in address else 3)
     for lines in shown:
         exec(lines, {})
         assert capsys.readouterr().out
+
+
+# --- charts -------------------------------------------------------------------------------------
+
+
+
 
 
 def test_a_prompt_of_ones_own_begins_as_a_question_of_the_task(explorer: Explorer, model: LoadedModel):
@@ -198,8 +204,8 @@ def test_a_prompt_of_ones_own_begins_as_a_question_of_the_task(explorer: Explore
 
 
 def test_words_that_the_model_does_not_know_are_counted(explorer: Explorer, model: LoadedModel, monkeypatch):
-    read = service.look_at
-    monkeypatch.setattr(service, "look_at", lambda *args, **more: replace(
+    read = lens.look_at
+    monkeypatch.setattr(lens, "look_at", lambda *args, **more: replace(
         found := read(*args, **more), tokens=("<unk>", *found.tokens[1:])))
     app = explorer("playground", source="My own", prompt="the cat sat")
     assert "1 token of the prompt is not in this model's vocabulary" in words(app)

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 import pytest
-from backend.results import Unit
 
-from backend import service, tables
+from backend import tables
+from backend.kinds import Unit
 from backend.models.info import weights
 from backend.store.live import Store
 from backend.tasks.mini import MINI
@@ -13,23 +13,19 @@ from backend.values import parse_exact
 from pages.shared import charts
 from pages.shared import words as wording
 from tests.pages import made_up
-from tests.pages.conftest import INFO, Explorer, calm, words
+from tests.pages.conftest import INFO, Explorer, calm, setup_of, setups_of, words
 from tests.pages.shown import run_shown_python
 
 VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")
-ORDERS = ("own", "aggregate:mini", "most-important", *(f"random:{seed}" for seed in range(5)))
-
-
-def setup(task: str = "antonym"):
-    return service.setup(INFO, task, 5)
+ORDERS = ("own", "aggregate:mini", "reverse:own", *(f"random:{seed}" for seed in range(5)))
 
 
 def curves_of(*tasks: str, what: str = "heads") -> Iterable[Unit]:
-    return (service.pruning(setup(task), what, order) for task in tasks for order in ORDERS)
+    return (made_up.pruning(setup_of(task), what, order) for task in tasks for order in ORDERS)
 
 
 def transfers(*tasks: str) -> Iterable[Unit]:
-    return (service.pruning(setup(task), "heads", "own" if task == other else f"task:{other}")
+    return (made_up.pruning(setup_of(task), "heads", "own" if task == other else f"task:{other}")
             for task in tasks for other in MINI)
 
 
@@ -44,7 +40,7 @@ def test_an_empty_store_is_said_to_be_empty_in_every_view(explorer: Explorer):
 def test_the_title_says_how_far_the_stored_curve_goes(explorer: Explorer, store: Store):
     made_up.fill(store, curves_of("antonym"), INFO)
     app = explorer("pruning", task="antonym")
-    record = store.get(service.pruning(setup(), "heads", "own"))
+    record = store.get(made_up.pruning(setup_of("antonym"), "heads", "own"))
     accuracy = record.accuracy()
     fine = next((i - 1 for i, a in enumerate(accuracy) if a < 0.9 * accuracy[0]), len(accuracy) - 1)
     assert calm(app)
@@ -59,9 +55,10 @@ def test_the_title_says_how_far_the_stored_curve_goes(explorer: Explorer, store:
 
 def test_the_band_is_the_lowest_and_highest_of_the_random_orders(store: Store):
     made_up.fill(store, curves_of("antonym"), INFO)
-    stored = [store.get(service.pruning(setup(), "heads", f"random:{seed}")).accuracy() for seed in range(5)]
-    band = tables.band_table([tables.curve_table([store.get(service.pruning(setup(), "heads", f"random:{seed}"))], "r",
-                                                 weights(INFO), INFO.n_params) for seed in range(5)], "random")
+    records = [store.get(made_up.pruning(setup_of("antonym"), "heads", f"random:{seed}")) for seed in range(5)]
+    stored = [record.accuracy() for record in records]
+    band = tables.band_table([tables.curve_table([record], "r", weights(INFO), INFO.n_params) for record in records],
+                             "random")
     assert band["low"].tolist() == [min(a) for a in zip(*stored, strict=True)]
     assert band["high"].tolist() == [max(a) for a in zip(*stored, strict=True)]
 
@@ -69,7 +66,7 @@ def test_the_band_is_the_lowest_and_highest_of_the_random_orders(store: Store):
 def test_a_point_s_mask_is_chosen_and_leads_to_lab(explorer: Explorer, store: Store):
     made_up.fill(store, curves_of("antonym"), INFO)
     app = explorer("pruning", task="antonym")
-    mask = store.get(service.pruning(setup(), "heads", "own")).ablations[5]
+    mask = store.get(made_up.pruning(setup_of("antonym"), "heads", "own")).ablations[5]
     app.selectbox(key="point heads").set_value(mask).run()
     assert calm(app)
     assert app.text_input(key="off").value == mask
@@ -84,7 +81,7 @@ def test_another_share_moves_the_breaking_point(explorer: Explorer, store: Store
     app = explorer("pruning", task="antonym")
     app.slider(key="broken below").set_value(50).run()
     assert "below 50 % of its intact accuracy" in words(app).replace("\u00a0", " ")
-    record = store.get(service.pruning(setup(), "heads", "own"))
+    record = store.get(made_up.pruning(setup_of("antonym"), "heads", "own"))
     table = tables.curve_table([record], "own ranking", weights(INFO), INFO.n_params)
     limits = tables.limits_table(table, "heads", 0.5)
     assert app.dataframe[0].value["can go"][0] == limits["can go"][0]
@@ -93,7 +90,7 @@ def test_another_share_moves_the_breaking_point(explorer: Explorer, store: Store
 def test_the_mean_over_tasks_is_the_mean_of_what_is_stored(explorer: Explorer, store: Store):
     made_up.fill(store, curves_of(*MINI, what="ffns"), INFO)
     app = explorer("pruning", scope="All tasks", view="FFNs")
-    records = [store.get(service.pruning(setup(task), "ffns", "own")) for task in MINI]
+    records = [store.get(made_up.pruning(setup_of(task), "ffns", "own")) for task in MINI]
     table = tables.curve_table(records, "own ranking", weights(INFO), INFO.n_params)
     assert table["accuracy"].tolist() == pytest.approx(
         [sum(r.accuracy()[i] for r in records) / len(records) for i in range(10)])
@@ -103,9 +100,9 @@ def test_the_mean_over_tasks_is_the_mean_of_what_is_stored(explorer: Explorer, s
 
 
 def test_the_map_names_the_most_that_can_go_together(explorer: Explorer, store: Store):
-    made_up.fill(store, [service.pruning(setup(), "combined", "own")], INFO)
+    made_up.fill(store, [made_up.pruning(setup_of("antonym"), "combined", "own")], INFO)
     app = explorer("pruning", task="antonym", view="Heads and FFNs")
-    record = store.get(service.pruning(setup(), "combined", "own"))
+    record = store.get(made_up.pruning(setup_of("antonym"), "combined", "own"))
     each = weights(INFO)
     fine = [(len((mask := parse_exact(text)).heads) * each.head + len(mask.ffns) * each.ffn, removed)
             for text, removed, accuracy in zip(record.ablations, record.removed, record.accuracy(), strict=True)
@@ -119,9 +116,9 @@ def test_the_map_names_the_most_that_can_go_together(explorer: Explorer, store: 
 def test_other_tasks_rankings_are_compared_at_one_share(explorer: Explorer, store: Store):
     made_up.fill(store, transfers(*MINI), INFO)
     app = explorer("pruning", task="antonym", view="Other tasks' rankings")
-    others = [store.get(service.pruning(setup(), "heads", f"task:{other}")).accuracy()[5]
+    others = [store.get(made_up.pruning(setup_of("antonym"), "heads", f"task:{other}")).accuracy()[5]
               for other in MINI if other != "antonym"]
-    own = store.get(service.pruning(setup(), "heads", "own")).accuracy()[5]
+    own = store.get(made_up.pruning(setup_of("antonym"), "heads", "own")).accuracy()[5]
     assert calm(app)
     assert (f"antonym keeps {wording.percent(own)} by its own ranking and "
             f"{wording.percent(sum(others) / len(others))} on average by other tasks'") in words(app)
@@ -131,7 +128,7 @@ def test_other_tasks_rankings_are_compared_at_one_share(explorer: Explorer, stor
 
 
 def test_with_some_curves_missing_the_others_are_drawn(explorer: Explorer, store: Store):
-    made_up.fill(store, [service.pruning(setup(), "heads", order) for order in ORDERS[1:5]], INFO)
+    made_up.fill(store, [made_up.pruning(setup_of("antonym"), "heads", order) for order in ORDERS[1:5]], INFO)
     app = explorer("pruning", task="antonym")
     assert calm(app)
     assert "By the aggregate ranking" in words(app)
@@ -141,7 +138,7 @@ def test_with_some_curves_missing_the_others_are_drawn(explorer: Explorer, store
 
 def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
     made_up.fill(store, curves_of("antonym"), INFO)
-    store._cache.set(service.pruning(setup(), "heads", "own").key, b"no such thing")
+    store._cache.set(made_up.pruning(setup_of("antonym"), "heads", "own").key, b"no such thing")
     app = explorer("pruning", task="antonym")
     assert calm(app)
     assert "(1 of 8 results)" in words(app)
@@ -151,7 +148,7 @@ def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
 @pytest.mark.parametrize("view", VIEWS)
 def test_the_shown_python_gives_the_shown_record(explorer: Explorer, store: Store, monkeypatch, view: str):
     made_up.fill(store, [*curves_of("antonym"), *curves_of("antonym", what="ffns"), *transfers("antonym"),
-                         service.pruning(setup(), "combined", "own")], INFO)
+                         made_up.pruning(setup_of("antonym"), "combined", "own")], INFO)
     shown = run_shown_python(explorer("pruning", task="antonym", view=view), monkeypatch)
     assert len(shown) == 1
     assert shown[0]["printed"].strip() == str(shown[0]["record"].accuracy())
@@ -164,7 +161,7 @@ def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):
 
 
 def test_the_python_beside_all_tasks_gives_their_mean(explorer: Explorer, store: Store, monkeypatch):
-    made_up.fill(store, [service.pruning(s, "heads", "own") for s in made_up.setups(INFO, list(MINI))], INFO)
+    made_up.fill(store, [made_up.pruning(s, "heads", "own") for s in setups_of(list(MINI))], INFO)
     shown = run_shown_python(explorer("pruning", scope="All tasks"), monkeypatch)
-    curves_of = [store.get(service.pruning(s, "heads", "own")).accuracy() for s in made_up.setups(INFO, list(MINI))]
+    curves_of = [store.get(made_up.pruning(s, "heads", "own")).accuracy() for s in setups_of(list(MINI))]
     assert shown[0]["printed"].strip() == str(sum(curves_of) / len(curves_of))

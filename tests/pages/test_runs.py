@@ -8,16 +8,16 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
-from backend.results import ModelInfo, Unit
 from streamlit.testing.v1 import AppTest
 
-from backend import __main__ as commands
-from backend import machine, service
+from backend import machine
 from backend.errors import ModelError
+from backend.kinds import Evaluation, Unit
 from backend.models import info as models
-from backend.models import obstacles
+from backend.records import ModelInfo
 from backend.runs import jobs
 from backend.runs import plan as planning
 from backend.store import bundles
@@ -27,10 +27,12 @@ from backend.tasks.mini import MINI
 from backend.tasks.task import prompts
 from pages.shared import coverage
 from tests.pages import made_up
-from tests.pages.conftest import INFO, Explorer, calm, words
+from tests.pages.conftest import INFO, MODEL, Explorer, are_here, calm, setup_of, setups_of, words
+from tests.pages.shown import understood
 
-REQUEST = planning.Request(INFO, tuple(MINI))  # what the page asks for unless told otherwise
-FEW = planning.Request(INFO, tuple(MINI)[:2])
+TASKS = tuple(map(made_up.task_id, MINI))
+REQUEST = planning.Request(MODEL, INFO, TASKS)  # what the page asks for unless told otherwise
+FEW = planning.Request(MODEL, INFO, TASKS[:2])
 ROWS = [{"query": f"{a} and {b}", "options": ["yes", "no"], "gold": 0} for a in "abc" for b in "xy"]
 
 
@@ -41,7 +43,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def few(app: AppTest) -> AppTest:
     """The same with the tasks of `FEW` alone."""
-    app.get_by_key("run tasks of bundled").set_value(list(FEW.tasks))
+    app.get_by_key("run tasks of bundled").set_value([task.name for task in FEW.tasks])
     return app.run()
 
 
@@ -85,7 +87,7 @@ def test_an_empty_store_is_said_to_be_empty_and_everything_can_be_started(explor
 
 def test_the_title_counts_what_is_stored(explorer: Explorer, store: Store):
     units = planning.units(FEW)
-    made_up.fill(store, [u for u in units if u.kind in ("evaluation", "model")], INFO)
+    made_up.fill(store, [u for u in units if u.KIND in ("evaluation", "model")], INFO)
     app = few(explorer("runs"))
     n_done = sum(u in store for u in units)
     assert f"{n_done} of {len(units)} results are here; the other {len(units) - n_done} take" in words(app)
@@ -106,23 +108,24 @@ def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
 
 
 def test_what_earlier_results_took_says_what_the_rest_takes(explorer: Explorer, store: Store):
-    made_up.fill(store, [u for u in planning.units(FEW) if u.kind != "pruning"], INFO)
+    made_up.fill(store, [u for u in planning.units(FEW) if u.KIND != "pruning"], INFO)
     for unit in store.live_units():
         store.put_seconds(unit, 2.0)
-    seconds = planning.seconds(planning.make(FEW, store).to_do, planning.rates(INFO, store))
+    seconds = planning.seconds(planning.make(FEW, store).to_do, planning.rates(MODEL, INFO, store))
     assert seconds is not None
     assert f"take about {machine.duration(seconds)} on this machine" in words(few(explorer("runs")))
 
 
 def test_the_map_counts_every_result_once(store: Store):
-    made_up.fill(store, planning.units(planning.Request(INFO, tuple(MINI)[:2], what=("accuracy",))), INFO)
-    request = planning.Request(INFO, tuple(MINI)[:3], what=tuple(planning.TOPICS))
+    made_up.fill(store, planning.units(planning.Request(MODEL, INFO, TASKS[:2], what=("accuracy",))), INFO)
+    what = tuple(name for name in planning.topics() if name != "masks")
+    request = planning.Request(MODEL, INFO, TASKS[:3], what=what)
     plan = planning.make(request, store)
     table = coverage.table(plan, {})
     assert table["asked"].sum() == len(plan.steps) - 1  # all but the model's own record
     assert table["stored"].sum() == plan.n_done - 1
-    assert set(table["topic"]) == set(coverage.TITLES.values())
-    of = table.query("task == @request.tasks[0]").groupby("topic")["asked"].sum()
+    assert set(table["topic"]) == {planning.topics()[name].title for name in what}
+    of = table[table["task"] == TASKS[0].name].groupby("topic")["asked"].sum()
     assert of["accuracy"] == 3  # one per number of shots
     assert of["transfer"] == 3 * 2
 
@@ -136,27 +139,26 @@ def test_start_runs_the_command_that_is_shown_and_it_asks_for_what_was_chosen(
     (args, folder), = started
     assert folder == store.folder
     assert jobs.command_line(args) in [code.value for code in app.code]
-    given = commands.parser().parse_args(args)
-    request = planning.Request(INFO, commands._tasks(given.tasks), given.shots, given.what, given.demos,
-                               given.n_examples, given.n_train, given.seeds, given.n_random, given.n_sequences,
-                               given.dtype)
-    assert request == planning.Request(INFO, tuple(MINI), demos="per-query", n_examples=7, seeds=(3,))
+    assert understood(args) == planning.Request(MODEL, INFO, TASKS, demos="per-query", n_examples=7, seeds=(3,))
 
 
-def test_every_argument_of_a_command_says_what_the_request_says():
-    request = planning.Request(INFO, ("antonym",), (0, 2), ("induction", "means"), "per-query", 9, 8, (1, 2), 7, 6,
-                               "bfloat16")
-    given = commands.parser().parse_args(coverage.arguments(request, "bundled"))
-    assert planning.Request(INFO, commands._tasks(given.tasks), given.shots, given.what, given.demos, given.n_examples,
-                            given.n_train, given.seeds, given.n_random, given.n_sequences, given.dtype) == request
+@pytest.mark.parametrize("options", [{}, {
+    "n_train": 8, "n_random": 7, "n_sequences": 6, "reduction": "per-example", "remove": ("ffns",),
+    "by": ("own", "task:past"), "score": ("copying",),
+}], ids=["plain", "all options"])
+def test_every_argument_of_a_command_says_what_the_request_says(store: Store, options: dict[str, Any]):
+    request = planning.Request(MODEL.with_(dtype="bfloat16", bos=True), INFO, TASKS[3:5], (0, 2),
+                               ("induction", "means", "pruning"), "per-query", 9, (1, 2), options)
+    model = ["--model", "bundled", "--dtype", "bfloat16", "--bos", "always"]
+    assert understood(coverage.arguments(request, model)) == request
 
 
 def test_the_python_lines_run_as_shown(explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch,
                                        capsys: pytest.CaptureFixture[str]):
-    made_up.fill(store, planning.units(planning.Request(INFO, ("antonym",), what=("accuracy",))), INFO)
+    request = planning.Request(MODEL, INFO, (made_up.task_id("antonym"),), what=("accuracy",))
+    made_up.fill(store, planning.units(request), INFO)
     app = explorer("runs", seed="0", n="100")
-    lines = next(code.value for code in app.code if code.value.startswith("from backend.runs import plan"))
-    monkeypatch.setattr(models, "describe", lambda name: INFO)
+    lines = next(code.value for code in app.code if "from backend.runs import plan" in code.value)
     exec(lines, {})
     assert capsys.readouterr().out.startswith(f"4 of {len(planning.units(REQUEST))}\n")
 
@@ -174,13 +176,13 @@ def test_tasks_without_rows_are_named_and_left_out(
     monkeypatch.setenv("HEADROOM_DATA", str(tmp_path))
     info = made_up.model_info(name="owner/model")
     made_up.fill(store, [], info)
-    monkeypatch.setattr("pages.shared.handles.describe", lambda name: info)
+    are_here(monkeypatch, INFO, info)
     app = explorer("runs", model="owner/model", task="antonym")
     app.get_by_key("run tasks of owner/model").set_value(["antonym", "piqa"])
     app.run()
     assert calm(app)
     assert "Left out, because their rows are not here: piqa." in words(app)
-    asked = planning.units(planning.Request(info, ("antonym",)))
+    asked = planning.units(planning.Request(made_up.model_id(info), info, (made_up.task_id("antonym"),)))
     assert f"1 of {len(asked)} results are here" in words(app)  # the model's own record
 
 
@@ -239,7 +241,7 @@ def test_a_run_that_is_done_can_be_cleared_from_the_list(explorer: Explorer, sto
 
 
 def stored(store: Store) -> list[Unit]:
-    made_up.fill(store, [service.evaluation(s) for s in made_up.setups(INFO, list(MINI)[:3])], INFO)
+    made_up.fill(store, [Evaluation(s) for s in setups_of(list(MINI)[:3])], INFO)
     return store.live_units()
 
 
@@ -250,7 +252,7 @@ def test_storage_counts_what_there_is(explorer: Explorer, store: Store):
     assert calm(app)
     assert f"{len(units)} results of 1 model · {machine.size(store.size_bytes())} on this machine's disk" in words(app)
     table = app.dataframe[0].value
-    assert table.query("kind == 'evaluation'")["results"].item() == 3
+    assert table.query("kind == 'accuracy'")["results"].item() == 3
     assert table["of this machine"].sum() == len(units)
 
 
@@ -279,8 +281,8 @@ def test_a_bundle_comes_in_once_checked(explorer: Explorer, store: Store):
 
 
 def test_results_that_differ_are_replaced_on_request_only(explorer: Explorer, store: Store):
-    unit = service.evaluation(service.setup(INFO, "antonym", 5))
-    content, theirs = io.BytesIO(), made_up.record(unit.__class__(unit.kind, unit.setup.with_(task="past")), INFO)
+    unit = Evaluation(setup_of("antonym", 5))
+    content, theirs = io.BytesIO(), made_up.record(Evaluation(setup_of("past", 5)), INFO)
     store.put(unit, theirs)
     bundles.export(content, store, [unit])
     mine = store.put(unit, made_up.record(unit, INFO), replace=True)
@@ -327,8 +329,7 @@ def look(app: AppTest, name: str) -> AppTest:
 def test_a_model_is_checked_before_it_is_opened(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
     info = made_up.model_info(name="owner/model")
     monkeypatch.setattr(models, "describe", lambda name: info)
-    monkeypatch.setattr(obstacles, "obstacles", lambda name: [])
-    monkeypatch.setattr("pages.shared.handles.describe", lambda name: info if name == "owner/model" else INFO)
+    are_here(monkeypatch, INFO, info)
     app = look(explorer("runs", section="Models"), "owner/model")
     assert calm(app)
     assert "owner/model can be used here, in float32 or bfloat16 or float16" in words(app)
@@ -342,44 +343,26 @@ def test_a_model_is_checked_before_it_is_opened(explorer: Explorer, monkeypatch:
 
 def test_a_model_too_large_for_the_memory_is_said_to_be(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(models, "describe", lambda name: made_up.model_info(64, 72, "large"))
-    monkeypatch.setattr(obstacles, "obstacles", lambda name: [])
     monkeypatch.setattr(machine, "free_memory", lambda: 1000)
     assert "large is understood, but its weights do not fit" in words(
         look(explorer("runs", section="Models"), "large"))
 
 
-def test_what_is_in_a_models_way_is_said_first_and_it_cannot_be_opened(
-    explorer: Explorer, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_unknown_architecture_says_how_to_add_it(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
     strange = ModelInfo(**{**asdict(INFO), "architecture": "strange"})
     monkeypatch.setattr(models, "describe", lambda name: strange)
-    monkeypatch.setattr(obstacles, "obstacles", lambda name: ["No adapter for 'strange'.", "No tokenizer in 'x'."])
     app = look(explorer("runs", section="Models"), "strange")
     assert calm(app)
     assert "bundled cannot be used yet" in words(app)
-    said = words(app)
-    assert said.index("No adapter for 'strange'.") < said.index("No tokenizer in 'x'.") < said.index("A decoder-only")
+    assert "No adapter for architecture 'strange'" in words(app)
     assert app.get_by_key("open model").disabled
-
-
-def test_a_model_that_can_never_be_measured_is_refused_by_name(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
-    def refused(name: str) -> ModelInfo:
-        raise ModelError("It is an encoder-decoder model.")
-
-    monkeypatch.setattr(models, "describe", refused)
-    found = ["It is an encoder-decoder model.", "No tokenizer in 'x'."]
-    monkeypatch.setattr(obstacles, "obstacles", lambda name: found)
-    app = look(explorer("runs", section="Models"), "someone/t5")
-    assert calm(app)
-    for sentence in ("someone/t5 cannot be used", *found):
-        assert sentence in words(app)
 
 
 def test_a_model_that_is_not_there_says_why(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
     def missing(name: str) -> ModelInfo:
         raise ModelError(f"'{name}' is not in the local cache, and the hub cannot be reached.")
 
-    monkeypatch.setattr(obstacles, "obstacles", missing)
+    monkeypatch.setattr(models, "describe", missing)
     app = look(explorer("runs", section="Models"), "owner/model")
     assert not app.exception
     assert "the hub cannot be reached" in app.error[0].value

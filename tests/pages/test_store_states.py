@@ -12,29 +12,29 @@ from itertools import cycle
 
 import numpy as np
 import pytest
-from backend.results import Record, Setup, Unit
 from streamlit.testing.v1 import AppTest
 
-from backend import service, stats
+from backend import stats
+from backend.kinds import Copying, Evaluation, FFNOracle, Model, PrefixMatching, Unit
+from backend.records import Record
 from backend.store.live import Store
 from backend.tasks.mini import MINI
-from backend.values import Ablation, Head
-from pages.shared import handles
+from backend.values import Ablation, Head, Setup
 from pages.shared import words as wording
 from tests.pages import made_up
-from tests.pages.conftest import INFO, ROOT, Explorer, calm, words
+from tests.pages.conftest import INFO, MODEL, ROOT, Explorer, calm, is_here, setup_of, setups_of, words
 from tests.pages.test_lab import answered
 
 TASKS, TASK = list(MINI), next(iter(MINI))
 IN_CONTEXT = [name for name, task in MINI.items() if task.group == "in-context"]
 OFF = Ablation(frozenset({Head(1, 2)}), frozenset({0}))
 PLAIN = Setup(INFO.name, INFO.revision)
-ORDERS = ("own", "aggregate:mini", "most-important", *(f"random:{seed}" for seed in range(5)))
+ORDERS = ("own", "aggregate:mini", "reverse:own", *(f"random:{seed}" for seed in range(5)))
 MISSING = "Not measured yet"
 
 
 def every_task(unit: Callable[..., Unit], *more: object) -> list[Unit]:
-    return [unit(setup, *more) for setup in made_up.setups(INFO, TASKS)]
+    return [unit(setup, *more) for setup in setups_of(TASKS)]
 
 
 # --- what each page has to say of the records that can be read ----------------------------------
@@ -48,7 +48,7 @@ def importance(records: Sequence) -> list[str]:
 
 
 def losses(records: Sequence) -> list[str]:
-    mean = np.mean([service.ffn_scores(record) for record in records], 0)
+    mean = np.mean([record.importance() for record in records], 0)
     return [f"averaged over {len(records)} tasks falls by {wording.points(mean.max())[1:]}"]
 
 
@@ -105,16 +105,16 @@ class Case:
 
 
 CASES = {
-    "heads": Case(every_task(service.head_importance), importance, {"view": "Average"}),
-    "ffns": Case(every_task(service.ffn_oracle), losses, {"scope": "All tasks"}),
-    "lab": Case([service.evaluation(setup, off) for setup in made_up.setups(INFO, TASKS) for off in (Ablation(), OFF)],
+    "heads": Case(every_task(made_up.importance), importance, {"view": "Average"}),
+    "ffns": Case(every_task(FFNOracle), losses, {"scope": "All tasks"}),
+    "lab": Case([Evaluation(setup, off) for setup in setups_of(TASKS) for off in (Ablation(), OFF)],
                 accuracies, {"scope": "All tasks", "off": str(OFF)}, without_measuring,
                 lambda unit: answered(unit.setup, 0.4 if unit.ablation else 0.9)),
-    "pruning": Case([service.pruning(service.setup(INFO, TASK, 5), "heads", order) for order in ORDERS], break_point,
+    "pruning": Case([made_up.pruning(setup_of(TASK, 5), "heads", order) for order in ORDERS], break_point,
                     {"task": TASK}),
-    "overlap": Case(every_task(service.head_importance), agreement),
-    "induction": Case([service.prefix_matching(PLAIN), service.copying(PLAIN)], induction),
-    "tour": Case([service.evaluation(s) for s in made_up.setups(INFO, IN_CONTEXT, shots=(0, 1, 5))], learning,
+    "overlap": Case(every_task(made_up.importance), agreement),
+    "induction": Case([PrefixMatching(MODEL), Copying(MODEL)], induction),
+    "tour": Case([Evaluation(s) for s in setups_of(IN_CONTEXT, shots=(0, 1, 5))], learning,
                  {"step": "1"}, reveal),
 }
 OTHERS = {"playground", "runs"}  # below: one needs a model rather than results, the other has a count for each state
@@ -123,7 +123,7 @@ OTHERS = {"playground", "runs"}  # below: one needs a model rather than results,
 def damage(store: Store, units: Sequence[Unit]) -> None:
     """Spoil each entry, in turn: no result, cut short, another unit's, empty."""
     whole = [store._cache.get(unit.key) for unit in units]
-    others = store._cache.get(service.model_record(INFO).key)
+    others = store._cache.get(Model(MODEL).key)
     ways: list[Callable[[bytes], bytes]] = [lambda _: b"no such thing", lambda entry: entry[:len(entry) // 2],
                                             lambda _: others, lambda _: b""]
     for unit, entry, way in zip(units, whole, cycle(ways), strict=False):
@@ -160,12 +160,11 @@ def test_the_playground_reads_whatever_is_stored(explorer: Explorer, store: Stor
     from tests.models.small import small_model
 
     model = small_model("opt")
-    monkeypatch.setattr(handles, "describe", lambda name: model.info)
-    monkeypatch.setattr(handles, "model", lambda name, dtype="float32": model)
-    setup = service.setup(model.info, TASK, 1)
-    strongest = service.prefix_matching(setup.without_task())
-    units = {"full": [strongest, service.head_importance(setup)], "empty": [],
-             "partial": [service.head_importance(setup)], "damaged": [strongest]}[state]
+    is_here(monkeypatch, model)
+    setup = made_up.setup(model.id, TASK, 1)
+    strongest = PrefixMatching(model.id)
+    units = {"full": [strongest, made_up.importance(setup)], "empty": [],
+             "partial": [made_up.importance(setup)], "damaged": [strongest]}[state]
     made_up.fill(store, units, model.info)
     if state == "damaged":
         store._cache.set(strongest.key, b"no such thing")
@@ -178,7 +177,7 @@ def test_the_playground_reads_whatever_is_stored(explorer: Explorer, store: Stor
 
 @pytest.mark.parametrize("state", ["full", "empty", "partial", "damaged"])
 def test_runs_counts_what_can_be_used(explorer: Explorer, store: Store, state: str):
-    units = every_task(service.head_importance)
+    units = every_task(made_up.importance)
     made_up.fill(store, {"empty": [], "partial": units[:5]}.get(state, units), INFO)
     if state == "empty":
         store.delete_all(store.live_units())

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from backend.results import Answers, HeadScores, InductionScores, Sweep, Unit
 
-from backend import service, stats
+from backend import stats
+from backend.kinds import Answers, Evaluation, FFNOracle, HeadScores, InductionScores, PrefixMatching, Sweep, Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from pages.shared import words as wording
 from tests.pages import made_up
-from tests.pages.conftest import INFO, Explorer, calm, words
+from tests.pages.conftest import INFO, MODEL, Explorer, are_here, calm, setups_of, words
 from tests.pages.shown import run_shown_python
 
 IN_CONTEXT = [task.name for task in MINI.values() if task.group == "in-context"]
@@ -43,7 +43,7 @@ def test_next_and_back_walk_through_the_steps(explorer: Explorer):
 
 
 def test_learning_from_examples_shows_the_mean_of_the_stored_accuracies(explorer: Explorer, store: Store):
-    units = [service.evaluation(s) for s in made_up.setups(INFO, IN_CONTEXT, shots=(0, 1, 5))]
+    units = [Evaluation(s) for s in setups_of(IN_CONTEXT, shots=(0, 1, 5))]
     made_up.fill(store, units, INFO)
     app = explorer("tour", step="1")
     app.radio[0].set_value("nearly always").run()
@@ -57,7 +57,7 @@ def test_learning_from_examples_shows_the_mean_of_the_stored_accuracies(explorer
 
 
 def test_looking_back_counts_the_stored_heads(explorer: Explorer, store: Store):
-    unit = service.prefix_matching(service.setup(INFO, "antonym", 0))
+    unit = PrefixMatching(MODEL)
     made_up.fill(store, [unit], INFO)
     record = made_up.record(unit, INFO)
     assert isinstance(record, InductionScores)
@@ -69,7 +69,7 @@ def test_looking_back_counts_the_stored_heads(explorer: Explorer, store: Store):
 
 
 def test_sharing_heads_compares_pairs_within_and_across_groups(explorer: Explorer, store: Store):
-    units = [service.head_importance(s) for s in made_up.setups(INFO, list(MINI))]
+    units = [made_up.importance(s) for s in setups_of(list(MINI))]
     made_up.fill(store, units, INFO)
     app = explorer("tour", step="6")
     app.radio[0].set_value("the same kind").run()
@@ -84,14 +84,14 @@ def test_sharing_heads_compares_pairs_within_and_across_groups(explorer: Explore
 
 
 def test_ffns_and_pruning_say_what_the_sweeps_say(explorer: Explorer, store: Store):
-    oracles = [service.ffn_oracle(s) for s in made_up.setups(INFO, list(MINI))]
-    curves = [service.pruning(s, "heads", ranking) for ranking in ("own", "random:0")
-              for s in made_up.setups(INFO, list(MINI))]
+    oracles = [FFNOracle(s) for s in setups_of(list(MINI))]
+    curves = [made_up.pruning(s, "heads", ranking) for ranking in ("own", "random:0")
+              for s in setups_of(list(MINI))]
     made_up.fill(store, oracles + curves, INFO)
     app = explorer("tour", step="7")
     app.radio[0].set_value("one in the middle").run()
     assert calm(app)
-    losses = np.mean([service.ffn_scores(r) for r in records(oracles) if isinstance(r, Sweep)], 0)
+    losses = np.mean([r.importance() for r in records(oracles) if isinstance(r, Sweep)], 0)
     assert f"Without the FFN of layer {losses.argmax()} accuracy falls most" in words(app)
     app = explorer("tour", step="5")
     app.radio[0].set_value("about a third").run()
@@ -103,9 +103,9 @@ def test_ffns_and_pruning_say_what_the_sweeps_say(explorer: Explorer, store: Sto
 
 
 def test_a_guess_is_judged_by_what_is_stored(explorer: Explorer, store: Store):
-    oracles = [service.ffn_oracle(s) for s in made_up.setups(INFO, list(MINI))]
+    oracles = [FFNOracle(s) for s in setups_of(list(MINI))]
     made_up.fill(store, oracles, INFO)
-    losses = np.mean([service.ffn_scores(r) for r in records(oracles) if isinstance(r, Sweep)], 0)
+    losses = np.mean([r.importance() for r in records(oracles) if isinstance(r, Sweep)], 0)
     right = ("that of the first layer", "one in the middle", "that of the last layer")[int(losses.argmax())]
     for guess in ("that of the first layer", "one in the middle", "that of the last layer"):
         app = explorer("tour", step="7")
@@ -116,10 +116,8 @@ def test_a_guess_is_judged_by_what_is_stored(explorer: Explorer, store: Store):
 
 
 def test_the_tour_keeps_to_the_bundled_model(explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
-    from pages.shared import handles
-
     other = made_up.model_info(2, 2, name="other")
-    monkeypatch.setattr(handles, "describe", lambda name: INFO if name == "bundled" else other)
+    are_here(monkeypatch, INFO, other)
     app = explorer("tour", model="other")
     assert calm(app)
     assert "The tour is told on the bundled model" in words(app)
@@ -128,7 +126,7 @@ def test_the_tour_keeps_to_the_bundled_model(explorer: Explorer, store: Store, m
 
 
 def test_the_study_stands_beside_what_holds_here(explorer: Explorer, store: Store):
-    sweeps = [service.pruning(s, "ffns") for s in made_up.setups(INFO, list(MINI))]
+    sweeps = [made_up.pruning(s, "ffns") for s in setups_of(list(MINI))]
     made_up.fill(store, sweeps, INFO)
     app = explorer("tour", step="8")
     app.segmented_control("tour scale").set_value("FFNs").run()
@@ -144,10 +142,10 @@ def test_the_study_stands_beside_what_holds_here(explorer: Explorer, store: Stor
 @pytest.mark.parametrize("step", range(1, N_STEPS + 1))
 def test_every_step_shows_python_that_runs(
         explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch, step: int):
-    setups = made_up.setups(INFO, list(MINI), (0, 1, 5))
-    units = [service.prefix_matching(setups[0]), *(service.pruning(s, "heads", r) for s in setups
+    asked = setups_of(list(MINI), (0, 1, 5))
+    units = [PrefixMatching(MODEL), *(made_up.pruning(s, "heads", r) for s in asked
                                                    for r in ("own", "random:0"))]
-    units += [make(s) for s in setups for make in (service.evaluation, service.head_importance, service.ffn_oracle)]
+    units += [make(s) for s in asked for make in (Evaluation, made_up.importance, FFNOracle)]
     made_up.fill(store, units, INFO)
     app = explorer("tour", step=str(step))
     if app.radio:
