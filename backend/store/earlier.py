@@ -37,7 +37,7 @@ from backend.kinds import (
 from backend.kinds.prompts import prompts_of
 from backend.kinds.unit import with_needs
 from backend.models.identity import identify
-from backend.models.info import BUNDLED, Location, config_of, describe, locate
+from backend.models.info import BUNDLED, Location, config_of, info_from, locate
 from backend.records import ModelInfo, Record, from_plain
 from backend.store.entries import canonical, digest
 from backend.store.live import Store
@@ -230,7 +230,7 @@ class Here:
         bos = bool(config.get("prompts_start_with_bos", config.get("model_type") in _BEGAN_WITH_BOS))
         model = identify(source, revision if hub else None, bos="always" if bos else "never")
         return cls(model, place.folder.name[:12] if place.is_hub else weights_digest(place.folder),
-                   describe(source, revision if hub else None).max_positions, _tokenizer(place),
+                   info_from(config, place.name, place.revision, []).max_positions, _tokenizer(place),
                    None if place.is_hub or source == BUNDLED else _written(place))
 
     def refuses(self, unit: Unit[Any], revision: str, stored_at: float | None) -> str:

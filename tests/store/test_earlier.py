@@ -231,7 +231,7 @@ def network(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path, network, monkeypatch) -> Folder:
-    """`plain` reads whole as in pieces; of `glued` every option runs on from its question, of `half` in training rows."""
+    """`plain` reads whole as in pieces; in `glued` options run on from their questions, in `half` in training rows."""
     monkeypatch.setenv("HEADROOM_TASKS", str(tmp_path / "tasks"))
     model = tmp_path / "tiny"
     model.mkdir()
