@@ -73,7 +73,7 @@ class Evaluation(OfTask[Answers]):
     SOURCE = "lm-evaluation-harness, 2022"
     TOPICS = {
         "accuracy": Topic("accuracy", "every option's log-likelihood, nothing switched off", by_default=True),
-        "masks": Topic("masks", "the same with the heads and FFNs of --off switched off"),
+        "masks": Topic("masks", "the same with the heads and FFNs of --off switched off", rank=1),
     }
     OPTIONS = (OFF, N_TRAIN)
 

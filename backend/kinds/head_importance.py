@@ -73,7 +73,7 @@ class HeadImportance(OfTask[HeadScores]):
                   "dL/dz|; L = mean cross-entropy of the gold answer's tokens, nats")
     SOURCE = "Bansal et al. 2023, arXiv:2212.09095; after Michel et al. 2019, arXiv:1905.10650"
     TOPICS = {"importance": Topic("importance", "gradient importance of every head, in both reductions", training=True,
-                                  by_default=True)}
+                                  rank=2, by_default=True)}
     OPTIONS = (N_TRAIN,)
     TRAINING = True
 

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 N_SEEDS = 100
 N_SEQUENCES = Option("n_sequences", N_SEEDS, "random sequences behind the induction scores", least=1)
-_INDUCTION = Topic("induction", "prefix matching and copying of every head", per_task=False, by_default=True)
-_VARIANTS = Topic("variants", "the other definitions of prefix matching (authors) and copying (olsson)", per_task=False)
+_INDUCTION = Topic("induction", "prefix matching and copying of every head", per_task=False, rank=5,
+                   by_default=True)
+_VARIANTS = Topic("variants", "the other definitions of prefix matching (authors) and copying (olsson)", per_task=False,
+                  rank=6)
 
 
 @dataclass(frozen=True)

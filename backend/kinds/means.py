@@ -36,7 +36,7 @@ class Means(OfTask[Activations]):
     RECORD = Activations
     TITLE = "means"
     DEFINITION = "mean head outputs z and FFN outputs over training prompts, every position counted once"
-    TOPICS = {"means": Topic("means", "mean activations, for mean ablation", training=True)}
+    TOPICS = {"means": Topic("means", "mean activations, for mean ablation", training=True, rank=4)}
     OPTIONS = (N_TRAIN,)
     TRAINING = True
 

@@ -73,7 +73,7 @@ class FFNOracle(_Oracle):
     KIND = "ffn_oracle"
     TITLE = "FFN oracle"
     DEFINITION = "answers with each FFN off; importance = acc(intact) - acc(FFN off)"
-    TOPICS = {"ffns": Topic("FFNs", "accuracy with each FFN off", by_default=True)}
+    TOPICS = {"ffns": Topic("FFNs", "accuracy with each FFN off", rank=3, by_default=True)}
 
     setup: Setup
 
@@ -96,7 +96,7 @@ class HeadOracle(_Oracle):
     TITLE = "head oracle"
     DEFINITION = "answers with each single head off; importance = acc(intact) - acc(head off)"
     TOPICS = {"heads": Topic("single heads", "accuracy with each single head off: as many evaluations as there are "
-                             "heads", rank=2)}  # the longest by far, so it goes last
+                             "heads", rank=10)}  # the longest by far, so it goes last
 
     setup: Setup
 

@@ -67,11 +67,11 @@ class Pruning(OfTask[Sweep]):
     SOURCE = "Bansal et al. 2023, arXiv:2212.09095"
     TOPICS = {
         "pruning": Topic("pruning", "accuracy as heads, or FFNs, are removed: by own, aggregate, reversed and random "
-                         "rankings", training=True, rank=1, by_default=True),
+                         "rankings", training=True, rank=7, by_default=True),
         "combined": Topic("combined map", "accuracy as heads and FFNs are removed together: a map", training=True,
-                          rank=1),
+                          rank=8),
         "transfer": Topic("transfer", "accuracy as heads are removed by every other task's ranking", training=True,
-                          rank=1),
+                          rank=9),
     }
     OPTIONS = (N_TRAIN, N_RANDOM, REDUCTION, REMOVE, BY)
 

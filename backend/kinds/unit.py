@@ -54,7 +54,7 @@ class Topic:
     about: str  # what it is, in the words of `--help`
     per_task: bool = True  # one for every task and number of shots
     training: bool = False  # reads training rows
-    rank: int = 0  # topics of higher rank are computed later: quick answers first
+    rank: int = 0  # where it stands among the topics, and when it is computed: quick answers first
     by_default: bool = False
 
 

@@ -39,7 +39,7 @@ CountText = Callable[[str], int]
 def topics() -> dict[str, Topic]:
     """What can be asked for, by the words of `--what`; quick answers first."""
     found = {name: topic for kind in KINDS.values() for name, topic in kind.TOPICS.items()}
-    return dict(sorted(found.items(), key=lambda item: (item[1].rank, item[1].per_task)))
+    return dict(sorted(found.items(), key=lambda item: item[1].rank))
 
 
 def options(what: Iterable[str] | None = None) -> dict[str, Option]:
