@@ -48,7 +48,7 @@ EXAMPLES = {
         "python -m backend precompute --model facebook/opt-125m --tasks paper --shots 0,1,5 "
         "--what importance,ffns,pruning",
         "python -m backend precompute --model ./my-model --tasks piqa,arc_easy --dry-run",
-        "python -m backend precompute --tasks capital --what accuracy --off L2H5,L3FFN --off mean:L2H5,L3FFN",
+        "python -m backend precompute --tasks capital --what masks --off L2H5,L3FFN --off mean:L2H5,L3FFN",
         "python -m backend precompute --model facebook/opt-66b --tasks paper --dtype bfloat16 --device-map auto",
     ],
     "status": ["python -m backend status", "python -m backend status --check"],

@@ -266,6 +266,11 @@ def storage() -> None:
     st.caption(f"Results computed or imported here are in `{store.folder}` (HEADROOM_CACHE names another place; "
                f"{machine.size(machine.free_disk(store.folder))} are free there). Shipped ones came with Headroom and "
                "stay.")
+    if earlier := store.earlier():
+        st.info(f"{words.how_many(len(earlier), 'result').capitalize()} of an earlier version of Headroom "
+                f"{'is' if len(earlier) == 1 else 'are'} set aside here: their names did not hold all that they depend "
+                "on. `python -m backend upgrade` takes over those that are still true, and says of the others why not.",
+                icon=":material/history:")
     left, right = blocks.side_by_side("storage", 1, 1, gap="large")
     with left:
         take_out(units, live)
