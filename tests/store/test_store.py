@@ -140,7 +140,7 @@ def test_differences_name_the_field():
     assert differences(evaluation(), evaluation()) == []
     other = Answers(Questions((3, 2), ((0,), (1,)), (2, 2), ("", ""), dropped_demos=(0, 1)),
                        evaluation().loglikelihoods, ((4, 5), (6,)))
-    assert differences(evaluation(), other) == ["questions: 1 of 11 values differ", "lengths: of different shapes"]
+    assert differences(evaluation(), other) == ["questions: 1 of 13 values differ", "lengths: of different shapes"]
 
 
 def test_deleting_forgets_and_says_whether_there_was_something(store):
