@@ -288,6 +288,7 @@ def load_tokenizer(source: str | Path) -> Any:
         return GPT2Tokenizer(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"))
     try:
         return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"No tokenizer that can be read in '{source}'. Put its files beside the weights, or name "
-                         "their folder with --tokenizer.") from error
+    except Exception as error:  # the tokenizers library raises whatever it likes
+        why = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+        raise ModelError(f"No tokenizer that can be read in '{source}': {why}. Put its files beside the weights, or "
+                         "name their folder with --tokenizer.") from error
