@@ -9,6 +9,7 @@ import streamlit as st
 from backend import service, stats
 from backend.results import InductionScores, Unit
 from backend.values import Ablation, Head
+from pages.map import head_map
 from pages.shared import blocks, charts, curves, handles, looking, selection
 
 VIEWS = ("Scores", "Against importance", "Capacity", "One head")
@@ -94,15 +95,18 @@ def one_map(record: InductionScores, name: str, variant: str, show: str, definit
     label = name if show == "mean" else f"variance of {name}"
     table = charts.grid_table(values, chosen, label=label)
     unit = service.prefix_matching(setup, variant) if name == "prefix matching" else service.copying(setup, variant)
-    key = f"induction {name}"
+    file = f"{name.replace(' ', '-')}-{variant}-{show}"
+    other = record.variance if show == "mean" else record.mean
     blocks.result(
-        finding(record, name), charts.layers_by_heads(table, label=label), caption=blocks.provenance(
+        finding(record, name), head_map(
+            values, title=finding(record, name), label=label, file=file, state="chosen", facts=[
+                ("variance" if show == "mean" else "mean", np.array(other), "plain")],
+            alt=f"Heatmap of {label} over {info.n_layers} layers and {info.n_heads} heads. {finding(record, name)}."),
+        caption=blocks.provenance(
             setup.without_task(), f"n = {record.n_seeds} random sequences of up to {record.max_length} tokens, "
             f"{record.tokens}", definition, SOURCE),
-        table=table.drop(columns=["column"]), file=f"{name.replace(' ', '-')}-{variant}-{show}",
-        python=blocks.python_lines(unit, f"print(record.{show})"), key=key,
-        on_click=lambda: selection.toggle_clicked(key),
-        alt_text=f"Heatmap of {label} over {info.n_layers} layers and {info.n_heads} heads. {finding(record, name)}.")
+        table=table.drop(columns=["column"]), file=file,
+        python=blocks.python_lines(unit, f"print(record.{show})"), key=f"induction {name}")
 
 
 def finding(record: InductionScores, name: str) -> str:
@@ -134,7 +138,7 @@ def choose_top(k: int) -> None:
     record = service.fetch(service.prefix_matching(setup), handles.store())
     if isinstance(record, InductionScores):
         heads = frozenset(stats.highest(np.array(record.mean), 1)[:k])
-        selection.choose(Ablation(heads, chosen.ffns, selection.preferred_fill()))
+        selection.change(lambda now: Ablation(heads, now.ffns, selection.preferred_fill()))
     else:
         st.toast("Prefix matching is not measured for this model.")
 

@@ -15,6 +15,7 @@ from backend.errors import HeadroomError, ModelError
 from backend.results import Activations, InductionScores, Record
 from backend.tasks.task import Prompt, iter_prompts
 from backend.values import INTACT, Ablation, Head
+from pages.map import head_map
 from pages.shared import blocks, charts, handles, looking, selection
 
 if TYPE_CHECKING:
@@ -316,7 +317,9 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading, model: LoadedModel) 
     left, right = blocks.side_by_side("adds", 2, 1)
     with left:
         blocks.result(
-            title, looking.contribution_map(table, "nats"),
+            title, head_map(found.heads, ffns=found.ffns, title=title, label="contribution in nats", signed=True,
+                            number="+fixed", file="contributions", state="chosen",
+                            alt=f"Heatmap of direct contributions of heads and FFNs. {title}."),
             caption=explain(
                 "direct path, intact model: u · (what a component writes at the last position), through the last norm "
                 f"with its scale frozen; with embeddings ({found.embeddings:+.2f}) and biases ({found.biases:+.2f}) "
@@ -327,8 +330,7 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading, model: LoadedModel) 
             python=python_lines(prompt, f"found = service.contributions(model, reading.token_ids, {known[answer]}, "
                                         f"{known.get(foil)})", "print(found.heads, found.ffns, found.logit, sep='\\n')",
                                 ablation=INTACT),
-            key=MAP, on_click=lambda: selection.toggle_clicked(MAP),
-            alt_text=f"Heatmap of direct contributions of heads and FFNs. {title}.")
+            key=MAP)
     with right:
         st.markdown(f"#### The largest of {len(table)}")
         st.dataframe(ranked[["name", "contribution"]].head(12), hide_index=True, height=blocks.table_height(12, 460),

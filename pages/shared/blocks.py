@@ -28,6 +28,7 @@ from backend.machine import duration
 from backend.results import Record, Setup, Unit, too_long
 from backend.runs import plan as planning
 from backend.values import Head
+from pages.map import HeadMap
 from pages.shared import charts, handles, selection
 
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart | alt.ConcatChart
@@ -135,8 +136,8 @@ def measure(units: Sequence[Unit], what: str, on_result: Callable[[Unit, Record]
 # --- draw and explain ---------------------------------------------------------------------------
 
 
-def result(title: str, chart: Chart, *, caption: str, table: pd.DataFrame, file: str, python: str,
-           key: str, alt_text: str, on_click: Callable[[], None] | None = None) -> None:
+def result(title: str, chart: Chart | HeadMap, *, caption: str, table: pd.DataFrame, file: str, python: str,
+           key: str, alt_text: str = "", on_click: Callable[[], None] | None = None) -> None:
     """One finding, complete.
 
     Args:
@@ -145,10 +146,13 @@ def result(title: str, chart: Chart, *, caption: str, table: pd.DataFrame, file:
         table: what the chart draws, offered as CSV.
         file: name of the CSV, without its ending.
         python: lines that reproduce the numbers and run as shown (see `python_lines`).
+        alt_text: what a screen reader says of a chart; a map brings its own.
         on_click: callback of a clickable chart's selection (see `selection.toggle_clicked`).
     """
     st.markdown(f"#### {title}")
-    if on_click is None:  # without a key, so that a chart can be drawn again while results arrive
+    if isinstance(chart, HeadMap):
+        selection.clickable(chart, key)
+    elif on_click is None:  # without a key, so that a chart can be drawn again while results arrive
         st.altair_chart(chart, alt=alt_text)
     else:
         st.altair_chart(chart, key=key, alt=alt_text, on_select=on_click, selection_mode=charts.CLICK)
@@ -184,10 +188,10 @@ def table_height(n_rows: int, at_most: int = 330) -> int:
 
 
 def to_lab() -> None:
-    """The way to Lab with what is chosen."""
+    """The way to Lab with what is chosen, always as wide: what stands below must not move under a clicking hand."""
     chosen = selection.ablation()
-    st.page_link("pages/lab.py", icon=":material/science:", disabled=not chosen, label=(
-        f"Switch {charts.components(chosen)} off in Lab" if chosen else "Nothing is chosen for Lab yet"))
+    st.page_link("pages/lab.py", icon=":material/science:", disabled=not chosen, width=300, label=(
+        f"Switch {charts.components(chosen, 2)} off in Lab" if chosen else "Nothing is chosen for Lab yet"))
 
 
 def extras(table: pd.DataFrame, file: str, python: str, key: str) -> None:
