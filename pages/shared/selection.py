@@ -14,6 +14,7 @@ Pages read: `info()`, `current()`, `task()`, `tasks()`, `definition()`, `ablatio
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 DEFAULTS: Mapping[str, Any] = {"model": BUNDLED, "task": None, "shots": 5, "demos": "fixed", "n": 100, "seed": 0,
                                "by": "per-token", "dtype": "float32", "off": ""}
 N_EXAMPLES = (1, 100_000)  # lowest and highest number of questions
+LAG = 0.5  # seconds after which a browser shows what was drawn, where no map says so
 
 
 # --- what pages read ----------------------------------------------------------------------------
@@ -145,10 +147,16 @@ def take_clicks(before: str | None = None) -> None:
     messages = sorted(filter(None, said), key=lambda message: message.last)
     for message in messages:
         held = held.heard(message.rev)
+    rev, since = st.session_state.get("field drawn", (0, 0.0))
+    if not messages and rev == held.rev and time.monotonic() - since >= LAG:
+        held = held.heard(rev)  # no map says what the browser shows, but it has had the time
     if held.is_new(_value("off")):  # text was written, perhaps in the same run
         held = _taken(held, messages, shape, "off")
         off, problems = _read()
-        held = held.changed(off, _value("off") if problems else None)
+        held = held.changed(off, _value("off"))
+        held = held.heard(held.rev)
+        if not problems:
+            held = held.changed(off)
         _remember(held.text)
     held = _taken(held, messages, shape, before)
     st.session_state["held"] = held
@@ -292,6 +300,9 @@ def _details() -> None:
 
 def _chosen() -> None:
     _remember(_value("off"))
+    held = _held()
+    if st.session_state.get("field drawn", (-1, 0.0))[0] != held.rev:
+        st.session_state["field drawn"] = held.rev, time.monotonic()
     st.text_input("Chosen heads and FFNs", key="off", bind="query-params", placeholder="L3H7, 5.1, L2 FFN",
                   on_change=take_clicks,
                   help="Lab and Playground switch these off. Click a heatmap, or write here: `L3H7` or `3.7` is a "

@@ -15,7 +15,7 @@ from backend.errors import ModelError
 from backend.results import ModelInfo
 from backend.store import live as stores
 from backend.store.live import Store
-from pages.shared import handles
+from pages.shared import handles, selection
 
 ROOT = Path(__file__).resolve().parents[2]
 INFO = ModelInfo(name="bundled", revision="0123456789ab", architecture="opt", n_layers=3, n_heads=4, d_model=32,
@@ -34,6 +34,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setattr(stores, "SHIPPED", tmp_path / "shipped")
     monkeypatch.setattr(handles, "describe", lambda name: INFO)
     monkeypatch.setattr(handles, "model", no_weights)
+    monkeypatch.setattr(selection, "LAG", 0)  # nobody looks at a browser here
     st.cache_resource.clear()
     st.cache_data.clear()
     return handles.store()
