@@ -1,6 +1,7 @@
 // The map of heads (and FFNs): paints a gesture at once, tells the server, and keeps in step with what it answers.
 // How the two stay one is written in protocol.py. Nothing here is read as HTML: what comes in is numbers and labels.
 
+const LAG = 400; // ms after which the rest of the page shows what this map has been told
 const PAUSE = 200; // ms between two messages while no answer has come: clicks in a row become one message
 const EACH_NAMED = 1200; // cells: up to this many, each is an element with a name; beyond, two that follow the focus
 const NARROWEST = 6, WIDEST = 72; // pixels: limits of a cell's width
@@ -20,7 +21,8 @@ const shared = {
   mask: null, // [layer][column]: is it off? the answer with the log done to it
   maps: new Set(),
   from: null, // the map that tells
-  told: 0, // the last revision that the server knows to be drawn here
+  drawn: [], // [revision, when] of the answers of late
+  told: 0, // the last revision that the server knows to be drawn on the whole page
   sent: 0, // the last gesture told, and when
   sentAt: -Infinity,
   timer: 0,
@@ -34,7 +36,8 @@ function adopt(answer) {
   if (known && known.session === answer.session && answer.rev < known.rev) return; // an older drawing, seen again
   const shape = (one) => `${one.off.length} ${one.off[0]?.length}`;
   if (known && shape(known) !== shape(answer)) shared.log = []; // another model
-  if (known && known.session !== answer.session) shared.sent = shared.told = 0;
+  if (known && known.session !== answer.session) [shared.sent, shared.told, shared.drawn] = [0, 0, []];
+  if (answer.rev !== shared.drawn.at(-1)?.[0]) shared.drawn.push([answer.rev, performance.now()]);
   if (!known || known.session !== answer.session || answer.rev > known.rev) {
     shared.log = shared.log.filter((entry) => !isGesture(entry) || entry[0] > answer.seen);
     const first = shared.log.findIndex(isGesture);
@@ -91,8 +94,9 @@ function say(last) {
   if (!map) return; // none is drawn: the next one tells
   shared.sent = last;
   shared.sentAt = performance.now();
-  shared.told = shared.answer.rev;
-  map.say("mask", { rev: shared.answer.rev, off: shared.mask.map((row) => row.join("")), log: [...shared.log] });
+  while (shared.drawn.length > 1 && shared.drawn[1][1] <= shared.sentAt - LAG) shared.drawn.shift();
+  shared.told = shared.drawn[0][1] <= shared.sentAt - LAG ? shared.drawn[0][0] : shared.told;
+  map.say("mask", { rev: shared.answer.rev, drawn: shared.told, off: shared.mask.map((row) => row.join("")), log: [...shared.log] });
 }
 
 // What is open goes out before anything else on the page can be pressed, and the log notes what was pressed.
@@ -282,7 +286,8 @@ class HeadMap {
     this.on(this.grid, "focusin", (event) => this.focused(event));
     this.on(this.grid, "focusout", (event) => {
       if (this.grid.contains(event.relatedTarget) || this.moving) return;
-      this.focus = null; this.anchor = null; this.preview = null;
+      this.focus = null; this.anchor = null;
+      if (!this.drag) this.preview = null;
       this.untip(); this.paint();
     });
     this.watch = new ResizeObserver(() => {
@@ -303,15 +308,17 @@ class HeadMap {
   update(data, say) {
     this.say = say;
     const drawn = data.map;
-    const same = this.data && JSON.stringify(this.data) === JSON.stringify(drawn);
     this.data = drawn;
     [this.layers, this.heads] = drawn.shape;
     this.columns = this.heads + (drawn.ffns ? 1 : 0);
     this.theme();
-    if (!same || this.named === undefined) {
-      this.names();
-      this.drawLegend();
-    }
+    const form = `${this.layers} ${this.columns}`;
+    if (form !== this.form) this.names(); // else the cells stay, and with them the focus and what a hand is drawing
+    this.form = form;
+    this.grid.setAttribute("aria-label", drawn.alt);
+    const legend = JSON.stringify([drawn.legend, drawn.ticks]);
+    if (legend !== this.legended) this.drawLegend();
+    this.legended = legend;
     this.layout();
   }
 
@@ -581,7 +588,9 @@ class HeadMap {
 
   names() {
     this.grid.replaceChildren();
-    this.grid.setAttribute("aria-label", this.data.alt);
+    this.drag = null;
+    this.preview = null;
+    this.focus = null;
     this.grid.setAttribute("aria-rowcount", this.layers + 1);
     this.grid.setAttribute("aria-colcount", this.columns + 1);
     this.named = this.layers * this.columns <= EACH_NAMED;

@@ -49,6 +49,7 @@ class Message:
     """What the browser last said."""
 
     rev: int  # of the answer that it painted upon
+    drawn: int  # the revision that the whole page is known to have drawn; a text field lags behind a map
     mask: np.ndarray  # (n_layers, n_heads + 1), True = off: the whole mask after the last gesture
     log: tuple[Gesture | str, ...]  # gestures not yet answered, and the keys of other widgets pressed between them
 
@@ -103,7 +104,7 @@ def read(said: Any, shape: Shape) -> Message | None:
             if not (0 <= low <= high < n_layers and 0 <= left <= right < n_columns):
                 return None
             log.append(Gesture(n, bool(off), (low, high), (left, right)))
-        return Message(int(said["rev"]), mask, tuple(log))
+        return Message(int(said["rev"]), int(said["drawn"]), mask, tuple(log))
     except (KeyError, TypeError, ValueError):
         return None
 

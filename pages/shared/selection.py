@@ -146,7 +146,7 @@ def take_clicks(before: str | None = None) -> None:
             for key in st.session_state.get("maps", ())]
     messages = sorted(filter(None, said), key=lambda message: message.last)
     for message in messages:
-        held = held.heard(message.rev)
+        held = held.heard(message.drawn)
     rev, since = st.session_state.get("field drawn", (0, 0.0))
     if not messages and rev == held.rev and time.monotonic() - since >= LAG:
         held = held.heard(rev)  # no map says what the browser shows, but it has had the time
