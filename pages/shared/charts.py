@@ -22,9 +22,7 @@ from backend.values import INTACT, Ablation, Head
 BLUE, ORANGE, GREY = "#3d8fd1", "#e07b1f", "#8593a3"  # readable on light and dark alike
 INKS = {False: ("#1d2733", "#ffffff"), True: ("#e6ebf1", "#0c1620")}  # dark theme? -> on weak colours, on strong ones
 FFN = -1  # the `head` of a row that stands for a layer's FFN
-ALL = -2  # the `head` of a row that stands for all heads of a layer; the `layer` of one for a whole column
 CLICK = "click"  # the name of every clickable chart's selection
-PRESS = "pointerdown, [pointerdown, window:pointerup] > pointerover"  # a click, or a drag across cells
 CANVAS = 2000  # Streamlit draws more marks than this on a canvas, where names for each of them would reach nobody
 
 Layers = alt.LayerChart | alt.FacetChart  # what `alt.layer(...).properties(...)` is typed as
@@ -43,111 +41,57 @@ def layer_step(n_layers: int) -> float:
 # --- heatmaps -----------------------------------------------------------------------------------
 
 
-def grid_table(scores: np.ndarray | None, off: Ablation = INTACT, *, shape: tuple[int, int] | None = None,
-               ffns: bool = False, wholes: bool = False, label: str = "importance") -> pd.DataFrame:
-    """One row per head (and per FFN, with `head` -1): layer, head, name, its score and whether it is off.
+def grid_table(scores: np.ndarray, off: Ablation = INTACT, *, label: str = "importance") -> pd.DataFrame:
+    """One row per head: layer, head, name, its score, its rank and whether it is off.
 
     Args:
-        scores: (n_layers, n_heads), or None when there is nothing to colour by (then give `shape`).
-        wholes: also a row per layer and per column, which stands for everything in it.
+        scores: (n_layers, n_heads).
         label: what the score is called, the name of its column.
     """
-    if scores is None:
-        assert shape is not None
-        scores = np.full(shape, np.nan)
-    n_layers, n_heads = scores.shape
     ranks = np.full(scores.size, np.nan)
     if not np.isnan(scores).any():
         ranks[stats.order(scores)[::-1]] = np.arange(1, scores.size + 1)
     layers, heads = (grid.ravel() for grid in np.indices(scores.shape))
-    names = [f"L{layer}H{head}" for layer in range(n_layers) for head in range(n_heads)]
-    table = pd.DataFrame({"layer": layers, "head": heads, "name": names, "column": heads.astype(str),
-                          label: scores.ravel(), "rank": ranks, "off": np.isin(names, [str(h) for h in off.heads])})
-    beside = [(layer, FFN, f"L{layer} FFN", "FFN", layer in off.ffns) for layer in range(n_layers)] if ffns else []
-    if wholes:
-        places = [(layer, ALL, f"all heads of layer {layer}", "all") for layer in range(n_layers)]
-        places += [(ALL, head, f"head {head} of all layers", str(head)) for head in range(n_heads)]
-        places += [(ALL, FFN, "the FFNs of all layers", "FFN")] * ffns
-        beside += [(*place, off.covers(members(place[0], place[1], n_layers, n_heads))) for place in places]
-    if not beside:
-        return table
-    more = pd.DataFrame(beside, columns=["layer", "head", "name", "column", "off"])
-    return pd.concat([table, more.assign(**{label: np.nan, "rank": np.nan})], ignore_index=True)
+    names = [f"L{layer}H{head}" for layer in range(scores.shape[0]) for head in range(scores.shape[1])]
+    return pd.DataFrame({"layer": layers, "head": heads, "name": names, "column": heads.astype(str),
+                         label: scores.ravel(), "rank": ranks, "off": np.isin(names, [str(h) for h in off.heads])})
 
 
-def members(layer: int, head: int, n_layers: int, n_heads: int) -> Ablation:
-    """What the cell of a grid stands for: a head, an FFN, all heads of a layer, or a column."""
-    layers = range(n_layers) if layer == ALL else [layer]
-    if head == FFN:
-        return Ablation(ffns=frozenset(layers))
-    return Ablation(frozenset(Head(one, h) for one in layers for h in (range(n_heads) if head == ALL else [head])))
+def members(layer: int, head: int) -> Ablation:
+    """What a row of a chart stands for: a head, or an FFN."""
+    return Ablation(ffns=frozenset({layer})) if head == FFN else Ablation(frozenset({Head(layer, head)}))
 
 
-def layers_by_heads(table: pd.DataFrame, *, label: str = "importance", signed: bool = False,
-                    domain: tuple[float, float] | None = None, clickable: bool = True, number: str | None = None,
-                    compact: bool = False, logarithmic: bool = False, legend: bool = True) -> Layers:
-    """A `grid_table` as a heatmap: heads across, layers up; what is off is crossed out.
-
-    Clickable charts hold one selection, `CLICK`, over the fields (layer, head): of cells that were clicked, or
-    passed with the button held down. Rows that stand for whole layers and columns are drawn beside the grid.
-
-    Args:
-        signed: colours diverge around zero (differences); otherwise they grow with the score.
-        domain: locked colour scale, for charts that are compared.
-        number: how scores are written (d3-format); by default as fits their size.
-        compact: small and bare, for many side by side.
-    """
-    heads = table[(table["head"] >= 0) & (table["layer"] >= 0)]
-    number = number or (".2~e" if tiny(heads[label]) else ".3~g")
-    n_layers, n_heads = int(table["layer"].max()) + 1, int(heads["head"].max()) + 1
-    step = layer_step(n_layers) * (0.45 if compact else 1)
-    wide, wholes = ["FFN"] if (table["head"] == FFN).any() else [], ["all"] if (table["head"] == ALL).any() else []
-    every = 1 if n_heads <= 32 else 4
-    ticks = [*wholes, *(str(h) for h in range(0, n_heads, every)), *wide]
+def layers_by_heads(table: pd.DataFrame, *, label: str = "importance", logarithmic: bool = False) -> Layers:
+    """A `grid_table` as a small still picture, for many side by side; the map to click is `pages.map`."""
+    n_layers, n_heads = int(table["layer"].max()) + 1, int(table["head"].max()) + 1
+    step = layer_step(n_layers) * 0.45
     gap = 0.08 if n_heads <= 32 else 0
-    x = alt.X("column:N", sort=[*wholes, *map(str, range(n_heads)), *wide], title=None if compact else "head",
-              scale=alt.Scale(paddingInner=gap, paddingOuter=0),
-              axis=None if compact else alt.Axis(values=ticks, labelAngle=0, ticks=False, domain=False, grid=False))
-    y = alt.Y("layer:O", sort="descending", title=None if compact else "layer",
-              scale=alt.Scale(paddingInner=gap, paddingOuter=0),
-              axis=None if compact else alt.Axis(ticks=False, domain=False, grid=False, labelOverlap=True,
-                                                 labelExpr="datum.value < 0 ? 'all' : datum.label"))
-    colour = alt.Color(  # what is off is hollow, what has no score is grey, the rest grows with the score
-        f"{label}:Q", condition=[{"test": "datum.off", "value": "transparent"},
-                                 {"test": f"datum.head == {ALL} || datum.layer == {ALL}", "value": "#8593a31c"},
-                                 {"test": f"datum.head < 0 || !isValid(datum['{label}'])", "value": "#8593a355"}],
-        scale=_scale(heads[label].to_numpy(float), signed, domain, logarithmic),
-        legend=None if compact or not legend or heads[label].isna().all() else alt.Legend(
-            title=label.split(" of ")[0], orient="right", gradientLength=min(200, round(step * n_layers) - 30),
-            gradientThickness=9, format=number, tickCount=4, titleFontWeight="normal"))
+    x = alt.X("column:N", sort=[*map(str, range(n_heads))], title=None, axis=None,
+              scale=alt.Scale(paddingInner=gap, paddingOuter=0))
+    y = alt.Y("layer:O", sort="descending", title=None, axis=None, scale=alt.Scale(paddingInner=gap, paddingOuter=0))
+    number = ".2~e" if tiny(table[label]) else ".3~g"
     tooltip = [alt.Tooltip("name:N", title="component"), alt.Tooltip(f"{label}:Q", format=number),
                alt.Tooltip("rank:Q", title="rank (1 = highest)"), alt.Tooltip("off:N", title="chosen")]
-    cells = alt.Chart(table).mark_rect(cursor="pointer" if clickable else "default", cornerRadius=3 if gap else 0,
-                                       invalid="show", aria=len(table) <= CANVAS)
-    cells = cells.encode(
-        x=x, y=y, tooltip=tooltip, color=colour,
+    cells = alt.Chart(table).mark_rect(cornerRadius=3 if gap else 0, invalid="show", aria=len(table) <= CANVAS).encode(
+        x=x, y=y, tooltip=tooltip, color=alt.Color(
+            f"{label}:Q", condition={"test": f"!isValid(datum['{label}'])", "value": "#8593a355"},
+            scale=_scale(table[label].to_numpy(float), logarithmic), legend=None),
         stroke=alt.when("datum.off").then(alt.value(ORANGE)).otherwise(alt.value("transparent")),
         strokeWidth=alt.value(1.6 if gap else 0.6))
-    if clickable:
-        cells = cells.properties(name="cells").add_params(alt.selection_point(
-            name=CLICK, fields=["layer", "head"], on=PRESS, toggle="true", clear=False, empty=False))
     crosses = alt.Chart(table).transform_filter("datum.off").mark_point(
-        shape="cross", angle=45, size=min(110.0, step * step / 7), filled=True, color=ORANGE, opacity=0.95,
-        cursor="pointer" if clickable else "default").encode(x=x, y=y, tooltip=tooltip)
-    return alt.layer(cells, crosses).properties(
-        height=round(step * (n_layers + len(wholes))) + (0 if compact else AXIS))
+        shape="cross", angle=45, size=min(110.0, step * step / 7), filled=True, color=ORANGE, opacity=0.95).encode(
+        x=x, y=y, tooltip=tooltip)
+    return alt.layer(cells, crosses).properties(height=round(step * n_layers))
 
 
-def _scale(values: np.ndarray, signed: bool, domain: tuple[float, float] | None, logarithmic: bool) -> alt.Scale:
-    """The colours' scale: from 0 (or around it), so that equal colours mean equal shares."""
+def _scale(values: np.ndarray, logarithmic: bool) -> alt.Scale:
+    """The colours' scale: from 0, so that equal colours mean equal shares, or logarithmic."""
     finite = values[np.isfinite(values)]
-    if signed:
-        reach = max(map(abs, domain)) if domain else max(float(np.abs(finite).max(initial=0)), 1e-12)
-        return alt.Scale(range="diverging", domain=[-reach, reach], domainMid=0, reverse=True)  # orange: below zero
     if logarithmic and (finite > 0).any():
-        low, high = domain or (float(finite[finite > 0].min()), float(finite.max()))
-        return alt.Scale(range="heatmap", type="log", domain=[low, high], clamp=True)
-    low, high = domain or (min(0.0, float(finite.min(initial=0))), float(finite.max(initial=0)))
+        return alt.Scale(range="heatmap", type="log", clamp=True,
+                         domain=[float(finite[finite > 0].min()), float(finite.max())])
+    low, high = min(0.0, float(finite.min(initial=0))), float(finite.max(initial=0))
     return alt.Scale(range="heatmap", domain=[low, high if high > low else low + 1])
 
 

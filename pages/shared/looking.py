@@ -18,7 +18,7 @@ import pandas as pd
 from PIL import Image
 
 from backend.values import INTACT, Ablation, Head
-from pages.shared.charts import AXIS, BLUE, CLICK, FFN, GREY, INKS, LEGEND, ORANGE, PRESS
+from pages.shared.charts import AXIS, BLUE, FFN, GREY, INKS, LEGEND, ORANGE
 
 INK = "#7f8c9a"
 Picture = alt.Chart | alt.LayerChart | alt.FacetChart
@@ -226,35 +226,6 @@ def contribution_table(heads: np.ndarray, ffns: np.ndarray, off: Ablation = INTA
     rows += [{"layer": layer, "head": FFN, "name": f"L{layer} FFN", "column": "FFN",
               "contribution": float(value), "off": layer in off.ffns} for layer, value in enumerate(ffns)]
     return pd.DataFrame(rows)
-
-
-def contribution_map(table: pd.DataFrame, unit: str) -> Picture:
-    """A `contribution_table` as a map: heads and FFN across, layers up; clickable like every grid of components."""
-    n_layers, n_heads = int(table["layer"].max()) + 1, int(table["head"].max()) + 1
-    step = max(9, min(40, 420 / n_layers))
-    reach = max(float(table["contribution"].abs().max()), 1e-9)
-    gap = 0.08 if n_heads <= 32 else 0
-    x = alt.X("column:N", title="head", sort=[*map(str, range(n_heads)), "FFN"],
-              scale=alt.Scale(paddingInner=gap, paddingOuter=0), axis=alt.Axis(
-                  labelAngle=0, ticks=False, domain=False, grid=False,
-                  values=[*map(str, range(0, n_heads, 1 if n_heads <= 32 else 4)), "FFN"]))
-    y = alt.Y("layer:O", sort="descending", title="layer", scale=alt.Scale(paddingInner=gap, paddingOuter=0),
-              axis=alt.Axis(ticks=False, domain=False, grid=False, labelOverlap=True))
-    tooltip = [alt.Tooltip("name:N", title="component"), alt.Tooltip("contribution:Q", title=unit, format="+.3f"),
-               alt.Tooltip("off:N", title="chosen")]
-    cells = alt.Chart(table, name="cells").mark_rect(cursor="pointer", cornerRadius=3 if gap else 0).encode(
-        x=x, y=y, tooltip=tooltip, color=alt.Color(
-            "contribution:Q", scale=alt.Scale(range="diverging", domain=[-reach, reach], domainMid=0, reverse=True),
-            legend=alt.Legend(title=unit, orient="right", gradientLength=min(200, round(step * n_layers) - 30),
-                              gradientThickness=9, format="+.2~f", tickCount=4, titleFontWeight="normal")),
-        stroke=alt.when("datum.off").then(alt.value(ORANGE)).otherwise(alt.value("transparent")),
-        strokeWidth=alt.value(1.6 if gap else 0.6),
-    ).add_params(alt.selection_point(name=CLICK, fields=["layer", "head"], on=PRESS, toggle="true", clear=False,
-                                     empty=False))
-    crosses = alt.Chart(table).transform_filter("datum.off").mark_point(
-        shape="cross", angle=45, size=min(110.0, step * step / 7), filled=True, color=ORANGE,
-        cursor="pointer").encode(x=x, y=y, tooltip=tooltip)
-    return alt.layer(cells, crosses).properties(height=round(step * n_layers) + AXIS)
 
 
 # --- inside -------------------------------------------------------------------------------------

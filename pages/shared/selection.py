@@ -174,11 +174,10 @@ def toggle_clicked(chart_key: str) -> None:
     seen_key = f"{chart_key}:seen"
     events = now ^ st.session_state.get(seen_key, set())
     st.session_state[seen_key] = now
-    model = info()
 
     def toggled(new: Ablation) -> Ablation:
         for layer, head in events:
-            new = new.toggled(charts.members(layer, head, model.n_layers, model.n_heads))
+            new = new.toggled(charts.members(layer, head))
         return new.filled(fill)
 
     fill = ablation().fill if ablation() else preferred_fill()

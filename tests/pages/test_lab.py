@@ -12,8 +12,9 @@ from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.tasks.task import prompts
 from backend.values import INTACT, Ablation, Head, parse_exact
+from pages.map import scales
 from pages.shared import charts, handles
-from tests.pages import made_up
+from tests.pages import made_up, maps
 from tests.pages.conftest import INFO, Explorer, calm, words
 from tests.pages.shown import run_shown_python
 
@@ -186,19 +187,18 @@ def test_tried_masks_are_kept_with_what_they_did(explorer: Explorer, store: Stor
     assert tried["ablated"][0] == pytest.approx(0.4)
 
 
-def test_a_layer_or_a_column_goes_off_together_and_comes_back_only_when_all_of_it_was_off():
-    layer, column, ffns = (charts.members(*place, 3, 4) for place in ((1, charts.ALL), (charts.ALL, 2),
-                                                                      (charts.ALL, charts.FFN)))
-    assert [str(group) for group in (layer, column, ffns)] == ["L1H0-3", "L0H2,L1H2,L2H2", "F0-2"]
-    part = parse_exact("L1H0-1,F0")
-    assert part.toggled(layer) == parse_exact("L1H0-3,F0")
-    assert part.toggled(layer).toggled(layer) == parse_exact("F0")
-    assert part.toggled(charts.members(1, 1, 3, 4)) == parse_exact("L1H0,F0")
-    table = charts.grid_table(None, part.toggled(layer), shape=(3, 4), ffns=True, wholes=True).set_index("name")
-    assert table["off"]["all heads of layer 1"]
-    assert not table["off"]["head 2 of all layers"]
-    assert not table["off"]["the FFNs of all layers"]
-    assert len(table) == 3 * 4 + 3 + 3 + 4 + 1
+def test_the_map_is_given_what_is_off_and_how_important_each_head_is(explorer: Explorer, store: Store):
+    put(store, "antonym", 0.9, 0.4)
+    unit = service.head_importance(service.setup(INFO, "antonym", 5))
+    scores = store.put(unit, made_up.record(unit, INFO)).scores("per-token")
+    given = maps.given(explorer("lab", task="antonym", off="L1H2,F2"))["lab grid"]
+    assert given.off == "L1H2,F2"
+    assert given.map["ffns"]
+    assert given.map["values"] == scales.plain(scores)
+    assert given.map["state"] == "off"
+    none = maps.given(explorer("lab", task="plural"))["lab grid"]
+    assert none.map["values"] is None
+    assert none.map["shape"] == [3, 4]
 
 
 def test_one_task_is_compared_at_every_number_of_shots(explorer: Explorer, store: Store):
