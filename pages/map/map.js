@@ -151,7 +151,7 @@ function number(value, kind) {
     case "percent": return `${sign}${(100 * size).toFixed(1)} %`;
     case "count": return `${sign}${Math.round(size)}`;
     case "fixed": return `${sign}${size.toFixed(3)}`;
-    default: return sign + (size !== 0 && size < 1e-3 ? size.toExponential(2) : String(Number(size.toPrecision(3))));
+    default: return sign + (size !== 0 && size < 1e-3 ? size.toExponential(2).replace("-", "−") : String(Number(size.toPrecision(3))));
   }
 }
 
@@ -210,6 +210,11 @@ function svgPen() {
 }
 
 // --- one map ------------------------------------------------------------------------------------------------
+
+function alike(a, b) {
+  return b !== undefined && a.length === b.length &&
+    a.every((row, i) => row.length === b[i].length && row.every((t, j) => t === b[i][j]));
+}
 
 function element(kind, className, parent) {
   const made = document.createElement(kind);
@@ -335,11 +340,20 @@ class HeadMap {
     this.stops = this.data.signed
       ? stops("--st-chart-diverging-colors", "#124f8c,#eff2f4,#8f4403").reverse() // orange: below zero
       : stops("--st-chart-sequential-colors", "#eef3f8,#08305e");
+    const look = `${this.paper} ${this.ink} ${this.stops}`, { shades } = this.data;
+    if (look === this.look && alike(shades, this.shaded)) return; // thousands of colours are not mixed at every click
+    this.look = look;
+    this.shaded = shades;
     const ground = rgb(this.paper), ink = rgb(this.ink);
     const grey = ground.map((low, i) => Math.round(low + (ink[i] - low) * 0.16));
-    this.colours = this.data.shades.map((row) => row.map((t) => (t === null ? grey : between(this.stops, t / 1000))));
-    this.fills = this.colours.map((row) => row.map(css));
-    this.inks = this.colours.map((row) => row.map(inkOn));
+    const ramp = Array.from({ length: 1001 }, (_, i) => between(this.stops, i / 1000));
+    const fills = ramp.map(css), inks = ramp.map(inkOn);
+    this.fills = shades.map((row) => row.map((t) => (t === null ? css(grey) : fills[t])));
+    this.inks = shades.map((row) => row.map((t) => (t === null ? inkOn(grey) : inks[t])));
+    this.tint();
+  }
+
+  tint() {
     const bar = Array.from({ length: 11 }, (_, i) => css(between(this.stops, i / 10)));
     this.gradient?.style.setProperty("background", `linear-gradient(to right, ${bar.join(",")})`);
   }
@@ -357,7 +371,7 @@ class HeadMap {
       tick.textContent = text;
       tick.style.left = `${t / 10}%`;
     }
-    this.theme();
+    this.tint();
   }
 
   // --- where things are -------------------------------------------------------------------------------------
@@ -645,7 +659,7 @@ class HeadMap {
 
   tell_name(node, place) {
     const { layer, column } = place;
-    const off = this.allOff(this.span(place)), said = `${this.words(place).join(", ")}, ${off ? "off" : "on"}`;
+    const off = this.allOff(this.span(place)), said = `${this.words(place).join(", ")}, ${this.called(off)}`;
     if (node.getAttribute("aria-label") !== said) node.setAttribute("aria-label", said);
     if (node.getAttribute("aria-selected") !== String(off)) node.setAttribute("aria-selected", String(off));
     const role = layer < 0 && column >= 0 ? "columnheader" : column < 0 && layer >= 0 ? "rowheader" : "gridcell";
@@ -675,6 +689,8 @@ class HeadMap {
     return said;
   }
 
+  called(off) { return off ? this.data.state : this.data.state === "off" ? "on" : `not ${this.data.state}`; }
+
   rename() {
     clearTimeout(this.naming);
     this.naming = setTimeout(() => {
@@ -692,8 +708,8 @@ class HeadMap {
   }
 
   showTip(place, event) {
-    const lines = this.words(place);
-    lines.push(this.allOff(this.span(place)) ? this.data.state : `not ${this.data.state}`);
+    const lines = this.drag && this.preview ? this.plan() : this.words(place);
+    if (!this.drag) lines.push(this.called(this.allOff(this.span(place))));
     this.tip.replaceChildren();
     lines.forEach((line, i) => { element("div", i ? "" : "name", this.tip).textContent = line; });
     this.tip.hidden = false;
@@ -705,6 +721,16 @@ class HeadMap {
     const beside = x + 16 + this.tip.offsetWidth > this.width ? x - 14 - this.tip.offsetWidth : x + 16;
     this.tip.style.left = `${Math.max(0, beside)}px`;
     this.tip.style.top = `${Math.max(0, y - this.tip.offsetHeight - 8)}px`;
+  }
+
+  // What the hand would switch if it let go now.
+  plan() {
+    const { layers, columns, off } = this.preview;
+    const many = (layers[1] - layers[0] + 1) * (columns[1] - columns[0] + 1);
+    const to = this.called(off);
+    const name = ([layer, column]) => this.name({ layer, column });
+    return many === 1 ? [`${name([layers[0], columns[0]])}: ${to}`]
+      : [`${name([layers[0], columns[0]])} to ${name([layers[1], columns[1]])}`, `${many} cells: ${to}`];
   }
 
   untip() { this.tip.hidden = true; }

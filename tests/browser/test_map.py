@@ -242,3 +242,68 @@ def test_a_random_hand_and_the_model_of_the_state_agree(browser: Browser, addres
     agree(page, model.off)
     assert not page.complaints  # type: ignore[attr-defined]
     page.context.close()
+
+
+# --- by keyboard, by ear, on paper --------------------------------------------------------------------------------
+
+
+def focused(page: Page) -> str:
+    """The name of the place that has the focus, as a screen reader says it."""
+    return str(page.evaluate("""() => {
+        let at = document.activeElement;
+        while (at.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;
+        return at.getAttribute('aria-label') ?? '';
+    }"""))
+
+
+@pytest.mark.parametrize(("where", "layers", "heads"), [("heads?task=antonym", 5, 8),
+                                                        ("heads?model=owner/large&task=antonym", 64, 72)])
+def test_the_keyboard_walks_switches_and_leaves_and_every_place_has_a_name(
+        browser: Browser, address: str, where: str, layers: int, heads: int):
+    page = opened(browser, f"{address}/{where}")
+    grid = page.get_by_role("grid")
+    expect(grid).to_have_attribute("aria-rowcount", str(layers + 1))
+    expect(grid).to_have_attribute("aria-colcount", str(heads + 1))
+    page.get_by_role("grid").locator("[tabindex='0']").focus()
+    for key in ("ArrowUp", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    assert re.fullmatch(rf"L1H2, importance [\d.e−]+, rank \d+ of {layers * heads}, not chosen", focused(page))
+    page.keyboard.press("Space")
+    agree(page, {(1, 2)}, heads)
+    assert re.fullmatch(r"L1H2, .*, chosen", focused(page))  # the focus is still there, and says what it did
+    expect(page.get_by_role("gridcell", name=re.compile("^L1H2,")).first).to_have_attribute("aria-selected", "true")
+    for key in ("ArrowRight", "Shift+ArrowRight", "Shift+ArrowUp"):
+        page.keyboard.press(key)
+    page.keyboard.press("Escape")  # the rectangle is dropped, the focus stays
+    assert focused(page).startswith("L2H4")
+    assert maps.off(page) == {(1, 2)}
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Space")
+    agree(page, {(1, 2), (2, 4), (2, 5)}, heads)
+    page.keyboard.press("Home")
+    assert focused(page) == "all heads of layer 2, not chosen"
+    page.keyboard.press("Space")
+    agree(page, {(1, 2), *rectangle((2, 0), (2, heads - 1))}, heads)
+    page.keyboard.press("Escape")
+    assert focused(page) == ""
+    assert not page.complaints  # type: ignore[attr-defined]
+    page.context.close()
+
+
+def test_the_map_is_taken_home_as_a_picture(browser: Browser, address: str, tmp_path: Path):
+    from PIL import Image
+
+    page = opened(browser, f"{address}/heads?task=antonym&off=L1H2")
+    with page.expect_download() as png:
+        page.get_by_role("button", name="Download this map as a PNG picture").click()
+    png.value.save_as(tmp_path / "map.png")
+    picture = Image.open(tmp_path / "map.png").convert("RGB")
+    assert min(picture.size) > 300
+    assert len(set(picture.resize((200, 200), Image.Resampling.NEAREST).get_flattened_data())) > 10
+    with page.expect_download() as svg:
+        page.get_by_role("button", name="Download this map as an SVG picture").click()
+    assert svg.value.suggested_filename == "importance-antonym-5shot.svg"
+    text = Path(svg.value.path()).read_text("utf-8")
+    assert text.count("<rect") >= 40
+    assert "hold half of the importance for antonym" in text
+    page.context.close()
