@@ -54,9 +54,10 @@ def heatmap(title: str, scores: np.ndarray, scale: str, caption: str, python: st
     """The large clickable map of one score matrix."""
     file = f"{key}-{setup.task}-{setup.n_shots}shot"
     blocks.result(
-        title, head_map(scores, title=title, label=label, scale=colours(scores, scale), signed=signed, number=number,
-                        file=file, state="chosen", alt=f"Heatmap of {label} over {scores.shape[0]} layers and "
-                                                       f"{scores.shape[1]} heads. {title}."),
+        title, head_map(
+            scores, title=title, label=label, scale=colours(scores, scale), signed=signed, number=number, file=file,
+            facts=blocks.known(), state="chosen",
+            alt=f"Heatmap of {label} over {scores.shape[0]} layers and {scores.shape[1]} heads. {title}."),
         caption=caption, table=charts.grid_table(scores, chosen, label=label).drop(columns=["column"]), file=file,
         python=python, key=key)
 

@@ -40,8 +40,9 @@ def grid() -> None:
                   "Head importance is not measured for this choice."))
     selection.clickable(head_map(
         scores, shape=(info.n_layers, info.n_heads), ffns=True, scale=colours, title=f"{charts.components(chosen)} off",
-        file=f"lab-{setup.task}-{setup.n_shots}shot", alt=f"Heads and FFNs to switch off: {info.n_layers} layers, "
-        f"{info.n_heads} heads each and one FFN. The text field in the sidebar does the same."), CHART)
+        facts=blocks.known(), file=f"lab-{setup.task}-{setup.n_shots}shot",
+        alt=f"Heads and FFNs to switch off: {info.n_layers} layers, {info.n_heads} heads each and one FFN. The text "
+            "field in the sidebar does the same."), CHART)
 
 
 def presets() -> None:

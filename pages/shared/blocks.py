@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Any, Literal
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
@@ -28,7 +29,7 @@ from backend.machine import duration
 from backend.results import Record, Setup, Unit, too_long
 from backend.runs import plan as planning
 from backend.values import Head
-from pages.map import HeadMap
+from pages.map import Fact, HeadMap
 from pages.shared import charts, handles, selection
 
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart | alt.ConcatChart
@@ -47,6 +48,13 @@ def fetch(unit: Unit) -> Any:
     except StoreError as error:
         st.warning(f"A stored result cannot be used: {error}", icon=":material/broken_image:")
         return None
+
+
+def known() -> list[Fact]:
+    """What a map says of a head beside its score: how well it matches prefixes and copies, where that is stored."""
+    setup = selection.manner()
+    records = {"prefix matching": fetch(service.prefix_matching(setup)), "copying": fetch(service.copying(setup))}
+    return [(label, np.array(record.mean), "plain") for label, record in records.items() if record is not None]
 
 
 def get(unit: Unit, what: str) -> Any:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from backend import service, stats
-from backend.results import HeadScores
+from backend.results import HeadScores, InductionScores
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import Ablation, Head
@@ -79,6 +79,17 @@ def test_the_map_is_given_the_scores_their_ranks_and_the_scale_that_is_asked_for
     assert (given["scale"], given["legend"]) == ("per layer", "importance (per layer colours)")
     assert given["values"] == scales.plain(scores)  # colours alone are made comparable
     assert given["shades"] == np.round(1000 * scales.shades(scores, "per layer").strength).tolist()
+    assert given["facts"] == []
+
+
+def test_the_map_says_what_else_is_known_of_a_head(explorer: Explorer, store: Store):
+    stored(store)
+    unit = service.prefix_matching(service.setup(INFO, "antonym", 5))
+    record = store.put(unit, made_up.record(unit, INFO))
+    assert isinstance(record, InductionScores)
+    facts = maps.given(explorer("heads", task="antonym"))["importance"].map["facts"]
+    assert [fact["label"] for fact in facts] == ["prefix matching"]
+    assert facts[0]["values"] == scales.plain(np.array(record.mean))
 
 
 def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
