@@ -9,10 +9,12 @@ import streamlit as st
 
 from backend import stats, tables
 from backend.kinds import HeadImportance, HeadScores
+from pages.map import Number, head_map, scales
 from pages.shared import blocks, charts, selection, words
 
 VIEWS = ("One task", "All tasks", "Shots", "Difference", "Average")
-SCALES = ("raw", "logarithmic", "per layer")
+AUTOMATIC = "automatic"
+SCALES = (AUTOMATIC, *scales.SCALES)
 LABEL = "importance"
 DEFINITIONS = {
     "per-token": "mean over positions of |z · dL/dz|, per token, as in the authors' code",
@@ -27,6 +29,11 @@ def scaled(scores: np.ndarray, scale: str) -> np.ndarray:
     return stats.normalise_layers(scores) if scale == "per layer" else scores
 
 
+def colours(scores: np.ndarray, scale: str) -> str:
+    """The scale that is asked for, or the one that shows more than the map's peak."""
+    return scales.best_scale(scores) if scale == AUTOMATIC else scale
+
+
 def explain(n: int, *parts: str, task: str = "", shots: str = "") -> str:
     """The caption of every chart of this page."""
     return blocks.provenance(setup, *parts, f"n = {n} training examples", DEFINITIONS[by],
@@ -34,15 +41,16 @@ def explain(n: int, *parts: str, task: str = "", shots: str = "") -> str:
 
 
 def heatmap(title: str, scores: np.ndarray, scale: str, caption: str, python: str, key: str,
-            signed: bool = False, label: str = LABEL, number: str | None = None) -> None:
+            signed: bool = False, label: str = LABEL, number: Number = "plain") -> None:
     """The large clickable map of one score matrix."""
-    table = tables.grid_table(scaled(scores, scale), chosen, label=label)
+    file = f"{key}-{setup.task}-{setup.n_shots}shot"
     blocks.result(
-        title, charts.layers_by_heads(table, label=label, signed=signed, number=number,
-                                       logarithmic=scale == "logarithmic"),
-        caption=caption, table=table.drop(columns=["column"]), file=f"{key}-{setup.task}-{setup.n_shots}shot",
-        python=python, key=key, on_click=lambda: selection.toggle_clicked(key),
-        alt_text=f"Heatmap of {label} over {scores.shape[0]} layers and {scores.shape[1]} heads. {title}.")
+        title, head_map(
+            scores, title=title, label=label, scale=colours(scores, scale), signed=signed, number=number, file=file,
+            facts=blocks.known(), state="chosen",
+            alt=f"Heatmap of {label} over {scores.shape[0]} layers and {scores.shape[1]} heads. {title}."),
+        caption=caption, table=tables.grid_table(scores, chosen, label=label).drop(columns=["column"]), file=file,
+        python=python, key=key)
 
 
 def by_layer(scores: np.ndarray, n: int, python: str, key: str) -> None:
@@ -139,14 +147,14 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
             top = stats.highest(scores, 1)[0]
             st.button(f"**{label}** · {top} leads", key=f"open {label}", type="tertiary", on_click=open_map,
                       args=(unit,), icon=":material/open_in_full:", help="Show this map large.")
-            table = tables.grid_table(scaled(scores, scale), chosen, label=LABEL)
-            st.altair_chart(charts.layers_by_heads(table, label=LABEL, compact=True, clickable=False,
-                                                   logarithmic=scale == "logarithmic"),
+            used = colours(scores, scale)
+            table = tables.grid_table(scaled(scores, used), chosen, label=LABEL)
+            st.altair_chart(charts.layers_by_heads(table, label=LABEL, logarithmic=used == "logarithmic"),
                             key=f"many:{label}", alt=f"Small heatmap of head importance, {label}; {top} leads.")
     everything = tables.maps_table({label: scores for label, _, scores, _ in shown}, chosen, LABEL)
     each_task = len({unit.task for unit in units}) > 1
     st.caption(explain(sum(n for *_, n in shown), "heads across, layers up, layer 0 at the bottom",
-                       "each map on its own colour scale", "Spearman ρ of every pair, 0 is chance",
+                       "each map on its own colour scale" + f" ({scale})", "Spearman ρ of every pair, 0 is chance",
                        task="each task" if each_task else "",
                        shots="" if each_task else f"{', '.join(map(str, selection.SHOTS))} shots"))
     blocks.extras(everything.drop(columns=["column"]), f"importance-{len(shown)}-maps", blocks.python_lines(
@@ -172,7 +180,7 @@ def difference() -> None:
                     f"blue: {here} leans on it more, orange: {other}"),
             blocks.python_lines(units[0], f"a, b = (stats.shares(record.scores({by!r})) for record in records)",
                                 "print(a - b)", over=asked),
-            "difference", signed=True, label="difference of shares", number="+.1%")
+            "difference", signed=True, label="difference of shares", number="+percent")
 
 
 st.title("Heads")
@@ -181,8 +189,9 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     view = selection.control("View", VIEWS, "view")
     scale = st.segmented_control("Colours", SCALES, default=SCALES[0], required=True, key="scale",
                                  persist_state="session",
-                                 help="per layer: each layer divided by its L2 norm (Michel et al. 2019); for display "
-                                      "only, rankings use raw scores.")
+                                 help="automatic: the first of the three that shows more than the highest heads; the "
+                                      "legend says which. per layer: each layer divided by its L2 norm (Michel et al. "
+                                      "2019). For display only: numbers and rankings are raw.")
     blocks.to_lab()
 
 match view:

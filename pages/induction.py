@@ -10,6 +10,7 @@ from backend import lens, stats, tables
 from backend.kinds import Copying, InductionScores, PrefixMatching
 from backend.kinds.lines import expression
 from backend.values import Ablation, Head, ModelId
+from pages.map import head_map
 from pages.shared import blocks, charts, selection, words
 
 VIEWS = ("Scores", "Against importance", "Capacity", "One head")
@@ -94,16 +95,19 @@ def one_map(record: InductionScores, name: str, variant: str, show: str, definit
     label = name if show == "mean" else f"variance of {name}"
     table = tables.grid_table(values, chosen, label=label)
     unit = PrefixMatching(setup.model, variant) if name == "prefix matching" else Copying(setup.model, variant)
-    key = f"induction {name}"
+    file = f"{name.replace(' ', '-')}-{variant}-{show}"
+    other = record.variance if show == "mean" else record.mean
     title = words.leads_in(record, name)
     blocks.result(
-        title, charts.layers_by_heads(table, label=label), caption=blocks.provenance(
+        title, head_map(
+            values, title=title, label=label, file=file, state="chosen", facts=[
+                ("variance" if show == "mean" else "mean", np.array(other), "plain")],
+            alt=f"Heatmap of {label} over {info.n_layers} layers and {info.n_heads} heads. {title}."),
+        caption=blocks.provenance(
             setup.model, f"n = {record.n_seeds} random sequences of up to {record.max_length} tokens, "
             f"{record.tokens}", definition, SOURCE),
-        table=table.drop(columns=["column"]), file=f"{name.replace(' ', '-')}-{variant}-{show}",
-        python=blocks.python_lines(unit, f"print(record.{show})"), key=key,
-        on_click=lambda: selection.toggle_clicked(key),
-        alt_text=f"Heatmap of {label} over {info.n_layers} layers and {info.n_heads} heads. {title}.")
+        table=table.drop(columns=["column"]), file=file,
+        python=blocks.python_lines(unit, f"print(record.{show})"), key=f"induction {name}")
 
 
 def chance(record: InductionScores) -> str:
@@ -124,7 +128,7 @@ def induction_heads() -> None:
 def choose_top(k: int) -> None:
     if (record := blocks.fetch(PrefixMatching(setup.model))) is not None:
         heads = frozenset(stats.highest(np.array(record.mean), 1)[:k])
-        selection.choose(Ablation(heads, chosen.ffns, selection.preferred_fill()))
+        selection.change(lambda now: Ablation(heads, now.ffns, selection.preferred_fill()))
     else:
         st.toast("Prefix matching is not measured for this model.")
 

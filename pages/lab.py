@@ -16,6 +16,7 @@ from backend.kinds import Answers, Evaluation, PrefixMatching, Unit
 from backend.records import Record
 from backend.tasks.task import Prompt
 from backend.values import Ablation, Head, Setup, TaskId, parse_exact
+from pages.map import head_map, scales
 from pages.shared import blocks, charts, handles, selection, words
 
 SCOPES = ("This task", "All shots", "All tasks")
@@ -40,15 +41,15 @@ def grid() -> None:
     """The clickable heads and FFNs, coloured by the task's head importance where that is stored."""
     record = blocks.fetch(selection.importance())
     scores = record.scores(by) if record is not None else None
-    table = tables.grid_table(scores, chosen, shape=(info.n_layers, info.n_heads), ffns=True,
-                              wholes=True)
-    st.caption("Click to switch off or on, or drag across several; *all* switches a layer or a column. " + (
-        f"Colours: head importance for {setup.task}, {setup.n_shots}-shot ({by})." if scores is not None else
-        "Head importance is not measured for this choice."))
-    st.altair_chart(charts.layers_by_heads(table), key=CHART, on_select=lambda: selection.toggle_clicked(CHART),
-                    selection_mode=charts.CLICK,
-                    alt=f"Grid of {info.n_layers} layers, {info.n_heads} heads each and one FFN. "
-                        f"Switched off: {words.components(chosen)}. The text field in the sidebar does the same.")
+    colours = scales.best_scale(scores) if scores is not None else scales.SCALES[0]
+    st.caption("Click to switch off or on, or drag across several; a layer's or a column's number switches all of it. "
+               + (f"Colours: head importance for {setup.task}, {setup.n_shots}-shot ({by})." if scores is not None else
+                  "Head importance is not measured for this choice."))
+    selection.clickable(head_map(
+        scores, shape=(info.n_layers, info.n_heads), ffns=True, scale=colours, title=f"{words.components(chosen)} off",
+        facts=blocks.known(), file=f"lab-{setup.task}-{setup.n_shots}shot",
+        alt=f"Heads and FFNs to switch off: {info.n_layers} layers, {info.n_heads} heads each and one FFN. The text "
+            "field in the sidebar does the same."), CHART)
 
 
 def presets() -> None:
@@ -96,16 +97,17 @@ def random_heads(k: int, seed: int) -> None:
 
 
 def replace_heads(heads: frozenset[Head]) -> None:
-    selection.choose(Ablation(heads, chosen.ffns, selection.preferred_fill()))
+    selection.change(lambda now: Ablation(heads, now.ffns, selection.preferred_fill()))
 
 
 def invert() -> None:
     everything = {Head(layer, head) for layer in range(info.n_layers) for head in range(info.n_heads)}
-    replace_heads(frozenset(everything - chosen.heads))
+    selection.change(lambda now: Ablation(frozenset(everything - now.heads), now.ffns, selection.preferred_fill()),
+                     "invert")
 
 
 def refill() -> None:
-    selection.choose(chosen.filled(selection.preferred_fill()))
+    selection.change(lambda now: now.filled(selection.preferred_fill()), "fill")
 
 
 def controls() -> None:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from backend import stats, tables
 from backend.kinds import HeadScores
+from pages.map import head_map, scales
 from pages.shared import blocks, charts, selection, words
 
 VIEWS = ("Tasks", "Shots", "Top heads", "Heads that many need")
@@ -144,15 +145,16 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
     same = stats.topk_overlap(*scores, TOP)
     by_chance = stats.topk_overlap_chance(n_heads, max(1, stats.count(TOP, n_heads)))
     st.markdown(f"#### {a[0]} and {b[0]} {agree}{sure}")
+    scale = scales.best_scale(np.vstack(scores))
     columns = st.columns(2, gap="medium")
     for column, (name, _), record, one in zip(columns, (a, b), records, scores, strict=True):
         with column:
             reliable = stats.bootstrap_stability(record, by)
             st.markdown(f"**{name}** · {stats.highest(one, 1)[0]} leads")
-            key = f"map {name}"
-            st.altair_chart(charts.layers_by_heads(tables.grid_table(one, chosen), legend=False), key=key,
-                            on_select=lambda key=key: selection.toggle_clicked(key), selection_mode=charts.CLICK,
-                            alt=f"Heatmap of head importance, {name}.")
+            selection.clickable(head_map(
+                one, title=name, scale=scale, file=f"map-{name}".replace(", ", "-"), state="chosen", facts=[
+                    (f"for {b[0] if name == a[0] else a[0]}", scores[0 if name == b[0] else 1], "plain")],
+                alt=f"Heatmap of head importance, {name}."), f"map {name}")
             if not np.isnan(reliable.split_half):
                 st.caption(f"Two halves of its own examples agree at ρ = {reliable.split_half:.2f}.")
     st.caption(f"Interval: bootstrap over blocks of examples. Of the top {words.percent(TOP)} of heads, the two share "
@@ -273,13 +275,15 @@ def draw_counts() -> None:
     with place:
         left, right = blocks.side_by_side("overlap", 6, 5, gap="large")
         with left:
+            title = (f"{stats.highest(counts, 1)[0]} is in the top {percent} % of {counts.max()} of {len(found)} "
+                     f"tasks; {everywhere['heads']:.0f} of {n_heads} heads are in all of them")
             blocks.result(
-                words.needed(counts, len(found), int(percent)),
-                charts.layers_by_heads(grid, label="tasks", number=".0f", domain=(0, len(found))),
+                title, head_map(counts.astype(float), title=title, label="tasks", number="count",
+                                domain=(0, len(found)), file=f"overlap-heads-top{percent}-{setup.n_shots}shot",
+                                state="chosen", alt="Heatmap of the number of tasks that need each head."),
                 caption=explain(found, f"colour: in how many tasks' top {percent} % the head is"),
                 table=grid.drop(columns=["column"]), file=f"overlap-heads-top{percent}-{setup.n_shots}shot",
-                python=python, key="overlap counts", on_click=lambda: selection.toggle_clicked("overlap counts"),
-                alt_text="Heatmap of the number of tasks that need each head.")
+                python=python, key="overlap counts")
         with right:
             blocks.result(
                 f"{nowhere['heads']:.0f} of {n_heads} heads are in no task's top, by chance it would be "

@@ -15,6 +15,7 @@ from backend.kinds import Activations, PrefixMatching
 from backend.kinds.lines import expression, with_imports
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, ModelId
+from pages.map import head_map
 from pages.shared import blocks, charts, handles, selection, words
 
 if TYPE_CHECKING:
@@ -262,7 +263,9 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading, model: LoadedModel) 
     left, right = blocks.side_by_side("adds", 2, 1)
     with left:
         blocks.result(
-            title, charts.contribution_map(table, "nats"),
+            title, head_map(found.heads, ffns=found.ffns, title=title, label="contribution in nats", signed=True,
+                            number="+fixed", file="contributions", state="chosen", facts=blocks.known(),
+                            alt=f"Heatmap of direct contributions of heads and FFNs. {title}."),
             caption=explain(
                 "direct path, intact model: u · (what a component writes at the last position), through the last norm "
                 f"with its scale frozen; with embeddings ({found.embeddings:+.2f}) and biases ({found.biases:+.2f}) "
@@ -273,8 +276,7 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading, model: LoadedModel) 
             python=python_lines(prompt, f"found = lens.contributions(model, reading.token_ids, {known[answer]}, "
                                         f"{known.get(foil)})", "print(found.heads, found.ffns, found.logit, sep='\\n')",
                                 ablation=INTACT),
-            key=MAP, on_click=lambda: selection.toggle_clicked(MAP),
-            alt_text=f"Heatmap of direct contributions of heads and FFNs. {title}.")
+            key=MAP)
     with right:
         st.markdown(f"#### The largest of {len(table)}")
         st.dataframe(ranked[["name", "contribution"]].head(12), hide_index=True, height=blocks.table_height(12, 460),

@@ -14,6 +14,7 @@ from backend.models.info import BUNDLED, weights
 from backend.tasks import registry
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId
+from pages.map import head_map
 from pages.shared import blocks, charts, handles, selection, words
 
 SHOTS = selection.SHOTS
@@ -152,10 +153,8 @@ def switch() -> None:
     left, right = blocks.side_by_side("switch", 3, 2, gap="large")
     with left:
         st.caption("Try it: click heads (and FFNs) off and on.")
-        st.altair_chart(charts.layers_by_heads(
-            tables.grid_table(None, chosen, shape=(model.n_layers, model.n_heads), ffns=True)), key="tour grid",
-            on_select=lambda: selection.toggle_clicked("tour grid"), selection_mode=charts.CLICK,
-            alt=f"Grid of heads and FFNs; off: {words.components(chosen)}.")
+        selection.clickable(head_map(None, shape=(model.n_layers, model.n_heads), ffns=True, label="component",
+                                     alt="Heads and FFNs to switch off", file="heads-and-ffns"), "tour grid")
     with right:
         records = measured([Evaluation(setup), Evaluation(setup, chosen)], "accuracy")
         if not records:
@@ -199,16 +198,16 @@ def look_back() -> None:
     table = tables.grid_table(scores, selection.ablation(), label="prefix matching")
     layers = sorted({h.layer for h in stats.highest(scores, 1)[:n]})
     where = f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}"
+    title = (f"{words.how_many(n, 'head').capitalize()} of {scores.size} {'looks' if n == 1 else 'look'} back"
+             + (f", all in {where}" if n else ""))
     blocks.result(
-        f"{words.how_many(n, 'head').capitalize()} of {scores.size} {'looks' if n == 1 else 'look'} back"
-        + (f", all in {where}" if n else ""),
-        charts.layers_by_heads(table, label="prefix matching", domain=(0, 1)), table=table.drop(columns=["column"]),
+        title, head_map(scores, title=title, label="prefix matching", domain=(0, 1), file="prefix-matching",
+                        state="chosen", alt=f"Heatmap of prefix matching over layers and heads; {n} of {scores.size} "
+                                            f"heads reach {LOOKS_BACK}."), table=table.drop(columns=["column"]),
         caption=blocks.provenance(unit.model, f"mean over n = {record.n_seeds} random "
                                   "sequences of repeated tokens", "1 = all attention goes to what followed before",
                                   blocks.STUDY),
-        file="prefix-matching", python=blocks.python_lines(unit, "print(record.mean)"), key="tour matching",
-        on_click=lambda: selection.toggle_clicked("tour matching"),
-        alt_text=f"Heatmap of prefix matching over layers and heads; {n} of {scores.size} heads reach {LOOKS_BACK}.")
+        file="prefix-matching", python=blocks.python_lines(unit, "print(record.mean)"), key="tour matching")
     at_work(stats.highest(scores, 1)[0])
 
 

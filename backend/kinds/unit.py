@@ -2,7 +2,7 @@
 
 A kind is one class in one file. `Evaluation(setup, ablation)` names one result completely: the value is the key of the
 store and the unit of resuming. The class says what the result is (`TITLE`, `DEFINITION`, `SOURCE`), what it builds on
-(`needs`), what it costs, how the command line asks for it (`TOPICS`, `OPTIONS`, `asked`, `flags`), and measures it
+(`needs`), what it costs, how the command line asks for it (`TOPICS`, `OPTIONS`, `asked`, `options`), and measures it
 (`measure`, the only place that loads torch). Nothing else in the project knows one kind from another.
 """
 

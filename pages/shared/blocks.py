@@ -18,12 +18,13 @@ from contextlib import suppress
 from typing import Any, Literal
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
 
 from backend.errors import HeadroomError, StoreError
-from backend.kinds import Unit, compute
+from backend.kinds import Copying, PrefixMatching, Unit, compute
 from backend.kinds import fetch as fetch_from
 from backend.kinds.lines import commands, python, with_imports
 from backend.kinds.unit import R
@@ -31,6 +32,7 @@ from backend.machine import duration
 from backend.records import Record, too_long
 from backend.runs import plan as planning
 from backend.values import Head, ModelId, Setup, TaskId
+from pages.map import Fact, HeadMap
 from pages.shared import charts, handles, selection, words
 
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart | alt.ConcatChart
@@ -49,6 +51,13 @@ def fetch(unit: Unit[R]) -> R | None:
     except StoreError as error:
         st.warning(f"A stored result cannot be used: {error}", icon=":material/broken_image:")
         return None
+
+
+def known() -> list[Fact]:
+    """What a map says of a head beside its score: how well it matches prefixes and copies, where that is stored."""
+    model = selection.model()
+    records = {"prefix matching": fetch(PrefixMatching(model)), "copying": fetch(Copying(model))}
+    return [(label, np.array(record.mean), "plain") for label, record in records.items() if record is not None]
 
 
 def get(unit: Unit[R], what: str) -> R | None:
@@ -154,8 +163,8 @@ def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any
 # --- draw and explain ---------------------------------------------------------------------------
 
 
-def result(title: str, chart: Chart, *, caption: str, table: pd.DataFrame, file: str, python: str,
-           key: str, alt_text: str, on_click: Callable[[], None] | None = None) -> None:
+def result(title: str, chart: Chart | HeadMap, *, caption: str, table: pd.DataFrame, file: str, python: str,
+           key: str, alt_text: str = "", on_click: Callable[[], None] | None = None) -> None:
     """One finding, complete.
 
     Args:
@@ -164,10 +173,13 @@ def result(title: str, chart: Chart, *, caption: str, table: pd.DataFrame, file:
         table: what the chart draws, offered as CSV.
         file: name of the CSV, without its ending.
         python: lines that reproduce the numbers and run as shown (see `python_lines`).
+        alt_text: what a screen reader says of a chart; a map brings its own.
         on_click: callback of a clickable chart's selection (see `selection.toggle_clicked`).
     """
     st.markdown(f"#### {title}")
-    if on_click is None:  # without a key, so that a chart can be drawn again while results arrive
+    if isinstance(chart, HeadMap):
+        selection.clickable(chart, key)
+    elif on_click is None:  # without a key, so that a chart can be drawn again while results arrive
         st.altair_chart(chart, alt=alt_text)
     else:
         st.altair_chart(chart, key=key, alt=alt_text, on_select=on_click, selection_mode=charts.CLICK)
@@ -203,10 +215,10 @@ def table_height(n_rows: int, at_most: int = 330) -> int:
 
 
 def to_lab() -> None:
-    """The way to Lab with what is chosen."""
+    """The way to Lab with what is chosen, always as wide: what stands below must not move under a clicking hand."""
     chosen = selection.ablation()
-    st.page_link("pages/lab.py", icon=":material/science:", disabled=not chosen, label=(
-        f"Switch {words.components(chosen)} off in Lab" if chosen else "Nothing is chosen for Lab yet"))
+    st.page_link("pages/lab.py", icon=":material/science:", disabled=not chosen, width=300, label=(
+        f"Switch {words.components(chosen, 2)} off in Lab" if chosen else "Nothing is chosen for Lab yet"))
 
 
 def extras(table: pd.DataFrame, file: str, python: str, key: str) -> None:

@@ -5,9 +5,9 @@ Every shared widget is bound to the URL parameter of its key's name, so the addr
 
     ?model=bundled&task=antonym&shots=5&demos=fixed&n=100&seed=0&by=per-token&off=L3H7,F2
 
-The chosen heads and FFNs are one text field (key "off"), the only place where they are held. Charts, presets and
-undo write to it, always in a callback: `choose()`, `toggle_clicked()`, `undo()`, `redo()`. Lab and Playground switch
-the chosen components off; other pages mark them.
+The chosen heads and FFNs are one text field (key "off"), the only place where they are held. Maps, charts, presets and
+undo write to it, always in a callback: `choose()`, `change()`, `toggle_clicked()`, `undo()`, `redo()`; maps are drawn
+by `clickable()`. Lab and Playground switch the chosen components off; other pages mark them.
 
 Models and tasks are identities: what is here, or what the store has results of though it is not here itself. Pages
 read: `model()`, `info()`, `task()`, `current()`, `compared()`, `definition()`, `ablation()`; their own choices are
@@ -16,7 +16,8 @@ read: `model()`, `info()`, `task()`, `current()`, `compared()`, `definition()`, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -29,7 +30,8 @@ from backend.records import ModelInfo
 from backend.store.catalogue import info_of
 from backend.tasks import registry
 from backend.tasks.task import DEMOS
-from backend.values import Ablation, Fill, ModelId, Ranking, Setup, TaskId, parse
+from backend.values import INTACT, Ablation, Fill, ModelId, Ranking, Setup, TaskId, parse
+from pages.map import HeadMap, protocol
 from pages.shared import charts, handles
 
 SHOTS = (0, 1, 5)
@@ -41,6 +43,7 @@ DEFAULTS: Mapping[str, Any] = {"model": BUNDLED, "state": None, "task": None, "r
                                "bos": "auto", "off": "", "tasks": None}
 N_EXAMPLES = (1, 100_000)  # lowest and highest number of questions
 N_TRAIN = 200  # training examples behind importance, as everywhere
+LAG = 0.5  # seconds after which a browser shows what was drawn, where no map says so
 
 
 # --- what pages read: the model ------------------------------------------------------------------
@@ -213,9 +216,59 @@ def permalink(**more: str) -> str:
 # --- what pages' callbacks write ----------------------------------------------------------------
 
 
-def choose(new: Ablation) -> None:
-    """Make these the chosen components. For callbacks only: it writes a widget's state."""
-    st.session_state["off"] = str(new)
+def choose(new: Ablation, pressed: str | None = None) -> None:
+    """Make these the chosen components. For callbacks only: it writes a widget's state.
+
+    Args:
+        pressed: the key of the button behind the callback, which says whether it came before a click on a map.
+    """
+    change(lambda _: new, pressed)
+
+
+def change(how: Callable[[Ablation], Ablation], pressed: str | None = None) -> None:
+    """Choose what follows from what is chosen now, clicks under way included. For callbacks only."""
+    take_clicks(before=pressed)
+    _hold(how(ablation()))
+
+
+def clickable(shown: HeadMap, key: str) -> None:
+    """Draw a map whose cells are the components to choose; several on a page show and change the same choice."""
+    drawn: list[str] = st.session_state.setdefault("maps", [])
+    if key not in drawn:
+        drawn.append(key)
+    shown.draw(key, _held(), on_change=take_clicks)
+
+
+def take_clicks(before: str | None = None) -> None:
+    """Bring in what maps have said and what was written, in canonical form unless some of it could not be read.
+
+    The callback of maps and of the text field, and the first thing that every other callback of a choice does.
+
+    Args:
+        before: only what was clicked before this other widget was pressed, where the map knows.
+    """
+    model, held = info(), st.session_state.get("held") or _held()
+    shape = (model.n_layers, model.n_heads)
+    said = [protocol.read((st.session_state.get(key) or {}).get("mask"), shape)
+            for key in st.session_state.get("maps", ())]
+    messages = sorted(filter(None, said), key=lambda message: message.last)
+    for message in messages:
+        held = held.heard(message.drawn)
+    rev, since = st.session_state.get("field drawn", (0, 0.0))
+    if not messages and rev == held.rev and time.monotonic() - since >= LAG:
+        held = held.heard(rev)  # no map says what the browser shows, but it has had the time
+    if held.is_new(_value("off")):  # text was written, perhaps in the same run
+        held = _taken(held, messages, shape, "off")
+        off, problems = _read()
+        held = held.changed(off, _value("off"))
+        held = held.heard(held.rev)
+        if not problems:
+            held = held.changed(off)
+        _remember(held.text)
+    held = _taken(held, messages, shape, before)
+    st.session_state["held"] = held
+    if _value("off") != held.text:
+        st.session_state["off"] = held.text
 
 
 def toggle_clicked(chart_key: str) -> None:
@@ -228,21 +281,30 @@ def toggle_clicked(chart_key: str) -> None:
     seen_key = f"{chart_key}:seen"
     events = now ^ st.session_state.get(seen_key, set())
     st.session_state[seen_key] = now
-    new, shape = ablation(), info()
-    for layer, head in events:
-        new = new.toggled(tables.members(layer, head, shape.n_layers, shape.n_heads))
+
+    def toggled(new: Ablation) -> Ablation:
+        for layer, head in events:
+            new = new.toggled(tables.members(layer, head, shape.n_layers, shape.n_heads))
+        return new.filled(fill)
+
+    shape, fill = info(), ablation().fill if ablation() else preferred_fill()
     if events:
-        choose(new.filled(preferred_fill()) if new else new)
+        change(toggled)
 
 
 def undo() -> None:
     """Back to the components chosen before."""
-    _step(-1)
+    _step(-1, "undo")
 
 
 def redo() -> None:
     """Forward again."""
-    _step(+1)
+    _step(+1, "redo")
+
+
+def clear() -> None:
+    """Choose nothing."""
+    choose(INTACT, "clear")
 
 
 def preferred_fill() -> Fill:
@@ -370,9 +432,12 @@ def _details() -> None:
 
 
 def _chosen() -> None:
-    _keep_trail()
+    _remember(_value("off"))
+    held = _held()
+    if st.session_state.get("field drawn", (-1, 0.0))[0] != held.rev:
+        st.session_state["field drawn"] = held.rev, time.monotonic()
     st.text_input("Chosen heads and FFNs", key="off", bind="query-params", placeholder="L3H7, 5.1, L2 FFN",
-                  on_change=_tidy,
+                  on_change=take_clicks,
                   help="Lab and Playground switch these off. Click a heatmap, or write here: `L3H7` or `3.7` is a "
                        "head, `L3H0-3` several, `L4` a layer's heads, `L2 FFN` or `F2` an FFN; `mean:` in front "
                        "replaces them by their mean instead of zero.")
@@ -384,8 +449,8 @@ def _chosen() -> None:
         st.button("Undo", key="undo", on_click=undo, disabled=at == 0, icon=":material/undo:", type="tertiary")
         st.button("Redo", key="redo", on_click=redo, disabled=at == len(trail) - 1, icon=":material/redo:",
                   type="tertiary")
-        st.button("Clear", key="clear", on_click=choose, args=(Ablation(),), disabled=not _value("off"),
-                  icon=":material/backspace:", type="tertiary")
+        st.button("Clear", key="clear", on_click=clear, disabled=not _value("off"), icon=":material/backspace:",
+                  type="tertiary")
     with st.container(horizontal=True, gap="xsmall"):
         for page in ("Lab", "Playground", "Induction"):
             st.page_link(f"pages/{page.lower()}.py", label=page, disabled=not _value("off"),
@@ -432,27 +497,47 @@ def _read() -> tuple[Ablation, list[str]]:
     return parse(_value("off"), shape.n_layers, shape.n_heads)
 
 
-def _tidy() -> None:
-    """Rewrite what was typed in canonical form, unless some of it could not be read."""
-    typed, problems = _read()
-    if not problems:
-        choose(typed)
+def _taken(held: protocol.Held, messages: Sequence[protocol.Message], shape: protocol.Shape,
+           before: str | None) -> protocol.Held:
+    """What is held with the maps' new gestures, each a step of the trail."""
+    for message in messages:
+        fill = held.off.fill if held.off else preferred_fill()
+        held, passed = protocol.take(held, message, shape, fill, before)
+        for mask in passed:
+            _remember(str(mask))
+    return held
 
 
-def _keep_trail() -> None:
-    """Remember every choice in turn, however it was made, for undo and redo."""
-    now, trail, at = _value("off"), st.session_state.get("trail"), st.session_state.get("trail at", 0)
+def _held() -> protocol.Held:
+    """What maps are told: what is chosen now, however it was chosen."""
+    held: protocol.Held = st.session_state.get("held") or protocol.Held()
+    st.session_state["held"] = held = held.changed(ablation(), _value("off"))
+    return held
+
+
+def _hold(new: Ablation) -> None:
+    """Choose, and let maps know."""
+    st.session_state["off"] = str(new)
+    _remember(str(new))
+    _held()
+
+
+def _remember(now: str) -> None:
+    """A step of the trail; what was undone before it is forgotten."""
+    trail, at = st.session_state.get("trail"), st.session_state.get("trail at", 0)
     if trail is None:
         st.session_state["trail"], st.session_state["trail at"] = [now], 0
     elif now != trail[at]:
         st.session_state["trail"], st.session_state["trail at"] = [*trail[: at + 1], now], at + 1
 
 
-def _step(by: int) -> None:
+def _step(by: int, pressed: str) -> None:
+    take_clicks(before=pressed)
     at = st.session_state["trail at"] + by
     if 0 <= at < len(st.session_state["trail"]):
         st.session_state["trail at"] = at
         st.session_state["off"] = st.session_state["trail"][at]
+        _held()
 
 
 def _notice_url() -> None:

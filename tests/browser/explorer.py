@@ -131,19 +131,16 @@ def seconds_to(page: Page, act: Callable[[], None], *conditions: str) -> float:
     return float(page.evaluate("window.answered"))
 
 
+def cell(page: Page, name: str) -> Locator:
+    """A map's cell such as "L3H7" by the name that a screen reader says; of maps small enough to name each."""
+    return page.get_by_role("gridcell", name=re.compile(f"^{name},")).first
+
+
 def hovered(page: Page, x: float, y: float) -> str:
-    """What a heatmap says lies under the mouse, such as "L3H7": of pictures too large for cells with names."""
+    """What a map says lies under the mouse, such as "L3H7"."""
     page.mouse.move(x - 1, y - 1)
     page.mouse.move(x, y)
-    tip = page.locator("#vg-tooltip-element.visible", has_text="component")
-    found = re.search(r"L\d+( FFN|H\d+)", tip.inner_text())
-    assert found is not None
-    return found[0]
-
-
-def cell(page: Page, name: str) -> Locator:
-    """The heatmap's cell of a component such as "L3H7", by its accessible name."""
-    return page.locator(f'[aria-roledescription="rect mark"][aria-label*="component: {name};"]').first
+    return page.locator(".tip .name").inner_text()
 
 
 def chosen_field(page: Page) -> Locator:

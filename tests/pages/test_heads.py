@@ -1,12 +1,15 @@
 """The Heads page shows what is stored, and offers what is not."""
 
+import numpy as np
+
 from backend import stats, tables
-from backend.kinds import HeadScores
+from backend.kinds import HeadScores, PrefixMatching
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import Ablation, Head
-from tests.pages import made_up
-from tests.pages.conftest import INFO, Explorer, calm, setup_of, setups_of, words
+from pages.map import scales
+from tests.pages import made_up, maps
+from tests.pages.conftest import INFO, MODEL, Explorer, calm, setup_of, setups_of, words
 from tests.pages.shown import run_shown_python
 
 UNIT = made_up.importance(setup_of("antonym", 5))
@@ -58,8 +61,33 @@ def test_chosen_heads_are_marked_and_lead_to_lab(explorer: Explorer, store: Stor
     stored(store)
     app = explorer("heads", task="antonym", off="L1H2")
     assert list(app.dataframe[0].value.query("chosen")["head"]) == ["L1H2"]
+    assert maps.given(app)["importance"].off == "L1H2"
     table = tables.grid_table(stored(store).scores(), Ablation(frozenset({Head(1, 2)})))
     assert list(table.query("off")["name"]) == ["L1H2"]
+
+
+def test_the_map_is_given_the_scores_their_ranks_and_the_scale_that_is_asked_for(explorer: Explorer, store: Store):
+    scores = stored(store).scores("per-token")
+    app = explorer("heads", task="antonym")
+    given = maps.given(app)["importance"].map
+    assert given["values"] == scales.plain(scores)
+    assert given["ranks"] == scales.ranks(scores).tolist()
+    assert given["scale"] == scales.best_scale(scores)
+    app.segmented_control("scale").set_value("per layer").run()
+    given = maps.given(app)["importance"].map
+    assert (given["scale"], given["legend"]) == ("per layer", "importance (per layer colours)")
+    assert given["values"] == scales.plain(scores)  # colours alone are made comparable
+    assert given["shades"] == np.round(1000 * scales.shades(scores, "per layer").strength).tolist()
+    assert given["facts"] == []
+
+
+def test_the_map_says_what_else_is_known_of_a_head(explorer: Explorer, store: Store):
+    stored(store)
+    unit = PrefixMatching(MODEL)
+    record = store.put(unit, made_up.record(unit, INFO))
+    facts = maps.given(explorer("heads", task="antonym"))["importance"].map["facts"]
+    assert [fact["label"] for fact in facts] == ["prefix matching"]
+    assert facts[0]["values"] == scales.plain(np.array(record.mean))
 
 
 def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):

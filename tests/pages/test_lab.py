@@ -13,9 +13,10 @@ from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.tasks.task import prompts
 from backend.values import INTACT, Ablation, Head, Setup, parse_exact
+from pages.map import scales
 from pages.shared import handles
 from pages.shared import words as wording
-from tests.pages import made_up
+from tests.pages import made_up, maps
 from tests.pages.conftest import INFO, MODEL, Explorer, calm, setup_of, words
 from tests.pages.shown import run_shown_python
 
@@ -186,6 +187,20 @@ def test_tried_masks_are_kept_with_what_they_did(explorer: Explorer, store: Stor
     assert list(tried["off"]) == [str(OFF)]
     assert tried["intact"][0] == pytest.approx(0.9)
     assert tried["ablated"][0] == pytest.approx(0.4)
+
+
+def test_the_map_is_given_what_is_off_and_how_important_each_head_is(explorer: Explorer, store: Store):
+    put(store, "antonym", 0.9, 0.4)
+    unit = made_up.importance(setup_of("antonym", 5))
+    scores = store.put(unit, made_up.record(unit, INFO)).scores("per-token")
+    given = maps.given(explorer("lab", task="antonym", off="L1H2,F2"))["lab grid"]
+    assert given.off == "L1H2,F2"
+    assert given.map["ffns"]
+    assert given.map["values"] == scales.plain(scores)
+    assert given.map["state"] == "off"
+    none = maps.given(explorer("lab", task="plural"))["lab grid"]
+    assert none.map["values"] is None
+    assert none.map["shape"] == [3, 4]
 
 
 

@@ -1,0 +1,96 @@
+"""The map on which heads and FFNs are switched: a heatmap of our own, whose clicks are never lost.
+
+    selection.clickable(head_map(scores, title=..., label="importance", scale="logarithmic"), key="importance")
+
+Heads across, layers up, layer 0 at the bottom; what is off keeps its colour, is hatched and crossed out. A click or a
+drag switches cells, a number beside a layer or below a column the whole line; arrows, space, Shift and Escape do the
+same. `HeadMap` is plain data, `map.js` draws it and `protocol.py` says how browser and server stay one. Nothing that is
+passed is read as HTML. Pages draw maps through `selection.clickable`, which holds the mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import streamlit as st
+
+from pages.map import protocol
+from pages.map.protocol import Held
+from pages.map.scales import plain, ranks, shades
+
+Number = Literal["plain", "percent", "+percent", "count", "+fixed"]  # 0.0123, 12.3 %, +12.3 %, 12, +0.012
+Fact = tuple[str, np.ndarray, Number]  # what else is known: a label, (n_layers, n_heads), how it is written
+
+_HERE = Path(__file__).parent
+_component = st.components.v2.component("headroom.map", js=(_HERE / "map.js").read_text("utf-8"),
+                                        css=(_HERE / "map.css").read_text("utf-8"))
+
+
+@dataclass(frozen=True, eq=False)
+class HeadMap:
+    """What a map shows; made by `head_map`."""
+
+    shape: protocol.Shape
+    drawn: Mapping[str, Any]  # what the browser is given beside the mask: numbers and short labels
+
+    def draw(self, key: str, held: Held, on_change: Callable[[], None]) -> None:
+        """Draw it, with what is held off; after a gesture `st.session_state[key]` holds the browser's message."""
+        _component(key=key, data={"map": dict(self.drawn), "answer": dict(protocol.answer(held, self.shape))},
+                   on_mask_change=on_change)
+
+
+def head_map(values: np.ndarray | None, *, title: str = "", alt: str = "", shape: protocol.Shape | None = None,
+             ffns: bool | np.ndarray = False, label: str = "importance", scale: str = "raw", signed: bool = False,
+             domain: tuple[float, float] | None = None, number: Number = "plain", facts: Sequence[Fact] = (),
+             legend: bool = True, file: str = "map", state: str = "off") -> HeadMap:
+    """A map of one score per head.
+
+    Args:
+        values: (n_layers, n_heads), or None when there is nothing to colour by (then give `shape`).
+        title: the finding, which pictures carry.
+        alt: what a screen reader says of the whole map.
+        ffns: a column for the FFNs, with (n_layers,) scores where they have them on the same scale.
+        label: what the score is called.
+        scale: one of `scales.SCALES`; the legend says which.
+        signed: colours diverge around zero.
+        domain: a locked scale, for maps that are compared.
+        facts: what hover and focus say beside value and rank.
+        state: what a switched cell is called: "off" where it is switched off, "chosen" where it is marked.
+    """
+    if values is None:
+        assert shape is not None
+        values = np.full(shape, np.nan)
+    shape = (int(values.shape[0]), int(values.shape[1]))
+    every = np.hstack([values, ffns[:, None]]) if isinstance(ffns, np.ndarray) else values
+    coloured = shades(every, scale, signed=signed, domain=domain)
+    strength = coloured.strength
+    if ffns is True:
+        strength = np.hstack([strength, np.full((shape[0], 1), np.nan)])
+    known = bool(np.isfinite(values).any())
+    said = label + (f" ({scale} colours)" if scale != "raw" else "")
+    if coloured.clipped:
+        said += f"; {coloured.clipped} beyond the scale"
+    places = ranks(values) if known else None
+    return HeadMap(shape, {
+        "shape": list(shape), "ffns": ffns is not False, "label": label, "number": number, "signed": signed,
+        "shades": [[None if t is None else round(1000 * t) for t in row] for row in plain(strength)],
+        "values": plain(every) if known else None, "ranks": places.tolist() if places is not None else None,
+        "facts": [{"label": name, "values": plain(fact), "number": kind} for name, fact, kind in facts],
+        "legend": said if legend and known else "", "scale": scale,
+        "ticks": [[round(1000 * t), written(value, number)] for t, value in coloured.ticks],
+        "title": title, "alt": alt or label, "file": file, "state": state})
+
+
+def written(value: float, number: Number) -> str:
+    """A number of the legend."""
+    if number.endswith("percent"):
+        return f"{value:{'+' * number.startswith('+')}.0%}".replace("-", "−").replace("%", " %")
+    if number == "count":
+        return f"{value:.0f}"
+    sign = "+" if number.startswith("+") and value > 0 else ""
+    text = f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-") if 0 < abs(value) < 1e-3 else f"{value:.3g}"
+    return sign + text.replace("-", "−")

@@ -1,0 +1,309 @@
+"""The map under an ordinary hand: no click is lost, whatever the server does; undo, text and address stay in step."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from backend.kinds import Evaluation
+from backend.values import Ablation, Head
+from tests.browser import explorer, maps
+from tests.browser.explorer import PATIENCE, chosen_field, open_page, settled
+from tests.pages import made_up
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not explorer.CHROMIUM and os.environ.get("HEADROOM_BROWSER") != "required",
+                       reason=explorer.WITHOUT_CHROMIUM)]
+
+LAYERS, HEADS = 5, 8  # of the bundled model
+TEN = [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (0, 5), (1, 6), (2, 7), (3, 1), (4, 2)]
+TEN_OF_4608 = [(6 * i, 7 * i) for i in range(10)]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with explorer.browser() as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The explorer, with a model of 64 x 72 heads that exists only on paper beside the bundled one."""
+    cache: Path = tmp_path_factory.mktemp("cache")
+    info = made_up.model_info(64, 72, name="owner/large")
+    setups = made_up.setups(info, ["antonym"])
+    made_up.filled(cache, [unit(one) for one in setups for unit in (made_up.importance, Evaluation)], info)
+    with explorer.server(cache) as address:
+        yield address
+
+
+def opened(browser: Browser, address: str, n_maps: int = 1) -> Page:
+    page = open_page(browser, address)
+    maps.drawn(page, n_maps)
+    return page
+
+
+def text_of(cells: set[maps.Cell], n_heads: int = HEADS) -> str:
+    return str(Ablation(frozenset(Head(layer, column) for layer, column in cells if column < n_heads),
+                        frozenset(layer for layer, column in cells if column == n_heads)))
+
+
+def agree(page: Page, cells: set[maps.Cell], n_heads: int = HEADS, n_maps: int = 1) -> None:
+    """Wait until text field and address say what the maps show, and see that it is this."""
+    text = text_of(cells, n_heads)
+    expect(chosen_field(page)).to_have_value(text)
+    page.wait_for_function("text => (new URLSearchParams(location.search).get('off') ?? '') === text", arg=text,
+                           timeout=PATIENCE)
+    settled(page)
+    assert [maps.off(page, i) for i in range(n_maps)] == [cells] * n_maps
+    assert chosen_field(page).input_value() == text
+
+
+def click_ten(page: Page, cells: list[maps.Cell], apart: int) -> None:
+    """Click cells at a steady pace, as fast as the hand, whatever the page does; all are off at once."""
+    spots = [maps.middle(page, cell) for cell in cells]
+    for x, y in spots:
+        page.mouse.click(x, y)
+        page.wait_for_timeout(apart)
+    assert maps.off(page) == set(cells)
+
+
+@pytest.mark.parametrize(("where", "cells", "n_heads", "paces"), [  # paces: ms between clicks
+    pytest.param("heads?task=antonym", TEN, HEADS, (30, 100, 200, 400), id="heads"),
+    pytest.param("heads?model=owner/large&task=antonym", TEN_OF_4608, 72, (30, 200), id="heads of 64 x 72"),
+    pytest.param("lab?task=antonym", TEN, HEADS, (30, 200), id="lab, as I click"),
+    pytest.param("lab?model=owner/large&task=antonym", TEN_OF_4608, 72, (100, 400), id="lab of 64 x 72, when asked"),
+    pytest.param("?step=2", TEN, HEADS, (30, 200), id="tour"),
+])
+def test_ten_clicks_are_ten_heads_however_quick(browser: Browser, address: str, where: str, cells: list[maps.Cell],
+                                                n_heads: int, paces: tuple[int, ...]):
+    page = open_page(browser, f"{address}/{where}")
+    if "step" in where:
+        page.get_by_text("it depends on the head").click()
+    maps.drawn(page)
+    settled(page)
+    for pace in paces:
+        click_ten(page, cells, pace)
+        agree(page, set(cells), n_heads)
+        if "step" in where:
+            expect(page.get_by_text(re.compile("^Off: 10 heads"))).to_be_visible()
+        elif where.startswith("lab?task"):
+            expect(page.get_by_role("heading", name=re.compile("^Without 10 heads, accuracy on "))).to_be_visible()
+        page.get_by_role("button", name="Clear").click()
+        agree(page, set(), n_heads)
+    assert not page.complaints  # type: ignore[attr-defined]
+    page.context.close()
+
+
+def test_ten_clicks_while_all_tasks_are_measured_are_ten_heads_and_so_is_the_number(browser: Browser, address: str):
+    page = opened(browser, f"{address}/lab?demos=per-query&n=100&scope=All tasks")
+    maps.click(page, (4, 6))
+    expect(page.get_by_test_id("stMain").get_by_role("button", name="Stop", exact=True)).to_be_visible()
+    for x, y in [maps.middle(page, cell) for cell in TEN]:
+        page.mouse.click(x, y)
+        page.wait_for_timeout(100)
+    assert maps.off(page) == {*TEN, (4, 6)}
+    expect(chosen_field(page)).to_have_value(text_of({*TEN, (4, 6)}))
+    expect(page.get_by_role("heading", name=re.compile("^Without 11 heads:? "))).to_be_visible()
+    assert maps.off(page) == {*TEN, (4, 6)}
+    page.context.close()
+
+
+def test_a_click_is_not_lost_on_the_way_to_another_page(browser: Browser, address: str):
+    page = opened(browser, f"{address}/heads?task=antonym")
+    maps.click(page, (1, 2))
+    page.get_by_test_id("stTopNavLink").filter(has_text="Lab").click()
+    expect(page.get_by_role("heading", name="Lab", exact=True)).to_be_visible()
+    maps.drawn(page)
+    agree(page, {(1, 2)})
+    page.context.close()
+
+
+def test_a_click_on_one_of_two_maps_is_painted_on_both(browser: Browser, address: str):
+    page = opened(browser, f"{address}/induction", 2)
+    maps.click(page, (1, 2), 0)
+    assert maps.off(page, 0) == maps.off(page, 1) == {(1, 2)}
+    maps.click(page, (3, 4), 1)
+    maps.click(page, (1, 2), 1)
+    assert maps.off(page, 0) == maps.off(page, 1) == {(3, 4)}
+    agree(page, {(3, 4)}, n_maps=2)
+    page.context.close()
+
+
+def test_two_tabs_do_not_touch_each_other(browser: Browser, address: str):
+    page = opened(browser, f"{address}/heads?task=antonym")
+    other = page.context.new_page()
+    other.goto(f"{address}/heads?task=antonym&off=L4H4")
+    settled(other)
+    maps.drawn(other)
+    maps.click(page, (1, 2))
+    maps.click(other, (0, 0))
+    agree(page, {(1, 2)})
+    agree(other, {(4, 4), (0, 0)})
+    page.context.close()
+
+
+# --- against a model of the state -------------------------------------------------------------------------------
+
+
+class Model:
+    """What a hand has done, without a browser: the mask, and the trail that undo walks."""
+
+    def __init__(self) -> None:
+        self.trail: list[frozenset[maps.Cell]] = [frozenset()]
+        self.at = 0
+
+    @property
+    def off(self) -> set[maps.Cell]:
+        return set(self.trail[self.at])
+
+    def become(self, off: set[maps.Cell]) -> None:
+        if off != self.off:
+            self.trail = [*self.trail[:self.at + 1], frozenset(off)]
+            self.at += 1
+
+    def switch(self, cells: set[maps.Cell], off: bool) -> None:
+        self.become(self.off | cells if off else self.off - cells)
+
+
+def rectangle(a: maps.Cell, b: maps.Cell) -> set[maps.Cell]:
+    return {(layer, column) for layer in range(min(a[0], b[0]), max(a[0], b[0]) + 1)
+            for column in range(min(a[1], b[1]), max(a[1], b[1]) + 1)}
+
+
+def random_heads(seed: int, k: int = 8) -> set[maps.Cell]:
+    """What Lab's preset of random heads chooses."""
+    pool = [(layer, head) for layer in range(1, LAYERS) for head in range(HEADS)]
+    return {pool[i] for i in np.random.default_rng(seed).permutation(len(pool))[:k]}
+
+
+def test_a_random_hand_and_the_model_of_the_state_agree(browser: Browser, address: str):
+    page, model, rng = opened(browser, f"{address}/lab?task=antonym"), Model(), random.Random(1)
+    page.get_by_text("As I click", exact=True).click()
+    settled(page)
+    done: list[str] = []
+    pressed = False  # Streamlit makes one of two presses of buttons that come while it draws: the second waits
+    for _ in range(150):
+        what = rng.choices(["click", "drag", "line", "undo", "redo", "text", "invert", "clear", "preset"],
+                           [60, 20, 6, 12, 8, 6, 3, 2, 1])[0]
+        if what not in ("click", "drag", "line"):
+            if pressed or rng.random() < 0.4:
+                agree(page, model.off)
+            pressed = True
+        cell, end = ((rng.randrange(LAYERS), rng.randrange(HEADS + 1)) for _ in range(2))
+        match what:
+            case "click" | "drag" | "line":
+                if what == "click":
+                    maps.click(page, cell)
+                    cells = {cell}
+                elif what == "drag":
+                    maps.drag(page, cell, end)
+                    cells = rectangle(cell, end)
+                else:
+                    maps.click(page, (cell[0], -1))
+                    cells = rectangle((cell[0], 0), (cell[0], HEADS - 1))
+                shown = maps.off(page)
+                assert cells <= shown or not cells & shown, done[-8:]  # painted at once, and all of it
+                model.switch(cells, cells <= shown)  # on or off by what the hand saw, which may wait for an answer
+                if not pressed:
+                    assert shown == model.off, done[-8:]
+            case "undo" | "redo" if 0 <= (at := model.at + (1 if what == "redo" else -1)) < len(model.trail):
+                page.get_by_role("button", name=what.capitalize()).click()
+                model.at = at
+            case "text":
+                chosen_field(page).fill(text_of({cell, (0, 0)}).lower())
+                chosen_field(page).press("Enter")
+                model.become({cell, (0, 0)})
+            case "invert":
+                page.get_by_role("button", name="Invert heads").click()
+                heads = rectangle((0, 0), (LAYERS - 1, HEADS - 1))
+                model.become((heads - model.off) | (model.off - heads))
+            case "clear" if model.off:
+                page.get_by_role("button", name="Clear").click()
+                model.become(set())
+            case "preset":
+                page.get_by_role("button", name="Presets").click()
+                page.get_by_role("button", name="8 random heads").click()
+                page.keyboard.press("Escape")
+                model.become(random_heads(0) | {one for one in model.off if one[1] == HEADS})
+        done.append(f"{what} {cell} {end}")
+        if rng.random() < 0.08:
+            agree(page, model.off)
+            pressed = False
+        page.wait_for_timeout(rng.choice([0, 0, 20, 80]))
+    agree(page, model.off)
+    assert not page.complaints  # type: ignore[attr-defined]
+    page.context.close()
+
+
+# --- by keyboard, by ear, on paper --------------------------------------------------------------------------------
+
+
+def focused(page: Page) -> str:
+    """The name of the place that has the focus, as a screen reader says it."""
+    return str(page.evaluate("""() => {
+        let at = document.activeElement;
+        while (at.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;
+        return at.getAttribute('aria-label') ?? '';
+    }"""))
+
+
+@pytest.mark.parametrize(("where", "layers", "heads"), [("heads?task=antonym", 5, 8),
+                                                        ("heads?model=owner/large&task=antonym", 64, 72)])
+def test_the_keyboard_walks_switches_and_leaves_and_every_place_has_a_name(
+        browser: Browser, address: str, where: str, layers: int, heads: int):
+    page = opened(browser, f"{address}/{where}")
+    grid = page.get_by_role("grid")
+    expect(grid).to_have_attribute("aria-rowcount", str(layers + 1))
+    expect(grid).to_have_attribute("aria-colcount", str(heads + 1))
+    page.get_by_role("grid").locator("[tabindex='0']").focus()
+    for key in ("ArrowUp", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    assert re.fullmatch(rf"L1H2, importance [\d.e−]+, rank \d+ of {layers * heads}, not chosen", focused(page))
+    page.keyboard.press("Space")
+    agree(page, {(1, 2)}, heads)
+    assert re.fullmatch(r"L1H2, .*, chosen", focused(page))  # the focus is still there, and says what it did
+    expect(page.get_by_role("gridcell", name=re.compile("^L1H2,")).first).to_have_attribute("aria-selected", "true")
+    for key in ("ArrowRight", "Shift+ArrowRight", "Shift+ArrowUp"):
+        page.keyboard.press(key)
+    page.keyboard.press("Escape")  # the rectangle is dropped, the focus stays
+    assert focused(page).startswith("L2H4")
+    assert maps.off(page) == {(1, 2)}
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Space")
+    agree(page, {(1, 2), (2, 4), (2, 5)}, heads)
+    page.keyboard.press("Home")
+    assert focused(page) == "all heads of layer 2, not chosen"
+    page.keyboard.press("Space")
+    agree(page, {(1, 2), *rectangle((2, 0), (2, heads - 1))}, heads)
+    page.keyboard.press("Escape")
+    assert focused(page) == ""
+    assert not page.complaints  # type: ignore[attr-defined]
+    page.context.close()
+
+
+def test_the_map_is_taken_home_as_a_picture(browser: Browser, address: str, tmp_path: Path):
+    from PIL import Image
+
+    page = opened(browser, f"{address}/heads?task=antonym&off=L1H2")
+    with page.expect_download() as png:
+        page.get_by_role("button", name="Download this map as a PNG picture").click()
+    png.value.save_as(tmp_path / "map.png")
+    picture = Image.open(tmp_path / "map.png").convert("RGB")
+    assert min(picture.size) > 300
+    assert len(set(picture.resize((200, 200), Image.Resampling.NEAREST).get_flattened_data())) > 10
+    with page.expect_download() as svg:
+        page.get_by_role("button", name="Download this map as an SVG picture").click()
+    assert svg.value.suggested_filename == "importance-antonym-5shot.svg"
+    text = Path(svg.value.path()).read_text("utf-8")
+    assert text.count("<rect") >= 40
+    assert "hold half of the importance for antonym" in text
+    page.context.close()

@@ -1,0 +1,239 @@
+"""The map without a browser: what follows from what was said, how numbers become colours, what is passed on."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backend.values import INTACT, Ablation, parse_exact
+from pages.map import head_map, protocol, scales
+from pages.map.protocol import Gesture, Held
+from pages.shared import selection
+from tests.pages.conftest import INFO
+
+SHAPE = (INFO.n_layers, INFO.n_heads)  # 3 x 4
+CELL = {"L0H0": (0, 0), "L1H2": (1, 2), "L2H3": (2, 3), "F0": (0, 4)}
+
+
+def one(n: int, name: str, off: bool = True) -> Gesture:
+    layer, column = CELL[name]
+    return Gesture(n, off, (layer, layer), (column, column))
+
+
+def said(rev: int, off: str, *log: Gesture | str, drawn: int = 0) -> dict[str, Any]:
+    """What the browser says, as JSON."""
+    return {"rev": rev, "drawn": drawn, "off": protocol.as_rows(parse_exact(off), SHAPE), "log": [
+        entry if isinstance(entry, str) else [entry.n, int(entry.off), *entry.layers, *entry.columns] for entry in log]}
+
+
+def message(*args: Any, **more: Any) -> protocol.Message:
+    read = protocol.read(said(*args, **more), SHAPE)
+    assert read is not None
+    return read
+
+
+# --- what follows from what was said ----------------------------------------------------------------------------
+
+
+def test_gestures_are_taken_once_each_with_the_masks_on_the_way():
+    held, passed = protocol.take(Held(), message(0, "L0H0,F0", one(1, "L0H0"), one(2, "F0")), SHAPE)
+    assert [str(mask) for mask in passed] == ["L0H0", "L0H0,F0"]
+    assert (str(held.off), held.text, held.seen, held.rev) == ("L0H0,F0", "L0H0,F0", 2, 1)
+    assert protocol.take(held, message(0, "L0H0,F0", one(1, "L0H0"), one(2, "F0")), SHAPE) == (held, [])
+    held, passed = protocol.take(held, message(0, "L0H0,L1H2,F0", one(2, "F0"), one(3, "L1H2")), SHAPE)
+    assert [str(mask) for mask in passed] == ["L0H0,L1H2,F0"]
+
+
+def test_what_changed_elsewhere_stays_under_gestures_that_did_not_know_of_it():
+    held = Held().changed(parse_exact("L2H3"))  # an undo, while the browser painted upon revision 0
+    held, _ = protocol.take(held, message(0, "L0H0", one(1, "L0H0")), SHAPE)
+    assert str(held.off) == "L0H0,L2H3"
+    held, _ = protocol.take(held, message(0, "L0H0", one(2, "L2H3", off=False)), SHAPE)
+    assert str(held.off) == "L0H0"
+
+
+def test_a_press_that_the_log_notes_comes_between_the_gestures_around_it():
+    both = message(0, "L0H0,L1H2", one(1, "L0H0"), "undo", one(2, "L1H2"))
+    held, passed = protocol.take(Held(), both, SHAPE, before="undo")
+    assert ([str(mask) for mask in passed], held.seen) == (["L0H0"], 1)
+    held, passed = protocol.take(held.changed(INTACT), both, SHAPE)
+    assert (str(held.off), held.seen) == ("L1H2", 2)
+    unknown, _ = protocol.take(Held(), both, SHAPE, before="redo")  # pressed after all that the log knows
+    assert unknown.seen == 2
+
+
+def test_a_rectangle_a_fill_and_the_ffns_are_taken():
+    held, _ = protocol.take(Held(), message(0, "L1-2H0-3,F1-2", Gesture(1, True, (1, 2), (0, 4))), SHAPE, "mean")
+    assert str(held.off) == "mean:L1H0-3,L2H0-3,F1-2"
+
+
+@pytest.mark.parametrize("wrong", [
+    None, {}, "mask", {"rev": 0, "drawn": 0, "off": ["00000"], "log": []},  # another model's shape
+    {**said(0, ""), "off": ["0000x"] * 3}, {**said(0, ""), "log": [[1, 1, 0, 9, 0, 0]]}, {**said(0, ""), "log": [[1]]}])
+def test_what_is_no_message_of_this_map_says_nothing(wrong: Any):
+    assert protocol.read(wrong, SHAPE) is None
+
+
+def test_every_gesture_counts_once_however_messages_and_answers_cross():
+    """The browser's side in Python (a log, late answers, its own picture) against the order in which things reached
+    the server: each gesture once, on top of what was changed elsewhere before it."""
+    for seed in range(200):
+        rng = random.Random(seed)
+        held, known, shown, answers, log = Held(), Held(), INTACT, list[Held](), list[Gesture]()
+        truth, seen, n = protocol.as_mask(INTACT, SHAPE), 0, 0
+        for _ in range(40):
+            match rng.choice(["gesture", "gesture", "tell", "elsewhere", "answer"]):
+                case "gesture":
+                    n, name = n + 1, rng.choice(list(CELL))
+                    mask = protocol.as_mask(shown, SHAPE)
+                    log.append(one(n, name, not mask[CELL[name]]))
+                    shown = protocol.as_ablation(log[-1].done_to(mask))
+                case "tell":
+                    held, _ = protocol.take(held, message(known.rev, str(shown), *log), SHAPE)
+                    answers.append(held)
+                    for gesture in log:
+                        if gesture.n > seen:
+                            truth, seen = gesture.done_to(truth), gesture.n
+                    assert protocol.as_mask(held.off, SHAPE).tolist() == truth.tolist()
+                case "elsewhere":
+                    held = held.changed(parse_exact(rng.choice(["", "L0H0", "L1H2,F0"])))
+                    answers.append(held)
+                    truth = protocol.as_mask(held.off, SHAPE)
+                case "answer" if answers:
+                    known = answers.pop(0)
+                    log = [gesture for gesture in log if gesture.n > known.seen]
+                    mask = protocol.as_mask(known.off, SHAPE)
+                    for gesture in log:
+                        mask = gesture.done_to(mask)
+                    shown = protocol.as_ablation(mask)
+
+
+# --- the shared choice --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def state(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A session that has drawn one map, "map", and its text field."""
+    session: dict[str, Any] = {"off": "", "maps": ["map"], "trail": [""], "trail at": 0}
+    monkeypatch.setattr(selection.st, "session_state", session)
+    monkeypatch.setattr(selection, "info", lambda: INFO)
+    selection._held()
+    return session
+
+
+def test_a_text_that_the_browser_still_showed_is_not_taken_for_written(state: dict[str, Any]):
+    state["map"] = {"mask": said(0, "L0H0", one(1, "L0H0"))}
+    selection.take_clicks()
+    assert state["off"] == "L0H0"
+    state["off"] = ""  # the next request comes before the field was drawn anew
+    state["map"] = {"mask": said(0, "L0H0,L1H2", one(1, "L0H0"), one(2, "L1H2"))}
+    selection.take_clicks()
+    assert state["off"] == "L0H0,L1H2"
+    state["off"] = ""  # now the whole page is known to have shown it: somebody has emptied the field
+    state["map"] = {"mask": said(2, "L0H0,L1H2", drawn=2)}
+    selection.take_clicks()
+    assert state["off"] == ""
+    assert state["trail"] == ["", "L0H0", "L0H0,L1H2", ""]
+
+
+def test_clicks_and_text_of_one_request_come_in_their_order(state: dict[str, Any]):
+    state["off"] = "1.2, l2h3"
+    state["map"] = {"mask": said(0, "L0H0", one(1, "L0H0"))}  # clicked, then written
+    selection.take_clicks()
+    assert (state["off"], state["trail"]) == ("L1H2,L2H3", ["", "L0H0", "L1H2,L2H3"])
+    state["off"] = "L2H3"
+    state["map"] = {"mask": said(1, "F0", "off", one(2, "F0"), drawn=9)}  # written, then clicked
+    selection.take_clicks()
+    assert state["off"] == "L2H3,F0"
+
+
+def test_an_undo_of_the_same_request_undoes_what_was_clicked_before_it(state: dict[str, Any]):
+    state["map"] = {"mask": said(0, "L0H0,L1H2", one(1, "L0H0"), "undo", one(2, "L1H2"))}
+    selection.undo()
+    assert (state["off"], state["trail"]) == ("", ["", "L0H0"])
+    selection.take_clicks()
+    assert (state["off"], state["trail"]) == ("L1H2", ["", "L1H2"])
+    state["map"] = {"mask": said(3, "L0H0,L1H2", one(3, "L0H0"))}
+    selection.change(lambda now: Ablation(now.heads, frozenset({0})))  # a preset: what it changes has the click in it
+    assert state["off"] == "L0H0,L1H2,F0"
+
+
+def test_what_cannot_be_read_stays_as_it_was_written(state: dict[str, Any]):
+    state["off"] = "L0H0, what"
+    selection.take_clicks()
+    assert state["off"] == "L0H0, what"
+    state["map"] = {"mask": said(9, "L0H0,F0", one(1, "F0"), drawn=9)}
+    selection.take_clicks()
+    assert state["off"] == "L0H0,F0"
+
+
+# --- colours ------------------------------------------------------------------------------------------------------
+
+
+def test_equal_strengths_mean_equal_shares_on_the_raw_scale_and_equal_ratios_on_the_logarithmic():
+    values = np.array([[0.0, 1.0, 10.0], [100.0, np.nan, 50.0]])
+    raw, logarithmic = scales.shades(values), scales.shades(values, "logarithmic")
+    np.testing.assert_allclose(raw.strength, [[0, 0.01, 0.1], [1, np.nan, 0.5]])
+    np.testing.assert_allclose(logarithmic.strength, [[0, 0, 0.5], [1, np.nan, np.log10(50) / 2]])
+    assert raw.ticks == [(0, 0), (0.5, 50), (1, 100)]
+    np.testing.assert_allclose(logarithmic.ticks, [(0, 1), (0.5, 10), (1, 100)])
+
+
+def test_a_signed_map_has_zero_in_the_middle_and_a_locked_one_says_what_it_clips():
+    shown = scales.shades(np.array([[-1.0, 0.0, 0.5]]), signed=True)
+    np.testing.assert_allclose(shown.strength, [[0, 0.5, 0.75]])
+    assert shown.ticks == [(0, -1), (0.5, 0), (1, 1)]
+    locked = scales.shades(np.array([[0.2, 1.5]]), domain=(0, 1))
+    assert (locked.strength.tolist(), locked.clipped) == ([[0.2, 1]], 1)
+    assert "1 beyond the scale" in head_map(np.array([[0.2, 1.5]]), domain=(0, 1)).drawn["legend"]
+    with pytest.raises(ValueError, match="no logarithmic scale"):
+        scales.shades(np.zeros((1, 1)), "logarithmic", signed=True)
+
+
+def test_layers_are_comparable_on_the_scale_per_layer():
+    strength = scales.shades(np.array([[1.0, 0.0], [100.0, 0.0]]), "per layer").strength
+    assert strength.tolist() == [[1, 0], [1, 0]]
+
+
+def test_the_scale_is_the_first_that_shows_more_than_the_peak():
+    even, peak = np.linspace(0.1, 1, 40).reshape(5, 8), np.full((5, 8), 1e-5)
+    assert scales.best_scale(even) == "raw"
+    peak[0, :4] = 3e-5
+    peak[4, 2] = 1e-2
+    assert scales.visible(peak, "raw") == 1
+    assert scales.best_scale(peak) == "per layer"  # on the logarithmic one, too, only five are above the ground
+    assert scales.best_scale(peak * np.linspace(1, 50, 40).reshape(5, 8)) == "logarithmic"
+    assert scales.best_scale(-peak) != "logarithmic"
+    assert scales.best_scale(np.zeros((5, 8))) in scales.SCALES
+
+
+def test_a_map_of_zeros_or_of_nothing_has_no_false_colours():
+    assert (scales.shades(np.zeros((2, 2))).strength == 0).all()
+    nothing = head_map(None, shape=(2, 3), ffns=True).drawn
+    assert nothing["shades"] == [[None] * 4] * 2
+    assert (nothing["values"], nothing["ranks"], nothing["legend"]) == (None, None, "")
+
+
+# --- what is passed on --------------------------------------------------------------------------------------------
+
+
+def test_a_map_passes_numbers_and_labels_and_no_more():
+    values = np.array([[0.123456789, 2.0], [np.nan, 1e-9]])
+    shown = head_map(values, ffns=np.array([3.0, 4.0]), label="score", facts=[("other", values, "percent")])
+    drawn = json.loads(json.dumps(dict(shown.drawn), allow_nan=False))
+    assert drawn["shape"] == [2, 2]
+    assert drawn["values"] == [[0.123457, 2.0, 3.0], [None, 1e-9, 4.0]]
+    assert drawn["ranks"] is None  # of numbers some of which are missing there is no rank
+    assert drawn["shades"][1] == [None, 0, 1000]
+    assert drawn["facts"] == [{"label": "other", "values": [[0.123457, 2.0], [None, 1e-9]], "number": "percent"}]
+    assert head_map(np.array([[1.0, 3.0, 2.0]])).drawn["ranks"] == [[3, 1, 2]]
+
+
+def test_an_answer_says_the_mask_row_by_row():
+    answer = protocol.answer(Held().changed(parse_exact("L0H1-2,F2")), SHAPE)
+    assert (answer["off"], answer["rev"], answer["seen"]) == (["01100", "00000", "00001"], 1, 0)
+    assert protocol.as_rows(parse_exact("L9H9,F9"), SHAPE) == ["00000"] * 3  # of another model
