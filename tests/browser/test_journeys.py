@@ -155,7 +155,7 @@ def test_a_preset_is_undone_done_again_and_shared(browser: Browser, address: str
 
 def test_one_of_4608_heads_is_clicked_on_and_off(browser: Browser, tmp_path: Path):
     info = made_up.model_info(64, 72, name="owner/large")
-    made_up.filled(tmp_path, map(made_up.importance, made_up.setups(info, ["antonym"])), info)
+    made_up.filled(tmp_path, map(made_up.importance, made_up.setups(made_up.model_id(info), ["antonym"])), info)
     with explorer.server(tmp_path) as large:
         page = open_page(browser, f"{large}/heads?model=owner/large&task=antonym")
         expect(page.get_by_text("of 4608 hold half of the importance for antonym")).to_be_visible()

@@ -39,7 +39,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The explorer, with a model of 64 x 72 heads that exists only on paper beside the bundled one."""
     cache: Path = tmp_path_factory.mktemp("cache")
     info = made_up.model_info(64, 72, name="owner/large")
-    setups = made_up.setups(info, ["antonym"])
+    setups = made_up.setups(made_up.model_id(info), ["antonym"])
     made_up.filled(cache, [unit(one) for one in setups for unit in (made_up.importance, Evaluation)], info)
     with explorer.server(cache) as address:
         yield address
