@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
+from urllib.parse import quote
 
-import numpy as np
 import streamlit as st
-from PIL import Image
 
 from backend.errors import HeadroomError
 from pages.shared import selection
@@ -23,9 +22,11 @@ PAGES = [
     st.Page("pages/runs.py", title="Runs", icon=":material/database:"),
 ]
 
-# A small heatmap, drawn here because Streamlit would fetch an icon or an emoji from the network
-ICON = Image.fromarray(np.kron(np.array([[200, 120, 220], [90, 30, 170], [230, 150, 60]], np.uint8),
-                               np.ones((16, 16), np.uint8)))
+# A small heatmap, in the page itself: Streamlit would fetch an emoji from the network, and forgets a picture's file
+# while a quick hand makes it draw anew.
+ICON = "data:image/svg+xml," + quote('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 3 3">' + "".join(
+    f'<rect x="{i % 3}" y="{i // 3}" width="1" height="1" fill="rgb({shade},{shade},{shade})"/>'
+    for i, shade in enumerate((200, 120, 220, 90, 30, 170, 230, 150, 60))) + "</svg>")
 
 st.set_page_config(page_title="Headroom", page_icon=ICON, layout="wide")
 page = st.navigation(PAGES, position="top")
