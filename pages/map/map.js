@@ -2,6 +2,7 @@
 // How the two stay one is written in protocol.py. Nothing here is read as HTML: what comes in is numbers and labels.
 
 const LAG = 400; // ms after which the rest of the page shows what this map has been told
+const RECENT = 5000; // ms for which a press elsewhere is noted: its run has long begun then
 const PAUSE = 200; // ms between two messages while no answer has come: clicks in a row become one message
 const EACH_NAMED = 1200; // cells: up to this many, each is an element with a name; beyond, two that follow the focus
 const NARROWEST = 6, WIDEST = 72; // pixels: limits of a cell's width
@@ -96,7 +97,9 @@ function say(last) {
   shared.sentAt = performance.now();
   while (shared.drawn.length > 1 && shared.drawn[1][1] <= shared.sentAt - LAG) shared.drawn.shift();
   shared.told = shared.drawn[0][1] <= shared.sentAt - LAG ? shared.drawn[0][0] : shared.told;
-  map.say("mask", { rev: shared.answer.rev, drawn: shared.told, off: shared.mask.map((row) => row.join("")), log: [...shared.log] });
+  const log = shared.log.filter((entry) => isGesture(entry) || entry.at > shared.sentAt - RECENT)
+    .map((entry) => entry.key ?? entry);
+  map.say("mask", { rev: shared.answer.rev, drawn: shared.told, off: shared.mask.map((row) => row.join("")), log });
 }
 
 // What is open goes out before anything else on the page can be pressed, and the log notes what was pressed.
@@ -120,7 +123,7 @@ function note(event) {
   for (const one of event.composedPath()) {
     const key = [...(one.classList ?? [])].find((name) => name.startsWith("st-key-"));
     if (key) {
-      if (shared.log.length < 200) shared.log.push(key.slice("st-key-".length));
+      if (shared.log.length < 200) shared.log.push({ key: key.slice("st-key-".length), at: performance.now() });
       return;
     }
   }
@@ -495,6 +498,8 @@ class HeadMap {
     this.drag = null;
     this.preview = null;
     if (preview) gesture(this, preview.off, preview.layers, preview.columns);
+    const here = this.at(event);
+    if (here) this.showTip(here, event);
   }
 
   cancel() {
@@ -532,6 +537,7 @@ class HeadMap {
       this.anchor = null;
       this.preview = null;
       gesture(this, what.off, what.layers, what.columns);
+      this.showTip(this.focus);
     } else if (event.key === "Escape") {
       if (this.drag) this.cancel();
       else if (this.preview) { this.preview = null; this.anchor = null; this.paint(); }
