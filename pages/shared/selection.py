@@ -313,7 +313,9 @@ def _model() -> None:
         st.caption(f":orange[:material/warning: {here} " + (
             "Its stored results are shown." if model_name() == _value("model") else
             "Showing the bundled model instead.") + "]")
-    if len(states := models(model_name())) > 1:
+    states = models(model_name())
+    _known_here("state", [m.digest for m in states])
+    if len(states) > 1:
         _one_of("state", "State of the model", [m.digest for m in states], {
             m.digest: f"{m.revision} · {m.digest}" + " · here" * (
                 not isinstance(here, ModelError) and m == here.id.weights) for m in states},
@@ -329,13 +331,23 @@ def _task() -> None:
     st.selectbox("Task", known, index=known.index(_default_task(known)), key="task", bind="query-params")
     words = registry.about(_task_name())
     st.caption(f"{words.group} · {words.about}")
-    if len(found := rows(_task_name())) > 1:
+    found = rows(_task_name())
+    _known_here("rows", [t.digest for t in found])
+    if len(found) > 1:
         here = handles.here(_task_name())
         _one_of("rows", "Rows of the task", [t.digest for t in found], {
             t.digest: t.digest + " · here" * (t == here) for t in found},
             "Results of other rows under the same name are kept apart.")
     st.segmented_control("Shots", SHOTS, default=DEFAULTS["shots"], required=True, key="shots", bind="query-params",
                          help="How many solved examples stand before each question.")
+
+
+def _known_here(key: str, options: Sequence[str]) -> None:
+    """Say so where the address asks for a state of the model, or rows of the task, that is neither here nor stored."""
+    asked = st.query_params.get(key)
+    if asked is not None and asked not in options:
+        not_read(key, asked, ", ".join(options))
+        del st.query_params[key]
 
 
 def _one_of(key: str, label: str, options: Sequence[str], shown: Mapping[str, str], help: str) -> None:
@@ -466,6 +478,10 @@ def _notice_url() -> None:
         if key in allowed and value not in map(str, allowed[key]):
             notices[key] = (f"The address asks for {key} '{value}'. Known: {', '.join(map(str, allowed[key]))}. "
                             "Showing the default instead.")
+        elif key == "tasks":
+            if unknown := [name for name in st.query_params.get_all("tasks") if name not in allowed["task"]]:
+                notices[key] = (f"The address asks to compare {', '.join(repr(name) for name in unknown)}, which "
+                                "nothing here is called. The others are compared.")
         elif key in ("n", "seed") and not value.isdecimal():
             notices[key] = f"The address asks for {key} '{value}', which is no number. Showing the default instead."
         elif key not in DEFAULTS and key not in PAGE_PARAMETERS:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from backend import service
 from tests.browser import explorer
 from tests.browser.explorer import DRAWN, chosen, chosen_field, click_cell, hovered, open_page, settled, wait_until
 from tests.pages import made_up
@@ -156,7 +155,7 @@ def test_a_preset_is_undone_done_again_and_shared(browser: Browser, address: str
 
 def test_one_of_4608_heads_is_clicked_on_and_off(browser: Browser, tmp_path: Path):
     info = made_up.model_info(64, 72, name="owner/large")
-    made_up.filled(tmp_path, map(service.head_importance, made_up.setups(info, ["antonym"])), info)
+    made_up.filled(tmp_path, map(made_up.importance, made_up.setups(made_up.model_id(info), ["antonym"])), info)
     with explorer.server(tmp_path) as large:
         page = open_page(browser, f"{large}/heads?model=owner/large&task=antonym")
         expect(page.get_by_text("of 4608 hold half of the importance for antonym")).to_be_visible()

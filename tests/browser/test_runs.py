@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from backend import service
 from backend.runs import jobs
 from backend.store import bundles
 from backend.store.live import Store
@@ -84,7 +83,7 @@ def test_a_run_is_started_outlives_a_reload_is_stopped_and_resumed(browser: Brow
 
 def test_a_bundle_comes_in_and_its_results_are_on_the_pages(browser: Browser, tmp_path: Path):
     info = made_up.model_info(name="owner/elsewhere")
-    units = [service.head_importance(setup) for setup in made_up.setups(info, ["antonym", "past"])]
+    units = [made_up.importance(setup) for setup in made_up.setups(made_up.model_id(info), ["antonym", "past"])]
     with Store(tmp_path / "theirs") as theirs:
         made_up.fill(theirs, units, info)
         bundles.export(tmp_path / "results.zip", theirs, theirs.live_units())
