@@ -317,7 +317,7 @@ def _model() -> None:
     _known_here("state", [m.digest for m in states])
     if len(states) > 1:
         _one_of("state", "State of the model", [m.digest for m in states], {
-            m.digest: f"{m.revision} · {m.digest}" + " · here" * (
+            m.digest: f"revision {m.revision}" + ", here" * (
                 not isinstance(here, ModelError) and m == here.id.weights) for m in states},
             "Another revision, other weights, or another tokenizer beside the same weights: their results are kept "
             "apart.")
@@ -336,7 +336,7 @@ def _task() -> None:
     if len(found) > 1:
         here = handles.here(_task_name())
         _one_of("rows", "Rows of the task", [t.digest for t in found], {
-            t.digest: t.digest + " · here" * (t == here) for t in found},
+            t.digest: "here" if t == here else "of stored results" for t in found},
             "Results of other rows under the same name are kept apart.")
     st.segmented_control("Shots", SHOTS, default=DEFAULTS["shots"], required=True, key="shots", bind="query-params",
                          help="How many solved examples stand before each question.")
@@ -351,10 +351,14 @@ def _known_here(key: str, options: Sequence[str]) -> None:
 
 
 def _one_of(key: str, label: str, options: Sequence[str], shown: Mapping[str, str], help: str) -> None:
-    """A choice that is there only where there is one; what it cannot be any more falls back to the first."""
+    """A choice that is there only where there is one; what it cannot be any more falls back to the first.
+
+    Streamlit puts into the address what a menu shows; so it shows the plain option, and what that is stands below.
+    """
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
-    st.selectbox(label, options, key=key, bind="query-params", help=help, format_func=lambda one: shown.get(one, one))
+    now = st.selectbox(label, options, key=key, bind="query-params", help=help)
+    st.caption("  \n".join(f"{'**' * (one == now)}`{one}`{'**' * (one == now)} {shown[one]}" for one in options))
 
 
 def _details() -> None:

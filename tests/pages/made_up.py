@@ -7,7 +7,7 @@ pattern that tasks share in part; accuracies fall as components go; nothing is m
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from backend.kinds import (
     InductionScores,
     Means,
     Model,
+    PrefixMatching,
     Pruning,
     Sweep,
     Unit,
@@ -85,6 +86,26 @@ def means(of: Setup) -> Means:
 def pruning(of: Setup, what: str = "heads", ranking: str = "own") -> Pruning:
     """A curve by a ranking as the command line names it."""
     return Pruning(of, what, Ranking.parse(ranking, of.task, identify_tasks))
+
+
+def everything(model: ModelId, tasks: Sequence[TaskId], off: Ablation, shots: Sequence[int] = (0, 1, 5)
+               ) -> Iterator[Unit[Any]]:
+    """All that any view of any page reads: at every number of shots what is set side by side, else at the last."""
+    for one in setups(model, tasks, shots):
+        yield from (importance(one), Evaluation(one), Evaluation(one, off))
+    for one in setups(model, tasks, shots[-1:]):
+        own = Ranking.by(one.task)
+        yield from (FFNOracle(one), Pruning(one, "combined", own))
+        for what in ("heads", "ffns"):
+            for ranking in (own, Ranking.by(*tasks), Ranking.by(one.task, reverse=True), *map(Ranking.random, range(5))):
+                yield Pruning(one, what, ranking)
+    for ranking in map(Ranking.by, tasks):
+        for one in setups(model, tasks, shots[-1:]):
+            yield Pruning(one, "heads", ranking)
+    for variant in PrefixMatching.VARIANTS:
+        yield PrefixMatching(model, variant)
+    for variant in Copying.VARIANTS:
+        yield Copying(model, variant)
 
 
 # --- records ----------------------------------------------------------------------------------------

@@ -82,7 +82,8 @@ def test_when_weights_change_under_a_server_the_next_measurement_says_so_once_an
     assert "Not measured yet" in words(now)  # seed 0 was asked of the old weights alone
     choice = now.sidebar.selectbox("state")
     assert choice.value == new.digest
-    assert choice.options == [f"{new.revision} · {new.digest} · here", f"{old.revision} · {old.digest}"]
+    assert choice.options == [new.digest, old.digest]
+    assert f"**`{new.digest}`** revision {new.revision}, here  \n`{old.digest}` revision {old.revision}" in words(now)
     before = opened("ffns", model=str(real), **ASKED, state=old.digest)
     assert calm(before)
     assert "Not measured yet" not in words(before)
@@ -136,20 +137,21 @@ def test_what_the_address_asks_for_and_is_not_there_is_said(explorer: Explorer):
 
 
 def test_every_state_of_a_model_can_be_reached(explorer: Explorer, store: Store):
-    states = [made_up.model_id(INFO, digest=digest, revision=digest[:3]) for digest in ("aaaa", "bbbb")]
-    for n, state in enumerate(states):
-        setup = made_up.setup(state, "antonym")
-        made_up.fill(store, [FFNOracle(setup), made_up.importance(setup)][n:], INFO)
+    states = [MODEL.with_(digest=digest, revision=digest[:3]) for digest in ("aaaa", "bbbb")]
+    for state in states:
+        made_up.fill(store, [made_up.importance(made_up.setup(state, "antonym"))], INFO)
     app = explorer("heads", task="antonym")
-    assert app.sidebar.selectbox("state").options == [
-        f"{MODEL.revision} · {MODEL.digest} · here", *(f"{s.revision} · {s.digest}" for s in states)]
+    assert app.sidebar.selectbox("state").options[0] == MODEL.digest
+    assert set(app.sidebar.selectbox("state").options) == {MODEL.digest, *(s.digest for s in states)}
     assert "Not measured yet" in words(app)
     for state in states:
         shown = explorer("heads", task="antonym", state=state.digest)
         assert calm(shown)
         assert "Not measured yet" not in words(shown)
-        assert f"@ {state.revision}" in words(shown)
-        assert "Not measured yet" in words(explorer("ffns", task="antonym", state=states[1].digest))
+        record = store.get(made_up.importance(made_up.setup(state, "antonym")))
+        assert record is not None
+        assert shown.dataframe[0].value["importance"].max() == record.scores().max()
+        assert f"bundled @ {state.revision}, float32" in words(shown)
 
 
 # --- rows -----------------------------------------------------------------------------------------
@@ -189,7 +191,8 @@ def test_results_of_rows_that_were_replaced_stay_and_are_named_by_them(
     made_up.fill(store, [Evaluation(Setup(MODEL, ids[0], 5)), made_up.importance(Setup(MODEL, ids[0], 5))], INFO)
     app = explorer("heads", task="own:mine")
     assert "Not measured yet" in words(app)
-    assert app.sidebar.selectbox("rows").options == [f"{ids[1].digest} · here", ids[0].digest]
+    assert app.sidebar.selectbox("rows").options == [ids[1].digest, ids[0].digest]
+    assert f"**`{ids[1].digest}`** here  \n`{ids[0].digest}` of stored results" in words(app)
     before = explorer("heads", task="own:mine", rows=ids[0].digest)
     assert calm(before)
     assert "Not measured yet" not in words(before)

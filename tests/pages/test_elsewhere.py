@@ -3,53 +3,34 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from backend.kinds import Copying, Evaluation, FFNOracle, PrefixMatching, Pruning, Unit
+from backend.kinds import Evaluation
 from backend.records import ModelInfo
 from backend.store.live import Store
 from backend.tasks.paper import STUDY
-from backend.values import Ablation, Head, ModelId, Ranking, TaskId
+from backend.values import Ablation, Head, ModelId, TaskId
 from tests.pages import made_up
-from tests.pages.conftest import Explorer, calm, framed, opened, words
+from tests.pages.conftest import VIEWS, Explorer, calm, framed, opened, words
+from tests.pages.test_lab import answered
 
 LARGE = ModelInfo("facebook/opt-66b", "7259969061237fe9", "opt", 64, 72, 9216, 128, 36864, 65_718_000_000, 2048, 50272,
                   "float16", 131_000_000_000)
 MODEL = ModelId(LARGE.name, LARGE.revision, "f66b", dtype="bfloat16")
 ROWS = [TaskId(name, f"rows-of-{name}"[:12]) for name in STUDY]
 TASK = next(iter(STUDY))
-OFF = Ablation(frozenset({Head(1, 2)}))
-
-
-def results() -> Iterator[Unit]:
-    """What a visitor of the study's results finds: at every number of shots what pages set side by side, else at 5."""
-    for setup in made_up.setups(MODEL, ROWS, (0, 1, 5)):
-        yield from (made_up.importance(setup), Evaluation(setup), Evaluation(setup, OFF))
-    for setup in made_up.setups(MODEL, ROWS):
-        yield FFNOracle(setup)
-        own, everyone = Ranking.by(setup.task), Ranking.by(*ROWS)
-        for what in ("heads", "ffns"):
-            for ranking in (own, everyone, Ranking.by(setup.task, reverse=True), *map(Ranking.random, range(5))):
-                yield Pruning(setup, what, ranking)
-        yield Pruning(setup, "combined", own)
-    for ranking in map(Ranking.by, ROWS):
-        for setup in made_up.setups(MODEL, ROWS):
-            yield Pruning(setup, "heads", ranking)
-    for variant in ("exact", "authors"):
-        yield PrefixMatching(MODEL, variant)
-    for variant in ("authors", "olsson"):
-        yield Copying(MODEL, variant)
+OFF = Ablation(frozenset(Head(layer, head) for layer in range(12) for head in range(72)))  # enough to turn answers
+LESS = Ablation(frozenset({Head(1, 2)}))
 
 
 @pytest.fixture(scope="session")
 def results_of_the_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
-    made_up.filled(folder, results(), LARGE)
+    made_up.filled(folder, made_up.everything(MODEL, ROWS, OFF), LARGE)
     return folder
 
 
@@ -72,20 +53,8 @@ def n_charts(app: AppTest) -> int:
     return len(app.main.get("vega_lite_chart"))
 
 
-VIEWS = [
-    *(("heads", {"view": view}) for view in ("One task", "All tasks", "Shots", "Difference", "Average")),
-    *(("ffns", {"scope": scope, "view": view}) for scope in ("This task", "All tasks")
-      for view in ("FFNs", "FFNs and heads")),
-    *(("lab", {"scope": scope, "off": off}) for scope in ("This task", "All shots", "All tasks")
-      for off in ("", str(OFF))),
-    *(("pruning", {"scope": scope, "view": view}) for scope in ("This task", "All tasks")
-      for view in ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")),
-    *(("overlap", {"view": view}) for view in ("Tasks", "Shots", "Top heads", "Heads that many need")),
-    *(("induction", {"view": view}) for view in ("Scores", "Against importance", "Capacity")),
-]
-
-
-@pytest.mark.parametrize(("page", "address"), VIEWS, ids=str)
+@pytest.mark.parametrize(("page", "address"), [(page, {**address, "off": str(OFF)} if address.get("off") else address)
+                                              for page, address in VIEWS], ids=range(len(VIEWS)))
 def test_every_view_of_the_study_s_results_opens_in_full(alone: None, page: str, address: dict[str, str]):
     app = opened(page, model=LARGE.name, task=TASK, **address)
     assert calm(app), (app.error, app.exception)
@@ -97,6 +66,12 @@ def test_every_view_of_the_study_s_results_opens_in_full(alone: None, page: str,
 
 def test_what_the_playground_needs_is_said_to_be_elsewhere(alone: None):
     app = opened("playground", model=LARGE.name, task=TASK)
+    assert calm(app)
+    assert f"The rows of '{TASK}' are not here." in words(app)
+    app = opened("playground", model=LARGE.name, source="My own", prompt="The cat sat", options="on | at")
+    assert calm(app)
+    if reading := [b for b in app.main.button if b.key == "read it"]:
+        reading[0].click().run()
     assert calm(app)
     assert f"The weights of {LARGE.name} are not here." in words(app)
 
@@ -143,25 +118,14 @@ FOUR_VIEWS = [*(("overlap", {"view": view}) for view in ("Tasks", "Shots", "Top 
                 for view in ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings"))]
 
 
-def some(tasks: list[TaskId], model: ModelId) -> Iterator[Unit]:
-    """What the views of all tasks read."""
-    for setup in made_up.setups(model, tasks, (0, 1, 5)):
-        yield from (made_up.importance(setup), Evaluation(setup), Evaluation(setup, OFF))
-    for setup in made_up.setups(model, tasks):
-        yield FFNOracle(setup)
-        for what in ("heads", "ffns"):
-            for ranking in (Ranking.by(setup.task), Ranking.by(*tasks), Ranking.by(setup.task, reverse=True),
-                            *map(Ranking.random, range(5))):
-                yield Pruning(setup, what, ranking)
-        yield Pruning(setup, "combined", Ranking.by(setup.task))
-        yield from (Pruning(setup, "heads", Ranking.by(other)) for other in tasks)
-
-
 @pytest.mark.parametrize(("page", "address"), FOUR_VIEWS, ids=str)
 def test_four_tasks_with_results_are_what_is_compared(
         explorer: Explorer, store: Store, page: str, address: dict[str, str]):
     tasks = list(map(made_up.task_id, FOUR))
-    made_up.fill(store, some(tasks, made_up.model_id(SMALL)), SMALL)
+    units = list(made_up.everything(made_up.model_id(SMALL), tasks, LESS))
+    made_up.fill(store, [unit for unit in units if not isinstance(unit, Evaluation)], SMALL)
+    store.put_all((unit, answered(unit.setup, 0.4 if unit.ablation else 0.9)) for unit in units
+                  if isinstance(unit, Evaluation))
     app = explorer(page, model=SMALL.name, task="antonym", **address)
     assert calm(app), (app.error, app.exception)
     assert "Not measured yet" not in words(app)
@@ -172,7 +136,7 @@ def test_four_tasks_with_results_are_what_is_compared(
 def test_a_visitor_compares_any_tasks(explorer: Explorer, store: Store):
     here = list(map(made_up.task_id, ("antonym", "pick")))
     mixed = [*here, TaskId("piqa", "elsewhere"), TaskId("own:mine", "gone")]
-    made_up.fill(store, some(mixed, made_up.model_id(SMALL)), SMALL)
+    made_up.fill(store, map(made_up.importance, made_up.setups(made_up.model_id(SMALL), mixed)), SMALL)
     app = explorer("overlap", model=SMALL.name)
     assert "4 tasks rank their heads alike" in words(app)
     chosen = explorer("overlap", model=SMALL.name, tasks=["piqa", "own:mine"])
@@ -181,4 +145,3 @@ def test_a_visitor_compares_any_tasks(explorer: Explorer, store: Store):
     assert "Not measured yet" not in words(chosen)
     chosen.sidebar.multiselect("tasks").set_value(["piqa", "own:mine", "pick"]).run()
     assert "3 tasks rank their heads alike" in words(chosen)
-    assert set(chosen.query_params["tasks"]) == {"piqa", "own:mine", "pick"}
