@@ -62,7 +62,8 @@ def models(name: str) -> list[ModelId]:
 
 def model() -> ModelId:
     """The chosen model: its state, precision and BOS. Of one that is not here, as the store has results of it."""
-    chosen, here = _state(), handles.look(model_name(), _value("dtype"), _value("bos"))
+    name = model_name()
+    chosen, here = _state(name), handles.look(name, _value("dtype"), _value("bos"))
     if not isinstance(here, ModelError) and here.id.weights == chosen:
         return here.id
     stored = [m for m in handles.known().models(chosen.name) if m.weights == chosen]
@@ -73,7 +74,8 @@ def model() -> ModelId:
 
 def info() -> ModelInfo:
     """The chosen model's shape. Raises: ModelError: if it is not here and was not stored beside its results."""
-    chosen, here = _state(), handles.look(model_name())
+    name = model_name()
+    chosen, here = _state(name), handles.look(name)
     if not isinstance(here, ModelError) and here.id.weights == chosen:
         return here.info
     if (stored := info_of(chosen, handles.store())) is None:
@@ -123,13 +125,13 @@ def task_names() -> list[str]:
     return list(dict.fromkeys([*first, *here, *stored]))
 
 
-def rows(name: str) -> list[TaskId]:
-    """Every set of rows that a task of this name can be: as it is shown first.
+def rows(name: str, of: ModelId | None = None) -> list[TaskId]:
+    """Every set of rows that a task of this name can be, here or in results of a model: as it is shown first.
 
     Rows that are here come first where a look is cheap, or nothing is stored; the study's tasks, whose rows may have to
     be fetched, are first what results are stored of.
     """
-    stored = handles.known().tasks(model(), name)
+    stored = handles.known().tasks(of or model(), name)
     if stored and registry.about(name).group in ("paper", "held out", "lm_eval"):
         return stored
     here = handles.here(name)
@@ -157,8 +159,9 @@ def about(wanted: TaskId) -> registry.About:
 
 def compared() -> dict[str, TaskId]:
     """The tasks that pages compare and average, by name, in the order of the list; none that is nowhere to be had."""
-    chosen = set(st.session_state.get("tasks") or _usual())
-    return {name: task_id(name) for name in task_names() if name in chosen and rows(name)}
+    chosen, of, own = set(st.session_state.get("tasks") or _usual()), model(), _task_name()
+    found = {name: rows(name, of) for name in task_names() if name in chosen}
+    return {name: task_id(name) if name == own else those[0] for name, those in found.items() if those}
 
 
 def current(task: TaskId | None = None, n_shots: int | None = None) -> Setup:
@@ -416,9 +419,9 @@ def _value(key: str) -> Any:
     return DEFAULTS[key] if value is None else value
 
 
-def _state() -> ModelId:
-    """The chosen state of the model: the one asked for, else the first."""
-    found = models(model_name())
+def _state(name: str) -> ModelId:
+    """The chosen state of a model: the one asked for, else the first."""
+    found = models(name)
     wanted = st.session_state.get("state") or st.query_params.get("state")
     return next((m for m in found if m.digest == wanted), found[0])
 

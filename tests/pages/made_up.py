@@ -94,10 +94,10 @@ def everything(model: ModelId, tasks: Sequence[TaskId], off: Ablation, shots: Se
     for one in setups(model, tasks, shots):
         yield from (importance(one), Evaluation(one), Evaluation(one, off))
     for one in setups(model, tasks, shots[-1:]):
-        own = Ranking.by(one.task)
+        own, reverse = Ranking.by(one.task), Ranking.by(one.task, reverse=True)
         yield from (FFNOracle(one), Pruning(one, "combined", own))
         for what in ("heads", "ffns"):
-            for ranking in (own, Ranking.by(*tasks), Ranking.by(one.task, reverse=True), *map(Ranking.random, range(5))):
+            for ranking in (own, Ranking.by(*tasks), reverse, *map(Ranking.random, range(5))):
                 yield Pruning(one, what, ranking)
     for ranking in map(Ranking.by, tasks):
         for one in setups(model, tasks, shots[-1:]):

@@ -95,7 +95,7 @@ def test_when_weights_change_under_a_server_the_next_measurement_says_so_once_an
 def test_a_model_that_is_gone_is_still_browsed_by_what_was_measured(real: Path):
     press(opened("ffns", model=str(real), **ASKED), "Measure now")
     shutil.rmtree(real)
-    handles.look.clear()
+    handles.look_again()
     app = opened("ffns", model="little", **ASKED)
     assert calm(app), (app.error, app.exception)
     assert "Not measured yet" not in words(app)
@@ -107,7 +107,7 @@ def test_another_tokenizer_beside_the_same_weights_is_another_state(real: Path):
     words_of = json.loads(file.read_text())
     words_of["model"]["merges"] = words_of["model"]["merges"][:-20]
     file.write_text(json.dumps(words_of))
-    handles.look.clear()
+    handles.look_again()
     app = opened("ffns", model=str(real), **ASKED)
     assert calm(app)
     assert "Not measured yet" in words(app)
@@ -221,3 +221,41 @@ def test_eight_changes_of_precision_leave_one_model_in_memory(tmp_path: Path):
             used.append(psutil.Process(os.getpid()).memory_info().rss)
     assert [ref() is not None for ref in seen] == [False] * 7 + [True]
     assert max(used[2:]) < 1.2 * max(used[:2])
+
+
+# --- what a look costs ----------------------------------------------------------------------------
+
+
+def test_the_hub_is_asked_once_for_many_reruns_and_a_folder_is_not_read_again(
+        explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
+    asked: list[tuple[str, str, str]] = []
+    known = handles.identify
+
+    def counted(name: str, dtype: str, bos: str) -> ModelId:
+        asked.append((name, dtype, bos))
+        return known(name, dtype, bos)
+
+    monkeypatch.setattr(handles, "identify", counted)
+    far = made_up.model_info(4, 6, name="far/away")
+    made_up.fill(store, [made_up.importance(made_up.setup(made_up.model_id(far), "antonym"))], far)
+    app = explorer("heads", model="far/away", task="antonym")
+    first = len(asked)
+    for _ in range(3):
+        app.run()
+    assert calm(app)
+    assert [name for name, *_ in asked].count("far/away") == 1
+    assert len(asked) == first
+
+
+def test_rows_of_the_study_are_not_looked_for_where_results_are_stored(
+        explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
+    def sought(name: str) -> None:
+        pytest.fail(f"{name} was looked for")
+
+    tasks = [TaskId(name, "elsewhere") for name in ("piqa", "cb", "rte")]
+    made_up.fill(store, map(made_up.importance, made_up.setups(MODEL, tasks)), INFO)
+    monkeypatch.setattr(handles, "_looked_for", sought)
+    app = explorer("heads", task="piqa", view="Average", tasks=["piqa", "cb", "rte"])
+    assert calm(app), (app.error, app.exception)
+    assert "Not measured yet" not in words(app)
+    assert "averaged over 3 tasks" in words(app)
