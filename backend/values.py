@@ -55,7 +55,8 @@ class Ablation:
     def __str__(self) -> str:
         """Short and canonical, the text of keys and URLs: `L3H0-3,L5H1,F2`; `mean:` in front for mean ablation."""
         parts = []
-        for layer, heads in groupby(sorted(self.heads), key=lambda h: h.layer):
+        in_order = sorted(self.heads, key=lambda h: (h.layer, h.head))  # several times faster than by comparing heads
+        for layer, heads in groupby(in_order, key=lambda h: h.layer):
             parts += [f"L{layer}H{run}" for run in _runs([h.head for h in heads])]
         parts += [f"F{run}" for run in _runs(sorted(self.ffns))]
         return ("mean:" if self.fill == "mean" else "") + ",".join(parts)

@@ -24,7 +24,7 @@ import streamlit as st
 from pandas.io.formats.style import Styler
 
 from backend.errors import HeadroomError, StoreError
-from backend.kinds import Copying, PrefixMatching, Unit, compute
+from backend.kinds import Copying, Model, PrefixMatching, Unit, compute
 from backend.kinds import fetch as fetch_from
 from backend.kinds.lines import commands, python, with_imports
 from backend.kinds.unit import R
@@ -138,6 +138,7 @@ def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any
             bar = st.progress(0.0, f"{what} …")
             st.button("Stop", key=f"stop:{units[0].key}", icon=":material/stop:", on_click=on_stop)
         loaded = selection.load()
+        compute(Model(loaded.id), handles.store(), loaded)  # so that it can be browsed when the model is gone
         for i, unit in enumerate(units):
             def report(done: int, total: int, i: int = i, unit: Unit[Any] = unit) -> None:
                 nonlocal reported

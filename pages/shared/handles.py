@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,8 @@ from backend.values import ModelId, Setup, TaskId
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
 
-AGE = 10  # seconds after which a model's folder, or the hub, is looked at again
+AGE = 10  # seconds after which a model's folder, or a task's rows, are looked at again
+HUB_AGE = 300  # seconds after which the hub is asked again: it takes its time, above all where there is no network
 
 
 @st.cache_resource(show_spinner=False)
@@ -53,9 +55,29 @@ class Found:
     info: ModelInfo
 
 
-@st.cache_resource(show_spinner="Looking at the model …", max_entries=32, ttl=AGE)
 def look(name: str, dtype: str = "float32", bos: str = "auto") -> Found | ModelError:
     """A model as it is here now, without loading it; or the error that says why it is not, to be remembered too."""
+    on_disk = name == BUNDLED or Path(name).expanduser().is_dir()
+    return (_look_at_folder if on_disk else _look_at_hub)(name, dtype, bos)
+
+
+def look_again() -> None:
+    """Remember nothing of what models look like."""
+    _look_at_folder.clear()
+    _look_at_hub.clear()
+
+
+@st.cache_resource(show_spinner=False, max_entries=32, ttl=AGE)
+def _look_at_folder(name: str, dtype: str, bos: str) -> Found | ModelError:
+    return _found(name, dtype, bos)
+
+
+@st.cache_resource(show_spinner="Looking at the model …", max_entries=32, ttl=HUB_AGE)
+def _look_at_hub(name: str, dtype: str, bos: str) -> Found | ModelError:
+    return _found(name, dtype, bos)
+
+
+def _found(name: str, dtype: str, bos: str) -> Found | ModelError:
     try:
         return Found(identify(name, dtype=dtype, bos=bos), describe(name))
     except ModelError as error:
@@ -80,7 +102,7 @@ class _Shelf:
                     self._held = load_model(name, dtype=wanted.dtype, bos=bos)
             if self._held.id != wanted:
                 held, self._held = self._held.id, None
-                look.clear()
+                look_again()
                 raise ModelError(f"'{name}' has changed since this page looked at it: its digest was {wanted.digest} "
                                  f"and is {held.digest}. Reload the page; results of the two are kept apart.")
             return self._held

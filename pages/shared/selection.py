@@ -65,7 +65,8 @@ def models(name: str) -> list[ModelId]:
 
 def model() -> ModelId:
     """The chosen model: its state, precision and BOS. Of one that is not here, as the store has results of it."""
-    chosen, here = _state(), handles.look(model_name(), _value("dtype"), _value("bos"))
+    name = model_name()
+    chosen, here = _state(name), handles.look(name, _value("dtype"), _value("bos"))
     if not isinstance(here, ModelError) and here.id.weights == chosen:
         return here.id
     stored = [m for m in handles.known().models(chosen.name) if m.weights == chosen]
@@ -76,7 +77,8 @@ def model() -> ModelId:
 
 def info() -> ModelInfo:
     """The chosen model's shape. Raises: ModelError: if it is not here and was not stored beside its results."""
-    chosen, here = _state(), handles.look(model_name())
+    name = model_name()
+    chosen, here = _state(name), handles.look(name)
     if not isinstance(here, ModelError) and here.id.weights == chosen:
         return here.info
     if (stored := info_of(chosen, handles.store())) is None:
@@ -126,13 +128,13 @@ def task_names() -> list[str]:
     return list(dict.fromkeys([*first, *here, *stored]))
 
 
-def rows(name: str) -> list[TaskId]:
-    """Every set of rows that a task of this name can be: as it is shown first.
+def rows(name: str, of: ModelId | None = None) -> list[TaskId]:
+    """Every set of rows that a task of this name can be, here or in results of a model: as it is shown first.
 
     Rows that are here come first where a look is cheap, or nothing is stored; the study's tasks, whose rows may have to
     be fetched, are first what results are stored of.
     """
-    stored = handles.known().tasks(model(), name)
+    stored = handles.known().tasks(of or model(), name)
     if stored and registry.about(name).group in ("paper", "held out", "lm_eval"):
         return stored
     here = handles.here(name)
@@ -160,8 +162,9 @@ def about(wanted: TaskId) -> registry.About:
 
 def compared() -> dict[str, TaskId]:
     """The tasks that pages compare and average, by name, in the order of the list; none that is nowhere to be had."""
-    chosen = set(st.session_state.get("tasks") or _usual())
-    return {name: task_id(name) for name in task_names() if name in chosen and rows(name)}
+    chosen, of, own = set(st.session_state.get("tasks") or _usual()), model(), _task_name()
+    found = {name: rows(name, of) for name in task_names() if name in chosen}
+    return {name: task_id(name) if name == own else those[0] for name, those in found.items() if those}
 
 
 def current(task: TaskId | None = None, n_shots: int | None = None) -> Setup:
@@ -375,9 +378,11 @@ def _model() -> None:
         st.caption(f":orange[:material/warning: {here} " + (
             "Its stored results are shown." if model_name() == _value("model") else
             "Showing the bundled model instead.") + "]")
-    if len(states := models(model_name())) > 1:
+    states = models(model_name())
+    _known_here("state", [m.digest for m in states])
+    if len(states) > 1:
         _one_of("state", "State of the model", [m.digest for m in states], {
-            m.digest: f"{m.revision} · {m.digest}" + " · here" * (
+            m.digest: f"revision {m.revision}" + ", here" * (
                 not isinstance(here, ModelError) and m == here.id.weights) for m in states},
             "Another revision, other weights, or another tokenizer beside the same weights: their results are kept "
             "apart.")
@@ -391,20 +396,34 @@ def _task() -> None:
     st.selectbox("Task", known, index=known.index(_default_task(known)), key="task", bind="query-params")
     words = registry.about(_task_name())
     st.caption(f"{words.group} · {words.about}")
-    if len(found := rows(_task_name())) > 1:
+    found = rows(_task_name())
+    _known_here("rows", [t.digest for t in found])
+    if len(found) > 1:
         here = handles.here(_task_name())
         _one_of("rows", "Rows of the task", [t.digest for t in found], {
-            t.digest: t.digest + " · here" * (t == here) for t in found},
+            t.digest: "here" if t == here else "of stored results" for t in found},
             "Results of other rows under the same name are kept apart.")
     st.segmented_control("Shots", SHOTS, default=DEFAULTS["shots"], required=True, key="shots", bind="query-params",
                          help="How many solved examples stand before each question.")
 
 
+def _known_here(key: str, options: Sequence[str]) -> None:
+    """Say so where the address asks for a state of the model, or rows of the task, that is neither here nor stored."""
+    asked = st.query_params.get(key)
+    if asked is not None and asked not in options:
+        not_read(key, asked, ", ".join(options))
+        del st.query_params[key]
+
+
 def _one_of(key: str, label: str, options: Sequence[str], shown: Mapping[str, str], help: str) -> None:
-    """A choice that is there only where there is one; what it cannot be any more falls back to the first."""
+    """A choice that is there only where there is one; what it cannot be any more falls back to the first.
+
+    Streamlit puts into the address what a menu shows; so it shows the plain option, and what that is stands below.
+    """
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
-    st.selectbox(label, options, key=key, bind="query-params", help=help, format_func=lambda one: shown.get(one, one))
+    now = st.selectbox(label, options, key=key, bind="query-params", help=help)
+    st.caption("  \n".join(f"{'**' * (one == now)}`{one}`{'**' * (one == now)} {shown[one]}" for one in options))
 
 
 def _details() -> None:
@@ -465,9 +484,9 @@ def _value(key: str) -> Any:
     return DEFAULTS[key] if value is None else value
 
 
-def _state() -> ModelId:
-    """The chosen state of the model: the one asked for, else the first."""
-    found = models(model_name())
+def _state(name: str) -> ModelId:
+    """The chosen state of a model: the one asked for, else the first."""
+    found = models(name)
     wanted = st.session_state.get("state") or st.query_params.get("state")
     return next((m for m in found if m.digest == wanted), found[0])
 
@@ -551,6 +570,10 @@ def _notice_url() -> None:
         if key in allowed and value not in map(str, allowed[key]):
             notices[key] = (f"The address asks for {key} '{value}'. Known: {', '.join(map(str, allowed[key]))}. "
                             "Showing the default instead.")
+        elif key == "tasks":
+            if unknown := [name for name in st.query_params.get_all("tasks") if name not in allowed["task"]]:
+                notices[key] = (f"The address asks to compare {', '.join(repr(name) for name in unknown)}, which "
+                                "nothing here is called. The others are compared.")
         elif key in ("n", "seed") and not value.isdecimal():
             notices[key] = f"The address asks for {key} '{value}', which is no number. Showing the default instead."
         elif key not in DEFAULTS and key not in PAGE_PARAMETERS:

@@ -28,6 +28,18 @@ MODEL = made_up.model_id(INFO)
 
 Explorer = Callable[..., AppTest]
 
+VIEWS: list[tuple[str, dict[str, Any]]] = [  # every view that shows stored results, as its address says
+    *(("heads", {"view": view}) for view in ("One task", "All tasks", "Shots", "Difference", "Average")),
+    *(("ffns", {"scope": scope, "view": view}) for scope in ("This task", "All tasks")
+      for view in ("FFNs", "FFNs and heads")),
+    *(("lab", {"scope": scope, "off": off}) for scope in ("This task", "All shots", "All tasks")
+      for off in ("", "L1H2")),
+    *(("pruning", {"scope": scope, "view": view}) for scope in ("This task", "All tasks")
+      for view in ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")),
+    *(("overlap", {"view": view}) for view in ("Tasks", "Shots", "Top heads", "Heads that many need")),
+    *(("induction", {"view": view}) for view in ("Scores", "Against importance", "Capacity")),
+]
+
 
 def setup_of(task: str, n_shots: int = 5, **more: Any) -> Setup:
     """A setup of the model that pages are tested with, as its task is here."""

@@ -7,8 +7,8 @@ pattern that tasks share in part; accuracies fall as components go; nothing is m
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,12 @@ from backend.kinds import (
     InductionScores,
     Means,
     Model,
+    PrefixMatching,
     Pruning,
     Sweep,
     Unit,
 )
-from backend.kinds.pruning import pruning_steps
+from backend.kinds.pruning import SHARES, pruning_steps
 from backend.records import ModelInfo, Questions, Record
 from backend.runs.plan import identify_tasks
 from backend.store.live import Store
@@ -38,6 +39,7 @@ from backend.tasks.registry import get_task
 from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId
 
 N_QUESTIONS, N_OPTIONS, N_BLOCKS = 40, 4, 6
+LARGE = 1000  # heads; models with more get fewer blocks, so that their stores are made in seconds
 N_TRAIN = 200  # training prompts, as pages ask
 
 
@@ -86,6 +88,26 @@ def pruning(of: Setup, what: str = "heads", ranking: str = "own") -> Pruning:
     return Pruning(of, what, Ranking.parse(ranking, of.task, identify_tasks))
 
 
+def everything(model: ModelId, tasks: Sequence[TaskId], off: Ablation, shots: Sequence[int] = (0, 1, 5)
+               ) -> Iterator[Unit[Any]]:
+    """All that any view of any page reads: at every number of shots what is set side by side, else at the last."""
+    for one in setups(model, tasks, shots):
+        yield from (importance(one), Evaluation(one), Evaluation(one, off))
+    for one in setups(model, tasks, shots[-1:]):
+        own, reverse = Ranking.by(one.task), Ranking.by(one.task, reverse=True)
+        yield from (FFNOracle(one), Pruning(one, "combined", own))
+        for what in ("heads", "ffns"):
+            for ranking in (own, Ranking.by(*tasks), reverse, *map(Ranking.random, range(5))):
+                yield Pruning(one, what, ranking)
+    for ranking in map(Ranking.by, tasks):
+        for one in setups(model, tasks, shots[-1:]):
+            yield Pruning(one, "heads", ranking)
+    for variant in PrefixMatching.VARIANTS:
+        yield PrefixMatching(model, variant)
+    for variant in Copying.VARIANTS:
+        yield Copying(model, variant)
+
+
 # --- records ----------------------------------------------------------------------------------------
 
 
@@ -125,6 +147,7 @@ def filled(folder: Path, units: Iterable[Unit[Any]], info: ModelInfo) -> None:
 # --- inside -------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=64)
 def _shape_of(info: ModelInfo, task: str = "") -> np.ndarray:
     """(n_layers, n_heads): what all tasks share, and with a task what is its own."""
     def draw(name: str) -> np.ndarray:
@@ -133,12 +156,13 @@ def _shape_of(info: ModelInfo, task: str = "") -> np.ndarray:
     return draw(info.name) * draw(f"{info.name} {task}") ** 0.6 if task else draw(info.name)
 
 
+@lru_cache(maxsize=64)  # rankings of many tasks read the same ones again and again
 def _importance(unit: Unit[Any], info: ModelInfo) -> HeadScores:
     assert unit.setup is not None
     rng = np.random.default_rng(zlib.crc32(unit.key.encode()))
     shape = _shape_of(info, unit.setup.task.name) * 1e-3
     n = unit.setup.n_examples
-    sizes = [len(part) for part in np.array_split(np.arange(n), min(N_BLOCKS, n))]
+    sizes = [len(part) for part in np.array_split(np.arange(n), min(N_BLOCKS if shape.size < LARGE else 2, n))]
     blocks = [shape * size * rng.lognormal(0, 0.25, shape.shape) for size in sizes]
 
     def plain(arrays: list[np.ndarray]) -> Any:
@@ -175,12 +199,9 @@ def _questions(setup: Setup) -> Questions:
                      ("",) * n)
 
 
-def _choices(setup: Setup, info: ModelInfo, ablation: Ablation) -> tuple[int, ...]:
-    """Right with a chance that falls with the importance of what is off; the same questions are hard every time."""
+def _choices(setup: Setup, info: ModelInfo, lost: float) -> tuple[int, ...]:
+    """Right with a chance that falls with what is lost; the same questions are hard every time."""
     questions = _questions(setup)
-    shape = _shape_of(info, setup.task.name)
-    lost = sum(shape[h.layer, h.head] for h in ablation.heads) / shape.sum()
-    lost += sum(1.5 / (layer + 2) for layer in ablation.ffns) / info.n_layers
     skill = 0.95 * max(0.0, 1 - 1.3 * lost**1.5) if setup.n_shots else 0.3
     rng = np.random.default_rng(zlib.crc32(f"{setup.task} hard".encode()))
     hard, guesses = rng.random(questions.n), rng.integers(N_OPTIONS, size=questions.n)
@@ -188,8 +209,16 @@ def _choices(setup: Setup, info: ModelInfo, ablation: Ablation) -> tuple[int, ..
                  for h, g, guess in zip(hard, questions.gold, guesses, strict=True))
 
 
+def _lost(task: str, info: ModelInfo, kept_heads: np.ndarray, kept_ffns: np.ndarray) -> float:
+    """How much of what a task needs is off: of its heads' importance, and of FFNs, early ones more."""
+    shape, each = _shape_of(info, task), 1.5 / (np.arange(info.n_layers) + 2)
+    return float((shape * (1 - kept_heads)).sum() / shape.sum() + (each * (1 - kept_ffns)).sum() / info.n_layers)
+
+
 def _evaluation(unit: Evaluation, info: ModelInfo) -> Answers:
-    choices = _choices(unit.setup, info, unit.ablation)
+    off, task = unit.ablation, unit.task.name
+    lost = _lost(task, info, off.head_mask(info.n_layers, info.n_heads), off.ffn_mask(info.n_layers))
+    choices = _choices(unit.setup, info, lost)
     lls = tuple(tuple(-1.0 if i == choice else -3.0 - i for i in range(N_OPTIONS)) for choice in choices)
     return Answers(_questions(unit.setup), lls, ((5,) * N_OPTIONS,) * len(choices))
 
@@ -198,14 +227,25 @@ def _sweep(unit: Unit[Any], info: ModelInfo) -> Sweep:
     assert unit.setup is not None
     removed: Sequence[tuple[float, float]] = ()
     if isinstance(unit, FFNOracle):
-        ablations = [INTACT, *(Ablation(ffns=frozenset({layer})) for layer in range(info.n_layers))]
+        steps = _masks((INTACT, *(Ablation(ffns=frozenset({layer})) for layer in range(info.n_layers))), info)
     elif isinstance(unit, HeadOracle):
-        ablations = [INTACT, *(Ablation(frozenset({Head(layer, head)})) for layer in range(info.n_layers)
-                               for head in range(info.n_heads))]
+        steps = _masks((INTACT, *(Ablation(frozenset({Head(layer, head)})) for layer in range(info.n_layers)
+                                  for head in range(info.n_heads))), info)
     elif isinstance(unit, Pruning):
-        basis = [record(need, info) for need in unit.needs()]
-        ablations, removed = pruning_steps(*unit.orders(basis, info.n_layers, info.n_heads), unit.what)
+        steps, removed = _pruning_steps(unit.ranking, unit.what, tuple(unit.needs()), info), SHARES[unit.what]
     else:
         raise NotImplementedError(f"No made-up record of {type(unit).__name__}.")
-    choices = tuple(_choices(unit.setup, info, ablation) for ablation in ablations)
-    return Sweep(_questions(unit.setup), tuple(map(str, ablations)), choices, choices, tuple(removed))
+    choices = tuple(_choices(unit.setup, info, _lost(unit.setup.task.name, info, *kept)) for _, *kept in steps)
+    return Sweep(_questions(unit.setup), tuple(text for text, *_ in steps), choices, choices, tuple(removed))
+
+
+def _masks(ablations: Sequence[Ablation], info: ModelInfo) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    return [(str(a), a.head_mask(info.n_layers, info.n_heads), a.ffn_mask(info.n_layers)) for a in ablations]
+
+
+@lru_cache(maxsize=64)  # every task is pruned by the same aggregate, and by every other task's ranking
+def _pruning_steps(ranking: Ranking, what: str, needs: tuple[Unit[Any], ...], info: ModelInfo
+                   ) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    unit = Pruning(Setup(ModelId(info.name, info.revision, ""), TaskId("any", "")), what, ranking)
+    orders = unit.orders([record(need, info) for need in needs], info.n_layers, info.n_heads)
+    return _masks(pruning_steps(*orders, what)[0], info)
