@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from backend.results import Activations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from transformers.cache_utils import DynamicCache
 
 from backend.errors import BadInput
+from backend.kinds.means import Activations
 from backend.models.gates import ALL_ON, Gates, Kept, Places, Route, gates_for, passing
 from backend.models.loading import LoadedModel, prepare
 from backend.values import INTACT, Ablation, Head
