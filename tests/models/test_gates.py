@@ -14,6 +14,7 @@ from transformers.cache_utils import DynamicCache
 
 from backend.errors import BadInput
 from backend.kinds.means import Activations
+from backend.models import loading
 from backend.models.gates import ALL_ON, Gates, Kept, Places, Route, gates_for, passing
 from backend.models.loading import LoadedModel, prepare
 from backend.values import INTACT, Ablation, Head
@@ -170,8 +171,9 @@ def test_one_batch_carries_several_masks(architecture):
 
 @every_architecture
 def test_gate_gradients_equal_finite_differences(architecture, monkeypatch):
+    monkeypatch.setitem(loading.DTYPES, "float64", torch.float64)
     network = small_network(architecture, experts_implementation="eager").double()
-    model = prepare(network, small_tokenizer(), architecture, "")
+    model = prepare(network, small_tokenizer(), architecture, "", "float64")
     monkeypatch.setattr(torch, "float32", torch.float64)  # some norms and softmaxes are float32 whatever the model is
     monkeypatch.setattr(torch, "float", torch.float64)
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
