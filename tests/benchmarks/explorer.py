@@ -19,11 +19,11 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import psutil
+from backend.results import ModelInfo
 from playwright.sync_api import Browser, Page
 
 from backend import service
 from backend.models.info import BUNDLED, describe
-from backend.results import ModelInfo
 from tests.benchmarks.measuring import Row, Skipped
 from tests.browser import explorer as browsing
 from tests.browser.explorer import DRAWN, chosen, click_cell, hovered, open_page, seconds_to, wait_until
