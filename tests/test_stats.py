@@ -14,7 +14,7 @@ from scipy import stats as scipy_stats
 
 from backend import stats
 from backend.errors import BadInput
-from backend.results import HeadScores
+from backend.kinds.head_importance import HeadScores
 from backend.values import Head
 
 grids = st.tuples(st.integers(1, 5), st.integers(1, 6))

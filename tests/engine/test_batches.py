@@ -7,7 +7,7 @@ import torch
 
 from backend.engine import batches
 from backend.engine.batches import bytes_per_token, fitting, in_batches, tokens_per_pass
-from backend.results import ModelInfo
+from backend.records import ModelInfo
 from tests.models.small import small_model
 
 LENGTHS = [3, 10, 1, 7, 7, 2, 5]

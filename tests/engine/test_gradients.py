@@ -15,14 +15,14 @@ from backend.models import loading
 from backend.models.gates import Gates, passing
 from backend.models.loading import LoadedModel, prepare
 from backend.tasks.task import Example, Prompt, multiple_choice
-from tests.models.small import ARCHITECTURES, small_model, small_network, small_tokenizer
+from tests.models.small import FAMILIES, small_model, small_network, small_tokenizer
 
 DEMOS = ("Question: the cat sat on the?\nAnswer: mat", "Question: is it blue?\nAnswer: no")
 QUESTIONS = [multiple_choice(f"Question: {text}?\nAnswer:", ["yes", "the red dog ran", "no cat"], i % 3)
              for i, text in enumerate(["the man sat", "one two three", "is it blue and green", "a", "the dog ran to"])]
 PROMPTS = [Prompt(q, (), i) for i, q in enumerate(QUESTIONS)]
 FIXED = [Prompt(q, DEMOS, i) for i, q in enumerate(QUESTIONS)]
-every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
+every_family = pytest.mark.parametrize("architecture", FAMILIES)
 
 
 def gold_pair(model: LoadedModel, prompt: Prompt) -> Scored:
@@ -60,7 +60,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-
     assert np.abs(found - expected).max() < tolerance * expected.max()
 
 
-@every_architecture
+@every_family
 def test_importance_is_the_sum_of_z_times_its_gradient(architecture):
     model = small_model(architecture)
     pairs = [gold_pair(model, p) for p in FIXED]
@@ -70,7 +70,7 @@ def test_importance_is_the_sum_of_z_times_its_gradient(architecture):
     assert_close(found.scores("per-example"), per_example)
 
 
-@every_architecture
+@every_family
 def test_demonstrations_read_once_change_no_score(architecture, monkeypatch):
     monkeypatch.setattr(module, "SHARING_WIDTH", 0)  # small models too
     model = small_model(architecture)
@@ -81,7 +81,7 @@ def test_demonstrations_read_once_change_no_score(architecture, monkeypatch):
     assert shared.block_positions == alone.block_positions
 
 
-@every_architecture
+@every_family
 def test_batch_size_and_padding_change_nothing_beyond_rounding(architecture):
     model = small_model(architecture)
     alone = head_importance(model, PROMPTS + FIXED, batch_tokens=1)

@@ -7,17 +7,16 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from backend.results import Answers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
-from backend.engine import induction
-from backend.engine.gradients import head_importance, importance_of_pairs
-from backend.engine.means import mean_activations
-from backend.engine.passes import plan
+from backend.engine import induction, passes
 from backend.engine.trees import Scored
-from backend.kinds.evaluation import evaluate
+from backend.kinds.evaluation import Answers, evaluate
+from backend.kinds.head_importance import head_importance, importance_of_pairs
+from backend.kinds.induction import prefix_matching
+from backend.kinds.means import mean_activations
 from backend.models.loading import LoadedModel, prepare
 from backend.tasks.task import Example, Prompt, multiple_choice
 from tests.models.small import small_network
@@ -118,7 +117,7 @@ def test_fixed_demonstrations_are_read_once_whatever_the_tokenizer():
         model = model_of(kind, front=True, behind=False, architecture=ARCHITECTURES[0])
         shown = ("the dog ran to the mat.", "Country: France\nCapital: Paris")
         some = [Prompt(multiple_choice(f"{c}:", ["red cat", "red mat"], 0), shown) for c in ("one", "two", "No")]
-        (group,) = plan(model, some).groups
+        (group,) = passes.prepare(model, some).groups
         (prefix,) = group.prefixes
         demonstrations = words(kind, front=True, behind=False).encode("\n\n".join(shown))
         assert prefix.shape[1] >= len(demonstrations) - 1
@@ -145,6 +144,6 @@ def test_induction_sequences_begin_with_one_bos_whatever_prompts_begin_with(monk
                         lambda model, sequences, *rest: seen.extend(sequences) or np.zeros((1, 3, 4)))
     for front in (False, True):
         model = model_of(SENTENCEPIECE, front, behind=False, architecture=ARCHITECTURES[0])
-        induction.prefix_matching(model, 1)
+        prefix_matching(model, 1)
         assert seen[-1][0] == 1
         assert 1 not in seen[-1][1:]

@@ -14,7 +14,7 @@ from backend.kinds.means import mean_activations
 from backend.models.gates import Kept, passing
 from backend.tasks.task import Example, Prompt, multiple_choice
 from backend.values import INTACT, Ablation, Head
-from tests.models.small import ARCHITECTURES, small_model
+from tests.models.small import FAMILIES, small_model
 
 DEMOS = ("Question: the cat sat on the?\nAnswer: mat", "Question: is it blue?\nAnswer: no")
 QUESTIONS = [multiple_choice(f"Question: {text}?\nAnswer:", ["yes", "the red dog ran", "no cat"], i % 3)
@@ -138,7 +138,7 @@ def test_a_pruning_step_that_removes_what_the_last_one_did_is_not_measured_again
     assert curve.choices == (alone[0],) * 4 + (alone[1],) * 3 + (alone[2],) * 3
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", FAMILIES)
 def test_means_are_those_of_every_position_of_every_prompt(architecture):
     model = small_model(architecture)
     found = mean_activations(model, PROMPTS, batch_tokens=100)

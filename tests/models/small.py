@@ -105,6 +105,28 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 ARCHITECTURES = tuple(CONFIGS)
 
+# One model of each way through the table's columns, the gates and the engine, and why it is here. What is the same
+# arithmetic for many architectures is tried on these; what a wrong row would break, on all of `ARCHITECTURES`.
+_WHY = {
+    "opt": "an FFN of two modules, which reads (batch * pos, d_model) in some versions of transformers",
+    "gpt2": "weights that lie the other way round, and keys, queries and values from one matrix",
+    "gpt_neo, every second layer slides": "no trees, for its window goes by place in the row; blocks return tuples",
+    "gpt_neox, parallel": "attention and FFN read the same residual stream",
+    "bloom": "no trees, for alibi goes by place in the row; an FFN that adds the residual stream itself",
+    "falcon, multi-query": "trees through blocks that return tuples and add attention to the FFN's output in place",
+    "llama, grouped queries": "the plain case, of which most rows are copies: heads that share keys, an FFN with a gate",
+    "mistral, all layers slide": "one window for all layers, and heads of another width than d_model / n_heads",
+    "gemma2": "a window in some layers, norms behind attention and FFN, caps on attention and on the logits",
+    "olmo2": "a norm behind the FFN and no cap",
+    "mixtral": "experts: a token's FFN is chosen by what it reads",
+    "gpt_oss": "experts that return their router's scores beside their output, sinks in attention, windows",
+    "llama4": "no trees, for its chunks go by place in the row; experts in some layers, an FFN in others",
+    "deepseek_v3": "keys and values from one latent vector, values narrower than keys",
+    "granite": "logits that are divided, branches that are scaled",
+    "cohere2": "logits that are multiplied, parallel attention and FFN, windows",
+}
+FAMILIES = tuple(_WHY)
+
 _TEXT = ("yes no true false Question: Answer: the cat sat on the mat. the dog ran to the man. "
          "red green blue one two three is a an of and ") * 4
 

@@ -1,14 +1,32 @@
 """The adapter table: every row is tried, and a missing one says what to do."""
 
+from dataclasses import fields
+
 import pytest
 
+from backend.engine.passes import takes_trees
 from backend.errors import ModelError
 from backend.models.adapters import ADAPTERS, adapter_for, part
-from tests.models.small import ARCHITECTURES, CONFIGS, small_model, small_network
+from tests.models.small import ARCHITECTURES, CONFIGS, FAMILIES, small_model, small_network
 
 
 def test_every_row_of_the_adapter_table_has_a_small_model():
     assert {model_type for model_type, _ in CONFIGS.values()} == set(ADAPTERS)
+
+
+PLACES = ("blocks", "attn_out", "ffn", "attention")  # where things are; the other columns say how they are
+
+
+def columns(architecture: str) -> dict[str, bool]:
+    """What sets an architecture's row apart from others, but for the names of its parts."""
+    row = small_model(architecture).adapter
+    said = {column.name: bool(getattr(row, column.name)) for column in fields(row) if column.name not in PLACES}
+    return said | {"trees": takes_trees(small_model(architecture))}  # what the config says may stand against them
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_has_the_columns_of_one_on_which_everything_is_tried(architecture):
+    assert columns(architecture) in [columns(family) for family in FAMILIES]
 
 
 def test_an_unknown_architecture_says_how_to_add_a_row():

@@ -7,21 +7,23 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from backend.results import Activations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from transformers.cache_utils import DynamicCache
 
 from backend.errors import BadInput
+from backend.kinds.means import Activations
+from backend.models import loading
 from backend.models.gates import ALL_ON, Gates, Kept, Places, Route, gates_for, passing
 from backend.models.loading import LoadedModel, prepare
 from backend.values import INTACT, Ablation, Head
-from tests.models.small import ARCHITECTURES, small_model, small_network, small_tokenizer
+from tests.models.small import ARCHITECTURES, FAMILIES, small_model, small_network, small_tokenizer
 
 TEXT = "the cat sat on the mat. Question: is the dog red? Answer: yes"
 MIXED = Ablation(frozenset({Head(0, 1), Head(1, 0), Head(1, 3), Head(2, 2)}), frozenset({1}))
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
+every_family = pytest.mark.parametrize("architecture", FAMILIES)
 
 
 def tokens(model: LoadedModel, text: str = TEXT) -> torch.Tensor:
@@ -159,7 +161,7 @@ def test_an_ffn_that_is_off_everywhere_is_not_run(architecture):
     assert not logits(model).isfinite().all()
 
 
-@every_architecture
+@every_family
 def test_one_batch_carries_several_masks(architecture):
     model = small_model(architecture)
     ablations = [INTACT, MIXED, Ablation(frozenset({Head(0, 0)})), Ablation(ffns=frozenset({0, 2}))]
@@ -168,10 +170,11 @@ def test_one_batch_carries_several_masks(architecture):
         assert close(together[row], logits(model, gates_for(model, [ablation]))[0])
 
 
-@every_architecture
+@every_family
 def test_gate_gradients_equal_finite_differences(architecture, monkeypatch):
+    monkeypatch.setitem(loading.DTYPES, "float64", torch.float64)
     network = small_network(architecture, experts_implementation="eager").double()
-    model = prepare(network, small_tokenizer(), architecture, "")
+    model = prepare(network, small_tokenizer(), architecture, "", "float64")
     monkeypatch.setattr(torch, "float32", torch.float64)  # some norms and softmaxes are float32 whatever the model is
     monkeypatch.setattr(torch, "float", torch.float64)
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
@@ -221,7 +224,7 @@ def test_beginning_in_the_middle_equals_the_whole_pass(architecture):
         assert torch.equal(logits(model, ids=unread, route=Route(start, kept.inputs[start])), expected)
 
 
-@every_architecture
+@every_family
 def test_a_model_can_begin_in_the_middle_before_it_ever_ran(architecture):
     model = small_model(architecture, seed=1)
     hidden = torch.randn(2, 5, model.d_model)
@@ -309,7 +312,7 @@ def test_z_and_ffn_outputs_are_those_that_the_modules_see(architecture):
     assert torch.equal(kept.ffn_out[1].flatten(), outputs[0].flatten())
 
 
-@every_architecture
+@every_family
 def test_six_threads_with_six_masks_get_what_they_get_alone(architecture):
     model = small_model(architecture)
     ablations = [INTACT, MIXED, Ablation(ffns=frozenset({0})), Ablation(frozenset({Head(2, 1)})),
@@ -361,7 +364,7 @@ def masks(n_layers: int = 3, n_heads: int = 4) -> st.SearchStrategy[Ablation]:
     return st.builds(Ablation, st.frozensets(heads), st.frozensets(st.integers(0, n_layers - 1)))
 
 
-@every_architecture
+@every_family
 @settings(max_examples=6)
 @given(ablation=masks(), n_cached=st.integers(1, 12))
 def test_any_mask_equals_editing_the_weights_in_one_pass_and_behind_a_cache(architecture, ablation, n_cached):
