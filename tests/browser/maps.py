@@ -44,3 +44,9 @@ def drag(page: Page, start: Cell, end: Cell, i: int = 0) -> None:
 def off(page: Page, i: int = 0) -> set[Cell]:
     """What a map shows as off."""
     return {(layer, column) for layer, column in page.evaluate(f"(i) => {MAP}.shown()", i)}
+
+
+def wait_for(page: Page, cells: set[Cell], i: int = 0) -> None:
+    """Wait until a map shows these as off, and no others: it is drawn a moment after the rest of the page."""
+    page.wait_for_function(f"""([cells, i]) => {MAP}.shown().map(String).sort().join(' ') === cells""",
+                           arg=[" ".join(sorted(f"{layer},{column}" for layer, column in cells)), i], timeout=PATIENCE)

@@ -57,11 +57,13 @@ def text_of(cells: set[maps.Cell], n_heads: int = HEADS) -> str:
 
 
 def agree(page: Page, cells: set[maps.Cell], n_heads: int = HEADS, n_maps: int = 1) -> None:
-    """Wait until text field and address say what the maps show, and see that it is this."""
+    """Wait until text field, address and maps say the same, and see that it stays."""
     text = text_of(cells, n_heads)
     expect(chosen_field(page)).to_have_value(text)
     page.wait_for_function("text => (new URLSearchParams(location.search).get('off') ?? '') === text", arg=text,
                            timeout=PATIENCE)
+    for i in range(n_maps):
+        maps.wait_for(page, cells, i)
     settled(page)
     assert [maps.off(page, i) for i in range(n_maps)] == [cells] * n_maps
     assert chosen_field(page).input_value() == text
