@@ -108,13 +108,13 @@ ARCHITECTURES = tuple(CONFIGS)
 # One model of each way through the table's columns, the gates and the engine, and why it is here. What is the same
 # arithmetic for many architectures is tried on these; what a wrong row would break, on all of `ARCHITECTURES`.
 _WHY = {
-    "opt": "an FFN of two modules, which reads (batch * pos, d_model) in some versions of transformers",
+    "opt": "an FFN of two modules, which reads (batch * pos, d_model)",
     "gpt2": "weights that lie the other way round, and keys, queries and values from one matrix",
     "gpt_neo, every second layer slides": "no trees, for its window goes by place in the row; blocks return tuples",
     "gpt_neox, parallel": "attention and FFN read the same residual stream",
     "bloom": "no trees, for alibi goes by place in the row; an FFN that adds the residual stream itself",
     "falcon, multi-query": "trees through blocks that return tuples and add attention to the FFN's output in place",
-    "llama, grouped queries": "the plain case, of which most rows are copies: heads that share keys, an FFN with a gate",
+    "llama, grouped queries": "the plain case, of which most rows are copies: heads share keys, the FFN has a gate",
     "mistral, all layers slide": "one window for all layers, and heads of another width than d_model / n_heads",
     "gemma2": "a window in some layers, norms behind attention and FFN, caps on attention and on the logits",
     "olmo2": "a norm behind the FFN and no cap",
