@@ -17,6 +17,7 @@ from backend import machine
 from backend.errors import ModelError
 from backend.kinds import Evaluation, Unit
 from backend.models import info as models
+from backend.models import obstacles
 from backend.records import ModelInfo
 from backend.runs import jobs
 from backend.runs import plan as planning
@@ -321,11 +322,18 @@ def test_damage_is_found_named_and_cleared(explorer: Explorer, store: Store):
 # --- models -------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def unobstructed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing stands in the way of any model, whether it is on the disk or not."""
+    monkeypatch.setattr(obstacles, "obstacles", lambda name: [])
+
+
 def look(app: AppTest, name: str) -> AppTest:
     app.get_by_key("model to check").set_value(name)
     return app.run()
 
 
+@pytest.mark.usefixtures("unobstructed")
 def test_a_model_is_checked_before_it_is_opened(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
     info = made_up.model_info(name="owner/model")
     monkeypatch.setattr(models, "describe", lambda name: info)
@@ -341,6 +349,7 @@ def test_a_model_is_checked_before_it_is_opened(explorer: Explorer, monkeypatch:
     assert calm(app)
 
 
+@pytest.mark.usefixtures("unobstructed")
 def test_a_model_too_large_for_the_memory_is_said_to_be(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(models, "describe", lambda name: made_up.model_info(64, 72, "large"))
     monkeypatch.setattr(machine, "free_memory", lambda: 1000)
