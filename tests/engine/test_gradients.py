@@ -193,14 +193,14 @@ def test_progress_counts_prompts_and_can_stop_the_work():
 def test_running_out_of_memory_halves_the_batch_and_says_so(monkeypatch, caplog):
     model = small_model("opt")
     expected = head_importance(model, PROMPTS)
-    plain = module._gate_gradients
+    plain = module._batch_gradients
 
     def small_memory(model, pairs, *rest):
         if len(pairs) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 TiB.")
         return plain(model, pairs, *rest)
 
-    monkeypatch.setattr(module, "_gate_gradients", small_memory)
+    monkeypatch.setattr(module, "_batch_gradients", small_memory)
     with caplog.at_level(logging.WARNING):
         found = head_importance(model, PROMPTS)
     assert "Out of memory: going on with passes of" in caplog.text

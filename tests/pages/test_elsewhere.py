@@ -14,7 +14,7 @@ from backend.records import ModelInfo
 from backend.store.live import Store
 from backend.tasks.paper import STUDY
 from backend.values import Ablation, Head, ModelId, TaskId
-from tests.pages import made_up
+from tests.pages import made_up, maps
 from tests.pages.conftest import VIEWS, Explorer, calm, framed, opened, words
 from tests.pages.test_lab import answered
 
@@ -50,7 +50,7 @@ def alone(results_of_the_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def n_charts(app: AppTest) -> int:
-    return len(app.main.get("vega_lite_chart"))
+    return len(app.main.get("vega_lite_chart")) + len(maps.given(app))
 
 
 @pytest.mark.parametrize(("page", "address"), [(page, {**address, "off": str(OFF)} if address.get("off") else address)

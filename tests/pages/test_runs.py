@@ -357,13 +357,16 @@ def test_a_model_too_large_for_the_memory_is_said_to_be(explorer: Explorer, monk
         look(explorer("runs", section="Models"), "large"))
 
 
-def test_an_unknown_architecture_says_how_to_add_it(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
-    strange = ModelInfo(**{**asdict(INFO), "architecture": "strange"})
-    monkeypatch.setattr(models, "describe", lambda name: strange)
-    app = look(explorer("runs", section="Models"), "strange")
+def test_an_unknown_architecture_says_how_to_add_it(explorer: Explorer, tmp_path: Path):
+    for file in models.BUNDLED_FOLDER.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "openai-gpt"}))
+    app = look(explorer("runs", section="Models"), str(tmp_path))
     assert calm(app)
-    assert "bundled cannot be used yet" in words(app)
-    assert "No adapter for architecture 'strange'" in words(app)
+    assert "cannot be used yet" in words(app)
+    assert "No adapter for architecture 'openai-gpt'" in words(app)
     assert app.get_by_key("open model").disabled
 
 
