@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import re
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -230,6 +231,19 @@ def test_the_unforeseen_is_a_sentence_and_a_traceback_on_request_only(small, cap
 # --- killed and started again -------------------------------------------------------------------
 
 
+LIVES = multiprocessing.get_context("forkserver")  # a run is a process of its own, which finds torch imported already
+LIVES.set_forkserver_preload(["tests.test_cli", "backend.engine.proof", "backend.engine.gradients",
+                              "backend.engine.induction", "transformers.models.opt.modeling_opt"])
+
+
+def live(arguments: list[str], heard: Connection) -> None:
+    """A run of the command, in this process, that says what it says into a pipe."""
+    os.dup2(heard.fileno(), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    sys.stdout.reconfigure(line_buffering=True)
+    sys.exit(main(arguments))
+
+
 def test_killed_again_and_again_it_ends_with_the_same_bytes_and_computes_nothing_twice(small, tmp_path, capsys):
     what = ["--what", "all", "--shots", "0,1"]
     precompute(small, *what)
@@ -242,25 +256,28 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes_and_computes_nothing
     while kills < KILLS:
         lives += 1  # a run that ends between two kills is checked as well, and the next begins from nothing
         folder, lines, kills_before, ended = tmp_path / f"killed-{lives}", [], kills, False
-        command = [sys.executable, "-m", "backend", "precompute", "--model", small[1], "--store", str(folder),
-                   "--no-shipped", *PLAN, *what]
+        command = ["precompute", "--model", small[1], "--store", str(folder), "--no-shipped", *PLAN, *what]
         while not ended:
             began = time.monotonic()
-            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                                       env={**os.environ, "PYTHONUNBUFFERED": "1"})
-            assert process.stdout is not None
+            ours, theirs = LIVES.Pipe(duplex=False)
+            process = LIVES.Process(target=live, args=(command, theirs))
+            process.start()
+            theirs.close()
+            said = os.fdopen(os.dup(ours.fileno()))
+            ours.close()
             if kills < KILLS:
                 for number in range(patience := rng.randrange(3) if until_first else 1):  # lines of units
-                    while (line := process.stdout.readline()) and not (told := UNIT_LINE.findall(line.rstrip())):
+                    while (line := said.readline()) and not (told := UNIT_LINE.findall(line.rstrip())):
                         pass
                     lines += [unit for _, _, unit in told] if line else []
                     until_first = until_first if number else time.monotonic() - began
                 time.sleep(rng.random() * (pace if patience else until_first))  # in the next unit, or before the first
                 process.kill()
-            lines += [unit for _, _, unit in UNIT_LINE.findall(process.stdout.read())]
-            process.stdout.close()
-            ended = process.wait() == 0
-            assert ended or process.returncode == -signal.SIGKILL
+            lines += [unit for _, _, unit in UNIT_LINE.findall(said.read())]
+            said.close()
+            process.join()
+            ended = process.exitcode == 0
+            assert ended or process.exitcode == -signal.SIGKILL
             kills += not ended
         twice = {unit for unit, times in Counter(lines).items() if times > 1}
         assert twice == set()
