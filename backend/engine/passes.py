@@ -106,7 +106,7 @@ class _Intact:
 
     prefix_kept: list[dict[int, Tensor]] = field(default_factory=list)  # per pass over prefixes, as `kept`
     prefix_kv: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # what `_read_prefixes` returned
-    kept: list[dict[int, Tensor]] = field(default_factory=list)  # per batch: layer -> (rows, pos, d_model), its input
+    kept: list[dict[int, Tensor]] = field(default_factory=list)  # per batch: layer -> (rows, pos, d_state), its input
     complete: bool = False
 
 
@@ -184,7 +184,7 @@ def score(
             resume = intact if any(some) else None
             keep = None if any(some) or (intact is not None and intact.complete) else intact
             gates = gates_for(model, some, [fills[i] for i in riding])
-            start = min(ablation.lowest_layer or 0 for ablation in some)
+            start = min(model.latest_start, *(ablation.lowest_layer or 0 for ablation in some))
             for batch, hidden in _read_section(model, section, gates, start, resume, keep, len(some)):
                 for i, under_one in zip(riding, hidden, strict=True):
                     tallies[i].add(batch, under_one)
@@ -225,7 +225,7 @@ def _rides(ablations: Sequence[Ablation], room: int) -> list[list[int]]:
 
 def state_width_of(model: LoadedModel) -> int:
     """Bytes of one token's hidden states at the input of every block."""
-    return model.d_model * model.n_layers * torch.finfo(model.torch_dtype).bits // 8
+    return model.d_state * model.n_layers * torch.finfo(model.torch_dtype).bits // 8
 
 
 def _sections(prepared: Prepared) -> list[_Section]:

@@ -123,10 +123,10 @@ def _later(rows: int, n_keys: int, device: torch.device) -> Tensor:
 class _Watch(TorchFunctionMode):
     """Stands between a pass and torch's attention function."""
 
-    def __init__(self, read: Reader, modules: Sequence[nn.Module], n_heads: int) -> None:
+    def __init__(self, read: Reader, modules: Sequence[nn.Module], n_heads: int, start: int) -> None:
         super().__init__()
         self.read, self.n_heads = read, n_heads
-        self.layers = {id(module): layer for layer, module in enumerate(modules)}
+        self.layers = {id(module): layer for layer, module in enumerate(modules) if layer >= start}
         self.layer: int | None = None  # whose attention module is running
         self.seen: set[int] = set()
 
@@ -196,7 +196,7 @@ def watch(
         if _end_attention not in module._forward_hooks.values():
             module.register_forward_pre_hook(_begin_attention)
             module.register_forward_hook(_end_attention)
-    watching = _Watch(read, modules, model.n_heads)
+    watching = _Watch(read, modules, model.n_heads, route.start)
     token = _current.set(watching)
     try:
         with passing(gates, route, kept), watching:

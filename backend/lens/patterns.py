@@ -122,9 +122,11 @@ def direct_contributions(
     Raises:
         BadInput: no tokens, too many of them, or a token that the vocabulary does not have.
         ModelError: if blocks do not simply add to the residual stream: norms behind the residual sum (OPT-350m) or
-            behind attention (Gemma 2 and 3, OLMo 2).
+            behind attention (Gemma 2 and 3, OLMo 2), or several residual streams that mix (Gemma 3n).
     """
     ids = _checked(model, token_ids)
+    if model.n_streams > 1:
+        raise _no_plain_sum(model)
     unembedding = model.model.get_output_embeddings()
     for token in (target_id, *([] if foil_id is None else [foil_id])):
         if not 0 <= token < unembedding.weight.shape[0]:
@@ -230,5 +232,9 @@ def _frozen_norm(model: LoadedModel, stream: np.ndarray, normed: np.ndarray) -> 
                 return weighted - weighted.mean() if centred else weighted
 
             return linear, offset
-    raise ModelError(f"The residual stream of '{model.info.name}' is not the plain sum of its components: norms or "
-                     "scales stand in between, so that contributions to a logit cannot be told apart.")
+    raise _no_plain_sum(model)
+
+
+def _no_plain_sum(model: LoadedModel) -> ModelError:
+    return ModelError(f"The residual stream of '{model.info.name}' is not the plain sum of its components: norms or "
+                      "scales stand in between, so that contributions to a logit cannot be told apart.")

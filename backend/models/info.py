@@ -114,6 +114,8 @@ def info_from(config: dict[str, Any], name: str, revision: str, tensors: list[tu
 
     def first(size: str, default: int | None = None) -> int:
         for key in SIZES[size]:
+            if isinstance(config.get(key), list) and len(set(config[key])) == 1:
+                return int(config[key][0])
             if isinstance(config.get(key), list):
                 raise ModelError(f"The config of '{name}' gives {key} as a list: its layers differ in size, and "
                                  "Headroom reads transformers whose layers are alike.")

@@ -34,10 +34,6 @@ def refusal(config: dict[str, Any], name: str) -> str | None:
         return (f"'{name}' ({model_type}) is recurrent{where}: a state that is handed from token to token stands where "
                 "heads should attend, so there are no heads to switch off there, and no text can be read once for all "
                 "its continuations. Headroom measures transformers that attend in every layer.")
-    if model_type == "gemma3n_text":
-        return (f"'{name}' ({model_type}) has four residual streams side by side (AltUp), and layers that borrow the "
-                "keys and values of others: what a head or an FFN adds does not join one stream. Headroom measures "
-                "transformers with one.")
     if config.get("use_bidirectional_attention") in (True, "all") or model_type in BIDIRECTIONAL:
         return (f"'{name}' ({model_type}) is bidirectional: each token attends to those behind it too, so it does not "
                 "predict the next one. Headroom measures models that read from left to right.")

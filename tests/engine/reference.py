@@ -12,9 +12,9 @@ from functools import cache
 from typing import Any
 
 import torch
-from backend.results import Activations
 from transformers import PreTrainedModel
 
+from backend.kinds.means import Activations
 from backend.models.adapters import adapter_for
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation

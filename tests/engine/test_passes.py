@@ -7,12 +7,12 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from backend.results import Activations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.engine import passes, trees
 from backend.errors import BadInput, Cancelled, ModelError
+from backend.kinds.means import Activations
 from backend.models.loading import prepare
 from backend.tasks.task import Example, Prompt, multiple_choice
 from backend.values import INTACT, Ablation, Head

@@ -47,6 +47,11 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
                           "attn_logit_softcapping": 5.0, "final_logit_softcapping": 4.0}),
     "gemma3": ("gemma3_text", {**_PLAIN, **_SOME_SLIDE, "num_key_value_heads": 1, "head_dim": 16,
                                "query_pre_attn_scalar": 16}),
+    "gemma3n, four streams": ("gemma3n_text", {
+        **_PLAIN, **_GROUPED, "num_hidden_layers": 6, "head_dim": 16, "sliding_window": WINDOW, "laurel_rank": 8,
+        "layer_types": ["sliding_attention", "full_attention"] * 3, "num_kv_shared_layers": 2, "altup_num_inputs": 4,
+        "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 300, "final_logit_softcapping": 4.0,
+        "activation_sparsity_pattern": [0.5, 0.0, 0.5, 0.0, 0.0, 0.0]}),
     "phi3": ("phi3", {**_PLAIN, **_GROUPED, "sliding_window": WINDOW}),
     "olmo2": ("olmo2", {**_PLAIN, **_GROUPED}),
     "falcon, multi-query": ("falcon", {**_FALCON, "multi_query": True, "alibi": False, "bias": True}),

@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from backend.results import Activations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from transformers.cache_utils import DynamicCache
 
 from backend.errors import BadInput
+from backend.kinds.means import Activations
 from backend.models.gates import ALL_ON, Gates, Kept, Places, Route, gates_for, passing
 from backend.models.loading import LoadedModel, prepare
 from backend.values import INTACT, Ablation, Head
@@ -21,6 +21,7 @@ from tests.models.small import ARCHITECTURES, small_model, small_network, small_
 
 TEXT = "the cat sat on the mat. Question: is the dog red? Answer: yes"
 MIXED = Ablation(frozenset({Head(0, 1), Head(1, 0), Head(1, 3), Head(2, 2)}), frozenset({1}))
+READ_IN_EVERY_BLOCK = ("gemma3n, four streams",)  # the tokens themselves
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 
@@ -171,7 +172,7 @@ def test_one_batch_carries_several_masks(architecture):
 @every_architecture
 def test_gate_gradients_equal_finite_differences(architecture, monkeypatch):
     network = small_network(architecture, experts_implementation="eager").double()
-    model = prepare(network, small_tokenizer(), architecture, "")
+    model = prepare(network, small_tokenizer(), architecture, "", proven=False)  # which holds single precision only
     monkeypatch.setattr(torch, "float32", torch.float64)  # some norms and softmaxes are float32 whatever the model is
     monkeypatch.setattr(torch, "float", torch.float64)
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
@@ -216,15 +217,17 @@ def test_beginning_in_the_middle_equals_the_whole_pass(architecture):
     kept = Kept(inputs_from=0)
     expected = logits(model, kept=kept)
     assert sorted(kept.inputs) == list(range(model.n_layers))
-    for start in range(model.n_layers):
-        unread = torch.zeros_like(tokens(model))  # what stands there no longer matters
-        assert torch.equal(logits(model, ids=unread, route=Route(start, kept.inputs[start])), expected)
+    ids = tokens(model)
+    if architecture not in READ_IN_EVERY_BLOCK:
+        ids = torch.zeros_like(ids)  # what stands there no longer matters
+    for start in range(model.latest_start + 1):
+        assert torch.equal(logits(model, ids=ids, route=Route(start, kept.inputs[start])), expected)
 
 
 @every_architecture
 def test_a_model_can_begin_in_the_middle_before_it_ever_ran(architecture):
     model = small_model(architecture, seed=1)
-    hidden = torch.randn(2, 5, model.d_model)
+    hidden = torch.randn(2, 5, model.d_state)
     out = logits(model, ids=torch.zeros(2, 5, dtype=torch.long), route=Route(2, hidden))
     assert out.shape[:2] == (2, 5)
 
@@ -373,6 +376,15 @@ def test_any_mask_equals_editing_the_weights_in_one_pass_and_behind_a_cache(arch
         model.model(tokens(model)[:, :n_cached], past_key_values=cache, use_cache=True)
         rest = model.model(tokens(model)[:, n_cached:], past_key_values=cache, use_cache=True).logits
     assert close(rest, expected[:, n_cached:])
+
+
+def test_layers_that_lend_their_keys_are_the_last_of_their_kind_before_those_that_borrow():
+    for n_borrowers, lenders in ((2, {2, 3}), (3, {1, 2}), (0, set())):
+        network = small_network("gemma3n, four streams", num_kv_shared_layers=n_borrowers)
+        model = prepare(network, small_tokenizer(), "borrowing", "")
+        assert model.lenders == lenders
+        assert model.lenders == {i for i, mode in enumerate(network.config.kv_sharing_modes) if mode == "store"}
+        assert model.latest_start == min(lenders, default=model.n_layers - 1)
 
 
 def test_a_mask_that_names_what_the_model_lacks_is_refused():
