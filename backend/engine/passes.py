@@ -125,7 +125,8 @@ def prepare(
     kept = [(p, q, d) for p, (q, d) in zip(prompts, encoded, strict=True) if q is not None]
     held_tokens = min(BATCHES_HELD * batch_tokens, STATE_BYTES // (STATES_OF_PREFIX * state_width_of(model)))
     groups = trees.group([q for _, q, _ in kept], [p.demos[d:] for p, _, d in kept], trees=takes_trees(model),
-                         row_tokens=row_tokens, batch_tokens=batch_tokens, held_tokens=max(batch_tokens, held_tokens))
+                         row_tokens=row_tokens, batch_tokens=batch_tokens, held_tokens=max(batch_tokens, held_tokens),
+                         prefixes=shares_prefixes(model))
     lengths = tuple(p.example.lengths for p, _, _ in kept)
     return Prepared(weakref.ref(model), state_width_of(model), prompts, questions, lengths, groups, batch_tokens)
 
@@ -144,7 +145,15 @@ def takes_trees(model: LoadedModel) -> bool:
     Alibi counts distances by place in the row instead, whatever the positions say.
     """
     alibi = getattr(model.model.config, "alibi", False)
-    return model.adapter.trees and not alibi and "position_ids" in _parameters(model)
+    return model.adapter.trees and shares_prefixes(model) and not alibi and "position_ids" in _parameters(model)
+
+
+def shares_prefixes(model: LoadedModel) -> bool:
+    """Whether keys and values are all that later tokens see of a text, so that it is read once for several behind it.
+
+    A recurrent state is read whole, from left to right: one text a row.
+    """
+    return not model.info.headless
 
 
 @torch.inference_mode()

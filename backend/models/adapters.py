@@ -37,6 +37,7 @@ class Adapter:
     logits_over: str | None = None  # the number in the config that divides the logits
     softcap: str | None = None  # the number in the config that bounds the logits, by tanh
     branches_times: str | None = None  # the number in the config that multiplies what attention and FFN add
+    heads_in: str | None = None  # the one kind of layer (`layer_types` in the config) with heads to switch; None: every
     streams: str | None = None  # the number in the config that says how many residual streams stand side by side
     borrowers: str | None = None  # that of last layers which attend to keys and values of the last layers before them
 
@@ -110,6 +111,9 @@ ADAPTERS: dict[str, Adapter] = {
     "qwen2_moe": _LLAMA,
     "qwen3": _LLAMA,
     "qwen3_moe": _LLAMA,
+    # Most layers have linear attention: a state, handed from token to token, and nothing that attends. A head's output
+    # is what its gate, which it has beside its query, lets through.
+    "qwen3_next": replace(_LLAMA, heads_in="full_attention"),
     "seed_oss": _LLAMA,
     "smollm3": _LLAMA,
     "stablelm": _LLAMA,

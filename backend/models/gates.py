@@ -120,13 +120,13 @@ class Kept:
     Attributes:
         inputs_from: keep what every block from this one on reads; None keeps nothing.
         inputs: layer -> (batch, pos, d_state), as `Route.hidden`.
-        z: when a list, the z of each block is appended to it, (batch, pos, n_heads, d_head), before gating.
+        z: when a dictionary, layer -> (batch, pos, n_heads, d_head), before gating, of the layers that have heads.
         ffn_out: when a list, what each FFN adds, (batch, pos, d_model), after gating.
     """
 
     inputs_from: int | None = None
     inputs: dict[int, Tensor] = field(default_factory=dict)
-    z: list[Tensor] | None = None
+    z: dict[int, Tensor] | None = None
     ffn_out: list[Tensor] | None = None
 
 
@@ -174,7 +174,7 @@ def gates_for(
         BadInput: if an ablation names a component that the model does not have, or lacks its means.
     """
     for ablation in ablations:
-        ablation.check(model.n_layers, model.n_heads)
+        ablation.check(model.n_layers, model.n_heads, model.info.headless)
     if not any(ablations):
         return ALL_ON
 
@@ -199,20 +199,23 @@ def gates_for(
 
 
 def install(
-    blocks: Sequence[nn.Module], attn_outs: Sequence[nn.Module], ffns: Sequence[nn.Module],
+    blocks: Sequence[nn.Module], attn_outs: Mapping[int, nn.Module], ffns: Sequence[nn.Module],
     before_ffns: Sequence[nn.Module | None], n_heads: int, returns_tuple: bool = False,
     lenders: frozenset[int] = frozenset(),
 ) -> None:
     """Put the hooks in, once, when a model is loaded. Outside of `passing` they do nothing.
 
     Args:
+        attn_outs: of the layers that have heads.
         before_ffns: the modules whose output nothing but the FFN reads.
         returns_tuple: whether a block returns (hidden states, ...), which a skipped one must do too.
         lenders: layers whose keys and values later ones attend to instead of their own.
     """
-    for layer, (block, attn_out, ffn, before) in enumerate(zip(blocks, attn_outs, ffns, before_ffns, strict=True)):
-        _wrap_block(block, layer, layer == len(blocks) - 1, returns_tuple, layer in lenders)
-        attn_out.register_forward_pre_hook(_head_hook(layer, n_heads))
+    for layer, (block, ffn, before) in enumerate(zip(blocks, ffns, before_ffns, strict=True)):
+        can_be_few = layer == len(blocks) - 1 and layer in attn_outs  # a recurrent state needs the places between
+        _wrap_block(block, layer, can_be_few, returns_tuple, layer in lenders)
+        if layer in attn_outs:
+            attn_outs[layer].register_forward_pre_hook(_head_hook(layer, n_heads))
         _wrap_ffn(ffn, before, layer)
         ffn.register_forward_hook(_ffn_hook(layer))
 
@@ -229,7 +232,7 @@ def _head_hook(layer: int, n_heads: int) -> Any:
             return None
         z = args[0].reshape(now.batch, -1, n_heads, shape[-1] // n_heads)  # (batch, pos, n_heads, d_head)
         if kept.z is not None:
-            kept.z.append(z)
+            kept.z[layer] = z
         if gates.heads is not None:
             z = _gated(gates, layer, z)
         if ends:
@@ -313,7 +316,7 @@ def _ffn_hook(layer: int) -> Any:
     return hook
 
 
-def _wrap_block(block: nn.Module, layer: int, is_last: bool, returns_tuple: bool, lends: bool) -> None:
+def _wrap_block(block: nn.Module, layer: int, can_be_few: bool, returns_tuple: bool, lends: bool) -> None:
     """Let a block be skipped, begin from stored hidden states, keep what it reads, or be read in few places.
 
     A skipped block that lends its keys and values forms them of what block `start` reads.
@@ -335,7 +338,7 @@ def _wrap_block(block: nn.Module, layer: int, is_last: bool, returns_tuple: bool
                     plain(_as_streams(route.hidden.to(hidden.device), hidden), *args, **kwargs)
             if layer < route.start or (route.stop is not None and layer >= route.stop):
                 return (hidden, None) if returns_tuple else hidden
-            if is_last and route.places is not None and route.until_attended is None:
+            if can_be_few and route.places is not None and route.until_attended is None:
                 named = dict(zip(names, args, strict=False)) | kwargs
                 return _in_places(plain, layer, now, route.places, hidden, named)
         return plain(hidden, *args, **kwargs)

@@ -39,7 +39,7 @@ class LoadedModel:
     reader: Reader  # the tokenizer, and what stands in front of every text
     adapter: Adapter
     blocks: list[nn.Module] = field(repr=False)
-    attn_outs: list[nn.Module] = field(repr=False)
+    attn_outs: dict[int, nn.Module] = field(repr=False)  # of the layers that have heads
     ffns: list[nn.Module] = field(repr=False)
     lenders: frozenset[int] = frozenset()  # layers whose keys and values later ones attend to instead of their own
     ready: Ready = field(default_factory=Ready, repr=False)  # prompts made ready for it, by setup
@@ -239,17 +239,21 @@ def prepare(
     if tensors is None:
         short = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
         tensors = [(short.get(p.dtype, "F32"), p.numel()) for p in model.parameters()]
-    info = info_from(config.to_dict(), name, revision, tensors)
+    info = info_from(config.to_dict(), name, revision, tensors, adapter)
     reader = reader_for(tokenizer, config, bos)
     blocks = list(part(model, adapter.blocks).children())
     loaded = LoadedModel(
         id=identity or ModelId(name, revision, "", bool(reader.front), dtype), info=info, model=model, reader=reader,
         adapter=adapter, blocks=blocks,
-        attn_outs=[part(block, adapter.attn_out) for block in blocks],
+        attn_outs={layer: part(block, adapter.attn_out) for layer, block in enumerate(blocks)
+                   if layer not in info.headless},
         ffns=[part(block, adapter.ffn) for block in blocks],
         lenders=_lenders(config, adapter),
     )
-    projection = loaded.attn_outs[0]
+    if not loaded.attn_outs:
+        raise ModelError(f"'{name}' has no layer of kind '{adapter.heads_in}', so there are no heads to switch off. "
+                         "Headroom measures transformers that attend in some layer.")
+    projection = next(iter(loaded.attn_outs.values()))
     width = projection.in_features if isinstance(projection, nn.Linear) else len(cast(Tensor, projection.weight))
     if len(blocks) != info.n_layers or width != info.n_heads * info.d_head:
         raise ModelError(f"The adapter of '{config.model_type}' does not fit '{name}': {len(blocks)} blocks whose "

@@ -27,6 +27,10 @@ _GROUPED = {"num_key_value_heads": 2}
 _SOME_SLIDE = {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "sliding_window": WINDOW}
 _EXPERTS = {"num_experts_per_tok": 2, "router_jitter_noise": 0.0}
 
+_LINEAR = {**_PLAIN, **_GROUPED, "head_dim": 16, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+           "linear_key_head_dim": 8, "linear_value_head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2,
+           "moe_intermediate_size": 24, "shared_expert_intermediate_size": 24, "mlp_only_layers": [1]}
+
 # name -> (model_type, its configuration). Every row of the adapter table is here, in each of its shapes.
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "opt": ("opt", {**_OPT, "word_embed_proj_dim": D_MODEL}),
@@ -78,6 +82,10 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3_moe, some dense": ("qwen3_moe", {
         **_PLAIN, **_GROUPED, "head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
         "mlp_only_layers": [1], "norm_topk_prob": True}),
+    "qwen3_next": ("qwen3_next", {**_LINEAR, "num_hidden_layers": 5, "layer_types": [
+        *["full_attention"] * 3, "linear_attention", "full_attention"]}),
+    "qwen3_next, ends without heads": ("qwen3_next", {**_LINEAR, "num_hidden_layers": 4, "layer_types": [
+        *["full_attention"] * 3, "linear_attention"]}),
     "gpt_oss": ("gpt_oss", {**_PLAIN, **_GROUPED, **_SOME_SLIDE, "head_dim": 16, "num_local_experts": 4,
                             "num_experts_per_tok": 2}),
     "llama4": ("llama4_text", {
@@ -109,6 +117,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         "topk_group": 1, "moe_intermediate_size": 24, "first_k_dense_replace": 1}),
 }
 ARCHITECTURES = tuple(CONFIGS)
+WHOLE = ("qwen3_next", "qwen3_next, ends without heads")  # read from their first token on, behind no cache
 
 _TEXT = ("yes no true false Question: Answer: the cat sat on the mat. the dog ran to the man. "
          "red green blue one two three is a an of and ") * 4
