@@ -573,7 +573,7 @@ def _topics(text: str) -> tuple[str, ...]:
 
 
 def _ablation(text: str, info: ModelInfo) -> Ablation:
-    ablation, problems = parse(text, info.n_layers, info.n_heads)
+    ablation, problems = parse(text, info.n_layers, info.n_heads, info.headless)
     if problems or not ablation:
         raise BadInput(problems[0] if problems else f"'{text}' switches nothing off. Write for instance L3H7,L2FFN.")
     return ablation

@@ -1,23 +1,24 @@
 """Plain values to JSON and back, strictly; and the records that more than one room needs.
 
-A record is a frozen dataclass of numbers, texts and tuples. What is read must have every field, of its very type:
-a file may come from anybody.
+A record is a frozen dataclass of numbers, texts and tuples. What is read must have every field, of its very type: a
+file may come from anybody. Only a field that is `RARE` may be missing, and is not written where it holds its default.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from backend.errors import StoreError
-from backend.values import Ablation, parse_exact
+from backend.values import Ablation, Head, parse_exact
 
 _PLAIN = (str, int, float, bool)
+RARE = {"rare": True}  # metadata of a field that says something of few models
 
 
 def to_plain(value: Any) -> Any:
@@ -25,7 +26,8 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, Ablation):
         return str(value)
     if is_dataclass(value):
-        return {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: to_plain(getattr(value, f.name)) for f in fields(value)
+                if not (f.metadata.get("rare") and getattr(value, f.name) == f.default)}
     return [to_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
@@ -40,11 +42,11 @@ def from_plain(kind: Any, value: Any, where: str = "it") -> Any:
         return parse_exact(from_plain(str, value, where))
     if is_dataclass(kind) and isinstance(kind, type):
         types = _field_types(kind)
-        if not isinstance(value, Mapping) or set(value) != set(types):
-            odd = sorted(set(value) ^ set(types)) if isinstance(value, Mapping) else []
+        odd = sorted((set(value) ^ set(types)) - (_rare(kind) - set(value))) if isinstance(value, Mapping) else []
+        if not isinstance(value, Mapping) or odd:
             raise StoreError(f"{where} is no {kind.__name__}" + (
                 f": fields {', '.join(map(str, odd))} are missing or unknown" if odd else ""))
-        return kind(**{name: from_plain(inner, value[name], name) for name, inner in types.items()})
+        return kind(**{name: from_plain(inner, value[name], name) for name, inner in types.items() if name in value})
     if get_origin(kind) is tuple:
         return _tuple(get_args(kind), value, where)
     if kind is float and type(value) in (float, int):
@@ -82,6 +84,11 @@ def _finite(numbers: Sequence[float], where: str) -> tuple[float, ...]:
 def _field_types(kind: type) -> dict[str, Any]:
     hints = get_type_hints(kind)
     return {f.name: hints[f.name] for f in fields(kind)}
+
+
+@cache
+def _rare(kind: type) -> frozenset[str]:
+    return frozenset(f.name for f in fields(kind) if f.metadata.get("rare"))
 
 
 class Record:
@@ -183,3 +190,10 @@ class ModelInfo(Record):
     vocab_size: int
     dtype: str  # of the weights on disk
     bytes: int  # of the weights on disk
+    headless: tuple[int, ...] = field(default=(), metadata=RARE)  # layers without attention heads: linear attention
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """All heads that there are, layer by layer."""
+        return tuple(Head(layer, head) for layer in range(self.n_layers) if layer not in self.headless
+                     for head in range(self.n_heads))

@@ -8,7 +8,7 @@ in a URL. The empty one is the intact model.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Literal
@@ -84,8 +84,11 @@ class Ablation:
         """The same components, replaced by something else."""
         return Ablation(self.heads, self.ffns, fill)
 
-    def check(self, n_layers: int, n_heads: int) -> None:
+    def check(self, n_layers: int, n_heads: int, headless: Collection[int] = ()) -> None:
         """Raise if something is named that the model does not have.
+
+        Args:
+            headless: layers without attention heads.
 
         Raises:
             BadInput: names the components and the model's ranges.
@@ -95,6 +98,8 @@ class Ablation:
         if wrong:
             raise BadInput(f"No such component: {', '.join(wrong)}. This model has layers 0 to {n_layers - 1}, "
                            f"each with heads 0 to {n_heads - 1} and one FFN.")
+        if nowhere := [str(h) for h in sorted(self.heads) if h.layer in headless]:
+            raise BadInput(f"No such component: {', '.join(nowhere)}. {no_heads(n_layers, headless)}")
 
     def head_mask(self, n_layers: int, n_heads: int) -> np.ndarray:
         """(n_layers, n_heads) of float32: 1 = kept, 0 = off."""
@@ -118,11 +123,21 @@ _FFNS = re.compile(rf"(?:F{_LAYERS}|L?{_LAYERS}\s*F(?:FN)?)", re.IGNORECASE)  # 
 _LAYER = re.compile(rf"L{_LAYERS}", re.IGNORECASE)  # L4: all heads of layer 4
 
 
-def parse(text: str, n_layers: int, n_heads: int) -> tuple[Ablation, list[str]]:
+def no_heads(n_layers: int, headless: Collection[int]) -> str:
+    """Which layers have no heads to switch off, in a sentence."""
+    others = [layer for layer in range(n_layers) if layer not in headless]
+    return (f"This model has attention heads in layers {', '.join(_runs(others))} alone; layers "
+            f"{', '.join(_runs(sorted(headless)))} have linear attention, whose state has no heads to switch off.")
+
+
+def parse(text: str, n_layers: int, n_heads: int, headless: Collection[int] = ()) -> tuple[Ablation, list[str]]:
     """Read `L3H7, 5.1, L2 FFN, L3H0-3, L4` and say what could not be read.
 
     `L4` is every head of layer 4. Items are separated by commas, semicolons or new lines; `mean:`
     in front asks for mean ablation.
+
+    Args:
+        headless: layers without attention heads.
 
     Returns:
         The components that could be read, and one sentence for each item that could not.
@@ -151,6 +166,8 @@ def parse(text: str, n_layers: int, n_heads: int) -> tuple[Ablation, list[str]]:
                             f"heads from 0 to {n_heads - 1}.")
         elif _FFNS.fullmatch(compact):
             ffns.update(layers)
+        elif set(layers) & set(headless):
+            problems.append(f"'{item}' is not in this model. {no_heads(n_layers, headless)}")
         elif not chosen:
             problems.append(f"'{item}' names no head: a range goes from the lower to the higher number.")
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -43,6 +43,18 @@ def test_what_was_written_reads_back_as_it_was():
     assert Made.from_json(json.loads(json.dumps(PLAIN))) == MADE
     for unit, record in RECORDS:
         assert unpack(pack(unit, record)) == (unit, record)
+
+
+def test_a_rare_field_is_written_only_where_it_says_something_and_may_be_missing():
+    plain = ModelInfo("a", "b", "c", 4, 2, 1, 1, 1, 1, 1, 1, "float32", 1)
+    assert "headless" not in plain.to_json()
+    assert ModelInfo.from_json(plain.to_json()) == plain
+    half = replace(plain, headless=(0, 2))
+    assert half.to_json()["headless"] == [0, 2]
+    assert ModelInfo.from_json(half.to_json()) == half
+    assert [str(head) for head in half.heads] == ["L1H0", "L1H1", "L3H0", "L3H1"]
+    with pytest.raises(StoreError, match="fields bytes are missing or unknown"):
+        ModelInfo.from_json({name: value for name, value in plain.to_json().items() if name != "bytes"})
 
 
 def test_whole_numbers_may_stand_where_fractions_do():

@@ -12,7 +12,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from backend.engine import trees
 from backend.engine.batches import Progress, in_batches, tokens_per_pass
-from backend.engine.passes import cache_of
+from backend.engine.passes import cache_of, shares_prefixes
 from backend.engine.trees import Scored
 from backend.errors import BadInput
 from backend.models.attention import PlainAttention
@@ -34,7 +34,7 @@ class Pairs(NamedTuple):
 def gold_pairs(model: LoadedModel, prompts: Sequence[Prompt]) -> Pairs:
     """Prompts with their gold answers. Those too long for the model's context lose demonstrations from the front."""
     # Reading a prefix once saves products; a narrow model's time goes elsewhere, and batching whole rows is faster.
-    sharing = model.d_model >= SHARING_WIDTH
+    sharing = model.d_model >= SHARING_WIDTH and shares_prefixes(model)
     pairs: list[Scored] = []
     shown: list[tuple[str, ...]] = []  # the demonstrations of each, those that fit
     skipped = []
@@ -54,7 +54,8 @@ def gate_gradients(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Per pair and head, (n, n_layers, n_heads) each: the sum over positions of |dL/dg|, and |the sum of dL/dg|.
 
-    g = 1 multiplies a head's output; L is the mean cross-entropy, in nats, of the pair's continuation.
+    g = 1 multiplies a head's output; L is the mean cross-entropy, in nats, of the pair's continuation. Both are 0 in a
+    layer without heads.
 
     Args:
         batch_tokens: tokens of one pass; None for as many as suit the device.
@@ -188,9 +189,11 @@ def _batch_gradients(model: LoadedModel, pairs: Sequence[Scored], shared: _Share
         logits = model.unembed(hidden[rows, positions])  # (answer tokens, vocabulary)
         losses = _surprise(logits, torch.tensor(targets, device=logits.device))
         loss = (losses * torch.tensor(weights, device=losses.device)).sum()
-        found = torch.autograd.grad(loss, [*gates, *leaves])
-    own = list(found[:len(gates)])
+        taken = [gates[layer] for layer in sorted(model.attn_outs)]
+        found = torch.autograd.grad(loss, [*taken, *leaves])
+    by_layer = dict(zip(sorted(model.attn_outs), found[:len(taken)], strict=True))
+    own = [by_layer.get(layer, torch.zeros_like(gate)) for layer, gate in enumerate(gates)]
     if not shared:
         return own
     return [torch.cat([before, here], -1)
-            for before, here in zip(shared.gradients(found[len(gates):]), own, strict=True)]
+            for before, here in zip(shared.gradients(found[len(taken):]), own, strict=True)]

@@ -102,8 +102,8 @@ def copying_scores(
         weights = counted / counted.sum(1, keepdim=True)  # (batch, pos)
         embedded = _embedded(model, ids)
         columns, column_bias = _unembedding(model, ids)
-        for layer in range(model.n_layers):
-            weight, bias = output_projection(model.attn_outs[layer])
+        for layer, projection in model.attn_outs.items():
+            weight, bias = output_projection(projection)
             device = weight.device
             seen = torch.matmul(columns.to(device), weight.T).unflatten(-1, (model.n_heads, -1))
             seen = seen.permute(0, 2, 3, 1).contiguous()  # (batch, n_heads, d_head, pos)
@@ -251,7 +251,7 @@ def _padded(sequences: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def _embedded(model: LoadedModel, ids: np.ndarray) -> Tensor:
-    """(batch, pos, d_model): token and position embeddings as the first block reads them."""
+    """(batch, pos, d_state): token and position embeddings as the first block reads them."""
     kept = Kept(inputs_from=0)
 
     def read(attention: Attention) -> None:
@@ -266,18 +266,18 @@ def _values_alone(model: LoadedModel, layer: int, embedded: Tensor) -> Tensor:
 
     A token that stands alone can attend to nothing but itself, so what its heads put out are its values.
     """
-    batch, n_pos, d_model = embedded.shape
-    z: list[Tensor] = []
+    batch, n_pos, d_state = embedded.shape
+    z: dict[int, Tensor] = {}
     on_itself: list[Tensor] = []
 
     def read(attention: Attention) -> None:
         on_itself.append(attention.pattern(0, 1)[..., 0].transpose(1, 2))  # (batch * pos, 1, n_heads)
 
     # This runs inside a watched pass: a pass of its own, which puts the outer one back when it ends.
-    route = Route(layer, embedded.reshape(-1, 1, d_model), stop=layer + 1)
+    route = Route(layer, embedded.reshape(-1, 1, d_state), stop=layer + 1)
     watch(model, np.zeros((batch * n_pos, 1), int), read, route=route, kept=Kept(z=z))
     # Less than 1 only where a head may also attend to nothing at all (attention sinks).
-    values = z[0] / on_itself[0][..., None]
+    values = z[layer] / on_itself[0][..., None]
     return values.view(batch, n_pos, model.n_heads, -1).transpose(1, 2)
 
 

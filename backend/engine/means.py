@@ -21,7 +21,7 @@ class MeanOutputs(NamedTuple):
 
     n_examples: int
     n_positions: int
-    heads: Tensor  # (n_layers, n_heads, d_head)
+    heads: Tensor  # (n_layers, n_heads, d_head); 0 where a layer has no heads
     ffns: Tensor  # (n_layers, d_model)
 
 
@@ -52,12 +52,13 @@ def mean_outputs(
         real = torch.zeros(tokens.shape, dtype=torch.bool)
         for row, ids in enumerate(chosen):
             tokens[row, :len(ids)], real[row, :len(ids)] = torch.tensor(ids), True
-        z: list[Tensor] = []
+        z: dict[int, Tensor] = {}
         ffn_out: list[Tensor] = []
         with passing(kept=Kept(z=z, ffn_out=ffn_out)):
             model.trunk(input_ids=tokens.to(model.device), use_cache=False)
         for layer in range(model.n_layers):
-            heads[layer] += z[layer].cpu()[real].double().sum(0)
+            if layer in z:
+                heads[layer] += z[layer].cpu()[real].double().sum(0)
             ffns[layer] += ffn_out[layer].cpu()[real].double().sum(0)
 
     in_batches(measure, list(map(len, sequences)), batch_tokens, progress)

@@ -106,7 +106,7 @@ class _Intact:
 
     prefix_kept: list[dict[int, Tensor]] = field(default_factory=list)  # per pass over prefixes, as `kept`
     prefix_kv: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # what `_read_prefixes` returned
-    kept: list[dict[int, Tensor]] = field(default_factory=list)  # per batch: layer -> (rows, pos, d_model), its input
+    kept: list[dict[int, Tensor]] = field(default_factory=list)  # per batch: layer -> (rows, pos, d_state), its input
     complete: bool = False
 
 
@@ -125,7 +125,8 @@ def prepare(
     kept = [(p, q, d) for p, (q, d) in zip(prompts, encoded, strict=True) if q is not None]
     held_tokens = min(BATCHES_HELD * batch_tokens, STATE_BYTES // (STATES_OF_PREFIX * state_width_of(model)))
     groups = trees.group([q for _, q, _ in kept], [p.demos[d:] for p, _, d in kept], trees=takes_trees(model),
-                         row_tokens=row_tokens, batch_tokens=batch_tokens, held_tokens=max(batch_tokens, held_tokens))
+                         row_tokens=row_tokens, batch_tokens=batch_tokens, held_tokens=max(batch_tokens, held_tokens),
+                         prefixes=shares_prefixes(model))
     lengths = tuple(p.example.lengths for p, _, _ in kept)
     return Prepared(weakref.ref(model), state_width_of(model), prompts, questions, lengths, groups, batch_tokens)
 
@@ -144,7 +145,15 @@ def takes_trees(model: LoadedModel) -> bool:
     Alibi counts distances by place in the row instead, whatever the positions say.
     """
     alibi = getattr(model.model.config, "alibi", False)
-    return model.adapter.trees and not alibi and "position_ids" in _parameters(model)
+    return model.adapter.trees and shares_prefixes(model) and not alibi and "position_ids" in _parameters(model)
+
+
+def shares_prefixes(model: LoadedModel) -> bool:
+    """Whether keys and values are all that later tokens see of a text, so that it is read once for several behind it.
+
+    A recurrent state is read whole, from left to right: one text a row.
+    """
+    return not model.info.headless
 
 
 @torch.inference_mode()
@@ -184,7 +193,7 @@ def score(
             resume = intact if any(some) else None
             keep = None if any(some) or (intact is not None and intact.complete) else intact
             gates = gates_for(model, some, [fills[i] for i in riding])
-            start = min(ablation.lowest_layer or 0 for ablation in some)
+            start = min(model.latest_start, *(ablation.lowest_layer or 0 for ablation in some))
             for batch, hidden in _read_section(model, section, gates, start, resume, keep, len(some)):
                 for i, under_one in zip(riding, hidden, strict=True):
                     tallies[i].add(batch, under_one)
@@ -225,7 +234,7 @@ def _rides(ablations: Sequence[Ablation], room: int) -> list[list[int]]:
 
 def state_width_of(model: LoadedModel) -> int:
     """Bytes of one token's hidden states at the input of every block."""
-    return model.d_model * model.n_layers * torch.finfo(model.torch_dtype).bits // 8
+    return model.d_state * model.n_layers * torch.finfo(model.torch_dtype).bits // 8
 
 
 def _sections(prepared: Prepared) -> list[_Section]:

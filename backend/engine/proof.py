@@ -44,7 +44,8 @@ def prove(model: LoadedModel) -> str:
         ModelError: if they differ; by how much, and what that usually means. Or if the logits are no numbers.
     """
     sequences = _sequences(model)
-    head, ffn = Head(model.n_layers // 2, model.n_heads - 1), model.n_layers - 1
+    layers = sorted(model.attn_outs)
+    head, ffn = Head(layers[len(layers) // 2], model.n_heads - 1), model.n_layers - 1
     ablations = [INTACT]
     own = [_own(model, sequences)]
     if not np.isfinite(own[0]).all():
@@ -119,7 +120,8 @@ def _plan(model: LoadedModel, sequences: np.ndarray) -> passes.Prepared:
                           groups=("",) * n, dropped_demos=(0,) * n)
     tokens = tokens_per_pass(model)
     groups = trees.group(queries, [("shared",)] * n, trees=passes.takes_trees(model), row_tokens=passes.ROW_TOKENS,
-                         batch_tokens=tokens, held_tokens=tokens)
+                         batch_tokens=tokens, held_tokens=tokens,
+                         prefixes=passes.shares_prefixes(model))
     return passes.Prepared(weakref.ref(model), passes.state_width_of(model), (), questions,
                            ((1,) * sequences.shape[1],) * n, groups, tokens)
 

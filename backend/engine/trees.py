@@ -210,7 +210,7 @@ def questions_of(
 
 
 def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: bool, row_tokens: int,
-          batch_tokens: int, held_tokens: int) -> list[Group]:
+          batch_tokens: int, held_tokens: int, prefixes: bool = True) -> list[Group]:
     """Questions that share demonstrations share a prefix; their trees are packed and batched by length.
 
     Args:
@@ -220,14 +220,15 @@ def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: 
         row_tokens: small trees are packed into rows of about this length.
         batch_tokens: tokens of a batch, padding included; a longer row is a batch of its own.
         held_tokens: tokens of long contexts whose options are read together; a longer one stands alone.
+        prefixes: whether the model can read a prefix apart; otherwise every question is read whole.
     """
     members: dict[tuple[str, ...], list[int]] = {}
     for number, shown in enumerate(demos):
         members.setdefault(shown, []).append(number)
-    together = [numbers for shown, numbers in members.items() if len(numbers) > 1 and shown]
+    together = [numbers for shown, numbers in members.items() if prefixes and len(numbers) > 1 and shown]
     # Questions that share no demonstrations with others: the short ones are read whole, without a prefix.
-    single = [n for shown, numbers in members.items() if len(numbers) == 1 or not shown for n in numbers]
-    own = {n: _own_prefix(queries[n]) for n in single}
+    single = [n for shown, numbers in members.items() if not (prefixes and len(numbers) > 1 and shown) for n in numbers]
+    own = {n: _own_prefix(queries[n]) if prefixes else 0 for n in single}
     long = [n for n in single if own[n] >= MIN_OWN_PREFIX]
     short = [n for n in single if own[n] < MIN_OWN_PREFIX]
 

@@ -11,7 +11,7 @@ pattern from the attention module instead; a hook hands that over, without value
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
@@ -123,10 +123,10 @@ def _later(rows: int, n_keys: int, device: torch.device) -> Tensor:
 class _Watch(TorchFunctionMode):
     """Stands between a pass and torch's attention function."""
 
-    def __init__(self, read: Reader, modules: Sequence[nn.Module], n_heads: int) -> None:
+    def __init__(self, read: Reader, modules: Mapping[int, nn.Module], n_heads: int, start: int) -> None:
         super().__init__()
         self.read, self.n_heads = read, n_heads
-        self.layers = {id(module): layer for layer, module in enumerate(modules)}
+        self.layers = {id(module): layer for layer, module in modules.items() if layer >= start}
         self.layer: int | None = None  # whose attention module is running
         self.seen: set[int] = set()
 
@@ -191,12 +191,12 @@ def watch(
     Raises:
         ModelError: if the model does not show its attention.
     """
-    modules = [part(block, model.adapter.attention) for block in model.blocks]
-    for module in modules:  # once; like the gates' hooks, they do nothing outside of a watched pass
+    modules = {layer: part(model.blocks[layer], model.adapter.attention) for layer in model.attn_outs}
+    for module in modules.values():  # once; like the gates' hooks, they do nothing outside of a watched pass
         if _end_attention not in module._forward_hooks.values():
             module.register_forward_pre_hook(_begin_attention)
             module.register_forward_hook(_end_attention)
-    watching = _Watch(read, modules, model.n_heads)
+    watching = _Watch(read, modules, model.n_heads, route.start)
     token = _current.set(watching)
     try:
         with passing(gates, route, kept), watching:

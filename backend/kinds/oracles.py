@@ -12,7 +12,7 @@ from backend.kinds.evaluation import evaluate
 from backend.kinds.prompts import ready
 from backend.kinds.unit import CountTokens, OfTask, Progress, Topic, Wish
 from backend.records import ModelInfo, Questions, Record
-from backend.values import INTACT, Ablation, Head, Setup
+from backend.values import INTACT, Ablation, Setup
 
 if TYPE_CHECKING:
     from backend.engine.passes import Prepared
@@ -61,7 +61,7 @@ class _Oracle(OfTask[Sweep]):
     SOURCE = "Bansal et al. 2023, arXiv:2212.09095"
 
     @staticmethod
-    def _passes(info: ModelInfo, n_each: int) -> float:
+    def _passes(info: ModelInfo, n_each: float) -> float:
         """Passes begin at the layer where they differ: half of the layers on average."""
         return 1 + (info.n_layers + 1) / 2 * n_each
 
@@ -101,7 +101,7 @@ class HeadOracle(_Oracle):
     setup: Setup
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
-        return round(self._passes(info, info.n_heads) * count(self.setup, "validation"))
+        return round(self._passes(info, len(info.heads) / info.n_layers) * count(self.setup, "validation"))
 
     @classmethod
     def asked(cls, topic: str, wish: Wish) -> Iterator[HeadOracle]:
@@ -142,6 +142,5 @@ def head_oracle(
     model: LoadedModel, prompts: Sequence[Prompt] | Prepared, progress: Progress | None = None, *, metric: str = "acc"
 ) -> Sweep:
     """Intact, then with each single head off, layer by layer. In the study for OPT-125M."""
-    ablations = [INTACT, *(Ablation(frozenset({Head(layer, head)}))
-                           for layer in range(model.n_layers) for head in range(model.n_heads))]
+    ablations = [INTACT, *(Ablation(frozenset({head})) for head in model.info.heads)]
     return sweep(model, prompts, ablations, progress, metric=metric)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,7 @@ class Pruning(OfTask[Sweep]):
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         """Steps that remove the same are measured once."""
-        n_heads = info.n_layers * info.n_heads
+        n_heads = len(info.heads)
         points = {(stats.count(h, n_heads), stats.count(f, info.n_layers)) for h, f in SHARES[self.what]}
         return len(points) * count(self.setup, "validation")
 
@@ -130,24 +130,27 @@ class Pruning(OfTask[Sweep]):
             given |= {"n_train": self.ranking.n_train, "reduction": self.ranking.reduction}
         return given
 
-    def orders(self, basis: Sequence[Any], n_layers: int, n_heads: int) -> tuple[list[Head], list[int]]:
+    def orders(self, basis: Sequence[Any], n_layers: int, n_heads: int,
+               headless: Collection[int] = ()) -> tuple[list[Head], list[int]]:
         """The heads and the layers of FFNs in the order in which they are removed; `basis`: the records of `needs`."""
-        n = n_layers * n_heads
+        attending = [layer for layer in range(n_layers) if layer not in headless]
+        there = [Head(layer, head) for layer in attending for head in range(n_heads)]
+        n = len(there)
         if self.ranking.is_random:
             rng = np.random.default_rng(self.ranking.seed)
             head_order, ffn_order = rng.permutation(n), rng.permutation(n_layers)
         else:
-            heads = [r.scores(self.ranking.reduction) for r in basis if isinstance(r, HeadScores)]
+            heads = [r.scores(self.ranking.reduction)[attending] for r in basis if isinstance(r, HeadScores)]
             ffns = [r.importance() for r in basis if isinstance(r, Sweep)]
             head_order = stats.order(stats.aggregate(heads)) if heads else np.arange(n)
             ffn_order = stats.order(stats.aggregate(ffns)) if ffns else np.arange(n_layers)
             if self.ranking.reverse:
                 head_order, ffn_order = head_order[::-1], ffn_order[::-1]
-        chosen_heads = [Head(*divmod(int(i), n_heads)) for i in head_order] if self.what != "ffns" else []
+        chosen_heads = [there[i] for i in head_order] if self.what != "ffns" else []
         return chosen_heads, [int(i) for i in ffn_order] if self.what != "heads" else []
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Sweep:
-        heads, ffns = self.orders(basis, model.n_layers, model.n_heads)
+        heads, ffns = self.orders(basis, model.n_layers, model.n_heads, model.info.headless)
         return pruning_curve(model, ready(model, self.setup), heads, ffns, self.what, progress)
 
 

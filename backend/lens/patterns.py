@@ -14,7 +14,7 @@ from backend.engine.induction import output_projection
 from backend.engine.watching import Attention, Enough, watch
 from backend.errors import BadInput, ModelError
 from backend.models.gates import Kept, MeanActivations, Route, gates_for, passing
-from backend.values import INTACT, Ablation
+from backend.values import INTACT, Ablation, no_heads
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -57,7 +57,7 @@ def attention_patterns(
     """Where each head looks: layer -> (n_heads, q_pos, k_pos), rows sum to 1.
 
     Args:
-        layers: which ones; all when None. Nothing above the last of them is computed.
+        layers: which ones; all that have heads when None. Nothing above the last of them is computed.
         means: the mean activations, where the ablation's fill is "mean".
 
     Raises:
@@ -65,9 +65,12 @@ def attention_patterns(
         ModelError: if the model does not show its attention.
     """
     ids = _checked(model, token_ids)
-    wanted = set(range(model.n_layers) if layers is None else layers)
+    wanted = set(model.attn_outs if layers is None else layers)
     if wrong := sorted(layer for layer in wanted if not 0 <= layer < model.n_layers):
         raise BadInput(f"No layer {wrong[0]}. This model has layers 0 to {model.n_layers - 1}.")
+    if wanted & set(model.info.headless):
+        raise BadInput(f"No attention in layer {min(wanted & set(model.info.headless))}. "
+                       f"{no_heads(model.n_layers, model.info.headless)}")
     patterns: dict[int, np.ndarray] = {}
 
     def read(attention: Attention) -> None:
@@ -122,14 +125,16 @@ def direct_contributions(
     Raises:
         BadInput: no tokens, too many of them, or a token that the vocabulary does not have.
         ModelError: if blocks do not simply add to the residual stream: norms behind the residual sum (OPT-350m) or
-            behind attention (Gemma 2 and 3, OLMo 2).
+            behind attention (Gemma 2 and 3, OLMo 2), several streams that mix (Gemma 3n), layers without heads.
     """
     ids = _checked(model, token_ids)
+    if model.n_streams > 1 or model.info.headless:
+        raise _no_plain_sum(model)
     unembedding = model.model.get_output_embeddings()
     for token in (target_id, *([] if foil_id is None else [foil_id])):
         if not 0 <= token < unembedding.weight.shape[0]:
             raise BadInput(f"No token {token}: the vocabulary goes from 0 to {unembedding.weight.shape[0] - 1}.")
-    z: list[Tensor] = []
+    z: dict[int, Tensor] = {}
     ffn_out: list[Tensor] = []
     kept = Kept(inputs_from=0, z=z, ffn_out=ffn_out)
     with passing(kept=kept):
@@ -143,10 +148,10 @@ def direct_contributions(
         rows = model.logit_factor * parameter.double().cpu()
         return np.asarray(rows[target_id] - rows[foil_id] if foil_id is not None else rows[target_id])
 
-    projections = [output_projection(module) for module in model.attn_outs]
+    projections = [output_projection(module) for module in model.attn_outs.values()]
     times = model.branch_factor
     written = [np.einsum("hd,hdm->hm", here(of_layer), _plain(weight).reshape(model.n_heads, model.d_head, -1))
-               for of_layer, (weight, _) in zip(z, projections, strict=True)]  # per layer (n_heads, d_model)
+               for of_layer, (weight, _) in zip(z.values(), projections, strict=True)]  # per layer (n_heads, d_model)
     heads, ffns = times * np.stack(written), times * np.stack([here(out) for out in ffn_out])
     biases = times * sum((_plain(bias) for _, bias in projections if bias is not None), np.zeros(model.d_model))
     embedding = here(kept.inputs[0])
@@ -230,5 +235,10 @@ def _frozen_norm(model: LoadedModel, stream: np.ndarray, normed: np.ndarray) -> 
                 return weighted - weighted.mean() if centred else weighted
 
             return linear, offset
-    raise ModelError(f"The residual stream of '{model.info.name}' is not the plain sum of its components: norms or "
-                     "scales stand in between, so that contributions to a logit cannot be told apart.")
+    raise _no_plain_sum(model)
+
+
+def _no_plain_sum(model: LoadedModel) -> ModelError:
+    return ModelError(f"The residual stream of '{model.info.name}' is not the plain sum of its heads and FFNs: norms, "
+                      "scales or layers of another kind stand in between, so that contributions to a logit cannot be "
+                      "told apart.")

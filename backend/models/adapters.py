@@ -37,6 +37,9 @@ class Adapter:
     logits_over: str | None = None  # the number in the config that divides the logits
     softcap: str | None = None  # the number in the config that bounds the logits, by tanh
     branches_times: str | None = None  # the number in the config that multiplies what attention and FFN add
+    heads_in: str | None = None  # the one kind of layer (`layer_types` in the config) with heads to switch; None: every
+    streams: str | None = None  # the number in the config that says how many residual streams stand side by side
+    borrowers: str | None = None  # that of last layers which attend to keys and values of the last layers before them
 
     @property
     def identity(self) -> str:
@@ -73,6 +76,9 @@ ADAPTERS: dict[str, Adapter] = {
     "gemma": _LLAMA,
     "gemma2": _GEMMA,
     "gemma3_text": _GEMMA,
+    # Attention and FFN read and add to one of four streams, from which the other three are then corrected (AltUp). What
+    # each layer adds beside them, of the token alone (LAuReL, per-layer embeddings), is neither head nor FFN.
+    "gemma3n_text": replace(_GEMMA, streams="altup_num_inputs", borrowers="num_kv_shared_layers"),
     "glm4": replace(_NORM_BEHIND, ffn="post_mlp_layernorm"),
     "gpt2": _GPT2,
     "gpt_bigcode": _GPT2,
@@ -105,6 +111,9 @@ ADAPTERS: dict[str, Adapter] = {
     "qwen2_moe": _LLAMA,
     "qwen3": _LLAMA,
     "qwen3_moe": _LLAMA,
+    # Most layers have linear attention: a state, handed from token to token, and nothing that attends. A head's output
+    # is what its gate, which it has beside its query, lets through.
+    "qwen3_next": replace(_LLAMA, heads_in="full_attention"),
     "seed_oss": _LLAMA,
     "smollm3": _LLAMA,
     "stablelm": _LLAMA,

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -99,7 +99,8 @@ class Route:
 
     Attributes:
         start: the first block that runs; those below hand their input on.
-        hidden: (batch, pos, d_model), what block `start` reads; needed when `start` > 0.
+        hidden: (batch, pos, d_state), what block `start` reads; needed when `start` > 0. d_state is d_model, or where a
+            model has several residual streams that many numbers of each, one stream after the other.
         stop: the first block that does not run (its input can be kept); None runs all.
         until_attended: the block at which the pass ends with `Ended`, once its keys and values are in the cache.
         places: where alone the result is read; elsewhere the last block hands its input on. None: everywhere.
@@ -118,14 +119,14 @@ class Kept:
 
     Attributes:
         inputs_from: keep what every block from this one on reads; None keeps nothing.
-        inputs: layer -> (batch, pos, d_model).
-        z: when a list, the z of each block is appended to it, (batch, pos, n_heads, d_head), before gating.
+        inputs: layer -> (batch, pos, d_state), as `Route.hidden`.
+        z: when a dictionary, layer -> (batch, pos, n_heads, d_head), before gating, of the layers that have heads.
         ffn_out: when a list, what each FFN adds, (batch, pos, d_model), after gating.
     """
 
     inputs_from: int | None = None
     inputs: dict[int, Tensor] = field(default_factory=dict)
-    z: list[Tensor] | None = None
+    z: dict[int, Tensor] | None = None
     ffn_out: list[Tensor] | None = None
 
 
@@ -173,7 +174,7 @@ def gates_for(
         BadInput: if an ablation names a component that the model does not have, or lacks its means.
     """
     for ablation in ablations:
-        ablation.check(model.n_layers, model.n_heads)
+        ablation.check(model.n_layers, model.n_heads, model.info.headless)
     if not any(ablations):
         return ALL_ON
 
@@ -198,18 +199,23 @@ def gates_for(
 
 
 def install(
-    blocks: Sequence[nn.Module], attn_outs: Sequence[nn.Module], ffns: Sequence[nn.Module],
+    blocks: Sequence[nn.Module], attn_outs: Mapping[int, nn.Module], ffns: Sequence[nn.Module],
     before_ffns: Sequence[nn.Module | None], n_heads: int, returns_tuple: bool = False,
+    lenders: frozenset[int] = frozenset(),
 ) -> None:
     """Put the hooks in, once, when a model is loaded. Outside of `passing` they do nothing.
 
     Args:
+        attn_outs: of the layers that have heads.
         before_ffns: the modules whose output nothing but the FFN reads.
         returns_tuple: whether a block returns (hidden states, ...), which a skipped one must do too.
+        lenders: layers whose keys and values later ones attend to instead of their own.
     """
-    for layer, (block, attn_out, ffn, before) in enumerate(zip(blocks, attn_outs, ffns, before_ffns, strict=True)):
-        _wrap_block(block, layer, layer == len(blocks) - 1, returns_tuple)
-        attn_out.register_forward_pre_hook(_head_hook(layer, n_heads))
+    for layer, (block, ffn, before) in enumerate(zip(blocks, ffns, before_ffns, strict=True)):
+        can_be_few = layer == len(blocks) - 1 and layer in attn_outs  # a recurrent state needs the places between
+        _wrap_block(block, layer, can_be_few, returns_tuple, layer in lenders)
+        if layer in attn_outs:
+            attn_outs[layer].register_forward_pre_hook(_head_hook(layer, n_heads))
         _wrap_ffn(ffn, before, layer)
         ffn.register_forward_hook(_ffn_hook(layer))
 
@@ -226,7 +232,7 @@ def _head_hook(layer: int, n_heads: int) -> Any:
             return None
         z = args[0].reshape(now.batch, -1, n_heads, shape[-1] // n_heads)  # (batch, pos, n_heads, d_head)
         if kept.z is not None:
-            kept.z.append(z)
+            kept.z[layer] = z
         if gates.heads is not None:
             z = _gated(gates, layer, z)
         if ends:
@@ -310,8 +316,11 @@ def _ffn_hook(layer: int) -> Any:
     return hook
 
 
-def _wrap_block(block: nn.Module, layer: int, is_last: bool, returns_tuple: bool) -> None:
-    """Let a block be skipped, begin from stored hidden states, keep what it reads, or be read in few places."""
+def _wrap_block(block: nn.Module, layer: int, can_be_few: bool, returns_tuple: bool, lends: bool) -> None:
+    """Let a block be skipped, begin from stored hidden states, keep what it reads, or be read in few places.
+
+    A skipped block that lends its keys and values forms them of what block `start` reads.
+    """
     names = list(inspect.signature(block.forward).parameters)[1:]
     plain = _own_forward(block)
 
@@ -319,19 +328,32 @@ def _wrap_block(block: nn.Module, layer: int, is_last: bool, returns_tuple: bool
         now = _current.get()
         if now is not None:
             route, kept = now.route, now.kept
-            now.batch = hidden.shape[0]
+            now.batch = hidden.shape[-3]
             if layer == route.start and route.hidden is not None:
-                hidden = route.hidden.to(hidden.device)
+                hidden = _as_streams(route.hidden.to(hidden.device), hidden)
             if kept.inputs_from is not None and layer >= kept.inputs_from:
-                kept.inputs[layer] = hidden
+                kept.inputs[layer] = _as_rows(hidden)
+            if lends and layer < route.start and route.hidden is not None:
+                with _under_way(_Pass(ALL_ON, Route(until_attended=layer), NOTHING)), suppress(Ended):
+                    plain(_as_streams(route.hidden.to(hidden.device), hidden), *args, **kwargs)
             if layer < route.start or (route.stop is not None and layer >= route.stop):
                 return (hidden, None) if returns_tuple else hidden
-            if is_last and route.places is not None and route.until_attended is None:
+            if can_be_few and route.places is not None and route.until_attended is None:
                 named = dict(zip(names, args, strict=False)) | kwargs
                 return _in_places(plain, layer, now, route.places, hidden, named)
         return plain(hidden, *args, **kwargs)
 
     block.forward = forward
+
+
+def _as_rows(hidden: Tensor) -> Tensor:
+    """What a block reads, as (batch, pos, d_state): residual streams, (n, batch, pos, d_model), one after the other."""
+    return hidden.permute(1, 2, 0, 3).flatten(2) if hidden.dim() == 4 else hidden
+
+
+def _as_streams(rows: Tensor, like: Tensor) -> Tensor:
+    """The same back in the form in which a block reads it, that of `like`."""
+    return rows.unflatten(-1, (len(like), -1)).permute(2, 0, 1, 3).contiguous() if like.dim() == 4 else rows
 
 
 def _in_places(
@@ -344,14 +366,19 @@ def _in_places(
     with _under_way(replace(now, route=replace(now.route, until_attended=layer))) as own, suppress(Ended):
         plain(hidden, **inputs)
     assert own.attended is not None
-    grid = (torch.arange(len(hidden), device=hidden.device)[:, None], places.grid.to(hidden.device))
-    few = {name: _first(name, value, places.grid.shape[1]) for name, value in inputs.items()}
+    read = _as_rows(hidden)
+    grid = (torch.arange(len(read), device=hidden.device)[:, None], places.grid.to(hidden.device))
+    few = {name: value.to(hidden.device)[grid] if name in _OF_TOKENS else _first(name, value, places.grid.shape[1])
+           for name, value in inputs.items()}
     with _under_way(replace(now, given=own.attended[grid])):
-        output = plain(hidden[grid], **few)
-    found = output[0] if isinstance(output, tuple) else output  # (batch, widest, d_model)
+        output = plain(_as_streams(read[grid], hidden), **few)
+    found = _as_rows(output[0] if isinstance(output, tuple) else output)  # (batch, widest, d_state)
     rows, positions, columns = (x.to(hidden.device) for x in (places.rows, places.positions, places.columns))
-    whole = hidden.detach().index_put((rows, positions), found[rows, columns])
+    whole = _as_streams(read.detach().index_put((rows, positions), found[rows, columns]), hidden)
     return (whole, *output[1:]) if isinstance(output, tuple) else whole
+
+
+_OF_TOKENS = ("per_layer_input",)  # (batch, pos, d): what a block reads of each token besides the hidden states
 
 
 def _first(name: str, value: Any, n: int) -> Any:
@@ -360,6 +387,8 @@ def _first(name: str, value: Any, n: int) -> Any:
         return None
     if isinstance(value, tuple):  # cosines and sines
         return tuple(_first(name, x, n) for x in value)
+    if isinstance(value, Mapping):  # keys and values of other layers, by kind
+        return {kind: tuple(x[:, :, :n] for x in pair) for kind, pair in value.items()}
     if not isinstance(value, Tensor):
         return value
     if name == "attention_mask" and value.dim() == 4:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from backend.errors import ModelError
-from backend.models.adapters import ADAPTERS
+from backend.models.adapters import ADAPTERS, Adapter
 from backend.models.defaults import SIZES, filled
 from backend.models.refusals import refusal
 from backend.records import ModelInfo
@@ -109,11 +109,18 @@ def weights(info: ModelInfo) -> Weights:
     return Weights(4 * info.d_model * info.d_head, n_matrices * info.d_model * info.d_ffn)
 
 
-def info_from(config: dict[str, Any], name: str, revision: str, tensors: list[tuple[str, int]]) -> ModelInfo:
-    """The record, from a config as plain values and (dtype, number of elements) of every tensor."""
+def info_from(config: dict[str, Any], name: str, revision: str, tensors: list[tuple[str, int]],
+              adapter: Adapter | None = None) -> ModelInfo:
+    """The record, from a config as plain values and (dtype, number of elements) of every tensor.
+
+    Args:
+        adapter: where its heads are; by default its architecture's row.
+    """
 
     def first(size: str, default: int | None = None) -> int:
         for key in SIZES[size]:
+            if isinstance(config.get(key), list) and len(set(config[key])) == 1:
+                return int(config[key][0])
             if isinstance(config.get(key), list):
                 raise ModelError(f"The config of '{name}' gives {key} as a list: its layers differ in size, and "
                                  "Headroom reads transformers whose layers are alike.")
@@ -138,7 +145,18 @@ def info_from(config: dict[str, Any], name: str, revision: str, tensors: list[tu
         d_ffn=first("d_ffn", int(config.get("expansion_ratio") or 4) * d_model), n_params=sum(elements.values()),
         max_positions=max_positions, vocab_size=first("vocab_size"), dtype=_DTYPES.get(main, main),
         bytes=sum(n * _BYTES.get(dtype, 4) for dtype, n in elements.items()),
+        headless=_headless(config, first("n_layers"), adapter or ADAPTERS.get(str(config.get("model_type")))),
     )
+
+
+def _headless(config: dict[str, Any], n_layers: int, row: Adapter | None) -> tuple[int, ...]:
+    """The layers that have no attention heads."""
+    if row is None or row.heads_in is None:
+        return ()
+    every = config.get("full_attention_interval") or 4  # what the class makes layer types of where there are none
+    kinds = config.get("layer_types") or [
+        "linear_attention" if (layer + 1) % every else "full_attention" for layer in range(n_layers)]
+    return tuple(layer for layer, kind in enumerate(kinds) if kind != row.heads_in)
 
 
 def _looks_like_path(name: str) -> bool:

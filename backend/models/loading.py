@@ -24,7 +24,7 @@ from backend.models.text import Pair, Reader, load_tokenizer, reader_for
 from backend.records import ModelInfo
 from backend.values import Ablation, ModelId
 
-# Where the tensors of a model for text and images (Gemma 3) go, of which the text part alone is loaded.
+# Where the tensors of a model for text and images (Gemma 3 and 3n) go, of which the text part alone is loaded.
 _TEXT_PART = {r"^model\.language_model\.": "model.", r"^language_model\.": ""}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -39,8 +39,9 @@ class LoadedModel:
     reader: Reader  # the tokenizer, and what stands in front of every text
     adapter: Adapter
     blocks: list[nn.Module] = field(repr=False)
-    attn_outs: list[nn.Module] = field(repr=False)
+    attn_outs: dict[int, nn.Module] = field(repr=False)  # of the layers that have heads
     ffns: list[nn.Module] = field(repr=False)
+    lenders: frozenset[int] = frozenset()  # layers whose keys and values later ones attend to instead of their own
     ready: Ready = field(default_factory=Ready, repr=False)  # prompts made ready for it, by setup
     proof: str = ""  # what was compared when it was loaded, and how far apart it was
 
@@ -63,6 +64,21 @@ class LoadedModel:
     @property
     def d_model(self) -> int:
         return self.info.d_model
+
+    @property
+    def n_streams(self) -> int:
+        """Residual streams that stand side by side between blocks: one, but for AltUp."""
+        return int(self._said(self.adapter.streams) or 1)
+
+    @property
+    def d_state(self) -> int:
+        """How many numbers a block reads at a position: d_model of each residual stream."""
+        return self.n_streams * self.d_model
+
+    @property
+    def latest_start(self) -> int:
+        """The last block where a pass can begin from stored hidden states alone: those behind need lenders' keys."""
+        return min(self.lenders, default=self.n_layers - 1)
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -223,28 +239,42 @@ def prepare(
     if tensors is None:
         short = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
         tensors = [(short.get(p.dtype, "F32"), p.numel()) for p in model.parameters()]
-    info = info_from(config.to_dict(), name, revision, tensors)
+    info = info_from(config.to_dict(), name, revision, tensors, adapter)
     reader = reader_for(tokenizer, config, bos)
     blocks = list(part(model, adapter.blocks).children())
     loaded = LoadedModel(
         id=identity or ModelId(name, revision, "", bool(reader.front), dtype), info=info, model=model, reader=reader,
         adapter=adapter, blocks=blocks,
-        attn_outs=[part(block, adapter.attn_out) for block in blocks],
+        attn_outs={layer: part(block, adapter.attn_out) for layer, block in enumerate(blocks)
+                   if layer not in info.headless},
         ffns=[part(block, adapter.ffn) for block in blocks],
+        lenders=_lenders(config, adapter),
     )
-    projection = loaded.attn_outs[0]
+    if not loaded.attn_outs:
+        raise ModelError(f"'{name}' has no layer of kind '{adapter.heads_in}', so there are no heads to switch off. "
+                         "Headroom measures transformers that attend in some layer.")
+    projection = next(iter(loaded.attn_outs.values()))
     width = projection.in_features if isinstance(projection, nn.Linear) else len(cast(Tensor, projection.weight))
     if len(blocks) != info.n_layers or width != info.n_heads * info.d_head:
         raise ModelError(f"The adapter of '{config.model_type}' does not fit '{name}': {len(blocks)} blocks whose "
                          f"attention projection reads {width} numbers, where its config says {info.n_layers} layers "
                          f"with {info.n_heads} heads of {info.d_head}. Mend its row in backend/models/adapters.py.")
     before_ffns = [part(block, adapter.ffn_reads) if adapter.ffn_reads else None for block in blocks]
-    gates.install(loaded.blocks, loaded.attn_outs, loaded.ffns, before_ffns, loaded.n_heads, adapter.returns_tuple)
+    gates.install(loaded.blocks, loaded.attn_outs, loaded.ffns, before_ffns, loaded.n_heads, adapter.returns_tuple,
+                  loaded.lenders)
     if proven:
         from backend.engine.proof import prove  # the engine stands on this module
 
         loaded.proof = prove(loaded)
     return loaded
+
+
+def _lenders(config: Any, adapter: Adapter) -> frozenset[int]:
+    """Layers whose keys and values later ones attend to: of each kind of layer the last that has its own."""
+    n_borrowers = getattr(config, adapter.borrowers) if adapter.borrowers else 0
+    if not n_borrowers:
+        return frozenset()
+    return frozenset({kind: layer for layer, kind in enumerate(config.layer_types[:-n_borrowers])}.values())
 
 
 def no_numbers(model: LoadedModel, what: str = "logits", ablation: Ablation | None = None) -> ModelError:

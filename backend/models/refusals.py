@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from backend.models.adapters import ADAPTERS
+
 # What carries a state from token to token instead of, or beside, attending to all of them.
 RECURRENT = frozenset({
     "bailing_hybrid", "bamba", "falcon_h1", "falcon_mamba", "granitemoehybrid", "jamba", "kimi_linear", "lfm2",
     "lfm2_moe", "lfm3", "mamba", "mamba2", "minimax", "nemotron_h", "olmo_hybrid", "qwen3_5", "qwen3_5_moe",
-    "qwen3_5_moe_text", "qwen3_5_text", "qwen3_next", "qwen4_exp", "qwen4_exp_text", "recurrent_gemma", "rwkv",
+    "qwen3_5_moe_text", "qwen3_5_text", "qwen4_exp", "qwen4_exp_text", "recurrent_gemma", "rwkv",
     "xlstm", "zamba", "zamba2"})
 _RECURRENT_LAYERS = frozenset({"linear_attention", "mamba", "mamba2", "recurrent", "conv", "ssm", "rwkv"})
 BIDIRECTIONAL = frozenset({
@@ -28,16 +30,13 @@ def refusal(config: dict[str, Any], name: str) -> str | None:
         return (f"'{name}' ({model_type}) is an encoder-decoder model: it reads with one transformer and answers with "
                 "another. Headroom measures decoder-only transformers.")
     kinds = sorted(_RECURRENT_LAYERS & set(config.get("layer_types") or ()))
-    if model_type in RECURRENT or kinds:
+    row = ADAPTERS.get(model_type)
+    if model_type in RECURRENT or (kinds and not (row and row.heads_in)):
         layers = [i for i, kind in enumerate(config.get("layer_types") or ()) if kind in _RECURRENT_LAYERS]
         where = (f" in layers {', '.join(map(str, layers))} ({', '.join(kinds)})" if layers else "")
         return (f"'{name}' ({model_type}) is recurrent{where}: a state that is handed from token to token stands where "
                 "heads should attend, so there are no heads to switch off there, and no text can be read once for all "
                 "its continuations. Headroom measures transformers that attend in every layer.")
-    if model_type == "gemma3n_text":
-        return (f"'{name}' ({model_type}) has four residual streams side by side (AltUp), and layers that borrow the "
-                "keys and values of others: what a head or an FFN adds does not join one stream. Headroom measures "
-                "transformers with one.")
     if config.get("use_bidirectional_attention") in (True, "all") or model_type in BIDIRECTIONAL:
         return (f"'{name}' ({model_type}) is bidirectional: each token attends to those behind it too, so it does not "
                 "predict the next one. Headroom measures models that read from left to right.")

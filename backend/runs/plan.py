@@ -96,7 +96,7 @@ class Request:
             if value < at_least:
                 raise BadInput(f"{name.replace('_', '-')} must be {at_least} or more, got {value}.")
         for ablation in chosen.get("off", ()):
-            ablation.check(self.info.n_layers, self.info.n_heads)
+            ablation.check(self.info.n_layers, self.info.n_heads, self.info.headless)
         if chosen.get("off") and "masks" not in self.what:
             object.__setattr__(self, "what", (*self.what, "masks"))
         object.__setattr__(self, "what", tuple(topic for topic in known if topic in self.what))

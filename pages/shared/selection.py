@@ -513,7 +513,7 @@ def _usual() -> list[str]:
 
 def _read() -> tuple[Ablation, list[str]]:
     shape = info()
-    return parse(_value("off"), shape.n_layers, shape.n_heads)
+    return parse(_value("off"), shape.n_layers, shape.n_heads, shape.headless)
 
 
 def _taken(held: protocol.Held, messages: Sequence[protocol.Message], shape: protocol.Shape,

@@ -43,16 +43,16 @@ def obvious(model: LoadedModel, pairs: list[Scored]) -> tuple[np.ndarray, np.nda
             kept[-1].retain_grad()
             return (kept[-1], *args[1:])
 
-        hooks = [attn_out.register_forward_pre_hook(keep) for attn_out in model.attn_outs]
+        hooks = [attn_out.register_forward_pre_hook(keep) for attn_out in model.attn_outs.values()]
         logits = model.model(torch.tensor([pair.ids[:-1]]), use_cache=False).logits[0, len(pair.context) - 1:]
         torch.nn.functional.cross_entropy(logits, torch.tensor(pair.continuation)).backward()
         for hook in hooks:
             hook.remove()
-        for layer, z in enumerate(kept):
+        for layer, z in zip(model.attn_outs, kept, strict=True):
             products = (z * z.grad)[0].detach().unflatten(-1, (model.n_heads, -1)).sum(-1).numpy()  # (pos, n_heads)
             per_token[layer] += np.abs(products).sum(0)
             per_example[layer] += np.abs(products.sum(0))
-            positions[layer] += len(pair.continuation) if layer == model.n_layers - 1 else len(pair.ids) - 1
+        positions += [len(pair.ids) - 1] * (model.n_layers - 1) + [len(pair.continuation)]
     return per_token / positions[:, None], per_example / len(pairs)
 
 

@@ -25,7 +25,7 @@ from backend.kinds import Copying, compute
 from backend.kinds.induction import copying, prefix_matching
 from backend.models.loading import prepare
 from backend.store.live import Store
-from tests.models.small import ARCHITECTURES, N_POSITIONS, small_model, small_network, small_tokenizer
+from tests.models.small import ARCHITECTURES, N_POSITIONS, WINDOW, small_model, small_network, small_tokenizer
 
 BLOCKS = [[0, *range(20, 27)], [0, *range(50, 62)], [0, *range(90, 97)]]
 DISTINCT = [[0, *range(20, 41)], [0, *range(30, 47)]]
@@ -115,8 +115,8 @@ def looped_prefix_matching(network, ids):
 
 
 LOOPED = ["opt", "gpt2", "gpt_neox, parallel", "gpt_neox, one after the other", "llama, grouped queries",
-          "mistral, all layers slide", "qwen2, some layers slide", "qwen3, wide heads", "gemma3", "stablelm", "gptj",
-          "mixtral"]
+          "mistral, all layers slide", "qwen2, some layers slide", "qwen3, wide heads", "gemma3",
+          "gemma3n, four streams", "stablelm", "gptj", "mixtral"]
 
 
 @pytest.mark.parametrize("architecture", LOOPED)
@@ -132,13 +132,13 @@ def blocks_of(network):
 
 
 def embedded_in(network, ids):
-    """What the first block reads: (pos, d_model)."""
+    """What the first block reads: (1, pos, d_model), or (streams, 1, pos, d_model)."""
     seen = []
     handle = network.get_submodule(blocks_of(network))[0].register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True)
     network(torch.tensor([ids]))
     handle.remove()
-    return seen[0][0]
+    return seen[0]
 
 
 def values_in(network, layer, x):
@@ -157,10 +157,28 @@ def values_in(network, layer, x):
     return v[[0, 0, 1, 1]], block.self_attn.o_proj.weight.T, block.self_attn.o_proj.bias
 
 
+def copying_in(pattern, values, weight, bias, network, ids, variant):
+    """(n_heads,): a layer's copying, from its pattern (n_heads, pos, pos) and values (n_heads, pos, d_head)."""
+    n_heads, n_pos, d_head = values.shape
+    scores = np.zeros(n_heads)
+    for head in range(n_heads):
+        v = values[head] if variant == "authors" else pattern[head] @ values[head]
+        out = v @ weight[head * d_head:(head + 1) * d_head]
+        if variant == "authors" and bias is not None:
+            out = out + bias
+        p = torch.softmax(out @ network.lm_head.weight.T, -1)
+        for j in range(1, n_pos):
+            attendable = p[j, ids[:j + 1]]
+            raised = torch.relu(attendable - attendable.mean())
+            if raised.sum() > 0:
+                scores[head] += (raised[pattern[head, j].argmax()] / raised.sum()).item() / (n_pos - 1)
+    return scores
+
+
 @torch.no_grad()
 def looped_copying(network, ids, variant):
-    x, n_heads, n_pos = embedded_in(network, ids), 4, len(ids)
-    scores = np.zeros((3, n_heads))
+    x = embedded_in(network, ids)[0]
+    scores = np.zeros((3, 4))
     for layer in range(3):
         alone = copy.deepcopy(network)  # the same model with no block but this one
         parent, _, name = blocks_of(alone).rpartition(".")
@@ -168,18 +186,7 @@ def looped_copying(network, ids, variant):
         alone.config.num_hidden_layers = 1
         pattern = alone(torch.tensor([ids]), output_attentions=True, use_cache=False).attentions[0][0]
         values, weight, bias = values_in(network, layer, x)
-        d_head = values.shape[-1]
-        for head in range(n_heads):
-            v = values[head] if variant == "authors" else pattern[head] @ values[head]
-            out = v @ weight[head * d_head:(head + 1) * d_head]
-            if variant == "authors" and bias is not None:
-                out = out + bias
-            p = torch.softmax(out @ network.lm_head.weight.T, -1)
-            for j in range(1, n_pos):
-                attendable = p[j, ids[:j + 1]]
-                raised = torch.relu(attendable - attendable.mean())
-                if raised.sum() > 0:
-                    scores[layer, head] += (raised[pattern[head, j].argmax()] / raised.sum()).item() / (n_pos - 1)
+        scores[layer] = copying_in(pattern, values, weight, bias, network, ids, variant)
     return scores
 
 
@@ -192,7 +199,37 @@ def test_copying_equals_loops_over_the_whole_vocabulary(architecture, variant):
     np.testing.assert_allclose(copying_scores(small_model(architecture), DISTINCT, variant), expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("architecture", ["opt", "gpt2", "llama, grouped queries", "qwen2, some layers slide"])
+@torch.no_grad()
+def copying_over_streams(network, ids, variant):
+    """Gemma 3n by its own modules: every layer reads the embeddings, and so do the layers whose keys it borrows."""
+    model, n_pos, lent = network.model, len(ids), {}
+    streams = embedded_in(network, ids)
+    causal = torch.full((n_pos, n_pos), -1e9).triu(1)
+    masks = {"full_attention": causal, "sliding_attention": causal + torch.full((n_pos, n_pos), -1e9).tril(-WINDOW)}
+    scores = []
+    for block in model.layers:
+        attention, kind = block.self_attn, block.self_attn.layer_type
+        x = block.input_layernorm(block.altup.predict(streams)[0])
+        turned = model.rotary_emb(x, torch.arange(n_pos)[None], kind)
+        if not attention.is_kv_shared_layer:
+            attention.store_full_length_kv = True  # the last of its kind before those that borrow
+        _, pattern = attention(x, turned, masks[kind], shared_kv_states=lent)
+        scores.append(copying_in(pattern[0], lent[kind][1][0][[0, 0, 1, 1]], attention.o_proj.weight.T, None, network,
+                                 ids, variant))
+    return scores
+
+
+@pytest.mark.parametrize("variant", ["authors", "olsson"])
+def test_copying_of_a_layer_that_borrows_its_values_is_that_of_the_lenders_values(variant):
+    network = eager("gemma3n, four streams")
+    expected = np.stack([copying_over_streams(network, ids, variant) for ids in DISTINCT])
+    assert expected[:, -2:].max() > 0.05
+    np.testing.assert_allclose(copying_scores(small_model("gemma3n, four streams"), DISTINCT, variant), expected,
+                               atol=2e-5)
+
+
+@pytest.mark.parametrize("architecture", ["opt", "gpt2", "llama, grouped queries", "qwen2, some layers slide",
+                                          "gemma3n, four streams"])
 def test_a_model_that_only_returns_its_pattern_scores_the_same(architecture):
     shows_all = small_model(architecture)
     shows_pattern = prepare(eager(architecture), small_tokenizer(), architecture, "0")

@@ -17,7 +17,7 @@ from backend.models.loading import prepare
 from backend.tasks.task import Example, Prompt, multiple_choice
 from backend.values import INTACT, Ablation, Head
 from tests.engine.reference import reference
-from tests.models.small import ARCHITECTURES, FAMILIES, small_model, small_network, small_tokenizer
+from tests.models.small import ARCHITECTURES, FAMILIES, WHOLE, small_model, small_network, small_tokenizer
 
 TOLERANCE = 1e-4  # nats
 MIXED = Ablation(frozenset({Head(0, 1), Head(1, 0), Head(1, 3), Head(2, 2)}), frozenset({1}))
@@ -77,7 +77,7 @@ def test_the_engine_equals_the_obvious_path(architecture, kind):
         assert [np.argmax(row) for row in scores.loglikelihoods] == [np.argmax([v for v, _ in row]) for row in expected]
 
 
-@every_family
+@pytest.mark.parametrize("architecture", [name for name in FAMILIES if name not in WHOLE])
 def test_a_long_context_is_read_apart_and_changes_nothing(architecture, monkeypatch):
     monkeypatch.setattr(trees, "MIN_OWN_PREFIX", 12)
     model, prompts = small_model(architecture), KINDS["demonstrations per query"]
@@ -112,7 +112,7 @@ def test_a_sweep_that_begins_where_it_differs_equals_whole_passes(architecture):
     model = small_model(architecture)
     prepared = passes.prepare(model, FIXED)
     sweep = [INTACT, *(Ablation(ffns=frozenset({layer})) for layer in range(model.n_layers)),
-             *(Ablation(frozenset({Head(layer, 1)})) for layer in range(model.n_layers)), LATE, MIXED.filled("mean")]
+             *(Ablation(frozenset({Head(layer, 1)})) for layer in model.attn_outs), LATE, MIXED.filled("mean")]
     means = [some_means(architecture) if a.fill == "mean" else None for a in sweep]
     reused = passes.score(prepared, sweep, means)
     whole = passes.score(passes.prepare(model, FIXED), sweep, means, reuse=False)
@@ -131,7 +131,7 @@ def test_ablations_that_ride_in_one_pass_score_what_they_score_alone(architectur
     monkeypatch.setattr(trees, "MIN_OWN_PREFIX", 12)  # contexts of their own are read apart, several to a batch
     model, trunk, rows = small_model(architecture), passes._trunk, []
     means = [some_means(architecture) if a.fill == "mean" else None for a in RIDERS]
-    prepared = passes.prepare(model, KINDS[kind], batch_tokens=1024)
+    prepared = passes.prepare(model, KINDS[kind], batch_tokens=4096)
     alone = passes.score(prepared, RIDERS, means)
 
     def counted(model, ids, *rest):
@@ -141,7 +141,7 @@ def test_ablations_that_ride_in_one_pass_score_what_they_score_alone(architectur
     monkeypatch.setattr(passes, "_trunk", counted)
     for reuse in (True, False):
         rows.clear()
-        fresh = passes.prepare(model, KINDS[kind], batch_tokens=1024)
+        fresh = passes.prepare(model, KINDS[kind], batch_tokens=4096)
         together = passes.score(fresh, RIDERS, means, reuse=reuse, together=True)
         riding = len(rows)
         for one, other in zip(together, alone, strict=True):
@@ -221,9 +221,11 @@ def test_half_precision_says_about_the_same(architecture, dtype, tolerance):
 
 def test_architectures_that_cannot_branch_are_known_and_read_one_option_per_row():
     chains = {a for a in ARCHITECTURES if not passes.takes_trees(small_model(a))}
-    assert chains == {"bloom", "falcon, alibi", "gpt_neo, every second layer slides", "llama4", "mpt"}
+    assert chains == {"bloom", "falcon, alibi", "gpt_neo, every second layer slides", "llama4", "mpt", *WHOLE}
     for architecture in chains:
-        batches = [b for g in passes.prepare(small_model(architecture), FIXED).groups for b in g.batches]
+        groups = passes.prepare(small_model(architecture), FIXED).groups
+        assert any(g.prefixes for g in groups) != (architecture in WHOLE)
+        batches = [b for g in groups for b in g.batches]
         assert sum(len(b.tokens) for b in batches) == sum(len(p.example.options) for p in FIXED)
         assert all(passes.mask(small_model(architecture), b).dim() == 2 for b in batches)
 

@@ -146,13 +146,14 @@ def test_means_are_those_of_every_position_of_every_prompt(architecture):
     for prompt in PROMPTS:
         ids = model.encode_context(prompt.prefix + prompt.example.contexts[0])
         ids += model.encode(prompt.example.options[prompt.example.gold[0]])
-        kept = Kept(z=[], ffn_out=[])
+        kept = Kept(z={}, ffn_out=[])
         with torch.no_grad(), passing(kept=kept):
             model.model(torch.tensor([ids[:-1]]), use_cache=False)
-        z.append(torch.cat(kept.z)), added.append(torch.cat(kept.ffn_out))  # (n_layers, pos, ...)
+        z.append(torch.cat([*kept.z.values()])), added.append(torch.cat(kept.ffn_out))  # (n_layers, pos, ...)
     every_z, every_added = torch.cat(z, 1), torch.cat(added, 1)
     assert (found.n_examples, found.n_positions) == (5, every_z.shape[1])
-    assert np.allclose(found.heads, every_z.double().mean(1), atol=1e-4)
+    assert np.allclose(np.array(found.heads)[list(model.attn_outs)], every_z.double().mean(1), atol=1e-4)
+    assert not np.array(found.heads)[list(model.info.headless)].any()
     assert np.allclose(found.ffns, every_added.double().mean(1), atol=1e-4)
 
 

@@ -135,6 +135,27 @@ def test_both_reductions_order_by_their_own_scores(setup: Setup, store: Store, m
         assert heads == [Head(*divmod(int(i), model.n_heads)) for i in stats.order(scores.scores(reduction))]
 
 
+def test_layers_without_heads_are_in_no_ranking_no_step_and_no_oracle(setup: Setup, store: Store) -> None:
+    model = small_model("qwen3_next")
+    half = setup.with_(model=model.id)
+    there = [Head(layer, head) for layer in (0, 1, 2, 4) for head in range(model.n_heads)]
+    scores = compute(importance(half), store, model).scores()
+    assert scores[[0, 1, 2, 4]].all()
+    assert not scores[3].any()
+    for ranking in (own(half), own(half, reverse=True), Ranking.random(1)):
+        unit = Pruning(half, "combined", ranking)
+        basis = [compute(need, store, model) for need in unit.needs()]
+        heads, ffns = unit.orders(basis, model.n_layers, model.n_heads, model.info.headless)
+        assert sorted(heads) == there
+        assert sorted(ffns) == [0, 1, 2, 3, 4]
+    curve = compute(Pruning(half, "heads", Ranking.random(1)), store, model)
+    assert len(parse_exact(curve.ablations[5]).heads) == len(there) // 2
+    assert Pruning(half, "heads").cost(model.info, lambda *_: 1) == 10
+    singles = compute(KINDS["head_oracle"](half), store, model).ablations
+    assert list(map(parse_exact, singles)) == [INTACT, *(Ablation(frozenset({head})) for head in there)]
+    assert not any(map(any, compute(Means(half.with_(n_examples=N_TRAIN)), store, model).heads[3]))
+
+
 def test_random_rankings_repeat_with_their_seed_and_differ_between_seeds(setup: Setup) -> None:
     one, again, other = (Pruning(setup, "heads", Ranking.random(seed)).orders([], 6, 8)[0] for seed in (1, 1, 2))
     assert one == again

@@ -13,15 +13,16 @@ from backend.lens.patterns import (
 )
 from backend.models.gates import Gates, passing
 from backend.values import Ablation, Head
-from tests.models.small import ARCHITECTURES, N_POSITIONS, small_model, small_network, small_tokenizer
+from tests.models.small import ARCHITECTURES, N_POSITIONS, WHOLE, small_model, small_network, small_tokenizer
 
 IDS = [0, 25, 40, 41, 25, 60, 70, 40]
-NORMS_BETWEEN = ("opt, norm after, narrow embedding", "gemma2", "gemma3", "olmo2", "olmo3", "glm4", "exaone4",
-                 "exaone4, no window")
+NORMS_BETWEEN = ("opt, norm after, narrow embedding", "gemma2", "gemma3", "gemma3n, four streams", "olmo2", "olmo3",
+                 "glm4", "exaone4", "exaone4, no window", *WHOLE)
 PLAIN_SUMS = tuple(name for name in ARCHITECTURES if name not in NORMS_BETWEEN)
 SHOWING = ["opt", "gpt2", "gpt_neox, parallel", "llama, grouped queries", "mistral, all layers slide",
-           "qwen2, some layers slide", "gemma2", "gptj", "gpt_neo, every second layer slides", "stablelm", "gpt_oss",
-           "granite", "cohere2", "llama4", "deepseek_v3", "mpt", "codegen", "gpt_bigcode, multi-query"]
+           "qwen2, some layers slide", "gemma2", "gemma3n, four streams", "gptj", "gpt_neo, every second layer slides",
+           "stablelm", "gpt_oss", "granite", "cohere2", "llama4", "deepseek_v3", "mpt", "codegen",
+           "gpt_bigcode, multi-query"]
 
 
 @pytest.mark.parametrize("architecture", SHOWING)

@@ -27,6 +27,10 @@ _GROUPED = {"num_key_value_heads": 2}
 _SOME_SLIDE = {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "sliding_window": WINDOW}
 _EXPERTS = {"num_experts_per_tok": 2, "router_jitter_noise": 0.0}
 
+_LINEAR = {**_PLAIN, **_GROUPED, "head_dim": 16, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+           "linear_key_head_dim": 8, "linear_value_head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2,
+           "moe_intermediate_size": 24, "shared_expert_intermediate_size": 24, "mlp_only_layers": [1]}
+
 # name -> (model_type, its configuration). Every row of the adapter table is here, in each of its shapes.
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "opt": ("opt", {**_OPT, "word_embed_proj_dim": D_MODEL}),
@@ -47,6 +51,11 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
                           "attn_logit_softcapping": 5.0, "final_logit_softcapping": 4.0}),
     "gemma3": ("gemma3_text", {**_PLAIN, **_SOME_SLIDE, "num_key_value_heads": 1, "head_dim": 16,
                                "query_pre_attn_scalar": 16}),
+    "gemma3n, four streams": ("gemma3n_text", {
+        **_PLAIN, **_GROUPED, "num_hidden_layers": 6, "head_dim": 16, "sliding_window": WINDOW, "laurel_rank": 8,
+        "layer_types": ["sliding_attention", "full_attention"] * 3, "num_kv_shared_layers": 2, "altup_num_inputs": 4,
+        "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 300, "final_logit_softcapping": 4.0,
+        "activation_sparsity_pattern": [0.5, 0.0, 0.5, 0.0, 0.0, 0.0]}),
     "phi3": ("phi3", {**_PLAIN, **_GROUPED, "sliding_window": WINDOW}),
     "olmo2": ("olmo2", {**_PLAIN, **_GROUPED}),
     "falcon, multi-query": ("falcon", {**_FALCON, "multi_query": True, "alibi": False, "bias": True}),
@@ -73,6 +82,10 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3_moe, some dense": ("qwen3_moe", {
         **_PLAIN, **_GROUPED, "head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
         "mlp_only_layers": [1], "norm_topk_prob": True}),
+    "qwen3_next": ("qwen3_next", {**_LINEAR, "num_hidden_layers": 5, "layer_types": [
+        *["full_attention"] * 3, "linear_attention", "full_attention"]}),
+    "qwen3_next, ends without heads": ("qwen3_next", {**_LINEAR, "num_hidden_layers": 4, "layer_types": [
+        *["full_attention"] * 3, "linear_attention"]}),
     "gpt_oss": ("gpt_oss", {**_PLAIN, **_GROUPED, **_SOME_SLIDE, "head_dim": 16, "num_local_experts": 4,
                             "num_experts_per_tok": 2}),
     "llama4": ("llama4_text", {
@@ -104,6 +117,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         "topk_group": 1, "moe_intermediate_size": 24, "first_k_dense_replace": 1}),
 }
 ARCHITECTURES = tuple(CONFIGS)
+WHOLE = ("qwen3_next", "qwen3_next, ends without heads")  # read from their first token on, behind no cache
 
 # One model of each way through the table's columns, the gates and the engine, and why it is here. What is the same
 # arithmetic for many architectures is tried on these; what a wrong row would break, on all of `ARCHITECTURES`.
@@ -122,6 +136,8 @@ _WHY = {
     "gpt_oss": "experts that return their router's scores beside their output, sinks in attention, windows",
     "llama4": "no trees, for its chunks go by place in the row; experts in some layers, an FFN in others",
     "deepseek_v3": "keys and values from one latent vector, values narrower than keys",
+    "gemma3n, four streams": "four residual streams, layers that borrow keys and values of earlier ones",
+    "qwen3_next": "heads in some layers only, and no cache, for the linear layers keep a state",
     "granite": "logits that are divided, branches that are scaled",
     "cohere2": "logits that are multiplied, parallel attention and FFN, windows",
 }

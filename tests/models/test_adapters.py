@@ -53,7 +53,7 @@ def test_blocks_return_what_their_row_says(architecture):
 def test_heads_lie_side_by_side_in_the_input_of_the_output_projection(architecture):
     model = small_model(architecture)
     assert model.n_layers == len(model.blocks)
-    for projection in model.attn_outs:
+    for projection in model.attn_outs.values():
         widths = set(projection.weight.shape)
         assert widths <= {model.n_heads * model.d_head, model.d_model}
         assert model.n_heads * model.d_head in widths

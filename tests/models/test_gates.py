@@ -18,12 +18,15 @@ from backend.models import loading
 from backend.models.gates import ALL_ON, Gates, Kept, Places, Route, gates_for, passing
 from backend.models.loading import LoadedModel, prepare
 from backend.values import INTACT, Ablation, Head
-from tests.models.small import ARCHITECTURES, FAMILIES, small_model, small_network, small_tokenizer
+from tests.models.small import ARCHITECTURES, FAMILIES, WHOLE, small_model, small_network, small_tokenizer
 
 TEXT = "the cat sat on the mat. Question: is the dog red? Answer: yes"
 MIXED = Ablation(frozenset({Head(0, 1), Head(1, 0), Head(1, 3), Head(2, 2)}), frozenset({1}))
+READ_IN_EVERY_BLOCK = ("gemma3n, four streams",)  # the tokens themselves
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 every_family = pytest.mark.parametrize("architecture", FAMILIES)
+every_cache = pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in WHOLE])
+every_family_s_cache = pytest.mark.parametrize("architecture", [name for name in FAMILIES if name not in WHOLE])
 
 
 def tokens(model: LoadedModel, text: str = TEXT) -> torch.Tensor:
@@ -69,8 +72,8 @@ def by_hand(model: LoadedModel, ablation: Ablation) -> torch.Tensor:
     network = small_network(model.info.name)
     blocks = network.get_submodule(model.adapter.blocks)
     for layer, block in enumerate(blocks):
-        without_heads(model, block.get_submodule(model.adapter.attn_out),
-                      [h.head for h in ablation.heads if h.layer == layer])
+        if heads := [h.head for h in ablation.heads if h.layer == layer]:
+            without_heads(model, block.get_submodule(model.adapter.attn_out), heads)
         if layer in ablation.ffns:
             ffn = block.get_submodule(model.adapter.ffn)
             ffn.register_forward_hook(lambda module, args, output: instead(output, torch.zeros_like(added(output))))
@@ -200,7 +203,7 @@ def test_gate_gradients_equal_finite_differences(architecture, monkeypatch):
         assert (gradient * direction).sum().item() == pytest.approx(difference.item(), rel=1e-5, abs=1e-6)
 
 
-@every_architecture
+@every_cache
 def test_a_pass_behind_cached_keys_and_values_equals_the_whole_pass(architecture):
     model = small_model(architecture)
     ids = tokens(model)
@@ -219,15 +222,17 @@ def test_beginning_in_the_middle_equals_the_whole_pass(architecture):
     kept = Kept(inputs_from=0)
     expected = logits(model, kept=kept)
     assert sorted(kept.inputs) == list(range(model.n_layers))
-    for start in range(model.n_layers):
-        unread = torch.zeros_like(tokens(model))  # what stands there no longer matters
-        assert torch.equal(logits(model, ids=unread, route=Route(start, kept.inputs[start])), expected)
+    ids = tokens(model)
+    if architecture not in READ_IN_EVERY_BLOCK:
+        ids = torch.zeros_like(ids)  # what stands there no longer matters
+    for start in range(model.latest_start + 1):
+        assert torch.equal(logits(model, ids=ids, route=Route(start, kept.inputs[start])), expected)
 
 
 @every_family
 def test_a_model_can_begin_in_the_middle_before_it_ever_ran(architecture):
     model = small_model(architecture, seed=1)
-    hidden = torch.randn(2, 5, model.d_model)
+    hidden = torch.randn(2, 5, model.d_state)
     out = logits(model, ids=torch.zeros(2, 5, dtype=torch.long), route=Route(2, hidden))
     assert out.shape[:2] == (2, 5)
 
@@ -237,7 +242,7 @@ def test_blocks_from_the_stop_on_do_not_run(architecture):
     model = small_model(architecture)
     ran = []
     hooks = [attn.register_forward_hook(lambda module, args, out, layer=layer: ran.append(layer))
-             for layer, attn in enumerate(model.attn_outs)]
+             for layer, attn in model.attn_outs.items()]
     kept, whole = Kept(inputs_from=2), Kept(inputs_from=0)
     logits(model, route=Route(stop=2), kept=kept)
     for hook in hooks:
@@ -264,18 +269,19 @@ def test_a_pass_read_in_few_places_equals_the_whole_pass_there_and_so_do_its_gra
     for where in (None, places):
         with torch.enable_grad(), passing(Gates(heads=heads, ffns=ffns), Route(places=where)):
             read = model.trunk(input_ids=ids, use_cache=False).last_hidden_state[ROWS, READ]
-            found.append([read, *torch.autograd.grad(read.pow(3).sum(), heads)])
+            taken = [heads[layer] for layer in model.attn_outs]
+            found.append([read, *torch.autograd.grad(read.pow(3).sum(), taken)])
     for whole, part in zip(*found, strict=True):
         assert whole.abs().max() > 1e-3
         assert (part - whole).abs().max() < 1e-4 * max(1, whole.abs().max())
 
 
-@every_architecture
+@every_cache
 def test_the_last_block_works_only_where_it_is_read_behind_a_cache_too(architecture):
     model = small_model(architecture)
     ids, gates = tokens(model)[:, :14], gates_for(model, [MIXED.filled("mean")], [some_means(model)])
     seen: list[list[int]] = []
-    hook = model.attn_outs[-1].register_forward_hook(
+    hook = model.attn_outs[model.n_layers - 1].register_forward_hook(
         lambda module, args, output: seen[-1].append(output.numel() // model.d_model))
     found = []
     for places in (None, Places.of(np.array([4, 9]), 1, 10, model.device)):
@@ -304,7 +310,7 @@ def test_z_and_ffn_outputs_are_those_that_the_modules_see(architecture):
     seen, outputs = [], []
     hooks = [model.attn_outs[1].register_forward_pre_hook(lambda module, args: seen.append(args[0].clone())),
              model.ffns[1].register_forward_hook(lambda module, args, out: outputs.append(added(out).clone()))]
-    kept = Kept(z=[], ffn_out=[])
+    kept = Kept(z={}, ffn_out=[])
     logits(model, kept=kept)
     for hook in hooks:
         hook.remove()
@@ -352,7 +358,8 @@ def test_mean_ablation_equals_putting_the_means_in_by_hand(architecture):
         return instead(output, mean.expand_as(added(output)).clone())
 
     for layer, block in enumerate(network.get_submodule(model.adapter.blocks)):
-        block.get_submodule(model.adapter.attn_out).register_forward_pre_hook(partial(mean_heads, layer=layer))
+        if layer in model.attn_outs:
+            block.get_submodule(model.adapter.attn_out).register_forward_pre_hook(partial(mean_heads, layer=layer))
         if layer in ablation.ffns:
             block.get_submodule(model.adapter.ffn).register_forward_hook(partial(mean_ffn, layer=layer))
     with torch.no_grad():
@@ -364,7 +371,7 @@ def masks(n_layers: int = 3, n_heads: int = 4) -> st.SearchStrategy[Ablation]:
     return st.builds(Ablation, st.frozensets(heads), st.frozensets(st.integers(0, n_layers - 1)))
 
 
-@every_family
+@every_family_s_cache
 @settings(max_examples=6)
 @given(ablation=masks(), n_cached=st.integers(1, 12))
 def test_any_mask_equals_editing_the_weights_in_one_pass_and_behind_a_cache(architecture, ablation, n_cached):
@@ -378,9 +385,29 @@ def test_any_mask_equals_editing_the_weights_in_one_pass_and_behind_a_cache(arch
     assert close(rest, expected[:, n_cached:])
 
 
+def test_layers_that_lend_their_keys_are_the_last_of_their_kind_before_those_that_borrow():
+    for n_borrowers, lenders in ((2, {2, 3}), (3, {1, 2}), (0, set())):
+        network = small_network("gemma3n, four streams", num_kv_shared_layers=n_borrowers)
+        model = prepare(network, small_tokenizer(), "borrowing", "")
+        assert model.lenders == lenders
+        assert model.lenders == {i for i, mode in enumerate(network.config.kv_sharing_modes) if mode == "store"}
+        assert model.latest_start == min(lenders, default=model.n_layers - 1)
+
+
 def test_a_mask_that_names_what_the_model_lacks_is_refused():
     with pytest.raises(BadInput, match=r"No such component: L3H0, L7 FFN. This model has layers 0 to 2"):
         gates_for(small_model("opt"), [Ablation(frozenset({Head(3, 0)}), frozenset({7}))])
+
+
+def test_a_head_of_a_layer_that_has_none_is_refused_with_the_layers_that_have_some():
+    model = prepare(small_network("qwen3_next", layer_types=None, full_attention_interval=2, num_hidden_layers=6),
+                    small_tokenizer(), "half", "")
+    assert model.info.headless == (0, 2, 4)
+    assert list(model.attn_outs) == [1, 3, 5]
+    with pytest.raises(BadInput, match=r"No such component: L0H1, L4H0. This model has attention heads in layers 1, 3, "
+                                       r"5 alone; layers 0, 2, 4 have linear attention"):
+        gates_for(model, [Ablation(frozenset({Head(0, 1), Head(1, 1), Head(4, 0)}))])
+    assert gates_for(model, [Ablation(frozenset({Head(1, 1)}), frozenset(range(6)))]).ffns is not None
 
 
 def test_mean_ablation_without_means_says_what_is_missing():

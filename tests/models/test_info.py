@@ -114,6 +114,22 @@ def test_a_model_whose_layers_differ_in_size_is_refused(tmp_path):
         describe(str(folder))
 
 
+@pytest.mark.parametrize(("says", "headless"), [
+    ({}, (0, 1, 2, 4, 5, 6)), ({"full_attention_interval": 2}, (0, 2, 4, 6)),
+    ({"layer_types": ["full_attention", "linear_attention"] * 3 + ["full_attention"]}, (1, 3, 5))])
+def test_layers_without_heads_are_those_of_the_class_where_the_config_does_not_list_them(says, headless, tmp_path):
+    config = {"model_type": "qwen3_next", "num_hidden_layers": 7, **says}
+    assert describe(str(made_up(tmp_path / "some", config))).headless == headless
+    assert tuple(i for i, kind in enumerate(AutoConfig.for_model(**config).layer_types)
+                 if kind == "linear_attention") == headless
+
+
+def test_a_size_that_is_listed_layer_by_layer_and_always_the_same_is_read(tmp_path):
+    text = {"model_type": "gemma3n_text", "hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": [96, 96]}
+    folder = made_up(tmp_path / "some", {"model_type": "gemma3n", "text_config": text})
+    assert describe(str(folder)).d_ffn == 96
+
+
 @pytest.mark.parametrize("content", ["[]", "3", "{"])
 def test_a_config_that_is_no_object_is_refused(folder, content):
     (folder / "config.json").write_text(content)
@@ -209,9 +225,8 @@ BY_NAME = [
     ({"model_type": "bart", "is_encoder_decoder": True}, r"\(bart\) is an encoder-decoder model"),
     ({"model_type": "mamba"}, r"\(mamba\) is recurrent"),
     ({"model_type": "rwkv"}, r"\(rwkv\) is recurrent"),
-    ({"model_type": "qwen3_next", "layer_types": ["linear_attention"] * 3 + ["full_attention"]},
-     r"\(qwen3_next\) is recurrent in layers 0, 1, 2 \(linear_attention\)"),
-    ({"model_type": "gemma3n", "text_config": {"model_type": "gemma3n_text"}}, r"four residual streams"),
+    ({"model_type": "llama", "layer_types": ["linear_attention"] * 3 + ["full_attention"]},
+     r"\(llama\) is recurrent in layers 0, 1, 2 \(linear_attention\)"),
     ({"model_type": "gemma3_text", "use_bidirectional_attention": True}, r"\(gemma3_text\) is bidirectional"),
     ({"model_type": "bert"}, r"\(bert\) is bidirectional"),
     *(({"model_type": "llama", "quantization_config": {"quant_method": method}}, rf"quantised \({method}\)")

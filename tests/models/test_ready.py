@@ -99,7 +99,7 @@ def test_a_model_that_nobody_holds_is_gone_at_once_with_all_that_was_made_ready_
     model = fresh()
     use(model, Store(tmp_path))
     kept = [weakref.ref(thing) for thing in model.ready._kept.values()]
-    gone = [weakref.ref(part) for part in (model, model.model, *model.blocks, *model.attn_outs, *model.ffns)]
+    gone = [weakref.ref(part) for part in (model, model.model, *model.blocks, *model.attn_outs.values(), *model.ffns)]
     gc.collect()  # what others left behind
     gc.disable()  # nothing waits for the collector
     try:
