@@ -137,8 +137,12 @@ class Unit(ABC, Generic[R]):
 
     @property
     def company(self) -> Hashable:
-        """What units have in common that are measured together more cheaply than one by one; None: no others."""
+        """What units have in common that can be measured together; None: with no others."""
         return None
+
+    def gains(self, model: LoadedModel) -> bool:
+        """Whether measuring it together with others of its company is cheaper than one after the other."""
+        return False
 
     @classmethod
     def measure_together(cls, units: Sequence[Self], model: LoadedModel, bases: Sequence[Sequence[Any]],

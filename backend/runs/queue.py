@@ -8,8 +8,8 @@
 
 A session asks in some place; a newer request in the same place takes the place of its older one, which stops within a
 batch if nobody else wants the same. The session that was served longest ago has the next turn, with one unit; units of
-others that can share a pass with it (`Unit.company`) come along. One thread measures, with one model in memory, and
-ends when it has nothing to do. Results are stored; what is stored already costs no turn.
+others come along where sharing a pass is cheaper than taking turns (`Unit.company`, `Unit.gains`). One thread measures,
+with one model in memory, and ends when it has nothing to do. Results are stored; what is stored already costs no turn.
 
 Pages' looks at a prompt take turns too (`look`), so that nothing runs beside a measurement on the same cores.
 
@@ -125,7 +125,7 @@ class Standing:
 
     Attributes:
         finished, of: how many of its results are there.
-        ahead: turns of others that come before its next one; 0 while one of its own is measured.
+        ahead: turns of others that come before its next one, at most; 0 while one of its own is measured.
         unit, done, total: what is being measured for it, and batches of it; None before its turn.
         loading: whether its turn has come and the model is being read.
     """
@@ -304,14 +304,9 @@ class Queue:
             own = next((job for job in self._running if job in ticket._pending), None)
             if own is not None:
                 return Standing(finished, ticket.of, 0, own.unit, *own.progress, self._loading)
-            ahead, company = int(bool(self._running)), set()
-            mine = {job.company for job in ticket._pending} - {None}
-            for session, jobs in self._in_turn():
-                if session == ticket.session or jobs[0].company in mine:
-                    break
-                ahead += jobs[0].company not in company  # those of one company share a turn
-                company |= {jobs[0].company} - {None}
-            return Standing(finished, ticket.of, ahead, None, 0, 0, False)
+            turns = [session for session, _ in self._in_turn()]
+            return Standing(finished, ticket.of, bool(self._running) + turns.index(ticket.session)
+                            if ticket.session in turns else 0, None, 0, 0, False)
 
     # Turns; all under the lock
 
@@ -323,8 +318,8 @@ class Queue:
                 waiting.setdefault(ticket.session, []).extend(jobs)
         return sorted(waiting.items(), key=lambda one: self._served.get(one[0], 0))
 
-    def _next(self) -> list[_Job]:
-        """What to do next, together; waits for work. Nothing: the thread is to end."""
+    def _next(self) -> _Job | None:
+        """Whose turn it is; waits for work. None: the thread is to end."""
         with self._lock:
             self._running = []
             while True:
@@ -332,33 +327,34 @@ class Queue:
                 if self._closed:
                     break
                 if waiting := self._in_turn():
-                    self._running = self._chosen(waiting)
-                    return self._running
+                    first = self._first([jobs[0] for _, jobs in waiting])
+                    self._begin([first])
+                    return first
                 if not self._work.wait(IDLE):
                     break
             self._thread = None
-            return []
+            return None
 
-    def _chosen(self, waiting: list[tuple[str, list[_Job]]]) -> list[_Job]:
-        """The next turn: one job, and others that come along."""
-        first = self._first([jobs[0] for _, jobs in waiting])
-        chosen = {first: None}
-        if first.company is not None:
-            along = [[job for job in jobs if job.company == first.company] for _, jobs in waiting]
-            most = self.limits.masks or len(self._jobs)
-            for rank in range(max(map(len, along))):  # everybody's first, then everybody's second
-                for jobs in along:
-                    if rank < len(jobs) and len(chosen) < most:
-                        chosen[jobs[rank]] = None
-        turn = next(self._turns)
-        for job in chosen:
+    def _joined(self, first: _Job) -> list[_Job]:
+        """A job whose turn it is, and others of its company that come along."""
+        with self._lock:
+            along = [[job for job in jobs if job.company == first.company] for _, jobs in self._in_turn()]
+            in_order = [jobs[rank] for rank in range(max(map(len, along), default=0))  # everybody's first, then their
+                        for jobs in along if rank < len(jobs)]  # second
+            chosen = [first, *dict.fromkeys(in_order)]
+            chosen = chosen[:self.limits.masks] if self.limits.masks else chosen
+            self._begin(chosen)
+            return chosen
+
+    def _begin(self, jobs: list[_Job]) -> None:
+        turn, self._running = next(self._turns), jobs
+        for job in jobs:
             job.begun = True
             for ticket in job.wanted:
                 self._served.pop(ticket.session, None)
                 self._served[ticket.session] = turn
         while len(self._served) > REMEMBERED:
             del self._served[next(iter(self._served))]
-        return list(chosen)
 
     def _first(self, heads: list[_Job]) -> _Job:
         """Whose turn it is: what the model in memory can answer goes first, for a bounded time."""
@@ -373,27 +369,30 @@ class Queue:
     # The thread
 
     def _serve(self) -> None:
-        while jobs := self._next():
-            self._do(jobs)
+        while (job := self._next()) is not None:
+            self._do(job)
 
-    def _do(self, jobs: list[_Job]) -> None:
+    def _do(self, first: _Job, alone: bool = False) -> None:
+        jobs = [first]
         try:
-            results = self._results(jobs)
+            model = self._model(first.model)
+            if not alone and first.unit is not None and first.company is not None and first.unit.gains(model):
+                jobs = self._joined(first)
+            results = self._results(jobs, model)
         except Cancelled:
             return  # nobody wants them, and nobody is told
         except BaseException as error:
-            if len(jobs) > 1:  # each alone, so that only whoever asked for the impossible hears of it
-                for job in jobs:
-                    if self._is_wanted(job):
-                        self._do([job])
+            if len(jobs) == 1:
+                self._finish(first, error=_in_words(first, error))
                 return
-            self._finish(jobs[0], error=_in_words(jobs[0], error))
+            for job in jobs:  # each alone, so that only whoever asked for the impossible hears of it
+                if self._is_wanted(job):
+                    self._do(job, alone=True)
         else:
             for job, result in zip(jobs, results, strict=True):
                 self._finish(job, result)
 
-    def _results(self, jobs: list[_Job]) -> list[Any]:
-        model = self._model(jobs[0].model)
+    def _results(self, jobs: list[_Job], model: LoadedModel) -> list[Any]:
         if (look := jobs[0].look) is not None:
             return [look(model)]
         units = [job.unit for job in jobs if job.unit is not None]

@@ -112,10 +112,11 @@ def test_eight_visitors_with_the_same_mask_are_measured_for_once(
     assert measurements == [[Evaluation(setup_of(apps[0]), parse_exact("L2H1,F1"))]]
 
 
-def test_intact_and_ablated_come_in_one_pass(store: Store, measurements: list[list[Any]]) -> None:
+def test_the_intact_model_is_measured_first_and_once(store: Store, measurements: list[list[Any]]) -> None:
     app = lab(off="L2H1")
     setup = setup_of(app)
-    assert measurements == [[Evaluation(setup), Evaluation(setup, parse_exact("L2H1"))]]
+    app.sidebar.text_input("off").set_value("L2H2").run()
+    assert measurements == [[Evaluation(setup, parse_exact(off))] for off in ("", "L2H1", "L2H2")]
     assert "–" not in shown(app).values()
 
 

@@ -56,6 +56,7 @@ class Engine:
         self.steps = Semaphore(0)
         self.begun = Semaphore(0)
         self.fails: Callable[[Any], None] = lambda unit: None
+        self.gains = True
 
     def load(self, wanted: ModelId) -> LoadedModel:
         if wanted != self.id or not self.loads:
@@ -93,6 +94,9 @@ class Engine:
 
 class Fake(Evaluation):
     """An evaluation that an `Engine` measures."""
+
+    def gains(self, model: Any) -> bool:
+        return model.gains
 
     def measure(self, model: Any, basis: Any, progress: Any) -> Any:
         return model.measure([self], progress)[0]
@@ -198,12 +202,25 @@ def test_masks_of_several_sessions_ride_together_and_everybody_gets_the_own_one(
     assert {unit(i) for i in range(10)} <= set(shelf.kept)
 
 
+def test_where_nothing_is_gained_by_it_everybody_has_a_turn_alone(queue: Queue, engine: Engine) -> None:
+    engine.gains = False
+    blocked(queue, engine)
+    tickets = [queue.ask(f"session {i}", "lab", [unit(i)]) for i in range(3)]
+    engine.go()
+    for ticket in tickets:
+        answers(ticket)
+    assert [len(together) for together in engine.passes] == [1, 1, 1, 1]
+
+
 @pytest.fixture(scope="module")
 def bundled() -> LoadedModel:
     return load_model()
 
 
-def test_thirty_masks_at_a_time_give_the_numbers_that_each_gives_alone(bundled: LoadedModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("gains", [False, True])
+def test_thirty_masks_at_a_time_give_the_numbers_that_each_gives_alone(
+        gains: bool, bundled: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Evaluation, "gains", lambda *_: gains)
     setup = Setup(bundled.id, identify_tasks("antonym")[0], 5, n_examples=20)
     masks = [INTACT, *(Ablation(frozenset({Head(i % bundled.n_layers, i % bundled.n_heads)}), frozenset({i % 3}),
                                 "mean" if i % 7 == 0 else "zero") for i in range(29))]
@@ -320,8 +337,6 @@ def test_place_and_progress_are_known(queue: Queue, engine: Engine) -> None:
     tickets = [queue.ask(f"session {i}", "lab", [alone(i), alone(100 + i)]) for i in range(3)]
     assert [ticket.standing().ahead for ticket in tickets] == [1, 2, 3]
     assert all(ticket.standing().unit is None for ticket in tickets)
-    riding = [queue.ask(f"rider {i}", "lab", [unit(i)]) for i in range(2)]
-    assert [ticket.standing().ahead for ticket in riding] == [4, 4]  # both in one turn
     engine.step(N_BATCHES - 1 + N_BATCHES)
     tickets[0].wait(PATIENCE)
     assert (tickets[0].standing().finished, tickets[0].standing().of) == (1, 2)
