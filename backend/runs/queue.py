@@ -164,14 +164,15 @@ class Ticket:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come: all is there, or an error, or a newer request took its place."""
-        return not self._pending
+        """Whether there is nothing more to `take`: all was taken, or an error or a newer request ended it."""
+        with self._queue._lock:
+            return not self._pending and (self.dropped or not self._fresh)
 
     def wait(self, seconds: float) -> None:
         """Until a result or the end is there, `seconds` at most."""
         with self._queue._lock:
             self._seen = monotonic()
-            if not self._fresh and not self.over:
+            if not self._fresh and self._pending:
                 self._news.wait(seconds)
                 self._seen = monotonic()
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
 
+from backend.errors import Cancelled
 from pages.shared import selection
 
 if TYPE_CHECKING:
@@ -46,10 +47,12 @@ def look(what: Callable[[LoadedModel], T]) -> T:
         HeadroomError: the model cannot be loaded, or what is done says so.
     """
     with selection.queue().look(session(), "look", selection.model(), what) as ticket:
-        while not ticket.over:
+        while not (found := ticket.take()):
+            if ticket.error is not None:
+                raise ticket.error
+            if ticket.dropped:
+                raise Cancelled("Something newer of this visitor took the place of this look.")
             ticket.wait(SLICE)
             stopped()
-        if ticket.error is not None:
-            raise ticket.error
-        ((_, result),) = ticket.take()
+        ((_, result),) = found
         return result

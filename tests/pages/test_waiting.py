@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -96,20 +95,13 @@ def test_a_toggle_shows_the_number_of_its_mask(store: Store, tmp_path: Path) -> 
         assert shown(app)["Switched off" if off else "Intact"] == accuracy
 
 
-def test_eight_visitors_with_the_same_mask_are_measured_for_once(
-        store: Store, measurements: list[list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "session", lambda: str(threading.get_ident()))
-    apps = [lab() for _ in range(8)]
-    measurements.clear()
-    for app in apps:
-        app.sidebar.text_input("off").set_value("L2H1,F1")
-    threads = [threading.Thread(target=app.run) for app in apps]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert len({tuple(shown(app).items()) for app in apps}) == 1
-    assert measurements == [[Evaluation(setup_of(apps[0]), parse_exact("L2H1,F1"))]]
+def test_the_next_visitor_with_the_same_mask_is_not_measured_for_again(
+        store: Store, measurements: list[list[Any]]) -> None:
+    first, second = lab(off="L2H1,F1"), lab()
+    second.sidebar.text_input("off").set_value("L2H1,F1").run()
+    assert shown(first) == shown(second)
+    setup = setup_of(first)
+    assert measurements == [[Evaluation(setup)], [Evaluation(setup, parse_exact("L2H1,F1"))]]
 
 
 def test_the_intact_model_is_measured_first_and_once(store: Store, measurements: list[list[Any]]) -> None:

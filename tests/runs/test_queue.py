@@ -122,7 +122,7 @@ def answers(ticket: Ticket) -> list[Any]:
     while True:
         ticket.wait(0.05)
         found += ticket.take()
-        if ticket.over and not ticket._fresh:
+        if ticket.over:
             break
         assert time.monotonic() < deadline, "nothing came"
     if ticket.error is not None:
@@ -185,8 +185,20 @@ def test_what_is_stored_costs_no_turn(queue: Queue, engine: Engine, shelf: Shelf
         assert ticket.take() == [(unit(1), "stored")]
         assert not ticket.over
     with queue.ask("a", "lab", [unit(1)]) as ticket:
-        assert ticket.over
+        assert not ticket.over  # before it was taken
         assert ticket.take() == [(unit(1), "stored")]
+        assert ticket.over
+
+
+def test_a_request_is_not_over_before_its_last_result_was_taken(queue: Queue, engine: Engine) -> None:
+    ticket = blocked(queue, engine)
+    assert not ticket.take()
+    engine.go()  # it comes between a look for results and the question whether that was all
+    while ticket._pending:
+        ticket.wait(0.01)
+    assert not ticket.over
+    assert len(ticket.take()) == 1
+    assert ticket.over
 
 
 def test_masks_of_several_sessions_ride_together_and_everybody_gets_the_own_one(
@@ -526,7 +538,7 @@ def test_the_limit_counts_what_a_session_waits_for_in_all_places(engine: Engine,
         queue.ask("a", "tour", [alone(3), alone(4)])
     queue.ask("a", "lab", [alone(3), alone(4), alone(5)])  # in the place of the two
     shelf.put(alone(6), "stored")
-    assert queue.ask("a", "heads", [alone(6)]).over  # what is stored does not count
+    assert answers(queue.ask("a", "heads", [alone(6)]))  # what is stored does not count
     engine.go()
     queue.close(PATIENCE)
 
