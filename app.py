@@ -9,7 +9,7 @@ import streamlit as st
 from PIL import Image
 
 from backend.errors import HeadroomError
-from pages.shared import selection
+from pages.shared import selection, waiting
 
 PAGES = [
     st.Page("pages/tour.py", title="Tour", icon=":material/explore:", default=True),
@@ -30,11 +30,12 @@ ICON = Image.fromarray(np.kron(np.array([[200, 120, 220], [90, 30, 170], [230, 1
 st.set_page_config(page_title="Headroom", page_icon=ICON, layout="wide")
 page = st.navigation(PAGES, position="top")
 try:
-    above = selection.frame()
-    try:
-        page.run()
-    finally:
-        selection.show_notices(above)
+    with waiting.drawing.turn(waiting.stopped):
+        above = selection.frame()
+        try:
+            page.run()
+        finally:
+            selection.show_notices(above)
 except HeadroomError as error:
     st.error(str(error), icon=":material/error:")
 except Exception as error:

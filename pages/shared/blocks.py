@@ -129,7 +129,8 @@ def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any
     slot, bar, said = st.empty(), None, ("", 0)
     started = reported = time.monotonic()
     try:
-        with selection.queue().ask(waiting.session(), "measure", units) as ticket:
+        with waiting.drawing.paused(waiting.stopped), selection.queue().ask(
+                waiting.session(), "measure", units) as ticket:
             while not ticket.over:
                 ticket.wait(waiting.SLICE)
                 for unit, record in ticket.take():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -210,3 +212,93 @@ def test_who_gives_way_leaves_the_queue(store: Store, monkeypatch: pytest.Monkey
     app = lab()
     assert [ticket.dropped for ticket in asked] == [True]
     assert set(shown(app).values()) == {"–"}
+
+
+# --- drawing in turns ---------------------------------------------------------------------------
+
+
+def in_threads(*doing: Callable[[], object]) -> None:
+    threads = [threading.Thread(target=one) for one in doing]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def test_two_runs_draw_at_a_time_and_each_in_the_order_in_which_it_came() -> None:
+    turns, inside, most, order, go = waiting.Turns(2, PATIENCE), [], [], [], threading.Event()
+
+    def run(number: int) -> None:
+        with turns.turn():
+            order.append(number)
+            inside.append(number)
+            most.append(len(inside))
+            assert go.wait(PATIENCE)
+            inside.remove(number)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
+    for number, thread in enumerate(threads):
+        thread.start()
+        eventually(lambda n=number: len(order) + len(turns._waiting) == n + 1)
+    assert sorted(order) == [0, 1]
+    go.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert max(most) == 2
+    assert all(abs(place - number) < 2 for place, number in enumerate(order))
+    assert turns._free == 2
+
+
+def test_a_run_that_hangs_holds_up_nobody_for_ever() -> None:
+    turns, free = waiting.Turns(1, 0.01), []
+
+    def run() -> None:
+        with turns.turn():
+            free.append(turns._free)
+
+    with turns.turn():
+        in_threads(run)
+    assert free == [-1]
+    assert turns._free == 1
+
+
+def test_a_run_that_is_ended_while_it_waits_leaves_its_place() -> None:
+    turns = waiting.Turns(1, PATIENCE)
+
+    def clicked() -> None:
+        raise KeyError
+
+    def run() -> None:
+        with pytest.raises(KeyError), turns.turn(clicked):
+            pass
+
+    with turns.turn():
+        in_threads(run)
+        assert not turns._waiting
+    assert turns._free == 1
+
+
+def test_while_a_run_waits_for_the_queue_others_draw() -> None:
+    turns, free = waiting.Turns(1, PATIENCE), []
+
+    def run() -> None:
+        with turns.turn():
+            free.append(turns._free)
+
+    with turns.paused():  # no turn to give away
+        assert turns._free == 1
+    with turns.turn():
+        with turns.paused():
+            in_threads(run)
+            assert turns._free == 1
+        assert turns._free == 0
+    assert free == [0]
+    assert turns._free == 1
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
