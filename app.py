@@ -30,7 +30,7 @@ ICON = Image.fromarray(np.kron(np.array([[200, 120, 220], [90, 30, 170], [230, 1
 st.set_page_config(page_title="Headroom", page_icon=ICON, layout="wide")
 page = st.navigation(PAGES, position="top")
 try:
-    with waiting.drawing.turn(waiting.stopped):
+    with waiting.drawing.turn(waiting.session(), waiting.stopped):
         above = selection.frame()
         try:
             page.run()

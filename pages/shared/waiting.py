@@ -12,7 +12,6 @@ yet, so a newer click costs nothing.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Lock, local
@@ -31,23 +30,31 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SLICE = 0.05  # seconds between looks whether something newer was clicked
 AT_A_TIME = 2  # runs that draw
-PATIENCE = 5.0  # seconds after which a run draws out of turn: one that waits for a network must not hold up all others
+LEASE = 3.0  # seconds after which a run that draws is not counted: it may wait for a network, and holds up nobody
+PLACE = 60.0  # seconds for which a visitor who clicked again before his turn keeps his place
 
 
 class Turns:
-    """So many at a time, in the order in which they came; nobody waits longer than `patience`."""
+    """So many at a time, in the order in which they came; whoever takes longer than `lease` is not counted any more."""
 
-    def __init__(self, at_a_time: int, patience: float) -> None:
-        self.patience = patience
-        self._free = at_a_time  # below 0 where some went out of turn
-        self._waiting: deque[Event] = deque()
+    def __init__(self, at_a_time: int, lease: float) -> None:
+        self.at_a_time, self.lease = at_a_time, lease
+        self._inside: dict[Event, float] = {}  # since when
+        self._waiting: dict[Event, float] = {}  # since when; those who come back from a pause go first
+        self._places: dict[str, float] = {}  # visitor -> since when, until he has had a turn
         self._lock = Lock()
         self._mine = local()
 
     @contextmanager
-    def turn(self, check: Callable[[], object] = lambda: None) -> Iterator[None]:
+    def turn(self, visitor: str, check: Callable[[], object] = lambda: None) -> Iterator[None]:
         """Wait for a turn, and have it; `check` is called while it waits, and may raise to leave."""
-        self._enter(check)
+        now = monotonic()
+        with self._lock:
+            self._places = {one: since for one, since in self._places.items() if now - since < PLACE}
+            since = self._places.setdefault(visitor, now)
+        self._enter(since, check)
+        with self._lock:
+            self._places.pop(visitor, None)
         try:
             yield
         finally:
@@ -56,54 +63,51 @@ class Turns:
     @contextmanager
     def paused(self, check: Callable[[], object] = lambda: None) -> Iterator[None]:
         """Let others draw inside, while this thread waits for something else; nothing where it has no turn."""
-        if not getattr(self._mine, "turn", False):
+        if not self._leave():
             yield
             return
-        self._leave()
         yield
-        self._enter(check)
+        self._enter(0.0, check)
 
-    def _enter(self, check: Callable[[], object]) -> None:
-        mine, deadline = Event(), monotonic() + self.patience
+    def _enter(self, since: float, check: Callable[[], object]) -> None:
+        mine = Event()
         with self._lock:
-            self._waiting.append(mine)
+            self._waiting[mine] = since
             self._admit()
         try:
             while not mine.wait(SLICE):
                 check()
-                if monotonic() >= deadline:
-                    break
+                with self._lock:
+                    self._admit()  # somebody's lease may have ended
         except BaseException:
             with self._lock:
-                self._give_up(mine)
-            raise
-        with self._lock:
-            if not mine.is_set():
-                self._waiting.remove(mine)
-                self._free -= 1
-        self._mine.turn = True
-
-    def _leave(self) -> None:
-        if getattr(self._mine, "turn", False):
-            self._mine.turn = False
-            with self._lock:
-                self._free += 1
+                self._waiting.pop(mine, None)
+                self._inside.pop(mine, None)
                 self._admit()
+            raise
+        self._mine.turn = mine
 
-    def _give_up(self, mine: Event) -> None:
-        if mine.is_set():
-            self._free += 1
+    def _leave(self) -> bool:
+        """Give the turn of this thread to others; says whether it had one."""
+        mine: Event | None = getattr(self._mine, "turn", None)
+        self._mine.turn = None
+        if mine is None:
+            return False
+        with self._lock:
+            self._inside.pop(mine, None)
             self._admit()
-        else:
-            self._waiting.remove(mine)
+        return True
 
     def _admit(self) -> None:
-        while self._free > 0 and self._waiting:
-            self._free -= 1
-            self._waiting.popleft().set()
+        now = monotonic()
+        while self._waiting and sum(now - since < self.lease for since in self._inside.values()) < self.at_a_time:
+            first = min(self._waiting, key=lambda one: self._waiting[one])
+            del self._waiting[first]
+            self._inside[first] = now
+            first.set()
 
 
-drawing = Turns(AT_A_TIME, PATIENCE)
+drawing = Turns(AT_A_TIME, LEASE)
 
 
 def session() -> str:

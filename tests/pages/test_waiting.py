@@ -226,75 +226,101 @@ def in_threads(*doing: Callable[[], object]) -> None:
         assert not thread.is_alive()
 
 
-def test_two_runs_draw_at_a_time_and_each_in_the_order_in_which_it_came() -> None:
-    turns, inside, most, order, go = waiting.Turns(2, PATIENCE), [], [], [], threading.Event()
+class Runs:
+    """Runs in threads, that each draw until they are let go."""
 
-    def run(number: int) -> None:
-        with turns.turn():
-            order.append(number)
-            inside.append(number)
-            most.append(len(inside))
-            assert go.wait(PATIENCE)
-            inside.remove(number)
+    def __init__(self, turns: waiting.Turns) -> None:
+        self.turns, self.order, self.go = turns, list[str](), threading.Event()
+        self.threads: list[threading.Thread] = []
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
-    for number, thread in enumerate(threads):
-        thread.start()
-        eventually(lambda n=number: len(order) + len(turns._waiting) == n + 1)
-    assert sorted(order) == [0, 1]
-    go.set()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert max(most) == 2
-    assert all(abs(place - number) < 2 for place, number in enumerate(order))
-    assert turns._free == 2
+    def add(self, visitor: str) -> None:
+        known = len(self.order) + len(self.turns._waiting)
+        self.threads.append(threading.Thread(target=self._run, args=(visitor,)))
+        self.threads[-1].start()
+        eventually(lambda: len(self.order) + len(self.turns._waiting) > known)
+
+    def _run(self, visitor: str) -> None:
+        with self.turns.turn(visitor):
+            self.order.append(visitor)
+            assert self.go.wait(PATIENCE)
+
+    def end(self) -> list[str]:
+        self.go.set()
+        for thread in self.threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+        assert not self.turns._inside
+        assert not self.turns._waiting
+        return self.order
+
+
+def clicked() -> None:
+    raise KeyError
+
+
+def test_one_run_draws_at_a_time_and_each_in_the_order_in_which_it_came() -> None:
+    runs = Runs(waiting.Turns(1, PATIENCE))
+    for visitor in "abcdef":
+        runs.add(visitor)
+    assert runs.order == ["a"]
+    assert runs.end() == list("abcdef")
+
+
+def test_two_draw_at_a_time() -> None:
+    runs = Runs(waiting.Turns(2, PATIENCE))
+    for visitor in "abcd":
+        runs.add(visitor)
+    assert sorted(runs.order) == ["a", "b"]
+    assert sorted(runs.end()) == list("abcd")
+
+
+def test_who_clicks_again_before_a_turn_keeps_the_place() -> None:
+    runs = Runs(turns := waiting.Turns(1, PATIENCE))
+    runs.add("a")
+
+    def leaves() -> None:
+        with pytest.raises(KeyError), turns.turn("b", clicked):
+            pass
+
+    in_threads(leaves)
+    assert not turns._waiting
+    for visitor in "cb":
+        runs.add(visitor)
+    assert runs.end() == ["a", "b", "c"]
+    assert not turns._places
 
 
 def test_a_run_that_hangs_holds_up_nobody_for_ever() -> None:
-    turns, free = waiting.Turns(1, 0.01), []
-
-    def run() -> None:
-        with turns.turn():
-            free.append(turns._free)
-
-    with turns.turn():
-        in_threads(run)
-    assert free == [-1]
-    assert turns._free == 1
+    turns = waiting.Turns(1, 0.01)
+    with turns.turn("hangs"):
+        runs = Runs(turns)
+        runs.add("next")
+        eventually(lambda: runs.order == ["next"])
+        runs.go.set()
+        runs.threads[0].join(PATIENCE)
+    assert runs.end() == ["next"]
 
 
-def test_a_run_that_is_ended_while_it_waits_leaves_its_place() -> None:
+def test_while_a_run_waits_for_the_queue_others_draw_and_then_it_goes_first() -> None:
     turns = waiting.Turns(1, PATIENCE)
-
-    def clicked() -> None:
-        raise KeyError
-
-    def run() -> None:
-        with pytest.raises(KeyError), turns.turn(clicked):
-            pass
-
-    with turns.turn():
-        in_threads(run)
-        assert not turns._waiting
-    assert turns._free == 1
-
-
-def test_while_a_run_waits_for_the_queue_others_draw() -> None:
-    turns, free = waiting.Turns(1, PATIENCE), []
-
-    def run() -> None:
-        with turns.turn():
-            free.append(turns._free)
-
     with turns.paused():  # no turn to give away
-        assert turns._free == 1
-    with turns.turn():
+        assert not turns._inside
+    runs = Runs(turns)
+    with turns.turn("a"):
         with turns.paused():
-            in_threads(run)
-            assert turns._free == 1
-        assert turns._free == 0
-    assert free == [0]
-    assert turns._free == 1
+            runs.add("b")
+            runs.add("c")
+            assert runs.order == ["b"]
+            threading.Thread(target=lambda: (eventually(lambda: len(turns._waiting) == 2), runs.go.set())).start()
+        assert runs.order == ["b"]
+    assert runs.end() == ["b", "c"]
+
+
+def test_a_run_that_ends_in_a_pause_has_no_turn_left() -> None:
+    turns = waiting.Turns(1, PATIENCE)
+    with pytest.raises(KeyError), turns.turn("a"), turns.paused():
+        clicked()
+    assert not turns._inside
 
 
 def eventually(holds: Callable[[], object]) -> None:
