@@ -8,7 +8,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from backend.errors import HeadroomError
-from pages.shared import selection
+from pages.shared import selection, waiting
 
 PAGES = [
     st.Page("pages/tour.py", title="Tour", icon=":material/explore:", default=True),
@@ -31,11 +31,12 @@ ICON = "data:image/svg+xml," + quote('<svg xmlns="http://www.w3.org/2000/svg" vi
 st.set_page_config(page_title="Headroom", page_icon=ICON, layout="wide")
 page = st.navigation(PAGES, position="top")
 try:
-    above = selection.frame()
-    try:
-        page.run()
-    finally:
-        selection.show_notices(above)
+    with waiting.drawing.turn(waiting.session(), waiting.stopped):
+        above = selection.frame()
+        try:
+            page.run()
+        finally:
+            selection.show_notices(above)
 except HeadroomError as error:
     st.error(str(error), icon=":material/error:")
 except Exception as error:

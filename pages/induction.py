@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -11,7 +13,10 @@ from backend.kinds import Copying, InductionScores, PrefixMatching
 from backend.kinds.lines import expression
 from backend.values import Ablation, Head, ModelId
 from pages.map import head_map
-from pages.shared import blocks, charts, selection, words
+from pages.shared import blocks, charts, selection, waiting, words
+
+if TYPE_CHECKING:
+    from backend.models.loading import LoadedModel
 
 VIEWS = ("Scores", "Against importance", "Capacity", "One head")
 SHOW = ("mean", "variance")
@@ -264,9 +269,11 @@ def by_shots() -> tuple[dict[str, np.ndarray], list[str]]:
 @st.cache_data(show_spinner="Reading the repeated sequence …", max_entries=32)
 def _pattern(model: ModelId, layer: int, n_block: int, seed: int) -> tuple[np.ndarray, list[str]]:
     """(n_heads, pos, pos) attention of a layer on a repeated sequence, and its tokens."""
-    loaded = selection.load()
-    ids, tokens = lens.repeated_tokens(loaded, n_block, seed)
-    return lens.attention(loaded, ids, layer), tokens
+    def see(loaded: LoadedModel) -> tuple[np.ndarray, list[str]]:
+        ids, tokens = lens.repeated_tokens(loaded, n_block, seed)
+        return lens.attention(loaded, ids, layer), tokens
+
+    return waiting.look(see)
 
 
 def draw_one_head() -> None:

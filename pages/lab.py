@@ -54,7 +54,9 @@ def grid() -> None:
 
 def presets() -> None:
     """Masks to start from; each replaces what is chosen, and Undo brings it back."""
-    with st.popover("Presets", icon=":material/auto_fix_high:"):
+    with st.popover("Presets", icon=":material/auto_fix_high:", key="presets", on_change="rerun") as popover:
+        if not popover.open:
+            return
         share = st.slider("Least important heads, %", 0, 100, 30, 5, key="preset share", persist_state="session")
         others = [name for name, task in selection.compared().items() if task != setup.task]
         ranking = st.selectbox("By the importance for", [OWN, MEAN, *others],
@@ -266,7 +268,16 @@ def reproduce(setups: Mapping[str, Setup]) -> str:
 # --- flipped examples ---------------------------------------------------------------------------
 
 
+@st.fragment
 def flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) -> None:
+    """The questions that flipped; choosing among them draws nothing else again."""
+    try:
+        list_flips(setups, pairs, scope)
+    except HeadroomError as error:
+        st.info(f"The questions' text is not at hand: {error}")
+
+
+def list_flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) -> None:
     """The questions whose answer changed from right to wrong or back: prompt, options, log-likelihoods."""
     turned = {label: tables.turned(a, b) for label, (a, b) in pairs.items() if b is not None}
     label = next(iter(turned))
@@ -401,10 +412,16 @@ with right:
     pairs = stored(setups)
     todo = missing(setups, pairs)
     slot = st.empty()
-    with slot.container():
-        draw(pairs, setups, scope, complete=not todo)
+
+    def show(complete: bool) -> None:
+        with slot.container():
+            draw(pairs, setups, scope, complete)
+
     mask = f"{chosen} {scope} {setup}"
-    if todo and (st.session_state.get("stopped") == mask or not live):
+    stopped = st.session_state.get("stopped") == mask or not live
+    if stopped or not todo:
+        show(not todo)
+    if todo and stopped:
         blocks.offer(todo, "accuracy without " + words.components(chosen) if chosen else "intact accuracy",
                      of=len(setups) * (2 if chosen else 1))
     elif todo:
@@ -417,22 +434,17 @@ with right:
             label = label_of[unit.setup]
             pairs[label] = (pairs[label][0], record) if unit.ablation else (record, None)
             if time.monotonic() - drawn[0] > REDRAW:
-                with slot.container():
-                    draw(pairs, setups, scope, complete=False)
+                show(False)
                 drawn[0] = time.monotonic()
 
-        done = blocks.measure(todo, "accuracy", arrived, on_stop=lambda: st.session_state.update(stopped=mask))
-        if done:
-            with slot.container():
-                draw(pairs, setups, scope, complete=True)
-            todo = []
+        done = blocks.measure(todo, "accuracy", arrived, on_wait=lambda: show(False),
+                              on_stop=lambda: st.session_state.update(stopped=mask))
+        show(done)
+        todo = [] if done else todo
 blocks.say_too_long((Evaluation(setups[label]), intact) for label, (intact, _) in pairs.items())
 if chosen and not todo:
     remember(setups, pairs, scope)
-    try:
-        flips(setups, pairs, scope)
-    except HeadroomError as error:
-        st.info(f"The questions' text is not at hand: {error}")
+    flips(setups, pairs, scope)
 if chosen:
     keep()
 history()

@@ -16,12 +16,11 @@ from backend.kinds.lines import expression, with_imports
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, ModelId
 from pages.map import head_map
-from pages.shared import blocks, charts, handles, selection, words
+from pages.shared import blocks, charts, handles, selection, waiting, words
 
 if TYPE_CHECKING:
     from backend.lens.patterns import Contributions
     from backend.lens.reading import Reading
-    from backend.models.loading import LoadedModel
 
 SOURCES = ("Task", "My own")
 LIVE_PARAMETERS = 200_000_000  # models up to this size read at once, larger ones when asked to
@@ -73,7 +72,8 @@ def from_me() -> Prompt | str | None:
             start = examples()[0]
             st.session_state["prompt"] = start.prefix + start.example.contexts[0]
             st.session_state["options"] = " | ".join(option.strip() for option in start.example.options)
-    text = st.text_area("Prompt", key="prompt", bind="query-params", height=160, max_chars=4000,
+    text = st.text_area("Prompt", key="prompt", bind="query-params", height=160,
+                        max_chars=handles.limits().prompt or None,
                         help="It is read exactly as it stands; blanks count.") or ""
     options = st.text_input("Options to compare, with | between them", key="options", bind="query-params",
                             placeholder="hot | cold", max_chars=400,
@@ -81,6 +81,7 @@ def from_me() -> Prompt | str | None:
     given = list(dict.fromkeys(part.strip() for part in (options or "").split("|") if part.strip()))
     if not text.strip():
         return None
+    handles.limits().check_prompt(text)
     return lens.own_prompt(text, given) if given else text
 
 
@@ -88,21 +89,19 @@ def from_me() -> Prompt | str | None:
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def _read(model: ModelId, means: str, prompt: Prompt | str, ablation: Ablation, _model: LoadedModel,
-          _means: Activations | None) -> Reading:
-    return lens.look_at(_model, prompt, ablation, _means, k=NEXT_TOKENS)
+def _read(model: ModelId, means: str, prompt: Prompt | str, ablation: Ablation, _means: Activations | None) -> Reading:
+    return waiting.look(lambda loaded: lens.look_at(loaded, prompt, ablation, _means, k=NEXT_TOKENS))
 
 
 @st.cache_data(show_spinner=False, max_entries=12)
-def _attention(model: ModelId, means: str, ids: tuple[int, ...], layer: int, ablation: Ablation, _model: LoadedModel,
+def _attention(model: ModelId, means: str, ids: tuple[int, ...], layer: int, ablation: Ablation,
                _means: Activations | None) -> np.ndarray:
-    return lens.attention(_model, ids, layer, ablation, _means)
+    return waiting.look(lambda loaded: lens.attention(loaded, ids, layer, ablation, _means))
 
 
 @st.cache_data(show_spinner=False, max_entries=32)
-def _contributions(model: ModelId, ids: tuple[int, ...], answer: int, foil: int | None,
-                   _model: LoadedModel) -> Contributions:
-    return lens.contributions(_model, ids, answer, foil)
+def _contributions(model: ModelId, ids: tuple[int, ...], answer: int, foil: int | None) -> Contributions:
+    return waiting.look(lambda loaded: lens.contributions(loaded, ids, answer, foil))
 
 
 def means_key() -> str:
@@ -197,12 +196,12 @@ def which_head() -> tuple[Head, bool]:
     return Head(int(layer), int(head)), seen == "ablated" and bool(chosen)
 
 
-def what_it_looks_at(prompt: Prompt | str, reading: Reading, model: LoadedModel, means: Activations | None) -> None:
+def what_it_looks_at(prompt: Prompt | str, reading: Reading, means: Activations | None) -> None:
     """One head's pattern large, as a map and as shaded text; all heads of its layer small."""
     st.markdown("### What a head looks at")
     here, ablated = which_head()
     ablation = chosen if ablated else INTACT
-    patterns = _attention(selection.model(), means_key(), reading.token_ids, here.layer, ablation, model, means)
+    patterns = _attention(selection.model(), means_key(), reading.token_ids, here.layer, ablation, means)
     pattern, tokens = patterns[here.head], reading.tokens
     table = tables.attention_table(pattern, tokens)
     title = words.looks_at(here, pattern, tokens)
@@ -241,7 +240,7 @@ def answers(prompt: Prompt | str, reading: Reading) -> dict[str, int]:
     return {reading.first_shown[i]: reading.first_tokens[i] for i in order}
 
 
-def what_adds_to_it(prompt: Prompt | str, reading: Reading, model: LoadedModel) -> None:
+def what_adds_to_it(prompt: Prompt | str, reading: Reading) -> None:
     """Every head's and FFN's direct contribution to an answer's logit."""
     st.markdown("### What adds to an answer")
     known = answers(prompt, reading)
@@ -252,7 +251,7 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading, model: LoadedModel) 
                                 key=f"foil {sorted(known)} {answer}",
                                 help="Contributions are then to the difference of the two logits."))
     try:
-        found = _contributions(selection.model(), reading.token_ids, known[answer], known.get(foil), model)
+        found = _contributions(selection.model(), reading.token_ids, known[answer], known.get(foil))
     except ModelError as error:
         st.info(str(error), icon=":material/info:")
         return
@@ -354,13 +353,12 @@ def look(prompt: Prompt | str) -> None:
     if not complete or not ready(prompt):
         return
     with st.spinner("Reading …"):
-        model = selection.load()
         models: Sequence[tuple[str, Ablation]] = [("intact", INTACT), *([("ablated", chosen)] if chosen else [])]
-        readings: dict[str, Any] = {name: _read(selection.model(), means_key(), prompt, ablation, model, means)
+        readings: dict[str, Any] = {name: _read(selection.model(), means_key(), prompt, ablation, means)
                                     for name, ablation in models}
     what_comes_next(prompt, readings)
-    what_it_looks_at(prompt, readings["intact"], model, means)
-    what_adds_to_it(prompt, readings["intact"], model)
+    what_it_looks_at(prompt, readings["intact"], means)
+    what_adds_to_it(prompt, readings["intact"])
 
 
 st.title("Playground")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,10 @@ from backend.tasks import registry
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId
 from pages.map import head_map
-from pages.shared import blocks, charts, handles, selection, words
+from pages.shared import blocks, charts, handles, selection, waiting, words
+
+if TYPE_CHECKING:
+    from backend.models.loading import LoadedModel
 
 SHOTS = selection.SHOTS
 MEAN_ACCURACY = "print(sum(record.outcomes().mean() for record in records) / len(records))"
@@ -214,9 +218,11 @@ def look_back() -> None:
 @st.cache_data(show_spinner="Reading the repeated words …", max_entries=16)
 def pattern_of(model: ModelId, head: Head, seed: int) -> tuple[np.ndarray, list[str]]:
     """(pos, pos) attention of a head on a repeated random sequence, and its words."""
-    loaded = selection.load()
-    ids, tokens = lens.repeated_tokens(loaded, N_WORDS, seed)
-    return lens.attention(loaded, ids, head.layer)[head.head], tokens
+    def see(loaded: LoadedModel) -> tuple[np.ndarray, list[str]]:
+        ids, tokens = lens.repeated_tokens(loaded, N_WORDS, seed)
+        return lens.attention(loaded, ids, head.layer)[head.head], tokens
+
+    return waiting.look(see)
 
 
 def at_work(head: Head) -> None:

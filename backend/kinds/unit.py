@@ -12,7 +12,7 @@ import hashlib
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
@@ -134,6 +134,21 @@ class Unit(ABC, Generic[R]):
     @abstractmethod
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> R:
         """Measure it. `basis` holds the records of `needs`, in order."""
+
+    @property
+    def company(self) -> Hashable:
+        """What units have in common that can be measured together; None: with no others."""
+        return None
+
+    def gains(self, model: LoadedModel) -> bool:
+        """Whether measuring it together with others of its company is cheaper than one after the other."""
+        return False
+
+    @classmethod
+    def measure_together(cls, units: Sequence[Self], model: LoadedModel, bases: Sequence[Sequence[Any]],
+                         progress: Progress | None) -> list[R]:
+        """Measure several of equal `company`; each result is the one that it is alone."""
+        raise NotImplementedError
 
     # How it is asked for
 
@@ -262,14 +277,36 @@ def compute(unit: Unit[R], store: Results, model: LoadedModel, progress: Progres
     """
     if (found := store.get(unit)) is not None:
         return found
-    if unit.model not in (model.id, model.id.weights):
-        raise BadInput(f"The loaded model is {model.id} (digest {model.id.digest}); the result asked for belongs to "
-                       f"{unit.model} (digest {unit.model.digest}). Load that one.")
+    _check_model(unit, model)
     basis = [compute(need, store, model, progress) for need in unit.needs()]
     began = time.perf_counter()
     record = store.put(unit, unit.measure(model, basis, progress))
     store.put_seconds(unit, time.perf_counter() - began)
     return record
+
+
+def compute_together(units: Sequence[Unit[R]], store: Results, model: LoadedModel,
+                     progress: Progress | None = None) -> list[R]:
+    """As `compute`, in order, for units of equal `company`: what is not stored is measured together."""
+    found = {unit: store.get(unit) for unit in units}
+    missing = [unit for unit, record in found.items() if record is None]
+    for unit in missing:
+        _check_model(unit, model)
+    if len(missing) > 1:
+        bases = [[compute(need, store, model, progress) for need in unit.needs()] for unit in missing]
+        began = time.perf_counter()
+        records = type(missing[0]).measure_together(missing, model, bases, progress)
+        seconds = (time.perf_counter() - began) / len(missing)
+        for unit, record in zip(missing, records, strict=True):
+            found[unit] = store.put(unit, record)
+            store.put_seconds(unit, seconds)
+    return [known if (known := found[unit]) is not None else compute(unit, store, model, progress) for unit in units]
+
+
+def _check_model(unit: Unit[Any], model: LoadedModel) -> None:
+    if unit.model not in (model.id, model.id.weights):
+        raise BadInput(f"The loaded model is {model.id} (digest {model.id.digest}); the result asked for belongs to "
+                       f"{unit.model} (digest {unit.model.digest}). Load that one.")
 
 
 def with_needs(units: Iterable[Unit[Any]]) -> list[Unit[Any]]:

@@ -24,20 +24,22 @@ import streamlit as st
 from pandas.io.formats.style import Styler
 
 from backend.errors import HeadroomError, StoreError
-from backend.kinds import Copying, Model, PrefixMatching, Unit, compute
+from backend.kinds import Copying, PrefixMatching, Unit
 from backend.kinds import fetch as fetch_from
 from backend.kinds.lines import commands, python, with_imports
 from backend.kinds.unit import R
 from backend.machine import duration
 from backend.records import Record, too_long
 from backend.runs import plan as planning
+from backend.runs.queue import Standing
 from backend.values import Head, ModelId, Setup, TaskId
 from pages.map import Fact, HeadMap
-from pages.shared import charts, handles, selection, words
+from pages.shared import charts, handles, selection, waiting, words
 
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart | alt.ConcatChart
 
 REPORT = 0.2  # seconds between reports of progress; each is a message that the browser answers by drawing
+PATIENT = 1.0  # seconds of waiting after which one is told how many are ahead
 STUDY = "Bansal et al. 2023, arXiv:2212.09095"
 
 
@@ -120,45 +122,65 @@ def why_not_here(units: Iterable[Unit[Any]]) -> str:
 
 
 def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any], Record], None] | None = None,
-            on_stop: Callable[[], None] | None = None) -> bool:
-    """Measure one unit after another, with progress and Stop; what is finished is stored and stays.
+            on_stop: Callable[[], None] | None = None, on_wait: Callable[[], None] | None = None) -> bool:
+    """Have some units measured in this session's turn, with progress and Stop; what is finished is stored and stays.
 
-    Stop is an ordinary button: pressing it makes Streamlit end this run at the next report of progress, that is
-    with the first batch that ends after `REPORT` seconds. Returns False (and says why) when something cannot be
-    measured.
+    Stop is an ordinary button: pressing it, or anything else, makes Streamlit end this run at once, and the queue the
+    measurement within a batch unless somebody else wants it too. Returns False when not all was measured: something
+    newer was clicked, or an error, which is then said.
 
     Args:
         on_result: called with each unit and its record as it is there.
         on_stop: the Stop button's callback, for pages that would measure again at the next run.
+        on_wait: called once before progress is drawn, where it takes longer than a moment: until then the page can
+            stand as it was.
     """
-    slot = st.empty()
+    slot, bar, said = st.empty(), None, ("", 0)
     started = reported = time.monotonic()
     try:
-        with slot.container(horizontal=True, vertical_alignment="center"):
-            bar = st.progress(0.0, f"{what} …")
-            st.button("Stop", key=f"stop:{units[0].key}", icon=":material/stop:", on_click=on_stop)
-        loaded = selection.load()
-        compute(Model(loaded.id), handles.store(), loaded)  # so that it can be browsed when the model is gone
-        for i, unit in enumerate(units):
-            def report(done: int, total: int, i: int = i, unit: Unit[Any] = unit) -> None:
-                nonlocal reported
-                now = time.monotonic()
-                if now - reported < REPORT:
-                    return
-                reported, share = now, (i + done / max(total, 1)) / len(units)
-                left = (now - started) * (1 - share) / share if share else 0
-                eta = f" · {duration(left)} left" if left > 3 else ""
-                bar.progress(min(share, 1.0), f"{unit.task or what}: {done} of {total}{eta}")
-
-            record = compute(unit, handles.store(), loaded, progress=report)
-            if on_result is not None:
-                on_result(unit, record)
+        with waiting.drawing.paused(waiting.stopped), selection.queue().ask(
+                waiting.session(), "measure", units) as ticket:
+            while not ticket.over:
+                ticket.wait(waiting.SLICE)
+                for unit, record in ticket.take():
+                    if on_result is not None:
+                        on_result(unit, record)
+                if waiting.stopped():
+                    break
+                if not ticket.over and (now := time.monotonic()) - reported >= REPORT:
+                    reported = now
+                    if bar is None:
+                        if on_wait is not None:
+                            on_wait()
+                        with slot.container(horizontal=True, vertical_alignment="center"):
+                            bar = st.progress(0.0, f"{what} …")
+                            st.button("Stop", key=f"stop:{units[0].key}", icon=":material/stop:", on_click=on_stop)
+                    share, text = report(ticket.standing(), what, now - started)
+                    if said != (said := (text, round(100 * share))):
+                        bar.progress(share, text)
+            complete = not (ticket.dropped or ticket.standing().finished < ticket.of)
+            if ticket.error is not None:
+                raise ticket.error
     except HeadroomError as error:
         slot.empty()
         st.error(str(error), icon=":material/error:")
         return False
     slot.empty()
-    return True
+    return complete
+
+
+def report(standing: Standing, what: str, waited: float) -> tuple[float, str]:
+    """How it stands with a measurement: the share that is done, and words."""
+    share = (standing.finished + standing.done / max(standing.total, 1)) / max(standing.of, 1)
+    if standing.loading:
+        return share, "Loading the model …"
+    if standing.unit is None:
+        n = standing.ahead
+        return share, f"{what} …" + (f" {words.how_many(n, 'request').capitalize()} {'is' if n == 1 else 'are'} ahead "
+                                     "of yours" if n and waited > PATIENT else "")
+    left = waited * (1 - share) / share if share else 0
+    eta = f" · {duration(left)} left" if left > 3 else ""
+    return min(share, 1.0), f"{standing.unit.task or what}: {standing.done} of {standing.total}{eta}"
 
 
 # --- draw and explain ---------------------------------------------------------------------------

@@ -1,25 +1,28 @@
-"""What all sessions share: the one store, the one loaded model, the tasks; nothing here computes a result.
+"""What all sessions share: the one store, the one queue that measures, the one loaded model, the tasks.
 
 Everything is named by its identity: a model that has changed on the disk, or a task that was replaced under its name,
-is another one. `store()`, `look()` and `here()` are cheap; `model()` imports torch and reads weights, so only code that
-is about to measure calls it. Shared objects are read-only.
+is another one. `store()`, `look()` and `here()` are cheap; `model()` imports torch and reads weights, so only the queue
+calls it, in its own thread. Shared objects are read-only.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING
+from threading import Lock, local
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from backend.errors import DataError, HeadroomError, ModelError
 from backend.models.identity import identify
 from backend.models.info import BUNDLED, describe
 from backend.records import ModelInfo
+from backend.runs.queue import Limits, Queue
 from backend.store.catalogue import Catalogue, catalogue
 from backend.store.live import Store, default_store
 from backend.tasks import registry
@@ -33,12 +36,35 @@ AGE = 10  # seconds after which a model's folder, or a task's rows, are looked a
 HUB_AGE = 300  # seconds after which the hub is asked again: it takes its time, above all where there is no network
 
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_run = local()  # what the run under way in this thread has found out
+
+
+def once_per_run(find: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Look once in a run of a page, however often it is asked; what is found must not be changed."""
+    @wraps(find)
+    def found(*args: _P.args, **more: _P.kwargs) -> _T:
+        context = get_script_run_ctx(suppress_warning=True)
+        if context is None:
+            return find(*args, **more)
+        if getattr(_run, "of", None) is not context.cursors:  # Streamlit makes new ones for each run
+            _run.of, _run.found = context.cursors, {}
+        key = find, args, *more.items()
+        if key not in _run.found:
+            _run.found[key] = find(*args, **more)
+        return _run.found[key]
+
+    return found
+
+
 @st.cache_resource(show_spinner=False)
 def store() -> Store:
     """The results: this machine's own over the shipped ones."""
     return default_store()
 
 
+@once_per_run
 def known() -> Catalogue:
     """The models and tasks that have results."""
     return catalogue(store())
@@ -55,6 +81,7 @@ class Found:
     info: ModelInfo
 
 
+@once_per_run
 def look(name: str, dtype: str = "float32", bos: str = "auto") -> Found | ModelError:
     """A model as it is here now, without loading it; or the error that says why it is not, to be remembered too."""
     on_disk = name == BUNDLED or Path(name).expanduser().is_dir()
@@ -98,8 +125,7 @@ class _Shelf:
             if self._held is None or self._held.id != wanted:
                 self._held = None
                 gc.collect()
-                with st.spinner("Loading the model …"):
-                    self._held = load_model(name, dtype=wanted.dtype, bos=bos)
+                self._held = load_model(name, dtype=wanted.dtype, bos=bos)
             if self._held.id != wanted:
                 held, self._held = self._held.id, None
                 look_again()
@@ -125,6 +151,25 @@ def model(name: str, wanted: ModelId) -> LoadedModel:
     return _shelf().get(name, wanted, "always" if wanted.bos else "never")
 
 
+_found_at: dict[ModelId, str] = {}  # where the models are that the queue was asked for
+
+
+@st.cache_resource(show_spinner=False)
+def _queue() -> Queue:
+    return Queue(store(), lambda wanted: model(_found_at[wanted], wanted))
+
+
+def queue(name: str, wanted: ModelId) -> Queue:
+    """The queue that measures for all sessions, told where a model is (see `model`)."""
+    _found_at[wanted] = name
+    return _queue()
+
+
+def limits() -> Limits:
+    """What a visitor may ask of this server."""
+    return _queue().limits
+
+
 def model_names() -> list[str]:
     """The bundled model, then every other one that the store has results of."""
     return list(dict.fromkeys([BUNDLED, *known().names]))
@@ -133,6 +178,7 @@ def model_names() -> list[str]:
 # --- tasks --------------------------------------------------------------------------------------
 
 
+@once_per_run
 def task_names() -> list[str]:
     """Everything that can be asked here, by name; reads no rows."""
     return registry.known()
@@ -157,6 +203,7 @@ def _read(name: str) -> Task | HeadroomError:
         return error
 
 
+@once_per_run
 def here(name: str) -> TaskId | None:
     """A task as its rows are here now; None where they are not. Reads them, from the hub if need be."""
     task = _looked_for(name)

@@ -27,6 +27,7 @@ from backend.errors import ModelError
 from backend.kinds import HeadImportance, Means
 from backend.models.info import BUNDLED
 from backend.records import ModelInfo
+from backend.runs.queue import Queue
 from backend.store.catalogue import info_of
 from backend.tasks import registry
 from backend.tasks.task import DEMOS
@@ -96,11 +97,11 @@ def why_no_model() -> str:
         f"{here.id.name} is here in another state (digest {here.id.digest}); these results are of {model().digest}.")
 
 
-def load() -> Any:
-    """The chosen model, in memory. Raises: ModelError: if it is not here, or cannot be loaded."""
+def queue() -> Queue:
+    """The queue that measures, with the chosen model. Raises: ModelError: if that is not here."""
     if problem := why_no_model():
         raise ModelError(problem)
-    return handles.model(model_name(), model())
+    return handles.queue(model_name(), model())
 
 
 def model_arguments() -> list[str]:

@@ -36,8 +36,8 @@ def machine(device: str) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser("python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=list(GROUPS), default=list(GROUPS), metavar="NAME",
-                        help=f"parts to run: {', '.join(GROUPS)}")
+    parser.add_argument("only", nargs="*", metavar="NAME", help=f"parts to run; all unless named: {', '.join(GROUPS)}")
+    parser.add_argument("--only", nargs="+", dest="more", default=[], metavar="NAME", help="the same")
     parser.add_argument("--repeat", type=int, default=5, help="how often each way runs; medians are printed")
     parser.add_argument("--quick", action="store_true", help="little work, once: to see that it runs")
     parser.add_argument("--shape", choices=list(SHAPES), default="opt-125m", help="sizes of the random model")
@@ -47,6 +47,8 @@ def main() -> int:
                         help="processor: seconds of processor time, for a machine that is busy otherwise")
     parser.add_argument("--out", type=Path, default=MEASURED, help="JSON file; parts that are not run stay in it")
     chosen = parser.parse_args()
+    if unknown := {*chosen.only, *chosen.more} - set(GROUPS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}. Known: {', '.join(GROUPS)}")
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     measuring.clock = chosen.clock
@@ -54,7 +56,7 @@ def main() -> int:
     found: dict[str, Any] = {}
     if chosen.out.is_file() and not chosen.quick:
         found = json.loads(chosen.out.read_text())["parts"]
-    for name in chosen.only:
+    for name in [*chosen.only, *chosen.more] or GROUPS:
         began, load = time.time(), os.getloadavg()[0]
         try:
             rows = GROUPS[name](bench)

@@ -20,6 +20,7 @@ from backend.machine import multiplies
 from backend.models.loading import LoadedModel
 from tests.benchmarks import baselines, theory
 from tests.benchmarks.bundled import precision, toggle
+from tests.benchmarks.classroom import classroom
 from tests.benchmarks.explorer import explorer
 from tests.benchmarks.measuring import Row, compared, in_turns, matmul_rate, peak_memory, seconds_of, unmeasured
 from tests.benchmarks.workloads import (
@@ -290,5 +291,5 @@ def growth(bench: Bench) -> list[Row]:
 GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "evaluation": evaluation, "boolq": boolq, "ffn-oracle": ffn_oracle, "importance": importance,
     "prefix-matching": prefix_matching, "copying": copying, "toggle": toggle, "precision": precision,
-    "growth": growth, "explorer": explorer,
+    "growth": growth, "explorer": explorer, "classroom": classroom,
 }
