@@ -36,7 +36,7 @@ def explain(n: int, *parts: str, task: str = "", shots: str = "") -> str:
 def heatmap(title: str, scores: np.ndarray, scale: str, caption: str, python: str, key: str,
             signed: bool = False, label: str = LABEL, number: str | None = None) -> None:
     """The large clickable map of one score matrix."""
-    table = tables.grid_table(scaled(scores, scale), chosen, label=label)
+    table = tables.grid_table(scaled(scores, scale), chosen, label=label, headless=selection.info().headless)
     blocks.result(
         title, charts.layers_by_heads(table, label=label, signed=signed, number=number,
                                        logarithmic=scale == "logarithmic"),
@@ -139,11 +139,13 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
             top = stats.highest(scores, 1)[0]
             st.button(f"**{label}** · {top} leads", key=f"open {label}", type="tertiary", on_click=open_map,
                       args=(unit,), icon=":material/open_in_full:", help="Show this map large.")
-            table = tables.grid_table(scaled(scores, scale), chosen, label=LABEL)
+            table = tables.grid_table(scaled(scores, scale), chosen, label=LABEL,
+                                      headless=selection.info().headless)
             st.altair_chart(charts.layers_by_heads(table, label=LABEL, compact=True, clickable=False,
                                                    logarithmic=scale == "logarithmic"),
                             key=f"many:{label}", alt=f"Small heatmap of head importance, {label}; {top} leads.")
-    everything = tables.maps_table({label: scores for label, _, scores, _ in shown}, chosen, LABEL)
+    everything = tables.maps_table({label: scores for label, _, scores, _ in shown}, chosen, LABEL,
+                                   selection.info().headless)
     each_task = len({unit.task for unit in units}) > 1
     st.caption(explain(sum(n for *_, n in shown), "heads across, layers up, layer 0 at the bottom",
                        "each map on its own colour scale", "Spearman ρ of every pair, 0 is chance",

@@ -153,7 +153,8 @@ def switch() -> None:
     with left:
         st.caption("Try it: click heads (and FFNs) off and on.")
         st.altair_chart(charts.layers_by_heads(
-            tables.grid_table(None, chosen, shape=(model.n_layers, model.n_heads), ffns=True)), key="tour grid",
+            tables.grid_table(None, chosen, shape=(model.n_layers, model.n_heads), ffns=True,
+                              headless=model.headless)), key="tour grid",
             on_select=lambda: selection.toggle_clicked("tour grid"), selection_mode=charts.CLICK,
             alt=f"Grid of heads and FFNs; off: {words.components(chosen)}.")
     with right:
@@ -196,7 +197,8 @@ def look_back() -> None:
         return
     answer(guess, answers[0 if n == 0 else 1 if n <= scores.size / 5 else 2 if n <= scores.size / 2 else 3])
     unit = PrefixMatching(selection.model())
-    table = tables.grid_table(scores, selection.ablation(), label="prefix matching")
+    table = tables.grid_table(scores, selection.ablation(), label="prefix matching",
+                              headless=selection.info().headless)
     layers = sorted({h.layer for h in stats.highest(scores, 1)[:n]})
     where = f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}"
     blocks.result(

@@ -230,7 +230,7 @@ def toggle_clicked(chart_key: str) -> None:
     st.session_state[seen_key] = now
     new, shape = ablation(), info()
     for layer, head in events:
-        new = new.toggled(tables.members(layer, head, shape.n_layers, shape.n_heads))
+        new = new.toggled(tables.members(layer, head, shape.n_layers, shape.n_heads, shape.headless))
     if events:
         choose(new.filled(preferred_fill()) if new else new)
 
