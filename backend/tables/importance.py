@@ -58,7 +58,7 @@ def _is_off(off: Ablation, group: Ablation) -> bool:
 
 
 def members(layer: int, head: int, n_layers: int, n_heads: int, headless: Collection[int] = ()) -> Ablation:
-    """What a cell of the grid stands for: a head, an FFN, all heads of a layer or column; nothing in a `headless` one."""
+    """What a cell of the grid stands for: a head, an FFN, all heads of a layer or column; nothing if `headless`."""
     layers = range(n_layers) if layer == ALL else [layer]
     if head == FFN:
         return Ablation(ffns=frozenset(layers))
