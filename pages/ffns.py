@@ -8,7 +8,7 @@ import streamlit as st
 
 from backend import stats, tables
 from backend.kinds import Answers, Evaluation, FFNOracle, Sweep
-from backend.values import Ablation, Head, TaskId
+from backend.values import Ablation, TaskId
 from pages.shared import blocks, charts, selection, words
 
 SCOPES = ("This task", "All tasks")
@@ -165,7 +165,7 @@ def gradient_shares(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
 
 def attention_off(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
     """The effect of switching off all heads of a layer, in the form of an FFN's effects."""
-    offs = [Ablation(frozenset(Head(layer, head) for head in range(info.n_heads))) for layer in range(info.n_layers)]
+    offs = [Ablation(frozenset(head for head in info.heads if head.layer == layer)) for layer in range(info.n_layers)]
     units = [Evaluation(selection.current(task), off) for task in tasks for off in (Ablation(), *offs)]
     found = blocks.get_all(units, "accuracy without all heads of a layer")
     records = [record for record in found if record is not None]
@@ -174,6 +174,7 @@ def attention_off(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
     step = 1 + len(offs)
     groups: list[list[Answers]] = [records[i:i + step] for i in range(0, len(records), step)]
     table = tables.attention_effects_table(dict(zip(map(str, tasks), groups, strict=True)))
+    table = table[~table["layer"].isin(info.headless)]
     return table, int(table["n"].iloc[0])
 
 

@@ -148,10 +148,11 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
             st.button(f"**{label}** · {top} leads", key=f"open {label}", type="tertiary", on_click=open_map,
                       args=(unit,), icon=":material/open_in_full:", help="Show this map large.")
             used = colours(scores, scale)
-            table = tables.grid_table(scaled(scores, used), chosen, label=LABEL)
+            table = tables.grid_table(scaled(scores, used), chosen, label=LABEL, headless=selection.info().headless)
             st.altair_chart(charts.layers_by_heads(table, label=LABEL, logarithmic=used == "logarithmic"),
                             key=f"many:{label}", alt=f"Small heatmap of head importance, {label}; {top} leads.")
-    everything = tables.maps_table({label: scores for label, _, scores, _ in shown}, chosen, LABEL)
+    everything = tables.maps_table({label: scores for label, _, scores, _ in shown}, chosen, LABEL,
+                                   selection.info().headless)
     each_task = len({unit.task for unit in units}) > 1
     st.caption(explain(sum(n for *_, n in shown), "heads across, layers up, layer 0 at the bottom",
                        "each map on its own colour scale" + f" ({scale})", "Spearman ρ of every pair, 0 is chance",

@@ -33,7 +33,7 @@ SOURCE = f"Olsson et al. 2022, arXiv:2209.11895 · {blocks.STUDY}"
 
 setup, info, by, chosen = selection.current(), selection.info(), selection.definition(), selection.ablation()
 tasks = selection.compared()
-n_heads = info.n_layers * info.n_heads
+n_heads = len(info.heads)
 
 
 # --- get ----------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def one_map(record: InductionScores, name: str, variant: str, show: str, definit
     """One clickable heatmap of a score's mean or variance."""
     values = np.array(record.mean if show == "mean" else record.variance)
     label = name if show == "mean" else f"variance of {name}"
-    table = tables.grid_table(values, chosen, label=label)
+    table = tables.grid_table(values, chosen, label=label, headless=info.headless)
     unit = PrefixMatching(setup.model, variant) if name == "prefix matching" else Copying(setup.model, variant)
     file = f"{name.replace(' ', '-')}-{variant}-{show}"
     other = record.variance if show == "mean" else record.mean
@@ -279,8 +279,8 @@ def _pattern(model: ModelId, layer: int, n_block: int, seed: int) -> tuple[np.nd
 def draw_one_head() -> None:
     """The attention of one head on a random block and its repeat."""
     record = blocks.fetch(PrefixMatching(setup.model))
-    ranked = stats.highest(np.array(record.mean), 1) if record is not None else tuple(
-        Head(layer, head) for layer in range(info.n_layers) for head in range(info.n_heads))
+    ranked = info.heads if record is None else tuple(
+        head for head in stats.highest(np.array(record.mean), 1) if head in info.heads)
     values = np.array(record.mean) if record is not None else None
     first = [head for head in ranked if head in chosen.heads] + [head for head in ranked if head not in chosen.heads]
     if st.session_state.get("one head") not in first:

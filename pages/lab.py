@@ -63,7 +63,7 @@ def presets() -> None:
                                key="preset ranking", persist_state="session")
         st.button(f"Switch off the lowest {share} %", key="preset lowest", on_click=lowest,
                   args=(share / 100, str(ranking)), help=f"{by}, {setup.n_shots}-shot; ties in index order.")
-        k = st.slider("How many heads", 1, min(64, info.n_layers * info.n_heads), 8, key="preset k",
+        k = st.slider("How many heads", 1, min(64, len(info.heads)), 8, key="preset k",
                       persist_state="session")
         st.button(f"Top {k} induction heads", key="preset induction", on_click=top_induction, args=(k,),
                   help="By prefix matching on repeated random tokens.")
@@ -81,7 +81,8 @@ def lowest(share: float, ranking: str) -> None:
     if len(scores) < len(tasks):
         st.toast(f"The importance for {ranking} is not measured, {setup.n_shots}-shot; the Heads page offers to.")
     else:
-        replace_heads(frozenset(stats.lowest(stats.aggregate(scores), share)))
+        ordered = [head for head in stats.lowest(stats.aggregate(scores), 1) if head in info.heads]
+        replace_heads(frozenset(ordered[:stats.count(share, len(ordered))]))
 
 
 def top_induction(k: int) -> None:
@@ -89,11 +90,11 @@ def top_induction(k: int) -> None:
     if record is None:
         st.toast("Prefix matching is not measured for this model; the Induction page offers to.")
     else:
-        replace_heads(frozenset(stats.highest(np.array(record.mean), 1)[:k]))
+        replace_heads(frozenset([h for h in stats.highest(np.array(record.mean), 1) if h in info.heads][:k]))
 
 
 def random_heads(k: int, seed: int) -> None:
-    pool = [Head(layer, head) for layer in range(1, info.n_layers) for head in range(info.n_heads)]
+    pool = [head for head in info.heads if head.layer > 0]
     picked = np.random.default_rng(seed).permutation(len(pool))[:k]
     replace_heads(frozenset(pool[i] for i in picked))
 
@@ -103,8 +104,7 @@ def replace_heads(heads: frozenset[Head]) -> None:
 
 
 def invert() -> None:
-    everything = {Head(layer, head) for layer in range(info.n_layers) for head in range(info.n_heads)}
-    selection.change(lambda now: Ablation(frozenset(everything - now.heads), now.ffns, selection.preferred_fill()),
+    selection.change(lambda now: Ablation(frozenset(info.heads) - now.heads, now.ffns, selection.preferred_fill()),
                      "invert")
 
 

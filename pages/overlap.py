@@ -9,6 +9,7 @@ import streamlit as st
 
 from backend import stats, tables
 from backend.kinds import HeadScores
+from backend.values import no_heads
 from pages.map import head_map, scales
 from pages.shared import blocks, charts, selection, words
 
@@ -26,7 +27,7 @@ setup, info, by = selection.current(), selection.info(), selection.definition()
 chosen, tasks = selection.ablation(), selection.compared()
 suite = list(tasks)
 dark = st.context.theme.type == "dark"
-n_heads = info.n_layers * info.n_heads
+n_heads = len(info.heads)
 
 
 # --- get ----------------------------------------------------------------------------------------
@@ -297,6 +298,10 @@ def draw_counts() -> None:
 
 st.title("Overlap")
 st.markdown("Do tasks and shots share the heads they lean on?")
+if info.headless:
+    st.info("Rankings are not compared for this model. " + no_heads(info.n_layers, info.headless) + " Its other layers "
+            "would count as heads that every task needs least.")
+    st.stop()
 view = str(selection.control("View", VIEWS, "view"))
 match view:
     case "Shots":

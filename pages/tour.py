@@ -199,7 +199,8 @@ def look_back() -> None:
         return
     answer(guess, answers[0 if n == 0 else 1 if n <= scores.size / 5 else 2 if n <= scores.size / 2 else 3])
     unit = PrefixMatching(selection.model())
-    table = tables.grid_table(scores, selection.ablation(), label="prefix matching")
+    table = tables.grid_table(scores, selection.ablation(), label="prefix matching",
+                              headless=selection.info().headless)
     layers = sorted({h.layer for h in stats.highest(scores, 1)[:n]})
     where = f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}"
     title = (f"{words.how_many(n, 'head').capitalize()} of {scores.size} {'looks' if n == 1 else 'look'} back"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -12,47 +12,58 @@ from backend.kinds import HeadScores
 from backend.values import INTACT, Ablation, Head
 
 FFN = -1  # the `head` of a row that stands for a layer's FFN
+NO_HEADS = "no attention heads in this layer: linear attention"
 ALL = -2  # the `head` of a row that stands for all heads of a layer; the `layer` of one for a whole column
 
 
 def grid_table(scores: np.ndarray | None, off: Ablation = INTACT, *, shape: tuple[int, int] | None = None,
-               ffns: bool = False, wholes: bool = False, label: str = "importance") -> pd.DataFrame:
+               ffns: bool = False, wholes: bool = False, label: str = "importance",
+               headless: Collection[int] = ()) -> pd.DataFrame:
     """One row per head (and per FFN, with `head` -1): layer, head, name, its score and whether it is off.
 
     Args:
         scores: (n_layers, n_heads), or None when there is nothing to colour by (then give `shape`).
         wholes: also a row per layer and per column, which stands for everything in it.
         label: what the score is called, the name of its column.
+        headless: layers without attention heads, whose cells say so and have neither score nor rank.
     """
     if scores is None:
         assert shape is not None
         scores = np.full(shape, np.nan)
     n_layers, n_heads = scores.shape
-    ranks = np.full(scores.size, np.nan)
-    if not np.isnan(scores).any():
-        ranks[stats.order(scores)[::-1]] = np.arange(1, scores.size + 1)
     layers, heads = (grid.ravel() for grid in np.indices(scores.shape))
-    names = [f"L{layer}H{head}" for layer in range(n_layers) for head in range(n_heads)]
+    there = ~np.isin(layers, list(headless))
+    scores = np.where(there, scores.ravel(), np.nan)
+    ranks = np.full(scores.size, np.nan)
+    if not np.isnan(scores[there]).any():
+        ranks[np.flatnonzero(there)[stats.order(scores[there])[::-1]]] = np.arange(1, there.sum() + 1)
+    names = [f"L{layer}H{head}" if layer not in headless else NO_HEADS for layer in range(n_layers)
+             for head in range(n_heads)]
     table = pd.DataFrame({"layer": layers, "head": heads, "name": names, "column": heads.astype(str),
-                          label: scores.ravel(), "rank": ranks, "off": np.isin(names, [str(h) for h in off.heads])})
+                          label: scores, "rank": ranks, "off": np.isin(names, [str(h) for h in off.heads])})
     beside = [(layer, FFN, f"L{layer} FFN", "FFN", layer in off.ffns) for layer in range(n_layers)] if ffns else []
     if wholes:
         places = [(layer, ALL, f"all heads of layer {layer}", "all") for layer in range(n_layers)]
         places += [(ALL, head, f"head {head} of all layers", str(head)) for head in range(n_heads)]
         places += [(ALL, FFN, "the FFNs of all layers", "FFN")] * ffns
-        beside += [(*place, off.covers(members(place[0], place[1], n_layers, n_heads))) for place in places]
+        beside += [(*place, _is_off(off, members(place[0], place[1], n_layers, n_heads, headless))) for place in places]
     if not beside:
         return table
     more = pd.DataFrame(beside, columns=["layer", "head", "name", "column", "off"])
     return pd.concat([table, more.assign(**{label: np.nan, "rank": np.nan})], ignore_index=True)
 
 
-def members(layer: int, head: int, n_layers: int, n_heads: int) -> Ablation:
-    """What the cell of a grid stands for: a head, an FFN, all heads of a layer, or a column."""
+def _is_off(off: Ablation, group: Ablation) -> bool:
+    return bool(group) and off.covers(group)
+
+
+def members(layer: int, head: int, n_layers: int, n_heads: int, headless: Collection[int] = ()) -> Ablation:
+    """What a cell of the grid stands for: a head, an FFN, all heads of a layer or column; nothing if `headless`."""
     layers = range(n_layers) if layer == ALL else [layer]
     if head == FFN:
         return Ablation(ffns=frozenset(layers))
-    return Ablation(frozenset(Head(one, h) for one in layers for h in (range(n_heads) if head == ALL else [head])))
+    return Ablation(frozenset(Head(one, h) for one in layers if one not in headless
+                              for h in (range(n_heads) if head == ALL else [head])))
 
 
 def layer_shares(scores: np.ndarray) -> pd.DataFrame:
@@ -77,7 +88,8 @@ def leading_heads_table(record: HeadScores, by: str = "per-token", chosen: Ablat
         for rank, h in enumerate(stats.highest(scores, 1)[:n], 1)])
 
 
-def maps_table(maps: Mapping[str, np.ndarray], chosen: Ablation = INTACT, label: str = "importance") -> pd.DataFrame:
+def maps_table(maps: Mapping[str, np.ndarray], chosen: Ablation = INTACT, label: str = "importance",
+               headless: Collection[int] = ()) -> pd.DataFrame:
     """Several score matrices below one another: a `grid_table` each, with a column "map" that says which."""
-    return pd.concat([grid_table(scores, chosen, label=label).assign(map=name) for name, scores in maps.items()],
-                     ignore_index=True)
+    return pd.concat([grid_table(scores, chosen, label=label, headless=headless).assign(map=name)
+                      for name, scores in maps.items()], ignore_index=True)

@@ -288,7 +288,7 @@ def toggle_clicked(chart_key: str) -> None:
 
     def toggled(new: Ablation) -> Ablation:
         for layer, head in events:
-            new = new.toggled(tables.members(layer, head, shape.n_layers, shape.n_heads))
+            new = new.toggled(tables.members(layer, head, shape.n_layers, shape.n_heads, shape.headless))
         return new.filled(fill)
 
     shape, fill = info(), ablation().fill if ablation() else preferred_fill()

@@ -20,6 +20,20 @@ def test_a_grid_has_a_row_per_head_with_its_score_its_rank_and_whether_it_is_off
     assert table["column"].tolist() == ["0", "1"] * 3
 
 
+def test_cells_of_a_layer_without_heads_say_so_and_are_no_heads():
+    table = tables.grid_table(SCORES, parse_exact("L1H0-1"), ffns=True, wholes=True, label="score", headless=(0,))
+    none = table[table["name"] == "no attention heads in this layer: linear attention"]
+    assert none["layer"].tolist() == [0, 0]
+    assert none[["score", "rank"]].isna().all(axis=None)
+    assert sorted(table["rank"].dropna()) == [1, 2, 3, 4]
+    assert table.set_index("name")["rank"]["L1H0"] == 1
+    off = table.set_index("name")["off"]
+    assert (off["all heads of layer 1"], off["all heads of layer 0"]) == (True, False)
+    for place in ((0, 1), (0, tables.ALL)):
+        assert tables.members(*place, 3, 2, headless=(0,)) == Ablation()
+    assert str(tables.members(tables.ALL, 1, 3, 2, headless=(0,))) == "L1H1,L2H1"
+
+
 def test_equal_scores_have_ranks_of_their_own():
     assert sorted(tables.grid_table(SCORES)["rank"]) == [1, 2, 3, 4, 5, 6]
 
