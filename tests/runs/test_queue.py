@@ -24,7 +24,7 @@ from backend.store.live import Store
 from backend.values import INTACT, Ablation, Head, ModelId, Setup, TaskId
 
 FIRST, SECOND = ModelId("first", "1", "11"), ModelId("second", "2", "22")
-PATIENCE = 20  # seconds until a test gives up
+PATIENCE = 10  # seconds until a test gives up
 N_BATCHES = 3
 
 
@@ -70,7 +70,7 @@ class Engine:
         for unit in units:
             self.fails(unit)
         for done in range(N_BATCHES):
-            assert self.free or self.steps.acquire(timeout=PATIENCE)
+            assert self.free or self.steps.acquire(timeout=3 * PATIENCE)  # longer than a test waits
             self.batches += 1
             progress(done + 1, N_BATCHES)
         return [f"result of {unit}" for unit in units]
