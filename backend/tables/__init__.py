@@ -25,13 +25,12 @@ from backend.tables.effects import (
     mean_effects_table,
 )
 from backend.tables.importance import (
-    ALL,
     FFN,
     grid_table,
     layer_shares,
     leading_heads_table,
     maps_table,
-    members,
+    member,
 )
 from backend.tables.induction import capacity_table, leaders_table, scores_table
 from backend.tables.overlap import counts_table, kinds_table, matrix_table, overlap_table, shots_correlations
@@ -59,11 +58,11 @@ from backend.tables.pruning import (
 )
 
 __all__ = [
-    "AGGREGATE", "ALL", "FFN", "NEWLINE", "OWN", "RANDOM", "REVERSED", "accuracy_row", "attention_effects_table",
+    "AGGREGATE", "FFN", "NEWLINE", "OWN", "RANDOM", "REVERSED", "accuracy_row", "attention_effects_table",
     "attention_table", "band_table", "beside_table", "bets_table", "capacity_table", "comparison_table",
     "contribution_table", "counts_table", "curve_table", "effects_table", "flips_table", "furthest", "grid_table",
     "group_table", "kinds_table", "largest", "layer_shares", "leaders_table", "leading_heads_table", "leaning_table",
     "limits_table", "map_table", "maps_table", "margin", "matrix_table", "mean_effects_table", "mean_row", "mean_rows",
-    "members", "next_table", "option_table", "options_table", "overlap_table", "scores_table", "shots_correlations",
+    "member", "next_table", "option_table", "options_table", "overlap_table", "scores_table", "shots_correlations",
     "thumbnail_table", "transfer_table", "tried_row", "turned", "visible",
 ]

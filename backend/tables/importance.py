@@ -11,25 +11,19 @@ from backend import stats
 from backend.kinds import HeadScores
 from backend.values import INTACT, Ablation, Head
 
-FFN = -1  # the `head` of a row that stands for a layer's FFN
+FFN = -1  # the `head` of what stands for a layer's FFN
 NO_HEADS = "no attention heads in this layer: linear attention"
-ALL = -2  # the `head` of a row that stands for all heads of a layer; the `layer` of one for a whole column
 
 
-def grid_table(scores: np.ndarray | None, off: Ablation = INTACT, *, shape: tuple[int, int] | None = None,
-               ffns: bool = False, wholes: bool = False, label: str = "importance",
+def grid_table(scores: np.ndarray, off: Ablation = INTACT, *, label: str = "importance",
                headless: Collection[int] = ()) -> pd.DataFrame:
-    """One row per head (and per FFN, with `head` -1): layer, head, name, its score and whether it is off.
+    """One row per head: layer, head, name, its score, its rank and whether it is off.
 
     Args:
-        scores: (n_layers, n_heads), or None when there is nothing to colour by (then give `shape`).
-        wholes: also a row per layer and per column, which stands for everything in it.
+        scores: (n_layers, n_heads).
         label: what the score is called, the name of its column.
         headless: layers without attention heads, whose cells say so and have neither score nor rank.
     """
-    if scores is None:
-        assert shape is not None
-        scores = np.full(shape, np.nan)
     n_layers, n_heads = scores.shape
     layers, heads = (grid.ravel() for grid in np.indices(scores.shape))
     there = ~np.isin(layers, list(headless))
@@ -39,31 +33,13 @@ def grid_table(scores: np.ndarray | None, off: Ablation = INTACT, *, shape: tupl
         ranks[np.flatnonzero(there)[stats.order(scores[there])[::-1]]] = np.arange(1, there.sum() + 1)
     names = [f"L{layer}H{head}" if layer not in headless else NO_HEADS for layer in range(n_layers)
              for head in range(n_heads)]
-    table = pd.DataFrame({"layer": layers, "head": heads, "name": names, "column": heads.astype(str),
-                          label: scores, "rank": ranks, "off": np.isin(names, [str(h) for h in off.heads])})
-    beside = [(layer, FFN, f"L{layer} FFN", "FFN", layer in off.ffns) for layer in range(n_layers)] if ffns else []
-    if wholes:
-        places = [(layer, ALL, f"all heads of layer {layer}", "all") for layer in range(n_layers)]
-        places += [(ALL, head, f"head {head} of all layers", str(head)) for head in range(n_heads)]
-        places += [(ALL, FFN, "the FFNs of all layers", "FFN")] * ffns
-        beside += [(*place, _is_off(off, members(place[0], place[1], n_layers, n_heads, headless))) for place in places]
-    if not beside:
-        return table
-    more = pd.DataFrame(beside, columns=["layer", "head", "name", "column", "off"])
-    return pd.concat([table, more.assign(**{label: np.nan, "rank": np.nan})], ignore_index=True)
+    return pd.DataFrame({"layer": layers, "head": heads, "name": names, "column": heads.astype(str),
+                         label: scores, "rank": ranks, "off": np.isin(names, [str(h) for h in off.heads])})
 
 
-def _is_off(off: Ablation, group: Ablation) -> bool:
-    return bool(group) and off.covers(group)
-
-
-def members(layer: int, head: int, n_layers: int, n_heads: int, headless: Collection[int] = ()) -> Ablation:
-    """What a cell of the grid stands for: a head, an FFN, all heads of a layer or column; nothing if `headless`."""
-    layers = range(n_layers) if layer == ALL else [layer]
-    if head == FFN:
-        return Ablation(ffns=frozenset(layers))
-    return Ablation(frozenset(Head(one, h) for one in layers if one not in headless
-                              for h in (range(n_heads) if head == ALL else [head])))
+def member(layer: int, head: int) -> Ablation:
+    """What a mark of a chart stands for: a head, or with `FFN` its layer's FFN."""
+    return Ablation(ffns=frozenset({layer})) if head == FFN else Ablation(frozenset({Head(layer, head)}))
 
 
 def layer_shares(scores: np.ndarray) -> pd.DataFrame:

@@ -288,10 +288,10 @@ def toggle_clicked(chart_key: str) -> None:
 
     def toggled(new: Ablation) -> Ablation:
         for layer, head in events:
-            new = new.toggled(tables.members(layer, head, shape.n_layers, shape.n_heads, shape.headless))
+            new = new.toggled(tables.member(layer, head))
         return new.filled(fill)
 
-    shape, fill = info(), ablation().fill if ablation() else preferred_fill()
+    fill = ablation().fill if ablation() else preferred_fill()
     if events:
         change(toggled)
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from backend.results import Answers, Setup
 from transformers import DynamicCache
 
-from backend import service
 from backend.engine import passes
 from backend.engine.passes import Prepared
-from backend.kinds.evaluation import evaluate
+from backend.kinds import compute
+from backend.kinds.evaluation import Answers, Evaluation, evaluate
+from backend.kinds.prompts import ready
 from backend.models.loading import LoadedModel, load_model
 from backend.store.live import Store
 from backend.tasks.registry import suite
-from backend.values import Ablation, Head
+from backend.values import Ablation, Head, Setup, TaskId
 from tests.benchmarks.measuring import Row
 from tests.benchmarks.workloads import HELLASWAG, make_prompts
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def setups_of(model: LoadedModel) -> list[Setup]:
     """Every task of the bundled suite, 100 queries behind 5 shots."""
-    return [service.setup(model.info, task.name, 5, "fixed", 100, dtype=model.dtype) for task in suite("mini")]
+    return [Setup(model.id, TaskId(task.name, task.digest), 5) for task in suite("mini")]
 
 
 def toggle(bench: Bench) -> list[Row]:
@@ -43,13 +43,13 @@ def toggle(bench: Bench) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         for setup in setups:
-            service.compute(service.evaluation(setup), store, model)
-        bare = [_bare_passes(service._prepared(model, setup)) for setup in setups]
+            compute(Evaluation(setup), store, model)
+        bare = [_bare_passes(ready(model, setup)) for setup in setups]
 
         def toggled(which: list) -> None:
             ablation = next(ablations)
             for setup in which:
-                service.compute(service.evaluation(setup, ablation), store, model)
+                compute(Evaluation(setup, ablation), store, model)
 
         times = bench.in_turns(bare=bare[0], one=lambda: toggled(setups[:1]),
                                bare_all=lambda: [run() for run in bare], all=lambda: toggled(setups))
@@ -66,17 +66,17 @@ def toggle(bench: Bench) -> list[Row]:
 def _bare_passes(prepared: Prepared) -> Callable[[], None]:
     """The forward passes over prepared prompts and nothing else: inputs made beforehand, no gates, no scores."""
     model = prepared.model
-    ready = []
+    inputs = []
     for group in prepared.groups:
         assert len(group.prefixes) < 2  # fixed demonstrations
         prefix = torch.as_tensor(group.prefixes[0], device=model.device) if group.prefixes else None
-        ready.append((prefix, [(torch.as_tensor(batch.tokens, device=model.device),
+        inputs.append((prefix, [(torch.as_tensor(batch.tokens, device=model.device),
                                 torch.as_tensor(batch.positions, device=model.device), passes.mask(model, batch))
                                for batch in group.batches]))
 
     @torch.inference_mode()
     def run() -> None:
-        for prefix, batches in ready:
+        for prefix, batches in inputs:
             kept: list = []
             if prefix is not None:
                 cache = DynamicCache()
@@ -102,7 +102,7 @@ def precision(bench: Bench) -> list[Row]:
 
 
 def _answers(model: LoadedModel) -> list[Answers]:
-    return [evaluate(model, service._prepared(model, setup))[0] for setup in setups_of(model)]
+    return [evaluate(model, ready(model, setup))[0] for setup in setups_of(model)]
 
 
 def _differing(what: str, full: Sequence[Answers], half: Sequence[Answers]) -> Row:

@@ -19,11 +19,10 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import psutil
-from backend.results import ModelInfo
 from playwright.sync_api import Browser, Page
 
-from backend import service
 from backend.models.info import BUNDLED, describe
+from backend.records import ModelInfo
 from tests.benchmarks.measuring import Row, Skipped
 from tests.browser import explorer as browsing
 from tests.browser import maps
@@ -53,7 +52,8 @@ def explorer(bench: Bench) -> list[Row]:
         with served() as address:
             rows.append(memory(browser, address, 2 if bench.quick else N_SESSIONS))
         with tempfile.TemporaryDirectory() as cache:
-            made_up.filled(Path(cache), map(service.head_importance, made_up.setups(LARGE, ["antonym"])), LARGE)
+            setups = made_up.setups(made_up.model_id(LARGE), ["antonym"])
+            made_up.filled(Path(cache), map(made_up.importance, setups), LARGE)
             with browsing.server(cache) as address:
                 rows.append(click(browser, f"{address}/heads?model={LARGE.name}&task=antonym", LARGE, bench.repeat,
                                   limit=1.0))

@@ -8,7 +8,6 @@ from functools import cached_property, partial
 from statistics import median
 
 import numpy as np
-from backend.kinds.sweeps import ffn_importance
 from transformers import PreTrainedModel
 
 from backend.engine.induction import block_lengths, random_vocabulary
@@ -16,6 +15,7 @@ from backend.kinds.evaluation import evaluate
 from backend.kinds.head_importance import head_importance as our_importance
 from backend.kinds.induction import copying as our_copying
 from backend.kinds.induction import prefix_matching as our_prefix_matching
+from backend.kinds.oracles import ffn_importance
 from backend.machine import multiplies
 from backend.models.loading import LoadedModel
 from tests.benchmarks import baselines, theory

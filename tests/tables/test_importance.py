@@ -21,51 +21,22 @@ def test_a_grid_has_a_row_per_head_with_its_score_its_rank_and_whether_it_is_off
 
 
 def test_cells_of_a_layer_without_heads_say_so_and_are_no_heads():
-    table = tables.grid_table(SCORES, parse_exact("L1H0-1"), ffns=True, wholes=True, label="score", headless=(0,))
+    table = tables.grid_table(SCORES, parse_exact("L1H0-1"), label="score", headless=(0,))
     none = table[table["name"] == "no attention heads in this layer: linear attention"]
     assert none["layer"].tolist() == [0, 0]
     assert none[["score", "rank"]].isna().all(axis=None)
     assert sorted(table["rank"].dropna()) == [1, 2, 3, 4]
     assert table.set_index("name")["rank"]["L1H0"] == 1
-    off = table.set_index("name")["off"]
-    assert (off["all heads of layer 1"], off["all heads of layer 0"]) == (True, False)
-    for place in ((0, 1), (0, tables.ALL)):
-        assert tables.members(*place, 3, 2, headless=(0,)) == Ablation()
-    assert str(tables.members(tables.ALL, 1, 3, 2, headless=(0,))) == "L1H1,L2H1"
+    assert table["off"].tolist() == [False, False, True, True, False, False]
 
 
 def test_equal_scores_have_ranks_of_their_own():
     assert sorted(tables.grid_table(SCORES)["rank"]) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_grid_without_scores_has_neither_scores_nor_ranks():
-    table = tables.grid_table(None, shape=(2, 3))
-    assert len(table) == 6
-    assert table[["importance", "rank"]].isna().all(axis=None)
-
-
-def test_ffns_stand_beside_the_grid_and_are_no_heads():
-    table = tables.grid_table(SCORES, parse_exact("F2"), ffns=True)
-    beside = table[table["head"] == tables.FFN]
-    assert beside["name"].tolist() == ["L0 FFN", "L1 FFN", "L2 FFN"]
-    assert beside["off"].tolist() == [False, False, True]
-    assert beside["importance"].isna().all()
-
-
-def test_a_layer_or_a_column_goes_off_together_and_comes_back_only_when_all_of_it_was_off():
-    layer, column, ffns = (tables.members(*place, 3, 4) for place in ((1, tables.ALL), (tables.ALL, 2),
-                                                                      (tables.ALL, tables.FFN)))
-    assert [str(group) for group in (layer, column, ffns)] == ["L1H0-3", "L0H2,L1H2,L2H2", "F0-2"]
-    part = parse_exact("L1H0-1,F0")
-    assert part.toggled(layer) == parse_exact("L1H0-3,F0")
-    assert part.toggled(layer).toggled(layer) == parse_exact("F0")
-    assert part.toggled(tables.members(1, 1, 3, 4)) == parse_exact("L1H0,F0")
-    assert tables.members(2, tables.FFN, 3, 4) == parse_exact("F2")
-    table = tables.grid_table(None, part.toggled(layer), shape=(3, 4), ffns=True, wholes=True).set_index("name")
-    assert table["off"]["all heads of layer 1"]
-    assert not table["off"]["head 2 of all layers"]
-    assert not table["off"]["the FFNs of all layers"]
-    assert len(table) == 3 * 4 + 3 + 3 + 4 + 1
+def test_a_mark_stands_for_a_head_or_for_a_layer_s_ffn():
+    assert tables.member(1, 2) == parse_exact("L1H2")
+    assert tables.member(2, tables.FFN) == parse_exact("F2")
 
 
 def test_a_layer_s_share_is_of_all_heads_importance():

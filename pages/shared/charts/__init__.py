@@ -5,7 +5,7 @@ across, layers up, layer 0 at the bottom; what can be clicked holds one selectio
 """
 
 from pages.shared.charts.accuracies import bars, comparison, lines
-from pages.shared.charts.heatmaps import clicked, contribution_map, layers_by_heads
+from pages.shared.charts.heatmaps import clicked, layers_by_heads
 from pages.shared.charts.induction import capacity, framed, scatter
 from pages.shared.charts.layers import layer_bars, layer_effects
 from pages.shared.charts.matrices import matrix, picked, pictured, span
@@ -23,7 +23,7 @@ from pages.shared.charts.pruning import picked_mask, pruning_curves
 from pages.shared.charts.style import BLUE, CLICK, layer_step
 
 __all__ = [
-    "BLUE", "CLICK", "FAINT", "OPEN", "attention_map", "bars", "capacity", "clicked", "comparison", "contribution_map",
+    "BLUE", "CLICK", "FAINT", "OPEN", "attention_map", "bars", "capacity", "clicked", "comparison",
     "counts_bars", "framed", "layer_bars", "layer_effects", "layer_step", "layers_by_heads", "lines", "matrix",
     "next_token_chart", "options_chart", "overlap_curve", "picked", "picked_mask", "pictured", "pruning_curves",
     "scatter", "span", "thumbnails", "token_text",

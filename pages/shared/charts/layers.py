@@ -12,7 +12,7 @@ _LEAST = 0.1  # of accuracy: an axis of changes spans at least this much, so tha
 
 def layer_bars(table: pd.DataFrame, value: str, title: str, *, percent: bool = True,
                signed: bool = False) -> alt.Chart:
-    """One bar per layer, layer 0 at the bottom, as high as the `layers_by_heads` map of the same model beside it."""
+    """One bar per layer, layer 0 at the bottom, as high as for any chart of the same model."""
     n_layers = int(table["layer"].max()) + 1
     step = layer_step(n_layers)
     number = ".1%" if percent else ".3g"

@@ -14,7 +14,6 @@ BLUE, ORANGE, GREY = "#3d8fd1", "#e07b1f", "#8593a3"  # readable on light and da
 PURPLE, GREEN = "#b3579a", "#1b9e77"  # further curves; told apart by dash and label as well as by colour
 INKS = {False: ("#1d2733", "#ffffff"), True: ("#e6ebf1", "#0c1620")}  # dark theme? -> on weak colours, on strong ones
 CLICK = "click"  # the name of every clickable chart's selection
-PRESS = "pointerdown, [pointerdown, window:pointerup] > pointerover"  # a click, or a drag across cells
 CANVAS = 2000  # Streamlit draws more marks than this on a canvas, where names for each of them would reach nobody
 PERCENT_AXIS: dict[str, Any] = {"format": "%", "tickCount": 6}
 Layers = alt.LayerChart | alt.FacetChart  # what `alt.layer(...).properties(...)` is typed as
