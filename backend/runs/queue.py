@@ -30,7 +30,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from backend.errors import BadInput, Cancelled, HeadroomError, ModelError
-from backend.kinds.model import Model
 from backend.kinds.unit import OfTask, Results, Unit, compute, compute_together
 from backend.values import ModelId
 
@@ -417,7 +416,6 @@ class Queue:
             self._loading = False
         if self._held[0] != wanted:
             self._held = wanted, monotonic()
-            compute(Model(model.id), self.store, model)  # so that its results can be browsed when it is gone
         return model
 
     def _report(self, jobs: list[_Job], done: int, total: int) -> None:

@@ -19,6 +19,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from backend.errors import DataError, HeadroomError, ModelError
+from backend.kinds import Model, compute
 from backend.models.identity import identify
 from backend.models.info import BUNDLED, describe
 from backend.records import ModelInfo
@@ -154,9 +155,16 @@ def model(name: str, wanted: ModelId) -> LoadedModel:
 _found_at: dict[ModelId, str] = {}  # where the models are that the queue was asked for
 
 
+def _load(wanted: ModelId) -> LoadedModel:
+    """The queue's model; its shape is stored beside its results, so that they can be browsed when it is gone."""
+    loaded = model(_found_at[wanted], wanted)
+    compute(Model(loaded.id), store(), loaded)
+    return loaded
+
+
 @st.cache_resource(show_spinner=False)
 def _queue() -> Queue:
-    return Queue(store(), lambda wanted: model(_found_at[wanted], wanted))
+    return Queue(store(), _load)
 
 
 def queue(name: str, wanted: ModelId) -> Queue:

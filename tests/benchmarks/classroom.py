@@ -30,7 +30,7 @@ from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.tasks.task import prompts
 from backend.values import Ablation, Head
-from pages.shared import charts
+from pages.shared import words
 from tests.benchmarks.measuring import Row
 from tests.browser import explorer as browsing
 
@@ -109,7 +109,7 @@ class Visitor:
                 self.heading = element.markdown.body
             case "metric" if element.metric.label == NUMBER and element.metric.body != NOTHING and self.answers:
                 last = self.answers[-1]
-                if not last.accuracy and self.heading.startswith(f"#### Without {charts.components(last.mask)},"):
+                if not last.accuracy and self.heading.startswith(f"#### Without {words.components(last.mask)},"):
                     last.seconds, last.accuracy = time.monotonic() - last.clicked, element.metric.body
             case "exception":
                 self.complaints.append(element.exception.message)
@@ -192,7 +192,7 @@ def _wrong(clicks: Sequence[Answer]) -> list[str]:
     for answer in clicks:
         if answer.accuracy:
             if answer.mask not in alone:
-                alone[answer.mask] = charts.percent(evaluate(model, asked, [answer.mask])[0].outcomes().mean())
+                alone[answer.mask] = words.percent(evaluate(model, asked, [answer.mask])[0].outcomes().mean())
             if answer.accuracy != alone[answer.mask]:
                 found.append(f"{answer.mask}: {answer.accuracy} shown, {alone[answer.mask]} alone")
     return found

@@ -144,6 +144,7 @@ def test_presets_choose_what_they_say(explorer: Explorer, store: Store):
     put(store, "antonym", 0.9)
     importance, matching = (made_up.record(unit, INFO) for unit in units)
     app = explorer("lab", task="antonym")
+    app.session_state["presets"] = True
     app.toggle("live").set_value(False).run()
 
     def chosen() -> Ablation:
@@ -249,6 +250,7 @@ def test_a_preset_can_rank_by_another_task_or_by_the_mean(explorer: Explorer, st
     scores = {name: made_up.record(unit, INFO).scores("per-token") for name, unit in units.items()}
     put(store, "antonym", 0.9)
     app = explorer("lab", task="antonym")
+    app.session_state["presets"] = True
     app.toggle("live").set_value(False).run()
     for ranking, wanted in (("plural", scores["plural"]), ("mean of all tasks", stats.aggregate([*scores.values()]))):
         app.selectbox("preset ranking").set_value(ranking).run()

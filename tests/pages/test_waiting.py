@@ -21,7 +21,7 @@ from backend.runs.queue import Queue, Standing, Ticket
 from backend.store import live as stores
 from backend.store.live import Store
 from backend.values import ModelId, Setup, TaskId, parse_exact
-from pages.shared import blocks, charts, handles, waiting
+from pages.shared import blocks, handles, waiting, words
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60
@@ -93,7 +93,7 @@ def test_a_toggle_shows_the_number_of_its_mask(store: Store, tmp_path: Path) -> 
     for off in ("L3H0-7", "L1H0-7,F3", ""):
         app.sidebar.text_input("off").set_value(off).run()
         expected = compute(Evaluation(setup_of(app), parse_exact(off)), apart, model)
-        accuracy = charts.percent(expected.outcomes().mean())
+        accuracy = words.percent(expected.outcomes().mean())
         assert shown(app)["Switched off" if off else "Intact"] == accuracy
 
 
