@@ -275,6 +275,7 @@ class AnyLesson(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.clock = Clock()
+        self.latest = self.clock.now  # it also goes backwards
         self.school = Rooms(self.clock)
         self.rooms = [self.school.open() for _ in range(2)]
         self.owners = dict(self.rooms)
@@ -330,6 +331,7 @@ class AnyLesson(RuleBasedStateMachine):
 
     @rule(by=st.sampled_from((1, 10, AWAY, 100, 700, -50, LIFE / 3)))
     def wait(self, by: float) -> None:
+        self.latest = max(self.latest, self.clock.now)
         self.clock.now += by
 
     @rule(place=place, data=st.data())
@@ -378,7 +380,7 @@ class AnyLesson(RuleBasedStateMachine):
         code, token = self.one(data, data.draw(self.place))
         if not self.school.exists(code) or self.school.look(code, token).me is None:
             return
-        self.clock.now += max(AWAY, SECONDS[1])
+        self.latest = self.clock.now = max(self.latest, self.clock.now) + max(AWAY, SECONDS[1])
         if not self.school.exists(code):
             return
         view = self.school.look(code, token)
