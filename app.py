@@ -9,7 +9,7 @@ import streamlit as st
 from PIL import Image
 
 from backend.errors import HeadroomError
-from pages.shared import selection
+from pages.shared import lecture, school, selection
 
 PAGES = [
     st.Page("pages/tour.py", title="Tour", icon=":material/explore:", default=True),
@@ -21,7 +21,9 @@ PAGES = [
     st.Page("pages/induction.py", title="Induction", icon=":material/repeat:"),
     st.Page("pages/playground.py", title="Playground", icon=":material/search:"),
     st.Page("pages/runs.py", title="Runs", icon=":material/database:"),
+    st.Page("pages/classroom.py", title=school.PAGE, icon=":material/school:"),
 ]
+AT_THE_MACHINE = "Runs"  # starts long work and opens files: in a lecture only for who sits at the machine
 
 # A small heatmap, drawn here because Streamlit would fetch an icon or an emoji from the network
 ICON = Image.fromarray(np.kron(np.array([[200, 120, 220], [90, 30, 170], [230, 150, 60]], np.uint8),
@@ -30,11 +32,18 @@ ICON = Image.fromarray(np.kron(np.array([[200, 120, 220], [90, 30, 170], [230, 1
 st.set_page_config(page_title="Headroom", page_icon=ICON, layout="wide")
 page = st.navigation(PAGES, position="top")
 try:
-    above = selection.frame()
-    try:
+    if school.only_guesses(page.title):
         page.run()
-    finally:
-        selection.show_notices(above)
+    elif page.title == AT_THE_MACHINE and not lecture.at_the_machine():
+        selection.frame()
+        st.title(page.title)
+        st.info("In a lecture, runs are started at the machine itself.", icon=":material/lock:")
+    else:
+        above = selection.frame()
+        try:
+            page.run()
+        finally:
+            selection.show_notices(above)
 except HeadroomError as error:
     st.error(str(error), icon=":material/error:")
 except Exception as error:

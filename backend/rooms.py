@@ -52,14 +52,14 @@ class Question:
         kind: "accuracy": the accuracy, in whole percent; "heads": which head is missed most; "race": find the `WANTED`
             heads that are missed most, by switching single heads off.
         text: what is asked, in words.
-        intact: the model with nothing off, which everybody is told.
+        intact: the model with nothing off, which everybody is told; None where that is what is asked.
         bars: the truth. accuracy: one; heads: one per head that can be named; race: one per head of the model.
         source: model, task, n and definition, for the caption.
     """
 
     kind: str
     text: str
-    intact: Bar
+    intact: Bar | None
     bars: tuple[Bar, ...]
     chance: float
     source: str
@@ -126,7 +126,7 @@ class RoundView:
     kind: str
     text: str
     source: str
-    intact: Bar
+    intact: Bar | None
     chance: float
     options: tuple[str, ...]
     revealed: bool
