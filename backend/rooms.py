@@ -50,7 +50,7 @@ class Question:
 
     Attributes:
         kind: "accuracy": the accuracy, in whole percent; "heads": which head is missed most; "race": find the `WANTED`
-            heads that are missed most, by switching single heads off.
+            heads that are missed most, by switching single heads off; fewer where fewer are missed at all.
         text: what is asked, in words.
         intact: the model with nothing off, which everybody is told; None where that is what is asked.
         bars: the truth. accuracy: one; heads: one per head that can be named; race: one per head of the model.
@@ -71,13 +71,23 @@ class Question:
         if len(self.bars) < least[self.kind]:
             raise BadInput(f"A question of kind '{self.kind}' needs {least[self.kind]} measured accuracies or more, "
                            f"got {len(self.bars)}.")
+        if not self.right:
+            raise BadInput("No single head is missed here: with any of them off the model is right as often as with "
+                           "all. Choose another task or another number of shots for a race.")
 
     @property
     def right(self) -> frozenset[str]:
-        """The heads that count as right: those missed most, all of them where several are missed alike."""
-        n = 1 if self.kind == "heads" else min(WANTED, len(self.bars))
-        limit = sorted(bar.accuracy for bar in self.bars)[n - 1]
-        return frozenset(bar.name for bar in self.bars if bar.accuracy <= limit)
+        """What counts as right: the heads missed most, all of them where several are missed alike."""
+        missed = self.bars if self.kind != "race" or self.intact is None else [
+            bar for bar in self.bars if bar.accuracy < self.intact.accuracy]
+        n = WANTED if self.kind == "race" else 1
+        limit = max(sorted(bar.accuracy for bar in missed)[:n], default=0.0)
+        return frozenset(bar.name for bar in missed if bar.accuracy <= limit)
+
+    @property
+    def wanted(self) -> int:
+        """How many of them a race looks for."""
+        return min(WANTED, len(self.right))
 
 
 Guess = int | str | tuple[str, ...]  # percent; a head; the heads switched off in a race, in order
@@ -118,6 +128,7 @@ class RoundView:
     Attributes:
         bars: the truth; before the reveal only what this person's own switches in a race have shown.
         options: what can be named or switched.
+        wanted: how many heads a race looks for.
         seconds_left: until the round closes by itself.
         results: closest first; empty before the reveal.
     """
@@ -131,6 +142,7 @@ class RoundView:
     options: tuple[str, ...]
     revealed: bool
     seconds_left: float
+    wanted: int
     mine: Guess | None
     n_guessed: int
     bars: tuple[Bar, ...] = ()
@@ -426,19 +438,19 @@ def _finished(question: Question, guess: Guess | None) -> bool:
     if question.kind != "race" or guess is None:
         return guess is not None
     assert isinstance(guess, tuple)
-    return len(guess) >= min(SWITCHES, len(question.bars)) or _found(question, guess)[0] >= WANTED
+    return len(guess) >= min(SWITCHES, len(question.bars)) or _found(question, guess)[0] >= question.wanted
 
 
 def _found(question: Question, switched: tuple[str, ...]) -> tuple[int, int]:
     """How many of the wanted heads were found, and after how many switches the last of them."""
-    places = [i for i, name in enumerate(switched, 1) if name in question.right][:WANTED]
+    places = [i for i, name in enumerate(switched, 1) if name in question.right][:question.wanted]
     return len(places), places[-1] if places else 0
 
 
 def _result(question: Question, person: Person, guess: Guess) -> Result:
     if isinstance(guess, tuple):
         found, switches = _found(question, guess)
-        return Result(person, guess, WANTED - found, switches)
+        return Result(person, guess, question.wanted - found, switches)
     accuracy = {bar.name: bar.accuracy for bar in question.bars}
     if isinstance(guess, str):
         return Result(person, guess, 100 * (accuracy[guess] - min(accuracy.values())))
@@ -455,7 +467,7 @@ def _seen(room: _Room, token: str, now: float) -> RoundView:
     return RoundView(
         at.number, question.kind, question.text, question.source, question.intact, question.chance,
         () if question.kind == "accuracy" else tuple(bar.name for bar in question.bars), at.revealed,
-        max(0.0, at.closes - now), mine, len(at.guesses),
+        max(0.0, at.closes - now), question.wanted, mine, len(at.guesses),
         question.bars if at.revealed else tuple(bar for bar in question.bars if bar.name in tried),
         question.right if at.revealed and question.kind != "accuracy" else frozenset(),
         tuple(sorted(results, key=lambda r: (r.off_by, r.switches, str(r.person)))) if at.revealed else ())

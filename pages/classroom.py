@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import numpy as np
@@ -114,14 +115,16 @@ def lobby(gone: str) -> None:
 def choose_a_seat(seen: View) -> None:
     """A colour and an animal of one's own."""
     st.markdown("#### Who are you today?")
-    st.pills("Colour", list(COLOURS), key="colour", default=next(iter(COLOURS)), required=True)
-    free = school.rooms().free(seen.code, str(st.session_state.get("colour") or next(iter(COLOURS))))
+    if st.session_state.get("colour") not in COLOURS:
+        st.session_state["colour"] = random.choice(list(COLOURS))  # or else thirty people all begin with blue
+    colour = st.pills("Colour", list(COLOURS), key="colour", required=True)
+    free = school.rooms().free(seen.code, str(colour))
     if not free:
         st.caption("All animals of this colour are here. Take another colour.")
         return
     if st.session_state.get("animal") not in free:
-        st.session_state.pop("animal", None)
-    st.pills("Animal", free, key="animal", default=free[len(seen.people) % len(free)], required=True)
+        st.session_state["animal"] = random.choice(free)
+    st.pills("Animal", free, key="animal", required=True)
     st.button("Sit down", key="sit down", on_click=join, type="primary", icon=":material/event_seat:")
 
 
@@ -131,8 +134,9 @@ def ask_for_a_guess(seen: View) -> None:
     at = seen.round
     if at.kind == "accuracy":
         with st.form(f"guess {at.number}"):
-            value = st.slider("Your guess, in percent", 0, 100, 50, key=f"percent {seen.code} {at.number}",
-                              format="%d %%")
+            before = at.mine if isinstance(at.mine, int) else 50
+            value = st.slider("Your guess, in percent", 0, 100, before, key=f"percent {seen.code} {at.number}",
+                              format="%d %%", persist_state="session")
             if st.form_submit_button("Guess" if at.mine is None else "Guess again", type="primary"):
                 guess(int(value))
                 st.rerun(scope="fragment")
@@ -292,7 +296,7 @@ def compose(seen: View) -> None:
         text = f"{where}: without which of {words.names(heads)} is least left?"
         units = [Evaluation(setup), *(Evaluation(setup, Ablation(frozenset([head]))) for head in heads)]
     else:
-        text = f"{where}: find the {WANTED} heads that are missed most, with {SWITCHES} switches"
+        text = f"{where}: find the heads that are missed most, {WANTED} at most, with {SWITCHES} switches"
         units = [HeadOracle(setup)]
     st.markdown(f"*{text}*")
     st.caption(f"{selection.about(setup.task).about} Task, shots and heads are chosen in the sidebar or on Lab. "
@@ -307,6 +311,8 @@ def put(seen: View, kind: str, text: str, units: list[Unit], seconds: float) -> 
     if missing and not blocks.measure(missing, "the truth"):
         return
     act(lambda: school.rooms().ask(seen.code, school.place()[1], asked(kind, text, units), seconds))
+    if "refused" in st.session_state:
+        st.rerun(scope="fragment")
     school.bell().ring_after(seen.code, seconds + 0.05)
     st.rerun(scope="fragment")
 
@@ -365,10 +371,11 @@ def live(teaching: bool) -> None:
 
 
 st.title("Room")
-presenting.switch()
-st.html(boards.STYLE)
 room, _ = school.place()
 now = school.view()
+if now is None or now.teaching:
+    presenting.switch()
+st.html(boards.STYLE)
 if now is None:
     school.stand_up()
     lobby(room)

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections import defaultdict
 from html import escape
 
-from backend.rooms import COLOURS, SWITCHES, WANTED, Bar, Person, Result, RoundView
+from backend.rooms import COLOURS, Bar, Person, Result, RoundView
 from pages.shared import words
 
 BIN = 4  # points of accuracy whose guesses stand on one another
 MOST = 8  # heads and places that are listed
 
+# "\3c" is "<", at whose sight the browser's sanitizer would throw all of it away
 STYLE = """<style>
-@property --left { syntax: "<integer>"; inherits: false; initial-value: 0; }
+@property --left { syntax: "\\3c integer>"; inherits: false; initial-value: 0; }
 @keyframes run-out { to { --left: 0; } }
 @keyframes shrink { to { width: 0; } }
 .room-clock { display: flex; align-items: center; gap: .7rem; margin: .2rem 0 .6rem; }
@@ -81,7 +82,9 @@ def verdict(round_: RoundView) -> str:
     lowest = f"{words.percent(worst[0].accuracy)} (95\u00a0%: {_interval(worst[0])})"
     if round_.kind == "heads":
         return f"Most is lost without {_either(worst)}: {lowest} is left"
-    return f"The heads that are missed most are {_listed(worst)}; without {worst[0].name} {lowest} is left"
+    more = f"; {words.how_many(round_.wanted, 'of them counts', 'of them count')}" * (len(worst) > round_.wanted)
+    return (f"Missed most {'is' if len(worst) == 1 else 'are'} {_listed(worst)}{more}. Without {worst[0].name} "
+            f"{lowest} is left")
 
 
 def closest(round_: RoundView, me: Person | None) -> str:
@@ -109,9 +112,10 @@ def told(round_: RoundView, me: Person | None) -> str:
 
 def _said(round_: RoundView, result: Result) -> str:
     if isinstance(result.guess, tuple):
-        found = WANTED - int(result.off_by)
-        return f"{found} of {WANTED} heads" + (f" with {words.how_many(result.switches, 'switch', 'switches')}"
-                                               if found else f" in {len(result.guess)} of {SWITCHES} switches")
+        found = round_.wanted - int(result.off_by)
+        tries = result.switches if found else len(result.guess)
+        return (f"{found} of {words.how_many(round_.wanted, 'head')} with "
+                f"{words.how_many(tries, 'switch', 'switches')}")
     if isinstance(result.guess, str):
         return f"{result.guess}, " + ("right" if result.guess in round_.right else
                                       f"{words.points(result.off_by / 100)[1:]} away")
@@ -199,5 +203,5 @@ def _either(bars: list[Bar]) -> str:
 
 
 def _listed(bars: list[Bar]) -> str:
-    names = [bar.name for bar in bars]
-    return ", ".join(names[:-1]) + " and " + names[-1]
+    names = [bar.name for bar in bars[:MOST]] + [f"{len(bars) - MOST} more"] * (len(bars) > MOST)
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

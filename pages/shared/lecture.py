@@ -38,6 +38,18 @@ def at_the_machine() -> bool:
     return not on() or seen is None or ipaddress.ip_address(seen).is_loopback
 
 
+def invitation() -> None:
+    """On the first page of a lecture: where to come in, for the wall; for those who have come, the way to the room."""
+    if not on():
+        return
+    with st.container(border=True, horizontal=True, vertical_alignment="center", gap="medium"):
+        if at_the_machine():
+            code(address(), 120)
+            st.markdown(f"#### Come in: {short(address())}")
+        st.page_link("pages/classroom.py", label="Open a room for this class" if at_the_machine() else
+                     "To the room of this class", icon=":material/school:")
+
+
 def short(url: str) -> str:
     """An address as people type it."""
     return url.removeprefix("http://").removesuffix("/")
