@@ -121,14 +121,20 @@ def learn() -> None:
 
 
 def telling(setup: Setup) -> int:
-    """The first question, from 1, that only the examples let the model answer; 1 where that is not stored."""
+    """The question, from 1, whose right answer gains most by the examples; 1 where that is not stored."""
     without, shown = (blocks.fetch(Evaluation(one)) for one in (setup.with_(n_shots=0), setup))
-    for place, prompt in enumerate(handles.prompts(setup)[:50], 1):
-        before, after = place_of(prompt, without), place_of(prompt, shown)
-        if without and shown and before is not None and after is not None and (
-                shown.outcomes()[after] and not without.outcomes()[before]):
-            return place
-    return 1
+    gains = {place: bet(prompt, shown) - bet(prompt, without)
+             for place, prompt in enumerate(handles.prompts(setup)[:50], 1)}
+    return max(gains, key=lambda place: gains[place])
+
+
+def bet(prompt: Prompt, record: Answers | None) -> float:
+    """The model's share of probability for a prompt's right answer; 0 where the record does not hold it."""
+    q = place_of(prompt, record)
+    if record is None or q is None:
+        return 0.0
+    table = tables.bets_table(prompt.example.options, record, q)
+    return float(table["share"].iloc[record.questions.gold[q][0]])
 
 
 def place_of(prompt: Prompt, record: Answers | None) -> int | None:
@@ -164,11 +170,9 @@ def without_examples(prompt: Prompt, setup: Setup) -> str:
     bare = ("**0 shots** are the bare question: nothing in the prompt says what counts as right here, so all the model "
             "has is what it expects of any text.")
     record = blocks.fetch(Evaluation(setup.with_(n_shots=0)))
-    q = place_of(prompt, record)
-    if not setup.n_shots or record is None or q is None:
+    if not setup.n_shots or place_of(prompt, record) is None:
         return bare
-    share = float(tables.bets_table(prompt.example.options, record, q)["share"].iloc[record.questions.gold[q][0]])
-    return f"{bare} It then bets {words.percent(round(share, 2))} on the right answer of this question."
+    return f"{bare} It then bets {words.percent(round(bet(prompt, record), 2))} on the right answer of this question."
 
 
 def switch() -> None:

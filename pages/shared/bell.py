@@ -52,7 +52,7 @@ class Bell:
         """Let everybody in a room, but the caller, see what has changed."""
         if not Runtime.exists():
             return
-        ctx = get_script_run_ctx()
+        ctx = get_script_run_ctx(suppress_warning=True)  # a timer has none
         own = ctx.session_id if ctx else ""
         with self._lock:
             wanted = {session: one for session, one in self._rooms.get(room, {}).items()

@@ -17,7 +17,7 @@ MOST = 8  # heads and places that are listed
 
 # "\3c" is "<", at whose sight the browser's sanitizer would throw all of it away
 STYLE = """<style>
-@property --left { syntax: "\\3c integer>"; inherits: false; initial-value: 0; }
+@property --left { syntax: "\\3c integer>"; inherits: true; initial-value: 0; }
 @keyframes run-out { to { --left: 0; } }
 @keyframes shrink { to { width: 0; } }
 .room-clock { display: flex; align-items: center; gap: .7rem; margin: .2rem 0 .6rem; }
@@ -28,9 +28,9 @@ STYLE = """<style>
                 animation: shrink linear forwards; }
 .room-clock span { flex: 1; }
 .room-dot { display: inline-block; width: .95rem; height: .95rem; border-radius: 50%; box-sizing: border-box;
-            vertical-align: -.1rem; margin: 1px; }
+            vertical-align: -.1rem; margin: 1px .15rem; }
 .room-dot.me { outline: 2px solid currentColor; outline-offset: 1px; }
-.room-plot { position: relative; margin: 2.2rem .6rem 2.6rem; border-bottom: 1px solid #8593a3; }
+.room-plot { position: relative; margin: 2.6rem .6rem 3.6rem; border-bottom: 1px solid #8593a3; }
 .room-plot > * { position: absolute; }
 .room-pile { bottom: 2px; display: flex; flex-direction: column-reverse; transform: translateX(-50%); }
 .room-band { top: -1.2rem; bottom: 0; background: #e07b1f44; }
@@ -38,7 +38,8 @@ STYLE = """<style>
 .room-line.dashed { border-left: 2px dashed #8593a3; }
 .room-label { white-space: nowrap; transform: translateX(-50%); font-size: .85rem; }
 .room-label.top { top: -2.5rem; font-weight: 700; }
-.room-label.axis { bottom: -1.5rem; opacity: .8; }
+.room-label.end { bottom: -1.5rem; }
+.room-label.axis { bottom: -2.8rem; }
 .room-rows { display: grid; grid-template-columns: max-content minmax(6rem, 1fr) max-content; gap: .35rem .8rem;
              align-items: center; margin: .8rem 0; }
 .room-bar { position: relative; height: 1.3rem; background: #8593a322; border-radius: .2rem; }
@@ -137,7 +138,7 @@ def _along(round_: RoundView, me: Person | None) -> str:
                for name, value in (("chance", round_.chance), *(
                    [("intact", round_.intact.accuracy)] if round_.intact else []))),
              _rule(bar.accuracy, "", words.percent(bar.accuracy), "top")]
-    parts += [f'<div class="room-label axis" style="left:{at}%">{at}</div>' for at in (0, 100)]
+    parts += [f'<div class="room-label end" style="left:{at}%">{at}</div>' for at in (0, 100)]
     parts += [f'<div class="room-pile" style="left:{at}%">' + "".join(
         _dot(r.person, _same(r.person, me)) for r in pile) + "</div>" for at, pile in piles.items()]
     height = max([3, *map(len, piles.values())]) * 1.1 + 0.6
