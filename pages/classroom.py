@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from backend import stats, tables
 from backend.errors import BadInput
@@ -113,7 +114,10 @@ def lobby(gone: str) -> None:
 
 
 def choose_a_seat(seen: View) -> None:
-    """A colour and an animal of one's own."""
+    """A colour and an animal of one's own; who taught and does so no more may also teach again."""
+    if seen.may_take_over:
+        st.button("Teach again" if seen.opened_it else "Teach", key="take over", on_click=take_over,
+                  icon=":material/swap_horiz:")
     st.markdown("#### Who are you today?")
     if st.session_state.get("colour") not in COLOURS:
         st.session_state["colour"] = random.choice(list(COLOURS))  # or else thirty people all begin with blue
@@ -135,11 +139,10 @@ def ask_for_a_guess(seen: View) -> None:
     if at.kind == "accuracy":
         with st.form(f"guess {at.number}"):
             before = at.mine if isinstance(at.mine, int) else 50
-            value = st.slider("Your guess, in percent", 0, 100, before, key=f"percent {seen.code} {at.number}",
-                              format="%d %%", persist_state="session")
-            if st.form_submit_button("Guess" if at.mine is None else "Guess again", type="primary"):
-                guess(int(value))
-                st.rerun(scope="fragment")
+            key = f"percent {seen.code} {at.number}"
+            st.slider("Your guess, in percent", 0, 100, before, key=key, format="%d %%", persist_state="session")
+            st.form_submit_button("Guess" if at.mine is None else "Guess again", type="primary",
+                                  on_click=lambda: guess(int(st.session_state[key])))
         if at.mine is not None:
             st.markdown(f"Your guess: **{at.mine}\u00a0%**. You can change it until the round closes.")
     elif at.kind == "heads":
@@ -311,10 +314,16 @@ def put(seen: View, kind: str, text: str, units: list[Unit], seconds: float) -> 
     if missing and not blocks.measure(missing, "the truth"):
         return
     act(lambda: school.rooms().ask(seen.code, school.place()[1], asked(kind, text, units), seconds))
-    if "refused" in st.session_state:
-        st.rerun(scope="fragment")
     school.bell().ring_after(seen.code, seconds + 0.05)
-    st.rerun(scope="fragment")
+    draw_again()
+
+
+def draw_again() -> None:
+    """The room alone or, while the whole page is drawn, all of it."""
+    try:
+        st.rerun(scope="fragment")
+    except StreamlitAPIException:
+        st.rerun()
 
 
 def asked(kind: str, text: str, units: list[Unit]) -> Question:
