@@ -4,12 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
 ARGS ?=
+ADDRESS ?= 0.0.0.0
+SHOWN ?= auto
 WORKERS ?= 2
 
-.PHONY: app test lint bench screenshots clean
+.PHONY: app serve test lint bench screenshots clean
 
 app: $(VENV)/.app
 	$(BIN)/streamlit run app.py --server.port $(PORT) $(ARGS)
+
+# For a lecture: the machine's whole network may come in, at ADDRESS; SHOWN is what people type, if not http://<its own>:PORT.
+serve: $(VENV)/.app
+	HEADROOM_LECTURE=$(SHOWN) $(BIN)/streamlit run app.py --server.address $(ADDRESS) --server.port $(PORT) $(ARGS)
 
 test: $(VENV)/.dev lint
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)

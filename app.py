@@ -8,7 +8,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from backend.errors import HeadroomError
-from pages.shared import selection, waiting
+from pages.shared import lecture, school, selection, waiting
 
 PAGES = [
     st.Page("pages/tour.py", title="Tour", icon=":material/explore:", default=True),
@@ -20,7 +20,9 @@ PAGES = [
     st.Page("pages/induction.py", title="Induction", icon=":material/repeat:"),
     st.Page("pages/playground.py", title="Playground", icon=":material/search:"),
     st.Page("pages/runs.py", title="Runs", icon=":material/database:"),
+    st.Page("pages/classroom.py", title=school.PAGE, icon=":material/school:"),
 ]
+AT_THE_MACHINE = "Runs"  # starts long work and opens files: in a lecture only for who sits at the machine
 
 # A small heatmap, in the page itself: Streamlit would fetch an emoji from the network, and forgets a picture's file
 # while a quick hand makes it draw anew.
@@ -32,11 +34,18 @@ st.set_page_config(page_title="Headroom", page_icon=ICON, layout="wide")
 page = st.navigation(PAGES, position="top")
 try:
     with waiting.drawing.turn(waiting.session(), waiting.stopped):
-        above = selection.frame()
-        try:
+        if school.only_guesses(page.title):
             page.run()
-        finally:
-            selection.show_notices(above)
+        elif page.title == AT_THE_MACHINE and not lecture.at_the_machine():
+            selection.frame()
+            st.title(page.title)
+            st.info("In a lecture, runs are started at the machine itself.", icon=":material/lock:")
+        else:
+            above = selection.frame()
+            try:
+                page.run()
+            finally:
+                selection.show_notices(above)
 except HeadroomError as error:
     st.error(str(error), icon=":material/error:")
 except Exception as error:

@@ -10,13 +10,13 @@ import pandas as pd
 import streamlit as st
 
 from backend import lens, stats, tables
-from backend.kinds import Answers, Evaluation, FFNOracle, InductionScores, PrefixMatching, Pruning
+from backend.kinds import Answers, Evaluation, FFNOracle, HeadOracle, InductionScores, PrefixMatching, Pruning
 from backend.models.info import BUNDLED, weights
 from backend.tasks import registry
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId
 from pages.map import head_map
-from pages.shared import blocks, charts, handles, selection, waiting, words
+from pages.shared import blocks, charts, handles, lecture, presenting, selection, waiting, words
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -86,11 +86,13 @@ def learn() -> None:
                 "Only the solved examples in the prompt, the *shots*, do. Nothing is learned in the model's weights; "
                 "that is *in-context learning*.")
     names = group("in-context")
+    if "tour question" not in st.session_state:
+        st.session_state["tour question"] = telling(selection.current(suite()[names[0]], 1))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.selectbox("Task", names, key="tour task", width=220, persist_state="session")
         n_shots = st.segmented_control("Shots", SHOTS, default=1, required=True, key="tour shots",
                                        persist_state="session")
-        place = st.number_input("Question", 1, 50, 1, key="tour question", persist_state="session", width=130)
+        place = st.number_input("Question", 1, 50, key="tour question", persist_state="session", width=130)
     setup = selection.current(suite()[name], n_shots)
     asked = handles.prompts(setup)
     one_question(asked[min(int(place), len(asked)) - 1], setup)
@@ -123,16 +125,41 @@ def learn() -> None:
         alt_text="Bars of accuracy at each number of shots, with intervals and chance.")
 
 
+def telling(setup: Setup) -> int:
+    """The question, from 1, whose right answer gains most by the examples; 1 where that is not stored."""
+    without, shown = (blocks.fetch(Evaluation(one)) for one in (setup.with_(n_shots=0), setup))
+    gains = {place: bet(prompt, shown) - bet(prompt, without)
+             for place, prompt in enumerate(handles.prompts(setup)[:50], 1)}
+    return max(gains, key=lambda place: gains[place])
+
+
+def bet(prompt: Prompt, record: Answers | None) -> float:
+    """The model's share of probability for a prompt's right answer; 0 where the record does not hold it."""
+    q = place_of(prompt, record)
+    if record is None or q is None:
+        return 0.0
+    table = tables.bets_table(prompt.example.options, record, q)
+    return float(table["share"].iloc[record.questions.gold[q][0]])
+
+
+def place_of(prompt: Prompt, record: Answers | None) -> int | None:
+    """Where a record holds the answer to a prompt; None where it does not, option by option."""
+    if record is None or prompt.doc not in record.questions.docs:
+        return None
+    q = record.questions.docs.index(prompt.doc)
+    return q if len(record.loglikelihoods[q]) == len(prompt.example.options) else None
+
+
 def one_question(prompt: Prompt, setup: Setup) -> None:
     """A prompt as the model reads it, and what it thinks of each option."""
     left, right = blocks.side_by_side("question", 3, 2)
     left.code(prompt.prefix + prompt.example.contexts[0] + " …", language=None, wrap_lines=True, height=210)
     record = blocks.fetch(Evaluation(setup))
     with right:
-        if record is None or prompt.doc not in record.questions.docs:
+        q = place_of(prompt, record)
+        if record is None or q is None:
             st.caption("What the model answers is not measured for this choice.")
             return
-        q = record.questions.docs.index(prompt.doc)
         st.dataframe(tables.bets_table(prompt.example.options, record, q), hide_index=True,
                      alt="The options with the model's share of probability.", column_config={
                          "share": st.column_config.ProgressColumn("the model's bet", format="percent", min_value=0,
@@ -140,6 +167,17 @@ def one_question(prompt: Prompt, setup: Setup) -> None:
         right_or_wrong = "right" if record.choices()[q] in record.questions.gold[q] else "wrong"
         st.caption(f"With {words.how_many(setup.n_shots, 'example')} the model answers **{right_or_wrong}**. Bets are "
                    "its probabilities of the options, made to sum to 1.")
+        st.markdown(without_examples(prompt, setup))
+
+
+def without_examples(prompt: Prompt, setup: Setup) -> str:
+    """What 0 shots do, and what the model answers to the same question then."""
+    bare = ("**0 shots** are the bare question: nothing in the prompt says what counts as right here, so all the model "
+            "has is what it expects of any text.")
+    record = blocks.fetch(Evaluation(setup.with_(n_shots=0)))
+    if not setup.n_shots or place_of(prompt, record) is None:
+        return bare
+    return f"{bare} It then bets {words.percent(round(bet(prompt, record), 2))} on the right answer of this question."
 
 
 def switch() -> None:
@@ -149,10 +187,14 @@ def switch() -> None:
                 "information from earlier words, and one **feed-forward network (FFN)** works on it. Each adds its "
                 "part to a running sum, so each can be switched off: it then adds nothing.")
     setup = selection.current(suite()[group("in-context")[0]], SHOTS[-1])
-    guess = ask("switch", f"Switch one head off: what happens to {setup.task}?",
-                ("the model breaks down", "hardly anything", "it depends on the head"))
+    answers = ("the model breaks down", "hardly anything", "it depends on the head")
+    guess = ask("switch", f"Switch one head off: what happens to {setup.task}?", answers)
     if guess is None:
         return
+    each = blocks.fetch(HeadOracle(setup))
+    if each is not None:
+        losses = each.importance()
+        answer(guess, answers[1 if losses.max() < FEW_POINTS else 0 if losses.min() >= FEW_POINTS else 2])
     chosen = selection.ablation()
     left, right = blocks.side_by_side("switch", 3, 2, gap="large")
     with left:
@@ -172,6 +214,11 @@ def switch() -> None:
         st.caption(f"Off: {words.components(chosen)}. {words.interval(row(b))} · intact: "
                    f"{words.percent(a.mean())} · n = {len(b)} · chance {words.percent(records[0].questions.chance)}"
                    + (f" · McNemar {words.p_value(test.p)}" if chosen else ""))
+        if each is not None:
+            missed = int((losses >= FEW_POINTS).sum())
+            st.markdown(f"Of {len(losses)} heads {words.how_many(missed, 'is', 'are')} missed by "
+                        f"{words.points(FEW_POINTS)[1:]} or more when off alone; the most that one costs is "
+                        f"{words.points(losses.max())[1:]}.")
         st.markdown("One head is rarely missed: others do the same work. Which ones are missed is the question of the "
                     "next steps." if chosen and abs(b.mean() - a.mean()) < FEW_POINTS and len(chosen.heads) == 1 else
                     "Undo and Clear are in the sidebar, and so is a text field that does the same by keyboard.")
@@ -259,7 +306,7 @@ def knock_out() -> None:
                 "layer 0.)")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         sizes = sorted({min(3, everyone), everyone} - {0}) or [1]
-        k = st.segmented_control("How many heads", sizes, default=sizes[0], required=True, key=f"tour k {sizes}")
+        k = st.segmented_control("How many heads", sizes, default=sizes[-1], required=True, key=f"tour k {sizes}")
         seed = st.number_input("Draw", 0, 99, 0, key="tour seed", persist_state="session", width=130,
                                help="Another number draws other random heads.")
     answers = ("the random ones", "about the same", "the ones that look back")
@@ -296,6 +343,8 @@ def knock_out() -> None:
     if k < everyone and intact - top < FEW_POINTS:
         st.markdown(f"With {k} of them gone the model hardly notices: the other {everyone - k} do the same. That is "
                     "*redundancy*. Try all of them.")
+    elif k == everyone and len(sizes) > 1:
+        st.markdown(f"Now try {sizes[0]} of them: does the model notice?")
 
 
 def prune() -> None:
@@ -466,8 +515,39 @@ STEPS: dict[str, tuple[Callable[[], None], str, str]] = {  # title -> what it sh
 }
 
 
+SHORT = ("Examples", "Off", "Look back", "Knock out", "How many?", "Shared?", "FFNs", "66 billion")  # in the control
+
+
 def go(by: int) -> None:
     st.session_state["step"] = max(1, min(len(STEPS), int(st.session_state["step"] or 1) + by))
+    change_masks()
+
+
+def step_control() -> int:
+    """The step, by its number in the address and by its title in the control.
+
+    Not bound to the address: Streamlit would write there what the control shows.
+    """
+    asked, numbers = st.query_params.get("step"), {str(step): step for step in range(1, len(STEPS) + 1)}
+    if asked != st.session_state.get("step told") or "step" not in st.session_state:
+        if asked is not None and asked not in numbers:
+            selection.not_read("step", asked, ", ".join(numbers))
+        st.session_state["step"] = numbers.get(str(asked), 1)  # opened by a link, or the browser went back
+    at = st.segmented_control("Step", list(numbers.values()), key="step", required=True, on_change=change_masks,
+                              format_func=lambda step: f"{step} {SHORT[step - 1]}", label_visibility="collapsed") or 1
+    if at != 1 or asked is not None:
+        st.query_params["step"] = str(at)
+    st.session_state["step told"] = st.query_params.get("step")
+    return at
+
+
+def change_masks() -> None:
+    """Each step has a mask of its own: what is off in one is not off in the next, and off again when one comes back."""
+    before, now = st.session_state.get("tour at"), int(st.session_state["step"] or 1)
+    masks: dict[int, Ablation] = st.session_state.setdefault("tour masks", {})
+    if before is not None and before != now:
+        masks[before] = selection.ablation()
+        selection.choose(masks.get(now, INTACT))
 
 
 def use_bundled() -> None:
@@ -478,21 +558,27 @@ st.title("Which parts of a language model does in-context learning need?")
 st.markdown("Headroom shows which **attention heads** and **feed-forward networks** a task leans on, lets you switch "
             "them off with a click, and shows what that does to accuracy. Here is the story in eight steps, on a small "
             "model that runs on this machine.")
+lecture.invitation()
 if selection.model_name() != BUNDLED:
     st.info("The tour is told on the bundled model; another one is chosen in the sidebar.")
     st.button("Use the bundled model", on_click=use_bundled, type="primary")
     st.stop()
-selection.control("Step", range(1, len(STEPS) + 1), "step", label_visibility="collapsed")
-at = int(st.session_state["step"])
+at = st.session_state["tour at"] = step_control()
+presenting.switch()
 title = list(STEPS)[at - 1]
 show, page, link = STEPS[title]
 with st.container(border=True, key="step-card"):
     st.header(f"{at} · {title}")
     show()
 with st.container(horizontal=True, vertical_alignment="center"):
-    st.button("Back", key="back", on_click=go, args=(-1,), disabled=at == 1, icon=":material/arrow_back:")
+    st.button("Back", key="back", on_click=go, args=(-1,), disabled=at == 1, icon=":material/arrow_back:",
+              shortcut="Left" if presenting.on() else None)
     st.button("Next", key="next", on_click=go, args=(1,), disabled=at == len(STEPS), icon=":material/arrow_forward:",
-              icon_position="right", type="primary")
+              icon_position="right", type="primary", shortcut="Right" if presenting.on() else None)
     st.page_link(page, label=link, icon=":material/open_in_new:")
+if presenting.on():  # a presenter's remote control sends these
+    with presenting.only_keys("pages"):
+        st.button("Page back", key="page back", on_click=go, args=(-1,), disabled=at == 1, shortcut="PageUp")
+        st.button("Page on", key="page on", on_click=go, args=(1,), disabled=at == len(STEPS), shortcut="PageDown")
 st.caption("Every number but the study's is computed from the bundled model with the settings in the sidebar. "
            "Answer each question before you look: being wrong is the point.")

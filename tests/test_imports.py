@@ -20,7 +20,7 @@ def ours(*names: str) -> set[str]:
     return PLAIN | {f"backend.{name}" for name in names}
 
 
-_TOP = ours("tables", "kinds", "lens", "models", "runs", "store", "tasks")
+_TOP = ours("tables", "kinds", "lens", "models", "rooms", "runs", "store", "tasks")
 
 # Who may import what of ours; a package stands for all of its modules.
 MAY: dict[str, set[str]] = {
@@ -33,6 +33,7 @@ MAY: dict[str, set[str]] = {
     "backend.records": {"backend.errors", "backend.values"},
     "backend.stats": {"backend.errors", "backend.values"},
     "backend.machine": {"backend.records"},
+    "backend.rooms": {"backend.errors"},
     "backend.tasks": ours("tasks"),
     "backend.models": ours("models", "engine.proof"),  # a model is held against the engine before anyone gets it
     "backend.tables": ours("tables", "kinds", "models.info", "tasks.task", "lens.reading"),

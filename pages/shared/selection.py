@@ -33,7 +33,7 @@ from backend.tasks import registry
 from backend.tasks.task import DEMOS
 from backend.values import INTACT, Ablation, Fill, ModelId, Ranking, Setup, TaskId, parse
 from pages.map import HeadMap, protocol
-from pages.shared import charts, handles
+from pages.shared import charts, handles, lecture
 
 SHOTS = (0, 1, 5)
 REDUCTIONS = ("per-token", "per-example")
@@ -207,7 +207,8 @@ def permalink(**more: str) -> str:
     """The address of this page with the whole choice in it, and `more` of the page's own."""
     from urllib.parse import urlencode
 
-    given = {key: value for key, value in st.query_params.to_dict().items() if key in PAGE_PARAMETERS}
+    given = {key: value for key, value in st.query_params.to_dict().items()
+             if key in PAGE_PARAMETERS and key not in OWN_PARAMETERS}
     given |= {key: str(_value(key)) for key, default in DEFAULTS.items()
               if _value(key) != default and _value(key) and key != "tasks"}
     given |= {"off": str(ablation()), **more}
@@ -371,8 +372,14 @@ STYLE = """<style>
 
 def _model() -> None:
     known, asked = handles.model_names(), st.query_params.get("model") or _value("model")
+    anything = lecture.at_the_machine()  # or else only what has results: a path would open a folder of the lecturer's
+    if asked not in known and not anything:
+        st.session_state["notices"]["model"] = (f"In a lecture '{asked}' can be chosen at the machine itself only. "
+                                                f"Known: {', '.join(known)}. Showing the bundled model instead.")
+        st.query_params.pop("model", None)
+        asked = st.session_state["model"] = BUNDLED
     st.selectbox("Model", known + [asked] * (asked not in known), key="model", bind="query-params",
-                 accept_new_options=True, help="`bundled` ships with Headroom. Or write a hub id such as "
+                 accept_new_options=anything, help="`bundled` ships with Headroom. Or write a hub id such as "
                  "`facebook/opt-125m`, or the path of a local folder with safetensors weights.")
     here = handles.look(_value("model"))
     if isinstance(here, ModelError):
@@ -432,7 +439,8 @@ def _details() -> None:
                          bind="query-params",
                          help="fixed: one draw of solved examples for all questions, which makes toggling fast. "
                               "per-query: a fresh draw for every question, as in the study.")
-    st.number_input("Questions", *N_EXAMPLES, value=DEFAULTS["n"], key="n", bind="query-params",
+    most = N_EXAMPLES[1] if lecture.at_the_machine() else lecture.MOST_QUESTIONS
+    st.number_input("Questions", N_EXAMPLES[0], most, value=DEFAULTS["n"], key="n", bind="query-params",
                     help="The first n of the seeded order; a larger number contains the smaller one.")
     st.number_input("Seed", 0, 10_000, value=DEFAULTS["seed"], key="seed", bind="query-params",
                     help="Draws the questions' order and the demonstrations.")
@@ -583,7 +591,8 @@ def _notice_url() -> None:
 
 # Bound by pages, or Streamlit's own
 PAGE_PARAMETERS = {"step", "scope", "name", "view", "section", "source", "q", "prompt", "options", "layer", "head",
-                   "embed", "embed_options"}
+                   "embed", "embed_options", "present", "room", "seat"}
+OWN_PARAMETERS = {"seat"}  # never in a link for others: whoever has it sits in one's place
 
 
 def _count(n: int) -> str:

@@ -4,9 +4,21 @@ import numpy as np
 import pytest
 
 from backend import stats
-from backend.kinds import Answers, Evaluation, FFNOracle, HeadScores, InductionScores, PrefixMatching, Sweep, Unit
+from backend.kinds import (
+    Answers,
+    Evaluation,
+    FFNOracle,
+    HeadOracle,
+    HeadScores,
+    InductionScores,
+    PrefixMatching,
+    Sweep,
+    Unit,
+)
+from backend.records import Questions
 from backend.store.live import Store
 from backend.tasks.mini import MINI
+from pages.shared import handles
 from pages.shared import words as wording
 from tests.pages import made_up
 from tests.pages.conftest import INFO, MODEL, Explorer, are_here, calm, setups_of, words
@@ -152,3 +164,72 @@ def test_every_step_shows_python_that_runs(
         app.radio[0].set_value(app.radio[0].options[-1]).run()
     for shown in run_shown_python(app, monkeypatch):
         assert shown["printed"].strip()
+
+
+def test_steps_are_named_in_the_control_and_numbered_in_the_address(explorer: Explorer):
+    app = explorer("tour", step="4")
+    (control,) = [one for one in app.main.segmented_control if one.key == "step"]
+    assert control.options[:4] == ["1 Examples", "2 Off", "3 Look back", "4 Knock out"]
+    app.button("next").click().run()
+    assert app.query_params["step"] == "5"
+    assert app.header[0].value.startswith("5 · ")
+    app.query_params["step"] = "2"  # as Back does in a browser
+    app.run()
+    assert app.header[0].value.startswith("2 · ")
+
+
+def test_the_first_example_is_one_that_only_examples_let_the_model_answer(explorer: Explorer, store: Store):
+    of = setups_of(IN_CONTEXT[:1], shots=(0, 1))
+    docs = tuple(prompt.doc for prompt in handles.prompts(of[1]))
+    n = len(docs)
+    asked = Questions(docs, ((0,),) * n, (2,) * n, ("",) * n)
+    right, wrong = (-1.0, -3.0), (-3.0, -1.0)
+    lengths = ((5, 5),) * n
+    store.put(Evaluation(of[0]), Answers(asked, (right, right, right, wrong) + (right,) * (n - 4), lengths))
+    store.put(Evaluation(of[1]), Answers(asked, (wrong, right, right, right) + (right,) * (n - 4), lengths))
+    app = explorer("tour", step="1")
+    assert app.number_input("tour question").value == 4
+    assert "It then bets 12\u00a0% on the right answer" in words(app)
+    assert "With 1 example the model answers **right**" in words(app)
+    assert "**0 shots** are the bare question" in words(app)
+
+
+def test_switching_off_says_whether_the_guess_was_right(explorer: Explorer, store: Store):
+    (of,) = setups_of(IN_CONTEXT[:1])
+    made_up.fill(store, [Evaluation(of), HeadOracle(of)], INFO)
+    (oracle,) = records([HeadOracle(of)])
+    losses = oracle.importance()
+    right = "hardly anything" if losses.max() < 0.05 else "the model breaks down" if losses.min() >= 0.05 else \
+        "it depends on the head"
+    app = explorer("tour", step="2")
+    app.radio[0].set_value(right).run()
+    assert f"You guessed right: **{right}**" in words(app)
+    assert f"{int((losses >= 0.05).sum())} " in words(app)
+
+
+def test_knocking_out_begins_with_all_heads_that_look_back(explorer: Explorer, store: Store):
+    made_up.fill(store, [PrefixMatching(MODEL)], INFO)
+    (record,) = records([PrefixMatching(MODEL)])
+    everyone = int((np.array(record.mean) >= 0.3).sum())
+    app = explorer("tour", step="4")
+    (control,) = [one for one in app.main.segmented_control if str(one.key).startswith("tour k")]
+    assert control.value == everyone > 3
+
+
+def test_each_step_has_a_mask_of_its_own(explorer: Explorer):
+    app = explorer("tour", step="2", off="L1H2")
+    app.button("next").click().run()
+    assert app.session_state["off"] == ""
+    app.button("back").click().run()
+    assert app.session_state["off"] == "L1H2"
+
+
+def test_keys_step_only_for_a_presenter(explorer: Explorer):
+    app = explorer("tour", step="2")
+    assert not app.button("next").proto.shortcut
+    app.toggle("present").set_value(True).run()
+    assert calm(app)
+    assert [app.button(key).proto.shortcut for key in ("back", "next", "page back", "page on")] == [
+        "left", "right", "pageup", "pagedown"]
+    app.button("page on").click().run()
+    assert app.header[0].value.startswith("3 · ")

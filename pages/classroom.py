@@ -1,0 +1,393 @@
+"""What do you think, before you see it? A room for a class: everybody guesses, then the truth is revealed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from backend import stats, tables
+from backend.errors import BadInput
+from backend.kinds import Evaluation, HeadOracle, Sweep, Unit
+from backend.rooms import COLOURS, SWITCHES, WANTED, Bar, Question, View
+from backend.values import Ablation, Head, parse_exact
+from pages.shared import blocks, boards, lecture, presenting, school, selection, words
+
+HEARTBEAT = 8.0  # seconds between two looks of a browser of which the bell has nothing to tell
+KINDS = {"accuracy": "the accuracy", "heads": "which of three heads", "race": "a race"}
+DURATIONS = {20: "20 s", 45: "45 s", 90: "90 s", 180: "3 min"}
+MOST_HEADS = 400  # of a model whose race has a row of buttons per layer
+
+
+# --- what changes a room --------------------------------------------------------------------------
+
+
+def act(what: Callable[[], object], teacher_only: bool = False) -> None:
+    """Do something to a room, tell the others, and say why where it cannot be done."""
+    code, _ = school.place()
+    try:
+        what()
+    except BadInput as error:
+        st.session_state["refused"] = str(error)
+    else:
+        code = code or school.place()[0]
+        school.bell().ring(code, teacher_only=teacher_only)
+
+
+def say_refused() -> None:
+    if refused := st.session_state.pop("refused", ""):
+        st.warning(refused, icon=":material/block:")
+
+
+def open_room() -> None:
+    act(lambda: school.sit_down(*school.rooms().open()))
+
+
+def come_in() -> None:
+    code = str(st.session_state["room code"] or "").strip().upper()
+    if school.rooms().exists(code):
+        school.sit_down(code)
+    else:
+        st.session_state["refused"] = f"There is no room '{code}'. The code has four letters and stands on the wall."
+
+
+def join() -> None:
+    code, token = school.place()
+    act(lambda: school.sit_down(code, school.rooms().join(
+        code, str(st.session_state["colour"]), str(st.session_state["animal"]), token)))
+
+
+def leave() -> None:
+    act(lambda: school.rooms().leave(*school.place()))
+    school.stand_up()
+
+
+def close() -> None:
+    act(lambda: school.rooms().close(*school.place()))
+    school.stand_up()
+
+
+def take_over() -> None:
+    act(lambda: school.rooms().take_over(*school.place()))
+
+
+def reveal() -> None:
+    act(lambda: school.rooms().reveal(*school.place()))
+
+
+def guess(value: int | str) -> None:
+    """A guess; where it was the last that was awaited, everybody sees the truth."""
+    act(lambda: school.rooms().guess(*school.place(), value), teacher_only=True)
+    if (seen := school.view()) and seen.round and seen.round.revealed:
+        school.bell().ring(seen.code)
+
+
+# --- the lobby ------------------------------------------------------------------------------------
+
+
+def lobby(gone: str) -> None:
+    """In no room yet: come in, or open one."""
+    if gone:
+        st.info(f"There is no room {gone} any more: rooms live for two hours, and end with the server.",
+                icon=":material/door_front:")
+    say_refused()
+    left, right = blocks.side_by_side("lobby", 1, 1, gap="large")
+    with left.container(border=True, height="stretch"):
+        st.subheader("Come in")
+        with st.form("come in", border=False):
+            st.text_input("Code of the room", key="room code", max_chars=8, placeholder="four letters",
+                          autocomplete="off")
+            st.form_submit_button("Come in", on_click=come_in, type="primary", icon=":material/login:")
+        st.caption("You choose a colour and an animal. No name is asked, and nothing is kept.")
+    with right.container(border=True, height="stretch"):
+        st.subheader("Teach")
+        st.markdown("Open a room, show its code, and ask: how much is left without these heads? Everybody guesses "
+                    "before anybody sees.")
+        st.button("Open a room", key="open room", on_click=open_room, icon=":material/add:")
+        st.caption("It is gone after two hours, or when you close it.")
+
+
+# --- one's own place -------------------------------------------------------------------------------
+
+
+def choose_a_seat(seen: View) -> None:
+    """A colour and an animal of one's own; who taught and does so no more may also teach again."""
+    if seen.may_take_over:
+        st.button("Teach again" if seen.opened_it else "Teach", key="take over", on_click=take_over,
+                  icon=":material/swap_horiz:")
+    st.markdown("#### Who are you today?")
+    if st.session_state.get("colour") not in COLOURS:
+        st.session_state["colour"] = random.choice(list(COLOURS))  # or else thirty people all begin with blue
+    colour = st.pills("Colour", list(COLOURS), key="colour", required=True)
+    free = school.rooms().free(seen.code, str(colour))
+    if not free:
+        st.caption("All animals of this colour are here. Take another colour.")
+        return
+    if st.session_state.get("animal") not in free:
+        st.session_state["animal"] = random.choice(free)
+    st.pills("Animal", free, key="animal", required=True)
+    st.button("Sit down", key="sit down", on_click=join, type="primary", icon=":material/event_seat:")
+
+
+def ask_for_a_guess(seen: View) -> None:
+    """The widgets of the round under way."""
+    assert seen.round is not None
+    at = seen.round
+    if at.kind == "accuracy":
+        with st.form(f"guess {at.number}"):
+            before = at.mine if isinstance(at.mine, int) else 50
+            key = f"percent {seen.code} {at.number}"
+            st.slider("Your guess, in percent", 0, 100, before, key=key, format="%d %%", persist_state="session")
+            st.form_submit_button("Guess" if at.mine is None else "Guess again", type="primary",
+                                  on_click=lambda: guess(int(st.session_state[key])))
+        if at.mine is not None:
+            st.markdown(f"Your guess: **{at.mine}\u00a0%**. You can change it until the round closes.")
+    elif at.kind == "heads":
+        st.segmented_control("Your guess", at.options, key=f"head {seen.code} {at.number}",
+                             on_change=lambda: guess(st.session_state[f"head {seen.code} {at.number}"] or ""),
+                             default=at.mine if isinstance(at.mine, str) else None, required=at.mine is not None)
+        if at.mine is not None:
+            st.markdown(f"Your guess: **{at.mine}**. You can change it until the round closes.")
+    else:
+        race(seen)
+
+
+def race(seen: View) -> None:
+    """A row of heads per layer; each that was switched shows what was left without it."""
+    assert seen.round is not None
+    at = seen.round
+    switched = at.mine if isinstance(at.mine, tuple) else ()
+    left = {bar.name: bar.accuracy for bar in at.bars}
+    done = len(switched) >= SWITCHES
+    st.markdown(f"**{words.how_many(SWITCHES - len(switched), 'switch', 'switches')} left.** "
+                + (f"Least is left without {min(left, key=lambda name: left[name])}." if left else
+                   "Tap a head: it goes off alone, and you see what is left."))
+    layers: dict[str, list[str]] = {}
+    for name in at.options:
+        layers.setdefault(name.split("H")[0], []).append(name)
+    for layer, heads in reversed(layers.items()):
+        key = f"race {seen.code} {at.number} {layer}"
+        st.session_state[key] = None  # a button each: what was switched is in the room, and in its label
+        st.pills(f"Layer {layer[1:]}", heads, key=key, disabled=done, on_change=switch, args=(key,),
+                 format_func=lambda name: f"**{name}** {words.percent(left[name])}" if name in left else name)
+
+
+def switch(key: str) -> None:
+    """One more head off, in a race."""
+    if name := st.session_state[key]:
+        guess(str(name))
+
+
+def pupil(seen: View) -> None:
+    """The room as everybody sees it who does not teach."""
+    at = seen.round
+    if seen.me is None or not seen.me.colour:
+        choose_a_seat(seen)
+        return
+    if at is None:
+        st.info(f"You are the **{seen.me}**. The first question comes when the teacher asks it.",
+                icon=":material/hourglass_empty:")
+    elif not at.revealed:
+        question(seen)
+        ask_for_a_guess(seen)
+        st.caption(f"{at.n_guessed} of {len(seen.people)} have guessed.")
+    else:
+        revealed(seen)
+        st.caption("The next question comes when the teacher asks it.")
+    footer(seen)
+
+
+def footer(seen: View) -> None:
+    """Who one is, who is here, and the way out."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"You are the **{seen.me}** · {len(seen.people)} in room {seen.code}")
+        if seen.may_take_over:
+            st.button("Teach", key="take over", on_click=take_over, icon=":material/swap_horiz:",
+                      help="The teacher has not been seen for a while: you can ask the next question.")
+        st.button("Leave", key="leave", on_click=leave, type="tertiary", icon=":material/logout:")
+
+
+def question(seen: View) -> None:
+    """What is asked, and how long."""
+    assert seen.round is not None
+    at = seen.round
+    st.markdown(f"#### {at.text}")
+    told = [f"chance {words.percent(at.chance)}"]
+    if at.intact:
+        told.insert(0, f"With nothing off: **{words.percent(at.intact.accuracy)}**")
+    st.markdown(" · ".join(told))
+    st.html(boards.clock(at))
+
+
+def revealed(seen: View) -> None:
+    """The truth, the guesses, and who was how close."""
+    assert seen.round is not None
+    at = seen.round
+    st.markdown(f"#### {boards.verdict(at)}")
+    if told := boards.told(at, seen.me):
+        st.markdown(f":blue[:material/flag: {told}]")
+    st.caption(at.text)
+    st.html(boards.board(at, seen.me))
+    st.html(boards.closest(at, seen.me))
+    st.caption(at.source)
+
+
+# --- the teacher ----------------------------------------------------------------------------------
+
+
+def teacher(seen: View) -> None:
+    """The room as the one sees it who asks."""
+    at = seen.round
+    url = f"{base()}/classroom?room={seen.code}"
+    big = at is None
+    with st.container(border=True, horizontal=True, vertical_alignment="center", gap="large"):
+        if big:
+            lecture.code(url, 200)
+        with st.container():
+            st.markdown(f"{'#' if big else '####'} Room {seen.code}")
+            st.markdown(f"**{lecture.short(base())}**, then *Room* and the code" + (
+                "" if big else f" · {len(seen.people)} here"))
+            if big:
+                st.caption(f"Or point a telephone here. The room is gone in {seen.seconds_left / 60:.0f} minutes.")
+    if seen.people:
+        st.html(boards.people(seen.people))
+    else:
+        st.caption("Nobody is here yet.")
+    if at is not None and not at.revealed:
+        question(seen)
+        st.markdown(f"**{at.n_guessed} of {sum(one.here for one in seen.people)}** have guessed.")
+        st.button("Reveal", key="reveal", on_click=reveal, type="primary", icon=":material/visibility:")
+        return
+    if at is not None:
+        revealed(seen)
+    say_refused()
+    with st.container(border=True):
+        compose(seen)
+    with st.container(horizontal=True):
+        st.button("Close the room", key="close room", on_click=close, type="tertiary", icon=":material/door_front:",
+                  help="Everybody goes home; nothing is kept.")
+
+
+def base() -> str:
+    """The server's address, as the class types it."""
+    url = (st.context.url or "").split("?")[0].rstrip("/")
+    return lecture.address() if lecture.on() else url.rsplit("/", 1)[0]
+
+
+def compose(seen: View) -> None:
+    """The next question: the sidebar's task and mask, and what is to be guessed."""
+    setup, chosen, info = selection.current(), selection.ablation(), selection.info()
+    st.markdown("#### Next question")
+    kinds = [kind for kind in KINDS if kind != "race" or info.n_layers * info.n_heads <= MOST_HEADS]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        kind = str(st.segmented_control("They guess", kinds, default=kinds[0], required=True, key="ask kind",
+                                        format_func=lambda one: KINDS[one], persist_state="session"))
+        seconds = st.segmented_control("It closes by itself after", list(DURATIONS), default=45, required=True,
+                                       key="ask seconds", format_func=lambda s: DURATIONS[s], persist_state="session")
+        draw = int(st.number_input("Draw", 0, 99, 0, key="ask draw", width=120, persist_state="session",
+                                   help="Another number draws other heads.")) if kind == "heads" else 0
+    where = f"{setup.task}, {words.how_many(setup.n_shots, 'shot')}"
+    if kind == "accuracy":
+        text = f"{where}: how often is the model right without {words.components(chosen)}?" if chosen else \
+            f"{where}: how often is the model right, with nothing off?"
+        units: list[Unit] = [Evaluation(setup), *([Evaluation(setup, chosen)] if chosen else [])]
+    elif kind == "heads":
+        heads = sorted(chosen.heads) if len(chosen.heads) == 3 and not chosen.ffns else three(draw)
+        text = f"{where}: without which of {words.names(heads)} is least left?"
+        units = [Evaluation(setup), *(Evaluation(setup, Ablation(frozenset([head]))) for head in heads)]
+    else:
+        text = f"{where}: find the heads that are missed most, {WANTED} at most, with {SWITCHES} switches"
+        units = [HeadOracle(setup)]
+    st.markdown(f"*{text}*")
+    st.caption(f"{selection.about(setup.task).about} Task, shots and heads are chosen in the sidebar or on Lab. "
+               + ("Choose exactly three heads to ask about those." if kind == "heads" else ""))
+    if st.button("Ask the room", key="ask", type="primary", icon=":material/campaign:"):
+        put(seen, kind, text, units, float(seconds or 45))
+
+
+def put(seen: View, kind: str, text: str, units: list[Unit], seconds: float) -> None:
+    """Measure the truth, where it is not stored, and begin the round."""
+    missing = [unit for unit in units if blocks.fetch(unit) is None]
+    if missing and not blocks.measure(missing, "the truth"):
+        return
+    act(lambda: school.rooms().ask(seen.code, school.place()[1], asked(kind, text, units), seconds))
+    school.bell().ring_after(seen.code, seconds + 0.05)
+    draw_again()
+
+
+def draw_again() -> None:
+    """The room alone or, while the whole page is drawn, all of it."""
+    try:
+        st.rerun(scope="fragment")
+    except StreamlitAPIException:
+        st.rerun()
+
+
+def asked(kind: str, text: str, units: list[Unit]) -> Question:
+    """A question with its truth, from stored records."""
+    setup = units[0].setup
+    first = blocks.fetch(units[0])
+    assert setup is not None
+    assert first is not None
+    chance = first.questions.chance
+    if isinstance(first, Sweep):
+        names = [words.components(parse_exact(one)) for one in first.ablations]
+        rows = [bar(name, outcomes, chance) for name, outcomes in zip(names, first.outcomes(), strict=True)]
+    else:
+        rows = [bar(words.components(unit.ablation), record.outcomes(), chance) for unit in units
+                if isinstance(unit, Evaluation) and (record := blocks.fetch(unit)) is not None]
+    n = first.outcomes().shape[-1]
+    intact, bars = (rows[0], tuple(rows[1:])) if len(rows) > 1 else (None, tuple(rows))
+    return Question(kind, text, intact, bars, chance, blocks.provenance(
+        setup, f"n = {n} questions", f"chance {words.percent(chance)}", "zero ablation" if intact else "",
+        "95 % Wilson intervals"))
+
+
+def bar(name: str, outcomes: np.ndarray, chance: float) -> Bar:
+    row = tables.accuracy_row(name, outcomes, chance)
+    return Bar(name, row["accuracy"], row["low"], row["high"])
+
+
+def three(draw: int) -> list[Head]:
+    """One of the heads that are missed most, as far as that is stored, and two others; drawn anew by each number."""
+    info, oracle = selection.info(), blocks.fetch(HeadOracle(selection.current()))
+    rng = np.random.default_rng(draw)
+    shape = (info.n_layers, info.n_heads)
+    ranked = stats.highest(oracle.importance().reshape(shape) if oracle else rng.random(shape), 1)
+    first = ranked[int(rng.integers(min(3, len(ranked))))]
+    others = [head for head in ranked if head != first]
+    return sorted([first, *(others[int(i)] for i in rng.permutation(len(others))[:2])])
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+@st.fragment(run_every=HEARTBEAT)
+def live(teaching: bool) -> None:
+    """The room as it is now; drawn again when its bell rings, and by itself now and then."""
+    seen = school.view()
+    if seen is None or seen.teaching != teaching:
+        st.rerun()  # the room is gone, or somebody else teaches: the frame around it changes, too
+    school.bell().listen(seen.code, teaching)
+    if teaching:
+        teacher(seen)
+    else:
+        say_refused()
+        pupil(seen)
+
+
+st.title("Room")
+room, _ = school.place()
+now = school.view()
+if now is None or now.teaching:
+    presenting.switch()
+st.html(boards.STYLE)
+if now is None:
+    school.stand_up()
+    lobby(room)
+else:
+    school.put_in_address()
+    live(now.teaching)

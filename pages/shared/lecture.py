@@ -1,0 +1,70 @@
+"""A lecture: one machine shows, many browsers on its network look and guess (`make serve`).
+
+`HEADROOM_LECTURE` is set by `make serve` to the address that people type, or to `auto`: the machine's own on its
+network. What a lecture needs beside it: nobody but the lecturer, at the machine itself, starts long work there, opens
+its folders by their path, or asks for more than a moment's work.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+
+import streamlit as st
+
+from pages.shared import qr
+
+SETTING = "HEADROOM_LECTURE"
+MOST_QUESTIONS = 200  # of an evaluation that a visitor asks for
+
+
+def on() -> bool:
+    """Whether this server is one for a lecture."""
+    return bool(os.environ.get(SETTING))
+
+
+def address() -> str:
+    """Where people find this server: `http://192.168.1.20:8501`."""
+    asked = os.environ.get(SETTING, "auto")
+    if asked != "auto":
+        return (asked if "://" in asked else f"http://{asked}").rstrip("/")
+    return f"http://{_own_address()}:{st.get_option('server.port')}"
+
+
+def at_the_machine() -> bool:
+    """Whether this visitor sits at the machine itself, or there is no lecture."""
+    seen = st.context.ip_address  # None: loopback, as Streamlit says it
+    return not on() or seen is None or ipaddress.ip_address(seen).is_loopback
+
+
+def invitation() -> None:
+    """On the first page of a lecture: where to come in, for the wall; for those who have come, the way to the room."""
+    if not on():
+        return
+    with st.container(border=True, horizontal=True, vertical_alignment="center", gap="medium"):
+        if at_the_machine():
+            code(address(), 120)
+            st.markdown(f"#### Come in: {short(address())}")
+        st.page_link("pages/classroom.py", label="Open a room for this class" if at_the_machine() else
+                     "To the room of this class", icon=":material/school:")
+
+
+def short(url: str) -> str:
+    """An address as people type it."""
+    return url.removeprefix("http://").removesuffix("/")
+
+
+def code(url: str, width: int = 260) -> None:
+    """The QR code of an address, with the address below."""
+    st.image(qr.svg(url, f"QR code of {url}"), width=width)
+
+
+def _own_address() -> str:
+    """This machine's address on its network, or loopback where it has none; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("10.255.255.255", 1))
+            return str(sock.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
