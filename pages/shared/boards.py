@@ -49,7 +49,7 @@ STYLE = """<style>
 .room-whisker { top: 45%; bottom: 45%; background: currentColor; }
 .room-list { margin: .4rem 0; padding-left: 1.6rem; }
 .room-people { line-height: 1.9; }
-.room-people span { white-space: nowrap; margin-right: .8rem; }
+.room-people > span { white-space: nowrap; margin-right: .8rem; }
 .room-people .away { opacity: .55; }
 </style>"""
 

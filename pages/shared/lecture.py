@@ -7,7 +7,6 @@ its folders by their path, or asks for more than a moment's work.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 
@@ -34,8 +33,7 @@ def address() -> str:
 
 def at_the_machine() -> bool:
     """Whether this visitor sits at the machine itself, or there is no lecture."""
-    seen = st.context.ip_address  # None: loopback, as Streamlit says it
-    return not on() or seen is None or ipaddress.ip_address(seen).is_loopback
+    return not on() or st.context.ip_address is None  # as Streamlit says of a loopback address
 
 
 def invitation() -> None:
@@ -56,8 +54,8 @@ def short(url: str) -> str:
 
 
 def code(url: str, width: int = 260) -> None:
-    """The QR code of an address, with the address below."""
-    st.image(qr.svg(url, f"QR code of {url}"), width=width)
+    """The QR code of an address."""
+    st.image(qr.svg(url), width=width, alt=f"QR code of {url}")
 
 
 def _own_address() -> str:

@@ -39,13 +39,13 @@ def matrix(text: str) -> np.ndarray:
     return min(masked, key=_penalty)
 
 
-def svg(text: str, title: str) -> str:
+def svg(text: str) -> str:
     """The code as a picture, black on white on any ground."""
     code = matrix(text)
     size = len(code) + 2 * QUIET
     path = "".join(f"M{x + QUIET} {y + QUIET}h1v1h-1z" for y, x in np.argwhere(code))
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size} {size}" width="{8 * size}" '
-            f'height="{8 * size}" role="img" shape-rendering="crispEdges"><title>{title}</title>'
+            f'height="{8 * size}" shape-rendering="crispEdges">'
             f'<rect width="100%" height="100%" fill="#fff"/><path d="{path}" fill="#000"/></svg>')
 
 

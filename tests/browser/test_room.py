@@ -1,0 +1,98 @@
+"""A short lesson in a real browser: a teacher and three who guess, on the bundled model."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser import explorer
+from tests.browser.explorer import open_page, settled
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not explorer.CHROMIUM and os.environ.get("HEADROOM_BROWSER") != "required",
+                       reason=explorer.WITHOUT_CHROMIUM)]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with explorer.browser() as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with explorer.server(tmp_path_factory.mktemp("cache")) as address:
+        yield address
+
+
+def come_in(browser: Browser, address: str, code: str, colour: str, animal: str, width: int) -> Page:
+    page = open_page(browser, f"{address}/classroom", width, 844)
+    page.get_by_label("Code of the room").fill(code.lower())
+    page.get_by_test_id("stFormSubmitButton").get_by_role("button").click()
+    for choice in (colour, animal):
+        page.get_by_text(choice, exact=True).click()
+    page.get_by_role("button", name="Sit down").click()
+    expect(page.get_by_text("The first question comes when the teacher asks it.")).to_be_visible()
+    expect(page.get_by_text(f"{colour} {animal}").first).to_be_visible()
+    return page
+
+
+def test_a_class_guesses_sees_and_keeps_its_places(browser: Browser, address: str):
+    teacher = open_page(browser, f"{address}/classroom?task=negation&off=L0H2,L1H2")
+    teacher.get_by_role("button", name="Open a room").click()
+    expect(teacher).to_have_url(re.compile("room=[A-Z]{4}"))
+    code = re.search("room=([A-Z]{4})", teacher.url)[1]
+    expect(teacher.get_by_role("img", name=f"QR code of {address}/classroom?room={code}")).to_be_visible()
+    fox, owl, newt = (come_in(browser, address, code, *who) for who in (
+        ("blue", "fox", 390), ("red", "owl", 900), ("green", "newt", 1440)))
+    expect(teacher.locator(".room-people")).to_contain_text("green newt")  # without a touch of the teacher's
+
+    teacher.get_by_role("button", name="Ask the room").click()
+    for page in (fox, owl, newt):
+        expect(page.get_by_role("heading", name="negation, 5 shots: how often is the model right")).to_be_visible()
+        expect(page.get_by_role("timer")).to_be_visible()
+        expect(page.get_by_text("It is")).to_have_count(0)
+    owl.get_by_role("slider").press("ArrowRight")
+    for page, steps in ((fox, 10), (owl, 0)):
+        for _ in range(steps):
+            page.get_by_role("slider").press("ArrowRight")
+        page.get_by_role("button", name="Guess").click()
+        expect(page.get_by_text("You can change it until the round closes.")).to_be_visible()
+    expect(teacher.get_by_text("2 of 3 have guessed.")).to_be_visible()
+    owl.reload()
+    settled(owl)
+    expect(owl.get_by_text("Your guess: 51")).to_be_visible()
+
+    teacher.get_by_role("button", name="Reveal").click()
+    for page in (teacher, fox, owl, newt):
+        expect(page.get_by_role("heading", name=re.compile(r"It is 9\d\s%"))).to_be_visible()
+        expect(page.locator(".room-list")).to_contain_text(re.compile("blue fox.*: 60\\s%.*red owl.*: 51\\s%"))
+    expect(fox.get_by_text("Place 1 of 2.")).to_be_visible()
+
+    teacher.get_by_text("a race").click()
+    expect(teacher.get_by_text("find the heads that are missed most").first).to_be_visible()
+    teacher.get_by_role("button", name="Ask the room").click()
+    for left, name in ((9, "L1H2"), (8, "L0H6"), (7, "L4H0")):
+        newt.get_by_text(name, exact=True).click()
+        expect(newt.get_by_text(f"{left} switches left.")).to_be_visible()
+    teacher.context.close()  # nobody will reveal: the others go on, and the round closes by itself
+    expect(fox.get_by_role("heading", name=re.compile("Missed most"))).to_be_visible()
+    expect(fox.get_by_role("button", name="Teach")).to_be_visible()
+    fox.get_by_role("button", name="Teach").click()
+    expect(fox.get_by_role("heading", name="Next question")).to_be_visible()
+    assert not fox.complaints + owl.complaints + newt.complaints  # type: ignore[attr-defined]
+
+
+def test_a_presenter_steps_by_keys(browser: Browser, address: str):
+    page = open_page(browser, f"{address}/?present=true")
+    expect(page.get_by_test_id("stSidebar")).not_to_be_visible()
+    for key, step in (("ArrowRight", 2), ("PageDown", 3), ("ArrowLeft", 2), ("PageUp", 1)):
+        page.keyboard.press(key)
+        expect(page.get_by_role("heading", level=2, name=re.compile(f"^{step} · "))).to_be_visible()
+        settled(page)
+    assert not page.complaints  # type: ignore[attr-defined]

@@ -1,0 +1,62 @@
+"""A lecture: the address on the wall, and what only the lecturer can do."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from pages.shared import lecture
+from tests.pages import made_up
+from tests.pages.conftest import INFO, Explorer, are_here, calm, words
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A visitor of a lecture who does not sit at the machine."""
+    monkeypatch.setenv(lecture.SETTING, "192.168.1.20:8501")
+    monkeypatch.setattr(lecture, "at_the_machine", lambda: False)
+
+
+@pytest.mark.parametrize(("asked", "found"), [
+    ("192.168.1.20:8501", "http://192.168.1.20:8501"), ("https://heads.example.org/", "https://heads.example.org")])
+def test_the_address_is_what_was_asked_for(monkeypatch: pytest.MonkeyPatch, asked: str, found: str):
+    monkeypatch.setenv(lecture.SETTING, asked)
+    assert lecture.address() == found
+
+
+def test_or_else_the_machines_own(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(lecture.SETTING, "auto")
+    host, port = lecture.short(lecture.address()).split(":")
+    assert socket.inet_aton(host)
+    assert port == "8501"
+
+
+def test_the_first_page_of_a_lecture_invites(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
+    assert "Come in" not in words(explorer("tour"))
+    monkeypatch.setenv(lecture.SETTING, "192.168.1.20:8501")
+    monkeypatch.setattr(lecture, "at_the_machine", lambda: True)
+    app = explorer("tour")
+    assert calm(app)
+    assert "#### Come in: 192.168.1.20:8501" in words(app)
+    (picture,) = [one for one in app.main if one.type == "image"]
+    assert picture.proto.imgs[0].alt == "QR code of http://192.168.1.20:8501"
+
+
+def test_visitors_start_no_runs_and_open_no_folders(explorer: Explorer, monkeypatch: pytest.MonkeyPatch, at_home: None):
+    assert "In a lecture, runs are started at the machine itself." in words(explorer("runs"))
+    are_here(monkeypatch, INFO, made_up.model_info(2, 2, name="./secret"))
+    app = explorer("heads", model="./secret")
+    assert calm(app)
+    assert any("In a lecture './secret' can be chosen at the machine itself only" in w.value for w in app.warning)
+    assert app.sidebar.selectbox("model").value == "bundled"
+    assert app.sidebar.number_input("n").max == lecture.MOST_QUESTIONS
+
+
+def test_make_app_listens_to_this_machine_alone_and_make_serve_lets_a_class_in():
+    assert 'address = "127.0.0.1"' in (ROOT / ".streamlit/config.toml").read_text()
+    rules = (ROOT / "Makefile").read_text()
+    assert "HEADROOM_LECTURE=$(SHOWN)" in rules
+    assert "ADDRESS ?= 0.0.0.0" in rules
+    assert "--server.address $(ADDRESS)" in rules
