@@ -21,7 +21,7 @@ DEFINITIONS = {
     "per-example": "mean over examples of |Σ z · dL/dz|, as in the paper (Michel et al. 2019)",
 }
 
-setup, by, chosen = selection.current(), selection.definition(), selection.ablation()
+setup, info, by, chosen = selection.current(), selection.info(), selection.definition(), selection.ablation()
 
 
 def scaled(scores: np.ndarray, scale: str) -> np.ndarray:
@@ -31,7 +31,7 @@ def scaled(scores: np.ndarray, scale: str) -> np.ndarray:
 
 def colours(scores: np.ndarray, scale: str) -> str:
     """The scale that is asked for, or the one that shows more than the map's peak."""
-    return scales.best_scale(scores) if scale == AUTOMATIC else scale
+    return scales.best_scale(info.of_heads(scores)) if scale == AUTOMATIC else scale
 
 
 def explain(n: int, *parts: str, task: str = "", shots: str = "") -> str:
@@ -47,10 +47,10 @@ def heatmap(title: str, scores: np.ndarray, scale: str, caption: str, python: st
     blocks.result(
         title, head_map(
             scores, title=title, label=label, scale=colours(scores, scale), signed=signed, number=number, file=file,
-            facts=blocks.known(), state="chosen",
+            facts=blocks.known(), state="chosen", headless=info.headless,
             alt=f"Heatmap of {label} over {scores.shape[0]} layers and {scores.shape[1]} heads. {title}."),
-        caption=caption, table=tables.grid_table(scores, chosen, label=label).drop(columns=["column"]), file=file,
-        python=python, key=key)
+        caption=caption, file=file, python=python, key=key,
+        table=tables.grid_table(scores, chosen, label=label, headless=info.headless).drop(columns=["column"]))
 
 
 def by_layer(scores: np.ndarray, n: int, python: str, key: str) -> None:
@@ -148,11 +148,11 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
             st.button(f"**{label}** · {top} leads", key=f"open {label}", type="tertiary", on_click=open_map,
                       args=(unit,), icon=":material/open_in_full:", help="Show this map large.")
             used = colours(scores, scale)
-            table = tables.grid_table(scaled(scores, used), chosen, label=LABEL, headless=selection.info().headless)
+            table = tables.grid_table(scaled(scores, used), chosen, label=LABEL, headless=info.headless)
             st.altair_chart(charts.layers_by_heads(table, label=LABEL, logarithmic=used == "logarithmic"),
                             key=f"many:{label}", alt=f"Small heatmap of head importance, {label}; {top} leads.")
     everything = tables.maps_table({label: scores for label, _, scores, _ in shown}, chosen, LABEL,
-                                   selection.info().headless)
+                                   info.headless)
     each_task = len({unit.task for unit in units}) > 1
     st.caption(explain(sum(n for *_, n in shown), "heads across, layers up, layer 0 at the bottom",
                        "each map on its own colour scale" + f" ({scale})", "Spearman ρ of every pair, 0 is chance",

@@ -105,7 +105,7 @@ def one_map(record: InductionScores, name: str, variant: str, show: str, definit
     title = words.leads_in(record, name)
     blocks.result(
         title, head_map(
-            values, title=title, label=label, file=file, state="chosen", facts=[
+            values, title=title, label=label, file=file, state="chosen", headless=info.headless, facts=[
                 ("variance" if show == "mean" else "mean", np.array(other), "plain")],
             alt=f"Heatmap of {label} over {info.n_layers} layers and {info.n_heads} heads. {title}."),
         caption=blocks.provenance(

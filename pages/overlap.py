@@ -153,7 +153,8 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
             reliable = stats.bootstrap_stability(record, by)
             st.markdown(f"**{name}** · {stats.highest(one, 1)[0]} leads")
             selection.clickable(head_map(
-                one, title=name, scale=scale, file=f"map-{name}".replace(", ", "-"), state="chosen", facts=[
+                one, title=name, scale=scale, file=f"map-{name}".replace(", ", "-"), state="chosen",
+                headless=info.headless, facts=[
                     (f"for {b[0] if name == a[0] else a[0]}", scores[0 if name == b[0] else 1], "plain")],
                 alt=f"Heatmap of head importance, {name}."), f"map {name}")
             if not np.isnan(reliable.split_half):
@@ -281,7 +282,8 @@ def draw_counts() -> None:
             blocks.result(
                 title, head_map(counts.astype(float), title=title, label="tasks", number="count",
                                 domain=(0, len(found)), file=f"overlap-heads-top{percent}-{setup.n_shots}shot",
-                                state="chosen", alt="Heatmap of the number of tasks that need each head."),
+                                state="chosen", headless=info.headless,
+                                alt="Heatmap of the number of tasks that need each head."),
                 caption=explain(found, f"colour: in how many tasks' top {percent} % the head is"),
                 table=grid.drop(columns=["column"]), file=f"overlap-heads-top{percent}-{setup.n_shots}shot",
                 python=python, key="overlap counts")

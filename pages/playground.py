@@ -264,6 +264,7 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading) -> None:
         blocks.result(
             title, head_map(found.heads, ffns=found.ffns, title=title, label="contribution in nats", signed=True,
                             number="+fixed", file="contributions", state="chosen", facts=blocks.known(),
+                            headless=info.headless,
                             alt=f"Heatmap of direct contributions of heads and FFNs. {title}."),
             caption=explain(
                 "direct path, intact model: u · (what a component writes at the last position), through the last norm "

@@ -252,7 +252,7 @@ def take_clicks(before: str | None = None) -> None:
         before: only what was clicked before this other widget was pressed, where the map knows.
     """
     model, held = info(), st.session_state.get("held") or _held()
-    shape = (model.n_layers, model.n_heads)
+    shape = protocol.Shape(model.n_layers, model.n_heads, model.headless)
     said = [protocol.read((st.session_state.get(key) or {}).get("mask"), shape)
             for key in st.session_state.get("maps", ())]
     messages = sorted(filter(None, said), key=lambda message: message.last)
