@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
-from backend import lens, tables
+from backend import lens, stats, tables
 from backend.errors import HeadroomError, ModelError
 from backend.kinds import Activations, PrefixMatching
 from backend.kinds.lines import expression, with_imports
@@ -154,9 +154,8 @@ def first_head() -> Head:
         return min(chosen.heads)
     scores = blocks.fetch(PrefixMatching(selection.model()))
     if scores is not None:
-        layer, head = np.unravel_index(int(np.asarray(scores.mean).argmax()), (info.n_layers, info.n_heads))
-        return Head(int(layer), int(head))
-    return Head(info.n_layers // 2, 0)
+        return next(head for head in stats.highest(np.array(scores.mean), 1) if head in info.heads)
+    return Head(info.attending[len(info.attending) // 2], 0)
 
 
 def open_head(layer: int, head: int) -> None:

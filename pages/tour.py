@@ -14,7 +14,7 @@ from backend.kinds import Answers, Evaluation, FFNOracle, InductionScores, Prefi
 from backend.models.info import BUNDLED, weights
 from backend.tasks import registry
 from backend.tasks.task import Prompt
-from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId
+from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId, no_heads
 from pages.map import head_map
 from pages.shared import blocks, charts, handles, selection, waiting, words
 
@@ -145,9 +145,11 @@ def one_question(prompt: Prompt, setup: Setup) -> None:
 def switch() -> None:
     """Heads and FFNs are things that can be off."""
     model = selection.info()
-    st.markdown(f"This model has {model.n_layers} layers. In each, **{model.n_heads} attention heads** fetch "
+    where = f"In {len(model.attending)} of them" if model.headless else "In each"
+    st.markdown(f"This model has {model.n_layers} layers. {where}, **{model.n_heads} attention heads** fetch "
                 "information from earlier words, and one **feed-forward network (FFN)** works on it. Each adds its "
-                "part to a running sum, so each can be switched off: it then adds nothing.")
+                "part to a running sum, so each can be switched off: it then adds nothing."
+                + f" {no_heads(model.n_layers, model.headless)}" * bool(model.headless))
     setup = selection.current(suite()[group("in-context")[0]], SHOTS[-1])
     guess = ask("switch", f"Switch one head off: what happens to {setup.task}?",
                 ("the model breaks down", "hardly anything", "it depends on the head"))
@@ -252,7 +254,7 @@ def knock_out() -> None:
     if record is None:
         return
     scores = np.array(record.mean)
-    ranked = stats.highest(scores, 1)
+    ranked = [head for head in stats.highest(scores, 1) if head in selection.info().heads]
     everyone = int((scores >= LOOKS_BACK).sum())
     st.markdown("If looking back is how the model reads the examples, then switching those heads off should hurt "
                 "more than switching off as many others. (Random heads come from layers 1 and up: everything needs "
@@ -352,7 +354,8 @@ def share_heads() -> None:
     found = [r for r in records if r is not None]
     if len(found) < len(units):
         return
-    rho = stats.spearman_matrix([r.scores(selection.definition()) for r in found])
+    info = selection.info()
+    rho = stats.spearman_matrix([info.of_heads(r.scores(selection.definition())) for r in found])
     kinds = [registry.about(name).group for name in names]
     table = tables.kinds_table(rho, kinds)
     within, across = table.set_index("pairs")["mean ρ"][["within one kind", "across kinds"]]
@@ -364,10 +367,10 @@ def share_heads() -> None:
         charts.bars(table, x="mean ρ", y="pairs", order=list(table["pairs"]), x_title="Spearman ρ of two tasks' "
                     "importance, mean over pairs", percent=False),
         caption=explain(units[0].setup, "all tasks", f"{table['n'].iloc[-2:].sum()} pairs of tasks, ρ over "
-                        f"{found[0].scores().size} heads", "grey: from the lowest pair to the highest",
+                        f"{len(info.heads)} heads", "grey: from the lowest pair to the highest",
                         f"head importance {selection.definition()}"),
         table=table, file="tour-overlap", key="tour overlap", python=blocks.python_lines(
-            units[0], f"scores = [record.scores({selection.definition()!r}) for record in records]",
+            units[0], f"scores = [record.scores({selection.definition()!r}){blocks.of_heads()} for record in records]",
             "print(stats.spearman_matrix(scores))",
             over=over(names, n_shots)),
         alt_text="Bars of mean rank correlation between tasks.")
