@@ -178,14 +178,19 @@ def open_pill() -> None:
 def which_head() -> tuple[Head, bool]:
     """The head that is open, and whether it is seen in the ablated model."""
     start = first_head()
-    for key, value, limit in (("layer", start.layer, info.n_layers), ("head", start.head, info.n_heads)):
+    for key, value, known in (("layer", start.layer, info.attending), ("head", start.head, range(info.n_heads))):
         asked = st.session_state.get(key, st.query_params.get(key))
-        if asked is None or not str(asked).isdecimal() or int(asked) >= limit:
+        if asked is None or not str(asked).isdecimal() or int(asked) not in known:
             st.session_state[key] = value
             if asked is not None:
-                selection.not_read(key, str(asked), f"0 to {limit - 1}")
+                all_of_them = known[-1] - known[0] == len(known) - 1
+                selection.not_read(key, str(asked), f"{known[0]} to {known[-1]}" if all_of_them else
+                                   ", ".join(map(str, known)))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        layer = st.number_input("Layer", 0, info.n_layers - 1, key="layer", width=110, bind="query-params")
+        if info.headless:  # a number field would count through layers that have no heads
+            layer = st.selectbox("Layer", info.attending, key="layer", width=110, bind="query-params")
+        else:
+            layer = st.number_input("Layer", 0, info.n_layers - 1, key="layer", width=110, bind="query-params")
         head = st.number_input("Head", 0, info.n_heads - 1, key="head", width=110, bind="query-params")
         seen = st.segmented_control("In the model", ("intact", "ablated"), default="intact", required=True,
                                     key="seen in", persist_state="session", disabled=not chosen)

@@ -14,7 +14,7 @@ from backend.kinds import Answers, Evaluation, FFNOracle, InductionScores, Prefi
 from backend.models.info import BUNDLED, weights
 from backend.tasks import registry
 from backend.tasks.task import Prompt
-from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId, no_heads
+from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId
 from pages.map import head_map
 from pages.shared import blocks, charts, handles, selection, waiting, words
 
@@ -145,11 +145,9 @@ def one_question(prompt: Prompt, setup: Setup) -> None:
 def switch() -> None:
     """Heads and FFNs are things that can be off."""
     model = selection.info()
-    where = f"In {len(model.attending)} of them" if model.headless else "In each"
-    st.markdown(f"This model has {model.n_layers} layers. {where}, **{model.n_heads} attention heads** fetch "
+    st.markdown(f"This model has {model.n_layers} layers. In each, **{model.n_heads} attention heads** fetch "
                 "information from earlier words, and one **feed-forward network (FFN)** works on it. Each adds its "
-                "part to a running sum, so each can be switched off: it then adds nothing."
-                + f" {no_heads(model.n_layers, model.headless)}" * bool(model.headless))
+                "part to a running sum, so each can be switched off: it then adds nothing.")
     setup = selection.current(suite()[group("in-context")[0]], SHOTS[-1])
     guess = ask("switch", f"Switch one head off: what happens to {setup.task}?",
                 ("the model breaks down", "hardly anything", "it depends on the head"))
