@@ -388,7 +388,8 @@ def _model() -> None:
             "Another revision, other weights, or another tokenizer beside the same weights: their results are kept "
             "apart.")
     shape = info()
-    st.caption(f"{shape.n_layers} layers × {shape.n_heads} heads · {_count(shape.n_params)} parameters · "
+    some = f" in {len(shape.attending)} of them" if shape.headless else ""
+    st.caption(f"{shape.n_layers} layers × {shape.n_heads} heads{some} · {_count(shape.n_params)} parameters · "
                f"revision `{model().revision}`")
 
 

@@ -120,6 +120,7 @@ def test_a_head_that_is_not_there_is_refused_in_the_address(explorer: Explorer,
     filled([])
     app = explorer("lab", task="antonym", off="L0H1, L1H1")
     assert maps.given(app)["lab grid"].off == "L1H1"
+    assert any("6 layers × 4 heads in 3 of them · " in caption.value for caption in app.caption)
     assert any("'L0H1' is not in this model" in caption.value for caption in app.caption)
 
 
