@@ -195,5 +195,17 @@ class ModelInfo(Record):
     @property
     def heads(self) -> tuple[Head, ...]:
         """All heads that there are, layer by layer."""
-        return tuple(Head(layer, head) for layer in range(self.n_layers) if layer not in self.headless
-                     for head in range(self.n_heads))
+        return tuple(Head(layer, head) for layer in self.attending for head in range(self.n_heads))
+
+    @property
+    def attending(self) -> list[int]:
+        """The layers with attention heads."""
+        return [layer for layer in range(self.n_layers) if layer not in self.headless]
+
+    def of_heads(self, scores: np.ndarray) -> np.ndarray:
+        """(len(attending), n_heads): the heads' scores for statistics, without the layers that have none.
+
+        Args:
+            scores: (n_layers, n_heads).
+        """
+        return scores[self.attending]

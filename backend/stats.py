@@ -342,12 +342,12 @@ def aggregate(scores: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def normalise_layers(scores: np.ndarray) -> np.ndarray:
-    """Each layer's scores divided by their L2 norm; a layer of zeros stays zero.
+    """Each layer's scores divided by their L2 norm; a layer of zeros stays zero, one of NaN stays NaN.
 
     Source: Michel et al. 2019, arXiv:1905.10650. For display: the study ranks raw scores.
     """
     norm = np.linalg.norm(scores, axis=-1, keepdims=True)
-    return np.divide(scores, norm, out=np.zeros_like(scores, dtype=float), where=norm > 0)
+    return np.divide(scores, norm, out=np.zeros_like(scores, dtype=float), where=norm != 0)
 
 
 def concentration(scores: np.ndarray, share: float = 0.5) -> int:

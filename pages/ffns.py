@@ -160,7 +160,8 @@ def gradient_shares(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
     records = [r for r in blocks.get_all(units, f"head importance, {setup.n_shots}-shot") if r is not None]
     if not records:
         return None, 0
-    return tables.layer_shares(stats.aggregate([r.scores(by) for r in records])), sum(r.n_examples for r in records)
+    table = tables.layer_shares(stats.aggregate([r.scores(by) for r in records]))
+    return table[~table["layer"].isin(info.headless)], sum(r.n_examples for r in records)
 
 
 def attention_off(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
@@ -183,7 +184,7 @@ def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: in
     same_unit = "change" in heads
     weight, loss = -heads["change"] if same_unit else heads["share"], -ffns["change"]
     top_heads, top_ffn = int(weight.idxmax()), int(loss.idxmax())
-    st.markdown(f"#### {words.matter_most(weight.to_numpy(), loss.to_numpy(), where)}")
+    st.markdown(f"#### {words.matter_most(weight, loss, where)}")
     left, right = blocks.side_by_side("beside", 1, 1, gap="large")
     with left:
         st.markdown("**Heads**")

@@ -21,7 +21,7 @@ DEFINITIONS = {
     "per-example": "mean over examples of |Σ z · dL/dz|, as in the paper (Michel et al. 2019)",
 }
 
-setup, by, chosen = selection.current(), selection.definition(), selection.ablation()
+setup, info, by, chosen = selection.current(), selection.info(), selection.definition(), selection.ablation()
 
 
 def scaled(scores: np.ndarray, scale: str) -> np.ndarray:
@@ -31,7 +31,7 @@ def scaled(scores: np.ndarray, scale: str) -> np.ndarray:
 
 def colours(scores: np.ndarray, scale: str) -> str:
     """The scale that is asked for, or the one that shows more than the map's peak."""
-    return scales.best_scale(scores) if scale == AUTOMATIC else scale
+    return scales.best_scale(info.of_heads(scores)) if scale == AUTOMATIC else scale
 
 
 def explain(n: int, *parts: str, task: str = "", shots: str = "") -> str:
@@ -47,10 +47,10 @@ def heatmap(title: str, scores: np.ndarray, scale: str, caption: str, python: st
     blocks.result(
         title, head_map(
             scores, title=title, label=label, scale=colours(scores, scale), signed=signed, number=number, file=file,
-            facts=blocks.known(), state="chosen",
+            facts=blocks.known(), state="chosen", headless=info.headless,
             alt=f"Heatmap of {label} over {scores.shape[0]} layers and {scores.shape[1]} heads. {title}."),
-        caption=caption, table=tables.grid_table(scores, chosen, label=label).drop(columns=["column"]), file=file,
-        python=python, key=key)
+        caption=caption, file=file, python=python, key=key,
+        table=tables.grid_table(scores, chosen, label=label, headless=info.headless).drop(columns=["column"]))
 
 
 def by_layer(scores: np.ndarray, n: int, python: str, key: str) -> None:
@@ -61,21 +61,21 @@ def by_layer(scores: np.ndarray, n: int, python: str, key: str) -> None:
         f"Layer {top} holds {words.percent(float(table['share'].max()))}",
         charts.layer_bars(table, "share", "share of the importance"),
         caption=f"Sum of a layer's heads, as a share of all; n = {n} training examples. Raw scores: layers differ in "
-                f"scale. Evenly spread, each would hold {words.percent(1 / len(scores))}.",
+                f"scale. Evenly spread, each would hold {words.percent(1 / len(info.attending))}.",
         table=table, file=f"{key}-by-layer-{setup.task}-{setup.n_shots}shot", python=python, key=f"{key}-layers",
         alt_text=f"Bars: share of the importance in each layer; layer {top} holds most.")
 
 
 @st.cache_data(show_spinner=False, max_entries=16, hash_funcs={HeadScores: hash})
-def spread(record: HeadScores, by: str) -> tuple[np.ndarray, np.ndarray, stats.Stability]:
+def spread(record: HeadScores, by: str, attending: Sequence[int]) -> tuple[np.ndarray, np.ndarray, stats.Stability]:
     """The scores' intervals and the ranking's stability: the same at every click, and the slowest to work out."""
-    return *stats.bootstrap_scores(record, by), stats.bootstrap_stability(record, by)
+    return *stats.bootstrap_scores(record, by), stats.bootstrap_stability(record.of_layers(attending), by)
 
 
 def top_heads(record: HeadScores) -> None:
     """The highest heads with their intervals, and how far the ranking would repeat itself."""
-    low, high, stability = spread(record, by)
-    table = tables.leading_heads_table(record, by, chosen, (low, high))
+    low, high, stability = spread(record, by, info.attending)
+    table = tables.leading_heads_table(record, by, chosen, (low, high), headless=info.headless)
     st.markdown("#### " + (
         f"Two halves of the examples rank the heads alike at ρ = {stability.split_half:.2f}"
         if stability.n_blocks > 1 else "The highest heads"))
@@ -95,8 +95,8 @@ def one_task(scale: str) -> None:
     scores = record.scores(by)
     left, right = blocks.side_by_side("map", 5, 3)
     with left:
-        heatmap(words.concentrated(scores, f"for {setup.task}"), scores, scale, explain(record.n_examples),
-                blocks.python_lines(unit, f"print(record.scores({by!r}))"), "importance")
+        heatmap(words.concentrated(scores, f"for {setup.task}", info.headless), scores, scale,
+                explain(record.n_examples), blocks.python_lines(unit, f"print(record.scores({by!r}))"), "importance")
     with right:
         by_layer(scores, record.n_examples, blocks.python_lines(
             unit, f"print(stats.layer_shares(record.scores({by!r})))"), "importance")
@@ -115,8 +115,8 @@ def average(scale: str) -> None:
     mean = f"scores = stats.aggregate([record.scores({by!r}) for record in records])"
     over, n = [(task, setup.n_shots) for task in tasks.values()], sum(r.n_examples for r in records)
     with left:
-        heatmap(words.concentrated(scores, f"averaged over {words.how_many(len(records), 'task')}"), scores, scale,
-                explain(n, "mean of the tasks' raw scores", task="each task"),
+        heatmap(words.concentrated(scores, f"averaged over {words.how_many(len(records), 'task')}", info.headless),
+                scores, scale, explain(n, "mean of the tasks' raw scores", task="each task"),
                 blocks.python_lines(units[0], mean, "print(scores)", over=over), "average")
     with right:
         by_layer(scores, n, blocks.python_lines(units[0], mean, "print(stats.layer_shares(scores))", over=over),
@@ -137,7 +137,7 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
     if not shown:
         return
     if len(shown) > 1:
-        rhos = stats.off_diagonal(stats.spearman_matrix([scores for _, _, scores, _ in shown]))
+        rhos = stats.off_diagonal(stats.spearman_matrix([info.of_heads(scores) for _, _, scores, _ in shown]))
         st.markdown(f"#### {words.alike('The maps', rhos)}")
     per_row = 4 if len(shown) > 3 else len(shown)
     for i, (label, unit, scores, _) in enumerate(shown):
@@ -148,18 +148,19 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
             st.button(f"**{label}** · {top} leads", key=f"open {label}", type="tertiary", on_click=open_map,
                       args=(unit,), icon=":material/open_in_full:", help="Show this map large.")
             used = colours(scores, scale)
-            table = tables.grid_table(scaled(scores, used), chosen, label=LABEL, headless=selection.info().headless)
+            table = tables.grid_table(scaled(scores, used), chosen, label=LABEL, headless=info.headless)
             st.altair_chart(charts.layers_by_heads(table, label=LABEL, logarithmic=used == "logarithmic"),
                             key=f"many:{label}", alt=f"Small heatmap of head importance, {label}; {top} leads.")
     everything = tables.maps_table({label: scores for label, _, scores, _ in shown}, chosen, LABEL,
-                                   selection.info().headless)
+                                   info.headless)
     each_task = len({unit.task for unit in units}) > 1
     st.caption(explain(sum(n for *_, n in shown), "heads across, layers up, layer 0 at the bottom",
                        "each map on its own colour scale" + f" ({scale})", "Spearman ρ of every pair, 0 is chance",
                        task="each task" if each_task else "",
                        shots="" if each_task else f"{', '.join(map(str, selection.SHOTS))} shots"))
     blocks.extras(everything.drop(columns=["column"]), f"importance-{len(shown)}-maps", blocks.python_lines(
-        units[0], f"scores = [record.scores({by!r}) for record in records]", "print(stats.spearman_matrix(scores))",
+        units[0], f"scores = [record.scores({by!r}){blocks.of_heads()} for record in records]",
+        "print(stats.spearman_matrix(scores))",
         over=[(unit.task, unit.setup.n_shots) for _, unit, _, _ in shown]), "many")
 
 
@@ -176,7 +177,7 @@ def difference() -> None:
     shares = [stats.shares(r.scores(by)) for r in (a, b)]
     delta = shares[0] - shares[1]
     here = setup.task.name if others[other][0] != setup.task else f"{setup.task}, {setup.n_shots}-shot"
-    heatmap(words.sets_apart(delta, here, other, stats.spearman(*shares)), delta, "raw",
+    heatmap(words.sets_apart(delta, here, other, stats.spearman(*map(info.of_heads, shares))), delta, "raw",
             explain(a.n_examples + b.n_examples, f"{here} minus {other}, each as a share of its total",
                     f"blue: {here} leans on it more, orange: {other}"),
             blocks.python_lines(units[0], f"a, b = (stats.shares(record.scores({by!r})) for record in records)",

@@ -90,7 +90,7 @@ def draw_scores() -> None:
             if b is not None:
                 one_map(b, "copying", copying, show, f"{COPYING[copying]}; 1 = only that token, 0 = nothing is raised")
         if a is not None and b is not None:
-            rho = stats.spearman(np.array(a.mean), np.array(b.mean))
+            rho = stats.spearman(*(info.of_heads(np.array(record.mean)) for record in (a, b)))
             st.caption(f"Prefix matching and copying {words.agreement(rho)}.")
 
 
@@ -102,10 +102,10 @@ def one_map(record: InductionScores, name: str, variant: str, show: str, definit
     unit = PrefixMatching(setup.model, variant) if name == "prefix matching" else Copying(setup.model, variant)
     file = f"{name.replace(' ', '-')}-{variant}-{show}"
     other = record.variance if show == "mean" else record.mean
-    title = words.leads_in(record, name)
+    title = words.leads_in(record, name, info.headless)
     blocks.result(
         title, head_map(
-            values, title=title, label=label, file=file, state="chosen", facts=[
+            values, title=title, label=label, file=file, state="chosen", headless=info.headless, facts=[
                 ("variance" if show == "mean" else "mean", np.array(other), "plain")],
             alt=f"Heatmap of {label} over {info.n_layers} layers and {info.n_heads} heads. {title}."),
         caption=blocks.provenance(
@@ -132,8 +132,8 @@ def induction_heads() -> None:
 
 def choose_top(k: int) -> None:
     if (record := blocks.fetch(PrefixMatching(setup.model))) is not None:
-        heads = frozenset(stats.highest(np.array(record.mean), 1)[:k])
-        selection.change(lambda now: Ablation(heads, now.ffns, selection.preferred_fill()))
+        ranked = [head for head in stats.highest(np.array(record.mean), 1) if head in info.heads]
+        selection.change(lambda now: Ablation(frozenset(ranked[:k]), now.ffns, selection.preferred_fill()))
     else:
         st.toast("Prefix matching is not measured for this model.")
 
@@ -153,7 +153,7 @@ def draw_scatter() -> None:
     if found is None or a is None or b is None:
         return
     called, values = found
-    table = tables.scores_table(values, a, b, chosen)
+    table = tables.scores_table(values, a, b, chosen, info.headless)
     with place:
         left, right = blocks.side_by_side("induction", 1, 1, gap="large")
         with left:
@@ -212,7 +212,7 @@ def draw_capacity() -> None:
     rankings, bold = by_task() if lines == "tasks" else by_shots()
     if record is None or not rankings:
         return
-    table = tables.capacity_table(record, rankings, FRACTIONS)
+    table = tables.capacity_table(record, rankings, FRACTIONS, info.headless)
     with place:
         blocks.result(
             words.keeps(table, int(at), bold, name),
@@ -231,11 +231,13 @@ def draw_capacity() -> None:
 
 def reproduce(unit: PrefixMatching | Copying) -> str:
     """Python that gets the scores and one curve of them: along the mean of the tasks' rankings."""
+    scores = f"[scores.mean[layer] for layer in {info.attending}]" if info.headless else "scores.mean"
     return blocks.python_lines(
-        selection.importance(), f"ranking = stats.aggregate([record.scores({by!r}) for record in records])",
+        selection.importance(),
+        f"ranking = stats.aggregate([record.scores({by!r}){blocks.of_heads()} for record in records])",
         f"unit = {expression(unit, {unit.model: 'model'})}",
         f"scores = fetch(unit, store) or compute(unit, store, load_model({selection.load_lines()}))",
-        f"print(stats.retained_curve(scores.mean, ranking, {FRACTIONS}))",
+        f"print(stats.retained_curve({scores}, ranking, {FRACTIONS}))",
         over=[(task, setup.n_shots) for task in tasks.values()])
 
 

@@ -41,13 +41,13 @@ def grid() -> None:
     """The clickable heads and FFNs, coloured by the task's head importance where that is stored."""
     record = blocks.fetch(selection.importance())
     scores = record.scores(by) if record is not None else None
-    colours = scales.best_scale(scores) if scores is not None else scales.SCALES[0]
+    colours = scales.best_scale(info.of_heads(scores)) if scores is not None else scales.SCALES[0]
     st.caption("Click to switch off or on, or drag across several; a layer's or a column's number switches all of it. "
                + (f"Colours: head importance for {setup.task}, {setup.n_shots}-shot ({by})." if scores is not None else
                   "Head importance is not measured for this choice."))
     selection.clickable(head_map(
         scores, shape=(info.n_layers, info.n_heads), ffns=True, scale=colours, title=f"{words.components(chosen)} off",
-        facts=blocks.known(), file=f"lab-{setup.task}-{setup.n_shots}shot",
+        facts=blocks.known(), headless=info.headless, file=f"lab-{setup.task}-{setup.n_shots}shot",
         alt=f"Heads and FFNs to switch off: {info.n_layers} layers, {info.n_heads} heads each and one FFN. The text "
             "field in the sidebar does the same."), CHART)
 

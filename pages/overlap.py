@@ -9,7 +9,6 @@ import streamlit as st
 
 from backend import stats, tables
 from backend.kinds import HeadScores
-from backend.values import no_heads
 from pages.map import head_map, scales
 from pages.shared import blocks, charts, selection, words
 
@@ -53,7 +52,8 @@ def reproduce(found: Iterable[tuple[str, int]], *after: str) -> str:
     """Python that gets the scores of every (task, shots) pair, and then compares them."""
     over = [(tasks[name], n_shots) for name, n_shots in found]
     return blocks.python_lines(selection.importance(*over[0]),
-                               f"scores = [record.scores({by!r}) for record in records]", *after, over=over)
+                               f"scores = [record.scores({by!r}){blocks.of_heads()} for record in records]", *after,
+                               over=over)
 
 
 def pairs_of(names: Sequence[str],
@@ -80,8 +80,9 @@ def draw_tasks() -> None:
         return
     names = [name for name, _ in found]
     scores = [record.scores(by) for record in found.values()]
-    rhos = stats.spearman_matrix(scores, as_authors)
-    order = stats.cluster_order(stats.spearman_matrix(scores)) if clustered else range(len(names))
+    ranked = list(map(info.of_heads, scores))
+    rhos = stats.spearman_matrix(ranked, as_authors)
+    order = stats.cluster_order(stats.spearman_matrix(ranked)) if clustered else range(len(names))
     ordered = [names[i] for i in order]
     pairs = stats.off_diagonal(rhos)
     label = "ρ of index lists" if as_authors else "Spearman ρ"
@@ -140,20 +141,23 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
     """
     records = found[a[1]], found[b[1]]
     scores = records[0].scores(by), records[1].scores(by)
-    agree = words.agreement(stats.spearman(*scores))
-    low, high = stats.bootstrap_spearman(*records, by)
+    ranked = info.of_heads(scores[0]), info.of_heads(scores[1])
+    there = records[0].of_layers(info.attending), records[1].of_layers(info.attending)
+    agree = words.agreement(stats.spearman(*ranked))
+    low, high = stats.bootstrap_spearman(*there, by)
     sure = f" (95\u00a0%: {low:.2f} to {high:.2f})" if not np.isnan(low) else ""
-    same = stats.topk_overlap(*scores, TOP)
+    same = stats.topk_overlap(*ranked, TOP)
     by_chance = stats.topk_overlap_chance(n_heads, max(1, stats.count(TOP, n_heads)))
     st.markdown(f"#### {a[0]} and {b[0]} {agree}{sure}")
-    scale = scales.best_scale(np.vstack(scores))
+    scale = scales.best_scale(np.vstack(ranked))
     columns = st.columns(2, gap="medium")
-    for column, (name, _), record, one in zip(columns, (a, b), records, scores, strict=True):
+    for column, (name, _), record, one in zip(columns, (a, b), there, scores, strict=True):
         with column:
             reliable = stats.bootstrap_stability(record, by)
             st.markdown(f"**{name}** · {stats.highest(one, 1)[0]} leads")
             selection.clickable(head_map(
-                one, title=name, scale=scale, file=f"map-{name}".replace(", ", "-"), state="chosen", facts=[
+                one, title=name, scale=scale, file=f"map-{name}".replace(", ", "-"), state="chosen",
+                headless=info.headless, facts=[
                     (f"for {b[0] if name == a[0] else a[0]}", scores[0 if name == b[0] else 1], "plain")],
                 alt=f"Heatmap of head importance, {name}."), f"map {name}")
             if not np.isnan(reliable.split_half):
@@ -161,7 +165,8 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
     st.caption(f"Interval: bootstrap over blocks of examples. Of the top {words.percent(TOP)} of heads, the two share "
                f"{words.percent(same)} (intersection over union; chance {words.percent(by_chance)}). Each map has a "
                "colour scale of its own. Click heads to choose them.")
-    table = tables.maps_table({name: one for (name, _), one in zip((a, b), scores, strict=True)}, chosen)
+    table = tables.maps_table({name: one for (name, _), one in zip((a, b), scores, strict=True)}, chosen,
+                            headless=info.headless)
     blocks.extras(table.drop(columns=["column"]), f"maps-{a[0]}-{b[0]}".replace(", ", "-"),
                   reproduce((a[1], b[1]), "print(stats.spearman(*scores))"), "two maps")
 
@@ -180,7 +185,7 @@ def draw_shots() -> None:
         return
     columns = [f"{a} and {b} shots" for a, b in PAIRS]
     scores = {key: record.scores(by) for key, record in found.items()}
-    rhos = tables.shots_correlations(scores, names, PAIRS, as_authors)
+    rhos = tables.shots_correlations({key: info.of_heads(one) for key, one in scores.items()}, names, PAIRS, as_authors)
     label = "ρ of index lists" if as_authors else "Spearman ρ"
     table = tables.matrix_table(rhos, names, columns, label)
     domain = charts.span(rhos)
@@ -225,8 +230,9 @@ def draw_top() -> None:
     if len(found) < 2:
         return
     names, scores = [name for name, _ in found], [record.scores(by) for record in found.values()]
-    curve = tables.overlap_table(scores, SHARES)
-    overlaps, k = stats.overlap_matrix(scores, share), max(1, stats.count(share, n_heads))
+    ranked = list(map(info.of_heads, scores))
+    curve = tables.overlap_table(ranked, SHARES)
+    overlaps, k = stats.overlap_matrix(ranked, share), max(1, stats.count(share, n_heads))
     here = curve[np.isclose(curve["share"], share)].iloc[0]
     table = tables.matrix_table(overlaps, names, names, "overlap", blank_diagonal=True)
     with place:
@@ -268,10 +274,12 @@ def draw_counts() -> None:
     found = importances(suite, [setup.n_shots])
     if not found:
         return
-    counts = stats.topk_counts([record.scores(by) for record in found.values()], percent / 100)
-    table = tables.counts_table(counts, percent / 100, len(found))
+    counts = np.zeros((info.n_layers, info.n_heads), int)
+    counts[info.attending] = stats.topk_counts([info.of_heads(record.scores(by)) for record in found.values()],
+                                               percent / 100)
+    table = tables.counts_table(info.of_heads(counts), percent / 100, len(found))
     everywhere, nowhere = table.iloc[-1], table.iloc[0]
-    grid = tables.grid_table(counts.astype(float), chosen, label="tasks")
+    grid = tables.grid_table(counts.astype(float), chosen, label="tasks", headless=info.headless)
     python = reproduce(found, f"print(stats.topk_counts(scores, {percent / 100}))")
     with place:
         left, right = blocks.side_by_side("overlap", 6, 5, gap="large")
@@ -281,7 +289,8 @@ def draw_counts() -> None:
             blocks.result(
                 title, head_map(counts.astype(float), title=title, label="tasks", number="count",
                                 domain=(0, len(found)), file=f"overlap-heads-top{percent}-{setup.n_shots}shot",
-                                state="chosen", alt="Heatmap of the number of tasks that need each head."),
+                                state="chosen", headless=info.headless,
+                                alt="Heatmap of the number of tasks that need each head."),
                 caption=explain(found, f"colour: in how many tasks' top {percent} % the head is"),
                 table=grid.drop(columns=["column"]), file=f"overlap-heads-top{percent}-{setup.n_shots}shot",
                 python=python, key="overlap counts")
@@ -298,10 +307,6 @@ def draw_counts() -> None:
 
 st.title("Overlap")
 st.markdown("Do tasks and shots share the heads they lean on?")
-if info.headless:
-    st.info("Rankings are not compared for this model. " + no_heads(info.n_layers, info.headless) + " Its other layers "
-            "would count as heads that every task needs least.")
-    st.stop()
 view = str(selection.control("View", VIEWS, "view"))
 match view:
     case "Shots":

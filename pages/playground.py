@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
-from backend import lens, tables
+from backend import lens, stats, tables
 from backend.errors import HeadroomError, ModelError
 from backend.kinds import Activations, PrefixMatching
 from backend.kinds.lines import expression, with_imports
@@ -154,9 +154,8 @@ def first_head() -> Head:
         return min(chosen.heads)
     scores = blocks.fetch(PrefixMatching(selection.model()))
     if scores is not None:
-        layer, head = np.unravel_index(int(np.asarray(scores.mean).argmax()), (info.n_layers, info.n_heads))
-        return Head(int(layer), int(head))
-    return Head(info.n_layers // 2, 0)
+        return next(head for head in stats.highest(np.array(scores.mean), 1) if head in info.heads)
+    return Head(info.attending[len(info.attending) // 2], 0)
 
 
 def open_head(layer: int, head: int) -> None:
@@ -179,14 +178,19 @@ def open_pill() -> None:
 def which_head() -> tuple[Head, bool]:
     """The head that is open, and whether it is seen in the ablated model."""
     start = first_head()
-    for key, value, limit in (("layer", start.layer, info.n_layers), ("head", start.head, info.n_heads)):
+    for key, value, known in (("layer", start.layer, info.attending), ("head", start.head, range(info.n_heads))):
         asked = st.session_state.get(key, st.query_params.get(key))
-        if asked is None or not str(asked).isdecimal() or int(asked) >= limit:
+        if asked is None or not str(asked).isdecimal() or int(asked) not in known:
             st.session_state[key] = value
             if asked is not None:
-                selection.not_read(key, str(asked), f"0 to {limit - 1}")
+                all_of_them = known[-1] - known[0] == len(known) - 1
+                selection.not_read(key, str(asked), f"{known[0]} to {known[-1]}" if all_of_them else
+                                   ", ".join(map(str, known)))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        layer = st.number_input("Layer", 0, info.n_layers - 1, key="layer", width=110, bind="query-params")
+        if info.headless:  # a number field would count through layers that have no heads
+            layer = st.selectbox("Layer", info.attending, key="layer", width=110, bind="query-params")
+        else:
+            layer = st.number_input("Layer", 0, info.n_layers - 1, key="layer", width=110, bind="query-params")
         head = st.number_input("Head", 0, info.n_heads - 1, key="head", width=110, bind="query-params")
         seen = st.segmented_control("In the model", ("intact", "ablated"), default="intact", required=True,
                                     key="seen in", persist_state="session", disabled=not chosen)
@@ -264,6 +268,7 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading) -> None:
         blocks.result(
             title, head_map(found.heads, ffns=found.ffns, title=title, label="contribution in nats", signed=True,
                             number="+fixed", file="contributions", state="chosen", facts=blocks.known(),
+                            headless=info.headless,
                             alt=f"Heatmap of direct contributions of heads and FFNs. {title}."),
             caption=explain(
                 "direct path, intact model: u · (what a component writes at the last position), through the last norm "

@@ -200,7 +200,8 @@ def switch() -> None:
     with left:
         st.caption("Try it: click heads (and FFNs) off and on.")
         selection.clickable(head_map(None, shape=(model.n_layers, model.n_heads), ffns=True, label="component",
-                                     alt="Heads and FFNs to switch off", file="heads-and-ffns"), "tour grid")
+                                     alt="Heads and FFNs to switch off", file="heads-and-ffns",
+                                     headless=model.headless), "tour grid")
     with right:
         records = measured([Evaluation(setup), Evaluation(setup, chosen)], "accuracy")
         if not records:
@@ -237,25 +238,24 @@ def look_back() -> None:
     record = matching()
     if record is None:
         return
-    scores = np.array(record.mean)
-    n = int((scores >= LOOKS_BACK).sum())
+    scores, info = np.array(record.mean), selection.info()
+    n, n_heads = int((scores >= LOOKS_BACK).sum()), len(info.heads)
     answers = ("none", "a handful", "about a third", "most")
-    guess = ask("look back", f"How many of the {scores.size} heads put {words.percent(LOOKS_BACK)} or more of their "
+    guess = ask("look back", f"How many of the {n_heads} heads put {words.percent(LOOKS_BACK)} or more of their "
                 "attention there?", answers)
     if guess is None:
         return
-    answer(guess, answers[0 if n == 0 else 1 if n <= scores.size / 5 else 2 if n <= scores.size / 2 else 3])
+    answer(guess, answers[0 if n == 0 else 1 if n <= n_heads / 5 else 2 if n <= n_heads / 2 else 3])
     unit = PrefixMatching(selection.model())
-    table = tables.grid_table(scores, selection.ablation(), label="prefix matching",
-                              headless=selection.info().headless)
+    table = tables.grid_table(scores, selection.ablation(), label="prefix matching", headless=info.headless)
     layers = sorted({h.layer for h in stats.highest(scores, 1)[:n]})
     where = f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}"
-    title = (f"{words.how_many(n, 'head').capitalize()} of {scores.size} {'looks' if n == 1 else 'look'} back"
+    title = (f"{words.how_many(n, 'head').capitalize()} of {n_heads} {'looks' if n == 1 else 'look'} back"
              + (f", all in {where}" if n else ""))
     blocks.result(
         title, head_map(scores, title=title, label="prefix matching", domain=(0, 1), file="prefix-matching",
-                        state="chosen", alt=f"Heatmap of prefix matching over layers and heads; {n} of {scores.size} "
-                                            f"heads reach {LOOKS_BACK}."), table=table.drop(columns=["column"]),
+                        state="chosen", headless=info.headless, alt="Heatmap of prefix matching over layers and heads; "
+                        f"{n} of {n_heads} heads reach {LOOKS_BACK}."), table=table.drop(columns=["column"]),
         caption=blocks.provenance(unit.model, f"mean over n = {record.n_seeds} random "
                                   "sequences of repeated tokens", "1 = all attention goes to what followed before",
                                   blocks.STUDY),
@@ -299,7 +299,7 @@ def knock_out() -> None:
     if record is None:
         return
     scores = np.array(record.mean)
-    ranked = stats.highest(scores, 1)
+    ranked = [head for head in stats.highest(scores, 1) if head in selection.info().heads]
     everyone = int((scores >= LOOKS_BACK).sum())
     st.markdown("If looking back is how the model reads the examples, then switching those heads off should hurt "
                 "more than switching off as many others. (Random heads come from layers 1 and up: everything needs "
@@ -314,7 +314,7 @@ def knock_out() -> None:
                 f"{'looks' if k == 1 else 'look'} back most, or as many random ones: which hurts more?", answers)
     if guess is None:
         return
-    pool = [Head(layer, head) for layer in range(1, scores.shape[0]) for head in range(scores.shape[1])]
+    pool = [head for head in selection.info().heads if head.layer > 0]
     order = np.random.default_rng(int(seed)).permutation(len(pool))
     masks = {"intact": INTACT, f"without the top {k}": Ablation(frozenset(ranked[:k])),
              f"without {k} random": Ablation(frozenset(pool[i] for i in order[:k]))}
@@ -401,7 +401,8 @@ def share_heads() -> None:
     found = [r for r in records if r is not None]
     if len(found) < len(units):
         return
-    rho = stats.spearman_matrix([r.scores(selection.definition()) for r in found])
+    info = selection.info()
+    rho = stats.spearman_matrix([info.of_heads(r.scores(selection.definition())) for r in found])
     kinds = [registry.about(name).group for name in names]
     table = tables.kinds_table(rho, kinds)
     within, across = table.set_index("pairs")["mean ρ"][["within one kind", "across kinds"]]
@@ -413,10 +414,10 @@ def share_heads() -> None:
         charts.bars(table, x="mean ρ", y="pairs", order=list(table["pairs"]), x_title="Spearman ρ of two tasks' "
                     "importance, mean over pairs", percent=False),
         caption=explain(units[0].setup, "all tasks", f"{table['n'].iloc[-2:].sum()} pairs of tasks, ρ over "
-                        f"{found[0].scores().size} heads", "grey: from the lowest pair to the highest",
+                        f"{len(info.heads)} heads", "grey: from the lowest pair to the highest",
                         f"head importance {selection.definition()}"),
         table=table, file="tour-overlap", key="tour overlap", python=blocks.python_lines(
-            units[0], f"scores = [record.scores({selection.definition()!r}) for record in records]",
+            units[0], f"scores = [record.scores({selection.definition()!r}){blocks.of_heads()} for record in records]",
             "print(stats.spearman_matrix(scores))",
             over=over(names, n_shots)),
         alt_text="Bars of mean rank correlation between tasks.")

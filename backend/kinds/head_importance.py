@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +55,14 @@ class HeadScores(Record):
         if reduction == "per-example":
             return np.asarray(self.block_per_example)[which].sum(0) / np.asarray(self.block_sizes)[which].sum()
         raise BadInput(f"Unknown reduction '{reduction}'. Known: {', '.join(REDUCTIONS)}.")
+
+    def of_layers(self, layers: Sequence[int]) -> HeadScores:
+        """The same of some layers alone, in this order: for statistics, where not every layer has heads."""
+        def some(blocks: tuple[tuple[Any, ...], ...]) -> tuple[tuple[Any, ...], ...]:
+            return tuple(tuple(block[layer] for layer in layers) for block in blocks)
+
+        return replace(self, block_positions=some(self.block_positions), block_per_token=some(self.block_per_token),
+                       block_per_example=some(self.block_per_example))
 
     @property
     def left_out(self) -> tuple[int, int]:

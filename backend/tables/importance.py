@@ -48,20 +48,23 @@ def layer_shares(scores: np.ndarray) -> pd.DataFrame:
 
 
 def leading_heads_table(record: HeadScores, by: str = "per-token", chosen: Ablation = INTACT,
-                        spread: tuple[np.ndarray, np.ndarray] | None = None, n: int = 20) -> pd.DataFrame:
+                        spread: tuple[np.ndarray, np.ndarray] | None = None, n: int = 20,
+                        headless: Collection[int] = ()) -> pd.DataFrame:
     """The highest heads with their intervals: a row per head, the highest first.
 
     Args:
         by: which reduction of the importance, "per-token" or "per-example".
         spread: the interval's ends, (n_layers, n_heads) each; by default `stats.bootstrap_scores`.
+        headless: layers without attention heads, which have no rows.
     """
     scores = record.scores(by)
     low, high = spread if spread is not None else stats.bootstrap_scores(record, by)
     shares = stats.shares(scores)
+    ranked = [head for head in stats.highest(scores, 1) if head.layer not in headless]
     return pd.DataFrame([
         {"rank": rank, "head": str(h), "importance": scores[h.layer, h.head], "95 % from": low[h.layer, h.head],
          "to": high[h.layer, h.head], "share": shares[h.layer, h.head], "chosen": h in chosen.heads}
-        for rank, h in enumerate(stats.highest(scores, 1)[:n], 1)])
+        for rank, h in enumerate(ranked[:n], 1)])
 
 
 def maps_table(maps: Mapping[str, np.ndarray], chosen: Ablation = INTACT, label: str = "importance",

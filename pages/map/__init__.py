@@ -10,7 +10,7 @@ passed is read as HTML. Pages draw maps through `selection.clickable`, which hol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import streamlit as st
 
+from backend.tables.importance import NO_HEADS
 from pages.map import protocol
 from pages.map.protocol import Held
 from pages.map.scales import plain, ranks, shades
@@ -43,10 +44,10 @@ class HeadMap:
                    on_mask_change=on_change)
 
 
-def head_map(values: np.ndarray | None, *, title: str = "", alt: str = "", shape: protocol.Shape | None = None,
+def head_map(values: np.ndarray | None, *, title: str = "", alt: str = "", shape: tuple[int, int] | None = None,
              ffns: bool | np.ndarray = False, label: str = "importance", scale: str = "raw", signed: bool = False,
              domain: tuple[float, float] | None = None, number: Number = "plain", facts: Sequence[Fact] = (),
-             legend: bool = True, file: str = "map", state: str = "off") -> HeadMap:
+             legend: bool = True, file: str = "map", state: str = "off", headless: Collection[int] = ()) -> HeadMap:
     """A map of one score per head.
 
     Args:
@@ -60,25 +61,28 @@ def head_map(values: np.ndarray | None, *, title: str = "", alt: str = "", shape
         domain: a locked scale, for maps that are compared.
         facts: what hover and focus say beside value and rank.
         state: what a switched cell is called: "off" where it is switched off, "chosen" where it is marked.
+        headless: layers without attention heads, whose cells say so, have no number and cannot be switched.
     """
     if values is None:
         assert shape is not None
         values = np.full(shape, np.nan)
-    shape = (int(values.shape[0]), int(values.shape[1]))
+    cells = protocol.Shape(int(values.shape[0]), int(values.shape[1]), tuple(headless))
+    values = np.where(cells.there[:, :-1], values, np.nan)
     every = np.hstack([values, ffns[:, None]]) if isinstance(ffns, np.ndarray) else values
     coloured = shades(every, scale, signed=signed, domain=domain)
     strength = coloured.strength
     if ffns is True:
-        strength = np.hstack([strength, np.full((shape[0], 1), np.nan)])
+        strength = np.hstack([strength, np.full((cells.n_layers, 1), np.nan)])
     known = bool(np.isfinite(values).any())
     said = label + (f" ({scale} colours)" if scale != "raw" else "")
     if coloured.clipped:
         said += f"; {coloured.clipped} beyond the scale"
-    places = ranks(values) if known else None
-    return HeadMap(shape, {
-        "shape": list(shape), "ffns": ffns is not False, "label": label, "number": number, "signed": signed,
+    places = ranks(values, headless) if known else None
+    return HeadMap(cells, {
+        "shape": [cells.n_layers, cells.n_heads], "headless": list(cells.headless), "absent": NO_HEADS,
+        "ffns": ffns is not False, "label": label, "number": number, "signed": signed,
         "shades": [[None if t is None else round(1000 * t) for t in row] for row in plain(strength)],
-        "values": plain(every) if known else None, "ranks": places.tolist() if places is not None else None,
+        "values": plain(every) if known else None, "ranks": places,
         "facts": [{"label": name, "values": plain(fact), "number": kind} for name, fact, kind in facts],
         "legend": said if legend and known else "", "scale": scale,
         "ticks": [[round(1000 * t), written(value, number)] for t, value in coloured.ticks],

@@ -16,7 +16,7 @@ const ORANGE = "#e07b1f";
 // --- what all maps of this tab share ------------------------------------------------------------------------
 
 const shared = {
-  answer: null, // the server's last answer: {session, rev, seen, off}
+  answer: null, // the server's last answer: {session, rev, seen, off, headless}
   log: [], // gestures it has not seen, [n, off, lowest layer, highest, first column, last], and presses elsewhere
   n: 0, // the last gesture's number
   mask: null, // [layer][column]: is it off? the answer with the log done to it
@@ -35,7 +35,7 @@ const isGesture = (entry) => Array.isArray(entry);
 function adopt(answer) {
   const known = shared.answer;
   if (known && known.session === answer.session && answer.rev < known.rev) return; // an older drawing, seen again
-  const shape = (one) => `${one.off.length} ${one.off[0]?.length}`;
+  const shape = (one) => `${one.off.length} ${one.off[0]?.length} ${one.headless}`;
   if (known && shape(known) !== shape(answer)) shared.log = []; // another model
   if (known && known.session !== answer.session) [shared.sent, shared.told, shared.drawn] = [0, 0, []];
   if (answer.rev !== shared.drawn.at(-1)?.[0]) shared.drawn.push([answer.rev, performance.now()]);
@@ -62,11 +62,15 @@ function replay() {
   shared.mask = mask;
 }
 
+// A rectangle may lie across layers without heads: there it switches the FFN alone.
 function apply(mask, [, off, low, high, left, right]) {
-  for (let layer = low; layer <= high; layer += 1) mask[layer].fill(off, left, right + 1);
+  for (let layer = low; layer <= high; layer += 1) {
+    const first = shared.answer.headless.includes(layer) ? Math.max(left, mask[layer].length - 1) : left;
+    if (first <= right) mask[layer].fill(off, first, right + 1);
+  }
 }
 
-function gesture(map, off, [low, high], [left, right]) {
+function gesture(map, { off, layers: [low, high], columns: [left, right] }) {
   shared.n += 1;
   const entry = [shared.n, off ? 1 : 0, low, high, left, right];
   shared.log.push(entry);
@@ -319,8 +323,10 @@ class HeadMap {
     this.data = drawn;
     [this.layers, this.heads] = drawn.shape;
     this.columns = this.heads + (drawn.ffns ? 1 : 0);
+    this.headless = new Set(drawn.headless);
+    this.total = (this.layers - this.headless.size) * this.heads;
     this.theme();
-    const form = `${this.layers} ${this.columns}`;
+    const form = `${this.layers} ${this.columns} ${drawn.headless}`;
     if (form !== this.form) this.names(); // else the cells stay, and with them the focus and what a hand is drawing
     this.form = form;
     this.grid.setAttribute("aria-label", drawn.alt);
@@ -457,10 +463,31 @@ class HeadMap {
     return { layers: join(a.layers, b.layers), columns: join(a.columns, b.columns) };
   }
 
-  allOff({ layers, columns }) {
+  // Whether there is a head or an FFN here; a layer may have no heads.
+  exists(layer, column) { return column >= this.heads || !this.headless.has(layer); }
+
+  // How many heads and FFNs a rectangle holds.
+  count({ layers, columns }) {
+    let n = 0;
     for (let layer = layers[0]; layer <= layers[1]; layer += 1)
-      for (let column = columns[0]; column <= columns[1]; column += 1) if (!shared.mask[layer][column]) return false;
-    return true;
+      for (let column = columns[0]; column <= columns[1]; column += 1) n += this.exists(layer, column);
+    return n;
+  }
+
+  allOff({ layers, columns }) {
+    let any = false;
+    for (let layer = layers[0]; layer <= layers[1]; layer += 1)
+      for (let column = columns[0]; column <= columns[1]; column += 1) {
+        if (!this.exists(layer, column)) continue;
+        if (!shared.mask[layer][column]) return false;
+        any = true;
+      }
+    return any;
+  }
+
+  // What a hand has asked for is done, where there is anything to switch.
+  switch(what) {
+    if (this.count(what)) gesture(this, what); else this.paint();
   }
 
   // --- the hand ---------------------------------------------------------------------------------------------
@@ -487,7 +514,7 @@ class HeadMap {
     }
     const moved = here?.layer !== this.hover?.layer || here?.column !== this.hover?.column;
     this.hover = here;
-    this.window.style.cursor = here ? "pointer" : "default";
+    this.window.style.cursor = here && this.count(this.span(here)) ? "pointer" : "default";
     if (moved) this.later();
     if (here) this.showTip(here, event); else this.untip();
   }
@@ -497,7 +524,7 @@ class HeadMap {
     const { preview } = this;
     this.drag = null;
     this.preview = null;
-    if (preview) gesture(this, preview.off, preview.layers, preview.columns);
+    if (preview) this.switch(preview);
     const here = this.at(event);
     if (here) this.showTip(here, event);
   }
@@ -536,7 +563,7 @@ class HeadMap {
       const what = this.preview ?? { ...this.span(this.focus), off: !this.allOff(this.span(this.focus)) };
       this.anchor = null;
       this.preview = null;
-      gesture(this, what.off, what.layers, what.columns);
+      this.switch(what);
       this.showTip(this.focus);
     } else if (event.key === "Escape") {
       if (this.drag) this.cancel();
@@ -665,9 +692,10 @@ class HeadMap {
 
   tell_name(node, place) {
     const { layer, column } = place;
-    const off = this.allOff(this.span(place)), said = `${this.words(place).join(", ")}, ${this.called(off)}`;
+    const off = this.allOff(this.span(place)), said = this.says(place).join(", ");
     if (node.getAttribute("aria-label") !== said) node.setAttribute("aria-label", said);
     if (node.getAttribute("aria-selected") !== String(off)) node.setAttribute("aria-selected", String(off));
+    node.setAttribute("aria-disabled", String(!this.count(this.span(place))));
     const role = layer < 0 && column >= 0 ? "columnheader" : column < 0 && layer >= 0 ? "rowheader" : "gridcell";
     if (node.getAttribute("role") !== role) node.setAttribute("role", role);
     node.setAttribute("aria-colindex", column + 2);
@@ -684,15 +712,22 @@ class HeadMap {
   // Name, value, rank and what else is known of a place.
   words(place) {
     const { layer, column } = place, said = [this.name(place)];
+    if (!this.count(this.span(place))) return [this.data.absent];
     if (layer < 0 || column < 0) return said;
     const { values, ranks, label, facts, number: kind } = this.data;
     if (values && (column < this.heads || values[layer].length > this.heads))
       said.push(`${label} ${number(values[layer][column], kind)}`);
     const rank = ranks?.[layer]?.[column];
-    if (rank) said.push(`rank ${rank} of ${this.layers * this.heads}`);
+    if (rank) said.push(`rank ${rank} of ${this.total}`);
     for (const fact of facts)
       if (column < fact.values[layer].length) said.push(`${fact.label} ${number(fact.values[layer][column], fact.number)}`);
     return said;
+  }
+
+  // The same, and whether it is off.
+  says(place) {
+    const span = this.span(place), said = this.words(place);
+    return this.count(span) ? [...said, this.called(this.allOff(span))] : said;
   }
 
   called(off) { return off ? this.data.state : this.data.state === "off" ? "on" : `not ${this.data.state}`; }
@@ -707,15 +742,14 @@ class HeadMap {
         for (let column = 0; column < this.heads; column += 1) heads += row[column];
         ffns += row[this.heads];
       }
-      const said = `${heads} of ${this.layers * this.heads} heads ${this.data.state}` +
+      const said = `${heads} of ${this.total} heads ${this.data.state}` +
         (this.data.ffns || ffns ? `, ${ffns} of ${this.layers} FFNs` : "");
       if (this.status.textContent !== said) this.status.textContent = said;
     }, 0);
   }
 
   showTip(place, event) {
-    const lines = this.drag && this.preview ? this.plan() : this.words(place);
-    if (!this.drag) lines.push(this.called(this.allOff(this.span(place))));
+    const lines = !this.drag ? this.says(place) : this.preview ? this.plan() : this.words(place);
     this.tip.replaceChildren();
     lines.forEach((line, i) => { element("div", i ? "" : "name", this.tip).textContent = line; });
     this.tip.hidden = false;
@@ -732,11 +766,12 @@ class HeadMap {
   // What the hand would switch if it let go now.
   plan() {
     const { layers, columns, off } = this.preview;
-    const many = (layers[1] - layers[0] + 1) * (columns[1] - columns[0] + 1);
+    const many = this.count(this.preview), alone = layers[0] === layers[1] && columns[0] === columns[1];
+    if (!many) return [this.data.absent];
     const to = this.called(off);
     const name = ([layer, column]) => this.name({ layer, column });
-    return many === 1 ? [`${name([layers[0], columns[0]])}: ${to}`]
-      : [`${name([layers[0], columns[0]])} to ${name([layers[1], columns[1]])}`, `${many} cells: ${to}`];
+    return alone ? [`${name([layers[0], columns[0]])}: ${to}`]
+      : [`${name([layers[0], columns[0]])} to ${name([layers[1], columns[1]])}`, `${many} cell${many === 1 ? "" : "s"}: ${to}`];
   }
 
   untip() { this.tip.hidden = true; }
@@ -786,6 +821,7 @@ class HeadMap {
 
   isOff(layer, column) {
     const { preview } = this;
+    if (!this.exists(layer, column)) return false;
     if (preview && layer >= preview.layers[0] && layer <= preview.layers[1] && column >= preview.columns[0] &&
       column <= preview.columns[1]) return preview.off;
     return Boolean(shared.mask[layer][column]);
@@ -795,6 +831,7 @@ class HeadMap {
     const { cw, ch } = place, gap = Math.min(cw, ch) >= 12 ? 1 : 0;
     const large = Math.min(cw, ch) >= 14;
     const marks = { "#101820": [], "#ffffff": [] }, hatches = { "#101820": [], "#ffffff": [] }, frames = [];
+    const dashes = []; // where there is nothing
     for (let layer = 0; layer < this.layers; layer += 1) {
       const y = this.y(layer, place);
       if (y + ch < view.top || y > view.bottom) continue;
@@ -802,9 +839,10 @@ class HeadMap {
         const x = this.x(column, place);
         if (x + cw < view.left || x > view.right) continue;
         pen.rect(x, y, cw - gap, ch - gap, this.fills[layer][column]);
+        const w = cw - gap, h = ch - gap, cx = x + w / 2, cy = y + h / 2;
+        if (!this.exists(layer, column)) dashes.push([cx - w / 6, cy, cx + w / 6, cy]);
         if (!this.isOff(layer, column)) continue;
-        const ink = this.inks[layer][column], w = cw - gap, h = ch - gap;
-        const reach = Math.min(w, h) * (large ? 0.24 : 0.36), cx = x + w / 2, cy = y + h / 2;
+        const ink = this.inks[layer][column], reach = Math.min(w, h) * (large ? 0.24 : 0.36);
         marks[ink].push([cx - reach, cy - reach, cx + reach, cy + reach], [cx - reach, cy + reach, cx + reach, cy - reach]);
         if (large) {
           hatches[ink].push(...hatching(x, y, w, h));
@@ -812,6 +850,7 @@ class HeadMap {
         }
       }
     }
+    pen.lines(dashes, this.soft(), 1);
     for (const ink of Object.keys(marks)) {
       const halo = ink === "#ffffff" ? "#101820" : "#ffffff";
       pen.lines(hatches[ink], ink, 1, 0.5);

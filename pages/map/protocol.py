@@ -18,14 +18,28 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from backend.values import INTACT, Ablation, Fill, Head
 
-Shape = tuple[int, int]  # layers, heads
 MEMORY = 500  # texts that are kept while no browser confirms a later one
+
+
+class Shape(NamedTuple):
+    """How many cells a map has, and where there is nothing to switch: no gesture, text or message changes that."""
+
+    n_layers: int
+    n_heads: int
+    headless: tuple[int, ...] = ()  # layers without attention heads
+
+    @property
+    def there(self) -> np.ndarray:
+        """(n_layers, n_heads + 1) of bool: the heads and FFNs that there are."""
+        there = np.ones((self.n_layers, self.n_heads + 1), bool)
+        there[list(self.headless), :-1] = False
+        return there
 
 
 @dataclass(frozen=True)
@@ -88,13 +102,18 @@ class Held:
 
 
 def read(said: Any, shape: Shape) -> Message | None:
-    """A component's state as a message; None when it says nothing, or nothing of a map of this shape."""
+    """A component's state as a message; None when it says nothing, or nothing of a map of this shape.
+
+    A mask that switches what is not there is another map's. A rectangle may lie across it, as under a hand.
+    """
     try:
-        n_layers, n_columns = shape[0], shape[1] + 1
+        n_layers, n_columns = shape.n_layers, shape.n_heads + 1
         rows = said["off"]
         if len(rows) != n_layers or any(len(row) != n_columns or set(row) - {"0", "1"} for row in rows):
             return None
         mask = np.array([[cell == "1" for cell in row] for row in rows])
+        if (mask & ~shape.there).any():
+            return None
         log: list[Gesture | str] = []
         for entry in said["log"]:
             if isinstance(entry, str):
@@ -129,7 +148,7 @@ def take(held: Held, message: Message, shape: Shape, fill: Fill = "zero",
         return held, []
     mask, passed = as_mask(held.off, shape), []
     for gesture in new:
-        mask = gesture.done_to(mask)
+        mask = gesture.done_to(mask) & shape.there
         passed.append(as_ablation(mask, fill))
     if message.rev == held.rev and not known:  # nobody else has changed anything: the browser's own picture holds
         passed[-1] = as_ablation(message.mask, fill)
@@ -138,12 +157,12 @@ def take(held: Held, message: Message, shape: Shape, fill: Fill = "zero",
 
 def as_mask(off: Ablation, shape: Shape) -> np.ndarray:
     """(n_layers, n_heads + 1), True = off; the last column is the FFNs."""
-    mask = np.zeros((shape[0], shape[1] + 1), bool)
+    mask = np.zeros((shape.n_layers, shape.n_heads + 1), bool)
     for head in off.heads:
-        if head.layer < shape[0] and head.head < shape[1]:  # a mask may outlive the model it was made for
+        if head.layer < shape.n_layers and head.head < shape.n_heads:  # a mask may outlive the model it was made for
             mask[head.layer, head.head] = True
-    mask[[layer for layer in off.ffns if layer < shape[0]], -1] = True
-    return mask
+    mask[[layer for layer in off.ffns if layer < shape.n_layers], -1] = True
+    return mask & shape.there
 
 
 def as_ablation(mask: np.ndarray, fill: Fill = "zero") -> Ablation:
@@ -159,4 +178,5 @@ def as_rows(off: Ablation, shape: Shape) -> list[str]:
 
 def answer(held: Held, shape: Shape) -> Mapping[str, Any]:
     """What a map is told with every drawing."""
-    return {"session": held.session, "rev": held.rev, "seen": held.seen, "off": as_rows(held.off, shape)}
+    return {"session": held.session, "rev": held.rev, "seen": held.seen, "off": as_rows(held.off, shape),
+            "headless": list(shape.headless)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -76,13 +76,19 @@ def visible(values: np.ndarray, scale: str) -> int:
         return int((shades(values, scale).strength >= VISIBLE).sum())
 
 
-def ranks(values: np.ndarray) -> np.ndarray | None:
-    """Each head's place, 1 = highest, ties in index order as everywhere; None where a number is missing."""
-    if np.isnan(values).any():
+def ranks(values: np.ndarray, headless: Collection[int] = ()) -> list[list[int] | None] | None:
+    """Each head's place, 1 = highest, ties in index order as everywhere; None where a number is missing.
+
+    Args:
+        headless: layers without attention heads, for each of which there is None.
+    """
+    there = ~np.isin(np.arange(len(values)), list(headless))
+    if np.isnan(values[there]).any():
         return None
-    places = np.empty(values.size, int)
-    places[stats.order(values)[::-1]] = np.arange(1, values.size + 1)
-    return places.reshape(values.shape)
+    places = np.empty(values[there].size, int)
+    places[stats.order(values[there])[::-1]] = np.arange(1, places.size + 1)
+    rows = iter(places.reshape(-1, values.shape[1]).tolist())
+    return [next(rows) if one else None for one in there]
 
 
 def _powers(low: float, high: float) -> np.ndarray:

@@ -279,6 +279,12 @@ def python_lines(unit: Unit[Any], *after: str, over: Sequence[tuple[TaskId, int]
     return python(unit, selection.load_lines(), *after, over=over)
 
 
+def of_heads() -> str:
+    """How lines of Python leave the layers without heads out of an array of scores; nothing where all have heads."""
+    shape = selection.info()
+    return f"[{shape.attending}]" if shape.headless else ""
+
+
 def repeated_lines(head: Head, n_block: int, seed: int) -> str:
     """Python that gets a head's attention on a repeated random block, and its prefix matching there."""
     return with_imports([

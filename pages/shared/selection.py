@@ -253,7 +253,7 @@ def take_clicks(before: str | None = None) -> None:
         before: only what was clicked before this other widget was pressed, where the map knows.
     """
     model, held = info(), st.session_state.get("held") or _held()
-    shape = (model.n_layers, model.n_heads)
+    shape = protocol.Shape(model.n_layers, model.n_heads, model.headless)
     said = [protocol.read((st.session_state.get(key) or {}).get("mask"), shape)
             for key in st.session_state.get("maps", ())]
     messages = sorted(filter(None, said), key=lambda message: message.last)
@@ -395,7 +395,8 @@ def _model() -> None:
             "Another revision, other weights, or another tokenizer beside the same weights: their results are kept "
             "apart.")
     shape = info()
-    st.caption(f"{shape.n_layers} layers × {shape.n_heads} heads · {_count(shape.n_params)} parameters · "
+    some = f" in {len(shape.attending)} of them" if shape.headless else ""
+    st.caption(f"{shape.n_layers} layers × {shape.n_heads} heads{some} · {_count(shape.n_params)} parameters · "
                f"revision `{model().revision}`")
 
 

@@ -6,7 +6,7 @@ little in common, they are not called alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,12 +111,21 @@ def tasks(names: Sequence[str]) -> str:
 # --- importance and its overlap -------------------------------------------------------------------
 
 
-def concentrated(scores: np.ndarray, of: str) -> str:
-    """How concentrated the importance is, and which head leads."""
+def concentrated(scores: np.ndarray, of: str, headless: Collection[int] = ()) -> str:
+    """How concentrated the importance is, and which head leads.
+
+    Args:
+        headless: layers without attention heads, whose scores are 0.
+    """
     if not scores.any():
         return f"No head has any importance {of}"
-    return (f"{holders(stats.concentration(scores), scores.size)} half of the importance {of}; "
+    return (f"{holders(stats.concentration(scores), _heads(scores, headless))} half of the importance {of}; "
             f"{stats.highest(scores, 1)[0]} leads")
+
+
+def _heads(scores: np.ndarray, headless: Collection[int]) -> int:
+    """How many heads a model has, from (n_layers, n_heads) scores."""
+    return scores.size - len(headless) * scores.shape[1]
 
 
 def sets_apart(delta: np.ndarray, here: str, other: str, correlation: float) -> str:
@@ -247,13 +256,16 @@ def leaning(leans: pd.DataFrame, n_tasks: int) -> str:
             f"largest fall is {points(worst['change'])}, {worst['task']} without the {worst['name']}")
 
 
-def matter_most(heads: np.ndarray, ffns: np.ndarray, where: str) -> str:
-    """In which layers heads and FFNs matter most; (n_layers,) each, larger = matters more, 0 or below = not missed."""
-    together = stats.spearman(heads, ffns)
-    parts = [f"heads matter most in layer {heads.argmax()}" if heads.max() > 0 else "no layer's heads are missed",
-             f"FFNs in layer {ffns.argmax()}" if ffns.max() > 0 else "no FFN is missed"]
+def matter_most(heads: pd.Series, ffns: pd.Series, where: str) -> str:
+    """In which layers heads and FFNs matter most; by layer, larger = matters more, 0 or below = not missed.
+
+    Layers without heads are compared in nothing.
+    """
+    together = stats.spearman(heads.to_numpy(), ffns[heads.index].to_numpy())
+    parts = [f"heads matter most in layer {heads.idxmax()}" if heads.max() > 0 else "no layer's heads are missed",
+             f"FFNs in layer {ffns.idxmax()}" if ffns.max() > 0 else "no FFN is missed"]
     return f"For {where}, {', '.join(parts)}" + (
-        "" if np.isnan(together) else f" ({rho(together)} over {how_many(len(ffns), 'layer')})")
+        "" if np.isnan(together) else f" ({rho(together)} over {how_many(len(heads), 'layer')})")
 
 
 # --- pruning --------------------------------------------------------------------------------------
@@ -313,15 +325,19 @@ def transfers(table: pd.DataFrame, share: int, subject: str, column: str = "accu
 # --- induction ------------------------------------------------------------------------------------
 
 
-def leads_in(record: InductionScores, name: str) -> str:
-    """The leading head of a score with its interval, and how few heads hold half of it."""
+def leads_in(record: InductionScores, name: str, headless: Collection[int] = ()) -> str:
+    """The leading head of a score with its interval, and how few heads hold half of it.
+
+    Args:
+        headless: layers without attention heads, whose scores are 0.
+    """
     mean, variance = np.array(record.mean), np.array(record.variance)
     if not mean.any():
         return f"No head scores in {name}"
     top = stats.highest(mean, 1)[0]
     low, high = stats.mean_interval(mean[top.layer, top.head], variance[top.layer, top.head], record.n_seeds)
     return (f"{top} leads in {name} with {mean[top.layer, top.head]:.2f} (95\u00a0%: {low:.2f} to {high:.2f}); "
-            f"{holders(stats.concentration(mean), mean.size)} half of it")
+            f"{holders(stats.concentration(mean), _heads(mean, headless))} half of it")
 
 
 def keeps(table: pd.DataFrame, at: int, rankings: Sequence[str], name: str) -> str:

@@ -6,6 +6,7 @@ import os
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,12 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The explorer, with a model of 64 x 72 heads that exists only on paper beside the bundled one."""
+    """The explorer, with models that exist only on paper: of 64 x 72 heads, and one with heads in layer 1 alone."""
     cache: Path = tmp_path_factory.mktemp("cache")
-    info = made_up.model_info(64, 72, name="owner/large")
-    setups = made_up.setups(made_up.model_id(info), ["antonym"])
-    made_up.filled(cache, [unit(one) for one in setups for unit in (made_up.importance, Evaluation)], info)
+    half = replace(made_up.model_info(3, 4, name="owner/half"), headless=(0, 2))
+    for info in (made_up.model_info(64, 72, name="owner/large"), half):
+        setups = made_up.setups(made_up.model_id(info), ["antonym"])
+        made_up.filled(cache, [unit(one) for one in setups for unit in (made_up.importance, Evaluation)], info)
     with explorer.server(cache) as address:
         yield address
 
@@ -150,6 +152,28 @@ def test_two_tabs_do_not_touch_each_other(browser: Browser, address: str):
     maps.click(other, (0, 0))
     agree(page, {(1, 2)})
     agree(other, {(4, 4), (0, 0)})
+    page.context.close()
+
+
+def test_no_hand_switches_a_head_that_is_not_there(browser: Browser, address: str):
+    page = opened(browser, f"{address}/lab?model=owner/half&task=antonym")
+    absent = "no attention heads in this layer: linear attention"
+    for cell in ((0, 1), (2, -1)):  # a cell, and the number of its layer
+        maps.click(page, cell)
+        expect(page.locator(".tip")).to_have_text(absent)
+        page.keyboard.press("Enter")
+    agree(page, set(), 4)
+    assert page.get_by_label(absent, exact=True).count() == 10  # two layers, each of four heads and a heading
+    maps.drag(page, (0, 3), (2, 4))
+    agree(page, {(1, 3), (0, 4), (1, 4), (2, 4)}, 4)
+    expect(page.get_by_text("1 of 4 heads off, 3 of 3 FFNs")).to_be_visible()
+    maps.click(page, (-1, 3))
+    agree(page, {(0, 4), (1, 4), (2, 4)}, 4)
+    maps.click(page, (1, 0))
+    for key in ("ArrowRight", "Shift+ArrowDown", "Shift+ArrowRight", " "):
+        page.keyboard.press(key)
+    agree(page, {(1, 0), (1, 1), (1, 2), (0, 4), (1, 4), (2, 4)}, 4)
+    assert not page.complaints  # type: ignore[attr-defined]
     page.context.close()
 
 

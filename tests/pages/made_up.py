@@ -36,7 +36,7 @@ from backend.records import ModelInfo, Questions, Record
 from backend.runs.plan import identify_tasks
 from backend.store.live import Store
 from backend.tasks.registry import get_task
-from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId
+from backend.values import INTACT, Ablation, ModelId, Ranking, Setup, TaskId
 
 N_QUESTIONS, N_OPTIONS, N_BLOCKS = 40, 4, 6
 LARGE = 1000  # heads; models with more get fewer blocks, so that their stores are made in seconds
@@ -149,9 +149,11 @@ def filled(folder: Path, units: Iterable[Unit[Any]], info: ModelInfo) -> None:
 
 @lru_cache(maxsize=64)
 def _shape_of(info: ModelInfo, task: str = "") -> np.ndarray:
-    """(n_layers, n_heads): what all tasks share, and with a task what is its own."""
+    """(n_layers, n_heads): what all tasks share, and with a task what is its own; 0 where there are no heads."""
     def draw(name: str) -> np.ndarray:
-        return np.random.default_rng(zlib.crc32(name.encode())).lognormal(0, 1, (info.n_layers, info.n_heads))
+        drawn = np.random.default_rng(zlib.crc32(name.encode())).lognormal(0, 1, (info.n_layers, info.n_heads))
+        drawn[list(info.headless)] = 0
+        return drawn
 
     return draw(info.name) * draw(f"{info.name} {task}") ** 0.6 if task else draw(info.name)
 
@@ -229,8 +231,7 @@ def _sweep(unit: Unit[Any], info: ModelInfo) -> Sweep:
     if isinstance(unit, FFNOracle):
         steps = _masks((INTACT, *(Ablation(ffns=frozenset({layer})) for layer in range(info.n_layers))), info)
     elif isinstance(unit, HeadOracle):
-        steps = _masks((INTACT, *(Ablation(frozenset({Head(layer, head)})) for layer in range(info.n_layers)
-                                  for head in range(info.n_heads))), info)
+        steps = _masks((INTACT, *(Ablation(frozenset({head})) for head in info.heads)), info)
     elif isinstance(unit, Pruning):
         steps, removed = _pruning_steps(unit.ranking, unit.what, tuple(unit.needs()), info), SHARES[unit.what]
     else:
@@ -247,5 +248,5 @@ def _masks(ablations: Sequence[Ablation], info: ModelInfo) -> list[tuple[str, np
 def _pruning_steps(ranking: Ranking, what: str, needs: tuple[Unit[Any], ...], info: ModelInfo
                    ) -> list[tuple[str, np.ndarray, np.ndarray]]:
     unit = Pruning(Setup(ModelId(info.name, info.revision, ""), TaskId("any", "")), what, ranking)
-    orders = unit.orders([record(need, info) for need in needs], info.n_layers, info.n_heads)
+    orders = unit.orders([record(need, info) for need in needs], info.n_layers, info.n_heads, info.headless)
     return _masks(pruning_steps(*orders, what)[0], info)

@@ -71,7 +71,7 @@ def test_the_map_is_given_the_scores_their_ranks_and_the_scale_that_is_asked_for
     app = explorer("heads", task="antonym")
     given = maps.given(app)["importance"].map
     assert given["values"] == scales.plain(scores)
-    assert given["ranks"] == scales.ranks(scores).tolist()
+    assert given["ranks"] == scales.ranks(scores)
     assert given["scale"] == scales.best_scale(scores)
     app.segmented_control("scale").set_value("per layer").run()
     given = maps.given(app)["importance"].map

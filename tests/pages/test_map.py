@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from pages.map.protocol import Gesture, Held
 from pages.shared import selection
 from tests.pages.conftest import INFO
 
-SHAPE = (INFO.n_layers, INFO.n_heads)  # 3 x 4
+SHAPE = protocol.Shape(INFO.n_layers, INFO.n_heads)  # 3 x 4
+HALF = SHAPE._replace(headless=(0, 2))  # heads in layer 1 alone
 CELL = {"L0H0": (0, 0), "L1H2": (1, 2), "L2H3": (2, 3), "F0": (0, 4)}
 
 
@@ -76,6 +78,22 @@ def test_a_rectangle_a_fill_and_the_ffns_are_taken():
     {**said(0, ""), "off": ["0000x"] * 3}, {**said(0, ""), "log": [[1, 1, 0, 9, 0, 0]]}, {**said(0, ""), "log": [[1]]}])
 def test_what_is_no_message_of_this_map_says_nothing(wrong: Any):
     assert protocol.read(wrong, SHAPE) is None
+
+
+@pytest.mark.parametrize("off", ["L0H0", "L1H2,L2H3", "L0H0-3,F0"])
+def test_a_message_that_names_a_head_of_a_layer_without_heads_is_dropped(off: str):
+    assert protocol.read(said(0, off, one(1, "L0H0")), SHAPE) is not None
+    assert protocol.read(said(0, off, one(1, "L0H0")), HALF) is None
+
+
+def test_a_rectangle_across_layers_without_heads_switches_what_there_is():
+    across = protocol.read(said(0, "L1H2-3,F0-2", Gesture(1, True, (0, 2), (2, 4))), HALF)
+    assert across is not None
+    for rev in (0, 1):  # by the browser's own picture, and by its gestures on top of what it did not know of
+        held, passed = protocol.take(Held(rev=rev), across, HALF)
+        assert str(held.off) == "L1H2-3,F0-2" == str(passed[-1])
+    assert protocol.answer(held, HALF)["headless"] == [0, 2]
+    assert protocol.as_rows(parse_exact("L0H1,L1H1"), HALF) == ["00000", "01000", "00000"]  # of another model
 
 
 def test_every_gesture_counts_once_however_messages_and_answers_cross():
@@ -171,6 +189,17 @@ def test_what_cannot_be_read_stays_as_it_was_written(state: dict[str, Any]):
     assert state["off"] == "L0H0,F0"
 
 
+def test_a_page_takes_no_head_of_a_layer_without_heads_from_a_map(state: dict[str, Any],
+                                                                   monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(selection, "info", lambda: replace(INFO, headless=HALF.headless))
+    state["map"] = {"mask": said(0, "L0H0,L1H2", one(1, "L0H0"), one(2, "L1H2"))}
+    selection.take_clicks()
+    assert state["off"] == ""
+    state["map"] = {"mask": said(0, "L1H2", one(1, "L0H0"), one(2, "L1H2"))}
+    selection.take_clicks()
+    assert state["off"] == "L1H2"
+
+
 # --- colours ------------------------------------------------------------------------------------------------------
 
 
@@ -231,6 +260,18 @@ def test_a_map_passes_numbers_and_labels_and_no_more():
     assert drawn["shades"][1] == [None, 0, 1000]
     assert drawn["facts"] == [{"label": "other", "values": [[0.123457, 2.0], [None, 1e-9]], "number": "percent"}]
     assert head_map(np.array([[1.0, 3.0, 2.0]])).drawn["ranks"] == [[3, 1, 2]]
+
+
+def test_a_layer_without_heads_has_neither_colour_value_nor_rank_and_says_why():
+    values = np.array([[9.0, 8.0], [1.0, 2.0], [4.0, 3.0]])
+    for scale in scales.SCALES:
+        drawn = head_map(values, ffns=True, scale=scale, headless=(0,)).drawn
+        assert drawn["values"] == [[None, None], [1, 2], [4, 3]]
+        assert drawn["ranks"] == [None, [4, 3], [1, 2]]
+        assert drawn["shades"][0] == [None] * 3
+        assert max(drawn["shades"][1][:2] + drawn["shades"][2][:2]) == 1000  # of those there
+        assert (drawn["headless"], drawn["absent"]) == ([0], "no attention heads in this layer: linear attention")
+    assert head_map(values, ffns=values[:, 0], headless=(0,)).drawn["values"][0] == [None, None, 9]  # an FFN it has
 
 
 def test_an_answer_says_the_mask_row_by_row():

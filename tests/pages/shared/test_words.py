@@ -223,10 +223,13 @@ def test_tasks_are_counted_by_the_layer_they_lean_on():
 
 
 def test_layers_that_are_not_missed_are_not_said_to_matter():
-    assert said(words.matter_most(np.array([0.1, 0.5, 0.3]), np.array([0.3, 0.2, 0.0]), "piqa")) == (
+    assert said(words.matter_most(pd.Series([0.1, 0.5, 0.3]), pd.Series([0.3, 0.2, 0.0]), "piqa")) == (
         "For piqa, heads matter most in layer 1, FFNs in layer 0 (ρ = −0.50 over 3 layers)")
-    told = words.matter_most(np.array([-0.1, 0.0]), np.array([0.0, 0.0]), "piqa")
+    told = words.matter_most(pd.Series([-0.1, 0.0]), pd.Series([0.0, 0.0]), "piqa")
     assert told == "For piqa, no layer's heads are missed, no FFN is missed"
+    half = pd.Series([0.5, 0.1, 0.2], [1, 3, 5])  # the other layers have no heads
+    assert said(words.matter_most(half, pd.Series([0.9, 0.2, 0.0, 0.3, 0.8, 0.4]), "piqa")) == (
+        "For piqa, heads matter most in layer 1, FFNs in layer 0 (ρ = −0.50 over 3 layers)")
 
 
 # --- pruning --------------------------------------------------------------------------------------
