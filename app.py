@@ -8,7 +8,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from backend.errors import HeadroomError
-from pages.shared import lecture, school, selection, waiting
+from pages.shared import lecture, school, sidebar, waiting
 
 PAGES = [
     st.Page("pages/tour.py", title="Tour", icon=":material/explore:", default=True),
@@ -37,15 +37,15 @@ try:
         if school.only_guesses(page.title):
             page.run()
         elif page.title == AT_THE_MACHINE and not lecture.at_the_machine():
-            selection.frame()
+            sidebar.frame()
             st.title(page.title)
             st.info("In a lecture, runs are started at the machine itself.", icon=":material/lock:")
         else:
-            above = selection.frame()
+            above = sidebar.frame()
             try:
                 page.run()
             finally:
-                selection.show_notices(above)
+                sidebar.show_notices(above)
 except HeadroomError as error:
     st.error(str(error), icon=":material/error:")
 except Exception as error:

@@ -9,7 +9,7 @@ import streamlit as st
 from backend import stats, tables
 from backend.kinds import Answers, Evaluation, FFNOracle, Sweep
 from backend.values import Ablation, TaskId
-from pages.shared import blocks, charts, selection, words
+from pages.shared import blocks, charts, components, selection, words
 
 SCOPES = ("This task", "All tasks")
 VIEWS = ("FFNs", "FFNs and heads")
@@ -28,7 +28,7 @@ dark = st.context.theme.type == "dark"
 def effects(table: pd.DataFrame, title: str, caption: str, file: str, python: str, key: str) -> None:
     """The clickable bars of one effects table."""
     blocks.result(title, charts.layer_effects(table), caption=caption, table=table.drop(columns=["head"]), file=file,
-                  python=python, key=key, on_click=lambda: selection.toggle_clicked(key),
+                  python=python, key=key, on_click=lambda: components.toggle_clicked(key),
                   alt_text=f"Bars: change in accuracy when the FFN of each of {len(table)} layers is removed. {title}.")
 
 

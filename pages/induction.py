@@ -13,7 +13,7 @@ from backend.kinds import Copying, InductionScores, PrefixMatching
 from backend.kinds.lines import expression
 from backend.values import Ablation, Head, ModelId
 from pages.map import head_map
-from pages.shared import blocks, charts, selection, waiting, words
+from pages.shared import blocks, charts, components, selection, waiting, words
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -133,7 +133,7 @@ def induction_heads() -> None:
 def choose_top(k: int) -> None:
     if (record := blocks.fetch(PrefixMatching(setup.model))) is not None:
         ranked = [head for head in stats.highest(np.array(record.mean), 1) if head in info.heads]
-        selection.change(lambda now: Ablation(frozenset(ranked[:k]), now.ffns, selection.preferred_fill()))
+        components.change(lambda now: Ablation(frozenset(ranked[:k]), now.ffns, components.preferred_fill()))
     else:
         st.toast("Prefix matching is not measured for this model.")
 
@@ -177,7 +177,7 @@ def one_scatter(table: pd.DataFrame, name: str, record: InductionScores, called:
             task=called),
         table=table.drop(columns=["column", "off"]), file=f"{name.replace(' ', '-')}-and-importance",
         python=blocks.python_lines(unit, "print(record.mean)"), key=key,
-        on_click=lambda: selection.toggle_clicked(key),
+        on_click=lambda: components.toggle_clicked(key),
         alt_text=f"Scatter of importance against {name}, one dot per head; they {agree}.")
 
 

@@ -17,7 +17,7 @@ from backend.records import Record
 from backend.tasks.task import Prompt
 from backend.values import Ablation, Head, Setup, TaskId, parse_exact
 from pages.map import head_map, scales
-from pages.shared import blocks, charts, handles, selection, words
+from pages.shared import blocks, charts, components, handles, selection, words
 
 SCOPES = ("This task", "All shots", "All tasks")
 OWN, MEAN = "this task", "mean of all tasks"  # whose importance ranks the heads of a preset
@@ -45,7 +45,7 @@ def grid() -> None:
     st.caption("Click to switch off or on, or drag across several; a layer's or a column's number switches all of it. "
                + (f"Colours: head importance for {setup.task}, {setup.n_shots}-shot ({by})." if scores is not None else
                   "Head importance is not measured for this choice."))
-    selection.clickable(head_map(
+    components.clickable(head_map(
         scores, shape=(info.n_layers, info.n_heads), ffns=True, scale=colours, title=f"{words.components(chosen)} off",
         facts=blocks.known(), headless=info.headless, file=f"lab-{setup.task}-{setup.n_shots}shot",
         alt=f"Heads and FFNs to switch off: {info.n_layers} layers, {info.n_heads} heads each and one FFN. The text "
@@ -100,21 +100,21 @@ def random_heads(k: int, seed: int) -> None:
 
 
 def replace_heads(heads: frozenset[Head]) -> None:
-    selection.change(lambda now: Ablation(heads, now.ffns, selection.preferred_fill()))
+    components.change(lambda now: Ablation(heads, now.ffns, components.preferred_fill()))
 
 
 def invert() -> None:
-    selection.change(lambda now: Ablation(frozenset(info.heads) - now.heads, now.ffns, selection.preferred_fill()),
+    components.change(lambda now: Ablation(frozenset(info.heads) - now.heads, now.ffns, components.preferred_fill()),
                      "invert")
 
 
 def refill() -> None:
-    selection.change(lambda now: now.filled(selection.preferred_fill()), "fill")
+    components.change(lambda now: now.filled(components.preferred_fill()), "fill")
 
 
 def controls() -> None:
     """Presets, invert, and what stands in for what is off."""
-    st.session_state["fill"] = chosen.fill if chosen else selection.preferred_fill()
+    st.session_state["fill"] = chosen.fill if chosen else components.preferred_fill()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         presets()
         st.button("Invert heads", key="invert", on_click=invert, icon=":material/contrast:")
@@ -362,7 +362,7 @@ def reload_mask() -> None:
     rows = st.session_state["history table"].selection.rows
     tried = list(st.session_state["history"].values())[::-1]
     if rows:
-        selection.choose(parse_exact(str(tried[rows[0]]["off"])))
+        components.choose(parse_exact(str(tried[rows[0]]["off"])))
 
 
 def keep() -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 from backend import stats, tables
 from backend.kinds import HeadScores
 from pages.map import head_map, scales
-from pages.shared import blocks, charts, selection, words
+from pages.shared import blocks, charts, components, selection, words
 
 VIEWS = ("Tasks", "Shots", "Top heads", "Heads that many need")
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
@@ -155,7 +155,7 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
         with column:
             reliable = stats.bootstrap_stability(record, by)
             st.markdown(f"**{name}** · {stats.highest(one, 1)[0]} leads")
-            selection.clickable(head_map(
+            components.clickable(head_map(
                 one, title=name, scale=scale, file=f"map-{name}".replace(", ", "-"), state="chosen",
                 headless=info.headless, facts=[
                     (f"for {b[0] if name == a[0] else a[0]}", scores[0 if name == b[0] else 1], "plain")],

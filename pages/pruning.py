@@ -13,7 +13,7 @@ from backend import tables
 from backend.kinds import Pruning, Sweep
 from backend.models.info import weights
 from backend.values import Ranking, TaskId, parse_exact
-from pages.shared import blocks, charts, selection, words
+from pages.shared import blocks, charts, components, selection, words
 
 SCOPES = ("This task", "All tasks")
 VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")
@@ -102,7 +102,7 @@ def share_of_intact() -> float:
 def choose(mask: str | None) -> None:
     """Make a point's mask the chosen one, which Lab opens with."""
     if mask:
-        selection.choose(parse_exact(mask).filled(selection.preferred_fill()))
+        components.choose(parse_exact(mask).filled(components.preferred_fill()))
 
 
 def to_lab(labels: Mapping[str, str], key: str, label: str = "Click a point, or choose it here") -> None:

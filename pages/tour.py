@@ -16,7 +16,7 @@ from backend.tasks import registry
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId
 from pages.map import head_map
-from pages.shared import blocks, charts, handles, lecture, presenting, selection, waiting, words
+from pages.shared import blocks, charts, components, handles, lecture, presenting, selection, waiting, words
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -199,7 +199,7 @@ def switch() -> None:
     left, right = blocks.side_by_side("switch", 3, 2, gap="large")
     with left:
         st.caption("Try it: click heads (and FFNs) off and on.")
-        selection.clickable(head_map(None, shape=(model.n_layers, model.n_heads), ffns=True, label="component",
+        components.clickable(head_map(None, shape=(model.n_layers, model.n_heads), ffns=True, label="component",
                                      alt="Heads and FFNs to switch off", file="heads-and-ffns",
                                      headless=model.headless), "tour grid")
     with right:
@@ -548,7 +548,7 @@ def change_masks() -> None:
     masks: dict[int, Ablation] = st.session_state.setdefault("tour masks", {})
     if before is not None and before != now:
         masks[before] = selection.ablation()
-        selection.choose(masks.get(now, INTACT))
+        components.choose(masks.get(now, INTACT))
 
 
 def use_bundled() -> None:

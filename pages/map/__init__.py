@@ -1,11 +1,11 @@
 """The map on which heads and FFNs are switched: a heatmap of our own, whose clicks are never lost.
 
-    selection.clickable(head_map(scores, title=..., label="importance", scale="logarithmic"), key="importance")
+    components.clickable(head_map(scores, title=..., label="importance", scale="logarithmic"), key="importance")
 
 Heads across, layers up, layer 0 at the bottom; what is off keeps its colour, is hatched and crossed out. A click or a
 drag switches cells, a number beside a layer or below a column the whole line; arrows, space, Shift and Escape do the
 same. `HeadMap` is plain data, `map.js` draws it and `protocol.py` says how browser and server stay one. Nothing that is
-passed is read as HTML. Pages draw maps through `selection.clickable`, which holds the mask.
+passed is read as HTML. Pages draw maps through `components.clickable`, which holds the mask.
 """
 
 from __future__ import annotations

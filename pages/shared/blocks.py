@@ -34,7 +34,7 @@ from backend.runs import plan as planning
 from backend.runs.queue import Standing
 from backend.values import Head, ModelId, Setup, TaskId
 from pages.map import Fact, HeadMap
-from pages.shared import charts, handles, selection, waiting, words
+from pages.shared import charts, components, handles, selection, waiting, words
 
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart | alt.ConcatChart
 
@@ -197,11 +197,11 @@ def result(title: str, chart: Chart | HeadMap, *, caption: str, table: pd.DataFr
         file: name of the CSV, without its ending.
         python: lines that reproduce the numbers and run as shown (see `python_lines`).
         alt_text: what a screen reader says of a chart; a map brings its own.
-        on_click: callback of a clickable chart's selection (see `selection.toggle_clicked`).
+        on_click: callback of a clickable chart's selection (see `components.toggle_clicked`).
     """
     st.markdown(f"#### {title}")
     if isinstance(chart, HeadMap):
-        selection.clickable(chart, key)
+        components.clickable(chart, key)
     elif on_click is None:  # without a key, so that a chart can be drawn again while results arrive
         st.altair_chart(chart, alt=alt_text)
     else:

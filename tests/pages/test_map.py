@@ -13,7 +13,7 @@ import pytest
 from backend.values import INTACT, Ablation, parse_exact
 from pages.map import head_map, protocol, scales
 from pages.map.protocol import Gesture, Held
-from pages.shared import selection
+from pages.shared import components, selection
 from tests.pages.conftest import INFO
 
 SHAPE = protocol.Shape(INFO.n_layers, INFO.n_heads)  # 3 x 4
@@ -139,21 +139,21 @@ def state(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     session: dict[str, Any] = {"off": "", "maps": ["map"], "trail": [""], "trail at": 0}
     monkeypatch.setattr(selection.st, "session_state", session)
     monkeypatch.setattr(selection, "info", lambda: INFO)
-    selection._held()
+    components.held()
     return session
 
 
 def test_a_text_that_the_browser_still_showed_is_not_taken_for_written(state: dict[str, Any]):
     state["map"] = {"mask": said(0, "L0H0", one(1, "L0H0"))}
-    selection.take_clicks()
+    components.take_clicks()
     assert state["off"] == "L0H0"
     state["off"] = ""  # the next request comes before the field was drawn anew
     state["map"] = {"mask": said(0, "L0H0,L1H2", one(1, "L0H0"), one(2, "L1H2"))}
-    selection.take_clicks()
+    components.take_clicks()
     assert state["off"] == "L0H0,L1H2"
     state["off"] = ""  # now the whole page is known to have shown it: somebody has emptied the field
     state["map"] = {"mask": said(2, "L0H0,L1H2", drawn=2)}
-    selection.take_clicks()
+    components.take_clicks()
     assert state["off"] == ""
     assert state["trail"] == ["", "L0H0", "L0H0,L1H2", ""]
 
@@ -161,31 +161,31 @@ def test_a_text_that_the_browser_still_showed_is_not_taken_for_written(state: di
 def test_clicks_and_text_of_one_request_come_in_their_order(state: dict[str, Any]):
     state["off"] = "1.2, l2h3"
     state["map"] = {"mask": said(0, "L0H0", one(1, "L0H0"))}  # clicked, then written
-    selection.take_clicks()
+    components.take_clicks()
     assert (state["off"], state["trail"]) == ("L1H2,L2H3", ["", "L0H0", "L1H2,L2H3"])
     state["off"] = "L2H3"
     state["map"] = {"mask": said(1, "F0", "off", one(2, "F0"), drawn=9)}  # written, then clicked
-    selection.take_clicks()
+    components.take_clicks()
     assert state["off"] == "L2H3,F0"
 
 
 def test_an_undo_of_the_same_request_undoes_what_was_clicked_before_it(state: dict[str, Any]):
     state["map"] = {"mask": said(0, "L0H0,L1H2", one(1, "L0H0"), "undo", one(2, "L1H2"))}
-    selection.undo()
+    components.undo()
     assert (state["off"], state["trail"]) == ("", ["", "L0H0"])
-    selection.take_clicks()
+    components.take_clicks()
     assert (state["off"], state["trail"]) == ("L1H2", ["", "L1H2"])
     state["map"] = {"mask": said(3, "L0H0,L1H2", one(3, "L0H0"))}
-    selection.change(lambda now: Ablation(now.heads, frozenset({0})))  # a preset: what it changes has the click in it
+    components.change(lambda now: Ablation(now.heads, frozenset({0})))  # a preset: what it changes has the click in it
     assert state["off"] == "L0H0,L1H2,F0"
 
 
 def test_what_cannot_be_read_stays_as_it_was_written(state: dict[str, Any]):
     state["off"] = "L0H0, what"
-    selection.take_clicks()
+    components.take_clicks()
     assert state["off"] == "L0H0, what"
     state["map"] = {"mask": said(9, "L0H0,F0", one(1, "F0"), drawn=9)}
-    selection.take_clicks()
+    components.take_clicks()
     assert state["off"] == "L0H0,F0"
 
 
@@ -193,10 +193,10 @@ def test_a_page_takes_no_head_of_a_layer_without_heads_from_a_map(state: dict[st
                                                                    monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(selection, "info", lambda: replace(INFO, headless=HALF.headless))
     state["map"] = {"mask": said(0, "L0H0,L1H2", one(1, "L0H0"), one(2, "L1H2"))}
-    selection.take_clicks()
+    components.take_clicks()
     assert state["off"] == ""
     state["map"] = {"mask": said(0, "L1H2", one(1, "L0H0"), one(2, "L1H2"))}
-    selection.take_clicks()
+    components.take_clicks()
     assert state["off"] == "L1H2"
 
 

@@ -1,0 +1,162 @@
+"""Which components are chosen: what maps, charts, buttons and the text field do to them, and the way back.
+
+The text field of the sidebar (key "off") is the only place where they are held. Maps, charts, presets and undo write
+to it, always in a callback: `choose()`, `change()`, `toggle_clicked()`, `undo()`, `redo()`; maps are drawn by
+`clickable()`. Lab and Playground switch the chosen components off; other pages mark them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from backend import tables
+from backend.values import INTACT, Ablation, Fill
+from pages.map import HeadMap, protocol
+from pages.shared import charts, selection
+
+LAG = 0.5  # seconds after which a browser shows what was drawn, where no map says so
+
+
+def choose(new: Ablation, pressed: str | None = None) -> None:
+    """Make these the chosen components. For callbacks only: it writes a widget's state.
+
+    Args:
+        pressed: the key of the button behind the callback, which says whether it came before a click on a map.
+    """
+    change(lambda _: new, pressed)
+
+
+def change(how: Callable[[Ablation], Ablation], pressed: str | None = None) -> None:
+    """Choose what follows from what is chosen now, clicks under way included. For callbacks only."""
+    take_clicks(before=pressed)
+    _hold(how(selection.ablation()))
+
+
+def clickable(shown: HeadMap, key: str) -> None:
+    """Draw a map whose cells are the components to choose; several on a page show and change the same choice."""
+    drawn: list[str] = st.session_state.setdefault("maps", [])
+    if key not in drawn:
+        drawn.append(key)
+    shown.draw(key, held_now(), on_change=take_clicks)
+
+
+def take_clicks(before: str | None = None) -> None:
+    """Bring in what maps have said and what was written, in canonical form unless some of it could not be read.
+
+    The callback of maps and of the text field, and the first thing that every other callback of a choice does.
+
+    Args:
+        before: only what was clicked before this other widget was pressed, where the map knows.
+    """
+    model, held = selection.info(), st.session_state.get("held") or held_now()
+    shape = protocol.Shape(model.n_layers, model.n_heads, model.headless)
+    said = [protocol.read((st.session_state.get(key) or {}).get("mask"), shape)
+            for key in st.session_state.get("maps", ())]
+    messages = sorted(filter(None, said), key=lambda message: message.last)
+    for message in messages:
+        held = held.heard(message.drawn)
+    rev, since = st.session_state.get("field drawn", (0, 0.0))
+    if not messages and rev == held.rev and time.monotonic() - since >= LAG:
+        held = held.heard(rev)  # no map says what the browser shows, but it has had the time
+    if held.is_new(selection.value("off")):  # text was written, perhaps in the same run
+        held = _taken(held, messages, shape, "off")
+        off, problems = selection.read()
+        held = held.changed(off, selection.value("off"))
+        held = held.heard(held.rev)
+        if not problems:
+            held = held.changed(off)
+        remember(held.text)
+    held = _taken(held, messages, shape, before)
+    st.session_state["held"] = held
+    if selection.value("off") != held.text:
+        st.session_state["off"] = held.text
+
+
+def toggle_clicked(chart_key: str) -> None:
+    """A clickable chart's `on_select`: toggle what was clicked since the last time.
+
+    A chart's selection cannot be set from code, so it is not the truth but a series of events: what differs
+    from the selection seen before has been clicked once. Presets, undo and typing need not touch it.
+    """
+    now = set(charts.clicked(st.session_state.get(chart_key)))
+    seen_key = f"{chart_key}:seen"
+    events = now ^ st.session_state.get(seen_key, set())
+    st.session_state[seen_key] = now
+
+    def toggled(new: Ablation) -> Ablation:
+        for layer, head in events:
+            new = new.toggled(tables.member(layer, head))
+        return new.filled(fill)
+
+    fill = selection.ablation().fill if selection.ablation() else preferred_fill()
+    if events:
+        change(toggled)
+
+
+def undo() -> None:
+    """Back to the components chosen before."""
+    _step(-1, "undo")
+
+
+def redo() -> None:
+    """Forward again."""
+    _step(+1, "redo")
+
+
+def clear() -> None:
+    """Choose nothing."""
+    choose(INTACT, "clear")
+
+
+def preferred_fill() -> Fill:
+    """What stands in for components switched off from now on: zero, or their mean."""
+    return st.session_state.get("fill") or "zero"
+
+
+# --- inside -------------------------------------------------------------------------------------
+
+
+def _taken(held: protocol.Held, messages: Sequence[protocol.Message], shape: protocol.Shape,
+           before: str | None) -> protocol.Held:
+    """What is held with the maps' new gestures, each a step of the trail."""
+    for message in messages:
+        fill = held.off.fill if held.off else preferred_fill()
+        held, passed = protocol.take(held, message, shape, fill, before)
+        for mask in passed:
+            remember(str(mask))
+    return held
+
+
+def held_now() -> protocol.Held:
+    """What maps are told: what is chosen now, however it was chosen."""
+    held: protocol.Held = st.session_state.get("held") or protocol.Held()
+    st.session_state["held"] = held = held.changed(selection.ablation(), selection.value("off"))
+    return held
+
+
+def _hold(new: Ablation) -> None:
+    """Choose, and let maps know."""
+    st.session_state["off"] = str(new)
+    remember(str(new))
+    held_now()
+
+
+def remember(now: str) -> None:
+    """A step of the trail; what was undone before it is forgotten."""
+    trail, at = st.session_state.get("trail"), st.session_state.get("trail at", 0)
+    if trail is None:
+        st.session_state["trail"], st.session_state["trail at"] = [now], 0
+    elif now != trail[at]:
+        st.session_state["trail"], st.session_state["trail at"] = [*trail[: at + 1], now], at + 1
+
+
+def _step(by: int, pressed: str) -> None:
+    take_clicks(before=pressed)
+    at = st.session_state["trail at"] + by
+    if 0 <= at < len(st.session_state["trail"]):
+        st.session_state["trail at"] = at
+        st.session_state["off"] = st.session_state["trail"][at]
+        held_now()

@@ -1,0 +1,201 @@
+"""The sidebar, drawn once per run by `app.py`, so that the shared choice survives page changes, reloads and Back.
+
+Every widget is bound to the URL parameter of its key's name; `selection` reads what they hold. What an address asks for
+and no widget can take is said above the page.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from backend import machine
+from backend.errors import ModelError
+from backend.models.info import BUNDLED
+from backend.tasks import registry
+from backend.tasks.task import DEMOS
+from pages.shared import components, handles, lecture, selection
+from pages.shared.selection import BOS, DEFAULTS, DTYPES, N_EXAMPLES, PAGE_PARAMETERS, REDUCTIONS, SHOTS
+
+# Side padding that leaves room at 900 pixels, and columns (`blocks.side_by_side`) that stack when they get narrow.
+STYLE = """<style>
+[data-testid="stMainBlockContainer"] { padding-left: clamp(1.2rem, 3.5vw, 4.5rem);
+                                       padding-right: clamp(1.2rem, 3.5vw, 4.5rem); }
+[class*="st-key-side-"] > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+[class*="st-key-side-"] > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"]
+    > [data-testid="stColumn"] { min-width: min(25rem, 100%); }
+</style>"""
+
+
+def frame() -> Any:
+    """Draw the shared choice in the sidebar; returns the place above the page for `show_notices`."""
+    st.session_state["cold"] = "trail" not in st.session_state  # the first run: the address is as it was opened
+    st.html(STYLE)
+    _notice_url()
+    above = st.container()
+    with st.sidebar:
+        _model()
+        _task()
+        _chosen()
+        with st.expander("Details", icon=":material/tune:"):
+            _details()
+    return above
+
+
+def show_notices(above: Any) -> None:
+    """Say what a permalink asked for that could not be read; at the end of a run, when pages have read their part."""
+    notices: dict[str, str] = st.session_state["notices"]
+    if notices:
+        with above, st.container(key="notices"):
+            st.warning("  \n".join(notices.values()), icon=":material/link_off:")
+            st.button("Understood", key="understood", on_click=notices.clear, type="tertiary")
+
+
+# --- its parts ------------------------------------------------------------------------------------
+
+
+def _model() -> None:
+    known, asked = handles.model_names(), st.query_params.get("model") or selection.value("model")
+    anything = lecture.at_the_machine()  # or else only what has results: a path would open a folder of the lecturer's
+    if asked not in known and not anything:
+        st.session_state["notices"]["model"] = (f"In a lecture '{asked}' can be chosen at the machine itself only. "
+                                                f"Known: {', '.join(known)}. Showing the bundled model instead.")
+        st.query_params.pop("model", None)
+        asked = st.session_state["model"] = BUNDLED
+    st.selectbox("Model", known + [asked] * (asked not in known), key="model", bind="query-params",
+                 accept_new_options=anything, help="`bundled` ships with Headroom. Or write a hub id such as "
+                 "`facebook/opt-125m`, or the path of a local folder with safetensors weights.")
+    here = handles.look(selection.value("model"))
+    if isinstance(here, ModelError):
+        st.caption(f":orange[:material/warning: {here} " + (
+            "Its stored results are shown." if selection.model_name() == selection.value("model") else
+            "Showing the bundled model instead.") + "]")
+    states = selection.models(selection.model_name())
+    _known_here("state", [m.digest for m in states])
+    if len(states) > 1:
+        _one_of("state", "State of the model", [m.digest for m in states], {
+            m.digest: f"revision {m.revision}" + ", here" * (
+                not isinstance(here, ModelError) and m == here.id.weights) for m in states},
+            "Another revision, other weights, or another tokenizer beside the same weights: their results are kept "
+            "apart.")
+    shape = selection.info()
+    some = f" in {len(shape.attending)} of them" if shape.headless else ""
+    st.caption(f"{shape.n_layers} layers × {shape.n_heads} heads{some} · {_count(shape.n_params)} parameters · "
+               f"revision `{selection.model().revision}`")
+
+
+def _task() -> None:
+    known = selection.task_names()
+    st.selectbox("Task", known, index=known.index(selection.default_task(known)), key="task", bind="query-params")
+    words = registry.about(selection.task_name())
+    st.caption(f"{words.group} · {words.about}")
+    found = selection.rows(selection.task_name())
+    _known_here("rows", [t.digest for t in found])
+    if len(found) > 1:
+        here = handles.here(selection.task_name())
+        _one_of("rows", "Rows of the task", [t.digest for t in found], {
+            t.digest: "here" if t == here else "of stored results" for t in found},
+            "Results of other rows under the same name are kept apart.")
+    st.segmented_control("Shots", SHOTS, default=DEFAULTS["shots"], required=True, key="shots", bind="query-params",
+                         help="How many solved examples stand before each question.")
+
+
+def _known_here(key: str, options: Sequence[str]) -> None:
+    """Say so where the address asks for a state of the model, or rows of the task, that is neither here nor stored."""
+    asked = st.query_params.get(key)
+    if asked is not None and asked not in options:
+        selection.not_read(key, asked, ", ".join(options))
+        del st.query_params[key]
+
+
+def _one_of(key: str, label: str, options: Sequence[str], shown: Mapping[str, str], help: str) -> None:
+    """A choice that is there only where there is one; what it cannot be any more falls back to the first.
+
+    Streamlit puts into the address what a menu shows; so it shows the plain option, and what that is stands below.
+    """
+    if st.session_state.get(key) not in options:
+        st.session_state.pop(key, None)
+    now = st.selectbox(label, options, key=key, bind="query-params", help=help)
+    st.caption("  \n".join(f"{'**' * (one == now)}`{one}`{'**' * (one == now)} {shown[one]}" for one in options))
+
+
+def _details() -> None:
+    st.segmented_control("Demonstrations", DEMOS[::-1], default=DEFAULTS["demos"], required=True, key="demos",
+                         bind="query-params",
+                         help="fixed: one draw of solved examples for all questions, which makes toggling fast. "
+                              "per-query: a fresh draw for every question, as in the study.")
+    most = N_EXAMPLES[1] if lecture.at_the_machine() else lecture.MOST_QUESTIONS
+    st.number_input("Questions", N_EXAMPLES[0], most, value=DEFAULTS["n"], key="n", bind="query-params",
+                    help="The first n of the seeded order; a larger number contains the smaller one.")
+    st.number_input("Seed", 0, 10_000, value=DEFAULTS["seed"], key="seed", bind="query-params",
+                    help="Draws the questions' order and the demonstrations.")
+    st.segmented_control("Head importance", REDUCTIONS, default=DEFAULTS["by"], required=True, key="by",
+                         bind="query-params",
+                         help="per-token: |z · dL/dz| at every position, as in the authors' code. "
+                              "per-example: summed over the example before the absolute value, as in the paper.")
+    known = selection.task_names()
+    st.multiselect("Tasks that are compared", known, default=[t for t in selection.usual() if t in known], key="tasks",
+                   bind="query-params", help="What Overlap, Pruning and the views of all tasks compare and average.")
+    st.selectbox("Precision", DTYPES, key="dtype", bind="query-params")
+    st.segmented_control("BOS token", BOS, default="auto", required=True, key="bos", bind="query-params",
+                         help="Whether every prompt begins with a beginning-of-text token. auto: as the model's "
+                              "tokenizer does by itself, and none for OPT and GPT-2, as in the study.")
+    if warning := machine.slow(selection.value("dtype")):
+        st.caption(f":orange[:material/speed: {warning}]")
+
+
+def _chosen() -> None:
+    components.remember(selection.value("off"))
+    held = components.held_now()
+    if st.session_state.get("field drawn", (-1, 0.0))[0] != held.rev:
+        st.session_state["field drawn"] = held.rev, time.monotonic()
+    st.text_input("Chosen heads and FFNs", key="off", bind="query-params", placeholder="L3H7, 5.1, L2 FFN",
+                  on_change=components.take_clicks,
+                  help="Lab and Playground switch these off. Click a heatmap, or write here: `L3H7` or `3.7` is a "
+                       "head, `L3H0-3` several, `L4` a layer's heads, `L2 FFN` or `F2` an FFN; `mean:` in front "
+                       "replaces them by their mean instead of zero.")
+    problems = selection.read()[1]
+    for problem in problems:
+        st.caption(f":orange[:material/warning: {problem}]")
+    trail, at, anything = st.session_state["trail"], st.session_state["trail at"], bool(selection.value("off"))
+    with st.container(horizontal=True, gap="xsmall"):
+        for label, press, disabled, icon in (("Undo", components.undo, at == 0, "undo"),
+                                             ("Redo", components.redo, at == len(trail) - 1, "redo"),
+                                             ("Clear", components.clear, not anything, "backspace")):
+            st.button(label, key=label.lower(), on_click=press, disabled=disabled, icon=f":material/{icon}:",
+                      type="tertiary")
+    with st.container(horizontal=True, gap="xsmall"):
+        for page in ("Lab", "Playground", "Induction"):
+            st.page_link(f"pages/{page.lower()}.py", label=page, disabled=not anything,
+                         help=f"Open {page} with what is chosen." if anything else "Choose something first.")
+
+
+def _notice_url() -> None:
+    """Find what the address says that the widgets will not take, before they drop it."""
+    given = st.query_params.to_dict()
+    allowed: dict[str, Any] = {"shots": SHOTS, "demos": DEMOS, "by": REDUCTIONS, "dtype": DTYPES,
+                               "bos": BOS}
+    notices: dict[str, str] = st.session_state.setdefault("notices", {})
+    allowed["task"] = tuple(selection.task_names())
+    for key, value in given.items():
+        if key in allowed and value not in map(str, allowed[key]):
+            notices[key] = (f"The address asks for {key} '{value}'. Known: {', '.join(map(str, allowed[key]))}. "
+                            "Showing the default instead.")
+        elif key == "tasks":
+            if unknown := [name for name in st.query_params.get_all("tasks") if name not in allowed["task"]]:
+                notices[key] = (f"The address asks to compare {', '.join(repr(name) for name in unknown)}, which "
+                                "nothing here is called. The others are compared.")
+        elif key in ("n", "seed") and not value.isdecimal():
+            notices[key] = f"The address asks for {key} '{value}', which is no number. Showing the default instead."
+        elif key not in DEFAULTS and key not in PAGE_PARAMETERS:
+            notices[key] = f"The address has '{key}', which means nothing here."
+
+
+def _count(n: int) -> str:
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if n >= size:
+            return f"{n / size:.3g} {unit}"
+    return str(n)
