@@ -22,6 +22,7 @@ from backend.kinds.unit import Option
 from backend.machine import duration, free_memory, size, slow, weight_bytes
 from backend.models.identity import identify
 from backend.models.info import BUNDLED, describe, locate
+from backend.models.obstacles import obstacles
 from backend.records import ModelInfo, Record, too_long
 from backend.runs import jobs
 from backend.runs import plan as planning
@@ -97,6 +98,8 @@ def _end(code: int, sentence: str) -> int:
 
 def precompute(args: argparse.Namespace) -> int:
     """Compute what is missing, one unit after another; what is stored is skipped."""
+    if in_the_way := obstacles(args.model, args.revision, tokenizer=args.tokenizer):
+        raise ModelError(" ".join(in_the_way))  # before a plan promises what cannot be kept
     request = requested(args)
     asked = _tasks(args.tasks) if request.needs_tasks else []
     with _store(args) as store, own.at_hand(asked):
@@ -369,13 +372,17 @@ def _say_aside(aside: Sequence[tuple[str, str]]) -> None:
 def models(args: argparse.Namespace) -> int:
     """Which models can be used; of one, what it needs."""
     from backend.models.adapters import ADAPTERS
-    from backend.models.obstacles import obstacles
 
     if args.name:
         in_the_way = obstacles(args.name, args.revision, free=free_memory())
         for sentence in in_the_way:
             print(f"Cannot be used here: {sentence}")
-        info = describe(args.name, args.revision)
+        try:
+            info = describe(args.name, args.revision)
+        except ModelError as error:
+            if str(error) in in_the_way:  # said already
+                return FAILED
+            raise
         print(f"{info.name} ({info.revision}): {info.architecture}, {info.n_layers} layers x {info.n_heads} heads, "
               f"d_model {info.d_model}, d_head {info.d_head}, d_ffn {info.d_ffn}, {info.n_params:,} parameters, "
               f"{info.max_positions} positions, {info.vocab_size:,} tokens.")

@@ -6,8 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backend.errors import ModelError
 from backend.models.adapters import ADAPTERS
 from backend.models.info import Location, config_of, content_digest, locate, tokenizer_digest
+from backend.models.obstacles import no_tokenizer
 from backend.models.text import front_of
 from backend.values import ModelId
 
@@ -35,6 +37,8 @@ def identify(
 
 def identity_of(place: Location, dtype: str, bos: str, tokenizer: str | None, adapter: Adapter | None) -> ModelId:
     """As `identify`, of a model that was found."""
+    if why := no_tokenizer(place, tokenizer):
+        raise ModelError(why)
     architecture = str(config_of(place).get("model_type"))
     row = adapter or ADAPTERS.get(architecture)
     parts = [

@@ -192,10 +192,16 @@ def load_model(
         text = config.get_text_config()
         model, report = cast(tuple[Any, dict[str, Any]], AutoModelForCausalLM.from_pretrained(
             place.folder, config=text, key_mapping=None if text is config else _TEXT_PART, dtype=DTYPES[dtype],
-            device_map=device_map, use_safetensors=True, trust_remote_code=False, output_loading_info=True))
+            device_map=device_map, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+            ignore_mismatched_sizes=True))  # it would refuse them in words that explain nothing
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"'{name}' cannot be loaded: {error}") from error
-    if missing := sorted(report["missing_keys"]):  # transformers would leave them random
+    if other := sorted(report["mismatched_keys"]):  # transformers would leave them random, as it would the missing
+        (tensor, found, expected), *_ = other
+        raise ModelError(f"The weights of '{name}' are not those of its config: {len(other)} tensors have another "
+                         f"shape, {tensor} for instance {list(found)} instead of {list(expected)}. Put the config.json "
+                         "beside them that they were saved with.")
+    if missing := sorted(report["missing_keys"]):
         raise ModelError(f"The weights of '{name}' lack {len(missing)} tensors ({', '.join(missing[:3])}, ...): they "
                          "are of another model, or incomplete. Fetch or convert them again.")
     if device_map is None:

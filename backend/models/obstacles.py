@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from backend.errors import ModelError
 from backend.models.adapters import Adapter, adapter_for
@@ -42,18 +43,27 @@ def obstacles_at(
             adapter_for(str(config.get("model_type")))
         except ModelError as error:
             found.append(str(error))
-    found.append(_no_tokenizer(place, tokenizer))
-    if free is not None:
-        n_params = info_from(config, place.name, place.revision, tensors_of(place)).n_params
-        if BYTES_IN_HALF * n_params > free:
-            found.append(f"'{place.name}' needs {BYTES_IN_HALF * n_params / 1e9:,.1f} GB for its weights in bfloat16, "
-                         f"and {free / 1e9:,.1f} GB are free. Use a larger machine, or spread it over several devices "
-                         "with --device-map auto.")
+    found.append(no_tokenizer(place, tokenizer))
+    if free is not None and found[0] is None:  # of a model that is refused by name, sizes may not be said at all
+        found.append(_too_large(place, config, free))
     return [sentence for sentence in found if sentence]
 
 
-def _no_tokenizer(place: Location, tokenizer: str | None) -> str | None:
-    """Why the tokenizer cannot be read, as far as its files tell."""
+def _too_large(place: Location, config: dict[str, Any], free: int) -> str | None:
+    """Why the weights do not fit, or how large they are cannot be said."""
+    try:
+        n_params = info_from(config, place.name, place.revision, tensors_of(place)).n_params
+    except ModelError as error:
+        return str(error)
+    if BYTES_IN_HALF * n_params <= free:
+        return None
+    return (f"'{place.name}' needs {BYTES_IN_HALF * n_params / 1e9:,.1f} GB for its weights in bfloat16, and "
+            f"{free / 1e9:,.1f} GB are free. Use a larger machine, or spread it over several devices with "
+            "--device-map auto.")
+
+
+def no_tokenizer(place: Location, tokenizer: str | None) -> str | None:
+    """Why the tokenizer cannot be read, as far as its files tell; None if nothing is known against it."""
     folder = Path(tokenizer).expanduser() if tokenizer else place.folder
     if tokenizer and not folder.is_dir():
         if tokenizer.startswith((".", "/", "~")):

@@ -102,6 +102,7 @@ def queue() -> Queue:
 def model_arguments() -> list[str]:
     """What the command line needs to be told to take the chosen model."""
     chosen, given = model(), ["--model", model_name()]
+    given += ["--revision", chosen.revision] * bool(why_no_model())  # where another is at hand, that is no answer
     given += ["--dtype", chosen.dtype] * (chosen.dtype != "float32")
     return given + ["--bos", str(value("bos"))] * (value("bos") != "auto")
 
@@ -109,7 +110,8 @@ def model_arguments() -> list[str]:
 def load_lines() -> str:
     """What `load_model` needs to be told, as Python."""
     chosen = model()
-    return f"{model_name()!r}" + f", dtype={chosen.dtype!r}" * (chosen.dtype != "float32") + (
+    revision = f", revision={chosen.revision!r}" * bool(why_no_model())
+    return f"{model_name()!r}{revision}" + f", dtype={chosen.dtype!r}" * (chosen.dtype != "float32") + (
         f", bos={value('bos')!r}" * (value("bos") != "auto"))
 
 

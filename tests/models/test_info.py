@@ -13,12 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CONFIG_MAPPING, AutoConfig
 
-from backend.__main__ import DONE, FAILED, main
+from backend.__main__ import BAD_INPUT, DONE, FAILED, main
 from backend.errors import ModelError
 from backend.models import info
 from backend.models import obstacles as way
 from backend.models.adapters import ADAPTERS, Adapter
 from backend.models.defaults import defaults, filled, of_classes
+from backend.models.identity import identify
 from backend.models.info import content_digest, describe, info_from, tokenizer_digest
 from backend.models.loading import load_model
 from backend.models.obstacles import obstacles
@@ -246,6 +247,35 @@ def test_models_that_cannot_be_measured_are_refused_by_name_from_their_config(co
     assert re.search(f"^Cannot be used here: .*{why}", capsys.readouterr().out)
     assert main(["precompute", "--model", str(folder), "--tasks", "antonym", "--dry-run"]) != DONE
     assert re.search(why, capsys.readouterr().err)
+
+
+def test_a_model_that_says_nothing_of_heads_is_refused_by_what_it_is_and_once(tmp_path, capsys):
+    folder = made_up(tmp_path / "some", {"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 4})
+    assert main(["models", str(folder)]) == FAILED
+    told = capsys.readouterr()
+    assert told.out.startswith("Cannot be used here: 'some' (mamba) is recurrent")
+    assert (told.out + told.err).count("recurrent") == 1
+    change(folder, model_type="strange")
+    assert main(["models", str(folder)]) == FAILED
+    told = capsys.readouterr()
+    assert told.out.startswith("Cannot be used here: No adapter for architecture 'strange'")
+    assert (told.out + told.err).count("says none of num_attention_heads") == 1
+
+
+def test_what_a_model_cannot_be_loaded_for_is_said_before_any_plan(folder, tmp_path, capsys, monkeypatch):
+    asked = ["precompute", "--model", str(folder), "--tasks", "antonym", "--store", str(tmp_path / "store")]
+    change(folder, model_type="strange")
+    assert main(asked) == BAD_INPUT
+    told = capsys.readouterr()
+    assert (told.out, told.err[:40]) == ("", "No adapter for architecture 'strange'. K")
+    change(folder, model_type="llama")
+    monkeypatch.setattr(way, "_is_here", lambda package: False)
+    (folder / "tokenizer.json").rename(folder / "tokenizer.model")
+    assert main(asked) == BAD_INPUT
+    told = capsys.readouterr()
+    assert (told.out, "takes sentencepiece and protobuf to read" in told.err) == ("", True)
+    with pytest.raises(ModelError, match="takes sentencepiece and protobuf to read"):
+        identify(str(folder))
 
 
 def test_the_names_that_are_refused_are_those_of_transformers_and_none_has_a_row():

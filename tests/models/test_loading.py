@@ -187,6 +187,14 @@ def test_weights_that_lack_a_tensor_are_refused_instead_of_left_random(folder):
         load_model(str(folder))
 
 
+def test_weights_of_another_shape_than_the_config_s_are_refused_with_both_shapes(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 40}))
+    with pytest.raises(ModelError, match=r"not those of its config: 9 tensors have another shape, model.layers.0.mlp."
+                                         r"down_proj.weight for instance \[32, 48\] instead of \[32, 40\]"):
+        load_model(str(folder))
+
+
 def test_a_folder_that_lacks_one_of_several_files_is_refused(tmp_path):
     folder = save(tmp_path / "sharded", "gpt2", max_shard_size="20KB")
     lost = sorted(folder.glob("*.safetensors"))[1]

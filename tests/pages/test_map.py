@@ -139,7 +139,7 @@ def state(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     session: dict[str, Any] = {"off": "", "maps": ["map"], "trail": [""], "trail at": 0}
     monkeypatch.setattr(selection.st, "session_state", session)
     monkeypatch.setattr(selection, "info", lambda: INFO)
-    components.held()
+    components.held_now()
     return session
 
 
