@@ -20,7 +20,7 @@ PAGES = [
     st.Page("pages/induction.py", title="Induction", icon=":material/repeat:"),
     st.Page("pages/playground.py", title="Playground", icon=":material/search:"),
     st.Page("pages/runs.py", title="Runs", icon=":material/database:"),
-    st.Page("pages/classroom.py", title=school.PAGE, icon=":material/school:"),
+    st.Page("pages/room.py", title=school.PAGE, icon=":material/school:"),
 ]
 AT_THE_MACHINE = "Runs"  # starts long work and opens files: in a lecture only for who sits at the machine
 

@@ -542,6 +542,8 @@ def _examples(sub: argparse.ArgumentParser, name: str) -> None:
 def _model_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--model", default=BUNDLED, help="bundled, a local folder, or a hub id (default: %(default)s)")
     sub.add_argument("--revision", help="commit, tag or branch on the hub; for a folder, the digest of its weights")
+    sub.add_argument("--digest", help="of weights, config, tokenizer and adapter, as the pages show it: refuse any "
+                     "other state of the model")
     sub.add_argument("--tokenizer", metavar="FOLDER", help="where the tokenizer is, if not beside the weights")
     sub.add_argument("--bos", choices=("auto", "always", "never"), default="auto", help="whether prompts begin with a "
                      "BOS token; auto: as the tokenizer does by itself, and none for OPT and GPT-2 as in the study "
@@ -587,7 +589,12 @@ def _ablation(text: str, info: ModelInfo) -> Ablation:
 
 
 def _identity(args: argparse.Namespace) -> ModelId:
-    return identify(args.model, args.revision, args.dtype, args.bos, args.tokenizer)
+    found = identify(args.model, args.revision, args.dtype, args.bos, args.tokenizer)
+    if args.digest and found.digest != args.digest:
+        raise ModelError(f"'{args.model}' is another state than the one asked for: its digest is {found.digest}, not "
+                         f"{args.digest}. Weights, config, tokenizer and adapter all count; name the right ones with "
+                         "--revision and --tokenizer, or leave --digest out.")
+    return found
 
 
 def _tasks(names: str) -> list[Task]:

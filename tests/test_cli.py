@@ -21,6 +21,7 @@ from backend import __main__ as cli
 from backend.__main__ import BAD_INPUT, DONE, EXAMPLES, FAILED, INTERRUPTED, main
 from backend.errors import ModelError
 from backend.kinds import Answers, Evaluation, HeadImportance, HeadScores, Means, Model, compute
+from backend.models.identity import identify
 from backend.runs import jobs
 from backend.store import bundles
 from backend.store.live import Store
@@ -78,6 +79,18 @@ def test_a_plan_comes_first_then_a_line_per_result_and_a_second_run_has_nothing_
         assert all(store.seconds(u) is not None for u in store.units())
     assert precompute(small, "--what", "accuracy,importance") == DONE
     assert "Nothing to do" in capsys.readouterr().out
+
+
+def test_a_command_for_one_state_of_a_model_makes_nothing_of_another(small, capsys):
+    digest = identify(small[1]).digest
+    assert precompute(small, "--what", "accuracy", "--digest", digest, "--dry-run") == DONE
+    capsys.readouterr()
+    assert precompute(small, "--what", "accuracy", "--digest", "0123456789ab") != DONE
+    said = capsys.readouterr()
+    assert f"its digest is {digest}, not 0123456789ab" in said.err
+    assert "together" not in said.out
+    with stored(small) as store:
+        assert not list(store.units())
 
 
 def test_a_larger_request_computes_only_what_is_missing(small, capsys):

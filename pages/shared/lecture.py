@@ -44,7 +44,7 @@ def invitation() -> None:
         if at_the_machine():
             code(address(), 120)
             st.markdown(f"#### Come in: {short(address())}")
-        st.page_link("pages/classroom.py", label="Open a room for this class" if at_the_machine() else
+        st.page_link("pages/room.py", label="Open a room for this class" if at_the_machine() else
                      "To the room of this class", icon=":material/school:")
 
 

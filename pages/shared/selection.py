@@ -102,7 +102,8 @@ def queue() -> Queue:
 def model_arguments() -> list[str]:
     """What the command line needs to be told to take the chosen model."""
     chosen, given = model(), ["--model", model_name()]
-    given += ["--revision", chosen.revision] * bool(why_no_model())  # where another is at hand, that is no answer
+    if why_no_model():  # another state may be at hand, which is no answer
+        given += ["--revision", chosen.revision, "--digest", chosen.digest]
     given += ["--dtype", chosen.dtype] * (chosen.dtype != "float32")
     return given + ["--bos", str(value("bos"))] * (value("bos") != "auto")
 

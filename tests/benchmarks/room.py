@@ -56,7 +56,7 @@ class Visitor:
         """Ask for a run, as a click or a timer does."""
         message = BackMsg()
         state = message.rerun_script
-        state.query_string, state.page_name, state.page_script_hash = self._query, "classroom", self._page
+        state.query_string, state.page_name, state.page_script_hash = self._query, "room", self._page
         state.fragment_id, state.is_auto_rerun = fragment, bool(fragment and not trigger)
         state.widget_states.widgets.extend(self._values.values())
         if trigger:

@@ -31,7 +31,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def come_in(browser: Browser, address: str, code: str, colour: str, animal: str, width: int) -> Page:
-    page = open_page(browser, f"{address}/classroom", width, 844)
+    page = open_page(browser, f"{address}/room", width, 844)
     page.get_by_label("Code of the room").fill(code.lower())
     page.get_by_test_id("stFormSubmitButton").get_by_role("button").click()
     for choice in (colour, animal):
@@ -43,11 +43,11 @@ def come_in(browser: Browser, address: str, code: str, colour: str, animal: str,
 
 
 def test_a_class_guesses_sees_and_keeps_its_places(browser: Browser, address: str):
-    teacher = open_page(browser, f"{address}/classroom?task=negation&off=L0H2,L1H2")
+    teacher = open_page(browser, f"{address}/room?task=negation&off=L0H2,L1H2")
     teacher.get_by_role("button", name="Open a room").click()
     expect(teacher).to_have_url(re.compile("room=[A-Z]{4}"))
     code = re.search("room=([A-Z]{4})", teacher.url)[1]
-    expect(teacher.get_by_role("img", name=f"QR code of {address}/classroom?room={code}")).to_be_visible()
+    expect(teacher.get_by_role("img", name=f"QR code of {address}/room?room={code}")).to_be_visible()
     fox, owl, newt = (come_in(browser, address, code, *who) for who in (
         ("blue", "fox", 390), ("red", "owl", 900), ("green", "newt", 1440)))
     expect(teacher.locator(".room-people")).to_contain_text("green newt")  # without a touch of the teacher's

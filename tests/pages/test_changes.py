@@ -92,7 +92,7 @@ def test_when_weights_change_under_a_server_the_next_measurement_says_so_once_an
     elsewhere = opened("ffns", model=str(real), **ASKED, seed="1", state=old.digest)
     assert "is here in another state" in words(elsewhere)
     shown = [str(code.value) for code in elsewhere.main.code]
-    assert any(f"--model {real} --revision {old.revision} --what ffns" in text for text in shown)
+    assert any(f"--model {real} --revision {old.revision} --digest {old.digest} --what ffns" in text for text in shown)
     assert all("--revision" not in str(code.value) for code in now.main.code)
 
 

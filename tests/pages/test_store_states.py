@@ -117,7 +117,7 @@ CASES = {
     "tour": Case([Evaluation(s) for s in setups_of(IN_CONTEXT, shots=(0, 1, 5))], learning,
                  {"step": "1"}, reveal),
 }
-OTHERS = {"playground", "runs"}  # below: one needs a model rather than results, the other has a count for each state
+OTHERS = {"playground", "runs", "room"}  # one needs a model, one has a count for each state, one people: in their tests
 
 
 def damage(store: Store, units: Sequence[Unit]) -> None:

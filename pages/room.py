@@ -14,7 +14,7 @@ from backend.errors import BadInput
 from backend.kinds import Evaluation, HeadOracle, Sweep, Unit
 from backend.rooms import COLOURS, SWITCHES, WANTED, Bar, Question, View
 from backend.values import Ablation, Head, parse_exact
-from pages.shared import blocks, boards, lecture, presenting, school, selection, words
+from pages.shared import blocks, boards, lecture, presenting, school, selection, waiting, words
 
 HEARTBEAT = 8.0  # seconds between two looks of a browser of which the bell has nothing to tell
 KINDS = {"accuracy": "the accuracy", "heads": "which of three heads", "race": "a race"}
@@ -241,7 +241,7 @@ def revealed(seen: View) -> None:
 def teacher(seen: View) -> None:
     """The room as the one sees it who asks."""
     at = seen.round
-    url = f"{base()}/classroom?room={seen.code}"
+    url = f"{base()}/room?room={seen.code}"
     big = at is None
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="large"):
         if big:
@@ -305,17 +305,30 @@ def compose(seen: View) -> None:
     st.caption(f"{selection.about(setup.task).about} Task, shots and heads are chosen in the sidebar or on Lab. "
                + ("Choose exactly three heads to ask about those." if kind == "heads" else ""))
     if st.button("Ask the room", key="ask", type="primary", icon=":material/campaign:"):
-        put(seen, kind, text, units, float(seconds or 45))
+        st.session_state["asking"] = seen.code, kind, text, units, float(seconds or 45)
+    if "asking" in st.session_state:
+        put(seen, *st.session_state["asking"])
 
 
-def put(seen: View, kind: str, text: str, units: list[Unit], seconds: float) -> None:
-    """Measure the truth, where it is not stored, and begin the round."""
+def put(seen: View, code: str, kind: str, text: str, units: list[Unit], seconds: float) -> None:
+    """Measure the truth, where it is not stored, and begin the round; where somebody comes in meanwhile and the room is
+    drawn again, the next run goes on."""
     missing = [unit for unit in units if blocks.fetch(unit) is None]
-    if missing and not blocks.measure(missing, "the truth"):
+    if code == seen.code and missing and not blocks.measure(missing, "the truth", on_stop=forget):
+        if not waiting.stopped():
+            forget()
+        return
+    forget()
+    if code != seen.code:
         return
     act(lambda: school.rooms().ask(seen.code, school.place()[1], asked(kind, text, units), seconds))
     school.bell().ring_after(seen.code, seconds + 0.05)
     draw_again()
+
+
+def forget() -> None:
+    """Ask nothing after all."""
+    st.session_state.pop("asking", None)
 
 
 def draw_again() -> None:

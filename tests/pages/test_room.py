@@ -31,13 +31,13 @@ def filled(store: Store) -> Store:
 
 
 def opened(explorer: Explorer, **more: str) -> tuple[AppTest, str]:
-    teacher = explorer("classroom", task="label_kind", **more)
+    teacher = explorer("room", task="label_kind", **more)
     teacher.button("open room").click().run()
     return teacher, str(teacher.session_state["my room"])
 
 
 def pupil(explorer: Explorer, code: str, colour: str = "blue", animal: str = "fox") -> AppTest:
-    app = explorer("classroom", room=code)
+    app = explorer("room", room=code)
     app.pills("colour").set_value(colour).run()
     app.pills("animal").set_value(animal).run()
     app.button("sit down").click().run()
@@ -49,7 +49,7 @@ def test_a_room_is_opened_shown_and_come_into_by_its_code(explorer: Explorer):
     teacher, code = opened(explorer)
     assert f"# Room {code}" in words(teacher)
     assert teacher.query_params["room"] == code
-    app = explorer("classroom")
+    app = explorer("room")
     app.text_input("room code").set_value(f" {code.lower()} ")
     next(b for b in app.button if b.label == "Come in").click().run()
     assert "Who are you today?" in words(app)
@@ -59,11 +59,11 @@ def test_a_room_is_opened_shown_and_come_into_by_its_code(explorer: Explorer):
 
 
 def test_a_wrong_code_is_said_to_be_one(explorer: Explorer):
-    app = explorer("classroom")
+    app = explorer("room")
     app.text_input("room code").set_value("QQQQ")
     next(b for b in app.button if b.label == "Come in").click().run()
     assert "There is no room 'QQQQ'" in words(app)
-    assert "There is no room ZZZZ any more" in words(explorer("classroom", room="zzzz", seat="abc"))
+    assert "There is no room ZZZZ any more" in words(explorer("room", room="zzzz", seat="abc"))
 
 
 def test_an_accuracy_is_guessed_before_it_is_seen(explorer: Explorer, filled: Store):
@@ -144,7 +144,7 @@ def test_a_race_shows_what_each_switch_left(explorer: Explorer, filled: Store):
 def test_a_reload_keeps_ones_place(explorer: Explorer):
     _, code = opened(explorer)
     app = pupil(explorer, code, "green", "newt")
-    again = explorer("classroom", room=code, seat=str(app.query_params["seat"]))
+    again = explorer("room", room=code, seat=str(app.query_params["seat"]))
     assert "You are the **green newt**" in words(again)
     assert "Who are you today?" not in words(again)
 
