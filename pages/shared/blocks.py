@@ -12,6 +12,7 @@ chart's own toolbar. `get` and `get_all` never compute: they draw what is missin
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -90,9 +91,9 @@ def offer(units: Sequence[Unit[Any]], what: str, of: int = 1) -> None:
 
     Where the model or the rows are elsewhere, why it cannot be done here, and the command that does it there.
     """
-    key = f"offer:{units[0].key}:{len(units)}"
+    key = f"offer:{what}"  # not of the units: one may be finished between the drawing of the button and its press
     why_not = why_not_here(units)
-    with st.container(border=True, key=key.replace(":", "-")):
+    with st.container(border=True, key=re.sub(r"\W+", "-", key)):
         some = f" ({len(units)} of {of} results)" if of > 1 else ""
         st.markdown(f":material/hourglass_empty: **Not measured yet:** {what}{some}.")
         if why_not:
