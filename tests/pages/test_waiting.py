@@ -328,3 +328,14 @@ def eventually(holds: Callable[[], object]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+def test_a_press_counts_though_a_result_came_since_its_button_was_drawn(store: Store) -> None:
+    app = lab()
+    app.toggle("live").set_value(False).run()
+    app.sidebar.text_input("off").set_value("L2H2").run()
+    app.sidebar.number_input("seed").set_value(1).run()
+    (offered,) = [button for button in app.main.button if button.label == "Measure now"]
+    compute(Evaluation(setup_of(app).with_(seed=1)), store, load_model())
+    offered.click().run()
+    assert "–" not in shown(app).values()
