@@ -246,8 +246,8 @@ class Here:
             return ("when it was computed is not known, and the tokenizer may have changed since" if stored_at is None
                     else "the tokenizer's files are newer than it")
         if self.read is None and unit.task is not None:
-            return ("its prompts cannot be read in pieces: the tokenizer beside the model is neither tokenizer.json nor "
-                    "vocab.json with merges.txt")
+            return ("its prompts cannot be read in pieces: the tokenizer beside the model is neither tokenizer.json "
+                    "nor vocab.json with merges.txt")
         for one in with_needs([unit]):
             if isinstance(one, OfTask):
                 asked = one.setup.with_(model=self.id), "train" if one.TRAINING else "validation"
