@@ -409,13 +409,12 @@ def _reading(trees: bool) -> str:
 
 def tasks(args: argparse.Namespace) -> int:
     """Which tasks there are; of one, how it asks."""
-    from backend.tasks.registry import get_task, known
+    from backend.tasks.registry import about, get_task, known
     from backend.tasks.task import prompts
 
     if not args.name:
         for name in known():
-            task = get_task(name)
-            print(f"{name:16} {task.group:12} {task.about}")
+            print(f"{name:16} {about(name).group:12} {about(name).about}")
         return DONE
     task = get_task(args.name)
     prompt = prompts(task, args.shots, args.demos, 1, args.seed)[0]

@@ -462,6 +462,16 @@ def test_other_rows_under_a_kept_name_are_refused_before_anything_is_done(small,
         assert told.out == ""
 
 
+def test_tasks_are_listed_where_one_of_them_cannot_be_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HEADROOM_TASKS", str(tmp_path))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "validation.jsonl").write_text("nonsense")
+    assert main(["tasks"]) == DONE
+    assert re.search(r"own:broken +own +A task of someone's own rows\.", capsys.readouterr().out)
+    assert main(["tasks", "own:broken"]) == BAD_INPUT
+    assert "validation.jsonl, line 1: not valid JSON" in capsys.readouterr().err
+
+
 def test_what_is_odd_in_a_task_is_told_with_it(tmp_path, capsys, monkeypatch):
     rows = [{"goal": "g", "sol1": "s", "sol2": "s", "label": 0}, {"goal": "h", "sol1": "t", "sol2": "s", "label": 0}]
     (tmp_path / "piqa").mkdir()

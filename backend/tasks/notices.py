@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 MOST_ROWS = 10_000  # looked at in each split: a second of work
 
 
-def peculiarities(task: Task, rule: object = None) -> list[str]:
+def peculiarities(task: Task) -> list[str]:
     """A sentence each for rows of `task` that cannot be used, offer one option twice, or ask what another asks."""
-    asked, told = _look(task, "validation", rule)
-    shown, told_of_training = _look(task, "train", rule)
+    asked, told = _look(task, "validation")
+    shown, told_of_training = _look(task, "train")
     if leaked := [doc for question, doc in asked.items() if question in shown]:
         told.append(_sentence(task, "validation", leaked, "stand among the training rows too",
                               "a demonstration can give the answer away"))
     return told + told_of_training
 
 
-def _look(task: Task, split: Split, rule: object) -> tuple[dict[bytes, int], list[str]]:
+def _look(task: Task, split: Split) -> tuple[dict[bytes, int], list[str]]:
     """(each question with the first row that asks it, what is to be told) of one split."""
     first: dict[bytes, int] = {}
     doubled, again, told = [], [], []
     unusable: dict[int, DataError] = {}
     for doc in range(len(task.rows(split)))[:MOST_ROWS]:
         try:
-            example = task.ask(split, doc, rule)
+            example = task.ask(split, doc)
         except DataError as error:
             unusable[doc] = error
             continue
