@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from backend.errors import BadInput, Cancelled, HeadroomError, ModelError, StoreError
+from backend.errors import BadInput, Cancelled, DataError, HeadroomError, ModelError, StoreError
 from backend.kinds import KINDS, OfTask, Unit, compute
 from backend.kinds.unit import Option
 from backend.machine import duration, free_memory, size, slow, weight_bytes
@@ -31,7 +31,7 @@ from backend.store.entries import TOLERANCE, differences
 from backend.store.live import LIVE, SHIPPED, Store
 from backend.store.shipped import ship
 from backend.tasks import own
-from backend.tasks.registry import suite
+from backend.tasks.registry import get_task, suite
 from backend.tasks.task import Task
 from backend.values import Ablation, ModelId, TaskId, parse
 
@@ -124,7 +124,15 @@ def precompute(args: argparse.Namespace) -> int:
 
 
 def requested(args: argparse.Namespace) -> planning.Request:
-    """What the arguments of `precompute` ask for."""
+    """What the arguments of `precompute` ask for.
+
+    Raises:
+        DataError: the rows of a task are not the ones asked for.
+    """
+    for name, digest in args.rows.items():
+        if (here := get_task(name).fingerprint) != digest:
+            raise DataError(f"The rows of '{name}' here are others than those asked for: their digest is {here}, not "
+                            f"{digest}. Put those rows in place, or leave --rows out.")
     info = describe(args.model, args.revision)
     chosen = {name: tuple(value) if isinstance(value := getattr(args, name), list) else value
               for name in planning.options()}
@@ -409,7 +417,7 @@ def _reading(trees: bool) -> str:
 
 def tasks(args: argparse.Namespace) -> int:
     """Which tasks there are; of one, how it asks."""
-    from backend.tasks.registry import about, get_task, known
+    from backend.tasks.registry import about, known
     from backend.tasks.task import prompts
 
     if not args.name:
@@ -455,6 +463,8 @@ def parser() -> argparse.ArgumentParser:
     _model_arguments(sub)
     sub.add_argument("--tasks", default="mini", help="names with commas between, or mini, paper, held-out, all "
                      "(default: %(default)s); see `tasks`")
+    sub.add_argument("--rows", type=_digests, default={}, metavar="NAME=DIGEST", help="with commas between, as the "
+                     "pages show them: refuse any other rows of these tasks")
     sub.add_argument("--shots", type=_numbers, default=(0, 1, 5), metavar="N,N", help="demonstrations (default: 0,1,5)")
     sub.add_argument("--what", type=_topics, default=planning.usual_topics(), metavar="TOPIC,TOPIC", help=(
         f"default: {','.join(planning.usual_topics())}; or all. " +
@@ -558,6 +568,13 @@ def _numbers(text: str) -> tuple[int, ...]:
         return tuple(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not a list of whole numbers such as 0,1,5") from None
+
+
+def _digests(text: str) -> dict[str, str]:
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    if not all(name and digest for name, _, digest in pairs):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list such as piqa=0123456789ab,boolq=ba9876543210")
+    return {name: digest for name, _, digest in pairs}
 
 
 def _count(text: str) -> int:

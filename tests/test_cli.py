@@ -26,6 +26,7 @@ from backend.runs import jobs
 from backend.store import bundles
 from backend.store.live import Store
 from backend.tasks import own
+from backend.tasks.registry import get_task
 from tests.models.small import small_network, small_tokenizer
 
 ROOT = Path(__file__).parents[1]
@@ -91,6 +92,19 @@ def test_a_command_for_one_state_of_a_model_makes_nothing_of_another(small, caps
     assert "together" not in said.out
     with stored(small) as store:
         assert not list(store.units())
+
+
+def test_a_command_for_one_state_of_rows_makes_nothing_of_others(small, capsys):
+    digest = get_task("antonym").fingerprint
+    assert precompute(small, "--what", "accuracy", "--rows", f"antonym={digest}", "--dry-run") == DONE
+    capsys.readouterr()
+    assert precompute(small, "--what", "accuracy", "--rows", f"antonym={digest},past=0123456789ab") == BAD_INPUT
+    said = capsys.readouterr()
+    assert "The rows of 'past' here are others than those asked for" in said.err
+    assert "not 0123456789ab" in said.err
+    assert "together" not in said.out
+    with pytest.raises(SystemExit):
+        precompute(small, "--rows", "antonym")
 
 
 def test_a_larger_request_computes_only_what_is_missing(small, capsys):

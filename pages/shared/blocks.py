@@ -296,8 +296,10 @@ def repeated_lines(head: Head, n_block: int, seed: int) -> str:
 
 
 def command_lines(units: Sequence[Unit[Any]]) -> str:
-    """The commands that measure these units."""
-    return commands(units, selection.model_arguments())
+    """The commands that measure these units, and refuse to measure others where model or rows are elsewhere."""
+    tasks = dict.fromkeys(task for unit in units for one in (unit, *unit.needs()) if (task := one.task) is not None)
+    rows = ",".join(f"{task.name}={task.digest}" for task in tasks if handles.why_not_here(task))
+    return commands(units, [*selection.model_arguments(), *(["--rows", rows] if rows else [])])
 
 
 def cost(units: Sequence[Unit[Any]]) -> str:

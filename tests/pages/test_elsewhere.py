@@ -104,7 +104,8 @@ def test_what_is_missing_here_says_why_and_how_it_is_made_there(alone: None):
     assert f"It cannot be measured here. The weights of {LARGE.name} are not here." in said
     assert not any(button.label == "Measure now" for button in app.main.button)
     state = f"--revision {LARGE.revision} --digest {MODEL.digest}"
-    assert any(f"--model {LARGE.name} {state} --dtype bfloat16 --what importance --tasks {TASK}" in code.value
+    rows = f"--rows {TASK}={next(task.digest for task in ROWS if task.name == TASK)}"
+    assert any(f"--model {LARGE.name} {state} --dtype bfloat16 {rows} --what importance --tasks {TASK}" in code.value
                for code in app.main.code)
     assert any(f"load_model({LARGE.name!r}, revision={LARGE.revision!r}, dtype='bfloat16')" in code.value
                for code in opened("heads", model=LARGE.name, task=TASK).main.code)
