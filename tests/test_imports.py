@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PLAIN = {f"backend.{name}" for name in ("values", "records", "stats", "errors", "machine")}  # everybody may use them
+# Everybody may use them.
+PLAIN = {f"backend.{name}" for name in ("values", "records", "stats", "errors", "machine", "places")}
 
 
 def ours(*names: str) -> set[str]:
@@ -33,6 +34,7 @@ MAY: dict[str, set[str]] = {
     "backend.records": {"backend.errors", "backend.values"},
     "backend.stats": {"backend.errors", "backend.values"},
     "backend.machine": {"backend.records"},
+    "backend.places": set(),
     "backend.rooms": {"backend.errors"},
     "backend.tasks": ours("tasks"),
     "backend.models": ours("models", "engine.proof"),  # a model is held against the engine before anyone gets it
@@ -47,7 +49,7 @@ MAY: dict[str, set[str]] = {
 
 # Below all else, so that anybody can read it and install it: nothing but these beside the standard library.
 FOREIGN = {"backend.errors": set(), "backend.values": {"numpy"}, "backend.records": {"numpy"},
-           "backend.stats": {"numpy", "scipy"}, "backend.machine": {"psutil"}}
+           "backend.stats": {"numpy", "scipy"}, "backend.machine": {"psutil"}, "backend.places": set()}
 
 HEAVY = {"torch", "transformers", "accelerate", "datasets"}  # seconds to import
 # May import them, or a module that does, before something is measured.

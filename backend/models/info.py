@@ -1,7 +1,8 @@
 """What a model is, read from its folder without loading it: no torch here.
 
-A model is named by `bundled`, by the path of a local folder, or by a hub id. Weights must be
-safetensors: other formats can run code when they are opened, so they are refused.
+A model is named by `bundled`, by the path of a local folder, by a hub id, as `gguf:FILE`, or, where it was made here
+(`gguf.made`), by its folder's name. Weights must be safetensors: other formats can run code when they are opened, so
+they are refused; what a gguf file holds is written as safetensors once.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from backend.errors import ModelError
+from backend.models import gguf
 from backend.models.adapters import ADAPTERS, Adapter
 from backend.models.defaults import SIZES, filled
 from backend.models.refusals import refusal
@@ -64,11 +66,16 @@ def locate(name: str, revision: str | None = None, weights: bool = True) -> Loca
     Raises:
         ModelError: no such folder or hub model, no safetensors in it, or no network.
     """
-    folder = BUNDLED_FOLDER if name == BUNDLED else Path(name).expanduser()
-    if name == BUNDLED or folder.is_dir() or _looks_like_path(name):
+    if name == BUNDLED:
+        folder = BUNDLED_FOLDER
+    elif name.startswith(gguf.PREFIX):
+        folder = gguf.unpacked(Path(name.removeprefix(gguf.PREFIX)).expanduser())
+    else:
+        folder = gguf.made_here(name) or Path(name).expanduser()
+    if folder.is_dir() or _looks_like_path(name):
         if not folder.is_dir():
             raise ModelError(f"No folder '{name}'. Give the path of a model folder (config.json, *.safetensors, "
-                             "tokenizer files) or a hub id such as 'facebook/opt-125m'.")
+                             "tokenizer files), a hub id such as 'facebook/opt-125m', or gguf:FILE.")
         if revision is not None and revision != (digest := _digest(folder)):
             raise ModelError(f"'{name}' holds weights of revision {digest}, not {revision}. Leave the revision out to "
                              "use the folder as it is.")

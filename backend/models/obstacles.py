@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import ModelError
+from backend.models import gguf
 from backend.models.adapters import Adapter, adapter_for
 from backend.models.info import Location, config_of, info_from, locate, tensors_of, tokenizer_files
 from backend.models.refusals import refusal
@@ -82,6 +83,9 @@ def no_tokenizer(place: Location, tokenizer: str | None) -> str | None:
                 f"{' and '.join(packages)} to read, and that is not installed: `pip install {' '.join(packages)}`.")
     if any(name.endswith((".model", ".tiktoken")) for name in names):
         return None
+    if (made_from := gguf.origin(folder)) and made_from.no_tokenizer:
+        return (f"The tokenizer in {made_from.file} cannot be used. {made_from.no_tokenizer} Name the model's own with "
+                f"--tokenizer, or put its tokenizer.json into {folder}.")
     return (f"No tokenizer in '{folder}': it holds none of {', '.join(_WHOLE)}, *.model, *.tiktoken. Put its files "
             "beside the weights, or name their folder with --tokenizer.")
 

@@ -23,9 +23,9 @@ from pathlib import Path
 
 import psutil
 
+from backend import places
 from backend.errors import BadInput, StoreError
 from backend.store.entries import replace_file
-from backend.store.live import LIVE
 
 ROOT = Path(__file__).resolve().parents[2]
 JOB_SETTING = "HEADROOM_JOB"  # tells a started command which folder is its own
@@ -211,7 +211,7 @@ def _write(folder: Path, now: Progress) -> None:
 
 
 def _folder(store_folder: str | Path | None) -> Path:
-    return Path(store_folder or os.environ.get("HEADROOM_CACHE") or LIVE).resolve()
+    return Path(store_folder or places.live()).resolve()
 
 
 def _new_folder(store: Path) -> Path:

@@ -10,7 +10,6 @@ and write one store at once. Results of an earlier schema stay where they are, n
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -20,22 +19,21 @@ from typing import Any, TypeVar, cast
 
 import diskcache
 
+from backend import places
 from backend.errors import StoreError
 from backend.kinds.unit import SCHEMA, R, Unit
+from backend.places import SHIPPED
 from backend.records import Record
 from backend.store.entries import Recent, canonical, differences, digest, inflate, pack, unpack
 from backend.store.shipped import Shipped
 from backend.values import ModelId, TaskId
 
 T = TypeVar("T")
-_ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = _ROOT / "cache" / "shipped"
-LIVE = _ROOT / "cache" / "live"
 
 
 def default_store() -> Store:
     """The store that pages and commands share: cache/live, or the folder named by HEADROOM_CACHE, over the shipped."""
-    return Store(os.environ.get("HEADROOM_CACHE") or LIVE, shipped=SHIPPED)
+    return Store(places.live(), shipped=SHIPPED)
 
 
 # --- the store ----------------------------------------------------------------------------------

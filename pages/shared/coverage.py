@@ -58,6 +58,8 @@ def python_lines(request: planning.Request) -> str:
 
 def asked(args: Sequence[str]) -> str:
     """A command's arguments in words: `accuracy, importance of 14 tasks at 0, 5 shots with facebook/opt-125m`."""
+    if args[0] != "precompute":
+        return args[0]
     given, known = dict(pairwise(args)), planning.topics()
     tasks = given.get("--tasks", "mini").split(",")
     what = given.get("--what", ",".join(planning.usual_topics())).split(",")

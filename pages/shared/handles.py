@@ -20,6 +20,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from backend.errors import DataError, HeadroomError, ModelError
 from backend.kinds import Model, compute
+from backend.models import gguf
 from backend.models.identity import identify
 from backend.models.info import BUNDLED, describe
 from backend.records import ModelInfo
@@ -85,7 +86,7 @@ class Found:
 @once_per_run
 def look(name: str, dtype: str = "float32", bos: str = "auto") -> Found | ModelError:
     """A model as it is here now, without loading it; or the error that says why it is not, to be remembered too."""
-    on_disk = name == BUNDLED or Path(name).expanduser().is_dir()
+    on_disk = name == BUNDLED or gguf.is_ours(name) or Path(name).expanduser().is_dir()
     return (_look_at_folder if on_disk else _look_at_hub)(name, dtype, bos)
 
 
@@ -179,8 +180,8 @@ def limits() -> Limits:
 
 
 def model_names() -> list[str]:
-    """The bundled model, then every other one that the store has results of."""
-    return list(dict.fromkeys([BUNDLED, *known().names]))
+    """The bundled model, those that were made here, then every other one that the store has results of."""
+    return list(dict.fromkeys([BUNDLED, *gguf.made(), *known().names]))
 
 
 # --- tasks --------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import streamlit as st
 
 from backend import machine
 from backend.errors import ModelError
+from backend.models import gguf
 from backend.models.info import BUNDLED
 from backend.tasks import registry
 from backend.tasks.task import DEMOS
@@ -85,6 +86,8 @@ def _model() -> None:
     some = f" in {len(shape.attending)} of them" if shape.headless else ""
     st.caption(f"{shape.n_layers} layers × {shape.n_heads} heads{some} · {_count(shape.n_params)} parameters · "
                f"revision `{selection.model().revision}`")
+    if (folder := gguf.made_here(selection.model_name())) and (made_from := gguf.origin(folder)):
+        st.caption(made_from.words)
 
 
 def _task() -> None:

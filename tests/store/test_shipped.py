@@ -19,9 +19,10 @@ from backend.kinds.means import N_TRAIN
 from backend.models.identity import identify
 from backend.models.info import BUNDLED
 from backend.models.loading import load_model
+from backend.places import SHIPPED
 from backend.runs.plan import identify_tasks
 from backend.store.entries import differences
-from backend.store.live import SHIPPED, Store
+from backend.store.live import Store
 from backend.values import Ranking, Setup
 
 KINDS = ("evaluation", "head_importance", "ffn_oracle", "pruning")
