@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from itertools import product
-from types import MappingProxyType
 from typing import Any
 
 from backend.kinds.unit import Unit
@@ -48,7 +47,7 @@ def expression(value: Any, known: Mapping[Any, str]) -> str:
 
 
 def python(unit: Unit[Any], load: str, *after: str, over: Sequence[tuple[TaskId, int]] = (),
-           also: Mapping[str, Unit[Any]] = MappingProxyType({}), given: Mapping[str, Any] = MappingProxyType({})) -> str:
+           also: Mapping[str, Unit[Any]] | None = None, given: Mapping[str, Any] | None = None) -> str:
     """Python that gets a unit's record (`record`), stored or measured, and then the lines `after`.
 
     Args:
@@ -58,15 +57,16 @@ def python(unit: Unit[Any], load: str, *after: str, over: Sequence[tuple[TaskId,
             needs no task.
         given: values that the lines name first, hashable ones.
     """
+    also, given = also or {}, given or {}
     known: dict[Any, str] = {unit.model: "model"}
     body = [f"model = {expression(unit.model, {})}"]
     if over:
-        tasks, shots = (tuple(dict.fromkeys(one[i] for one in over)) for i in (0, 1))
+        tasks, shots = (tuple(dict.fromkeys(some)) for some in zip(*over, strict=True))
         body.append(f"tasks = {_listed(tasks)}")
         known[tuple(sorted(tasks))] = "tasks"
     for name, value in given.items():
         body.append(f"{name} = {_listed(value) if isinstance(value, tuple) else expression(value, known)}")
-        known[tuple(sorted(value)) if isinstance(value, tuple) else value] = name
+        known[value] = name
     if (setup := unit.setup) is not None:
         if over:
             known |= {setup.task: "task"}
@@ -101,8 +101,8 @@ def with_imports(lines: Sequence[str], load: str = "") -> str:
     """
     from backend.kinds.unit import KINDS
 
-    start = ["store = default_store()", f"loaded = cache(lambda: load_model({load}))  # where something is to be measured",
-             "", "", "def get(unit):", "    return fetch(unit, store) or compute(unit, store, loaded())", "", ""] \
+    start = ["store = default_store()", f"loaded = cache(lambda: load_model({load}))  # where something is missing", "",
+             "", "def get(unit):", "    return fetch(unit, store) or compute(unit, store, loaded())", "", ""] \
         if load else []
     text = "\n".join([*start, *lines])
     homes = dict.fromkeys(("fetch", "compute"), "backend.kinds")
@@ -119,6 +119,8 @@ def with_imports(lines: Sequence[str], load: str = "") -> str:
                sorted(wanted.items(), key=lambda one: (one[0].startswith("backend"), one))]
     if rooms := [room for room in ("lens", "stats", "tables") if re.search(rf"(?<![\w.]){room}\.", text)]:
         imports.insert(bool(wanted.get("functools")), f"from backend import {', '.join(rooms)}")
+    if re.search(r"(?<![\w.])np\.", text):
+        imports.insert(bool(wanted.get("functools")), "import numpy as np")
     return "\n".join([*imports, "", *start, *lines])
 
 
