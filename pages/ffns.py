@@ -213,24 +213,30 @@ def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: in
     same_unit = "change" in heads
     weight, loss = -heads["change"] if same_unit else heads["share"], -ffns["change"]
     top_heads, top_ffn = int(weight.idxmax()), int(loss.idxmax())
-    st.markdown(f"#### {words.matter_most(weight, loss, where)}")
+    title = words.matter_most(weight, loss, where)
+    of_heads = charts.layer_effects(heads, clickable=False, title="change in accuracy, all heads off") if same_unit \
+        else charts.layer_bars(heads, "share", "share of the heads' importance")
+    of_ffns = charts.layer_effects(ffns, clickable=False)
+    st.markdown(f"#### {title}")
     left, right = blocks.side_by_side("beside", 1, 1, gap="large")
     with left:
         st.markdown("**Heads**")
-        st.altair_chart(charts.layer_effects(heads, clickable=False, title="change in accuracy, all heads off")
-                        if same_unit else charts.layer_bars(heads, "share", "share of the heads' importance"),
-                        key=f"beside heads {same_unit}", alt=f"Bars: heads per layer; layer {top_heads} leads.")
-        st.caption("Accuracy without any head of the layer minus the intact one, on the same questions; " + INTERVALS
-                   + f"; n = {n_heads} questions" if same_unit else
-                   f"Gradient importance ({by}), summed over a layer's heads; n = {n_heads} training examples. Raw "
-                   "scores: layers differ in scale.")
+        st.altair_chart(of_heads, key=f"beside heads {same_unit}",
+                        alt=f"Bars: heads per layer; layer {top_heads} leads.")
+        about_heads = "Accuracy without any head of the layer minus the intact one, on the same questions; " \
+            f"{INTERVALS}; n = {n_heads} questions" if same_unit else \
+            f"Gradient importance ({by}), summed over a layer's heads; n = {n_heads} training examples. Raw scores: " \
+            "layers differ in scale."
+        st.caption(about_heads)
     with right:
         st.markdown("**FFNs**")
-        st.altair_chart(charts.layer_effects(ffns, clickable=False), key="beside ffns",
-                        alt=f"Bars: FFNs per layer; layer {top_ffn} leads.")
-        st.caption(blocks.provenance(setup, f"n = {int(ffns['n'].iloc[0])} questions", DEFINITION, INTERVALS,
-                                     task=where))
-    blocks.extras(tables.beside_table(ffns, heads), f"ffns-and-heads-{setup.n_shots}shot", python, "beside")
+        st.altair_chart(of_ffns, key="beside ffns", alt=f"Bars: FFNs per layer; layer {top_ffn} leads.")
+        about_ffns = blocks.provenance(setup, f"n = {int(ffns['n'].iloc[0])} questions", DEFINITION, INTERVALS,
+                                       task=where)
+        st.caption(about_ffns)
+    blocks.extras(tables.beside_table(ffns, heads), f"ffns-and-heads-{setup.n_shots}shot", python, "beside",
+                  title=title, caption=f"Heads: {about_heads} FFNs: {about_ffns}",
+                  shown=[("Heads", of_heads), ("FFNs", of_ffns)])
 
 
 st.title("FFNs")

@@ -17,6 +17,7 @@ VIEWS = ("One task", "All tasks", "Shots", "Difference", "Average")
 AUTOMATIC = "automatic"
 SCALES = (AUTOMATIC, *scales.SCALES)
 LABEL = "importance"
+THUMBNAIL = 170  # pixels of a small map's width in a picture of all
 DEFINITIONS = {
     "per-token": "mean over positions of |z · dL/dz|, per token, as in the authors' code",
     "per-example": "mean over examples of |Σ z · dL/dz|, as in the paper (Michel et al. 2019)",
@@ -77,19 +78,20 @@ def top_heads(record: HeadScores) -> None:
     """The highest heads with their intervals, and how far the ranking would repeat itself."""
     low, high, stability = spread(record, by, info.attending)
     table = tables.leading_heads_table(record, by, chosen, (low, high), headless=info.headless)
-    st.markdown("#### " + (
-        f"Two halves of the examples rank the heads alike at ρ = {stability.split_half:.2f}"
-        if stability.n_blocks > 1 else "The highest heads"))
+    title = f"Two halves of the examples rank the heads alike at ρ = {stability.split_half:.2f}" \
+        if stability.n_blocks > 1 else "The highest heads"
+    st.markdown(f"#### {title}")
     st.dataframe(blocks.aligned(table, percent=("share",), scores=("importance", "95 % from", "to")),
                  hide_index=True, height=300, key="top heads", alt="The twenty highest heads, with intervals.")
-    st.caption((f"Mean Spearman over 200 random halvings into blocks, 95 % between {stability.low:.2f} and "
-                f"{stability.high:.2f} · " if stability.n_blocks > 1 else "") + "intervals: bootstrap over blocks of "
-               "examples")
+    caption = (f"Mean Spearman over 200 random halvings into blocks, 95 % between {stability.low:.2f} and "
+               f"{stability.high:.2f} · " if stability.n_blocks > 1 else "") + "intervals: bootstrap over blocks of " \
+        "examples"
+    st.caption(caption)
     there = f".of_layers({info.attending})" if info.headless else ""
     blocks.extras(table, f"top-heads-{setup.task}-{setup.n_shots}shot", blocks.python_lines(
         selection.importance(), given={"chosen": chosen},
         table=f"tables.leading_heads_table(record, {by!r}, chosen{blocks.headless()})",
-        then=[f"print(stats.bootstrap_stability(record{there}, {by!r}))"]), "top-heads")
+        then=[f"print(stats.bootstrap_stability(record{there}, {by!r}))"]), "top-heads", title=title, caption=caption)
 
 
 def one_task(scale: str) -> None:
@@ -152,9 +154,11 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
              if r]
     if not shown:
         return
+    title, drawn = "One map", []
     if len(shown) > 1:
         rhos = stats.off_diagonal(stats.spearman_matrix([info.of_heads(scores) for _, _, scores, _ in shown]))
-        st.markdown(f"#### {words.alike('The maps', rhos)}")
+        title = words.alike("The maps", rhos)
+        st.markdown(f"#### {title}")
     per_row = 4 if len(shown) > 3 else len(shown)
     for i, (label, unit, scores, _) in enumerate(shown):
         if i % per_row == 0:
@@ -165,21 +169,24 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
                       args=(unit,), icon=":material/open_in_full:", help="Show this map large.")
             used = colours(scores, scale)
             table = tables.grid_table(scaled(scores, used), chosen, label=LABEL, headless=info.headless)
-            st.altair_chart(charts.layers_by_heads(table, label=LABEL, logarithmic=used == "logarithmic"),
-                            key=f"many:{label}", alt=f"Small heatmap of head importance, {label}; {top} leads.")
+            chart = charts.layers_by_heads(table, label=LABEL, logarithmic=used == "logarithmic")
+            drawn.append((label, chart.properties(width=THUMBNAIL)))
+            st.altair_chart(chart, key=f"many:{label}", alt=f"Small heatmap of head importance, {label}; {top} leads.")
     everything = tables.maps_table({label: scores for label, _, scores, _ in shown}, chosen, LABEL,
                                    info.headless)
     each_task = len({unit.task for unit in units}) > 1
-    st.caption(explain(sum(n for *_, n in shown), "heads across, layers up, layer 0 at the bottom",
-                       "each map on its own colour scale" + f" ({scale})", "Spearman ρ of every pair, 0 is chance",
-                       task="each task" if each_task else "",
-                       shots="" if each_task else f"{', '.join(map(str, selection.SHOTS))} shots"))
+    caption = explain(sum(n for *_, n in shown), "heads across, layers up, layer 0 at the bottom",
+                      "each map on its own colour scale" + f" ({scale})", "Spearman ρ of every pair, 0 is chance",
+                      task="each task" if each_task else "",
+                      shots="" if each_task else f"{', '.join(map(str, selection.SHOTS))} shots")
+    st.caption(caption)
     blocks.extras(everything, f"importance-{len(shown)}-maps", blocks.python_lines(
         units[0], f"maps = {{name: record.scores({by!r}) for name, record in zip(names, records, strict=True)}}",
         table=f"tables.maps_table(maps, chosen{blocks.headless()})",
         then=[f"print(stats.spearman_matrix([scores{blocks.of_heads()} for scores in maps.values()]))"],
         over=[(unit.task, unit.setup.n_shots) for _, unit, _, _ in shown],
-        given={"names": tuple(label for label, *_ in shown), "chosen": chosen}), "many")
+        given={"names": tuple(label for label, *_ in shown), "chosen": chosen}), "many", title=title, caption=caption,
+        shown=drawn)
 
 
 def difference() -> None:

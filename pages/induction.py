@@ -323,13 +323,16 @@ def picture(head: Head, pattern: np.ndarray, tokens: list[str], n_block: int, se
              f"alike would give {words.percent(by_chance)}")
     table = tables.attention_table(pattern, tokens)
     st.markdown(f"#### {title}")
-    st.altair_chart(charts.framed(charts.attention_map(table, tokens), stats.prefix_targets(n_block, 2)),
-                    width="content", alt=f"Attention of {head} on {n_block} random tokens and their repeat. {title}.")
-    st.caption(blocks.provenance(
+    chart = charts.framed(charts.attention_map(table, tokens), stats.prefix_targets(n_block, 2))
+    st.altair_chart(chart, width="content",
+                    alt=f"Attention of {head} on {n_block} random tokens and their repeat. {title}.")
+    caption = blocks.provenance(
         setup.model, f"BOS and {n_block} random tokens, twice; sequence {seed}, n = 1",
         "rows are queries, columns keys; each row adds up to 1",
-        "framed: what followed the same token in the first block; the percentage is the mean over the second", SOURCE))
-    blocks.extras(table, f"attention-{head}-repeated", blocks.repeated_lines(head, n_block, seed), "one head")
+        "framed: what followed the same token in the first block; the percentage is the mean over the second", SOURCE)
+    st.caption(caption)
+    blocks.extras(table, f"attention-{head}-repeated", blocks.repeated_lines(head, n_block, seed), "one head",
+                  title=title, caption=caption, shown=[("", chart)])
 
 
 st.title("Induction")

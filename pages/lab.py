@@ -228,9 +228,11 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
         st.markdown(f"#### {title}")
         one_task(pairs.get(labels[0]))
         if complete:
-            st.caption(explain(pairs[labels[0]][0].questions.n, setup,
-                               f"chance {words.percent(pairs[labels[0]][0].questions.chance)}"))
-            blocks.extras(table, f"lab-{labels[0]}-{setup.n_shots}shot", reproduce(setups, scope), "lab")
+            caption = explain(pairs[labels[0]][0].questions.n, setup,
+                              f"chance {words.percent(pairs[labels[0]][0].questions.chance)}")
+            st.caption(caption)
+            blocks.extras(table, f"lab-{labels[0]}-{setup.n_shots}shot", reproduce(setups, scope), "lab", title=title,
+                          caption=caption, numbers=words.big_numbers(table))
         return
     overview(table, setups, scope)
     chart = charts.comparison(table, labels)
@@ -239,7 +241,7 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
         blocks.result(title, chart, caption=explain(int(table["n"].max()), setup, "grey tick: chance", shots,
                                                    "each task" if scope == "All tasks" else ""),
                       table=table, file=f"lab-{scope.lower().replace(' ', '-')}", key="lab",
-                      python=reproduce(setups, scope),
+                      python=reproduce(setups, scope), numbers=words.group_numbers(tables.groups_table(table)),
                       alt_text=f"Accuracy of the intact and the ablated model, {', '.join(labels)}. {title}.")
     else:
         st.markdown(f"#### {title}")

@@ -155,21 +155,23 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
     title = f"{a[0]} and {b[0]} {words.agreement(pair['Spearman ρ'])}{sure}"
     st.markdown(f"#### {title}")
     scale = scales.best_scale(np.vstack(ranked))
-    columns = st.columns(2, gap="medium")
+    columns, drawn = st.columns(2, gap="medium"), []
     for column, (name, _), one in zip(columns, (a, b), scores, strict=True):
         with column:
             reliable = float(pair[f"halves of {name}"])
             st.markdown(f"**{name}** · {stats.highest(one, 1)[0]} leads")
-            components.clickable(head_map(
+            drawn.append((name, head_map(
                 one, title=name, scale=scale, file=f"map-{name}".replace(", ", "-"), state="chosen",
                 headless=info.headless, facts=[
                     (f"for {b[0] if name == a[0] else a[0]}", scores[0 if name == b[0] else 1], "plain")],
-                alt=f"Heatmap of head importance, {name}."), f"map {name}")
+                alt=f"Heatmap of head importance, {name}.")))
+            components.clickable(drawn[-1][1], f"map {name}")
             if not np.isnan(reliable):
                 st.caption(f"Two halves of its own examples agree at ρ = {reliable:.2f}.")
-    st.caption(f"Interval: bootstrap over blocks of examples. Of the top {words.percent(TOP)} of heads, the two share "
+    caption = (f"Interval: bootstrap over blocks of examples. Of the top {words.percent(TOP)} of heads, the two share "
                f"{words.percent(pair['overlap'])} (intersection over union; chance {words.percent(pair['chance'])}). "
-               "Each map has a colour scale of its own. Click heads to choose them.")
+               "Each map has a colour scale of its own.")
+    st.caption(f"{caption} Click heads to choose them.")
     table = tables.maps_table({name: one for (name, _), one in zip((a, b), scores, strict=True)}, chosen,
                             headless=info.headless)
     names = f"({a[0]!r}, {b[0]!r})"
@@ -178,7 +180,8 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
         (a[1], b[1]), f"pair = dict(zip({names}, records, strict=True))",
         f"maps = {{name: record.scores({by!r}) for name, record in pair.items()}}",
         table=f"tables.maps_table(maps, chosen{blocks.headless()})", given={"chosen": chosen},
-        then=[blocks.printed(f"tables.agreement_table(pair, {by!r}, {attending}, {TOP})")]), "two maps")
+        then=[blocks.printed(f"tables.agreement_table(pair, {by!r}, {attending}, {TOP})")]), "two maps", title=title,
+        caption=caption, shown=drawn)
 
 
 # --- shots --------------------------------------------------------------------------------------

@@ -216,15 +216,18 @@ def what_it_looks_at(prompt: Prompt | str, reading: Reading, means: Activations 
         left, right = st.container(width=PANEL), st.container(width=PANEL)
     with left:
         st.markdown(f"#### {title}")
-        st.altair_chart(charts.attention_map(table, tokens), width="content",
+        chart = charts.attention_map(table, tokens)
+        st.altair_chart(chart, width="content",
                         alt=f"Map of attention from every token to every earlier one. {title}.")
-        st.caption(explain(f"attention after softmax, rows add up to 1; below {words.percent(charts.FAINT)} is left "
-                           "blank; the colours are the same for all heads", f"n = {len(tokens)} tokens",
-                           off() if ablated else "intact model"))
+        caption = explain(f"attention after softmax, rows add up to 1; below {words.percent(charts.FAINT)} is left "
+                          "blank; the colours are the same for all heads", f"n = {len(tokens)} tokens",
+                          off() if ablated else "intact model")
+        st.caption(caption)
         blocks.extras(table, f"attention-{here}", python_lines(
             prompt, f"pattern = lens.attention(model, reading.token_ids, {here.layer}"
             f"{ABLATED[chosen.fill] if ablated else ''})[{here.head}]",
-            table="tables.attention_table(pattern, reading.tokens)", both=False), "attention")
+            table="tables.attention_table(pattern, reading.tokens)", both=False), "attention", title=title,
+            caption=caption, shown=[("", chart)])
     with right:
         st.markdown("#### Hover over a token to see where it looks")
         st.altair_chart(charts.token_text(pattern, tokens, st.context.theme.type == "dark"), width="content",

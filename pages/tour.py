@@ -194,9 +194,9 @@ def switch() -> None:
     left, right = blocks.side_by_side("switch", 3, 2, gap="large")
     with left:
         st.caption("Try it: click heads (and FFNs) off and on.")
-        components.clickable(head_map(None, shape=(model.n_layers, model.n_heads), ffns=True, label="component",
-                                     alt="Heads and FFNs to switch off", file="heads-and-ffns",
-                                     headless=model.headless), "tour grid")
+        grid = head_map(None, shape=(model.n_layers, model.n_heads), ffns=True, label="component",
+                        alt="Heads and FFNs to switch off", file="heads-and-ffns", headless=model.headless)
+        components.clickable(grid, "tour grid")
     with right:
         units = [Evaluation(setup), Evaluation(setup, chosen)]
         records = measured(units, "accuracy")
@@ -208,18 +208,22 @@ def switch() -> None:
                   delta_color="orange" if b.mean() < a.mean() else "blue",
                   delta_arrow="off" if b.mean() == a.mean() else "down" if b.mean() < a.mean() else "up")
         test = stats.mcnemar(a, b)
-        st.caption(f"Off: {words.components(chosen)}. {words.interval(row(b))} · intact: "
+        caption = (f"Off: {words.components(chosen)}. {words.interval(row(b))} · intact: "
                    f"{words.percent(a.mean())} · n = {len(b)} · chance {words.percent(records[0].questions.chance)}"
                    + (f" · McNemar {words.p_value(test.p)}" if chosen else ""))
+        st.caption(caption)
         if each is not None:
             missed = int((losses >= FEW_POINTS).sum())
             st.markdown(f"Of {len(losses)} heads {words.how_many(missed, 'is', 'are')} missed by "
                         f"{words.points(FEW_POINTS)[1:]} or more when off alone; the most that one costs is "
                         f"{words.points(losses.max())[1:]}.")
         pairs = {setup.task.name: (records[0], records[1] if chosen else None)}
-        blocks.extras(tables.pairs_table(pairs), "tour-switch", blocks.python_lines(
+        table = tables.pairs_table(pairs)
+        blocks.extras(table, "tour-switch", blocks.python_lines(
             units[0], f"pairs = {{setup.task.name: (record, {'ablated' if chosen else 'None'})}}",
-            table="tables.pairs_table(pairs)", also={"ablated": units[1]} if chosen else {}), "tour switch")
+            table="tables.pairs_table(pairs)", also={"ablated": units[1]} if chosen else {}), "tour switch",
+            title=f"{setup.task}, {setup.n_shots} shots", caption=explain(setup, setup.task.name, caption),
+            shown=[("", grid)], numbers=words.big_numbers(table))
         st.markdown("One head is rarely missed: others do the same work. Which ones are missed is the question of the "
                     "next steps." if chosen and abs(b.mean() - a.mean()) < FEW_POINTS and len(chosen.heads) == 1 else
                     "Undo and Clear are in the sidebar, and so is a text field that does the same by keyboard.")
@@ -288,13 +292,16 @@ def at_work(head: Head) -> None:
     pattern, tokens = pattern_of(selection.model(), head, int(seed))
     table = tables.attention_table(pattern, tokens)
     found = stats.prefix_match(pattern, N_WORDS)
-    st.markdown(f"#### Here {head} gives {words.percent(found)} of its attention to what followed before")
-    st.altair_chart(charts.framed(charts.attention_map(table, tokens), stats.prefix_targets(N_WORDS, 2)),
-                    width="content", alt=f"Attention of {head}: rows look at columns; the places that followed the "
-                                         "same word before are framed.")
-    st.caption(f"Each row is a word that looks, each column a word it may look at, and each row adds up to 1. Framed: "
+    title = f"Here {head} gives {words.percent(found)} of its attention to what followed before"
+    st.markdown(f"#### {title}")
+    chart = charts.framed(charts.attention_map(table, tokens), stats.prefix_targets(N_WORDS, 2))
+    st.altair_chart(chart, width="content", alt=f"Attention of {head}: rows look at columns; the places that "
+                                                "followed the same word before are framed.")
+    caption = ("Each row is a word that looks, each column a word it may look at, and each row adds up to 1. Framed: "
                f"what followed the same word the first time. {N_WORDS} random words, twice; sequence {int(seed)}.")
-    blocks.extras(table, f"attention-{head}-repeated", blocks.repeated_lines(head, N_WORDS, int(seed)), "tour at work")
+    st.caption(caption)
+    blocks.extras(table, f"attention-{head}-repeated", blocks.repeated_lines(head, N_WORDS, int(seed)), "tour at work",
+                  title=title, caption=caption, shown=[("", chart)])
 
 
 def knock_out() -> None:
@@ -486,17 +493,19 @@ def at_scale() -> None:
     if len(found) == len(names):
         info = selection.info()
         here = tables.limits_table(tables.curve_table(found, tables.OWN, weights(info), info.n_params), what, 0.9)
-        st.markdown(f"#### OPT-66B spares {share} of its {what}; this model {words.percent(here['can go'][0])}, still "
-                    f"at {words.percent(here['accuracy there'][0])}")
-        st.caption(explain(setups(names, SHOTS[-1])[0], "all tasks", f"there: {parameters}, as reported",
-                           f"here: mean of {len(names)} tasks, n = {found[0].questions.n} questions each, with at "
-                           "least 90 % of the intact accuracy; that is "
-                           f"{words.percent(here['of all parameters'][0])} of the parameters",
-                           f"95\u00a0%: {words.percent(here['from'][0])} to {words.percent(here['to'][0])}"))
+        title = (f"OPT-66B spares {share} of its {what}; this model {words.percent(here['can go'][0])}, still at "
+                 f"{words.percent(here['accuracy there'][0])}")
+        st.markdown(f"#### {title}")
+        caption = explain(units[0].setup, "all tasks", f"there: {parameters}, as reported",
+                          f"here: mean of {len(names)} tasks, n = {found[0].questions.n} questions each, with at "
+                          "least 90 % of the intact accuracy; that is "
+                          f"{words.percent(here['of all parameters'][0])} of the parameters",
+                          f"95\u00a0%: {words.percent(here['from'][0])} to {words.percent(here['to'][0])}")
+        st.caption(caption)
         blocks.extras(here, f"tour-{what.lower()}-can-go", blocks.python_lines(
             units[0], "info = get(Model(model))", f"curve = tables.curve_table(records, {tables.OWN!r}, weights(info), "
             "info.n_params)", table=f"tables.limits_table(curve, {what!r}, 0.9)", over=over(names, SHOTS[-1])),
-            "tour at scale")
+            "tour at scale", title=title, caption=caption)
     st.markdown("""
 The study also found that important heads sit in the middle layers and important FFNs in the later ones; that tasks
 **share** many of their important heads, and so do different numbers of shots; and that a small set of heads does
