@@ -17,7 +17,8 @@ from backend.records import Record
 from backend.tasks.task import Prompt
 from backend.values import Ablation, Head, Setup, TaskId, parse_exact
 from pages.map import head_map, scales
-from pages.shared import blocks, charts, components, handles, selection, words
+from pages.shared import blocks, charts, components, handles, selection, takeaway, words
+from pages.shared.report import Figure
 
 SCOPES = ("This task", "All shots", "All tasks")
 OWN, MEAN = "this task", "mean of all tasks"  # whose importance ranks the heads of a preset
@@ -42,14 +43,23 @@ def grid() -> None:
     record = blocks.fetch(selection.importance())
     scores = record.scores(by) if record is not None else None
     colours = scales.best_scale(info.of_heads(scores)) if scores is not None else scales.SCALES[0]
+    coloured = f"Colours: head importance for {setup.task}, {setup.n_shots}-shot ({by})." if scores is not None else \
+        "Head importance is not measured for this choice."
     st.caption("Click to switch off or on, or drag across several; a layer's or a column's number switches all of it. "
-               + (f"Colours: head importance for {setup.task}, {setup.n_shots}-shot ({by})." if scores is not None else
-                  "Head importance is not measured for this choice."))
-    components.clickable(head_map(
-        scores, shape=(info.n_layers, info.n_heads), ffns=True, scale=colours, title=f"{words.components(chosen)} off",
+               + coloured)
+    title = f"{words.components(chosen)} off"
+    shown = head_map(
+        scores, shape=(info.n_layers, info.n_heads), ffns=True, scale=colours, title=title,
         facts=blocks.known(), headless=info.headless, file=f"lab-{setup.task}-{setup.n_shots}shot",
         alt=f"Heads and FFNs to switch off: {info.n_layers} layers, {info.n_heads} heads each and one FFN. The text "
-            "field in the sidebar does the same."), CHART)
+            "field in the sidebar does the same.")
+    components.clickable(shown, CHART)
+    if scores is not None:
+        takeaway.note(CHART, Figure(
+            title, coloured, tables.grid_table(scores, chosen, headless=info.headless), blocks.python_lines(
+                selection.importance(), given={"chosen": chosen},
+                table=f"tables.grid_table(record.scores({by!r}), chosen{blocks.headless()})"), [("", shown)],
+            off=selection.value("off")))
 
 
 def presets() -> None:

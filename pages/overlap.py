@@ -160,7 +160,7 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
         with column:
             reliable = float(pair[f"halves of {name}"])
             st.markdown(f"**{name}** · {stats.highest(one, 1)[0]} leads")
-            drawn.append((name, head_map(
+            drawn.append(("", head_map(
                 one, title=name, scale=scale, file=f"map-{name}".replace(", ", "-"), state="chosen",
                 headless=info.headless, facts=[
                     (f"for {b[0] if name == a[0] else a[0]}", scores[0 if name == b[0] else 1], "plain")],

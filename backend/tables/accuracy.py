@@ -78,8 +78,9 @@ def groups_table(table: pd.DataFrame) -> pd.DataFrame:
     groups = list(dict.fromkeys(table["group"]))
     parts = {"all tasks": table} if len(groups) > 1 else {}
     parts |= {group: table[table["group"] == group] for group in groups}
-    return pd.DataFrame([{"group": group, "model": model, **row} for group, part in parts.items()
-                         for model, row in mean_rows(part).items()])
+    rows = {group: mean_rows(part) for group, part in parts.items()}
+    return pd.DataFrame([{"group": group, "model": model, **means[model]} for group, means in rows.items()
+                         for model in ("intact", "ablated") if model in means])
 
 
 def mean_rows(table: pd.DataFrame) -> dict[str, dict[str, Any]]:

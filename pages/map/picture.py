@@ -36,9 +36,10 @@ def as_svg(drawn: Mapping[str, Any], off: np.ndarray, stops: Sequence[str], font
     colours = [_rgb(stop) for stop in stops]
     above = 30 + (46 if drawn["legend"] else 0)
     wide = LEFT + columns * cell + (GAP if drawn["ffns"] else 0)
-    width, height = max(wide, 380) + 16, above + TOP + n_layers * cell + BOTTOM + 8
+    said = drawn["title"] or drawn["label"]
+    width, height = max(wide, 380, 7.6 * len(said)) + 16, above + TOP + n_layers * cell + BOTTOM + 8
     parts = [_rect(0, 0, width, height, PAPER),
-             _text(drawn["title"] or drawn["label"], 10, 17, font, INK, 13, "start", 600)]
+             _text(said, 10, 17, font, INK, 13, "start", 600)]
     parts += _legend(drawn, colours, font) if drawn["legend"] else []
     marks: list[str] = []
     for layer in range(n_layers):

@@ -135,7 +135,8 @@ def _section(number: int, figure: Figure, svg: str) -> str:
         "<section>", f"<h2>{title}</h2>", f'<div class="numbers">{big}</div>' if big else "",
         f"<figure>{_inline(svg, f'f{number}-', plain(figure.title))}<figcaption>{caption}</figcaption></figure>" if svg
         else f'<p class="soft">{caption}</p>' if caption else "",
-        f"<details><summary>Table, {len(figure.table)} rows</summary>{_table(figure.table)}</details>",
+        f"<details{'' if svg else ' open'}><summary>Table, {len(figure.table)} rows</summary>{_table(figure.table)}"
+        "</details>",
         f"<details><summary>Python that gives these numbers</summary><pre>{escaped(figure.python)}</pre></details>",
         "</section>"]))
 

@@ -35,7 +35,8 @@ def _config() -> dict[str, Any]:
     light = theme()
     ink, line = light["textColor"], light["borderColor"]
     axis = {"labelColor": "#566473", "titleColor": ink, "titleFontWeight": 400, "labelFontSize": 11,
-            "titleFontSize": 12, "gridColor": line, "domain": False, "ticks": False}
+            "titleFontSize": 12, "gridColor": line, "domain": False, "ticks": False,
+            "labelPadding": 6, "titlePadding": 8}
     return {
         "aria": False, "background": light["backgroundColor"], "font": FONT, "axis": axis,
         "legend": {"labelColor": ink, "titleColor": ink, "titleFontWeight": 400, "labelFontSize": 11},
