@@ -46,7 +46,7 @@ def offer() -> None:
                                                key="take-away"):
         chosen = facts()
         name = f"headroom-{sheet.title.lower()}-{selection.task_name()}".replace("/", "-").replace(" ", "-")
-        st.caption("Take this page away:")
+        st.caption("Take this page away:", width="content")
         st.download_button("Report", partial(as_report, sheet, chosen), f"{name}.html", "text/html", key="report",
                            on_click="ignore", type="tertiary", icon=":material/description:",
                            help="One HTML file that opens offline and prints: every chart of this page with its "

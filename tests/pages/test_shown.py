@@ -17,7 +17,7 @@ from backend.values import Ablation, Head
 from pages.shared import blocks, handles
 from tests.pages import made_up
 from tests.pages.conftest import INFO, MODEL, VIEWS, Explorer, calm, opened, setups_of, words
-from tests.pages.shown import asked_by_commands, run_lines
+from tests.pages.shown import asked_by_commands, note_tables, prints_the_table, run_lines
 from tests.pages.test_lab import answered
 
 OFF = Ablation(frozenset({Head(1, 2)}))
@@ -76,20 +76,12 @@ def shown(full: Path, explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> li
     """
     monkeypatch.setenv("HEADROOM_CACHE", str(full))
     st.cache_resource.clear()
-    found: list[tuple[pd.DataFrame, str]] = []
-    extras = blocks.extras
-
-    def noted(table: pd.DataFrame, file: str, python: str, *args: Any, **options: Any) -> None:
-        found.append((table, python))
-        extras(table, file, python, *args, **options)
-
     def measure(units: list[Unit[Any]], *_: Any, **__: Any) -> bool:
         made_up.fill(handles.store(), units, INFO)
         return True
 
-    monkeypatch.setattr(blocks, "extras", noted)
     monkeypatch.setattr(blocks, "measure", measure)
-    return found
+    return note_tables(monkeypatch)
 
 
 LESS_USUAL: list[tuple[str, dict[str, Any]]] = [  # what the tables are made with beside the records
@@ -159,9 +151,3 @@ def test_what_a_chart_says_beside_its_table_is_printed_too(shown: list[tuple[pd.
     row = tables.agreement_table(names["pair"]).iloc[0]
     assert f"(95\u00a0%: {row['95 % from']:.2f} to {row['to']:.2f})" in words(app)
     assert tables.agreement_table(names["pair"], attending=None).to_string() in names["printed"]
-
-
-def prints_the_table(lines: str, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = run_lines(lines, monkeypatch)
-    pd.testing.assert_frame_equal(names["table"].reset_index(drop=True), table.reset_index(drop=True), check_exact=True)
-    assert table.to_string() in names["printed"]
