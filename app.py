@@ -8,7 +8,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from backend.errors import HeadroomError
-from pages.shared import lecture, school, sidebar, waiting
+from pages.shared import lecture, school, sidebar, takeaway, waiting
 
 PAGES = [
     st.Page("pages/tour.py", title="Tour", icon=":material/explore:", default=True),
@@ -42,8 +42,10 @@ try:
             st.info("In a lecture, runs are started at the machine itself.", icon=":material/lock:")
         else:
             above = sidebar.frame()
+            takeaway.begin(page.title)
             try:
                 page.run()
+                takeaway.offer()
             finally:
                 sidebar.show_notices(above)
 except HeadroomError as error:

@@ -17,7 +17,8 @@ from backend.records import Record
 from backend.tasks.task import Prompt
 from backend.values import Ablation, Head, Setup, TaskId, parse_exact
 from pages.map import head_map, scales
-from pages.shared import blocks, charts, components, handles, selection, words
+from pages.shared import blocks, charts, components, handles, selection, takeaway, words
+from pages.shared.report import Figure
 
 SCOPES = ("This task", "All shots", "All tasks")
 OWN, MEAN = "this task", "mean of all tasks"  # whose importance ranks the heads of a preset
@@ -42,14 +43,23 @@ def grid() -> None:
     record = blocks.fetch(selection.importance())
     scores = record.scores(by) if record is not None else None
     colours = scales.best_scale(info.of_heads(scores)) if scores is not None else scales.SCALES[0]
+    coloured = f"Colours: head importance for {setup.task}, {setup.n_shots}-shot ({by})." if scores is not None else \
+        "Head importance is not measured for this choice."
     st.caption("Click to switch off or on, or drag across several; a layer's or a column's number switches all of it. "
-               + (f"Colours: head importance for {setup.task}, {setup.n_shots}-shot ({by})." if scores is not None else
-                  "Head importance is not measured for this choice."))
-    components.clickable(head_map(
-        scores, shape=(info.n_layers, info.n_heads), ffns=True, scale=colours, title=f"{words.components(chosen)} off",
+               + coloured)
+    title = f"{words.components(chosen)} off"
+    shown = head_map(
+        scores, shape=(info.n_layers, info.n_heads), ffns=True, scale=colours, title=title,
         facts=blocks.known(), headless=info.headless, file=f"lab-{setup.task}-{setup.n_shots}shot",
         alt=f"Heads and FFNs to switch off: {info.n_layers} layers, {info.n_heads} heads each and one FFN. The text "
-            "field in the sidebar does the same."), CHART)
+            "field in the sidebar does the same.")
+    components.clickable(shown, CHART)
+    if scores is not None:
+        takeaway.note(CHART, Figure(
+            title, coloured, tables.grid_table(scores, chosen, headless=info.headless), blocks.python_lines(
+                selection.importance(), given={"chosen": chosen},
+                table=f"tables.grid_table(record.scores({by!r}), chosen{blocks.headless()})"), [("", shown)],
+            off=selection.value("off")))
 
 
 def presets() -> None:
@@ -217,10 +227,7 @@ def group_of(label: str, one: Setup, scope: str) -> str:
 
 def table_of(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str) -> pd.DataFrame:
     """The comparison's table, one or two rows per label."""
-    return tables.comparison_table(
-        list(pairs), [group_of(label, setups[label], scope) for label in pairs],
-        [a.outcomes() for a, _ in pairs.values()], [b.outcomes() if b is not None else None for _, b in pairs.values()],
-        [a.questions.chance for a, _ in pairs.values()])
+    return tables.pairs_table(pairs, {label: group_of(label, setups[label], scope) for label in pairs})
 
 
 def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, complete: bool) -> None:
@@ -231,9 +238,11 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
         st.markdown(f"#### {title}")
         one_task(pairs.get(labels[0]))
         if complete:
-            st.caption(explain(pairs[labels[0]][0].questions.n, setup,
-                               f"chance {words.percent(pairs[labels[0]][0].questions.chance)}"))
-            blocks.extras(table, f"lab-{labels[0]}-{setup.n_shots}shot", reproduce(setups), "lab")
+            caption = explain(pairs[labels[0]][0].questions.n, setup,
+                              f"chance {words.percent(pairs[labels[0]][0].questions.chance)}")
+            st.caption(caption)
+            blocks.extras(table, f"lab-{labels[0]}-{setup.n_shots}shot", reproduce(setups, scope), "lab", title=title,
+                          caption=caption, numbers=words.big_numbers(table))
         return
     overview(table, setups, scope)
     chart = charts.comparison(table, labels)
@@ -241,7 +250,8 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
         shots = ", ".join(map(str, selection.SHOTS)) + " shots" if scope == "All shots" else ""
         blocks.result(title, chart, caption=explain(int(table["n"].max()), setup, "grey tick: chance", shots,
                                                    "each task" if scope == "All tasks" else ""),
-                      table=table, file=f"lab-{scope.lower().replace(' ', '-')}", python=reproduce(setups), key="lab",
+                      table=table, file=f"lab-{scope.lower().replace(' ', '-')}", key="lab",
+                      python=reproduce(setups, scope), numbers=words.group_numbers(tables.groups_table(table)),
                       alt_text=f"Accuracy of the intact and the ablated model, {', '.join(labels)}. {title}.")
     else:
         st.markdown(f"#### {title}")
@@ -256,13 +266,16 @@ def explain(n: int, one: Setup, chance: str, shots: str = "", task: str = "") ->
                              "exact McNemar test on the same questions", shots=shots, task=task)
 
 
-def reproduce(setups: Mapping[str, Setup]) -> str:
+def reproduce(setups: Mapping[str, Setup], scope: str) -> str:
+    """Python that evaluates both models on everything that is shown, and compares them."""
     one = next(iter(setups.values()))
-    if len(setups) == 1:
-        return blocks.python_lines(evaluation(one), "print(record.outcomes().mean())")
-    return blocks.python_lines(evaluation(one),
-                               "print([float(record.outcomes().mean()) for record in records])",
-                               over=[(each.task, each.n_shots) for each in setups.values()])
+    return blocks.python_lines(
+        Evaluation(one), f"pairs = dict(zip(names, zip(records, {'ablated' if chosen else '[None] * len(records)'}, "
+        "strict=True), strict=True))", "groups = dict(zip(names, averaged, strict=True))",
+        table="tables.pairs_table(pairs, groups)", then=[blocks.printed("tables.groups_table(table)")],
+        over=[(each.task, each.n_shots) for each in setups.values()],
+        also={"ablated": evaluation(one)} if chosen else {}, given={
+            "names": tuple(setups), "averaged": tuple(group_of(label, each, scope) for label, each in setups.items())})
 
 
 # --- flipped examples ---------------------------------------------------------------------------

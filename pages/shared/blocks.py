@@ -6,19 +6,18 @@
         blocks.result(title, chart, ...)                                     # draw and explain
 
 `result` is the block of every chart: a title that states the finding, the chart, a caption (what, n, chance,
-interval, definition, source), the table as CSV and the lines of Python that reproduce it; the picture is in the
-chart's own toolbar. `get` and `get_all` never compute: they draw what is missing, what it takes, and a button.
+interval, definition, source), the table as CSV, the picture as SVG and the lines of Python that reproduce it. `get` and
+`get_all` never compute: they draw what is missing, what it takes, and a button.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -35,9 +34,9 @@ from backend.runs import plan as planning
 from backend.runs.queue import Standing
 from backend.values import Head, ModelId, Setup, TaskId
 from pages.map import Fact, HeadMap
-from pages.shared import charts, components, handles, selection, waiting, words
-
-Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart | alt.ConcatChart
+from pages.shared import charts, components, handles, pictures, selection, takeaway, waiting, words
+from pages.shared.charts.paper import Chart
+from pages.shared.report import Figure
 
 REPORT = 0.2  # seconds between reports of progress; each is a message that the browser answers by drawing
 PATIENT = 1.0  # seconds of waiting after which one is told how many are ahead
@@ -188,7 +187,8 @@ def report(standing: Standing, what: str, waited: float) -> tuple[float, str]:
 
 
 def result(title: str, chart: Chart | HeadMap, *, caption: str, table: pd.DataFrame, file: str, python: str,
-           key: str, alt_text: str = "", on_click: Callable[[], None] | None = None) -> None:
+           key: str, alt_text: str = "", on_click: Callable[[], None] | None = None,
+           numbers: Sequence[tuple[str, str, str]] = ()) -> None:
     """One finding, complete.
 
     Args:
@@ -199,6 +199,7 @@ def result(title: str, chart: Chart | HeadMap, *, caption: str, table: pd.DataFr
         python: lines that reproduce the numbers and run as shown (see `python_lines`).
         alt_text: what a screen reader says of a chart; a map brings its own.
         on_click: callback of a clickable chart's selection (see `components.toggle_clicked`).
+        numbers: big numbers that stand with it (see `extras`).
     """
     st.markdown(f"#### {title}")
     if isinstance(chart, HeadMap):
@@ -208,7 +209,7 @@ def result(title: str, chart: Chart | HeadMap, *, caption: str, table: pd.DataFr
     else:
         st.altair_chart(chart, key=key, alt=alt_text, on_select=on_click, selection_mode=charts.CLICK)
     st.caption(caption)
-    extras(table, file, python, key)
+    extras(table, file, python, key, title=title, caption=caption, shown=[("", chart)], numbers=numbers)
 
 
 def side_by_side(key: str, *widths: float, gap: Literal["small", "medium", "large"] = "medium") -> list[Any]:
@@ -245,12 +246,26 @@ def to_lab() -> None:
         f"Switch {words.components(chosen, 2)} off in Lab" if chosen else "Nothing is chosen for Lab yet"))
 
 
-def extras(table: pd.DataFrame, file: str, python: str, key: str) -> None:
-    """The table as CSV and the lines of Python behind it."""
+def extras(table: pd.DataFrame, file: str, python: str, key: str, *, title: str, caption: str = "",
+           shown: Sequence[tuple[str, Chart | HeadMap]] = (), numbers: Sequence[tuple[str, str, str]] = ()) -> None:
+    """The table as CSV, the picture as SVG, and the lines of Python behind them; all of it is in the page's report.
+
+    Args:
+        title, caption: as they stand with the chart.
+        shown: the charts and maps that the table is behind, each with its label where there are several.
+        numbers: big numbers that belong to it: label, number, what stands below.
+    """
+    off = selection.value("off")
+    takeaway.note(key, Figure(title, caption, table, python, shown, numbers, off))
     with st.container(horizontal=True, gap="xsmall"):
         st.download_button("CSV", lambda: table.to_csv(index=False).encode(), f"{file}.csv", "text/csv",
                            key=f"{key}:csv", on_click="ignore", type="tertiary", icon=":material/download:",
-                           help="The numbers of this chart. The picture: hover over the chart, *Download as PNG*.")
+                           help="The numbers of this chart.")
+        if shown:
+            st.download_button("SVG", lambda: pictures.together(shown, off).encode(), f"{file}.svg", "image/svg+xml",
+                               key=f"{key}:svg", on_click="ignore", type="tertiary", icon=":material/image:",
+                               help="The picture, sharp at any size, on white. As PNG: hover over the chart, *Download "
+                                    "as PNG*.")
         with st.popover("Python", icon=":material/code:", type="tertiary"):
             st.caption("Run this in the project's folder to get the same numbers.")
             st.code(python, wrap_lines=False)
@@ -271,13 +286,30 @@ def provenance(of: Setup | ModelId, *parts: str, shots: str = "", task: str = ""
 # --- lines that reproduce -----------------------------------------------------------------------
 
 
-def python_lines(unit: Unit[Any], *after: str, over: Sequence[tuple[TaskId, int]] = ()) -> str:
-    """Python that gets a unit's record (`record`) through `backend`, and then the lines `after`.
+def python_lines(unit: Unit[Any], *before: str, table: str = "", then: Sequence[str] = (),
+                 over: Sequence[tuple[TaskId, int]] = (), also: Mapping[str, Unit[Any]] | None = None,
+                 given: Mapping[str, Any] | None = None) -> str:
+    """Python that gets a unit's record (`record`) through `backend`, and from it the table that is shown.
 
     Args:
+        before: lines in between.
+        table: Python that makes the very table that is offered as CSV; it is then printed.
+        then: lines that print what else the page says.
         over: tasks and numbers of shots to get such a record of, each; they are then `records`, in this order.
+        also: further units whose records are needed, by the names that these get.
+        given: values that the lines name first.
     """
-    return python(unit, selection.load_lines(), *after, over=over)
+    return python(unit, selection.load_lines(), *before, *shown_lines(table), *then, over=over, also=also, given=given)
+
+
+def shown_lines(table: str) -> list[str]:
+    """Lines that make a table and print all of it."""
+    return [f"table = {table}", "print(table.to_string())"] if table else []
+
+
+def printed(table: str) -> str:
+    """A line that prints a further table."""
+    return f"print({table}.to_string())"
 
 
 def of_heads() -> str:
@@ -286,13 +318,20 @@ def of_heads() -> str:
     return f"[{shape.attending}]" if shape.headless else ""
 
 
+def headless() -> str:
+    """How lines of Python tell a table of the layers without heads; nothing where all have heads."""
+    without = tuple(selection.info().headless)
+    return f", headless={without}" if without else ""
+
+
 def repeated_lines(head: Head, n_block: int, seed: int) -> str:
-    """Python that gets a head's attention on a repeated random block, and its prefix matching there."""
+    """Python that gets a head's attention on a repeated random block, and its prefix matching there and by chance."""
     return with_imports([
         f"model = load_model({selection.load_lines()})",
         f"ids, tokens = lens.repeated_tokens(model, {n_block}, seed={seed})",
         f"pattern = lens.attention(model, ids, {head.layer})[{head.head}]",
-        f"print(stats.prefix_match(pattern, {n_block}))"])
+        *shown_lines("tables.attention_table(pattern, tokens)"),
+        f"print(stats.prefix_match(pattern, {n_block}), stats.prefix_match_by_chance({n_block}, 2))"])
 
 
 def command_lines(units: Sequence[Unit[Any]]) -> str:

@@ -219,6 +219,23 @@ def accuracy_change(table: pd.DataFrame, labels: Sequence[str], off: Ablation, o
     return f"Without {what}, accuracy {where} {changed(means['intact'], means['ablated'])}"
 
 
+def big_numbers(table: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """The large numbers of one task from a `comparison_table`: label, number, what stands below it."""
+    rows = {str(row["model"]): row for row in table.to_dict("records")}
+    shown = [("Intact", percent(rows["intact"]["accuracy"]), interval(rows["intact"]))]
+    if (off := rows.get("ablated")) is None:
+        return shown
+    low, high = (points(off[end]).split()[0] for end in ("change from", "change to"))
+    return [*shown, ("Switched off", percent(off["accuracy"]), interval(off)),
+            ("Change", points(off["change"]), f"95 %: {low} to {high} · McNemar {p_value(off['p'])}")]
+
+
+def group_numbers(table: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """The same of a `groups_table`: per group the intact and the ablated model's mean accuracy."""
+    return [(f"{row['group']}, {row['model']}", percent(row["accuracy"]),
+             f"{interval(row)}, mean of {how_many(row['tasks'], 'task')}") for row in table.to_dict("records")]
+
+
 def answers_turned(lost: int, won: int, where: str) -> str:
     """How many answers turned wrong, and how many right."""
     if not lost + won:

@@ -9,7 +9,6 @@ from streamlit.testing.v1 import AppTest
 from backend import lens, tables
 from backend.errors import ModelError
 from backend.kinds import PrefixMatching, compute
-from backend.models import loading
 from backend.models.loading import LoadedModel
 from backend.store.live import Store
 from backend.tasks.registry import get_task
@@ -20,6 +19,7 @@ from pages.shared import words as wording
 from tests.models.small import small_model
 from tests.pages import made_up
 from tests.pages.conftest import Explorer, are_here, calm, is_here, words
+from tests.pages.shown import note_tables, prints_the_table
 
 OFF = parse_exact("L1H2,F0")
 
@@ -177,16 +177,21 @@ def test_large_models_read_when_asked_to(explorer: Explorer, store: Store, monke
     {"task": "antonym", "shots": "1", "off": str(OFF), "q": "1"},
     {"source": "My own", "prompt": "the cat sat", "options": "on | at"},
     {"source": "My own", "prompt": "the cat sat"},
-], ids=["task", "own with options", "own"])
-def test_every_piece_of_python_runs_as_shown(explorer: Explorer, model: LoadedModel, monkeypatch: pytest.MonkeyPatch,
-                                             capsys: pytest.CaptureFixture[str], address: dict[str, str]):
+    {"task": "antonym", "shots": "1", "off": "mean:L1H2,F0"},
+], ids=["task", "own with options", "own", "means"])
+def test_the_lines_beside_every_chart_print_the_table_of_its_csv(
+        explorer: Explorer, model: LoadedModel, store: Store, monkeypatch: pytest.MonkeyPatch, address: dict[str, str]):
+    compute(made_up.means(made_up.setup(model.id, "antonym", 1)), store, model)
+    shown = note_tables(monkeypatch)
     app = explorer("playground", **address)
-    monkeypatch.setattr(loading, "load_model", lambda name: model)
-    shown = [code.value for code in app.main.code if code.value.startswith("from backend")]
+    assert calm(app), (app.error, app.exception)
+    if "off" in address:
+        app.segmented_control("seen in").set_value("ablated")
+        shown.clear()
+        app.run()
     assert len(shown) == (4 if "options" in address or "task" in address else 3)
-    for lines in shown:
-        exec(lines, {})
-        assert capsys.readouterr().out
+    for table, lines in shown:
+        prints_the_table(lines, table, monkeypatch, load_model=lambda name: model)
 
 
 # --- charts -------------------------------------------------------------------------------------
