@@ -24,6 +24,8 @@ SHOTS = selection.SHOTS
 LOOKS_BACK = 0.3  # prefix matching from here on is called looking back, as in the model card
 FEW_POINTS = 0.05  # "little loss"
 NEARLY_ALWAYS = 0.85
+MISSED = [f"print((each.importance() >= {FEW_POINTS}).sum(), 'heads are missed when off alone; the most one costs:', "
+          "each.importance().max())"]
 N_WORDS = 10  # of the block that is repeated
 
 
@@ -221,7 +223,9 @@ def switch() -> None:
         table = tables.pairs_table(pairs)
         blocks.extras(table, "tour-switch", blocks.python_lines(
             units[0], f"pairs = {{setup.task.name: (record, {'ablated' if chosen else 'None'})}}",
-            table="tables.pairs_table(pairs)", also={"ablated": units[1]} if chosen else {}), "tour switch",
+            table="tables.pairs_table(pairs)", then=MISSED if each is not None else (),
+            also=({"ablated": units[1]} if chosen else {}) | ({"each": HeadOracle(setup)} if each is not None else {})),
+            "tour switch",
             title=f"{setup.task}, {setup.n_shots} shots", caption=explain(setup, setup.task.name, caption),
             shown=[("", grid)], numbers=words.big_numbers(table))
         st.markdown("One head is rarely missed: others do the same work. Which ones are missed is the question of the "

@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache, partial
@@ -19,6 +20,7 @@ from pathlib import Path
 import streamlit as st
 
 from backend.errors import HeadroomError
+from backend.values import Setup
 from pages.shared import pictures, report, selection
 from pages.shared.report import Figure, Sheet
 
@@ -44,8 +46,10 @@ def offer() -> None:
         return
     with suppress(HeadroomError), st.container(horizontal=True, vertical_alignment="center", gap="small",
                                                key="take-away"):
-        chosen = facts()
-        name = f"headroom-{sheet.title.lower()}-{selection.task_name()}".replace("/", "-").replace(" ", "-")
+        setup = selection.current()
+        chosen = partial(facts, setup, str(selection.value("bos")), selection.definition(),
+                         tuple(st.session_state.get("tasks") or ()))
+        name = re.sub(r"[^\w.-]+", "-", f"headroom-{sheet.title.lower()}-{setup.task.name}")
         st.caption("Take this page away:", width="content")
         st.download_button("Report", partial(as_report, sheet, chosen), f"{name}.html", "text/html", key="report",
                            on_click="ignore", type="tertiary", icon=":material/description:",
@@ -57,29 +61,34 @@ def offer() -> None:
                                                           "beside every chart of this page.")
 
 
-def facts() -> dict[str, str]:
-    """What is chosen, as label and value."""
-    setup = selection.current()
+def facts(setup: Setup, bos: str, by: str, compared: Sequence[str]) -> dict[str, str]:
+    """What is chosen, as label and value.
+
+    Args:
+        bos: how BOS was asked for.
+        by: how gradients become head importance.
+        compared: the tasks that pages compare.
+    """
     model = setup.model
     return {
         "Model": model.name, "Revision": model.revision, "Digest": model.digest, "Precision": model.dtype,
-        "BOS token": f"{selection.value('bos')}: {'yes' if model.bos else 'no'}",
+        "BOS token": f"{bos}: {'yes' if model.bos else 'no'}",
         "Task": setup.task.name, "Rows (digest)": setup.task.digest, "Shots": str(setup.n_shots),
         "Demonstrations": setup.demos, "Questions": f"n = {setup.n_examples}", "Seed": str(setup.seed),
-        "Head importance": f"{selection.definition()}, n = {selection.N_TRAIN} training examples",
-        "Tasks that are compared": ", ".join(selection.compared())}
+        "Head importance": f"{by}, n = {selection.N_TRAIN} training examples",
+        "Tasks that are compared": ", ".join(compared)}
 
 
-def as_report(sheet: Sheet, chosen: Mapping[str, str]) -> bytes:
+def as_report(sheet: Sheet, chosen: Callable[[], Mapping[str, str]]) -> bytes:
     """The report of what a page shows now."""
     figures = list(sheet.figures.values())
     drawn = [pictures.together(figure.pictures, figure.off) if figure.pictures else "" for figure in figures]
-    return report.html(sheet.title, figures, drawn, with_mask(sheet, chosen), versions(), today()).encode()
+    return report.html(sheet.title, figures, drawn, with_mask(sheet, chosen()), versions(), today()).encode()
 
 
-def as_notebook(sheet: Sheet, chosen: Mapping[str, str]) -> bytes:
+def as_notebook(sheet: Sheet, chosen: Callable[[], Mapping[str, str]]) -> bytes:
     """The notebook of what a page shows now."""
-    return report.notebook(sheet.title, list(sheet.figures.values()), with_mask(sheet, chosen), versions(),
+    return report.notebook(sheet.title, list(sheet.figures.values()), with_mask(sheet, chosen()), versions(),
                            today()).encode()
 
 

@@ -60,11 +60,9 @@ def test_drawing_a_page_makes_neither_pictures_nor_reports(explorer: Explorer, s
     assert "Report" in buttons(app)
 
 
-def test_the_report_holds_every_figure_with_its_picture_choice_and_versions(heads: AppTest,
-                                                                           monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(takeaway.selection, "current", lambda: setup_of("antonym"))
-    monkeypatch.setattr(takeaway.selection, "compared", lambda: dict.fromkeys(MINI))
-    document = takeaway.as_report(sheet(heads), takeaway.facts()).decode()
+def test_the_report_holds_every_figure_with_its_picture_choice_and_versions(heads: AppTest):
+    document = takeaway.as_report(
+        sheet(heads), lambda: takeaway.facts(setup_of("antonym"), "auto", "per-token", list(MINI))).decode()
     read = Tags(document)
     assert [tag for tag, _ in read.tags].count("svg") == 2
     assert "#e07b1f" in document  # the chosen head is marked in the map
@@ -80,7 +78,7 @@ def test_the_report_holds_every_figure_with_its_picture_choice_and_versions(head
 
 
 def test_the_notebook_runs_and_gives_the_tables(heads: AppTest, monkeypatch: pytest.MonkeyPatch):
-    made = json.loads(takeaway.as_notebook(sheet(heads), {"Model": "bundled"}))
+    made = json.loads(takeaway.as_notebook(sheet(heads), dict))
     lines = ["".join(cell["source"]) for cell in made["cells"] if cell["cell_type"] == "code"]
     figures = list(sheet(heads).figures.values())
     assert lines == [figure.python for figure in figures]
@@ -100,7 +98,7 @@ def test_the_labs_map_and_big_numbers_are_in_its_report(explorer: Explorer, stor
     assert [(label, value) for label, value, _ in figures["lab"].numbers] == shown
     below = [one.value for one in app.main.caption]
     assert all(note in below for _, _, note in figures["lab"].numbers)
-    text = Tags(takeaway.as_report(sheet(app), {}).decode()).text
+    text = Tags(takeaway.as_report(sheet(app), dict).decode()).text
     assert all(label in text and value in text for label, value in shown)
     assert f"{wording.components(parse_exact(str(OFF)))} off" in text
 

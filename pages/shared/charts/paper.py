@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,4 @@ def apart(svg: str, prefix: str) -> str:
 
 def escaped(text: str) -> str:
     """Text that nothing takes for markup; signs that XML does not know are left out."""
-    from html import escape
-
     return escape(re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", text))
