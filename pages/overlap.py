@@ -16,7 +16,10 @@ VIEWS = ("Tasks", "Shots", "Top heads", "Heads that many need")
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 TOP = 0.2  # the top share of two maps that is compared beside them
 PAIRS = ((0, 1), (0, 5), (1, 5))  # numbers of shots that are compared
-HOVER = "hover over a cell to see its two maps, click to open them"
+HOVER = "Hover over a cell to see its two maps, click to open them"
+PAIR = "hover or click a cell: its two maps"
+CORRELATION = "Spearman's rank correlation of the scores: 1 = same order, 0 = unrelated (chance)"
+AS_AUTHORS = "As in the authors' code: correlation of argsort index lists"
 AUTHORS = ("The study's script correlates two lists of head *indices*, sorted by importance, instead of the heads' "
            "ranks. It asks whether the n-th least important head of one task has an index close to that of the other, "
            "which says little about whether tasks rank heads alike: over 4,608 heads a true ρ of 0.99 comes out near "
@@ -40,12 +43,17 @@ def importances(names: Sequence[str], shots: Sequence[int]) -> dict[tuple[str, i
     return {key: record for key, record in zip(keys, records, strict=True) if record is not None}
 
 
-def explain(records: Mapping[tuple[str, int], HeadScores], *parts: str, shots: str = "") -> str:
+def n_of(records: Mapping[tuple[str, int], HeadScores]) -> str:
+    """How many training examples stand behind each task's importance."""
     n = [record.n_examples for record in records.values()]
-    some = f"{min(n)}" if min(n) == max(n) else f"{min(n)} to {max(n)}"
-    asked = f"{shots or f'{setup.n_shots}-shot'}, {setup.demos} demonstrations, seed {setup.seed}"
-    return blocks.provenance(setup.model, *parts, f"over {n_heads} heads, {by} gradient importance of n = "
-                             f"{some} training examples per task", asked, blocks.STUDY)
+    return f"n = {min(n)}" if min(n) == max(n) else f"n = {min(n)} to {max(n)}"
+
+
+def explain(records: Mapping[tuple[str, int], HeadScores], *parts: str, shots: str = "",
+            task: str = "each task") -> str:
+    """How every chart of this page is measured."""
+    return blocks.provenance(setup, *parts, f"Over {n_heads} heads: {by} gradient importance of {n_of(records)} "
+                             "training examples per task", source=blocks.STUDY, shots=shots, task=task)
 
 
 def reproduce(found: Iterable[tuple[str, int]], *after: str) -> str:
@@ -62,7 +70,7 @@ def pairs_of(names: Sequence[str],
 
 
 def colours(domain: tuple[float, float]) -> str:
-    return f"colours run from {domain[0]:.1f} to {domain[1]:.0f}; {HOVER}"
+    return f"Colours run from {domain[0]:.1f} to {domain[1]:.0f}"
 
 
 # --- tasks --------------------------------------------------------------------------------------
@@ -96,9 +104,8 @@ def draw_tasks() -> None:
                 words.tasks_alike(names, rhos, as_authors),
                 charts.matrix(charts.pictured(table, pairs_of(names, scores)), label, rows=ordered, columns=ordered,
                                 signed=bool((pairs < -0.05).any()), domain=domain, dark=dark, chosen=pair),
-                caption=explain(found, "as in the authors' code: correlation of argsort index lists" if as_authors else
-                                "Spearman's rank correlation of the scores: 1 = same order, 0 = unrelated (chance)",
-                                colours(domain)),
+                caption=f"{n_of(found)} training examples per task · chance: 0 · {PAIR}",
+                measured=explain(found, AS_AUTHORS if as_authors else CORRELATION, colours(domain), HOVER),
                 table=table, file=f"overlap-tasks-{setup.n_shots}shot",
                 python=reproduce(found, f"print(stats.spearman_matrix(scores{', as_authors=True' * as_authors}))"),
                 key="overlap tasks", on_click=lambda: note_pair("overlap tasks"),
@@ -148,7 +155,7 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
     sure = f" (95\u00a0%: {low:.2f} to {high:.2f})" if not np.isnan(low) else ""
     same = stats.topk_overlap(*ranked, TOP)
     by_chance = stats.topk_overlap_chance(n_heads, max(1, stats.count(TOP, n_heads)))
-    st.markdown(f"#### {a[0]} and {b[0]} {agree}{sure}")
+    blocks.heading(f"{a[0]} and {b[0]} {agree}{sure}")
     scale = scales.best_scale(np.vstack(ranked))
     columns = st.columns(2, gap="medium")
     for column, (name, _), record, one in zip(columns, (a, b), there, scores, strict=True):
@@ -161,14 +168,23 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
                     (f"for {b[0] if name == a[0] else a[0]}", scores[0 if name == b[0] else 1], "plain")],
                 alt=f"Heatmap of head importance, {name}."), f"map {name}")
             if not np.isnan(reliable.split_half):
-                st.caption(f"Two halves of its own examples agree at ρ = {reliable.split_half:.2f}.")
-    st.caption(f"Interval: bootstrap over blocks of examples. Of the top {words.percent(TOP)} of heads, the two share "
-               f"{words.percent(same)} (intersection over union; chance {words.percent(by_chance)}). Each map has a "
-               "colour scale of its own. Click heads to choose them.")
+                blocks.note(f"Two halves of its own examples agree at ρ = {reliable.split_half:.2f}.")
+    blocks.note(f"Of the top {words.percent(TOP)} of heads the two share {words.percent(same)} · chance "
+                f"{words.percent(by_chance)} · click to choose",
+                explain({at: found[at] for _, at in (a, b)},
+                        "ρ: Spearman's rank correlation of the scores; its 95 % interval is a bootstrap over blocks of "
+                        "examples", "Shared: intersection over union of the two tops", "Halves: mean Spearman over "
+                        "random halvings of a map's own examples", "Each map has a colour scale of its own",
+                        task=f"{a[0]} and {b[0]}", shots=shots_of(a[1][1], b[1][1])))
     table = tables.maps_table({name: one for (name, _), one in zip((a, b), scores, strict=True)}, chosen,
                             headless=info.headless)
     blocks.extras(table.drop(columns=["column"]), f"maps-{a[0]}-{b[0]}".replace(", ", "-"),
                   reproduce((a[1], b[1]), "print(stats.spearman(*scores))"), "two maps")
+
+
+def shots_of(a: int, b: int) -> str:
+    """The shots of two maps, in words."""
+    return f"{a}-shot" if a == b else f"{a} and {b} shots"
 
 
 # --- shots --------------------------------------------------------------------------------------
@@ -203,9 +219,9 @@ def draw_shots() -> None:
                 words.shots_alike(columns, rhos, as_authors),
                 charts.matrix(charts.pictured(table, maps), label, rows=names, columns=columns, dark=dark,
                               chosen=(task, pair), signed=bool((rhos < -0.05).any()), domain=domain),
-                caption=explain(found, "as in the authors' code: correlation of argsort index lists" if as_authors else
-                                "Spearman's rank correlation of the scores: 1 = same order, 0 = unrelated (chance)",
-                                colours(domain), shots="0, 1 and 5 shots"),
+                caption=f"{n_of(found)} training examples per task · chance: 0 · {PAIR}",
+                measured=explain(found, AS_AUTHORS if as_authors else CORRELATION, colours(domain), HOVER,
+                                 shots="0, 1 and 5 shots"),
                 table=table, file="overlap-shots", key="overlap shots", python=reproduce(
                     [(name, n) for name in names for n in shots],
                     *(f"print([stats.spearman{'_as_authors' * as_authors}(scores[i + {shots.index(a)}], scores[i + "
@@ -244,8 +260,10 @@ def draw_top() -> None:
                 f"would give {words.percent(here['chance'])}",
                 charts.matrix(charts.pictured(table, pairs_of(names, scores)), "overlap", rows=names, columns=names,
                                 number=".0%", dark=dark, chosen=pair, domain=(float(here["chance"]), 1.0)),
-                caption=explain(found, f"intersection over union of the top {words.how_many(k, 'head')}",
-                                f"chance {words.percent(here['chance'])}, the weakest colour", HOVER),
+                caption=f"{n_of(found)} training examples per task · weakest colour: chance, "
+                        f"{words.percent(here['chance'])}",
+                measured=explain(found, f"Intersection over union of the top {words.how_many(k, 'head')}",
+                                 f"Chance: {words.percent(here['chance'])}, the weakest colour", HOVER),
                 table=table, file=f"overlap-top{percent}-{setup.n_shots}shot", key="overlap top",
                 python=reproduce(found, f"print(stats.overlap_matrix(scores, {share}))"),
                 on_click=lambda: note_pair("overlap top"),
@@ -254,8 +272,9 @@ def draw_top() -> None:
             blocks.result(
                 words.above_chance(curve),
                 charts.overlap_curve(curve, share),
-                caption=explain(found, "line: mean over pairs of tasks; band: lowest to highest pair; dashed: the mean "
-                                "overlap of two independent random rankings, exactly"),
+                caption="line: mean over pairs of tasks · band: all pairs · dashed: chance",
+                measured=explain(found, "Line: mean over pairs of tasks; band: lowest to highest pair", "Dashed: the "
+                                 "mean overlap of two independent random rankings, exactly"),
                 table=curve, file=f"overlap-by-share-{setup.n_shots}shot", python=reproduce(
                     found, f"for share in {SHARES}:",
                     "    print(share, stats.off_diagonal(stats.overlap_matrix(scores, share)).mean())"),
@@ -291,7 +310,8 @@ def draw_counts() -> None:
                                 domain=(0, len(found)), file=f"overlap-heads-top{percent}-{setup.n_shots}shot",
                                 state="chosen", headless=info.headless,
                                 alt="Heatmap of the number of tasks that need each head."),
-                caption=explain(found, f"colour: in how many tasks' top {percent} % the head is"),
+                caption=f"{n_of(found)} training examples per task · colour: number of tasks",
+                measured=explain(found, f"Colour: in how many tasks' top {percent} % the head is"),
                 table=grid.drop(columns=["column"]), file=f"overlap-heads-top{percent}-{setup.n_shots}shot",
                 python=python, key="overlap counts")
         with right:
@@ -300,7 +320,8 @@ def draw_counts() -> None:
                 f"{nowhere['by chance']:.1f}; in all tasks' tops are {everywhere['heads']:.0f}, by chance "
                 f"{everywhere['by chance']:.1f}",
                 charts.counts_bars(table),
-                caption=explain(found, "orange: expected of independent random rankings (binomial)"),
+                caption=f"{n_of(found)} training examples per task · orange: by chance",
+                measured=explain(found, "Orange: expected of independent random rankings (binomial)"),
                 table=table, file=f"overlap-counts-top{percent}-{setup.n_shots}shot", python=python,
                 key="overlap bars", alt_text="Bars: heads by the number of tasks that need them, with chance.")
 

@@ -19,7 +19,7 @@ SCOPES = ("This task", "All tasks")
 VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")
 WHAT = {"heads": "heads", "FFNs": "ffns", "heads and FFNs": "combined"}  # as the page says it -> as the service does
 N_RANDOM = 5
-FORMULA = ("parameters: 4 · d_model · d_head per head (its slices of query, key, value and output projection), the "
+FORMULA = ("Parameters: 4 · d_model · d_head per head (its slices of query, key, value and output projection), the "
            "FFN's matrices of d_model · d_ffn, biases and norms left out")
 
 setup, info, by = selection.current(), selection.info(), selection.definition()
@@ -72,14 +72,19 @@ def table_of(sweeps: Sequence[Sweep], kind: str) -> pd.DataFrame:
 # --- explain ------------------------------------------------------------------------------------
 
 
-def explain(table: pd.DataFrame, names: Sequence[str], *parts: str) -> str:
-    """The caption: n, chance, intervals, what is removed in which order, how parameters are counted."""
-    n = int(table["n"].max())
+def line(table: pd.DataFrame, names: Sequence[str], marks: str) -> str:
+    """The caption in sight: n, chance, and what marks on the chart mean."""
+    of = f" of {len(names)} tasks" if len(names) > 1 else ""
+    return (f"n = {int(table['n'].max())} questions{of} · chance {words.percent(float(table['chance'].mean()))} · "
+            f"{marks}")
+
+
+def explain(names: Sequence[str], *parts: str) -> str:
+    """How it is measured: intervals, what is removed in which order, how parameters are counted."""
     return blocks.provenance(
-        setup, f"n = {n} questions" + (f" of {len(names)} tasks, unweighted mean" if len(names) > 1 else ""),
-        f"chance {words.percent(float(table['chance'].mean()))}", "95 % Wilson intervals", *parts,
-        f"heads ranked by {by} gradient importance, FFNs by their oracle; the lowest go first, ties in index order",
-        FORMULA, blocks.STUDY, task=names[0] if len(names) == 1 else "each task")
+        setup, "Unweighted mean of the tasks" if len(names) > 1 else "", "95 % Wilson intervals", *parts,
+        f"Heads ranked by {by} gradient importance, FFNs by their oracle; the lowest go first, ties in index order",
+        FORMULA, source=blocks.STUDY, task=names[0] if len(names) == 1 else "each task")
 
 
 def reproduce(names: Sequence[str], what: str, ranking: Callable[[TaskId], Ranking]) -> str:
@@ -138,7 +143,9 @@ def draw_curves(what: str, names: Sequence[str], share: float) -> None:
         blocks.result(
             words.can_go(limits, what, share, words.tasks(names)),
             charts.pruning_curves(table, what, floor=share * table["accuracy"].iloc[0], clickable=len(names) == 1),
-            caption=explain(table, names, band(found), f"dashed: {words.percent(share)} of the intact accuracy"),
+            caption=line(table, names, f"dashed: {words.percent(share)} of intact"
+                         + " · grey band: random" * (tables.RANDOM in found)),
+            measured=explain(names, f"Dashed: {words.percent(share)} of the intact accuracy", band(found)),
             table=table, file=f"pruning-{WHAT[what]}-{names[0] if len(names) == 1 else 'all'}-{setup.n_shots}shot",
             python=reproduce(names, what, RANKINGS[str(limits["ranking"][0])][0]), key=key,
             on_click=(lambda: choose(charts.picked_mask(st.session_state.get(key)))) if len(names) == 1 else None,
@@ -152,7 +159,7 @@ def draw_curves(what: str, names: Sequence[str], share: float) -> None:
 
 def band(found: Mapping[str, list[list[Sweep]]]) -> str:
     n = len(found.get(tables.RANDOM, []))
-    return f"grey band: mean, lowest and highest of {words.how_many(n, 'random order')}; its masks are the first's" \
+    return f"Grey band: mean, lowest and highest of {words.how_many(n, 'random order')}; its masks are the first's" \
         if n else ""
 
 
@@ -186,8 +193,9 @@ def draw_map(names: Sequence[str], share: float) -> None:
                             domain=(float(table["chance"].iloc[0]), 1.0), x_title="heads removed",
                             y_title="FFNs removed", bottom_up=True, chosen=(most["row"], most["column"]), cell=54,
                             clickable=len(names) == 1),
-            caption=explain(table, names, f"framed: the most parameters removed with at least {words.percent(share)} "
-                            "of the intact accuracy", "colours run from chance to 100 %"),
+            caption=line(table, names, f"framed: the most removed at {words.percent(share)} of intact"),
+            measured=explain(names, f"Framed: the most parameters removed with at least {words.percent(share)} of the "
+                             "intact accuracy", "Colours run from chance to 100 %"),
             table=table.drop(columns=["row", "column"]), file=f"pruning-map-{setup.task}-{setup.n_shots}shot",
             python=reproduce(names, what, RANKINGS[kind][0]), key=key,
             on_click=(lambda: choose_cell(key, table)) if len(names) == 1 else None,
@@ -233,10 +241,11 @@ def transfer_to(table: pd.DataFrame, task: str, percent: int) -> None:
     blocks.result(
         words.transfers(table, percent, f"{task} keeps"),
         charts.bars(shown, x="accuracy", y="ranking", order=shown["ranking"].tolist(), x_title="accuracy"),
-        caption=blocks.provenance(
-            setup, f"n = {int(table['n'].max())} questions", f"chance {words.percent(table['chance'].iloc[0])}, the "
-            f"orange tick; intact {words.percent(table['intact'].iloc[0])}", "95 % Wilson intervals",
-            f"heads ranked by {by} gradient importance; the lowest go first", blocks.STUDY),
+        caption=f"n = {int(table['n'].max())} questions · orange tick: chance, "
+                f"{words.percent(table['chance'].iloc[0])} · intact {words.percent(table['intact'].iloc[0])}",
+        measured=blocks.provenance(
+            setup, "95 % Wilson intervals", f"Heads ranked by {by} gradient importance; the lowest go first",
+            source=blocks.STUDY),
         table=table.drop(columns=["row", "column"]), file=f"transfer-{task}-{setup.n_shots}shot",
         python=blocks.python_lines(unit(task, "heads", selection.ranking(all_tasks()[str(table["ranking"].iloc[0])])),
                                    "print(record.accuracy())"),
@@ -254,10 +263,11 @@ def transfer_among(table: pd.DataFrame, percent: int) -> None:
         charts.matrix(table, "kept", rows=suite, columns=suite, number=".0%", dark=dark,
                         domain=(min(floor, 0.9), 1.0), x_title="ranking of", y_title="task that is pruned",
                         clickable=False),
-        caption=blocks.provenance(
-            setup, f"n = {int(table['n'].max())} questions per task", "kept: accuracy as a "
-            "share of the task's intact one; the strongest colour is 100 % and more", f"heads ranked by {by} gradient "
-            "importance; the lowest go first", "intervals and chance in the CSV", blocks.STUDY, task="each task"),
+        caption=f"n = {int(table['n'].max())} questions per task · strongest colour: 100 % of intact and more",
+        measured=blocks.provenance(
+            setup, "Kept: accuracy as a share of the task's intact one; the strongest colour is 100 % and more",
+            f"Heads ranked by {by} gradient importance; the lowest go first", "Intervals and chance are in the CSV",
+            source=blocks.STUDY, task="each task"),
         table=table.drop(columns=["row", "column"]), file=f"transfer-all-{setup.n_shots}shot",
         python=blocks.python_lines(unit(suite[0], "heads", selection.ranking(tasks[suite[-1]])),
                                    "print(record.accuracy())"),
@@ -265,7 +275,7 @@ def transfer_among(table: pd.DataFrame, percent: int) -> None:
 
 
 st.title("Pruning")
-st.markdown("How many heads and FFNs can go? Accuracy as more and more of them are removed, in different orders.")
+blocks.text("How many heads and FFNs can go? Accuracy as more and more of them are removed, in different orders.")
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     scope = str(selection.control("Tasks", SCOPES, "scope"))
     view = str(selection.control("Remove", VIEWS, "view"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,6 +78,10 @@ def matching() -> InductionScores | None:
     return blocks.get(PrefixMatching(selection.model()), "prefix matching of every head")
 
 
+result = partial(blocks.result, level=3)  # below a step's title
+heading = partial(blocks.heading, level=3)
+
+
 # --- the steps ----------------------------------------------------------------------------------
 
 
@@ -113,16 +118,21 @@ def learn() -> None:
     table = pd.DataFrame(rows)
     first, last = table["accuracy"].iloc[0], table["accuracy"].iloc[-1]
     answer(guess, answers[2] if last >= NEARLY_ALWAYS else answers[last > table["chance"].iloc[-1] + FEW_POINTS])
-    blocks.result(
+    result(
         f"From {words.percent(first)} without examples to {words.percent(last)} with {SHOTS[-1]}",
         charts.bars(table, x="accuracy", y="what", order=list(table["what"]), x_title="accuracy"), table=table,
-        caption=explain(units[-1].setup, "in-context tasks", f"mean of {len(names)} tasks",
-                        f"n = {table['n'].iloc[-1]} questions",
-                        "95 % interval from the tasks' Wilson intervals; orange: chance"),
+        caption=f"n = {table['n'].iloc[-1]} questions of {len(names)} tasks · orange: chance",
+        measured=blocks.provenance(units[-1].setup, f"Mean of {len(names)} tasks", "95 % interval from the tasks' "
+                                   "Wilson intervals", task="in-context tasks", shots=asked_at(SHOTS)),
         file="tour-shots", key="tour shots", python=blocks.python_lines(
             units[-1], "print([float(record.outcomes().mean()) for record in records])",
             over=[one for n in SHOTS for one in over(names, n)]),
         alt_text="Bars of accuracy at each number of shots, with intervals and chance.")
+
+
+def asked_at(shots: Sequence[int]) -> str:
+    """`0, 1 and 5 shots`."""
+    return f"{', '.join(map(str, shots[:-1]))} and {shots[-1]} shots"
 
 
 def telling(setup: Setup) -> int:
@@ -198,7 +208,7 @@ def switch() -> None:
     chosen = selection.ablation()
     left, right = blocks.side_by_side("switch", 3, 2, gap="large")
     with left:
-        st.caption("Try it: click heads (and FFNs) off and on.")
+        blocks.note("Try it: click heads (and FFNs) off and on.")
         components.clickable(head_map(None, shape=(model.n_layers, model.n_heads), ffns=True, label="component",
                                      alt="Heads and FFNs to switch off", file="heads-and-ffns",
                                      headless=model.headless), "tour grid")
@@ -212,9 +222,11 @@ def switch() -> None:
                   delta_color="orange" if b.mean() < a.mean() else "blue",
                   delta_arrow="off" if b.mean() == a.mean() else "down" if b.mean() < a.mean() else "up")
         test = stats.mcnemar(a, b)
-        st.caption(f"Off: {words.components(chosen)}. {words.interval(row(b))} · intact: "
-                   f"{words.percent(a.mean())} · n = {len(b)} · chance {words.percent(records[0].questions.chance)}"
-                   + (f" · McNemar {words.p_value(test.p)}" if chosen else ""))
+        blocks.note(f"{words.interval(row(b))} · intact {words.percent(a.mean())} · n = {len(b)} · chance "
+                    f"{words.percent(records[0].questions.chance)}" + f" · McNemar {words.p_value(test.p)}"
+                    * bool(chosen), blocks.provenance(setup, f"Off: {words.components(chosen)}", "95 % Wilson interval",
+                                                      "Intact against switched off: exact McNemar test on the same "
+                                                      "questions"))
         if each is not None:
             missed = int((losses >= FEW_POINTS).sum())
             st.markdown(f"Of {len(losses)} heads {words.how_many(missed, 'is', 'are')} missed by "
@@ -252,13 +264,13 @@ def look_back() -> None:
     where = f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}"
     title = (f"{words.how_many(n, 'head').capitalize()} of {n_heads} {'looks' if n == 1 else 'look'} back"
              + (f", all in {where}" if n else ""))
-    blocks.result(
+    result(
         title, head_map(scores, title=title, label="prefix matching", domain=(0, 1), file="prefix-matching",
                         state="chosen", headless=info.headless, alt="Heatmap of prefix matching over layers and heads; "
                         f"{n} of {n_heads} heads reach {LOOKS_BACK}."), table=table.drop(columns=["column"]),
-        caption=blocks.provenance(unit.model, f"mean over n = {record.n_seeds} random "
-                                  "sequences of repeated tokens", "1 = all attention goes to what followed before",
-                                  blocks.STUDY),
+        caption=f"n = {record.n_seeds} random sequences · 1: all attention goes there",
+        measured=blocks.provenance(unit.model, f"Mean over n = {record.n_seeds} random sequences of repeated tokens",
+                                   "1 = all attention goes to what followed before", source=blocks.STUDY),
         file="prefix-matching", python=blocks.python_lines(unit, "print(record.mean)"), key="tour matching")
     at_work(stats.highest(scores, 1)[0])
 
@@ -284,12 +296,14 @@ def at_work(head: Head) -> None:
     pattern, tokens = pattern_of(selection.model(), head, int(seed))
     table = tables.attention_table(pattern, tokens)
     found = stats.prefix_match(pattern, N_WORDS)
-    st.markdown(f"#### Here {head} gives {words.percent(found)} of its attention to what followed before")
+    heading(f"Here {head} gives {words.percent(found)} of its attention to what followed before")
     st.altair_chart(charts.framed(charts.attention_map(table, tokens), stats.prefix_targets(N_WORDS, 2)),
                     width="content", alt=f"Attention of {head}: rows look at columns; the places that followed the "
                                          "same word before are framed.")
-    st.caption(f"Each row is a word that looks, each column a word it may look at, and each row adds up to 1. Framed: "
-               f"what followed the same word the first time. {N_WORDS} random words, twice; sequence {int(seed)}.")
+    blocks.note("n = 1 sequence · framed: what followed the same word the first time", blocks.provenance(
+        selection.model(),
+        "Each row is a word that looks, each column a word it may look at, and each row adds up to 1",
+        f"{N_WORDS} random words, twice; sequence {int(seed)}"))
     blocks.extras(table, f"attention-{head}-repeated", blocks.repeated_lines(head, N_WORDS, int(seed)), "tour at work")
 
 
@@ -329,17 +343,17 @@ def knock_out() -> None:
     worse = "The heads that look back are missed more" if random - top > 0.01 else \
         "The random heads are missed more" if top - random > 0.01 else "It makes no difference"
     answer(guess, answers[2 if random - top > 0.01 else 0 if top - random > 0.01 else 1])
-    blocks.result(
+    result(
         f"{worse}: {words.points(top - intact)} against {words.points(random - intact)}",
         charts.bars(table, x="accuracy", y="what", order=list(masks), x_title="accuracy"), table=table,
-        caption=explain(units[0].setup, "in-context tasks", f"mean of {len(names)} tasks",
-                        f"n = {table['n'].iloc[0]} questions", "zero ablation",
-                        "95 % interval from the tasks' Wilson intervals; orange: chance"),
+        caption=f"n = {table['n'].iloc[0]} questions of {len(names)} tasks · orange: chance",
+        measured=blocks.provenance(
+            units[0].setup, f"Mean of {len(names)} tasks", "Off: zero ablation", "95 % interval from the tasks' Wilson "
+            "intervals", f"Top {k}: {words.names(sorted(ranked[:k]))}",
+            f"Random: {words.names(sorted(masks[f'without {k} random'].heads))}", task="in-context tasks"),
         file="tour-knock-out", key="tour knock out", python=blocks.python_lines(
             units[len(names)], MEAN_ACCURACY, over=over(names, SHOTS[-1])),
         alt_text=f"Bars of accuracy. {worse}.")
-    st.caption(f"Top {k}: {words.names(sorted(ranked[:k]))}. Random: "
-               f"{words.names(sorted(masks[f'without {k} random'].heads))}.")
     if k < everyone and intact - top < FEW_POINTS:
         st.markdown(f"With {k} of them gone the model hardly notices: the other {everyone - k} do the same. That is "
                     "*redundancy*. Try all of them.")
@@ -372,13 +386,15 @@ def prune() -> None:
     held = float(tables.limits_table(table, "heads", share)["can go"].iloc[0])  # of the model's own ranking
     intact, chance = float(table["accuracy"].iloc[0]), float(table["chance"].iloc[0])
     answer(guess, answers[0 if held <= 0.2 else 1 if held < 0.5 else 2])
-    blocks.result(
+    result(
         f"{words.percent(held)} of the heads can go and {words.percent(share)} of the accuracy stays",
         charts.lines(table, x="heads", y="accuracy", colour="ranking", x_title="share of heads removed",
                      y_title="accuracy", rules={"chance": chance,
                                                 f"{words.percent(share)} of intact": share * intact}),
-        caption=explain(units[0].setup, "all tasks", f"mean of {len(names)} tasks",
-                        f"n = {found[0].questions.n} questions per task", "one random ranking"),
+        caption=f"n = {found[0].questions.n} questions per task · {len(names)} tasks · chance {words.percent(chance)}",
+        measured=blocks.provenance(
+            units[0].setup, f"Mean of {len(names)} tasks", "Heads ranked by gradient importance, the lowest go first; "
+            "one random ranking", task="all tasks", source=blocks.STUDY),
         table=table, file="tour-pruning", key="tour pruning", python=blocks.python_lines(
             units[0], MEAN_ACCURACIES, over=over(names, SHOTS[-1])),
         alt_text="Lines of accuracy against the share of heads removed, by ranking.")
@@ -409,13 +425,14 @@ def share_heads() -> None:
     verdict = "agree more than those of different kinds" if within - across > 0.02 else \
         "agree no more than those of different kinds"
     answer(guess, answers[0 if within - across > 0.02 else 1 if across - within > 0.02 else 2])
-    blocks.result(
+    result(
         f"Tasks of one kind {verdict}: ρ = {within:.2f} against {across:.2f}",
         charts.bars(table, x="mean ρ", y="pairs", order=list(table["pairs"]), x_title="Spearman ρ of two tasks' "
                     "importance, mean over pairs", percent=False),
-        caption=explain(units[0].setup, "all tasks", f"{table['n'].iloc[-2:].sum()} pairs of tasks, ρ over "
-                        f"{len(info.heads)} heads", "grey: from the lowest pair to the highest",
-                        f"head importance {selection.definition()}"),
+        caption=f"{table['n'].iloc[-2:].sum()} pairs of tasks · grey: lowest pair to highest · chance: 0",
+        measured=blocks.provenance(
+            units[0].setup, f"ρ over {len(info.heads)} heads", f"Head importance {selection.definition()}",
+            "Grey: from the lowest pair to the highest", task="all tasks", source=blocks.STUDY),
         table=table, file="tour-overlap", key="tour overlap", python=blocks.python_lines(
             units[0], f"scores = [record.scores({selection.definition()!r}){blocks.of_heads()} for record in records]",
             "print(stats.spearman_matrix(scores))",
@@ -444,12 +461,14 @@ def ffns() -> None:
     table = tables.mean_effects_table(dict(zip(names, found, strict=True)))
     worst = int(table["change"].idxmin())
     answer(guess, answers[0 if worst == 0 else 2 if worst == len(table) - 1 else 1])
-    blocks.result(
+    result(
         words.missed_most(table),
         charts.layer_effects(table, clickable=False),
-        caption=explain(units[0].setup, "all tasks", f"mean of {len(names)} tasks",
-                        f"n = {found[0].questions.n} questions per task", "accuracy with the FFN off minus intact",
-                        "95 % paired bootstrap intervals, pale where they include no change"),
+        caption=f"n = {found[0].questions.n} questions per task · {len(names)} tasks · pale: the interval includes no "
+                "change",
+        measured=blocks.provenance(
+            units[0].setup, f"Mean of {len(names)} tasks", "Change: accuracy with the FFN off minus intact", "95 % "
+            "paired bootstrap intervals, pale where they include no change", task="all tasks", source=blocks.STUDY),
         table=table.drop(columns=["head", "off"]), file="tour-ffns", key="tour ffns", python=blocks.python_lines(
             units[0], "print(sum(record.importance() for record in records) / len(records))",
             over=over(names, n_shots)),
@@ -479,13 +498,14 @@ def at_scale() -> None:
     if len(found) == len(names):
         info = selection.info()
         here = tables.limits_table(tables.curve_table(found, tables.OWN, weights(info), info.n_params), what, 0.9)
-        st.markdown(f"#### OPT-66B spares {share} of its {what}; this model {words.percent(here['can go'][0])}, still "
-                    f"at {words.percent(here['accuracy there'][0])}")
-        st.caption(explain(setups(names, SHOTS[-1])[0], "all tasks", f"there: {parameters}, as reported",
-                           f"here: mean of {len(names)} tasks, n = {found[0].questions.n} questions each, with at "
-                           "least 90 % of the intact accuracy; that is "
-                           f"{words.percent(here['of all parameters'][0])} of the parameters",
-                           f"95\u00a0%: {words.percent(here['from'][0])} to {words.percent(here['to'][0])}"))
+        heading(f"OPT-66B spares {share} of its {what}; this model {words.percent(here['can go'][0])}, still at "
+                f"{words.percent(here['accuracy there'][0])}")
+        blocks.note(f"n = {found[0].questions.n} questions of {len(names)} tasks each · 95\u00a0%: "
+                    f"{words.percent(here['from'][0])} to {words.percent(here['to'][0])}", blocks.provenance(
+                        setups(names, SHOTS[-1])[0], f"There: {parameters}, as reported",
+                        f"Here: mean of {len(names)} tasks, with at least 90 % of the intact accuracy; that is "
+                        f"{words.percent(here['of all parameters'][0])} of the parameters", "95 % interval of that "
+                        "accuracy, from the tasks' Wilson intervals", task="all tasks", source=blocks.STUDY))
     st.markdown("""
 The study also found that important heads sit in the middle layers and important FFNs in the later ones; that tasks
 **share** many of their important heads, and so do different numbers of shots; and that a small set of heads does
@@ -498,10 +518,6 @@ switching off is a coarse tool: others may take over, as in step 4.
 Headroom measures the same on **any decoder-only model**: choose one in the sidebar, or start with
 `python -m backend precompute --model facebook/opt-125m --tasks paper --dry-run`.
 """)
-
-
-def explain(setup: Setup, task: str, *parts: str) -> str:
-    return blocks.provenance(setup, *parts, task=task)
 
 
 STEPS: dict[str, tuple[Callable[[], None], str, str]] = {  # title -> what it shows, the page it comes from, link text

@@ -17,23 +17,28 @@ from backend.errors import ModelError
 from backend.models.info import BUNDLED
 from backend.tasks import registry
 from backend.tasks.task import DEMOS
-from pages.shared import components, handles, lecture, selection
+from pages.shared import components, glossary, handles, lecture, notes, selection
 from pages.shared.selection import BOS, DEFAULTS, DTYPES, N_EXAMPLES, PAGE_PARAMETERS, REDUCTIONS, SHOTS
 
-# Side padding that leaves room at 900 pixels, and columns (`blocks.side_by_side`) that stack when they get narrow.
+# Side padding that leaves room at 900 pixels, columns (`blocks.side_by_side`) that stack when they get narrow, and
+# captions of at least 4.5:1, which Streamlit draws at 4.05:1; titles and captions of our own bring their style.
 STYLE = """<style>
 [data-testid="stMainBlockContainer"] { padding-left: clamp(1.2rem, 3.5vw, 4.5rem);
                                        padding-right: clamp(1.2rem, 3.5vw, 4.5rem); }
 [class*="st-key-side-"] > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
 [class*="st-key-side-"] > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"]
     > [data-testid="stColumn"] { min-width: min(25rem, 100%); }
-</style>"""
+[data-testid="stCaptionContainer"] { opacity: 0.74 !important; }
+[data-testid="stHeading"] h2 { padding: 0.75rem 0 1rem; line-height: 1.2; }
+.st-key-step-card [data-testid="stHeading"] h2 { font-size: 1.5rem; line-height: 1.2; padding: 1rem 0; }
+.st-key-room-code [data-testid="stHeading"] h2 { font-size: 2rem; font-weight: 700; }
+""" + notes.STYLE + glossary.STYLE + "</style>"
 
 
 def frame() -> Any:
     """Draw the shared choice in the sidebar; returns the place above the page for `show_notices`."""
     st.session_state["cold"] = "trail" not in st.session_state  # the first run: the address is as it was opened
-    st.html(STYLE)
+    style()
     _notice_url()
     above = st.container()
     with st.sidebar:
@@ -43,6 +48,16 @@ def frame() -> Any:
         with st.expander("Details", icon=":material/tune:"):
             _details()
     return above
+
+
+def style() -> None:
+    """How titles, captions and explained terms look; of every page, with a frame or without."""
+    st.html(STYLE)
+
+
+def foot() -> None:
+    """The glossary, folded, below every page: terms that are explained in it refer to it."""
+    st.html(glossary.listing())
 
 
 def show_notices(above: Any) -> None:
