@@ -26,8 +26,8 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.asyncio.client import ClientConnection, connect
 
 from backend.rooms import ANIMALS, COLOURS
-from tests.benchmarks import measuring
 from pages.shared import notes
+from tests.benchmarks import measuring
 from tests.benchmarks.measuring import Row
 from tests.browser import explorer as browsing
 
