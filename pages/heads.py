@@ -34,6 +34,11 @@ def colours(scores: np.ndarray, scale: str) -> str:
     return scales.best_scale(info.of_heads(scores)) if scale == AUTOMATIC else scale
 
 
+def line(n: int, of: str = "") -> str:
+    """The caption in sight of a map of raw scores."""
+    return f"n = {n} training examples{of} · stronger: the loss depends more on it"
+
+
 def explain(*parts: str, task: str = "", shots: str = "") -> str:
     """How every chart of this page is measured."""
     return blocks.provenance(setup, *parts, DEFINITIONS[by], "Higher: the loss depends more on the head",
@@ -99,7 +104,7 @@ def one_task(scale: str) -> None:
     left, right = blocks.side_by_side("map", 5, 3)
     with left:
         heatmap(words.concentrated(scores, f"for {setup.task}", info.headless), scores, scale,
-                f"n = {record.n_examples} training examples", explain(),
+                line(record.n_examples), explain(),
                 blocks.python_lines(unit, f"print(record.scores({by!r}))"), "importance")
     with right:
         by_layer(scores, record.n_examples, blocks.python_lines(
@@ -120,7 +125,7 @@ def average(scale: str) -> None:
     over, n = [(task, setup.n_shots) for task in tasks.values()], sum(r.n_examples for r in records)
     with left:
         heatmap(words.concentrated(scores, f"averaged over {words.how_many(len(records), 'task')}", info.headless),
-                scores, scale, f"n = {n} training examples of {words.how_many(len(records), 'task')}",
+                scores, scale, line(n, f" of {words.how_many(len(records), 'task')}"),
                 explain("The mean of the tasks' raw scores", task="each task"),
                 blocks.python_lines(units[0], mean, "print(scores)", over=over), "average")
     with right:

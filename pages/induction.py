@@ -13,7 +13,7 @@ from backend.kinds import Copying, InductionScores, PrefixMatching
 from backend.kinds.lines import expression
 from backend.values import Ablation, Head, ModelId
 from pages.map import head_map
-from pages.shared import blocks, charts, components, selection, waiting, words
+from pages.shared import blocks, charts, components, glossary, selection, waiting, words
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -43,10 +43,12 @@ def variants() -> tuple[str, str]:
     """Which definitions are shown."""
     with st.popover("Definitions", icon=":material/function:"):
         prefix = st.segmented_control("Prefix matching", list(PREFIX), default="exact", required=True,
-                                      key="prefix variant", persist_state="session")
+                                      key="prefix variant", persist_state="session",
+                                      help=glossary.says("prefix matching"))
         st.caption(f"{prefix}: {PREFIX[str(prefix)]}.")
         copying = st.segmented_control("Copying", list(COPYING), default="authors", required=True,
-                                       key="copying variant", persist_state="session")
+                                       key="copying variant", persist_state="session",
+                                       help=glossary.says("copying"))
         st.caption(f"{copying}: {COPYING[str(copying)]}.")
     return str(prefix), str(copying)
 
@@ -206,7 +208,8 @@ def draw_capacity() -> None:
     """How much of the scores is left as heads are pruned: per task and for the aggregate, or per number of shots."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         name = str(st.segmented_control("Capacity", ("prefix matching", "copying"), default="prefix matching",
-                                        required=True, key="capacity of", persist_state="session"))
+                                        required=True, key="capacity of", persist_state="session",
+                                        help=glossary.says("capacity")))
         lines = str(st.segmented_control("Rankings", ("tasks", "shots"), default="tasks", required=True,
                                          key="capacity lines", persist_state="session"))
         at = st.select_slider("Read at, % of heads removed", [10 * i for i in range(1, 10)], 70, key="capacity at",

@@ -17,7 +17,7 @@ from backend.records import Record
 from backend.tasks.task import Prompt
 from backend.values import Ablation, Head, Setup, TaskId, parse_exact
 from pages.map import head_map, scales
-from pages.shared import blocks, charts, components, handles, selection, words
+from pages.shared import blocks, charts, components, glossary, handles, selection, words
 
 SCOPES = ("This task", "All shots", "All tasks")
 OWN, MEAN = "this task", "mean of all tasks"  # whose importance ranks the heads of a preset
@@ -42,10 +42,12 @@ def grid() -> None:
     record = blocks.fetch(selection.importance())
     scores = record.scores(by) if record is not None else None
     colours = scales.best_scale(info.of_heads(scores)) if scores is not None else scales.SCALES[0]
-    blocks.note("Click or drag to switch; a layer's or a column's number switches all of it. "
-                + ("Colours: importance" if scores is not None else "Importance is not measured here"),
-                blocks.provenance(setup, f"Colours: head importance for {setup.task}, {setup.n_shots}-shot ({by})",
-                                  source=blocks.STUDY) if scores is not None else "")
+    how = "A click or a drag switches off or on; a layer's or a column's number switches all of it"
+    if scores is not None:
+        how = blocks.provenance(setup, how, f"Colours: head importance for {setup.task}, {setup.n_shots}-shot ({by})",
+                                source=blocks.STUDY)
+    blocks.note("Click or drag; numbers switch whole lines · " + (
+        "colours: importance" if scores is not None else "importance is not measured for this choice"), how)
     components.clickable(head_map(
         scores, shape=(info.n_layers, info.n_heads), ffns=True, scale=colours, title=f"{words.components(chosen)} off",
         facts=blocks.known(), headless=info.headless, file=f"lab-{setup.task}-{setup.n_shots}shot",
@@ -67,7 +69,7 @@ def presets() -> None:
         k = st.slider("How many heads", 1, min(64, len(info.heads)), 8, key="preset k",
                       persist_state="session")
         st.button(f"Top {k} induction heads", key="preset induction", on_click=top_induction, args=(k,),
-                  help="By prefix matching on repeated random tokens.")
+                  help=f"By prefix matching. {glossary.says('induction head', 'prefix matching')}")
         seed = st.number_input("Seed", 0, 10_000, 0, key="preset seed", persist_state="session")
         st.button(f"{k} random heads", key="preset random", on_click=random_heads, args=(k, int(seed)),
                   help="From layers 1 and up: everything needs layer 0, which would make the comparison unfair.")
@@ -121,8 +123,8 @@ def controls() -> None:
         st.button("Invert heads", key="invert", on_click=invert, icon=":material/contrast:")
         st.segmented_control("What is off becomes", ("zero", "mean"), required=True, key="fill", on_change=refill,
                              format_func=lambda fill: "its mean" if fill == "mean" else fill, persist_state="session",
-                             help="zero: what it would add becomes 0. its mean: the mean of its output over the task's "
-                                  "training prompts, which leaves the rest of the model closer to what it expects.")
+                             help=f"{glossary.says('ablation')} A mean leaves the rest of the model closer to what it "
+                                  "expects.")
 
 
 # --- accuracy -----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import streamlit as st
 from backend import stats, tables
 from backend.kinds import HeadScores
 from pages.map import head_map, scales
-from pages.shared import blocks, charts, components, selection, words
+from pages.shared import blocks, charts, components, glossary, selection, words
 
 VIEWS = ("Tasks", "Shots", "Top heads", "Heads that many need")
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
@@ -81,7 +81,7 @@ def draw_tasks() -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         as_authors = authors_switch()
         clustered = st.toggle("Put like beside like", key="clustered", persist_state="session",
-                              help="Orders the tasks by average linkage of 1 − ρ.")
+                              help=f"Orders the tasks by average linkage of 1 − ρ. {glossary.says('rank correlation')}")
     place = st.container()
     found = importances(suite, [setup.n_shots])
     if len(found) < 2:

@@ -13,7 +13,7 @@ from backend import tables
 from backend.kinds import Pruning, Sweep
 from backend.models.info import weights
 from backend.values import Ranking, TaskId, parse_exact
-from pages.shared import blocks, charts, components, selection, words
+from pages.shared import blocks, charts, components, glossary, selection, words
 
 SCOPES = ("This task", "All tasks")
 VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")
@@ -278,7 +278,7 @@ st.title("Pruning")
 blocks.text("How many heads and FFNs can go? Accuracy as more and more of them are removed, in different orders.")
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     scope = str(selection.control("Tasks", SCOPES, "scope"))
-    view = str(selection.control("Remove", VIEWS, "view"))
+    view = str(selection.control("Remove", VIEWS, "view", help=glossary.says("pruning")))
     share = share_of_intact() if view != VIEWS[3] else 0.0
 
 names = suite if scope == "All tasks" else [setup.task.name]

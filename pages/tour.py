@@ -87,7 +87,7 @@ heading = partial(blocks.heading, level=3)
 
 def learn() -> None:
     """Learning from examples in the prompt."""
-    st.markdown("What is right here is **settled afresh** in every prompt: nothing the model has read before tells it. "
+    blocks.tell("What is right here is **settled afresh** in every prompt: nothing the model has read before tells it. "
                 "Only the solved examples in the prompt, the *shots*, do. Nothing is learned in the model's weights; "
                 "that is *in-context learning*.")
     names = group("in-context")
@@ -177,7 +177,7 @@ def one_question(prompt: Prompt, setup: Setup) -> None:
         right_or_wrong = "right" if record.choices()[q] in record.questions.gold[q] else "wrong"
         st.caption(f"With {words.how_many(setup.n_shots, 'example')} the model answers **{right_or_wrong}**. Bets are "
                    "its probabilities of the options, made to sum to 1.")
-        st.markdown(without_examples(prompt, setup))
+        blocks.tell(without_examples(prompt, setup))
 
 
 def without_examples(prompt: Prompt, setup: Setup) -> str:
@@ -193,7 +193,7 @@ def without_examples(prompt: Prompt, setup: Setup) -> str:
 def switch() -> None:
     """Heads and FFNs are things that can be off."""
     model = selection.info()
-    st.markdown(f"This model has {model.n_layers} layers. In each, **{model.n_heads} attention heads** fetch "
+    blocks.tell(f"This model has {model.n_layers} layers. In each, **{model.n_heads} attention heads** fetch "
                 "information from earlier words, and one **feed-forward network (FFN)** works on it. Each adds its "
                 "part to a running sum, so each can be switched off: it then adds nothing.")
     setup = selection.current(suite()[group("in-context")[0]], SHOTS[-1])
@@ -229,10 +229,10 @@ def switch() -> None:
                                                       "questions"))
         if each is not None:
             missed = int((losses >= FEW_POINTS).sum())
-            st.markdown(f"Of {len(losses)} heads {words.how_many(missed, 'is', 'are')} missed by "
+            blocks.tell(f"Of {len(losses)} heads {words.how_many(missed, 'is', 'are')} missed by "
                         f"{words.points(FEW_POINTS)[1:]} or more when off alone; the most that one costs is "
                         f"{words.points(losses.max())[1:]}.")
-        st.markdown("One head is rarely missed: others do the same work. Which ones are missed is the question of the "
+        blocks.tell("One head is rarely missed: others do the same work. Which ones are missed is the question of the "
                     "next steps." if chosen and abs(b.mean() - a.mean()) < FEW_POINTS and len(chosen.heads) == 1 else
                     "Undo and Clear are in the sidebar, and so is a text field that does the same by keyboard.")
 
@@ -243,7 +243,7 @@ def row(outcomes: np.ndarray) -> dict:
 
 def look_back() -> None:
     """Heads that look back to what followed the same word before."""
-    st.markdown("Give the model random words, then the **same words again**: `lamp river nine … lamp river` . The next "
+    blocks.tell("Give the model random words, then the **same words again**: `lamp river nine … lamp river` . The next "
                 "word can only be known by finding the last `river` and looking at **what followed it**. A head that "
                 "does so is called an *induction head*. Its *prefix-matching score* is the share of its attention that "
                 "goes there.")
@@ -315,7 +315,7 @@ def knock_out() -> None:
     scores = np.array(record.mean)
     ranked = [head for head in stats.highest(scores, 1) if head in selection.info().heads]
     everyone = int((scores >= LOOKS_BACK).sum())
-    st.markdown("If looking back is how the model reads the examples, then switching those heads off should hurt "
+    blocks.tell("If looking back is how the model reads the examples, then switching those heads off should hurt "
                 "more than switching off as many others. (Random heads come from layers 1 and up: everything needs "
                 "layer 0.)")
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -355,15 +355,15 @@ def knock_out() -> None:
             units[len(names)], MEAN_ACCURACY, over=over(names, SHOTS[-1])),
         alt_text=f"Bars of accuracy. {worse}.")
     if k < everyone and intact - top < FEW_POINTS:
-        st.markdown(f"With {k} of them gone the model hardly notices: the other {everyone - k} do the same. That is "
+        blocks.tell(f"With {k} of them gone the model hardly notices: the other {everyone - k} do the same. That is "
                     "*redundancy*. Try all of them.")
     elif k == everyone and len(sizes) > 1:
-        st.markdown(f"Now try {sizes[0]} of them: does the model notice?")
+        blocks.tell(f"Now try {sizes[0]} of them: does the model notice?")
 
 
 def prune() -> None:
     """How many heads can go?"""
-    st.markdown("Rank all heads by importance (how strongly the loss depends on them), switch the least important "
+    blocks.tell("Rank all heads by importance (how strongly the loss depends on them), switch the least important "
                 "ones off, and see how long accuracy holds. The yardstick: as many heads at random.")
     names = list(suite())
     share = st.slider("Accuracy to keep, as a share of the intact", 50, 100, 90, 5, format="%d %%", key="tour share",
@@ -402,7 +402,7 @@ def prune() -> None:
 
 def share_heads() -> None:
     """Do tasks need the same heads?"""
-    st.markdown("Different tasks, one model: does each lean on its own heads, or all on the same ones? Compare the "
+    blocks.tell("Different tasks, one model: does each lean on its own heads, or all on the same ones? Compare the "
                 "rankings of the heads, task against task: a *rank correlation* ρ of 1 is the same order, 0 is "
                 "unrelated.")
     n_shots = st.segmented_control("Shots", SHOTS, default=SHOTS[-1], required=True, key="tour overlap shots",
@@ -444,7 +444,7 @@ def ffns() -> None:
     """And the feed-forward networks?"""
     each = weights(selection.info())
     times = each.ffn / (each.head * selection.info().n_heads)
-    st.markdown(f"There is one FFN per layer, with {times:.2g} times the parameters of all the heads beside it. Switch "
+    blocks.tell(f"There is one FFN per layer, with {times:.2g} times the parameters of all the heads beside it. Switch "
                 "each off in turn and see what accuracy loses.")
     n_shots = st.segmented_control("Shots", SHOTS, default=SHOTS[-1], required=True, key="tour ffn shots",
                                    persist_state="session")
@@ -481,7 +481,7 @@ AT_SCALE = {  # what can go of OPT-66B with little loss on average, as the study
 
 def at_scale() -> None:
     """What the study found in a model of 66 billion parameters, beside what holds here."""
-    st.markdown(f"The questions of this tour were first asked of **OPT-66B**, 64 layers of 72 heads ({blocks.STUDY}), "
+    blocks.tell(f"The questions of this tour were first asked of **OPT-66B**, 64 layers of 72 heads ({blocks.STUDY}), "
                 "on 14 tasks with 0, 1 and 5 shots.")
     what = str(st.segmented_control("What is switched off", list(AT_SCALE), default="heads", required=True,
                                     key="tour scale", persist_state="session"))
@@ -506,7 +506,7 @@ def at_scale() -> None:
                         f"Here: mean of {len(names)} tasks, with at least 90 % of the intact accuracy; that is "
                         f"{words.percent(here['of all parameters'][0])} of the parameters", "95 % interval of that "
                         "accuracy, from the tasks' Wilson intervals", task="all tasks", source=blocks.STUDY))
-    st.markdown("""
+    blocks.tell("""
 The study also found that important heads sit in the middle layers and important FFNs in the later ones; that tasks
 **share** many of their important heads, and so do different numbers of shots; and that a small set of heads does
 prefix matching and copying, which overlaps with the heads that tasks need.
@@ -572,7 +572,7 @@ def use_bundled() -> None:
 
 
 st.title("Which parts of a language model does in-context learning need?")
-st.markdown("Headroom shows which **attention heads** and **feed-forward networks** a task leans on, lets you switch "
+blocks.tell("Headroom shows which **attention heads** and **feed-forward networks** a task leans on, lets you switch "
             "them off with a click, and shows what that does to accuracy. Here is the story in eight steps, on a small "
             "model that runs on this machine.")
 lecture.invitation()

@@ -36,7 +36,7 @@ from backend.runs import plan as planning
 from backend.runs.queue import Standing
 from backend.values import Head, ModelId, Setup, TaskId
 from pages.map import Fact, HeadMap
-from pages.shared import charts, components, handles, notes, selection, waiting, words
+from pages.shared import charts, components, glossary, handles, notes, selection, waiting, words
 
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart | alt.ConcatChart
 
@@ -232,6 +232,11 @@ def note(line: str, measured: str = "", known: set[str] | None = None) -> None:
 def text(said: str) -> None:
     """A paragraph of plain text, its terms explained on hover and focus."""
     st.html(notes.text(said))
+
+
+def tell(said: str) -> None:
+    """Markdown of our own, its terms explained on hover and focus; whatever HTML it holds is shown as it stands."""
+    st.markdown(glossary.marked(said), unsafe_allow_html=True)
 
 
 def side_by_side(key: str, *widths: float, gap: Literal["small", "medium", "large"] = "medium") -> list[Any]:

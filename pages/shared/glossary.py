@@ -99,9 +99,6 @@ TERMS: dict[str, tuple[tuple[str, ...], str]] = {
         ("exact McNemar test", "McNemar"),
         "A paired test of two models on the same questions. It looks at those that only one of the two answers right, "
         "and asks whether they fall to one side more than a fair coin would. Exact: by the binomial distribution."),
-    "n": (
-        (r"n(?= = \d)",),
-        "How many questions, examples or sequences a number rests on."),
     "nats": (
         ("nats?",),
         "The unit of natural logarithms: one nat more makes something 2.7 times as likely."),
@@ -135,7 +132,7 @@ TERMS: dict[str, tuple[tuple[str, ...], str]] = {
         ("residual stream", "running sum"),
         "The running sum that passes through the model: every head and FFN reads it and adds its part."),
     "seed": (
-        ("seeds?(?= \\d)",),
+        ("seeds?",),
         "The number from which random draws follow: the same seed gives the same questions and demonstrations."),
     "shots": (
         (r"\d+-shot", r"\d+ shots?", "numbers? of shots", "shots?"),
@@ -214,14 +211,27 @@ def says(*names: str) -> str:
 def listing() -> str:
     """All terms with what they mean, folded; marked ones refer to it."""
     return '<details class="glossary"><summary>Glossary</summary><dl>' + "".join(
-        f'<dt>{escape(term)}</dt><dd id="{_id(term)}">{escape(meaning)}</dd>'
-        for term, (_, meaning) in sorted(TERMS.items(), key=lambda entry: entry[0].lower())) + "</dl></details>"
+        f'<dt>{escape(term)}</dt><dd id="{identifier(term)}">{escape(meaning)}</dd>'
+        for term, meaning in in_order()) + "</dl></details>"
+
+
+def document() -> str:
+    """The glossary as Markdown, for docs/glossary.md."""
+    lines = [f"- **{term}**: {meaning}" for term, meaning in in_order()]
+    return "\n".join(["# Glossary", "", "The terms of the pages, as they are explained there on hover and focus.", "",
+                      *lines, ""])
+
+
+def in_order() -> list[tuple[str, str]]:
+    """Every term with what it means, by the alphabet."""
+    return sorted(((term, meaning) for term, (_, meaning) in TERMS.items()), key=lambda entry: entry[0].lower())
 
 
 def _dfn(term: str, as_said: str) -> str:
-    return (f'<dfn class="term" tabindex="0" aria-describedby="{_id(term)}" data-says="{escape(TERMS[term][1])}">'
-            f"{escape(as_said)}</dfn>")
+    return (f'<dfn class="term" tabindex="0" aria-describedby="{identifier(term)}" '
+            f'data-says="{escape(TERMS[term][1])}">{escape(as_said)}</dfn>')
 
 
-def _id(term: str) -> str:
+def identifier(term: str) -> str:
+    """What names a term's explanation within a page."""
     return "term-" + re.sub(r"\W+", "-", term.lower())

@@ -12,21 +12,22 @@ from html import unescape
 from pages.shared import glossary
 
 HOW = "How this is measured"
+EVERYDAY = {"accuracy", "head", "FFN", "shots"}  # in nearly every title: a page explains them in its text and captions
 HEADING = "<h"  # what a finding begins with
 
 # Findings look alike at whatever level they are; captions are as small as Streamlit's, and readable (4.5:1).
 STYLE = """
-.finding { position: relative; overflow-wrap: anywhere; margin: 0 !important; padding: 0.5rem 0 1rem !important;
+.finding { position: relative; overflow-wrap: anywhere; margin: 0 !important; padding: 0.5rem 0 0 !important;
            font-size: 1.05rem !important; font-weight: 600 !important; line-height: 1.2 !important; }
 .says { margin: 0; }
 .note { position: relative; font-size: 0.875rem; line-height: 1.45; overflow-wrap: anywhere; }
 .note > p, .note > details, .note summary { display: inline; }
-.note p, .note li { color: color-mix(in srgb, currentColor 74%, transparent); }
+.note p, .note li, .note summary { font-size: inherit; color: color-mix(in srgb, currentColor 70%, transparent); }
 .note p { margin: 0; }
-.note summary { margin-left: 0.7em; cursor: pointer; white-space: nowrap; border-radius: 3px;
-                color: color-mix(in srgb, currentColor 74%, transparent); }
-.note summary::before { content: "▸ " / ""; }
-.note [open] > summary::before { content: "▾ " / ""; }
+.note summary { margin-left: 0.7em; cursor: pointer; white-space: nowrap; border-radius: 3px; }
+.note summary::before { content: ""; display: inline-block; border: 0.32em solid transparent; border-right-width: 0;
+                        border-left-color: currentColor; border-left-width: 0.45em; margin-right: 0.4em; }
+.note [open] > summary::before { transform: rotate(90deg); }
 .note summary:hover { color: inherit; text-decoration: underline; }
 .note ul { margin: 0.3rem 0 0.4rem; padding: 0 0 0 0.9rem; border-left: 2px solid #8593a355; list-style: none; }
 .note li { margin: 0 0 0.15rem; padding: 0; }
@@ -39,7 +40,10 @@ def heading(text: str, level: int = 2, known: set[str] | None = None) -> str:
     Args:
         known: terms that are explained already (see `glossary.marked`).
     """
-    return f'<h{level} class="finding">{glossary.marked(text, known)}</h{level}>'
+    known = set() if known is None else known
+    marked = glossary.marked(text, EVERYDAY | known)
+    known |= glossary.terms(text) - EVERYDAY
+    return f'<h{level} class="finding">{marked}</h{level}>'
 
 
 def text(said: str) -> str:

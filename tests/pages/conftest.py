@@ -123,7 +123,8 @@ def words(app: AppTest) -> str:
     """Everything a page says, as one text; what is HTML without its tags and the foot's glossary."""
     elements = [*app.title, *app.header, *app.markdown, *app.caption, *app.warning, *app.error, *app.info,
                 *app.main.metric]
-    return "\n".join([*(str(e.value) for e in elements), *map(notes.plain, bodies(app))])
+    said = [notes.plain(str(e.value)) if "<dfn " in str(e.value) else str(e.value) for e in elements]
+    return "\n".join([*said, *map(notes.plain, bodies(app))])
 
 
 def bodies(app: AppTest) -> list[str]:
