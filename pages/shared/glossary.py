@@ -164,11 +164,12 @@ STYLE = """
     content: attr(data-says); content: attr(data-says) / ""; position: absolute; z-index: 1000; left: 0; top: 100%;
     width: max-content; max-width: min(23rem, 100%); padding: 0.45rem 0.7rem; border-radius: 6px; text-align: left;
     font-size: 0.86rem; font-weight: 400; font-style: normal; line-height: 1.4; letter-spacing: 0; white-space: normal;
-    background: #1d2733; color: #ffffff; box-shadow: 0 2px 10px rgb(0 0 0 / 0.3); }
+    background: #1d2733; color: #ffffff; border: 1px solid #8593a3; box-shadow: 0 2px 10px rgb(0 0 0 / 0.3); }
 @supports (position-area: bottom span-right) {
     .term:hover::after, .term:focus::after {
         position: fixed; left: auto; top: auto; max-width: min(23rem, 92vw); position-area: bottom span-right;
         position-try-fallbacks: flip-inline, flip-block, flip-inline flip-block, bottom, top; } }
+.quiet .term::after { display: none !important; }
 .glossary { font-size: 0.9rem; margin-top: 1.5rem; }
 .glossary summary { cursor: pointer; width: fit-content; }
 .glossary dl { display: grid; grid-template-columns: max-content minmax(0, 42rem); gap: 0.3rem 1.2rem; padding: 0;
@@ -178,6 +179,17 @@ STYLE = """
 @media (max-width: 40rem) { .glossary dl { grid-template-columns: 1fr; gap: 0.1rem; }
                             .glossary dd { margin-bottom: 0.5rem; } }
 """
+
+
+# Escape puts an explanation away, until the pointer or the focus moves on; once per browser tab.
+SCRIPT = """<script>
+if (!window.termsListen) {
+    window.termsListen = true;
+    const quiet = on => document.documentElement.classList.toggle("quiet", on);
+    document.addEventListener("keydown", event => { if (event.key === "Escape") quiet(true); });
+    for (const kind of ["mouseover", "focusin"]) document.addEventListener(kind, () => quiet(false));
+}
+</script>"""
 
 
 def marked(text: str, known: set[str] | None = None) -> str:

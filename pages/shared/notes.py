@@ -22,9 +22,10 @@ STYLE = """
 .says { margin: 0; }
 .note { position: relative; font-size: 0.875rem; line-height: 1.45; overflow-wrap: anywhere; }
 .note > p, .note > details, .note summary { display: inline; }
-.note p, .note li, .note summary { font-size: inherit; color: color-mix(in srgb, currentColor 70%, transparent); }
+.note p, .note ul, .note li, .note summary { font-size: inherit; }
+.note p, .note li, .note summary { color: color-mix(in srgb, currentColor 70%, transparent); }
 .note p { margin: 0; }
-.note summary { margin-left: 0.7em; cursor: pointer; white-space: nowrap; border-radius: 3px; }
+.note summary { cursor: pointer; white-space: nowrap; border-radius: 3px; }
 .note summary::before { content: ""; display: inline-block; border: 0.32em solid transparent; border-right-width: 0;
                         border-left-color: currentColor; border-left-width: 0.45em; margin-right: 0.4em; }
 .note [open] > summary::before { transform: rotate(90deg); }
@@ -62,7 +63,7 @@ def note(line: str, measured: str = "", known: set[str] | None = None) -> str:
     shown = f"<p>{glossary.marked(line, known)}</p>" if line else ""
     folded = "".join(f"<li>{glossary.marked(one, known)}</li>" for one in measured.split("\n") if one)
     return f'<div class="note">{shown}' + (
-        f"<details><summary>{HOW}</summary><ul>{folded}</ul></details>" if folded else "") + "</div>"
+        f"&ensp;<details><summary>{HOW}</summary><ul>{folded}</ul></details>" if folded else "") + "</div>"
 
 
 def plain(body: str) -> str:

@@ -57,7 +57,7 @@ def style() -> None:
 
 def foot() -> None:
     """The glossary, folded, below every page: terms that are explained in it refer to it."""
-    st.html(glossary.listing())
+    st.html(glossary.listing() + glossary.SCRIPT, unsafe_allow_javascript=True)
 
 
 def show_notices(above: Any) -> None:
