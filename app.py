@@ -35,7 +35,9 @@ page = st.navigation(PAGES, position="top")
 try:
     with waiting.drawing.turn(waiting.session(), waiting.stopped):
         if school.only_guesses(page.title):
+            sidebar.style()
             page.run()
+            sidebar.foot()
         elif page.title == AT_THE_MACHINE and not lecture.at_the_machine():
             sidebar.frame()
             st.title(page.title)
@@ -47,6 +49,7 @@ try:
                 page.run()
                 takeaway.offer()
             finally:
+                sidebar.foot()
                 sidebar.show_notices(above)
 except HeadroomError as error:
     st.error(str(error), icon=":material/error:")

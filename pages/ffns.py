@@ -14,10 +14,12 @@ from pages.shared import blocks, charts, components, selection, words
 SCOPES = ("This task", "All tasks")
 VIEWS = ("FFNs", "FFNs and heads")
 MEASURES = ("gradient importance", "switching them off")
-DEFINITION = ("accuracy without the FFN minus the intact accuracy, on the same questions; the study's oracle "
+DEFINITION = ("Change: accuracy without the FFN minus the intact accuracy, on the same questions; the study's oracle "
               "importance is its negative")
 ORACLES = "oracles = {setup.task.name: record for setup, record in zip(setups, records, strict=True)}"
 INTERVALS = "95 % paired bootstrap intervals, pale where they include no change"
+PALE = "pale: the 95 % interval includes no change"
+SCORED = "Answer: the option of highest summed log-likelihood"
 
 setup, info, chosen, by = selection.current(), selection.info(), selection.ablation(), selection.definition()
 dark = st.context.theme.type == "dark"
@@ -26,10 +28,11 @@ dark = st.context.theme.type == "dark"
 # --- FFNs ---------------------------------------------------------------------------------------
 
 
-def effects(table: pd.DataFrame, title: str, caption: str, file: str, python: str, key: str) -> None:
+def effects(table: pd.DataFrame, title: str, caption: str, measured: str, file: str, python: str, key: str) -> None:
     """The clickable bars of one effects table."""
-    blocks.result(title, charts.layer_effects(table), caption=caption, table=table.drop(columns=["head"]), file=file,
-                  python=python, key=key, on_click=lambda: components.toggle_clicked(key),
+    blocks.result(title, charts.layer_effects(table), caption=caption, measured=measured,
+                  table=table.drop(columns=["head"]), file=file, python=python, key=key,
+                  on_click=lambda: components.toggle_clicked(key),
                   alt_text=f"Bars: change in accuracy when the FFN of each of {len(table)} layers is removed. {title}.")
 
 
@@ -43,7 +46,9 @@ def one_task() -> None:
     left, right = blocks.side_by_side("ffns", 5, 4, gap="large")
     with left:
         effects(table, words.falls_most(table, f"on {setup.task}"),
-                explain(record.questions.n, record.questions.chance), f"ffns-{setup.task}-{setup.n_shots}shot",
+                line(record.questions.n, record.questions.chance),
+                blocks.provenance(setup, DEFINITION, INTERVALS, SCORED, source=blocks.STUDY),
+                f"ffns-{setup.task}-{setup.n_shots}shot",
                 blocks.python_lines(unit, given={"chosen": chosen}, table="tables.effects_table(record, chosen, "
                                     "setup.task.name).drop(columns=['head'])"), "ffns")
     with right:
@@ -54,19 +59,21 @@ def tests(table: pd.DataFrame) -> None:
     """Intact against removed, layer by layer, on the same questions."""
     clear = int((table["p (Holm)"] < 0.05).sum())
     passing = words.some_layers(clear, len(table)).capitalize()
-    st.markdown(f"#### {passing} {'passes' if clear <= 1 else 'pass'} a paired test")
+    blocks.heading(f"{passing} {'passes' if clear <= 1 else 'pass'} a paired test")
     shown = table.sort_values("change")[["name", "accuracy", "change", "p (Holm)", "newly wrong", "newly right"]]
     st.dataframe(blocks.aligned(shown, percent=("accuracy", "change"), p=("p (Holm)",)), hide_index=True,
                  height=blocks.table_height(len(table), 420), key="ffn tests", column_config={"name": "removed"},
                  alt="Paired tests of every layer.")
-    st.caption(f"Intact: {words.percent(table['intact'].iloc[0])}, chance {words.percent(table['chance'].iloc[0])}. "
-               "Exact McNemar test on the questions whose answer changed; Holm: adjusted for having looked at every "
-               "layer, below 0.05 counts.")
+    blocks.note(f"Intact: {words.percent(table['intact'].iloc[0])} · chance {words.percent(table['chance'].iloc[0])} · "
+                "p (Holm) below 0.05 passes",
+                blocks.provenance(setup, "Exact McNemar test on the questions whose answer changed",
+                                  "Holm: adjusted for having looked at every layer, below 0.05 counts", SCORED,
+                                  source=blocks.STUDY))
 
 
-def explain(n: int, chance: float, *parts: str) -> str:
-    return blocks.provenance(setup, *parts, f"n = {n} questions", f"chance {words.percent(chance)}", DEFINITION,
-                             INTERVALS, f"the option of highest summed log-likelihood · {blocks.STUDY}")
+def line(n: int, chance: float, of: str = "") -> str:
+    """The caption in sight."""
+    return f"n = {n} questions{of} · chance {words.percent(chance)} · {PALE}"
 
 
 def oracles() -> dict[str, Sweep]:
@@ -88,9 +95,9 @@ def all_tasks() -> None:
     left, right = blocks.side_by_side("ffns-all", 4, 6, gap="large")
     with left:
         effects(mean, words.falls_most(mean, f"averaged over {words.how_many(len(found), 'task')}"),
-                blocks.provenance(setup, f"n = {n} questions of {len(found)} tasks", f"chance {words.percent(chance)}",
-                                  f"unweighted mean of the tasks; {DEFINITION}", INTERVALS, blocks.STUDY,
-                                  task="each task"),
+                line(n, chance, f" of {len(found)} tasks"), blocks.provenance(
+                    setup, "Unweighted mean of the tasks", DEFINITION, INTERVALS, SCORED, source=blocks.STUDY,
+                    task="each task"),
                 f"ffns-mean-{setup.n_shots}shot", reproduce(found, "tables.mean_effects_table(oracles, chosen)"),
                 "ffns-mean")
     with right:
@@ -116,8 +123,9 @@ def by_task(found: dict[str, Sweep]) -> None:
         title, charts.matrix(cells, "change in accuracy", rows=layers, columns=list(found), signed=True,
                                reverse=True, domain=reach(table["change"]), number=".0%", dark=dark, y_title="layer",
                                bottom_up=True, clickable=False, cell=round(charts.layer_step(info.n_layers))),
-        caption=blocks.provenance(setup, f"n = {int(table['n'].max())} questions per task", DEFINITION,
-                                  "intervals and tests in the CSV", task="each task"),
+        caption=f"n = {int(table['n'].max())} questions per task · blue: better without it, orange: worse",
+        measured=blocks.provenance(setup, DEFINITION, "Intervals, chance and tests are in the CSV", SCORED,
+                                   source=blocks.STUDY, task="each task"),
         table=table.drop(columns=["head"]), file=f"ffns-by-task-{setup.n_shots}shot",
         python=reproduce(found, "tables.all_effects_table(oracles, chosen)"), key="ffns-by-task",
         alt_text=f"Heatmap of the change in accuracy over {info.n_layers} layers and {len(found)} tasks. {title}.")
@@ -217,30 +225,32 @@ def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: in
     of_heads = charts.layer_effects(heads, clickable=False, title="change in accuracy, all heads off") if same_unit \
         else charts.layer_bars(heads, "share", "share of the heads' importance")
     of_ffns = charts.layer_effects(ffns, clickable=False)
-    st.markdown(f"#### {title}")
+    blocks.heading(title)
     left, right = blocks.side_by_side("beside", 1, 1, gap="large")
     with left:
         st.markdown("**Heads**")
         st.altair_chart(of_heads, key=f"beside heads {same_unit}",
                         alt=f"Bars: heads per layer; layer {top_heads} leads.")
-        about_heads = "Accuracy without any head of the layer minus the intact one, on the same questions; " \
-            f"{INTERVALS}; n = {n_heads} questions" if same_unit else \
-            f"Gradient importance ({by}), summed over a layer's heads; n = {n_heads} training examples. Raw scores: " \
-            "layers differ in scale."
-        st.caption(about_heads)
+        if same_unit:
+            about_heads = blocks.note(f"n = {n_heads} questions · {PALE}", blocks.provenance(
+                setup, "Change: accuracy without any head of the layer minus the intact one, on the same questions",
+                INTERVALS, task=where))
+        else:
+            about_heads = blocks.note(f"n = {n_heads} training examples", blocks.provenance(
+                setup, f"Gradient importance ({by}), summed over a layer's heads, as a share of all",
+                "Raw scores: layers differ in scale", source=blocks.STUDY, task=where))
     with right:
         st.markdown("**FFNs**")
         st.altair_chart(of_ffns, key="beside ffns", alt=f"Bars: FFNs per layer; layer {top_ffn} leads.")
-        about_ffns = blocks.provenance(setup, f"n = {int(ffns['n'].iloc[0])} questions", DEFINITION, INTERVALS,
-                                       task=where)
-        st.caption(about_ffns)
+        about_ffns = blocks.note(f"n = {int(ffns['n'].iloc[0])} questions · {PALE}",
+                                 blocks.provenance(setup, DEFINITION, INTERVALS, source=blocks.STUDY, task=where))
     blocks.extras(tables.beside_table(ffns, heads), f"ffns-and-heads-{setup.n_shots}shot", python, "beside",
-                  title=title, caption=f"Heads: {about_heads} FFNs: {about_ffns}",
+                  title=title, caption=f"Heads: {about_heads}\nFFNs: {about_ffns}",
                   shown=[("Heads", of_heads), ("FFNs", of_ffns)])
 
 
 st.title("FFNs")
-st.markdown("Which feed-forward networks does a task lean on? Click bars to choose FFNs; Lab switches the chosen off.")
+blocks.text("Which feed-forward networks does a task lean on? Click bars to choose FFNs; Lab switches the chosen off.")
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     scope = str(selection.control("Tasks", SCOPES, "scope"))
     view = selection.control("View", VIEWS, "view")

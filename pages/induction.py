@@ -12,7 +12,7 @@ from backend import lens, stats, tables
 from backend.kinds import Copying, InductionScores, PrefixMatching
 from backend.values import Ablation, Head, ModelId, TaskId
 from pages.map import head_map
-from pages.shared import blocks, charts, components, selection, waiting, words
+from pages.shared import blocks, charts, components, glossary, selection, waiting, words
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -28,7 +28,7 @@ PREFIX = {"exact": "attention to the tokens that followed earlier occurrences of
 COPYING = {"authors": "of the probability that a head's own value at a position raises above the mean, the share of "
                       "the token it attends to most; layer by layer on bare embeddings, as in the authors' code",
            "olsson": "the same for what the head moves, its attention-weighted values, without bias (Olsson et al.)"}
-SOURCE = f"Olsson et al. 2022, arXiv:2209.11895 · {blocks.STUDY}"
+SOURCE = f"Olsson et al. 2022, arXiv:2209.11895; {blocks.STUDY}"
 
 setup, info, by, chosen = selection.current(), selection.info(), selection.definition(), selection.ablation()
 tasks = selection.compared()
@@ -42,10 +42,12 @@ def variants() -> tuple[str, str]:
     """Which definitions are shown."""
     with st.popover("Definitions", icon=":material/function:"):
         prefix = st.segmented_control("Prefix matching", list(PREFIX), default="exact", required=True,
-                                      key="prefix variant", persist_state="session")
+                                      key="prefix variant", persist_state="session",
+                                      help=glossary.says("prefix matching"))
         st.caption(f"{prefix}: {PREFIX[str(prefix)]}.")
         copying = st.segmented_control("Copying", list(COPYING), default="authors", required=True,
-                                       key="copying variant", persist_state="session")
+                                       key="copying variant", persist_state="session",
+                                       help=glossary.says("copying"))
         st.caption(f"{copying}: {COPYING[str(copying)]}.")
     return str(prefix), str(copying)
 
@@ -85,17 +87,21 @@ def draw_scores() -> None:
         left, right = blocks.side_by_side("induction", 1, 1, gap="large")
         with left:
             if a is not None:
-                one_map(a, "prefix matching", prefix, show, f"{PREFIX[prefix]}; 1 = an ideal induction head, "
-                        f"{chance(a)} = attending to everything alike")
+                one_map(a, "prefix matching", prefix, show, f"chance {chance(a)}",
+                        f"Prefix matching: {PREFIX[prefix]}; 1 = an ideal induction head, {chance(a)} = attending to "
+                        "everything alike")
         with right:
             if b is not None:
-                one_map(b, "copying", copying, show, f"{COPYING[copying]}; 1 = only that token, 0 = nothing is raised")
+                one_map(b, "copying", copying, show, "0: nothing is raised",
+                        f"Copying: {COPYING[copying]}; 1 = only that token, 0 = nothing is raised")
         if a is not None and b is not None:
             rho = stats.spearman(*(info.of_heads(np.array(record.mean)) for record in (a, b)))
-            st.caption(f"Prefix matching and copying {words.agreement(rho)}.")
+            blocks.note(f"Prefix matching and copying {words.agreement(rho)}.",
+                        blocks.provenance(setup.model, f"ρ: Spearman's rank correlation over {n_heads} heads; 0 is "
+                                          "chance"))
 
 
-def one_map(record: InductionScores, name: str, variant: str, show: str, definition: str) -> None:
+def one_map(record: InductionScores, name: str, variant: str, show: str, least: str, definition: str) -> None:
     """One clickable heatmap of a score's mean or variance."""
     values = np.array(record.mean if show == "mean" else record.variance)
     label = name if show == "mean" else f"variance of {name}"
@@ -109,9 +115,10 @@ def one_map(record: InductionScores, name: str, variant: str, show: str, definit
             values, title=title, label=label, file=file, state="chosen", headless=info.headless, facts=[
                 ("variance" if show == "mean" else "mean", np.array(other), "plain")],
             alt=f"Heatmap of {label} over {info.n_layers} layers and {info.n_heads} heads. {title}."),
-        caption=blocks.provenance(
-            setup.model, f"n = {record.n_seeds} random sequences of up to {record.max_length} tokens, "
-            f"{record.tokens}", definition, SOURCE),
+        caption=f"n = {record.n_seeds} random sequences · {least}",
+        measured=blocks.provenance(
+            setup.model, definition, f"Random sequences of up to {record.max_length} tokens, {record.tokens}",
+            "The title's interval: 95 % of the mean over sequences", source=SOURCE),
         table=table, file=file, key=f"induction {name}", python=blocks.python_lines(
             unit, table=f"tables.induction_table(record, {name!r}, {show!r}, chosen{blocks.headless()})",
             then=["print(stats.concentration(np.array(record.mean)), 'heads hold half of it')"],
@@ -180,9 +187,10 @@ def one_scatter(table: pd.DataFrame, name: str, record: InductionScores, called:
     blocks.result(
         f"Importance for {called} and {name} {agree}",
         charts.scatter(table, name, "importance", x_title=name, y_title=f"importance for {called}"),
-        caption=blocks.provenance(
-            setup, f"one dot per head, n = {n_heads}", f"{name} over {record.n_seeds} random "
-            f"sequences, importance {by}", "orange: chosen heads, in both charts; ρ = 0 is chance", SOURCE,
+        caption=f"n = {n_heads} heads, a dot each · orange: chosen · chance: ρ = 0",
+        measured=blocks.provenance(
+            setup, f"{name.capitalize()} over {record.n_seeds} random sequences, importance {by}",
+            "Orange: chosen heads, in both charts", "ρ: Spearman's rank correlation; 0 is chance", source=SOURCE,
             task=called),
         table=table.drop(columns=["off"]), file=f"{name.replace(' ', '-')}-and-importance", python=python, key=key,
         on_click=lambda: components.toggle_clicked(key),
@@ -193,8 +201,8 @@ def leaders(table: pd.DataFrame) -> None:
     """The heads that lead in prefix matching, with their other ranks."""
     listed = tables.leaders_table(table)
     top = listed.iloc[0]
-    st.markdown(f"#### {top['head']} leads in prefix matching and has rank {top['importance rank']:.0f} of {n_heads} "
-                "in importance")
+    blocks.heading(f"{top['head']} leads in prefix matching and has rank {top['importance rank']:.0f} of {n_heads} in "
+                   "importance")
     st.dataframe(
         blocks.aligned(listed, scores=("prefix matching", "copying", "importance"), whole=("importance rank",)),
         hide_index=True, height=300, key="induction leaders",
@@ -208,7 +216,8 @@ def draw_capacity() -> None:
     """How much of the scores is left as heads are pruned: per task and for the aggregate, or per number of shots."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         name = str(st.segmented_control("Capacity", ("prefix matching", "copying"), default="prefix matching",
-                                        required=True, key="capacity of", persist_state="session"))
+                                        required=True, key="capacity of", persist_state="session",
+                                        help=glossary.says("capacity")))
         lines = str(st.segmented_control("Rankings", ("tasks", "shots"), default="tasks", required=True,
                                          key="capacity lines", persist_state="session"))
         at = st.select_slider("Read at, % of heads removed", [10 * i for i in range(1, 10)], 70, key="capacity at",
@@ -225,12 +234,13 @@ def draw_capacity() -> None:
         blocks.result(
             words.keeps(table, int(at), bold, name),
             charts.capacity(table, bold, f"{name} retained"),
-            caption=blocks.provenance(
-                setup, f"the share of the total {name} that the remaining heads hold",
-                f"heads go by {by} importance, lowest first",
-                f"{name}: {PREFIX[prefix] if name == 'prefix matching' else COPYING[copying]}; n = {record.n_seeds} "
-                "random sequences", "dashed: random pruning on average" + (
-                    "; thin: the other tasks" if lines == "tasks" else ""), SOURCE,
+            caption=f"n = {record.n_seeds} random sequences · dashed: random pruning" + (
+                " · thin: the other tasks" if lines == "tasks" else ""),
+            measured=blocks.provenance(
+                setup, f"Retained: the share of the total {name} that the remaining heads hold",
+                f"Heads go by {by} importance, lowest first",
+                f"{name.capitalize()}: {PREFIX[prefix] if name == 'prefix matching' else COPYING[copying]}",
+                "Dashed: random pruning on average", source=SOURCE,
                 task="each task" if lines == "tasks" else "mean of tasks"),
             table=table, file=f"capacity-{name.replace(' ', '-')}-{lines}",
             python=blocks.python_lines(
@@ -322,21 +332,21 @@ def picture(head: Head, pattern: np.ndarray, tokens: list[str], n_block: int, se
     title = (f"{head} gives {words.percent(score)} of its attention to what followed before; attending to everything "
              f"alike would give {words.percent(by_chance)}")
     table = tables.attention_table(pattern, tokens)
-    st.markdown(f"#### {title}")
+    blocks.heading(title)
     chart = charts.framed(charts.attention_map(table, tokens), stats.prefix_targets(n_block, 2))
     st.altair_chart(chart, width="content",
                     alt=f"Attention of {head} on {n_block} random tokens and their repeat. {title}.")
-    caption = blocks.provenance(
-        setup.model, f"BOS and {n_block} random tokens, twice; sequence {seed}, n = 1",
-        "rows are queries, columns keys; each row adds up to 1",
-        "framed: what followed the same token in the first block; the percentage is the mean over the second", SOURCE)
-    st.caption(caption)
+    caption = blocks.note("n = 1 sequence · framed: what followed the same token before", blocks.provenance(
+        setup.model, f"BOS and {n_block} random tokens, twice; sequence {seed}",
+        "Rows are queries, columns keys; each row adds up to 1",
+        "Framed: what followed the same token in the first block; the percentage is the mean over the second",
+        source=SOURCE))
     blocks.extras(table, f"attention-{head}-repeated", blocks.repeated_lines(head, n_block, seed), "one head",
                   title=title, caption=caption, shown=[("", chart)])
 
 
 st.title("Induction")
-st.markdown("Which heads continue what they have seen before? Scores on random tokens, which carry no meaning.")
+blocks.text("Which heads continue what they have seen before? Scores on random tokens, which carry no meaning.")
 view = str(selection.control("View", VIEWS, "view"))
 match view:
     case "Against importance":

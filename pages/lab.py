@@ -17,7 +17,7 @@ from backend.records import Record
 from backend.tasks.task import Prompt
 from backend.values import Ablation, Head, Setup, TaskId, parse_exact
 from pages.map import head_map, scales
-from pages.shared import blocks, charts, components, handles, selection, takeaway, words
+from pages.shared import blocks, charts, components, glossary, handles, selection, takeaway, words
 from pages.shared.report import Figure
 
 SCOPES = ("This task", "All shots", "All tasks")
@@ -43,10 +43,12 @@ def grid() -> None:
     record = blocks.fetch(selection.importance())
     scores = record.scores(by) if record is not None else None
     colours = scales.best_scale(info.of_heads(scores)) if scores is not None else scales.SCALES[0]
-    coloured = f"Colours: head importance for {setup.task}, {setup.n_shots}-shot ({by})." if scores is not None else \
-        "Head importance is not measured for this choice."
-    st.caption("Click to switch off or on, or drag across several; a layer's or a column's number switches all of it. "
-               + coloured)
+    how = "A click or a drag switches off or on; a layer's or a column's number switches all of it"
+    if scores is not None:
+        how = blocks.provenance(setup, how, f"Colours: head importance for {setup.task}, {setup.n_shots}-shot ({by})",
+                                source=blocks.STUDY)
+    coloured = blocks.note("Click or drag; numbers switch whole lines · " + (
+        "colours: importance" if scores is not None else "importance is not measured for this choice"), how)
     title = f"{words.components(chosen)} off"
     shown = head_map(
         scores, shape=(info.n_layers, info.n_heads), ffns=True, scale=colours, title=title,
@@ -76,7 +78,7 @@ def presets() -> None:
         k = st.slider("How many heads", 1, min(64, len(info.heads)), 8, key="preset k",
                       persist_state="session")
         st.button(f"Top {k} induction heads", key="preset induction", on_click=top_induction, args=(k,),
-                  help="By prefix matching on repeated random tokens.")
+                  help=f"By prefix matching. {glossary.says('induction head', 'prefix matching')}")
         seed = st.number_input("Seed", 0, 10_000, 0, key="preset seed", persist_state="session")
         st.button(f"{k} random heads", key="preset random", on_click=random_heads, args=(k, int(seed)),
                   help="From layers 1 and up: everything needs layer 0, which would make the comparison unfair.")
@@ -130,8 +132,8 @@ def controls() -> None:
         st.button("Invert heads", key="invert", on_click=invert, icon=":material/contrast:")
         st.segmented_control("What is off becomes", ("zero", "mean"), required=True, key="fill", on_change=refill,
                              format_func=lambda fill: "its mean" if fill == "mean" else fill, persist_state="session",
-                             help="zero: what it would add becomes 0. its mean: the mean of its output over the task's "
-                                  "training prompts, which leaves the rest of the model closer to what it expects.")
+                             help=f"{glossary.says('ablation')} A mean leaves the rest of the model closer to what it "
+                                  "expects.")
 
 
 # --- accuracy -----------------------------------------------------------------------------------
@@ -186,21 +188,25 @@ def one_task(pair: Pair | None) -> None:
     a, chance = pair[0].outcomes(), pair[0].questions.chance
     intact = tables.accuracy_row("intact", a, chance)
     cells[0].metric("Intact", words.percent(intact["accuracy"]))
-    cells[0].caption(words.interval(intact))
+    with cells[0]:
+        blocks.note(words.interval(intact))
     if pair[1] is None:
         cells[1].metric("Switched off", "–")
         cells[1].caption("Not measured yet." if chosen else "Nothing is off yet.")
         cells[2].metric("Change", "–")
-        cells[2].caption(f"Chance is {words.percent(chance)}.")
+        with cells[2]:
+            blocks.note(f"Chance is {words.percent(chance)}.")
         return
     b = pair[1].outcomes()
     off, test, (low, high) = (tables.accuracy_row("ablated", b, chance), stats.mcnemar(a, b),
                               stats.difference_interval(a, b))
     cells[1].metric("Switched off", words.percent(off["accuracy"]))
-    cells[1].caption(words.interval(off))
+    with cells[1]:
+        blocks.note(words.interval(off))
     cells[2].metric("Change", words.points(off["accuracy"] - intact["accuracy"]))
-    cells[2].caption(f"95 %: {words.points(low).split()[0]} to {words.points(high).split()[0]} · McNemar "
-                     f"{words.p_value(test.p)}")
+    with cells[2]:
+        blocks.note(f"95 %: {words.points(low).split()[0]} to {words.points(high).split()[0]} · McNemar "
+                    f"{words.p_value(test.p)}")
 
 
 def overview(table: pd.DataFrame, setups: Mapping[str, Setup], scope: str) -> None:
@@ -216,8 +222,9 @@ def overview(table: pd.DataFrame, setups: Mapping[str, Setup], scope: str) -> No
                     words.points(change) if change is not None else "intact" if shown else None,
                     delta_color="off" if not change else "orange" if change < 0 else "blue",
                     delta_arrow="off" if not change else "down" if change < 0 else "up")
-        cell.caption((f"mean of {words.how_many(shown['tasks'], 'task')}  \n" if scope == "All tasks" else "")
-                     + words.interval(shown) if shown else "Not measured yet.")
+        with cell:
+            of = f"mean of {words.how_many(shown['tasks'], 'task')} · " if shown and scope == "All tasks" else ""
+            blocks.note(of + words.interval(shown) if shown else "Not measured yet.")
 
 
 def group_of(label: str, one: Setup, scope: str) -> str:
@@ -235,12 +242,12 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
     table, labels = table_of(pairs, setups, scope), list(setups)
     title = words.accuracy_change(table, labels, chosen, setup.task.name if scope == "All shots" else "")
     if scope == "This task":
-        st.markdown(f"#### {title}")
+        blocks.heading(title)
         one_task(pairs.get(labels[0]))
         if complete:
-            caption = explain(pairs[labels[0]][0].questions.n, setup,
-                              f"chance {words.percent(pairs[labels[0]][0].questions.chance)}")
-            st.caption(caption)
+            questions = pairs[labels[0]][0].questions
+            caption = blocks.note(f"n = {questions.n} questions · chance {words.percent(questions.chance)}",
+                                  explain(setup))
             blocks.extras(table, f"lab-{labels[0]}-{setup.n_shots}shot", reproduce(setups, scope), "lab", title=title,
                           caption=caption, numbers=words.big_numbers(table))
         return
@@ -248,22 +255,23 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
     chart = charts.comparison(table, labels)
     if complete:
         shots = ", ".join(map(str, selection.SHOTS)) + " shots" if scope == "All shots" else ""
-        blocks.result(title, chart, caption=explain(int(table["n"].max()), setup, "grey tick: chance", shots,
-                                                   "each task" if scope == "All tasks" else ""),
+        each = " per task" * (scope == "All tasks")
+        blocks.result(title, chart, caption=f"n = {int(table['n'].max())} questions{each} · grey tick: chance",
+                      measured=explain(setup, shots, "each task" if scope == "All tasks" else ""),
                       table=table, file=f"lab-{scope.lower().replace(' ', '-')}", key="lab",
                       python=reproduce(setups, scope), numbers=words.group_numbers(tables.groups_table(table)),
                       alt_text=f"Accuracy of the intact and the ablated model, {', '.join(labels)}. {title}.")
     else:
-        st.markdown(f"#### {title}")
+        blocks.heading(title)
         st.altair_chart(chart, alt=f"Accuracy so far. {title}.")
 
 
-def explain(n: int, one: Setup, chance: str, shots: str = "", task: str = "") -> str:
-    """The caption: what is shown and how certain it is."""
-    return blocks.provenance(one, f"n = {n} questions" + " per task" * bool(task), chance,
-                             "answer: the option of highest summed log-likelihood",
-                             f"{chosen.fill} ablation" if chosen else "", "95 % Wilson intervals",
-                             "exact McNemar test on the same questions", shots=shots, task=task)
+def explain(one: Setup, shots: str = "", task: str = "") -> str:
+    """How accuracy is measured and how certain it is."""
+    return blocks.provenance(one, "Answer: the option of highest summed log-likelihood",
+                             f"Off: {chosen.fill} ablation" if chosen else "", "95 % Wilson intervals",
+                             "Intact against switched off: exact McNemar test on the same questions; the change's 95 % "
+                             "interval is a paired bootstrap", shots=shots, task=task)
 
 
 def reproduce(setups: Mapping[str, Setup], scope: str) -> str:
@@ -303,7 +311,7 @@ def list_flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: st
     assert ablated is not None
     where = label if scope == "All tasks" else f"{setup.task}, {setups[label].n_shots}-shot," if scope == "All shots" \
         else setup.task.name
-    st.markdown(f"#### {words.answers_turned(len(lost), len(won), where)}")
+    blocks.heading(words.answers_turned(len(lost), len(won), where))
     if not len(lost) + len(won):
         return
     kinds = [kind for kind, which in (("turned wrong", lost), ("turned right", won)) if len(which)]
@@ -315,7 +323,8 @@ def list_flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: st
     left, right = blocks.side_by_side("flips", 1, 1)
     with left:
         row = pick_row(table, f"flips {label} {kind} {intact.questions.n} {chosen}", f"Questions that {kind}.")
-        st.caption(f"{MARGINS.get(intact.questions.metric, MARGINS['acc'])} Select a row.")
+        blocks.note("Select a row to read the question.",
+                    MARGINS.get(intact.questions.metric, MARGINS["acc"]))
     with right:
         one_outcome(int(which[row]), intact, ablated, prompts)
 
@@ -400,17 +409,17 @@ def history() -> None:
         return
     names = st.session_state.get("mask names", {})
     table = pd.DataFrame([{"name": names.get(str(row["off"])) or "", **row} for row in tried])
-    st.markdown(f"#### {words.how_many(table['off'].nunique(), 'mask').capitalize()} tried")
+    blocks.heading(f"{words.how_many(table['off'].nunique(), 'mask').capitalize()} tried")
     st.dataframe(blocks.aligned(table, percent=("intact", "ablated", "change", "95 % from", "to")), hide_index=True,
                  key="history table", on_select=reload_mask, selection_mode="single-row", alt="Masks tried so far.")
-    st.caption("Select a row to switch the same components off again. Change: ablated minus intact on the same "
-               "questions, with its 95 % paired bootstrap interval.")
+    blocks.note("Select a row to switch the same components off again.",
+                "Change: ablated minus intact on the same questions, with its 95 % paired bootstrap interval")
 
 
 # --- the page -----------------------------------------------------------------------------------
 
 st.title("Lab")
-st.markdown("What happens if I switch these heads and FFNs off? Accuracy follows every click.")
+blocks.text("What happens if I switch these heads and FFNs off? Accuracy follows every click.")
 left, right = blocks.side_by_side("lab", 5, 6, gap="large")
 with left:
     controls()

@@ -11,13 +11,16 @@ import streamlit as st
 from backend import stats, tables
 from backend.kinds import HeadScores
 from pages.map import head_map, scales
-from pages.shared import blocks, charts, components, selection, words
+from pages.shared import blocks, charts, components, glossary, selection, words
 
 VIEWS = ("Tasks", "Shots", "Top heads", "Heads that many need")
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 TOP = 0.2  # the top share of two maps that is compared beside them
 PAIRS = ((0, 1), (0, 5), (1, 5))  # numbers of shots that are compared
-HOVER = "hover over a cell to see its two maps, click to open them"
+HOVER = "Hover over a cell to see its two maps, click to open them"
+PAIR = "hover or click a cell: its two maps"
+CORRELATION = "Spearman's rank correlation of the scores: 1 = same order, 0 = unrelated (chance)"
+AS_AUTHORS = "As in the authors' code: correlation of argsort index lists"
 AUTHORS = ("The study's script correlates two lists of head *indices*, sorted by importance, instead of the heads' "
            "ranks. It asks whether the n-th least important head of one task has an index close to that of the other, "
            "which says little about whether tasks rank heads alike: over 4,608 heads a true ρ of 0.99 comes out near "
@@ -41,12 +44,17 @@ def importances(names: Sequence[str], shots: Sequence[int]) -> dict[tuple[str, i
     return {key: record for key, record in zip(keys, records, strict=True) if record is not None}
 
 
-def explain(records: Mapping[tuple[str, int], HeadScores], *parts: str, shots: str = "") -> str:
+def n_of(records: Mapping[tuple[str, int], HeadScores]) -> str:
+    """How many training examples stand behind each task's importance."""
     n = [record.n_examples for record in records.values()]
-    some = f"{min(n)}" if min(n) == max(n) else f"{min(n)} to {max(n)}"
-    asked = f"{shots or f'{setup.n_shots}-shot'}, {setup.demos} demonstrations, seed {setup.seed}"
-    return blocks.provenance(setup.model, *parts, f"over {n_heads} heads, {by} gradient importance of n = "
-                             f"{some} training examples per task", asked, blocks.STUDY)
+    return f"n = {min(n)}" if min(n) == max(n) else f"n = {min(n)} to {max(n)}"
+
+
+def explain(records: Mapping[tuple[str, int], HeadScores], *parts: str, shots: str = "",
+            task: str = "each task") -> str:
+    """How every chart of this page is measured."""
+    return blocks.provenance(setup, *parts, f"Over {n_heads} heads: {by} gradient importance of {n_of(records)} "
+                             "training examples per task", source=blocks.STUDY, shots=shots, task=task)
 
 
 SCORES = f"scores = [record.scores({by!r}){blocks.of_heads()} for record in records]"
@@ -66,7 +74,7 @@ def pairs_of(names: Sequence[str],
 
 
 def colours(domain: tuple[float, float]) -> str:
-    return f"colours run from {domain[0]:.1f} to {domain[1]:.0f}; {HOVER}"
+    return f"Colours run from {domain[0]:.1f} to {domain[1]:.0f}"
 
 
 # --- tasks --------------------------------------------------------------------------------------
@@ -77,7 +85,7 @@ def draw_tasks() -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         as_authors = authors_switch()
         clustered = st.toggle("Put like beside like", key="clustered", persist_state="session",
-                              help="Orders the tasks by average linkage of 1 − ρ.")
+                              help=f"Orders the tasks by average linkage of 1 − ρ. {glossary.says('rank correlation')}")
     place = st.container()
     found = importances(suite, [setup.n_shots])
     if len(found) < 2:
@@ -100,9 +108,8 @@ def draw_tasks() -> None:
                 words.tasks_alike(names, rhos, as_authors),
                 charts.matrix(charts.pictured(table, pairs_of(names, scores)), label, rows=ordered, columns=ordered,
                                 signed=bool((pairs < -0.05).any()), domain=domain, dark=dark, chosen=pair),
-                caption=explain(found, "as in the authors' code: correlation of argsort index lists" if as_authors else
-                                "Spearman's rank correlation of the scores: 1 = same order, 0 = unrelated (chance)",
-                                colours(domain)),
+                caption=f"{n_of(found)} training examples per task · chance: 0 · {PAIR}",
+                measured=explain(found, AS_AUTHORS if as_authors else CORRELATION, colours(domain), HOVER),
                 table=table, file=f"overlap-tasks-{setup.n_shots}shot",
                 python=reproduce(
                     found, SCORES, NAMES, f"rhos = stats.spearman_matrix(scores{', as_authors=True' * as_authors})",
@@ -153,7 +160,7 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
     low, high = pair["95 % from"], pair["to"]
     sure = f" (95\u00a0%: {low:.2f} to {high:.2f})" if not np.isnan(low) else ""
     title = f"{a[0]} and {b[0]} {words.agreement(pair['Spearman ρ'])}{sure}"
-    st.markdown(f"#### {title}")
+    blocks.heading(title)
     scale = scales.best_scale(np.vstack(ranked))
     columns, drawn = st.columns(2, gap="medium"), []
     for column, (name, _), one in zip(columns, (a, b), scores, strict=True):
@@ -167,11 +174,15 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
                 alt=f"Heatmap of head importance, {name}.")))
             components.clickable(drawn[-1][1], f"map {name}")
             if not np.isnan(reliable):
-                st.caption(f"Two halves of its own examples agree at ρ = {reliable:.2f}.")
-    caption = (f"Interval: bootstrap over blocks of examples. Of the top {words.percent(TOP)} of heads, the two share "
-               f"{words.percent(pair['overlap'])} (intersection over union; chance {words.percent(pair['chance'])}). "
-               "Each map has a colour scale of its own.")
-    st.caption(f"{caption} Click heads to choose them.")
+                blocks.note(f"Two halves of its own examples agree at ρ = {reliable:.2f}.")
+    caption = blocks.note(
+        f"Of the top {words.percent(TOP)} of heads the two share {words.percent(pair['overlap'])} · chance "
+        f"{words.percent(pair['chance'])} · click to choose",
+        explain({at: found[at] for _, at in (a, b)},
+                "ρ: Spearman's rank correlation of the scores; its 95 % interval is a bootstrap over blocks of "
+                "examples", "Shared: intersection over union of the two tops", "Halves: mean Spearman over "
+                "random halvings of a map's own examples", "Each map has a colour scale of its own",
+                task=f"{a[0]} and {b[0]}", shots=shots_of(a[1][1], b[1][1])))
     table = tables.maps_table({name: one for (name, _), one in zip((a, b), scores, strict=True)}, chosen,
                             headless=info.headless)
     names = f"({a[0]!r}, {b[0]!r})"
@@ -182,6 +193,11 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
         table=f"tables.maps_table(maps, chosen{blocks.headless()})", given={"chosen": chosen},
         then=[blocks.printed(f"tables.agreement_table(pair, {by!r}, {attending}, {TOP})")]), "two maps", title=title,
         caption=caption, shown=drawn)
+
+
+def shots_of(a: int, b: int) -> str:
+    """The shots of two maps, in words."""
+    return f"{a}-shot" if a == b else f"{a} and {b} shots"
 
 
 # --- shots --------------------------------------------------------------------------------------
@@ -216,9 +232,9 @@ def draw_shots() -> None:
                 words.shots_alike(columns, rhos, as_authors),
                 charts.matrix(charts.pictured(table, maps), label, rows=names, columns=columns, dark=dark,
                               chosen=(task, pair), signed=bool((rhos < -0.05).any()), domain=domain),
-                caption=explain(found, "as in the authors' code: correlation of argsort index lists" if as_authors else
-                                "Spearman's rank correlation of the scores: 1 = same order, 0 = unrelated (chance)",
-                                colours(domain), shots="0, 1 and 5 shots"),
+                caption=f"{n_of(found)} training examples per task · chance: 0 · {PAIR}",
+                measured=explain(found, AS_AUTHORS if as_authors else CORRELATION, colours(domain), HOVER,
+                                 shots="0, 1 and 5 shots"),
                 table=table, file="overlap-shots", key="overlap shots", python=reproduce(
                     [(name, n) for name in names for n in shots], f"pairs = {PAIRS}",
                     "names = list(dict.fromkeys(setup.task.name for setup in setups))",
@@ -261,8 +277,10 @@ def draw_top() -> None:
                 f"would give {words.percent(here['chance'])}",
                 charts.matrix(charts.pictured(table, pairs_of(names, scores)), "overlap", rows=names, columns=names,
                                 number=".0%", dark=dark, chosen=pair, domain=(float(here["chance"]), 1.0)),
-                caption=explain(found, f"intersection over union of the top {words.how_many(k, 'head')}",
-                                f"chance {words.percent(here['chance'])}, the weakest colour", HOVER),
+                caption=f"{n_of(found)} training examples per task · weakest colour: chance, "
+                        f"{words.percent(here['chance'])}",
+                measured=explain(found, f"Intersection over union of the top {words.how_many(k, 'head')}",
+                                 f"Chance: {words.percent(here['chance'])}, the weakest colour", HOVER),
                 table=table, file=f"overlap-top{percent}-{setup.n_shots}shot", key="overlap top",
                 python=reproduce(
                     found, SCORES, NAMES, f"overlaps = stats.overlap_matrix(scores, {share})",
@@ -274,8 +292,9 @@ def draw_top() -> None:
             blocks.result(
                 words.above_chance(curve),
                 charts.overlap_curve(curve, share),
-                caption=explain(found, "line: mean over pairs of tasks; band: lowest to highest pair; dashed: the mean "
-                                "overlap of two independent random rankings, exactly"),
+                caption="line: mean over pairs of tasks · band: all pairs · dashed: chance",
+                measured=explain(found, "Line: mean over pairs of tasks; band: lowest to highest pair", "Dashed: the "
+                                 "mean overlap of two independent random rankings, exactly"),
                 table=curve, file=f"overlap-by-share-{setup.n_shots}shot", python=reproduce(
                     found, SCORES, table=f"tables.overlap_table(scores, {SHARES})"),
                 key="overlap curve", alt_text="Curve of the mean overlap against the share of heads, with chance.")
@@ -312,7 +331,8 @@ def draw_counts() -> None:
                                 domain=(0, len(found)), file=f"overlap-heads-top{percent}-{setup.n_shots}shot",
                                 state="chosen", headless=info.headless,
                                 alt="Heatmap of the number of tasks that need each head."),
-                caption=explain(found, f"colour: in how many tasks' top {percent} % the head is"),
+                caption=f"{n_of(found)} training examples per task · colour: number of tasks",
+                measured=explain(found, f"Colour: in how many tasks' top {percent} % the head is"),
                 table=grid, file=f"overlap-heads-top{percent}-{setup.n_shots}shot", key="overlap counts",
                 python=reproduce(found, SCORES, *whole, given={"chosen": chosen}, table="tables.grid_table("
                                  f"counts.astype(float), chosen, label='tasks'{blocks.headless()})"))
@@ -322,7 +342,8 @@ def draw_counts() -> None:
                 f"{nowhere['by chance']:.1f}; in all tasks' tops are {everywhere['heads']:.0f}, by chance "
                 f"{everywhere['by chance']:.1f}",
                 charts.counts_bars(table),
-                caption=explain(found, "orange: expected of independent random rankings (binomial)"),
+                caption=f"{n_of(found)} training examples per task · orange: by chance",
+                measured=explain(found, "Orange: expected of independent random rankings (binomial)"),
                 table=table, file=f"overlap-counts-top{percent}-{setup.n_shots}shot", python=reproduce(
                     found, SCORES, count, table=f"tables.counts_table(counts, {percent / 100}, len(records))"),
                 key="overlap bars", alt_text="Bars: heads by the number of tasks that need them, with chance.")

@@ -123,13 +123,13 @@ def what_comes_next(prompt: Prompt | str, readings: dict[str, Reading]) -> None:
         table, title = tables.next_table(readings), words.comes_next(readings, chosen)
         blocks.result(
             title, charts.next_token_chart(table),
-            caption=explain(f"softmax over {info.vocab_size:,} tokens at the last position, the {NEXT_TOKENS} "
-                            "likeliest of each model", "‘·’ is a space, ‘⏎’ a new line", off()),
+            caption=f"n = 1 prompt · the {NEXT_TOKENS} likeliest of each model · ‘·’ is a space, ‘⏎’ a new line",
+            measured=explain(f"Softmax over {info.vocab_size:,} tokens at the last position", off()),
             table=table, file="next-tokens", python=python_lines(prompt, table="tables.next_table(readings)"),
             key="next tokens", alt_text=f"Bars: probabilities of the likeliest next tokens. {title}.")
     with right:
         if isinstance(prompt, str):
-            st.markdown("#### No options to compare")
+            blocks.heading("No options to compare")
             st.caption("Write some, with | between them, to see their log-likelihoods side by side.")
             return
         judged = source() != "My own"
@@ -137,9 +137,9 @@ def what_comes_next(prompt: Prompt | str, readings: dict[str, Reading]) -> None:
         title = words.preferred(table)
         blocks.result(
             title, charts.options_chart(table),
-            caption=explain("log-likelihood summed over an option's tokens, nats",
-                            "diamond: the right one" if table["right"].any() else "",
-                            "large: the model's choice", off()),
+            caption="n = 1 prompt" + " · diamond: the right one" * bool(table["right"].any())
+                    + " · large: the model's choice",
+            measured=explain("Log-likelihood summed over an option's tokens, in nats", off()),
             table=table, file="options", key="options",
             python=python_lines(prompt, table=f"tables.option_table(prompt, readings, judged={judged})"),
             alt_text=f"Dots: log-likelihood of every option. {title}.")
@@ -205,7 +205,7 @@ def which_head() -> tuple[Head, bool]:
 
 def what_it_looks_at(prompt: Prompt | str, reading: Reading, means: Activations | None) -> None:
     """One head's pattern large, as a map and as shaded text; all heads of its layer small."""
-    st.markdown("### What a head looks at")
+    st.header("What a head looks at", anchor=False)
     here, ablated = which_head()
     ablation = chosen if ablated else INTACT
     patterns = _attention(selection.model(), means_key(), reading.token_ids, here.layer, ablation, means)
@@ -215,24 +215,23 @@ def what_it_looks_at(prompt: Prompt | str, reading: Reading, means: Activations 
     with st.container(horizontal=True, gap="medium"):
         left, right = st.container(width=PANEL), st.container(width=PANEL)
     with left:
-        st.markdown(f"#### {title}")
+        blocks.heading(title, 3)
         chart = charts.attention_map(table, tokens)
         st.altair_chart(chart, width="content",
                         alt=f"Map of attention from every token to every earlier one. {title}.")
-        caption = explain(f"attention after softmax, rows add up to 1; below {words.percent(charts.FAINT)} is left "
-                          "blank; the colours are the same for all heads", f"n = {len(tokens)} tokens",
-                          off() if ablated else "intact model")
-        st.caption(caption)
+        caption = blocks.note(f"n = {len(tokens)} tokens · blank: below {words.percent(charts.FAINT)}", explain(
+            "Attention after softmax: rows are queries, columns keys, and each row adds up to 1",
+            "The colours are the same for all heads", off() if ablated else "Intact model"))
         blocks.extras(table, f"attention-{here}", python_lines(
             prompt, f"pattern = lens.attention(model, reading.token_ids, {here.layer}"
             f"{ABLATED[chosen.fill] if ablated else ''})[{here.head}]",
             table="tables.attention_table(pattern, reading.tokens)", both=False), "attention", title=title,
             caption=caption, shown=[("", chart)])
     with right:
-        st.markdown("#### Hover over a token to see where it looks")
+        blocks.heading("Hover over a token to see where it looks", 3)
         st.altair_chart(charts.token_text(pattern, tokens, st.context.theme.type == "dark"), width="content",
                         alt=f"The prompt's tokens, shaded by the attention of {here} from the last one.")
-        st.markdown(f"#### The heads of layer {here.layer}")
+        blocks.heading(f"The heads of layer {here.layer}", 3)
         small = tables.thumbnail_table(len(patterns), here.layer, here.head, chosen)
         st.altair_chart(charts.thumbnails(small, patterns), key=THUMBNAILS, width="content", selection_mode=charts.OPEN,
                         on_select=lambda: open_thumbnail(here.layer),
@@ -253,7 +252,7 @@ def answers(prompt: Prompt | str, reading: Reading) -> dict[str, int]:
 
 def what_adds_to_it(prompt: Prompt | str, reading: Reading) -> None:
     """Every head's and FFN's direct contribution to an answer's logit."""
-    st.markdown("### What adds to an answer")
+    st.header("What adds to an answer", anchor=False)
     known = answers(prompt, reading)
     with st.container(horizontal=True, gap="small"):
         answer = str(st.selectbox("Answer", list(known), key=f"answer {sorted(known)}", width=240,
@@ -277,20 +276,20 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading) -> None:
                             number="+fixed", file="contributions", state="chosen", facts=blocks.known(),
                             headless=info.headless,
                             alt=f"Heatmap of direct contributions of heads and FFNs. {title}."),
-            caption=explain(
-                "direct path, intact model: u · (what a component writes at the last position), through the last norm "
-                f"with its scale frozen; with embeddings ({found.embeddings:+.2f}) and biases ({found.biases:+.2f}) "
-                "the parts add up to the logit", "limits: not what switching off would do, for effects through later "
-                "layers count as theirs and the norm's scale would change", "blue adds, orange takes "
-                "away; click to choose a component"),
-            table=table, file="contributions",
+            caption="n = 1 prompt · blue adds, orange takes away · click to choose a component",
+            measured=explain(
+                "Direct path, intact model: u · (what a component writes at the last position), through the last norm "
+                "with its scale frozen", f"With embeddings ({found.embeddings:+.2f}) and biases ({found.biases:+.2f}) "
+                "the parts add up to the logit", "Limits: not what switching off would do, for effects through later "
+                "layers count as theirs and the norm's scale would change"),
+            level=3, table=table, file="contributions",
             python=python_lines(prompt, f"found = lens.contributions(model, reading.token_ids, {known[answer]}, "
                                         f"{known.get(foil)})", both=False,
                                 table="tables.contribution_table(found.heads, found.ffns, off)",
                                 then=["print(found.logit, found.embeddings, found.biases)"]),
             key=MAP)
     with right:
-        st.markdown(f"#### The largest of {len(table)}")
+        blocks.heading(f"The largest of {len(table)}", 3)
         st.dataframe(ranked[["name", "contribution"]].head(12), hide_index=True, height=blocks.table_height(12, 460),
                      alt="The twelve largest contributions.", column_config={
                          "name": "component", "contribution": st.column_config.NumberColumn(format="%+.3f")})
@@ -304,14 +303,14 @@ def source() -> str:
 
 
 def off() -> str:
-    return f"{chosen.fill} ablation of {words.components(chosen)}" if chosen else ""
+    return f"Off: {chosen.fill} ablation of {words.components(chosen)}" if chosen else ""
 
 
 def explain(*parts: str) -> str:
-    """A caption: what is shown, and of which prompt."""
+    """How what is shown is measured, and of which prompt."""
     if source() == "My own":
         return blocks.provenance(selection.model(), *parts)
-    return blocks.provenance(selection.current(), *parts, f"question {st.session_state.get('q') or 0}")
+    return blocks.provenance(selection.current(), *parts, f"Question {st.session_state.get('q') or 0}")
 
 
 def python_lines(prompt: Prompt | str, *before: str, table: str, then: Sequence[str] = (), both: bool = True) -> str:
@@ -382,7 +381,7 @@ def look(prompt: Prompt | str) -> None:
 
 
 st.title("Playground")
-st.markdown("A prompt under the lens: what changes with what is switched off, what a head looks at, and what speaks "
+blocks.text("A prompt under the lens: what changes with what is switched off, what a head looks at, and what speaks "
             "for an answer.")
 with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
     selection.control("Prompt from", SOURCES, "source", label_visibility="collapsed")

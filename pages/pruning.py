@@ -14,13 +14,13 @@ from backend.kinds import Pruning, Sweep
 from backend.kinds.lines import expression
 from backend.models.info import weights
 from backend.values import Ranking, TaskId, parse_exact
-from pages.shared import blocks, charts, components, selection, words
+from pages.shared import blocks, charts, components, glossary, selection, words
 
 SCOPES = ("This task", "All tasks")
 VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")
 WHAT = {"heads": "heads", "FFNs": "ffns", "heads and FFNs": "combined"}  # as the page says it -> as the service does
 N_RANDOM = 5
-FORMULA = ("parameters: 4 · d_model · d_head per head (its slices of query, key, value and output projection), the "
+FORMULA = ("Parameters: 4 · d_model · d_head per head (its slices of query, key, value and output projection), the "
            "FFN's matrices of d_model · d_ffn, biases and norms left out")
 
 setup, info, by = selection.current(), selection.info(), selection.definition()
@@ -69,14 +69,19 @@ def complete(names: Sequence[str], what: str,
 # --- explain ------------------------------------------------------------------------------------
 
 
-def explain(table: pd.DataFrame, names: Sequence[str], *parts: str) -> str:
-    """The caption: n, chance, intervals, what is removed in which order, how parameters are counted."""
-    n = int(table["n"].max())
+def line(table: pd.DataFrame, names: Sequence[str], marks: str) -> str:
+    """The caption in sight: n, chance, and what marks on the chart mean."""
+    of = f" of {len(names)} tasks" if len(names) > 1 else ""
+    return (f"n = {int(table['n'].max())} questions{of} · chance {words.percent(float(table['chance'].mean()))} · "
+            f"{marks}")
+
+
+def explain(names: Sequence[str], *parts: str) -> str:
+    """How it is measured: intervals, what is removed in which order, how parameters are counted."""
     return blocks.provenance(
-        setup, f"n = {n} questions" + (f" of {len(names)} tasks, unweighted mean" if len(names) > 1 else ""),
-        f"chance {words.percent(float(table['chance'].mean()))}", "95 % Wilson intervals", *parts,
-        f"heads ranked by {by} gradient importance, FFNs by their oracle; the lowest go first, ties in index order",
-        FORMULA, blocks.STUDY, task=names[0] if len(names) == 1 else "each task")
+        setup, "Unweighted mean of the tasks" if len(names) > 1 else "", "95 % Wilson intervals", *parts,
+        f"Heads ranked by {by} gradient importance, FFNs by their oracle; the lowest go first, ties in index order",
+        FORMULA, source=blocks.STUDY, task=names[0] if len(names) == 1 else "each task")
 
 
 def reproduce(names: Sequence[str], what: str, found: Mapping[str, Iterable[int]], table: str, then: str) -> str:
@@ -145,7 +150,9 @@ def draw_curves(what: str, names: Sequence[str], share: float) -> None:
         blocks.result(
             words.can_go(limits, what, share, words.tasks(names)),
             charts.pruning_curves(table, what, floor=share * table["accuracy"].iloc[0], clickable=len(names) == 1),
-            caption=explain(table, names, band(found), f"dashed: {words.percent(share)} of the intact accuracy"),
+            caption=line(table, names, f"dashed: {words.percent(share)} of intact"
+                         + " · grey band: random" * (tables.RANDOM in found)),
+            measured=explain(names, f"Dashed: {words.percent(share)} of the intact accuracy", band(found)),
             table=table, file=f"pruning-{WHAT[what]}-{names[0] if len(names) == 1 else 'all'}-{setup.n_shots}shot",
             python=reproduce(names, what, found, "tables.curves_table(sweeps, weights(info), info.n_params)",
                              blocks.printed(f"tables.limits_table(table, {what!r}, {share})")), key=key,
@@ -160,7 +167,7 @@ def draw_curves(what: str, names: Sequence[str], share: float) -> None:
 
 def band(found: Mapping[str, Mapping[int, list[Sweep]]]) -> str:
     n = len(found.get(tables.RANDOM, {}))
-    return f"grey band: mean, lowest and highest of {words.how_many(n, 'random order')}; its masks are the first's" \
+    return f"Grey band: mean, lowest and highest of {words.how_many(n, 'random order')}; its masks are the first's" \
         if n else ""
 
 
@@ -194,8 +201,9 @@ def draw_map(names: Sequence[str], share: float) -> None:
                             domain=(float(table["chance"].iloc[0]), 1.0), x_title="heads removed",
                             y_title="FFNs removed", bottom_up=True, chosen=(most["row"], most["column"]), cell=54,
                             clickable=len(names) == 1),
-            caption=explain(table, names, f"framed: the most parameters removed with at least {words.percent(share)} "
-                            "of the intact accuracy", "colours run from chance to 100 %"),
+            caption=line(table, names, f"framed: the most removed at {words.percent(share)} of intact"),
+            measured=explain(names, f"Framed: the most parameters removed with at least {words.percent(share)} of the "
+                             "intact accuracy", "Colours run from chance to 100 %"),
             table=table.drop(columns=["row", "column"]), file=f"pruning-map-{setup.task}-{setup.n_shots}shot",
             python=reproduce(
                 names, what, {kind: [0]}, f"tables.curve_table(sweeps[{kind!r}][0], {kind!r}, weights(info), "
@@ -243,10 +251,11 @@ def transfer_to(table: pd.DataFrame, task: str, percent: int) -> None:
     blocks.result(
         words.transfers(table, percent, f"{task} keeps"),
         charts.bars(shown, x="accuracy", y="ranking", order=shown["ranking"].tolist(), x_title="accuracy"),
-        caption=blocks.provenance(
-            setup, f"n = {int(table['n'].max())} questions", f"chance {words.percent(table['chance'].iloc[0])}, the "
-            f"orange tick; intact {words.percent(table['intact'].iloc[0])}", "95 % Wilson intervals",
-            f"heads ranked by {by} gradient importance; the lowest go first", blocks.STUDY),
+        caption=f"n = {int(table['n'].max())} questions · orange tick: chance, "
+                f"{words.percent(table['chance'].iloc[0])} · intact {words.percent(table['intact'].iloc[0])}",
+        measured=blocks.provenance(
+            setup, "95 % Wilson intervals", f"Heads ranked by {by} gradient importance; the lowest go first",
+            source=blocks.STUDY),
         table=table, file=f"transfer-{task}-{setup.n_shots}shot",
         python=transfer_lines(table, percent, ".sort_values('accuracy', ascending=False)"),
         key="transfer", alt_text=f"Bars: accuracy of {task} pruned by the ranking of each task.")
@@ -276,19 +285,20 @@ def transfer_among(table: pd.DataFrame, percent: int) -> None:
         charts.matrix(table.assign(row=table["task"], column=table["ranking"]), "kept", rows=suite, columns=suite,
                       number=".0%", dark=dark, domain=(min(floor, 0.9), 1.0), x_title="ranking of",
                       y_title="task that is pruned", clickable=False),
-        caption=blocks.provenance(
-            setup, f"n = {int(table['n'].max())} questions per task", "kept: accuracy as a "
-            "share of the task's intact one; the strongest colour is 100 % and more", f"heads ranked by {by} gradient "
-            "importance; the lowest go first", "intervals and chance in the CSV", blocks.STUDY, task="each task"),
+        caption=f"n = {int(table['n'].max())} questions per task · strongest colour: 100 % of intact and more",
+        measured=blocks.provenance(
+            setup, "Kept: accuracy as a share of the task's intact one; the strongest colour is 100 % and more",
+            f"Heads ranked by {by} gradient importance; the lowest go first", "Intervals and chance are in the CSV",
+            source=blocks.STUDY, task="each task"),
         table=table, file=f"transfer-all-{setup.n_shots}shot", python=transfer_lines(table, percent),
         key="transfer-all", alt_text="Heatmap: share of the intact accuracy that each task keeps by each ranking.")
 
 
 st.title("Pruning")
-st.markdown("How many heads and FFNs can go? Accuracy as more and more of them are removed, in different orders.")
+blocks.text("How many heads and FFNs can go? Accuracy as more and more of them are removed, in different orders.")
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     scope = str(selection.control("Tasks", SCOPES, "scope"))
-    view = str(selection.control("Remove", VIEWS, "view"))
+    view = str(selection.control("Remove", VIEWS, "view", help=glossary.says("pruning")))
     share = share_of_intact() if view != VIEWS[3] else 0.0
 
 names = suite if scope == "All tasks" else [setup.task.name]

@@ -112,9 +112,8 @@ def plan_and_start(request: planning.Request) -> None:
     title = finding(plan, planning.seconds(plan.to_do, rates))
     blocks.result(
         title, coverage.chart(table, [task.name for task in request.tasks]),
-        caption=blocks.provenance(request.model, "the fuller a cell, the more of its results are stored",
-                                  f"{request.demos} demonstrations, n = {request.n_examples} questions, seed "
-                                  f"{request.seeds[0]}"),
+        caption=f"n = {request.n_examples} questions · the fuller a cell, the more of its results are stored",
+        measured=blocks.provenance(request.model, f"Setup: {request.demos} demonstrations, seed {request.seeds[0]}"),
         table=table, file=f"stored-{request.info.name.replace('/', '-')}", python=coverage.python_lines(request),
         key="coverage", alt_text=f"Map of stored results by task, topic and shots. {title}.")
     args = coverage.arguments(request, selection.model_arguments())
@@ -176,8 +175,7 @@ def runs() -> None:
 def draw_runs(now: dict[jobs.Job, jobs.Progress]) -> None:
     """One card per run."""
     n_active = sum(not progress.ended for progress in now.values())
-    st.markdown("#### " + (f"{words.how_many(n_active, 'run')} under way".capitalize() if n_active else
-                           "No run is under way"))
+    blocks.heading(f"{words.how_many(n_active, 'run')} under way".capitalize() if n_active else "No run is under way")
     if not now:
         st.caption("Runs started here or in a terminal appear here, with their progress and the time left.")
     newest = {job.args: job for job in reversed(now)}
@@ -257,9 +255,9 @@ def status_line(job: jobs.Job, progress: jobs.Progress, stop_asked: bool) -> str
 def storage() -> None:
     """What the results take, take them out, take some in, clear, and look for damage."""
     units, live = store.units(), {unit.key for unit in store.live_units()}
-    st.markdown(f"#### {words.how_many(len(units), 'result').capitalize()} of "
-                f"{words.how_many(len({u.model.name for u in units}), 'model')} · "
-                f"{machine.size(store.size_bytes())} on this machine's disk")
+    blocks.heading(f"{words.how_many(len(units), 'result').capitalize()} of "
+                   f"{words.how_many(len({u.model.name for u in units}), 'model')} · "
+                   f"{machine.size(store.size_bytes())} on this machine's disk")
     if units:
         st.dataframe(inventory(units, live), hide_index=True, alt="Stored results by model and kind.", column_config={
             "seconds": st.column_config.NumberColumn("computed here in", format="%.0f s")})
@@ -295,7 +293,7 @@ def inventory(units: Sequence[Unit[Any]], live: set[str]) -> pd.DataFrame:
 
 def take_out(units: Sequence[Unit[Any]], live: set[str]) -> None:
     """Choose results; download them as a bundle, or delete them here."""
-    st.markdown("#### Take results out")
+    blocks.heading("Take results out")
     models = st.multiselect("Models", sorted({u.model.name for u in units}), key="out models",
                             placeholder="All models", persist_state="session")
     kinds = st.multiselect("Kinds", [k for k in KINDS if any(k == u.KIND for u in units)], key="out kinds",
@@ -343,7 +341,7 @@ def confirm(question: str, label: str, act: Callable[[], object]) -> None:
 
 def take_in() -> None:
     """Upload a bundle, see what is in it, take it in."""
-    st.markdown("#### Take a bundle in")
+    blocks.heading("Take a bundle in")
     st.session_state.setdefault("uploads", 0)
     file = st.file_uploader("A bundle (.zip)", "zip", key=f"bundle {st.session_state['uploads']}")
     if said := st.session_state.pop("taken in", None):
@@ -387,7 +385,7 @@ def offer_bundle(contents: bundles.Contents) -> None:
 
 def damage(units: Sequence[Unit[Any]]) -> None:
     """What is known to be damaged; reading everything finds the rest."""
-    st.markdown("#### Is anything damaged?")
+    blocks.heading("Is anything damaged?")
     if st.button("Read every result", key="check", icon=":material/fact_check:", disabled=not units):
         with st.spinner("Reading …"):
             st.session_state["damaged"] = [unit for unit in units if store.get(unit) is None]
@@ -442,7 +440,7 @@ def models() -> None:
     known = handles.known()
     left, right = blocks.side_by_side("models", 1, 1, gap="large")
     with left:
-        st.markdown(f"#### {words.how_many(len(known.names), 'model').capitalize()} with results here")
+        blocks.heading(f"{words.how_many(len(known.names), 'model').capitalize()} with results here")
         if known.names:
             st.dataframe(pd.DataFrame([
                 {"model": model.name, "revision": model.revision, "digest": model.digest, "precision": model.dtype,
@@ -450,7 +448,7 @@ def models() -> None:
                          alt="Models with stored results.")
             st.caption("The sidebar offers them all; their results can be browsed even where the model is not.")
     with right:
-        st.markdown(f"#### {len(ADAPTERS)} architectures are understood")
+        blocks.heading(f"{len(ADAPTERS)} architectures are understood")
         st.markdown(" ".join(f"`{name}`" for name in sorted(ADAPTERS)))
         st.caption("Another one is a row in `backend/models/adapters.py`: where its layers, heads and FFNs are.")
 
@@ -459,7 +457,7 @@ def check(name: str, info: ModelInfo | None, found: Sequence[str]) -> None:
     """What is in a model's way, first; then its needs, one sentence each, and the button that opens it."""
     if info is None:
         with st.container(border=True, key="model-check"):
-            st.markdown(f"#### {name} cannot be used")
+            blocks.heading(f"{name} cannot be used")
             for sentence in found:
                 said(False, sentence)
         return
@@ -472,7 +470,7 @@ def check(name: str, info: ModelInfo | None, found: Sequence[str]) -> None:
              f"can be used here, in {' or '.join(fitting)}" if fitting else
              "is understood, but its weights do not fit into this machine's free memory")
     with st.container(border=True, key="model-check"):
-        st.markdown(f"#### {info.name} {ready}")
+        blocks.heading(f"{info.name} {ready}")
         left, right = st.columns([3, 2], gap="medium")
         with left:
             for sentence in found:
@@ -515,7 +513,7 @@ def own_tasks() -> None:
     """Bring rows, see how they read, keep them; what is kept."""
     left, right = blocks.side_by_side("own", 1, 1, gap="large")
     with left:
-        st.markdown("#### Bring a task")
+        blocks.heading("Bring a task")
         rows = st.file_uploader("Questions (.jsonl)", ["jsonl", "json", "txt"], key="own rows", help=own.EXPECTED)
         train = st.file_uploader("Training rows (optional)", ["jsonl", "json", "txt"], key="own train",
                                  help="Without them, half of the questions serve as demonstrations.")
@@ -544,8 +542,8 @@ def preview(task: Task) -> None:
     """How the first prompt of a task reads, and the button that keeps it."""
     n_train, n_asked = len(task.rows("train")), len(task.rows("validation"))
     n_shots = min(selection.current().n_shots, n_train)
-    st.markdown(f"#### {task.title}: {words.how_many(n_asked, 'question')}, "
-                f"{words.how_many(n_train, 'training row')}")
+    blocks.heading(f"{task.title}: {words.how_many(n_asked, 'question')}, "
+                   f"{words.how_many(n_train, 'training row')}")
     first = prompts(task, n_shots, "fixed", 1)[0]
     st.caption(f"The first question, {n_shots}-shot; each option is scored in place of the dots:")
     st.code(first.prefix + first.example.contexts[0] + " …", language=None, wrap_lines=True)
@@ -560,7 +558,7 @@ def preview(task: Task) -> None:
 def kept_tasks() -> None:
     """The tasks that were kept: use one, or remove it."""
     names = own.kept()
-    st.markdown(f"#### {words.how_many(len(names), 'task').capitalize()} of your own")
+    blocks.heading(f"{words.how_many(len(names), 'task').capitalize()} of your own")
     if (fresh := st.session_state.get("kept task")) and fresh.partition(":")[2] in names:
         st.success(f"'{fresh.partition(':')[2]}' is kept: it is in the sidebar's list of tasks, and `--tasks {fresh}` "
                    "names it on the command line.", icon=":material/check_circle:")

@@ -5,9 +5,10 @@
     if record is not None:
         blocks.result(title, chart, ...)                                     # draw and explain
 
-`result` is the block of every chart: a title that states the finding, the chart, a caption (what, n, chance,
-interval, definition, source), the table as CSV, the picture as SVG and the lines of Python that reproduce it. `get` and
-`get_all` never compute: they draw what is missing, what it takes, and a button.
+`result` is the block of every chart: a title that states the finding, the chart, a caption of one line (n, chance, what
+colours and lines mean) and, folded behind it, how it is measured (definition, interval, source, setup, model), the
+table as CSV, the picture as SVG and the lines of Python that reproduce it. `get` and `get_all` never compute: they draw
+what is missing, what it takes, and a button.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from backend.runs import plan as planning
 from backend.runs.queue import Standing
 from backend.values import Head, ModelId, Setup, TaskId
 from pages.map import Fact, HeadMap
-from pages.shared import charts, components, handles, pictures, selection, takeaway, waiting, words
+from pages.shared import charts, components, glossary, handles, notes, pictures, selection, takeaway, waiting, words
 from pages.shared.charts.paper import Chart
 from pages.shared.report import Figure
 
@@ -186,30 +187,58 @@ def report(standing: Standing, what: str, waited: float) -> tuple[float, str]:
 # --- draw and explain ---------------------------------------------------------------------------
 
 
-def result(title: str, chart: Chart | HeadMap, *, caption: str, table: pd.DataFrame, file: str, python: str,
-           key: str, alt_text: str = "", on_click: Callable[[], None] | None = None,
-           numbers: Sequence[tuple[str, str, str]] = ()) -> None:
+def result(title: str, chart: Chart | HeadMap, *, caption: str, measured: str, table: pd.DataFrame, file: str,
+           python: str, key: str, alt_text: str = "", on_click: Callable[[], None] | None = None,
+           numbers: Sequence[tuple[str, str, str]] = (), level: int = 2) -> None:
     """One finding, complete.
 
     Args:
         title: the finding in words, computed from the data.
-        caption: what is shown: n, chance, interval, definition, source (see `provenance`).
+        caption: one line: n, chance, what colours and lines mean; at most about 90 characters.
+        measured: the full definition, folded away; a line for each thing that is to be known (see `provenance`).
         table: what the chart draws, offered as CSV.
         file: name of the CSV, without its ending.
         python: lines that reproduce the numbers and run as shown (see `python_lines`).
         alt_text: what a screen reader says of a chart; a map brings its own.
         on_click: callback of a clickable chart's selection (see `components.toggle_clicked`).
         numbers: big numbers that stand with it (see `extras`).
+        level: of the title, below what it belongs to: 2 below the page's title, 3 below a section's.
     """
-    st.markdown(f"#### {title}")
+    known: set[str] = set()  # the caption need not explain again what the title does
+    heading(title, level, known)
     if isinstance(chart, HeadMap):
         components.clickable(chart, key)
     elif on_click is None:  # without a key, so that a chart can be drawn again while results arrive
         st.altair_chart(chart, alt=alt_text)
     else:
         st.altair_chart(chart, key=key, alt=alt_text, on_select=on_click, selection_mode=charts.CLICK)
-    st.caption(caption)
-    extras(table, file, python, key, title=title, caption=caption, shown=[("", chart)], numbers=numbers)
+    said = note(caption, measured, known)
+    extras(table, file, python, key, title=title, caption=said, shown=[("", chart)], numbers=numbers)
+
+
+def heading(title: str, level: int = 2, known: set[str] | None = None) -> None:
+    """A finding as a heading, its terms explained on hover and focus."""
+    st.html(notes.heading(title, level, known))
+
+
+def note(line: str, measured: str = "", known: set[str] | None = None) -> str:
+    """A caption, its terms explained on hover and focus, and folded behind it how the numbers are measured.
+
+    What is passed is plain text; all of it is returned, for the page's report. What warns is no part of this: it stays
+    in sight, as `st.caption` or louder.
+    """
+    st.html(notes.note(line, measured, known))
+    return f"{line}\n{measured}".strip()
+
+
+def text(said: str) -> None:
+    """A paragraph of plain text, its terms explained on hover and focus."""
+    st.html(notes.text(said))
+
+
+def tell(said: str) -> None:
+    """Markdown of our own, its terms explained on hover and focus; whatever HTML it holds is shown as it stands."""
+    st.markdown(glossary.marked(said), unsafe_allow_html=True)
 
 
 def side_by_side(key: str, *widths: float, gap: Literal["small", "medium", "large"] = "medium") -> list[Any]:
@@ -271,16 +300,19 @@ def extras(table: pd.DataFrame, file: str, python: str, key: str, *, title: str,
             st.code(python, wrap_lines=False)
 
 
-def provenance(of: Setup | ModelId, *parts: str, shots: str = "", task: str = "") -> str:
-    """A caption's fixed part (task, shots, demonstrations, seed, model, revision) behind the parts that vary.
+def provenance(of: Setup | ModelId, *parts: str, shots: str = "", task: str = "", source: str = "") -> str:
+    """How something is measured, for `result` and `note`: lines of what is defined, then source, setup and model.
 
     Args:
+        parts: a sentence each, without its full stop; empty ones are left out.
         shots, task: in words, where it is not the setup's one.
+        source: the publication that defines it.
     """
-    asked = f"{task or of.task}, {shots or f'{of.n_shots}-shot'}, {of.demos} demonstrations, seed {of.seed} · " \
-        if isinstance(of, Setup) else ""
-    model = of.model if isinstance(of, Setup) else of
-    return " · ".join(filter(None, parts)) + f" · {asked}{model}"
+    lines = [*parts, f"Source: {source}" if source else ""]
+    if isinstance(of, Setup):
+        lines.append(f"Setup: {task or of.task}, {shots or f'{of.n_shots}-shot'}, {of.demos} demonstrations, seed "
+                     f"{of.seed}")
+    return "\n".join(filter(None, [*lines, f"Model: {of.model if isinstance(of, Setup) else of}"]))
 
 
 # --- lines that reproduce -----------------------------------------------------------------------

@@ -7,7 +7,7 @@ import streamlit as st
 from backend import machine
 from backend.models import gguf, smollm2
 from backend.runs import jobs
-from pages.shared import handles
+from pages.shared import blocks, handles
 
 COMMAND = ("smollm2",)
 FOLLOW = 1.0  # seconds between two looks at how far it is
@@ -42,7 +42,7 @@ def _job(store_folder: str) -> jobs.Job | None:
 def _draw(store_folder: str) -> None:
     folder = gguf.made_here(smollm2.NAME)
     with st.container(border=True, key="real-model"):
-        st.markdown("#### A real language model" + (" is here" if folder else ", with no hub"))
+        blocks.heading("A real language model" + (" is here" if folder else ", with no hub"))
         if folder is not None:
             found = gguf.origin(folder)
             st.caption(found.words if found else f"In `{folder}`.")

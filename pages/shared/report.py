@@ -172,12 +172,13 @@ def _words(text: str) -> str:
     text = escaped(plain(text))
     for sign, tag in ((r"\*\*", "strong"), (r"\*", "em"), ("`", "code")):
         text = re.sub(rf"{sign}(?!\s)(.+?)(?<!\s){sign}", rf"<{tag}>\1</{tag}>", text)
-    return text.replace("  \n", "<br>")
+    return re.sub(r" *\n", "<br>", text)
 
 
 def _in_markdown(text: str) -> str:
     """A page's sentence as Markdown in which there is neither HTML nor a link."""
-    return re.sub(r"([\[\]])", r"\\\1", escaped(plain(text)).replace("&#x27;", "'").replace("&quot;", '"'))
+    return re.sub(r"([\[\]])", r"\\\1", re.sub(r" *\n", "  \n", escaped(plain(text))).replace("&#x27;", "'").replace(
+        "&quot;", '"'))
 
 
 def _cell(kind: str, name: str, source: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def test_the_first_page_of_a_lecture_invites(explorer: Explorer, monkeypatch: py
     monkeypatch.setattr(lecture, "at_the_machine", lambda: True)
     app = explorer("tour")
     assert calm(app)
-    assert "#### Come in: 192.168.1.20:8501" in words(app)
+    assert "Come in: 192.168.1.20:8501" in words(app)
     (picture,) = [one for one in app.main if one.type == "image"]
     assert picture.proto.imgs[0].alt == "QR code of http://192.168.1.20:8501"
 
