@@ -33,7 +33,7 @@ from backend.tables.importance import (
     member,
 )
 from backend.tables.induction import capacity_table, leaders_table, scores_table
-from backend.tables.masks import DIFFERENCE, MASKS, masks_means, masks_points, masks_table
+from backend.tables.masks import DIFFERENCE, MASKS, Outcomes, masks_means, masks_points, masks_table
 from backend.tables.models import UNITS, depth_table, in_unit, models_table
 from backend.tables.overlap import counts_table, kinds_table, matrix_table, overlap_table, shots_correlations
 from backend.tables.prompt import (
@@ -60,12 +60,13 @@ from backend.tables.pruning import (
 )
 
 __all__ = [
-    "AGGREGATE", "DIFFERENCE", "FFN", "MASKS", "NEWLINE", "OWN", "RANDOM", "REVERSED", "UNITS", "accuracy_row",
-    "attention_effects_table", "attention_table", "band_table", "beside_table", "bets_table", "capacity_table",
-    "comparison_table", "contribution_table", "counts_table", "curve_table", "depth_table", "effects_table",
-    "flips_table", "furthest", "grid_table", "group_table", "in_unit", "kinds_table", "largest", "layer_shares",
-    "leaders_table", "leading_heads_table", "leaning_table", "limits_table", "map_table", "maps_table",
-    "margin", "masks_means", "masks_points", "masks_table", "matrix_table", "mean_effects_table", "mean_row",
-    "mean_rows", "member", "models_table", "next_table", "option_table", "options_table", "overlap_table",
-    "scores_table", "shots_correlations", "thumbnail_table", "transfer_table", "tried_row", "turned", "visible",
+    "AGGREGATE", "DIFFERENCE", "FFN", "MASKS", "NEWLINE", "OWN", "RANDOM", "REVERSED", "UNITS", "Outcomes",
+    "accuracy_row", "attention_effects_table", "attention_table", "band_table", "beside_table", "bets_table",
+    "capacity_table", "comparison_table", "contribution_table", "counts_table", "curve_table", "depth_table",
+    "effects_table", "flips_table", "furthest", "grid_table", "group_table", "in_unit", "kinds_table",
+    "largest", "layer_shares", "leaders_table", "leading_heads_table", "leaning_table", "limits_table",
+    "map_table", "maps_table", "margin", "masks_means", "masks_points", "masks_table", "matrix_table",
+    "mean_effects_table", "mean_row", "mean_rows", "member", "models_table", "next_table", "option_table",
+    "options_table", "overlap_table", "scores_table", "shots_correlations", "thumbnail_table", "transfer_table",
+    "tried_row", "turned", "visible",
 ]

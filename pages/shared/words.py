@@ -14,12 +14,13 @@ import pandas as pd
 
 from backend import stats
 from backend.kinds import InductionScores
-from backend.tables import AGGREGATE, OWN, RANDOM, REVERSED
+from backend.tables import AGGREGATE, DIFFERENCE, OWN, RANDOM, REVERSED
 from backend.values import Ablation, Head
 
 if TYPE_CHECKING:
     from backend.lens.reading import Reading
 
+SIGNIFICANT = 0.05  # a p-value below this is called a difference
 LITTLE = 0.2  # a rank correlation nearer to 0 than this is called none
 
 
@@ -224,6 +225,58 @@ def answers_turned(lost: int, won: int, where: str) -> str:
     if not lost + won:
         return f"No answer on {where.rstrip(',')} turned from right to wrong or back"
     return f"{how_many(lost, 'question').capitalize()} of {where} turned wrong, {won or 'none'} turned right"
+
+
+def masks_apart(a: Ablation, b: Ablation) -> str:
+    """Which components are off in only one of two masks, and what both switch off."""
+    if a == b:
+        return f"A and B are the same mask: {components(a)} off."
+    only = [(f"Off only in {name}", Ablation(one.heads - other.heads, one.ffns - other.ffns))
+            for name, one, other in (("A", a, b), ("B", b, a))]
+    both = Ablation(a.heads & b.heads, a.ffns & b.ffns)
+    parts = [f"{what}: {components(those)}." for what, those in [*only, ("In both", both)] if those]
+    if both and a.fill != b.fill:
+        parts.append(f"What is off becomes {_fill(a)} in A, {_fill(b)} in B.")
+    return " ".join(parts)
+
+
+def _fill(mask: Ablation) -> str:
+    return "its mean" if mask.fill == "mean" else "zero"
+
+
+def masks_compared(table: pd.DataFrame, labels: Sequence[str], same: bool, of_task: str = "") -> str:
+    """What sets two masks apart, over everything in a `masks_table`.
+
+    Args:
+        labels: everything that is to be measured: tasks, or numbers of shots.
+        same: whether A and B are one mask.
+        of_task: the task, where the labels are its numbers of shots.
+    """
+    if same:
+        return "A and B are the same mask: change one to see what that does"
+    done = table.dropna(subset=[DIFFERENCE])
+    if len(done) < len(labels):
+        return f"A against B: {len(done)} of {len(labels)} measured"
+    if len(labels) == 1:
+        row = table.iloc[0]
+        return (f"Accuracy on {labels[0]} is {percent(row['A'])} with A off and {percent(row['B'])} with B off; these "
+                f"questions {'tell' if row['p'] < SIGNIFICANT else 'do not tell'} A and B apart ({p_value(row['p'])})")
+    apart = int((table["p (Holm)"] < SIGNIFICANT).sum())
+    if of_task:
+        return (f"On {of_task}, A − B is " + ", ".join(
+            f"{points(row[DIFFERENCE])} {row['task']}" for row in table.to_dict("records"))
+            + f"; the test tells A and B apart at {apart or 'none'} of {len(labels)} numbers of shots")
+    return (f"Averaged over {len(labels)} tasks, accuracy is {percent(table['A'].mean())} with A off and "
+            f"{percent(table['B'].mean())} with B off; the test tells A and B apart on {apart or 'none'} of "
+            f"{len(labels)} tasks")
+
+
+def answers_apart(only_b: int, only_a: int, where: str) -> str:
+    """How many answers two masks differ in."""
+    if not only_b + only_a:
+        return f"With A off and with B off, the same questions of {where.rstrip(',')} are right"
+    return (f"{how_many(only_b, 'question').capitalize()} of {where} {'is' if only_b == 1 else 'are'} right with B off "
+            f"and wrong with A off, {only_a or 'none'} the other way round")
 
 
 def falls_most(table: pd.DataFrame, where: str) -> str:

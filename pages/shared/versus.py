@@ -1,0 +1,231 @@
+"""Lab's two masks side by side: A, which is chosen, and B, which it is compared with.
+
+`selection.against` reads B, `components` writes it; the address parameter is `against`, in the grammar of `off`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+import streamlit as st
+
+from backend import tables
+from backend.kinds import Answers, Evaluation
+from backend.tables import DIFFERENCE
+from backend.values import INTACT, Ablation, Setup
+from pages.map import HeadMap
+from pages.shared import blocks, charts, components, selection, words
+
+SHOWN = ("task", "intact", "A", "B", DIFFERENCE, "95 % from", "to", "p", "p (Holm)")  # columns of the table on the page
+HOLM = "p (Holm): adjusted for having looked at every row, below 0.05 is a difference"
+
+
+def is_on() -> bool:
+    """Whether two masks are compared. Before the field is drawn, the address may be all that says so."""
+    if "against" in st.session_state:
+        return bool(selection.value("against"))
+    return bool(st.query_params.get("against"))
+
+
+# --- what is compared ---------------------------------------------------------------------------
+
+
+def field() -> None:
+    """The text field of B, in which it can be written; what of it cannot be read is said below."""
+    components.settle_against()
+    st.text_input("Compare with (B)", key="against", bind="query-params", placeholder="L3H7, 5.1, L2 FFN",
+                  help="A second mask, written like the chosen heads and FFNs, or kept by *Keep as B*. What is chosen "
+                       "is then A: change it, and see what that does beside B. Empty: nothing is compared.")
+    for problem in selection.unread_against():
+        st.caption(f":orange[:material/warning: {problem}]")
+
+
+def keep_button() -> None:
+    """Keep what is chosen as B, and go on with A."""
+    chosen = selection.ablation()
+    st.button("Keep as B", key="keep as b", on_click=components.keep_as_b, icon=":material/compare:",
+              disabled=not chosen, help="Keep this mask beside the next ones: what you change from here on is A."
+              if chosen else "Switch something off first: every number is compared with the intact model as it is.")
+
+
+def buttons() -> None:
+    """Swap the two, or compare no more."""
+    chosen = selection.ablation()
+    with st.container(horizontal=True, gap="small"):
+        st.button("Swap A and B", key="swap", on_click=components.swap, icon=":material/swap_horiz:",
+                  disabled=not chosen, help=None if chosen else "Nothing is off in A, and B has to have something off.")
+        st.button("End comparison", key="end comparison", on_click=components.end_comparison,
+                  icon=":material/close:")
+
+
+def maps(of_a: HeadMap, of_b: HeadMap, key: str) -> None:
+    """Two maps on one colour scale; what is off in only one of the masks is framed in both."""
+    a, b = selection.ablation(), selection.against()
+    left, right = blocks.side_by_side("versus", 1, 1)
+    with left:
+        st.markdown(f"#### A · {words.components(a)} off")
+        components.clickable(of_a.beside(b, "B"), key)
+    with right:
+        st.markdown(f"#### B · {words.components(b)} off")
+        components.clickable(of_b.still(b, beside="A"), f"{key} B")
+    st.markdown(words.masks_apart(a, b) + (" Framed in both maps, with a corner: off in only one." if a != b else ""))
+
+
+# --- what came of it ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is known of two masks on some setups.
+
+    Attributes:
+        setups: by label: a task, or a number of shots.
+        scope: which of Lab's scopes they are.
+        found: evaluations, as far as they are there.
+    """
+
+    setups: Mapping[str, Setup]
+    scope: str
+    found: Mapping[Evaluation, Answers]
+    a: Ablation
+    b: Ablation
+
+    def answers(self, label: str) -> dict[str, Answers | None]:
+        """By the `tables.MASKS`."""
+        return {mask: self.found.get(Evaluation(self.setups[label], off))
+                for mask, off in zip(tables.MASKS, (INTACT, self.a, self.b), strict=True)}
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Those of which anything is known."""
+        return [label for label in self.setups if any(self.answers(label).values())]
+
+    @cached_property
+    def outcomes(self) -> list[tables.Outcomes]:
+        return [{mask: one.outcomes() if one is not None else None for mask, one in self.answers(label).items()}
+                for label in self.labels]
+
+    @cached_property
+    def groups(self) -> list[str]:
+        return [selection.about(self.setups[label].task).group for label in self.labels]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        chances = [next(one.questions.chance for one in self.answers(label).values() if one is not None)
+                   for label in self.labels]
+        return tables.masks_table(self.labels, self.groups, self.outcomes, chances)
+
+    @property
+    def title(self) -> str:
+        first = next(iter(self.setups.values()))
+        return words.masks_compared(self.table, list(self.setups), self.a == self.b,
+                                    first.task.name if self.scope == "All shots" else "")
+
+    def pairs(self) -> dict[str, tuple[Answers, Answers | None]]:
+        """Per label what B and A answer, as far as both are there."""
+        each = {label: self.answers(label) for label in self.labels}
+        return {label: (b, of["A"]) for label, of in each.items() if (b := of["B"]) is not None and of["A"] is not None}
+
+
+def numbers(of: Comparison) -> None:
+    """The large numbers, which keep their place: intact, A, B, and what sets A and B apart."""
+    if of.scope == "All shots":
+        by_shots(of)
+        return
+    cells = st.columns(4)
+    means = tables.masks_means(of.outcomes) if len(of.labels) == len(of.setups) else {}
+    where = f"mean of {words.how_many(len(of.setups), 'task')}  \n" if of.scope == "All tasks" else ""
+    for cell, mask in zip(cells, tables.MASKS, strict=False):
+        shown = means.get(mask)
+        cell.metric(mask if mask != "intact" else "Intact", words.percent(shown["accuracy"]) if shown else "–")
+        cell.caption(where + words.interval(shown) if shown else "Not measured yet.")
+    apart = means.get(DIFFERENCE)
+    cells[3].metric(DIFFERENCE, words.points(apart["accuracy"]) if apart else "–")
+    if not apart:
+        cells[3].caption("Not measured yet.")
+    elif of.scope == "All tasks":
+        n = int((of.table["p (Holm)"] < words.SIGNIFICANT).sum())
+        cells[3].caption(f"{span(apart['low'], apart['high'])}  \n"
+                         f"told apart on {n or 'none'} of {len(of.setups)} tasks (Holm)")
+    else:
+        cells[3].caption(f"{span(apart['low'], apart['high'])} · McNemar {words.p_value(of.table['p'].iloc[0])}")
+
+
+def by_shots(of: Comparison) -> None:
+    """A − B at every number of shots: they ask the same questions, so there is no mean and no joint test."""
+    rows = {row["task"]: row for row in of.table.to_dict("records")}
+    for cell, label in zip(st.columns(len(of.setups)), of.setups, strict=True):
+        row = rows.get(label)
+        known = row is not None and not pd.isna(row[DIFFERENCE])
+        cell.metric(f"{label}, {DIFFERENCE}", words.points(row[DIFFERENCE]) if row is not None and known else "–")
+        cell.caption("Not measured yet." if row is None or not known else
+                     f"intact {words.percent(row['intact'])} · A {words.percent(row['A'])} · B "
+                     f"{words.percent(row['B'])}  \n{span(row['95 % from'], row['to'])} · McNemar "
+                     f"{words.p_value(row['p'])}")
+
+
+def span(low: float, high: float) -> str:
+    return f"95 %: {words.points(low).split(chr(160))[0]} to {words.points(high).split(chr(160))[0]}"
+
+
+def results(of: Comparison, complete: bool) -> None:
+    """What the numbers say and, for several tasks or shots, chart and table; extras once everything is there."""
+    order = list(of.setups)
+    if of.scope == "This task":
+        st.markdown(f"#### {of.title}")
+        if complete:
+            st.caption(explain(of))
+            blocks.extras(of.table, f"lab-{order[0]}-a-and-b", reproduce(of), "versus")
+        return
+    chart = charts.masks(tables.masks_points(of.table), order)
+    if not complete:
+        st.markdown(f"#### {of.title}")
+        st.altair_chart(chart, alt=f"Accuracy so far with A off and with B off. {of.title}.")
+        return
+    left, right = blocks.side_by_side("versus results", 1, 1)
+    with left:
+        blocks.result(of.title, chart, caption=explain(of), table=of.table, python=reproduce(of), key="versus",
+                      file=f"lab-{of.scope.lower().replace(' ', '-')}-a-and-b",
+                      alt_text=f"Accuracy intact, with A off and with B off, {', '.join(order)}. {of.title}.")
+    with right:
+        shown = of.table[list(SHOWN)]
+        st.dataframe(blocks.aligned(shown, percent=("intact", "A", "B", DIFFERENCE, "95 % from", "to"),
+                                    p=("p", "p (Holm)")), hide_index=True, key="versus table",
+                     height=blocks.table_height(len(shown), 600), alt="What sets A and B apart, row by row.")
+        st.caption(HOLM + ".")
+
+
+def explain(of: Comparison) -> str:
+    """The caption: what is shown and how certain it is."""
+    one, several = next(iter(of.setups.values())), len(of.setups) > 1
+    shots = ", ".join(map(str, selection.SHOTS)) + " shots" if of.scope == "All shots" else ""
+    n = int(of.table["n"].max())
+    return blocks.provenance(
+        one, f"n = {n} questions" + " per task" * (of.scope == "All tasks"),
+        "grey tick: chance" if several else f"chance {words.percent(of.table['chance'].iloc[0])}",
+        "answer: the option of highest summed log-likelihood",
+        *(f"{name}: {words.components(mask)} off ({mask.fill} ablation)" for name, mask in (("A", of.a), ("B", of.b))
+          if mask), "95 % Wilson intervals", f"{DIFFERENCE}: paired bootstrap over the questions",
+        "exact McNemar test of A against B on the same questions", shots=shots,
+        task="each task" if of.scope == "All tasks" else "")
+
+
+def reproduce(of: Comparison) -> str:
+    """Python that prints every number of the comparison."""
+    first = next(iter(of.setups.values()))
+    over = [(one.task, one.n_shots) for one in of.setups.values()] if len(of.setups) > 1 else ()
+    after = ["each = [records[i:i + 3] for i in range(0, len(records), 3)]",
+             "outcomes = [dict(zip(tables.MASKS, [r.outcomes() for r in three])) for three in each]",
+             *listed("names", of.labels), *listed("groups", of.groups),
+             "print(tables.masks_table(names, groups, outcomes, [r[0].questions.chance for r in each]).T.to_string())",
+             *["print(tables.masks_means(outcomes))"] * (of.scope == "All tasks")]
+    return blocks.python_lines(Evaluation(first, of.a or of.b), *after, over=over, masks=(INTACT, of.a, of.b))
+
+
+def listed(name: str, values: Sequence[str]) -> list[str]:
+    """A list of words as lines of Python that stay short."""
+    rows = [", ".join(map(repr, values[i:i + 6])) for i in range(0, len(values), 6)]
+    return [f"{name} = [{rows[0]}]"] if len(rows) == 1 else [f"{name} = [", *(f"    {row}," for row in rows), "]"]
