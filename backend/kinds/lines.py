@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
-from backend.kinds.evaluation import Evaluation
 from backend.kinds.unit import Unit
 from backend.values import Ablation, ModelId, Ranking, Setup, TaskId
 
@@ -37,27 +36,19 @@ def expression(value: Any, known: dict[Any, str]) -> str:
     return repr(value)
 
 
-def python(unit: Unit[Any], load: str, *after: str, over: Sequence[tuple[TaskId, int]] = (),
-           masks: Sequence[Ablation] = (), models: Sequence[tuple[ModelId, str]] = ()) -> str:
+def python(unit: Unit[Any], load: str, *after: str, over: Sequence[tuple[TaskId, int]] = ()) -> str:
     """Python that gets a unit's record (`record`), stored or measured, and then the lines `after`.
 
     Args:
         load: the arguments of `load_model`, as they are written.
         over: tasks and numbers of shots to get such a record of, each; they are then `records`, in this order.
-        masks: what is off, likewise, of an evaluation with something off; of each task all masks, one after the other.
-        models: models, likewise, each with its own arguments of `load_model`.
     """
     known: dict[Any, str] = {unit.model: "model"}
-    body, indent, loaded = [f"model = {expression(unit.model, {})}"], "", f"load_model({load})"
-    if models:
-        body = ["for model, load in [", *(f"    ({expression(one, {})}, lambda: load_model({how}))," for one, how in
-                                          models), "]:"]
-        indent, loaded = "    ", "load()"
+    body, indent = [f"model = {expression(unit.model, {})}"], ""
     if over:
-        body += [f"{indent}for task, n_shots in ["]
-        body += [indent + line for line in
-                 _wrapped([f"({expression(task, {})}, {n_shots})" for task, n_shots in over])] + [f"{indent}]:"]
-        indent += "    "
+        body += ["records = []", "for task, n_shots in ["]
+        body += [*_wrapped([f"({expression(task, {})}, {n_shots})" for task, n_shots in over]), "]:"]
+        indent = "    "
     if unit.setup is not None:
         setup = unit.setup
         if over:
@@ -67,14 +58,9 @@ def python(unit: Unit[Any], load: str, *after: str, over: Sequence[tuple[TaskId,
             made = made.replace(f"n_shots={setup.n_shots}", "n_shots=n_shots")
         body.append(f"{indent}setup = {made}")
         known = {unit.model: "model", setup: "setup", (setup.task,): "(setup.task,)"}  # a ranking by its own importance
-    if masks:
-        body.append(f"{indent}for mask in {[str(mask) for mask in masks]}:")
-        indent += "    "
-        known |= {unit.ablation: "parse_exact(mask)"} if isinstance(unit, Evaluation) else {}
     body.append(f"{indent}unit = {expression(unit, known)}")
-    body.append(f"{indent}record = fetch(unit, store) or compute(unit, store, {loaded})")
-    if indent:
-        body = ["records = []", *body, f"{indent}records.append(record)"]
+    body.append(f"{indent}record = fetch(unit, store) or compute(unit, store, load_model({load}))")
+    body += [f"{indent}records.append(record)"] * bool(over)
     return with_imports([*body, *after], also=("store = default_store()",))
 
 
@@ -95,7 +81,7 @@ def with_imports(lines: Sequence[str], also: Sequence[str] = ()) -> str:
             wanted.setdefault(home, []).append(name)
     imports = [f"from {home} import {', '.join(sorted(names, key=str.casefold))}" for home, names in
                sorted(wanted.items())]
-    if rooms := [room for room in ("lens", "stats", "tables") if f"{room}." in text]:
+    if rooms := [room for room in ("lens", "stats") if f"{room}." in text]:
         imports.insert(0, f"from backend import {', '.join(rooms)}")
     return "\n".join([*imports, "", *also, *lines])
 

@@ -33,7 +33,7 @@ from backend.machine import duration
 from backend.records import Record, too_long
 from backend.runs import plan as planning
 from backend.runs.queue import Standing
-from backend.values import Ablation, Head, ModelId, Setup, TaskId
+from backend.values import Head, ModelId, Setup, TaskId
 from pages.map import Fact, HeadMap
 from pages.shared import charts, components, handles, selection, waiting, words
 
@@ -271,15 +271,13 @@ def provenance(of: Setup | ModelId, *parts: str, shots: str = "", task: str = ""
 # --- lines that reproduce -----------------------------------------------------------------------
 
 
-def python_lines(unit: Unit[Any], *after: str, over: Sequence[tuple[TaskId, int]] = (),
-                 masks: Sequence[Ablation] = ()) -> str:
+def python_lines(unit: Unit[Any], *after: str, over: Sequence[tuple[TaskId, int]] = ()) -> str:
     """Python that gets a unit's record (`record`) through `backend`, and then the lines `after`.
 
     Args:
         over: tasks and numbers of shots to get such a record of, each; they are then `records`, in this order.
-        masks: masks to get such a record of, each, likewise.
     """
-    return python(unit, selection.load_lines(), *after, over=over, masks=masks)
+    return python(unit, selection.load_lines(), *after, over=over)
 
 
 def of_heads() -> str:
