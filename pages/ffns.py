@@ -16,6 +16,7 @@ VIEWS = ("FFNs", "FFNs and heads")
 MEASURES = ("gradient importance", "switching them off")
 DEFINITION = ("accuracy without the FFN minus the intact accuracy, on the same questions; the study's oracle "
               "importance is its negative")
+ORACLES = "oracles = {setup.task.name: record for setup, record in zip(setups, records, strict=True)}"
 INTERVALS = "95 % paired bootstrap intervals, pale where they include no change"
 
 setup, info, chosen, by = selection.current(), selection.info(), selection.ablation(), selection.definition()
@@ -43,7 +44,8 @@ def one_task() -> None:
     with left:
         effects(table, words.falls_most(table, f"on {setup.task}"),
                 explain(record.questions.n, record.questions.chance), f"ffns-{setup.task}-{setup.n_shots}shot",
-                blocks.python_lines(unit, "print(record.accuracy())"), "ffns")
+                blocks.python_lines(unit, given={"chosen": chosen}, table="tables.effects_table(record, chosen, "
+                                    "setup.task.name).drop(columns=['head'])"), "ffns")
     with right:
         tests(table)
 
@@ -81,10 +83,6 @@ def all_tasks() -> None:
     if not found:
         return
     mean = tables.mean_effects_table(found, chosen)
-    tasks = selection.compared()
-    python = blocks.python_lines(
-        FFNOracle(setup), "print(sum(record.accuracy() for record in records) / len(records))",
-        "print([record.accuracy() for record in records])", over=[(tasks[name], setup.n_shots) for name in found])
     n = int(mean["n"].iloc[0])
     chance = float(np.mean([r.questions.chance for r in found.values()]))
     left, right = blocks.side_by_side("ffns-all", 4, 6, gap="large")
@@ -93,15 +91,23 @@ def all_tasks() -> None:
                 blocks.provenance(setup, f"n = {n} questions of {len(found)} tasks", f"chance {words.percent(chance)}",
                                   f"unweighted mean of the tasks; {DEFINITION}", INTERVALS, blocks.STUDY,
                                   task="each task"),
-                f"ffns-mean-{setup.n_shots}shot", python, "ffns-mean")
+                f"ffns-mean-{setup.n_shots}shot", reproduce(found, "tables.mean_effects_table(oracles, chosen)"),
+                "ffns-mean")
     with right:
-        by_task(found, python)
+        by_task(found)
 
 
-def by_task(found: dict[str, Sweep], python: str) -> None:
+def reproduce(found: dict[str, Sweep], table: str) -> str:
+    """Python that gets every task's oracle, and the table from them."""
+    tasks = selection.compared()
+    return blocks.python_lines(
+        FFNOracle(setup), ORACLES, table=f"{table}.drop(columns=['head'])", given={"chosen": chosen},
+        over=[(tasks[name], setup.n_shots) for name in found])
+
+
+def by_task(found: dict[str, Sweep]) -> None:
     """Layers by tasks: where each task's FFNs sit."""
-    table = pd.concat([tables.effects_table(record, chosen, name) for name, record in found.items()],
-                      ignore_index=True)
+    table = tables.all_effects_table(found, chosen)
     cells = table.assign(row=table["layer"].astype(str), column=table["task"]).rename(
         columns={"change": "change in accuracy"})
     title = words.leaning(tables.leaning_table(table), len(found))
@@ -112,7 +118,8 @@ def by_task(found: dict[str, Sweep], python: str) -> None:
                                bottom_up=True, clickable=False, cell=round(charts.layer_step(info.n_layers))),
         caption=blocks.provenance(setup, f"n = {int(table['n'].max())} questions per task", DEFINITION,
                                   "intervals and tests in the CSV", task="each task"),
-        table=table.drop(columns=["head"]), file=f"ffns-by-task-{setup.n_shots}shot", python=python, key="ffns-by-task",
+        table=table.drop(columns=["head"]), file=f"ffns-by-task-{setup.n_shots}shot",
+        python=reproduce(found, "tables.all_effects_table(oracles, chosen)"), key="ffns-by-task",
         alt_text=f"Heatmap of the change in accuracy over {info.n_layers} layers and {len(found)} tasks. {title}.")
 
 
@@ -140,7 +147,25 @@ def beside_heads(scope: str) -> None:
         return
     ffns = tables.mean_effects_table(found, chosen) if scope == "All tasks" else tables.effects_table(
         found[setup.task.name], chosen, setup.task.name)
-    draw_beside(heads, ffns, f"{len(found)} tasks" if scope == "All tasks" else setup.task.name, n_heads)
+    draw_beside(heads, ffns, f"{len(found)} tasks" if scope == "All tasks" else setup.task.name, n_heads,
+                lines_beside(asked(found), scope, measure == MEASURES[0]))
+
+
+def lines_beside(tasks: list[TaskId], scope: str, by_gradient: bool) -> str:
+    """Python that gets both tables and sets them side by side."""
+    unit = FFNOracle(selection.current(tasks[0]))
+    ffns = "tables.mean_effects_table(oracles, chosen)" if scope == "All tasks" else \
+        "tables.effects_table(records[0], chosen, setups[0].task.name)"
+    heads = [f"heads = tables.layer_shares(stats.aggregate([scores.scores({by!r}) for scores in importance])"
+             f"{blocks.headless()})"] if by_gradient else [
+        "evaluations = {setup.task.name: [get(Evaluation(setup)), *(get(Evaluation(setup, off)) for off in offs)]",
+        "               for setup in setups}",
+        f"heads = tables.attention_effects_table(evaluations{blocks.headless()})"]
+    return blocks.python_lines(
+        unit, *[ORACLES] * (scope == "All tasks"), *heads, table=f"tables.beside_table({ffns}, heads)",
+        over=[(task, setup.n_shots) for task in tasks], given={"chosen": chosen} | (
+            {} if by_gradient else {"offs": tuple(layers_off())}),
+        also={"importance": selection.importance(tasks[0])} if by_gradient else {})
 
 
 def one_oracle() -> dict[str, Sweep]:
@@ -160,13 +185,18 @@ def gradient_shares(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
     records = [r for r in blocks.get_all(units, f"head importance, {setup.n_shots}-shot") if r is not None]
     if not records:
         return None, 0
-    table = tables.layer_shares(stats.aggregate([r.scores(by) for r in records]))
-    return table[~table["layer"].isin(info.headless)], sum(r.n_examples for r in records)
+    table = tables.layer_shares(stats.aggregate([r.scores(by) for r in records]), info.headless)
+    return table, sum(r.n_examples for r in records)
+
+
+def layers_off() -> list[Ablation]:
+    """All heads of each layer."""
+    return [Ablation(frozenset(head for head in info.heads if head.layer == layer)) for layer in range(info.n_layers)]
 
 
 def attention_off(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
     """The effect of switching off all heads of a layer, in the form of an FFN's effects."""
-    offs = [Ablation(frozenset(head for head in info.heads if head.layer == layer)) for layer in range(info.n_layers)]
+    offs = layers_off()
     units = [Evaluation(selection.current(task), off) for task in tasks for off in (Ablation(), *offs)]
     found = blocks.get_all(units, "accuracy without all heads of a layer")
     records = [record for record in found if record is not None]
@@ -174,12 +204,11 @@ def attention_off(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
         return None, 0
     step = 1 + len(offs)
     groups: list[list[Answers]] = [records[i:i + step] for i in range(0, len(records), step)]
-    table = tables.attention_effects_table(dict(zip(map(str, tasks), groups, strict=True)))
-    table = table[~table["layer"].isin(info.headless)]
+    table = tables.attention_effects_table(dict(zip(map(str, tasks), groups, strict=True)), info.headless)
     return table, int(table["n"].iloc[0])
 
 
-def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: int) -> None:
+def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: int, python: str) -> None:
     """Two charts of one height, layer beside layer."""
     same_unit = "change" in heads
     weight, loss = -heads["change"] if same_unit else heads["share"], -ffns["change"]
@@ -201,8 +230,7 @@ def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: in
                         alt=f"Bars: FFNs per layer; layer {top_ffn} leads.")
         st.caption(blocks.provenance(setup, f"n = {int(ffns['n'].iloc[0])} questions", DEFINITION, INTERVALS,
                                      task=where))
-    blocks.extras(tables.beside_table(ffns, heads), f"ffns-and-heads-{setup.n_shots}shot",
-                  blocks.python_lines(FFNOracle(setup), "print(record.accuracy())"), "beside")
+    blocks.extras(tables.beside_table(ffns, heads), f"ffns-and-heads-{setup.n_shots}shot", python, "beside")
 
 
 st.title("FFNs")

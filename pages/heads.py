@@ -9,6 +9,7 @@ import streamlit as st
 
 from backend import stats, tables
 from backend.kinds import HeadImportance, HeadScores
+from backend.values import TaskId
 from pages.map import Number, head_map, scales
 from pages.shared import blocks, charts, selection, words
 
@@ -50,7 +51,7 @@ def heatmap(title: str, scores: np.ndarray, scale: str, caption: str, python: st
             facts=blocks.known(), state="chosen", headless=info.headless,
             alt=f"Heatmap of {label} over {scores.shape[0]} layers and {scores.shape[1]} heads. {title}."),
         caption=caption, file=file, python=python, key=key,
-        table=tables.grid_table(scores, chosen, label=label, headless=info.headless).drop(columns=["column"]))
+        table=tables.grid_table(scores, chosen, label=label, headless=info.headless))
 
 
 def by_layer(scores: np.ndarray, n: int, python: str, key: str) -> None:
@@ -84,6 +85,11 @@ def top_heads(record: HeadScores) -> None:
     st.caption((f"Mean Spearman over 200 random halvings into blocks, 95 % between {stability.low:.2f} and "
                 f"{stability.high:.2f} · " if stability.n_blocks > 1 else "") + "intervals: bootstrap over blocks of "
                "examples")
+    there = f".of_layers({info.attending})" if info.headless else ""
+    blocks.extras(table, f"top-heads-{setup.task}-{setup.n_shots}shot", blocks.python_lines(
+        selection.importance(), given={"chosen": chosen},
+        table=f"tables.leading_heads_table(record, {by!r}, chosen{blocks.headless()})",
+        then=[f"print(stats.bootstrap_stability(record{there}, {by!r}))"]), "top-heads")
 
 
 def one_task(scale: str) -> None:
@@ -96,30 +102,40 @@ def one_task(scale: str) -> None:
     left, right = blocks.side_by_side("map", 5, 3)
     with left:
         heatmap(words.concentrated(scores, f"for {setup.task}", info.headless), scores, scale,
-                explain(record.n_examples), blocks.python_lines(unit, f"print(record.scores({by!r}))"), "importance")
+                explain(record.n_examples), map_lines(unit, f"scores = record.scores({by!r})"), "importance")
     with right:
         by_layer(scores, record.n_examples, blocks.python_lines(
-            unit, f"print(stats.layer_shares(record.scores({by!r})))"), "importance")
+            unit, table=f"tables.layer_shares(record.scores({by!r}))"), "importance")
     top_heads(record)
+
+
+def map_lines(unit: HeadImportance, scores: str, over: Sequence[tuple[TaskId, int]] = ()) -> str:
+    """Python behind a map, and how many heads hold half of it; `scores` is the line that makes the scores."""
+    return blocks.python_lines(
+        unit, scores, over=over, given={"chosen": chosen},
+        table=f"tables.grid_table(scores, chosen{blocks.headless()})",
+        then=["print(stats.concentration(scores), 'heads hold half of it')"])
 
 
 def average(scale: str) -> None:
     """The study's aggregate: the mean of the tasks' maps."""
     tasks = selection.compared()
     units = [selection.importance(task) for task in tasks.values()]
-    records = [r for r in blocks.get_all(units, f"head importance of all tasks, {setup.n_shots}-shot") if r]
+    found = blocks.get_all(units, f"head importance of all tasks, {setup.n_shots}-shot")
+    records = [r for r in found if r]
+    units = [unit for unit, r in zip(units, found, strict=True) if r]
     if not records:
         return
     scores = stats.aggregate([r.scores(by) for r in records])
     left, right = blocks.side_by_side("map", 5, 3)
     mean = f"scores = stats.aggregate([record.scores({by!r}) for record in records])"
-    over, n = [(task, setup.n_shots) for task in tasks.values()], sum(r.n_examples for r in records)
+    over, n = [(unit.task, setup.n_shots) for unit in units], sum(r.n_examples for r in records)
     with left:
         heatmap(words.concentrated(scores, f"averaged over {words.how_many(len(records), 'task')}", info.headless),
                 scores, scale, explain(n, "mean of the tasks' raw scores", task="each task"),
-                blocks.python_lines(units[0], mean, "print(scores)", over=over), "average")
+                map_lines(units[0], mean, over), "average")
     with right:
-        by_layer(scores, n, blocks.python_lines(units[0], mean, "print(stats.layer_shares(scores))", over=over),
+        by_layer(scores, n, blocks.python_lines(units[0], mean, table="tables.layer_shares(scores)", over=over),
                  "average")
 
 
@@ -158,10 +174,12 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
                        "each map on its own colour scale" + f" ({scale})", "Spearman ρ of every pair, 0 is chance",
                        task="each task" if each_task else "",
                        shots="" if each_task else f"{', '.join(map(str, selection.SHOTS))} shots"))
-    blocks.extras(everything.drop(columns=["column"]), f"importance-{len(shown)}-maps", blocks.python_lines(
-        units[0], f"scores = [record.scores({by!r}){blocks.of_heads()} for record in records]",
-        "print(stats.spearman_matrix(scores))",
-        over=[(unit.task, unit.setup.n_shots) for _, unit, _, _ in shown]), "many")
+    blocks.extras(everything, f"importance-{len(shown)}-maps", blocks.python_lines(
+        units[0], f"maps = {{name: record.scores({by!r}) for name, record in zip(names, records, strict=True)}}",
+        table=f"tables.maps_table(maps, chosen{blocks.headless()})",
+        then=[f"print(stats.spearman_matrix([scores{blocks.of_heads()} for scores in maps.values()]))"],
+        over=[(unit.task, unit.setup.n_shots) for _, unit, _, _ in shown],
+        given={"names": tuple(label for label, *_ in shown), "chosen": chosen}), "many")
 
 
 def difference() -> None:
@@ -176,13 +194,17 @@ def difference() -> None:
         return
     shares = [stats.shares(r.scores(by)) for r in (a, b)]
     delta = shares[0] - shares[1]
+    label = "difference of shares"
     here = setup.task.name if others[other][0] != setup.task else f"{setup.task}, {setup.n_shots}-shot"
     heatmap(words.sets_apart(delta, here, other, stats.spearman(*map(info.of_heads, shares))), delta, "raw",
             explain(a.n_examples + b.n_examples, f"{here} minus {other}, each as a share of its total",
                     f"blue: {here} leans on it more, orange: {other}"),
-            blocks.python_lines(units[0], f"a, b = (stats.shares(record.scores({by!r})) for record in records)",
-                                "print(a - b)", over=asked),
-            "difference", signed=True, label="difference of shares", number="+percent")
+            blocks.python_lines(
+                units[0], f"a, b = (stats.shares(record.scores({by!r})) for record in records)",
+                table=f"tables.grid_table(a - b, chosen, label={label!r}{blocks.headless()})",
+                then=[f"print(stats.spearman(a{blocks.of_heads()}, b{blocks.of_heads()}))"], over=asked,
+                given={"chosen": chosen}),
+            "difference", signed=True, label=label, number="+percent")
 
 
 st.title("Heads")

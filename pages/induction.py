@@ -10,8 +10,7 @@ import streamlit as st
 
 from backend import lens, stats, tables
 from backend.kinds import Copying, InductionScores, PrefixMatching
-from backend.kinds.lines import expression
-from backend.values import Ablation, Head, ModelId
+from backend.values import Ablation, Head, ModelId, TaskId
 from pages.map import head_map
 from pages.shared import blocks, charts, components, selection, waiting, words
 
@@ -58,14 +57,16 @@ def scores(prefix: str, copying: str) -> tuple[InductionScores | None, Induction
     return a, b
 
 
-def importance(which: str) -> tuple[str, np.ndarray] | None:
-    """The importance of the task or the tasks' mean, and what it is called; what is missing is offered."""
+def importance(which: str) -> tuple[str, np.ndarray, list[TaskId]] | None:
+    """The importance of the task or the tasks' mean, what it is called, and of which; what is missing is offered."""
     units = [selection.importance(task) for task in ([setup.task] if which == "this task" else tasks.values())]
-    records = [r for r in blocks.get_all(units, f"head importance of {which}, {setup.n_shots}-shot") if r]
+    found = blocks.get_all(units, f"head importance of {which}, {setup.n_shots}-shot")
+    records = [r for r in found if r]
     if not records:
         return None
     called = setup.task.name if which == "this task" else f"the mean of {words.how_many(len(records), 'task')}"
-    return called, stats.aggregate([r.scores(by) for r in records])
+    return (called, stats.aggregate([r.scores(by) for r in records]),
+            [unit.task for unit, r in zip(units, found, strict=True) if r])
 
 
 # --- scores -------------------------------------------------------------------------------------
@@ -98,7 +99,7 @@ def one_map(record: InductionScores, name: str, variant: str, show: str, definit
     """One clickable heatmap of a score's mean or variance."""
     values = np.array(record.mean if show == "mean" else record.variance)
     label = name if show == "mean" else f"variance of {name}"
-    table = tables.grid_table(values, chosen, label=label, headless=info.headless)
+    table = tables.induction_table(record, name, show, chosen, info.headless)
     unit = PrefixMatching(setup.model, variant) if name == "prefix matching" else Copying(setup.model, variant)
     file = f"{name.replace(' ', '-')}-{variant}-{show}"
     other = record.variance if show == "mean" else record.mean
@@ -111,8 +112,10 @@ def one_map(record: InductionScores, name: str, variant: str, show: str, definit
         caption=blocks.provenance(
             setup.model, f"n = {record.n_seeds} random sequences of up to {record.max_length} tokens, "
             f"{record.tokens}", definition, SOURCE),
-        table=table.drop(columns=["column"]), file=file,
-        python=blocks.python_lines(unit, f"print(record.{show})"), key=f"induction {name}")
+        table=table, file=file, key=f"induction {name}", python=blocks.python_lines(
+            unit, table=f"tables.induction_table(record, {name!r}, {show!r}, chosen{blocks.headless()})",
+            then=["print(stats.concentration(np.array(record.mean)), 'heads hold half of it')"],
+            given={"chosen": chosen}))
 
 
 def chance(record: InductionScores) -> str:
@@ -152,19 +155,25 @@ def draw_scatter() -> None:
     a, b = scores(prefix, copying)
     if found is None or a is None or b is None:
         return
-    called, values = found
+    called, values, those = found
     table = tables.scores_table(values, a, b, chosen, info.headless)
+    python = blocks.python_lines(
+        selection.importance(those[0]),
+        f"importance = stats.aggregate([record.scores({by!r}) for record in records])",
+        table=f"tables.scores_table(importance, prefix, copying, chosen{blocks.headless()}).drop(columns=['off'])",
+        then=[blocks.printed("tables.correlation_table(table)")], over=[(task, setup.n_shots) for task in those],
+        also={"prefix": PrefixMatching(setup.model, prefix), "copying": Copying(setup.model, copying)},
+        given={"chosen": chosen})
     with place:
         left, right = blocks.side_by_side("induction", 1, 1, gap="large")
         with left:
-            one_scatter(table, "prefix matching", a, called, PrefixMatching(setup.model, prefix))
+            one_scatter(table, "prefix matching", a, called, python)
         with right:
-            one_scatter(table, "copying", b, called, Copying(setup.model, copying))
+            one_scatter(table, "copying", b, called, python)
         leaders(table)
 
 
-def one_scatter(table: pd.DataFrame, name: str, record: InductionScores, called: str,
-                unit: PrefixMatching | Copying) -> None:
+def one_scatter(table: pd.DataFrame, name: str, record: InductionScores, called: str, python: str) -> None:
     """Importance against one score; a click chooses a head, in every chart."""
     agree = words.agreement(stats.spearman(table[name].to_numpy(), table["importance"].to_numpy()))
     key = f"scatter {name}"
@@ -175,8 +184,7 @@ def one_scatter(table: pd.DataFrame, name: str, record: InductionScores, called:
             setup, f"one dot per head, n = {n_heads}", f"{name} over {record.n_seeds} random "
             f"sequences, importance {by}", "orange: chosen heads, in both charts; ρ = 0 is chance", SOURCE,
             task=called),
-        table=table.drop(columns=["column", "off"]), file=f"{name.replace(' ', '-')}-and-importance",
-        python=blocks.python_lines(unit, "print(record.mean)"), key=key,
+        table=table.drop(columns=["off"]), file=f"{name.replace(' ', '-')}-and-importance", python=python, key=key,
         on_click=lambda: components.toggle_clicked(key),
         alt_text=f"Scatter of importance against {name}, one dot per head; they {agree}.")
 
@@ -209,7 +217,7 @@ def draw_capacity() -> None:
     place = st.container()
     unit = PrefixMatching(setup.model, prefix) if name == "prefix matching" else Copying(setup.model, copying)
     record = blocks.get(unit, f"{name} of every head")
-    rankings, bold = by_task() if lines == "tasks" else by_shots()
+    rankings, bold, over, made = by_task() if lines == "tasks" else by_shots()
     if record is None or not rankings:
         return
     table = tables.capacity_table(record, rankings, FRACTIONS, info.headless)
@@ -225,23 +233,17 @@ def draw_capacity() -> None:
                     "; thin: the other tasks" if lines == "tasks" else ""), SOURCE,
                 task="each task" if lines == "tasks" else "mean of tasks"),
             table=table, file=f"capacity-{name.replace(' ', '-')}-{lines}",
-            python=reproduce(unit),
+            python=blocks.python_lines(
+                selection.importance(*over[0]), *made, over=over, also={"scores": unit},
+                table=f"tables.capacity_table(scores, rankings, {FRACTIONS}{blocks.headless()})"),
             key="capacity", alt_text=f"Curves of the {name} retained as heads are pruned by {len(rankings)} rankings.")
 
 
-def reproduce(unit: PrefixMatching | Copying) -> str:
-    """Python that gets the scores and one curve of them: along the mean of the tasks' rankings."""
-    scores = f"[scores.mean[layer] for layer in {info.attending}]" if info.headless else "scores.mean"
-    return blocks.python_lines(
-        selection.importance(),
-        f"ranking = stats.aggregate([record.scores({by!r}){blocks.of_heads()} for record in records])",
-        f"unit = {expression(unit, {unit.model: 'model'})}",
-        f"scores = fetch(unit, store) or compute(unit, store, load_model({selection.load_lines()}))",
-        f"print(stats.retained_curve({scores}, ranking, {FRACTIONS}))",
-        over=[(task, setup.n_shots) for task in tasks.values()])
+Over = list[tuple[TaskId, int]]
+Rankings = tuple[dict[str, np.ndarray], list[str], Over, list[str]]  # by name, the bold ones, of what, and as Python
 
 
-def by_task() -> tuple[dict[str, np.ndarray], list[str]]:
+def by_task() -> Rankings:
     """Every task's ranking and the aggregate's; the aggregate and the chosen task are drawn bold."""
     asked = list(dict.fromkeys([*tasks.values(), setup.task]))
     units = [selection.importance(task) for task in asked]
@@ -249,20 +251,31 @@ def by_task() -> tuple[dict[str, np.ndarray], list[str]]:
     found = {task.name: r.scores(by) for task, r in zip(asked, records, strict=True) if r is not None}
     rest = [found[name] for name in tasks if name in found]
     aggregate = {f"the mean of {len(rest)} tasks": stats.aggregate(rest)} if len(rest) > 1 else {}
-    return {**aggregate, **found}, [*aggregate, *([setup.task.name] if setup.task.name in found else [])]
+    lines = [f"rankings = {{setup.task.name: record.scores({by!r}) for setup, record in zip(setups, records, "
+             "strict=True)}"]
+    lines += [f"rankings = {{{name!r}: stats.aggregate(list(rankings.values())[:{len(rest)}]), **rankings}}"
+              for name in aggregate]
+    return ({**aggregate, **found}, [*aggregate, *([setup.task.name] if setup.task.name in found else [])],
+            [(task, setup.n_shots) for task in asked if task.name in found], lines)
 
 
-def by_shots() -> tuple[dict[str, np.ndarray], list[str]]:
+def by_shots() -> Rankings:
     """The aggregate ranking at every number of shots."""
     keys = [(task, n_shots) for n_shots in selection.SHOTS for task in tasks.values()]
     units = [selection.importance(task, n_shots) for task, n_shots in keys]
     records = blocks.get_all(units, "head importance of all tasks at 0, 1 and 5 shots")
     found: dict[str, np.ndarray] = {}
+    over: Over = []
+    lines = ["rankings = {"]
     for n_shots in selection.SHOTS:
-        some = [r.scores(by) for (_, n), r in zip(keys, records, strict=True) if n == n_shots and r is not None]
+        some = [(key, r.scores(by)) for key, r in zip(keys, records, strict=True) if key[1] == n_shots and r]
         if some:
-            found[f"{n_shots}-shot mean of {words.how_many(len(some), 'task')}"] = stats.aggregate(some)
-    return found, list(found)
+            name = f"{n_shots}-shot mean of {words.how_many(len(some), 'task')}"
+            found[name] = stats.aggregate([scores for _, scores in some])
+            lines.append(f"    {name!r}: stats.aggregate([record.scores({by!r}) for record in "
+                         f"records[{len(over)}:{len(over) + len(some)}]]),")
+            over += [key for key, _ in some]
+    return found, list(found), over, [*lines, "}"]
 
 
 # --- one head -----------------------------------------------------------------------------------

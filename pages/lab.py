@@ -216,10 +216,7 @@ def group_of(label: str, one: Setup, scope: str) -> str:
 
 def table_of(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str) -> pd.DataFrame:
     """The comparison's table, one or two rows per label."""
-    return tables.comparison_table(
-        list(pairs), [group_of(label, setups[label], scope) for label in pairs],
-        [a.outcomes() for a, _ in pairs.values()], [b.outcomes() if b is not None else None for _, b in pairs.values()],
-        [a.questions.chance for a, _ in pairs.values()])
+    return tables.pairs_table(pairs, {label: group_of(label, setups[label], scope) for label in pairs})
 
 
 def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, complete: bool) -> None:
@@ -232,7 +229,7 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
         if complete:
             st.caption(explain(pairs[labels[0]][0].questions.n, setup,
                                f"chance {words.percent(pairs[labels[0]][0].questions.chance)}"))
-            blocks.extras(table, f"lab-{labels[0]}-{setup.n_shots}shot", reproduce(setups), "lab")
+            blocks.extras(table, f"lab-{labels[0]}-{setup.n_shots}shot", reproduce(setups, scope), "lab")
         return
     overview(table, setups, scope)
     chart = charts.comparison(table, labels)
@@ -240,7 +237,8 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
         shots = ", ".join(map(str, selection.SHOTS)) + " shots" if scope == "All shots" else ""
         blocks.result(title, chart, caption=explain(int(table["n"].max()), setup, "grey tick: chance", shots,
                                                    "each task" if scope == "All tasks" else ""),
-                      table=table, file=f"lab-{scope.lower().replace(' ', '-')}", python=reproduce(setups), key="lab",
+                      table=table, file=f"lab-{scope.lower().replace(' ', '-')}", key="lab",
+                      python=reproduce(setups, scope),
                       alt_text=f"Accuracy of the intact and the ablated model, {', '.join(labels)}. {title}.")
     else:
         st.markdown(f"#### {title}")
@@ -255,13 +253,16 @@ def explain(n: int, one: Setup, chance: str, shots: str = "", task: str = "") ->
                              "exact McNemar test on the same questions", shots=shots, task=task)
 
 
-def reproduce(setups: Mapping[str, Setup]) -> str:
+def reproduce(setups: Mapping[str, Setup], scope: str) -> str:
+    """Python that evaluates both models on everything that is shown, and compares them."""
     one = next(iter(setups.values()))
-    if len(setups) == 1:
-        return blocks.python_lines(Evaluation(one, chosen), "print(record.outcomes().mean())")
-    return blocks.python_lines(Evaluation(one, chosen),
-                               "print([float(record.outcomes().mean()) for record in records])",
-                               over=[(each.task, each.n_shots) for each in setups.values()])
+    return blocks.python_lines(
+        Evaluation(one), f"pairs = dict(zip(names, zip(records, {'ablated' if chosen else '[None] * len(records)'}, "
+        "strict=True), strict=True))", "groups = dict(zip(names, averaged, strict=True))",
+        table="tables.pairs_table(pairs, groups)", then=[blocks.printed("tables.groups_table(table)")],
+        over=[(each.task, each.n_shots) for each in setups.values()],
+        also={"ablated": Evaluation(one, chosen)} if chosen else {}, given={
+            "names": tuple(setups), "averaged": tuple(group_of(label, each, scope) for label, each in setups.items())})
 
 
 # --- flipped examples ---------------------------------------------------------------------------

@@ -27,6 +27,7 @@ LIVE_PARAMETERS = 200_000_000  # models up to this size read at once, larger one
 NEXT_TOKENS = 8
 MAP, THUMBNAILS = "contributions", "thumbnails"
 NOTHING = "nothing else"
+ABLATED = {"zero": ", off", "mean": ", off, means"}  # what lines of Python pass on, by what stands in
 PANEL = 480  # pixels: panels stand side by side where there is room and below each other where there is not
 UNKNOWN = "<unk>"  # how tokenizers without bytes to fall back on write what is not in their vocabulary
 
@@ -124,21 +125,23 @@ def what_comes_next(prompt: Prompt | str, readings: dict[str, Reading]) -> None:
             title, charts.next_token_chart(table),
             caption=explain(f"softmax over {info.vocab_size:,} tokens at the last position, the {NEXT_TOKENS} "
                             "likeliest of each model", "‘·’ is a space, ‘⏎’ a new line", off()),
-            table=table, file="next-tokens", python=python_lines(prompt, "print(*reading.next_tokens, sep='\\n')"),
+            table=table, file="next-tokens", python=python_lines(prompt, table="tables.next_table(readings)"),
             key="next tokens", alt_text=f"Bars: probabilities of the likeliest next tokens. {title}.")
     with right:
         if isinstance(prompt, str):
             st.markdown("#### No options to compare")
             st.caption("Write some, with | between them, to see their log-likelihoods side by side.")
             return
-        table = tables.option_table(prompt, readings, judged=source() != "My own")
+        judged = source() != "My own"
+        table = tables.option_table(prompt, readings, judged=judged)
         title = words.preferred(table)
         blocks.result(
             title, charts.options_chart(table),
             caption=explain("log-likelihood summed over an option's tokens, nats",
                             "diamond: the right one" if table["right"].any() else "",
                             "large: the model's choice", off()),
-            table=table, file="options", python=python_lines(prompt, "print(reading.loglikelihoods)"), key="options",
+            table=table, file="options", key="options",
+            python=python_lines(prompt, table=f"tables.option_table(prompt, readings, judged={judged})"),
             alt_text=f"Dots: log-likelihood of every option. {title}.")
         if readings["intact"].dropped_demos:
             st.caption(f"The prompt was too long: the first {readings['intact'].dropped_demos} demonstrations were "
@@ -219,8 +222,9 @@ def what_it_looks_at(prompt: Prompt | str, reading: Reading, means: Activations 
                            "blank; the colours are the same for all heads", f"n = {len(tokens)} tokens",
                            off() if ablated else "intact model"))
         blocks.extras(table, f"attention-{here}", python_lines(
-            prompt, f"pattern = lens.attention(model, reading.token_ids, {here.layer}, off)[{here.head}]",
-            "print(pattern.round(3))", ablation=ablation), "attention")
+            prompt, f"pattern = lens.attention(model, reading.token_ids, {here.layer}"
+            f"{ABLATED[chosen.fill] if ablated else ''})[{here.head}]",
+            table="tables.attention_table(pattern, reading.tokens)", both=False), "attention")
     with right:
         st.markdown("#### Hover over a token to see where it looks")
         st.altair_chart(charts.token_text(pattern, tokens, st.context.theme.type == "dark"), width="content",
@@ -276,10 +280,11 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading) -> None:
                 "the parts add up to the logit", "limits: not what switching off would do, for effects through later "
                 "layers count as theirs and the norm's scale would change", "blue adds, orange takes "
                 "away; click to choose a component"),
-            table=table.drop(columns=["column"]), file="contributions",
+            table=table, file="contributions",
             python=python_lines(prompt, f"found = lens.contributions(model, reading.token_ids, {known[answer]}, "
-                                        f"{known.get(foil)})", "print(found.heads, found.ffns, found.logit, sep='\\n')",
-                                ablation=INTACT),
+                                        f"{known.get(foil)})", both=False,
+                                table="tables.contribution_table(found.heads, found.ffns, off)",
+                                then=["print(found.logit, found.embeddings, found.biases)"]),
             key=MAP)
     with right:
         st.markdown(f"#### The largest of {len(table)}")
@@ -306,11 +311,16 @@ def explain(*parts: str) -> str:
     return blocks.provenance(selection.current(), *parts, f"question {st.session_state.get('q') or 0}")
 
 
-def python_lines(prompt: Prompt | str, *after: str, ablation: Ablation | None = None) -> str:
-    """Python that reads the same prompt (`reading`), and then the lines `after`."""
-    ablation = chosen if ablation is None else ablation
-    with_means = ablation.fill == "mean"
-    lines = [f"model = load_model({selection.load_lines()})", f"off = parse_exact({str(ablation)!r})"]
+def python_lines(prompt: Prompt | str, *before: str, table: str, then: Sequence[str] = (), both: bool = True) -> str:
+    """Python that reads the same prompt, intact (`reading`) and ablated (`readings`), and makes the table shown.
+
+    Args:
+        before: lines in between.
+        table: Python that makes the table.
+        then: lines that print what else the page says.
+        both: whether the ablated model's reading is needed.
+    """
+    lines = [f"model = load_model({selection.load_lines()})", f"off = parse_exact({str(chosen)!r})"]
     if isinstance(prompt, str):
         lines.append(f"prompt = {prompt!r}")
     elif source() == "My own":
@@ -319,14 +329,16 @@ def python_lines(prompt: Prompt | str, *after: str, ablation: Ablation | None = 
         s = selection.current()
         lines.append(f"prompt = prompts(get_task({s.task.name!r}), {s.n_shots}, {s.demos!r}, {s.n_examples}, {s.seed})"
                      f"[{st.session_state.get('q') or 0}]")
-    if with_means:
+    ablated = ABLATED[chosen.fill]
+    if chosen.fill == "mean" and (both or any(ablated in line for line in before)):
         unit = selection.means()
         lines += [f"setup = {expression(unit.setup, {unit.model: 'model.id'})}",
                   f"means = compute({expression(unit, {unit.setup: 'setup'})}, default_store(), model)"]
-    lines.append(f"reading = lens.look_at(model, prompt, off{', means' if with_means else ''}, k={NEXT_TOKENS})")
-    if with_means:
-        after = tuple(line.replace(", off)", ", off, means)") for line in after)
-    return with_imports([*lines, *after])
+    lines.append(f"reading = lens.look_at(model, prompt, k={NEXT_TOKENS})")
+    if both:
+        lines.append("readings = {'intact': reading" + (
+            f", 'ablated': lens.look_at(model, prompt{ablated}, k={NEXT_TOKENS})" if chosen else "") + "}")
+    return with_imports([*lines, *before, *blocks.shown_lines(table), *then])
 
 
 # --- the page -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from backend import machine
+from backend import machine, tables
 from backend.errors import HeadroomError, ModelError
 from backend.kinds import KINDS, Unit
 from backend.kinds.unit import Option
@@ -108,7 +108,7 @@ def plan_and_start(request: planning.Request) -> None:
     """The map of what is stored, and the button that starts the rest."""
     rates = planning.rates(request.model, request.info, store)
     plan = planning.make(request, store)
-    table = coverage.table(plan, rates)
+    table = tables.plan_table(plan, rates)
     title = finding(plan, planning.seconds(plan.to_do, rates))
     blocks.result(
         title, coverage.chart(table, [task.name for task in request.tasks]),

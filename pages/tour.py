@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from backend import lens, stats, tables
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
 
 SHOTS = selection.SHOTS
-MEAN_ACCURACY = "print(sum(record.outcomes().mean() for record in records) / len(records))"
-MEAN_ACCURACIES = "print(sum(record.accuracy() for record in records) / len(records))"
 LOOKS_BACK = 0.3  # prefix matching from here on is called looking back, as in the model card
 FEW_POINTS = 0.05  # "little loss"
 NEARLY_ALWAYS = 0.85
@@ -103,14 +100,11 @@ def learn() -> None:
         return
     units = [Evaluation(one) for n in SHOTS for one in setups(names, n)]
     records = blocks.get_all(units, f"accuracy of the in-context tasks at {', '.join(map(str, SHOTS))} shots")
-    rows = []
-    for i, n in enumerate(SHOTS):
-        part = [r for r in records[i * len(names):(i + 1) * len(names)] if r]
-        if len(part) == len(names):
-            rows.append(tables.mean_row(f"{n} shots" if n != 1 else "1 shot", part))
-    if len(rows) < len(SHOTS):
+    found = [r for r in records if r is not None]
+    if len(found) < len(units):
         return
-    table = pd.DataFrame(rows)
+    labels = tuple(f"{n} shots" if n != 1 else "1 shot" for n in SHOTS)
+    table = tables.means_table({label: found[i * len(names):(i + 1) * len(names)] for i, label in enumerate(labels)})
     first, last = table["accuracy"].iloc[0], table["accuracy"].iloc[-1]
     answer(guess, answers[2] if last >= NEARLY_ALWAYS else answers[last > table["chance"].iloc[-1] + FEW_POINTS])
     blocks.result(
@@ -120,7 +114,8 @@ def learn() -> None:
                         f"n = {table['n'].iloc[-1]} questions",
                         "95 % interval from the tasks' Wilson intervals; orange: chance"),
         file="tour-shots", key="tour shots", python=blocks.python_lines(
-            units[-1], "print([float(record.outcomes().mean()) for record in records])",
+            units[-1], f"groups = {{label: records[{len(names)} * i:{len(names)} * (i + 1)] for i, label in "
+            f"enumerate({labels})}}", table="tables.means_table(groups)",
             over=[one for n in SHOTS for one in over(names, n)]),
         alt_text="Bars of accuracy at each number of shots, with intervals and chance.")
 
@@ -203,7 +198,8 @@ def switch() -> None:
                                      alt="Heads and FFNs to switch off", file="heads-and-ffns",
                                      headless=model.headless), "tour grid")
     with right:
-        records = measured([Evaluation(setup), Evaluation(setup, chosen)], "accuracy")
+        units = [Evaluation(setup), Evaluation(setup, chosen)]
+        records = measured(units, "accuracy")
         if not records:
             return
         a, b = records[0].outcomes(), records[1].outcomes()
@@ -220,6 +216,10 @@ def switch() -> None:
             st.markdown(f"Of {len(losses)} heads {words.how_many(missed, 'is', 'are')} missed by "
                         f"{words.points(FEW_POINTS)[1:]} or more when off alone; the most that one costs is "
                         f"{words.points(losses.max())[1:]}.")
+        pairs = {setup.task.name: (records[0], records[1] if chosen else None)}
+        blocks.extras(tables.pairs_table(pairs), "tour-switch", blocks.python_lines(
+            units[0], f"pairs = {{setup.task.name: (record, {'ablated' if chosen else 'None'})}}",
+            table="tables.pairs_table(pairs)", also={"ablated": units[1]} if chosen else {}), "tour switch")
         st.markdown("One head is rarely missed: others do the same work. Which ones are missed is the question of the "
                     "next steps." if chosen and abs(b.mean() - a.mean()) < FEW_POINTS and len(chosen.heads) == 1 else
                     "Undo and Clear are in the sidebar, and so is a text field that does the same by keyboard.")
@@ -247,7 +247,8 @@ def look_back() -> None:
         return
     answer(guess, answers[0 if n == 0 else 1 if n <= n_heads / 5 else 2 if n <= n_heads / 2 else 3])
     unit = PrefixMatching(selection.model())
-    table = tables.grid_table(scores, selection.ablation(), label="prefix matching", headless=info.headless)
+    chosen = selection.ablation()
+    table = tables.induction_table(record, "prefix matching", chosen=chosen, headless=info.headless)
     layers = sorted({h.layer for h in stats.highest(scores, 1)[:n]})
     where = f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}"
     title = (f"{words.how_many(n, 'head').capitalize()} of {n_heads} {'looks' if n == 1 else 'look'} back"
@@ -255,11 +256,14 @@ def look_back() -> None:
     blocks.result(
         title, head_map(scores, title=title, label="prefix matching", domain=(0, 1), file="prefix-matching",
                         state="chosen", headless=info.headless, alt="Heatmap of prefix matching over layers and heads; "
-                        f"{n} of {n_heads} heads reach {LOOKS_BACK}."), table=table.drop(columns=["column"]),
+                        f"{n} of {n_heads} heads reach {LOOKS_BACK}."), table=table,
         caption=blocks.provenance(unit.model, f"mean over n = {record.n_seeds} random "
                                   "sequences of repeated tokens", "1 = all attention goes to what followed before",
                                   blocks.STUDY),
-        file="prefix-matching", python=blocks.python_lines(unit, "print(record.mean)"), key="tour matching")
+        file="prefix-matching", key="tour matching", python=blocks.python_lines(
+            unit, table=f"tables.induction_table(record, 'prefix matching', chosen=chosen{blocks.headless()})",
+            then=[f"print((np.array(record.mean) >= {LOOKS_BACK}).sum(), 'heads look back')"],
+            given={"chosen": chosen}))
     at_work(stats.highest(scores, 1)[0])
 
 
@@ -323,8 +327,7 @@ def knock_out() -> None:
     records = measured(units, "accuracy")
     if not records:
         return
-    table = pd.DataFrame([tables.mean_row(label, records[i * len(names):(i + 1) * len(names)])
-                          for i, label in enumerate(masks)])
+    table = tables.means_table({label: records[i * len(names):(i + 1) * len(names)] for i, label in enumerate(masks)})
     intact, top, random = table["accuracy"]
     worse = "The heads that look back are missed more" if random - top > 0.01 else \
         "The random heads are missed more" if top - random > 0.01 else "It makes no difference"
@@ -336,7 +339,9 @@ def knock_out() -> None:
                         f"n = {table['n'].iloc[0]} questions", "zero ablation",
                         "95 % interval from the tasks' Wilson intervals; orange: chance"),
         file="tour-knock-out", key="tour knock out", python=blocks.python_lines(
-            units[len(names)], MEAN_ACCURACY, over=over(names, SHOTS[-1])),
+            units[0], "groups = dict(zip(labels, (records, top, others), strict=True))",
+            table="tables.means_table(groups)", given={"labels": tuple(masks)},
+            also={"top": units[len(names)], "others": units[2 * len(names)]}, over=over(names, SHOTS[-1])),
         alt_text=f"Bars of accuracy. {worse}.")
     st.caption(f"Top {k}: {words.names(sorted(ranked[:k]))}. Random: "
                f"{words.names(sorted(masks[f'without {k} random'].heads))}.")
@@ -366,9 +371,8 @@ def prune() -> None:
     if len(found) < len(units):
         return
     info = selection.info()
-    parts = [found[i * len(names):(i + 1) * len(names)] for i in range(len(rankings))]
-    table = pd.concat([tables.curve_table(part, label, weights(info), info.n_params)
-                       for label, part in zip(rankings, parts, strict=True)], ignore_index=True)
+    table = tables.curves_table({label: [found[i * len(names):(i + 1) * len(names)]] for i, label in enumerate(
+        rankings)}, weights(info), info.n_params)
     held = float(tables.limits_table(table, "heads", share)["can go"].iloc[0])  # of the model's own ranking
     intact, chance = float(table["accuracy"].iloc[0]), float(table["chance"].iloc[0])
     answer(guess, answers[0 if held <= 0.2 else 1 if held < 0.5 else 2])
@@ -380,7 +384,10 @@ def prune() -> None:
         caption=explain(units[0].setup, "all tasks", f"mean of {len(names)} tasks",
                         f"n = {found[0].questions.n} questions per task", "one random ranking"),
         table=table, file="tour-pruning", key="tour pruning", python=blocks.python_lines(
-            units[0], MEAN_ACCURACIES, over=over(names, SHOTS[-1])),
+            units[0], "info = get(Model(model))", f"sweeps = {{{rankings[0]!r}: [records], {rankings[1]!r}: [others]}}",
+            table="tables.curves_table(sweeps, weights(info), info.n_params)",
+            then=[blocks.printed(f"tables.limits_table(table, 'heads', {share})")],
+            also={"others": units[len(names)]}, over=over(names, SHOTS[-1])),
         alt_text="Lines of accuracy against the share of heads removed, by ranking.")
 
 
@@ -418,8 +425,8 @@ def share_heads() -> None:
                         f"head importance {selection.definition()}"),
         table=table, file="tour-overlap", key="tour overlap", python=blocks.python_lines(
             units[0], f"scores = [record.scores({selection.definition()!r}){blocks.of_heads()} for record in records]",
-            "print(stats.spearman_matrix(scores))",
-            over=over(names, n_shots)),
+            table="tables.kinds_table(stats.spearman_matrix(scores), kinds)", over=over(names, n_shots),
+            given={"kinds": tuple(kinds)}),
         alt_text="Bars of mean rank correlation between tasks.")
 
 
@@ -451,8 +458,8 @@ def ffns() -> None:
                         f"n = {found[0].questions.n} questions per task", "accuracy with the FFN off minus intact",
                         "95 % paired bootstrap intervals, pale where they include no change"),
         table=table.drop(columns=["head", "off"]), file="tour-ffns", key="tour ffns", python=blocks.python_lines(
-            units[0], "print(sum(record.importance() for record in records) / len(records))",
-            over=over(names, n_shots)),
+            units[0], "oracles = {setup.task.name: record for setup, record in zip(setups, records, strict=True)}",
+            table="tables.mean_effects_table(oracles).drop(columns=['head', 'off'])", over=over(names, n_shots)),
         alt_text=f"Bars of the change in accuracy without each layer's FFN; layer {worst} is missed most.")
 
 
@@ -473,8 +480,8 @@ def at_scale() -> None:
     share, parameters = AT_SCALE[what]
     answer(guess, share)
     names = list(suite())
-    records = blocks.get_all([Pruning(one, what.lower()) for one in setups(names, SHOTS[-1])],
-                             f"accuracy as {what} are removed, all {len(names)} tasks, {SHOTS[-1]}-shot")
+    units = [Pruning(one, what.lower()) for one in setups(names, SHOTS[-1])]
+    records = blocks.get_all(units, f"accuracy as {what} are removed, all {len(names)} tasks, {SHOTS[-1]}-shot")
     found = [r for r in records if r is not None]
     if len(found) == len(names):
         info = selection.info()
@@ -486,6 +493,10 @@ def at_scale() -> None:
                            "least 90 % of the intact accuracy; that is "
                            f"{words.percent(here['of all parameters'][0])} of the parameters",
                            f"95\u00a0%: {words.percent(here['from'][0])} to {words.percent(here['to'][0])}"))
+        blocks.extras(here, f"tour-{what.lower()}-can-go", blocks.python_lines(
+            units[0], "info = get(Model(model))", f"curve = tables.curve_table(records, {tables.OWN!r}, weights(info), "
+            "info.n_params)", table=f"tables.limits_table(curve, {what!r}, 0.9)", over=over(names, SHOTS[-1])),
+            "tour at scale")
     st.markdown("""
 The study also found that important heads sit in the middle layers and important FFNs in the later ones; that tasks
 **share** many of their important heads, and so do different numbers of shots; and that a small set of heads does

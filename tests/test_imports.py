@@ -36,7 +36,7 @@ MAY: dict[str, set[str]] = {
     "backend.rooms": {"backend.errors"},
     "backend.tasks": ours("tasks"),
     "backend.models": ours("models", "engine.proof"),  # a model is held against the engine before anyone gets it
-    "backend.tables": ours("tables", "kinds", "models.info", "tasks.task", "lens.reading"),
+    "backend.tables": ours("tables", "kinds", "models.info", "tasks.task", "lens.reading", "runs.plan"),
     "backend.engine": ours("engine", "models", "tasks"),
     "backend.lens": ours("lens", "kinds", "engine", "models", "tasks"),
     "backend.kinds": ours("kinds", "engine", "models", "tasks"),

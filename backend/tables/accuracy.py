@@ -32,19 +32,54 @@ def mean_row(label: str, records: Sequence[Answers]) -> dict[str, Any]:
             "chance": float(np.mean([r.questions.chance for r in records])), "n": sum(map(len, outcomes))}
 
 
+def means_table(groups: Mapping[str, Sequence[Answers]]) -> pd.DataFrame:
+    """A `mean_row` per group of records, by what the group is called."""
+    return pd.DataFrame([mean_row(label, records) for label, records in groups.items()])
+
+
+def pairs_table(pairs: Mapping[str, tuple[Answers, Answers | None]],
+                groups: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """A `comparison_table` of evaluations, intact and ablated, by what is asked; None while one is not there yet.
+
+    Args:
+        groups: what each is averaged with.
+    """
+    return comparison_table(
+        list(pairs), [(groups or {}).get(name, "") for name in pairs], [a.outcomes() for a, _ in pairs.values()],
+        [b.outcomes() if b is not None else None for _, b in pairs.values()],
+        [a.questions.chance for a, _ in pairs.values()])
+
+
 def comparison_table(names: Sequence[str], groups: Sequence[str], intact: Sequence[np.ndarray],
                      ablated: Sequence[np.ndarray | None], chances: Sequence[float]) -> pd.DataFrame:
-    """Two rows per task, "intact" and "ablated" (while it is not there yet: one), with intervals and paired tests."""
+    """Two rows per task, "intact" and "ablated" (while it is not there yet: one), with intervals and paired tests.
+
+    The change, ablated minus intact, has its paired bootstrap interval.
+    """
     rows = []
     for name, group, a, b, chance in zip(names, groups, intact, ablated, chances, strict=True):
-        test = stats.mcnemar(a, b) if b is not None else None
+        paired = {} if b is None else _paired(a, b)
         for model, outcomes in (("intact", a), ("ablated", b)):
             if outcomes is not None:
-                rows.append({**accuracy_row(name, outcomes, chance, group), "model": model,
-                             "p": test.p if test else np.nan, "newly wrong": test.only_a if test else np.nan,
-                             "newly right": test.only_b if test else np.nan})
-    return pd.DataFrame(rows, columns=["task", "model", "accuracy", "low", "high", "right", "n", "chance", "p",
-                                       "newly wrong", "newly right", "group"])
+                rows.append({**accuracy_row(name, outcomes, chance, group), "model": model, **paired})
+    return pd.DataFrame(rows, columns=["task", "model", "accuracy", "low", "high", "right", "n", "chance", "change",
+                                       "change from", "change to", "p", "newly wrong", "newly right", "group"])
+
+
+def _paired(intact: np.ndarray, ablated: np.ndarray) -> dict[str, float]:
+    """What changed between two models' outcomes on the same questions, how sure that is, and which way."""
+    test, (low, high) = stats.mcnemar(intact, ablated), stats.difference_interval(intact, ablated)
+    return {"change": float(ablated.mean() - intact.mean()), "change from": low, "change to": high, "p": test.p,
+            "newly wrong": test.only_a, "newly right": test.only_b}
+
+
+def groups_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The `mean_rows` of a `comparison_table`: of every group and, where there are several, of all tasks."""
+    groups = list(dict.fromkeys(table["group"]))
+    parts = {"all tasks": table} if len(groups) > 1 else {}
+    parts |= {group: table[table["group"] == group] for group in groups}
+    return pd.DataFrame([{"group": group, "model": model, **row} for group, part in parts.items()
+                         for model, row in mean_rows(part).items()])
 
 
 def mean_rows(table: pd.DataFrame) -> dict[str, dict[str, Any]]:

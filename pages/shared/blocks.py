@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -271,13 +271,30 @@ def provenance(of: Setup | ModelId, *parts: str, shots: str = "", task: str = ""
 # --- lines that reproduce -----------------------------------------------------------------------
 
 
-def python_lines(unit: Unit[Any], *after: str, over: Sequence[tuple[TaskId, int]] = ()) -> str:
-    """Python that gets a unit's record (`record`) through `backend`, and then the lines `after`.
+def python_lines(unit: Unit[Any], *before: str, table: str = "", then: Sequence[str] = (),
+                 over: Sequence[tuple[TaskId, int]] = (), also: Mapping[str, Unit[Any]] | None = None,
+                 given: Mapping[str, Any] | None = None) -> str:
+    """Python that gets a unit's record (`record`) through `backend`, and from it the table that is shown.
 
     Args:
+        before: lines in between.
+        table: Python that makes the very table that is offered as CSV; it is then printed.
+        then: lines that print what else the page says.
         over: tasks and numbers of shots to get such a record of, each; they are then `records`, in this order.
+        also: further units whose records are needed, by the names that these get.
+        given: values that the lines name first.
     """
-    return python(unit, selection.load_lines(), *after, over=over)
+    return python(unit, selection.load_lines(), *before, *shown_lines(table), *then, over=over, also=also, given=given)
+
+
+def shown_lines(table: str) -> list[str]:
+    """Lines that make a table and print all of it."""
+    return [f"table = {table}", "print(table.to_string())"] if table else []
+
+
+def printed(table: str) -> str:
+    """A line that prints a further table."""
+    return f"print({table}.to_string())"
 
 
 def of_heads() -> str:
@@ -286,13 +303,20 @@ def of_heads() -> str:
     return f"[{shape.attending}]" if shape.headless else ""
 
 
+def headless() -> str:
+    """How lines of Python tell a table of the layers without heads; nothing where all have heads."""
+    without = tuple(selection.info().headless)
+    return f", headless={without}" if without else ""
+
+
 def repeated_lines(head: Head, n_block: int, seed: int) -> str:
-    """Python that gets a head's attention on a repeated random block, and its prefix matching there."""
+    """Python that gets a head's attention on a repeated random block, and its prefix matching there and by chance."""
     return with_imports([
         f"model = load_model({selection.load_lines()})",
         f"ids, tokens = lens.repeated_tokens(model, {n_block}, seed={seed})",
         f"pattern = lens.attention(model, ids, {head.layer})[{head.head}]",
-        f"print(stats.prefix_match(pattern, {n_block}))"])
+        *shown_lines("tables.attention_table(pattern, tokens)"),
+        f"print(stats.prefix_match(pattern, {n_block}), stats.prefix_match_by_chance({n_block}, 2))"])
 
 
 def command_lines(units: Sequence[Unit[Any]]) -> str:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -214,18 +214,15 @@ def explain(of: Comparison) -> str:
 
 
 def reproduce(of: Comparison) -> str:
-    """Python that prints every number of the comparison."""
+    """Python that gets what both masks answer on everything that is shown, and compares them."""
     first = next(iter(of.setups.values()))
-    over = [(one.task, one.n_shots) for one in of.setups.values()] if len(of.setups) > 1 else ()
-    after = ["each = [records[i:i + 3] for i in range(0, len(records), 3)]",
-             "outcomes = [dict(zip(tables.MASKS, [r.outcomes() for r in three])) for three in each]",
-             *listed("names", of.labels), *listed("groups", of.groups),
-             "print(tables.masks_table(names, groups, outcomes, [r[0].questions.chance for r in each]).T.to_string())",
-             *["print(tables.masks_means(outcomes))"] * (of.scope == "All tasks")]
-    return blocks.python_lines(Evaluation(first, of.a or of.b), *after, over=over, masks=(INTACT, of.a, of.b))
-
-
-def listed(name: str, values: Sequence[str]) -> list[str]:
-    """A list of words as lines of Python that stay short."""
-    rows = [", ".join(map(repr, values[i:i + 6])) for i in range(0, len(values), 6)]
-    return [f"{name} = [{rows[0]}]"] if len(rows) == 1 else [f"{name} = [", *(f"    {row}," for row in rows), "]"]
+    return blocks.python_lines(
+        Evaluation(first),
+        f"each = zip(records, {'a' if of.a else 'records'}, {'b' if of.b else 'records'}, strict=True)",
+        "outcomes = [dict(zip(tables.MASKS, [one.outcomes() for one in three], strict=True)) for three in each]",
+        "chances = [record.questions.chance for record in records]",
+        table="tables.masks_table(names, groups, outcomes, chances)",
+        then=["print(tables.masks_means(outcomes))"] * (of.scope == "All tasks"),
+        over=[(one.task, one.n_shots) for one in of.setups.values()],
+        also={name: Evaluation(first, mask) for name, mask in (("a", of.a), ("b", of.b)) if mask},
+        given={"names": tuple(of.labels), "groups": tuple(of.groups)})

@@ -38,13 +38,15 @@ def no_model(*_: Any, **__: Any) -> Any:
 def run_shown_python(app: AppTest, monkeypatch: pytest.MonkeyPatch,
                      load_model: Callable[..., Any] = no_model) -> list[dict[str, Any]]:
     """What every block of Python on the page leaves behind, each with `printed`."""
+    return [run_lines(str(block.value), monkeypatch, load_model) for block in app.code
+            if "from backend" in str(block.value)]
+
+
+def run_lines(lines: str, monkeypatch: pytest.MonkeyPatch, load_model: Callable[..., Any] = no_model) -> dict[str, Any]:
+    """What lines of Python leave behind, with what they have `printed`."""
     monkeypatch.setitem(sys.modules, "backend.models.loading", SimpleNamespace(load_model=load_model))
-    left = []
-    for block in app.code:
-        if str(block.value).startswith("from backend"):
-            names: dict[str, Any] = {}
-            printed = io.StringIO()
-            with contextlib.redirect_stdout(printed):
-                exec(block.value, names)  # as shown
-            left.append({**names, "printed": printed.getvalue()})
-    return left
+    names: dict[str, Any] = {}
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(lines, names)  # as shown
+    return {**names, "printed": printed.getvalue()}

@@ -14,7 +14,6 @@ from pages.shared import charts
 from pages.shared import words as wording
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, setup_of, setups_of, words
-from tests.pages.shown import run_shown_python
 
 OFFS = [Ablation(frozenset(Head(layer, head) for head in range(INFO.n_heads))) for layer in range(INFO.n_layers)]
 
@@ -107,13 +106,6 @@ def test_chosen_ffns_are_marked(store: Store):
     assert table.query("off")["name"].tolist() == ["L1 FFN"]
 
 
-def test_the_shown_python_gives_the_shown_numbers(explorer: Explorer, store: Store, monkeypatch):
-    made_up.fill(store, units("antonym"), INFO)
-    shown = run_shown_python(explorer("ffns", task="antonym"), monkeypatch)
-    assert [names["record"] for names in shown] == [oracle(store)]
-    assert shown[0]["printed"].strip() == str(oracle(store).accuracy())
-
-
 def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):
     app = explorer("ffns", view="no such view")
     assert calm(app)
@@ -135,10 +127,3 @@ def test_where_nothing_is_lost_no_layer_is_said_to_matter(explorer: Explorer, st
     assert "undefined" not in words(beside)
     x = charts.layer_effects(tables.effects_table(oracle(store))).to_dict()["layer"][0]["encoding"]["x"]
     assert x["scale"]["domain"] == [-0.05, 0.05]
-
-
-def test_the_python_beside_all_tasks_gives_their_mean(explorer: Explorer, store: Store, monkeypatch):
-    made_up.fill(store, units(*MINI), INFO)
-    shown = run_shown_python(explorer("ffns", scope="All tasks"), monkeypatch)
-    mean = sum(oracle(store, task).accuracy() for task in MINI) / len(MINI)
-    assert all(one["printed"].startswith(str(mean)) for one in shown)

@@ -18,7 +18,6 @@ from pages.shared import handles
 from pages.shared import words as wording
 from tests.pages import made_up, maps
 from tests.pages.conftest import INFO, MODEL, Explorer, calm, setup_of, words
-from tests.pages.shown import run_shown_python
 
 OFF = Ablation(frozenset({Head(1, 2)}), frozenset({0}))
 
@@ -256,10 +255,3 @@ def test_a_preset_can_rank_by_another_task_or_by_the_mean(explorer: Explorer, st
         app.selectbox("preset ranking").set_value(ranking).run()
         app.button("preset lowest").click().run()
         assert parse_exact(app.session_state["off"]) == Ablation(frozenset(stats.lowest(wanted, 0.3)))
-
-
-def test_the_python_beside_all_tasks_gives_every_bar(
-        explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
-    pairs = {name: put(store, name, 0.9, 0.5) for name in MINI}
-    shown = run_shown_python(explorer("lab", scope="All tasks", off=str(OFF)), monkeypatch)
-    assert shown[0]["printed"].strip() == str([float(b.outcomes().mean()) for _, b in pairs.values() if b])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from backend import machine
+from backend import machine, tables
 from backend.errors import ModelError
 from backend.kinds import Evaluation, Unit
 from backend.models import info as models
@@ -122,7 +122,7 @@ def test_the_map_counts_every_result_once(store: Store):
     what = tuple(name for name in planning.topics() if name != "masks")
     request = planning.Request(MODEL, INFO, TASKS[:3], what=what)
     plan = planning.make(request, store)
-    table = coverage.table(plan, {})
+    table = tables.plan_table(plan, {})
     assert table["asked"].sum() == len(plan.steps) - 1  # all but the model's own record
     assert table["stored"].sum() == plan.n_done - 1
     assert set(table["topic"]) == {planning.topics()[name].title for name in what}

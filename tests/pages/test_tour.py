@@ -22,7 +22,6 @@ from pages.shared import handles
 from pages.shared import words as wording
 from tests.pages import made_up
 from tests.pages.conftest import INFO, MODEL, Explorer, are_here, calm, setups_of, words
-from tests.pages.shown import run_shown_python
 
 IN_CONTEXT = [task.name for task in MINI.values() if task.group == "in-context"]
 N_STEPS = 8
@@ -149,21 +148,6 @@ def test_the_study_stands_beside_what_holds_here(explorer: Explorer, store: Stor
     broken = stats.break_point(list(mean), [p / 10 for p in range(10)], 0.9)
     held = 0.9 if broken is None else broken - 0.1
     assert f"OPT-66B spares about 20 % of its FFNs; this model {wording.percent(held)}" in words(app)
-
-
-@pytest.mark.parametrize("step", range(1, N_STEPS + 1))
-def test_every_step_shows_python_that_runs(
-        explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch, step: int):
-    asked = setups_of(list(MINI), (0, 1, 5))
-    units = [PrefixMatching(MODEL), *(made_up.pruning(s, "heads", r) for s in asked
-                                                   for r in ("own", "random:0"))]
-    units += [make(s) for s in asked for make in (Evaluation, made_up.importance, FFNOracle)]
-    made_up.fill(store, units, INFO)
-    app = explorer("tour", step=str(step))
-    if app.radio:
-        app.radio[0].set_value(app.radio[0].options[-1]).run()
-    for shown in run_shown_python(app, monkeypatch):
-        assert shown["printed"].strip()
 
 
 def test_steps_are_named_in_the_control_and_numbered_in_the_address(explorer: Explorer):

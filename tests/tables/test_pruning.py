@@ -86,7 +86,7 @@ def test_a_transfer_is_read_at_the_point_nearest_to_the_share_asked_for():
     assert table["accuracy"].tolist() == [0.75, 0.5]
     assert table["kept"].tolist() == [0.75, 0.5]
     assert table["mask"].tolist() == ["L0H0-1", "L0H0-1"]
-    assert table[["row", "column"]].to_numpy().tolist() == [["a", "a"], ["a", "b"]]
+    assert table[["task", "ranking"]].to_numpy().tolist() == [["a", "a"], ["a", "b"]]
 
 
 def test_nothing_is_kept_of_an_accuracy_of_zero():

@@ -17,7 +17,7 @@ def layers_by_heads(table: pd.DataFrame, *, label: str = "importance", logarithm
     n_layers, n_heads = int(table["layer"].max()) + 1, int(table["head"].max()) + 1
     step = layer_step(n_layers) * 0.45
     gap = 0.08 if n_heads <= 32 else 0
-    x = alt.X("column:N", sort=[*map(str, range(n_heads))], title=None, axis=None,
+    x = alt.X("head:O", title=None, axis=None,
               scale=alt.Scale(paddingInner=gap, paddingOuter=0))
     y = alt.Y("layer:O", sort="descending", title=None, axis=None, scale=alt.Scale(paddingInner=gap, paddingOuter=0))
     number = ".2~e" if tiny(table[label]) else ".3~g"
