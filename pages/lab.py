@@ -310,7 +310,7 @@ def list_flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: st
     st.markdown(f"#### {told(len(lost), len(won), where)}")
     if not len(lost) + len(won):
         return
-    both = ("are right only with B off", "are right only with A off") if masks else ("turned wrong", "turned right")
+    both = ("are right only with mask B", "are right only with mask A") if masks else ("turned wrong", "turned right")
     kinds = [kind for kind, which in zip(both, (lost, won), strict=True) if len(which)]
     kind = st.segmented_control("Show", kinds, default=kinds[0], required=True, key=f"flip kind {len(kinds)}{kinds[0]}",
                                 label_visibility="collapsed", format_func=lambda kind: kind.removeprefix("are "))
@@ -476,7 +476,7 @@ with right:
     if stopped or not todo:
         show(not todo)
     if todo and stopped:
-        blocks.offer(todo, "accuracy with A off and with B off" if comparing else
+        blocks.offer(todo, "accuracy with mask A and with mask B" if comparing else
                      "accuracy without " + words.components(chosen) if chosen else "intact accuracy", of=len(units))
     elif todo:
         drawn = [time.monotonic()]

@@ -183,13 +183,13 @@ def results(of: Comparison, complete: bool) -> None:
     chart = charts.masks(tables.masks_points(of.table), order)
     if not complete:
         st.markdown(f"#### {of.title}")
-        st.altair_chart(chart, alt=f"Accuracy so far with A off and with B off. {of.title}.")
+        st.altair_chart(chart, alt=f"Accuracy so far with mask A and with mask B. {of.title}.")
         return
     left, right = blocks.side_by_side("versus results", 1, 1)
     with left:
         blocks.result(of.title, chart, caption=explain(of), table=of.table, python=reproduce(of), key="versus",
                       file=f"lab-{of.scope.lower().replace(' ', '-')}-a-and-b",
-                      alt_text=f"Accuracy intact, with A off and with B off, {', '.join(order)}. {of.title}.")
+                      alt_text=f"Accuracy intact, with mask A and with mask B, {', '.join(order)}. {of.title}.")
     with right:
         shown = of.table[list(SHOWN)]
         st.dataframe(blocks.aligned(shown, percent=("intact", "A", "B", DIFFERENCE, "95 % from", "to"),

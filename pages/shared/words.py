@@ -259,24 +259,24 @@ def masks_compared(table: pd.DataFrame, labels: Sequence[str], same: bool, of_ta
         return f"A against B: {len(done)} of {len(labels)} measured"
     if len(labels) == 1:
         row = table.iloc[0]
-        return (f"Accuracy on {labels[0]} is {percent(row['A'])} with A off and {percent(row['B'])} with B off; these "
+        return (f"Accuracy on {labels[0]} is {percent(row['A'])} with mask A and {percent(row['B'])} with mask B; these "
                 f"questions {'tell' if row['p'] < SIGNIFICANT else 'do not tell'} A and B apart ({p_value(row['p'])})")
     apart = int((table["p (Holm)"] < SIGNIFICANT).sum())
     if of_task:
         return (f"On {of_task}, A − B is " + ", ".join(
             f"{points(row[DIFFERENCE])} {row['task']}" for row in table.to_dict("records"))
             + f"; the test tells A and B apart at {apart or 'none'} of {len(labels)} numbers of shots")
-    return (f"Averaged over {len(labels)} tasks, accuracy is {percent(table['A'].mean())} with A off and "
-            f"{percent(table['B'].mean())} with B off; the test tells A and B apart on {apart or 'none'} of "
+    return (f"Averaged over {len(labels)} tasks, accuracy is {percent(table['A'].mean())} with mask A and "
+            f"{percent(table['B'].mean())} with mask B; the test tells A and B apart on {apart or 'none'} of "
             f"{len(labels)} tasks")
 
 
 def answers_apart(only_b: int, only_a: int, where: str) -> str:
     """How many answers two masks differ in."""
     if not only_b + only_a:
-        return f"With A off and with B off, the same questions of {where.rstrip(',')} are right"
-    return (f"{how_many(only_b, 'question').capitalize()} of {where} {'is' if only_b == 1 else 'are'} right with B off "
-            f"and wrong with A off, {only_a or 'none'} the other way round")
+        return f"With mask A and with mask B, the same questions of {where.rstrip(',')} are right"
+    return (f"{how_many(only_b, 'question').capitalize()} of {where} {'is' if only_b == 1 else 'are'} right with mask B "
+            f"and wrong with mask A, {only_a or 'none'} the other way round")
 
 
 def falls_most(table: pd.DataFrame, where: str) -> str:

@@ -51,7 +51,7 @@ def test_the_numbers_of_both_masks_and_their_difference_are_those_that_are_store
     said = words(app)
     assert f"95 %: {wording.points(low).split()[0]} to {wording.points(high).split()[0]} · McNemar " \
            f"{wording.p_value(stats.mcnemar(of[A], of[B]).p)}" in said
-    assert f"Accuracy on antonym is {wording.percent(0.6)} with A off and {wording.percent(0.4)} with B off" in said
+    assert f"Accuracy on antonym is {wording.percent(0.6)} with mask A and {wording.percent(0.4)} with mask B" in said
     assert "tell A and B apart" in said
     assert "Off only in A: L2H0. Off only in B: L0 FFN. In both: L1H2." in said
 
@@ -103,7 +103,7 @@ def test_every_number_of_shots_has_its_own_difference(explorer: Explorer, store:
 def test_the_questions_that_only_one_of_them_gets_right_are_listed(explorer: Explorer, store: Store):
     put(store, ["antonym"])
     app = explorer("lab", task="antonym", **BOTH)
-    assert "No questions of antonym are right with B off and wrong with A off, 20 the other way round" in words(app)
+    assert "No questions of antonym are right with mask B and wrong with mask A, 20 the other way round" in words(app)
     assert len(app.dataframe[0].value) == 20
     assert {"A says", "margin B", "margin A"} < set(app.dataframe[0].value.columns)
     assert {"A", "B"} < set(app.dataframe[1].value.columns)
@@ -187,7 +187,7 @@ def test_what_is_missing_is_offered_for_both_masks(explorer: Explorer, store: St
     app = explorer("lab", task="antonym", **BOTH)
     app.toggle("live").set_value(False).run()
     assert calm(app)
-    assert "Not measured yet:** accuracy with A off and with B off (2 of 3 results)" in words(app)
+    assert "Not measured yet:** accuracy with mask A and with mask B (2 of 3 results)" in words(app)
     assert numbers(app)["A − B"] == "–"
 
 

@@ -10,11 +10,11 @@ import pandas as pd
 from backend.tables import DIFFERENCE, MASKS
 from pages.shared.charts.style import AXIS, BLUE, GREY, LEGEND, ORANGE, PURPLE, Layers
 
-_NAMES = {"intact": "intact", "A": "A off", "B": "B off"}
+_NAMES = {"intact": "intact", "A": "mask A", "B": "mask B"}
 
 
 def masks(points: pd.DataFrame, order: Sequence[str]) -> Layers:
-    """A `masks_points`: per task the accuracies intact, with A off and with B off, their intervals, and chance.
+    """A `masks_points`: per task the accuracies intact, with mask A and with mask B, their intervals, and chance.
 
     The three are told apart by shape as well as by colour. All tasks of `order` have their place from the start.
     """
