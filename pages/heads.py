@@ -11,11 +11,10 @@ from backend import stats, tables
 from backend.kinds import HeadImportance, HeadScores
 from backend.values import TaskId
 from pages.map import Number, head_map, scales
-from pages.shared import blocks, charts, selection, words
+from pages.shared import blocks, charts, selection, two_models, words
 
-VIEWS = ("One task", "All tasks", "Shots", "Difference", "Average")
-AUTOMATIC = "automatic"
-SCALES = (AUTOMATIC, *scales.SCALES)
+VIEWS = ("One task", "All tasks", "Shots", "Difference", "Average", "Models")
+SCALES = (two_models.AUTOMATIC, *scales.SCALES)
 LABEL = "importance"
 DEFINITIONS = {
     "per-token": "mean over positions of |z · dL/dz|, per token, as in the authors' code",
@@ -32,7 +31,7 @@ def scaled(scores: np.ndarray, scale: str) -> np.ndarray:
 
 def colours(scores: np.ndarray, scale: str) -> str:
     """The scale that is asked for, or the one that shows more than the map's peak."""
-    return scales.best_scale(info.of_heads(scores)) if scale == AUTOMATIC else scale
+    return scales.best_scale(info.of_heads(scores)) if scale == two_models.AUTOMATIC else scale
 
 
 def explain(n: int, *parts: str, task: str = "", shots: str = "") -> str:
@@ -231,5 +230,7 @@ match view:
         difference()
     case "Average":
         average(str(scale))
+    case "Models":
+        two_models.draw(str(scale), DEFINITIONS[by])
     case _:
         one_task(str(scale))

@@ -11,18 +11,18 @@ from backend import stats
 from backend.tables.importance import grid_table
 from backend.values import INTACT, Ablation
 
-UNITS = ("share of the total", "rank", "raw")
+UNITS = ("share of the total", "percentile", "raw")
 
 
 def in_unit(scores: np.ndarray, unit: str, headless: Collection[int] = ()) -> np.ndarray:
     """(n_layers, n_heads): importance in one of the `UNITS`; NaN in layers without attention heads.
 
-    share of the total: of the model's importance, all heads together 1. rank: `stats.percentiles`, 1 = the highest
+    share of the total: of the model's importance, all heads together 1. percentile: `stats.percentiles`, 1 = the highest
     head. raw: as it was measured, for models whose losses are alike.
     """
     there = [layer for layer in range(len(scores)) if layer not in headless]
     shown, known = np.full(np.shape(scores), np.nan), np.asarray(scores, float)[there]
-    shown[there] = known if unit == "raw" else stats.percentiles(known) if unit == "rank" else stats.shares(known)
+    shown[there] = known if unit == "raw" else stats.percentiles(known) if unit == "percentile" else stats.shares(known)
     return shown
 
 

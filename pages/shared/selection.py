@@ -233,6 +233,17 @@ def control(label: str, options: Sequence[Any], key: str, **more: Any) -> Any:
     return st.segmented_control(label, options, default=options[0], required=True, key=key, bind="query-params", **more)
 
 
+def menu(label: str, options: Sequence[str], key: str, **more: Any) -> Any:
+    """The same for many options, as a menu."""
+    asked = st.query_params.get(key)
+    if asked is not None and asked not in options:
+        not_read(key, asked, ", ".join(options))
+        del st.query_params[key]
+    if st.session_state.get(key) not in options:
+        st.session_state.pop(key, None)
+    return st.selectbox(label, options, key=key, bind="query-params", **more)
+
+
 def not_read(key: str, asked: str, known: str) -> None:
     """Note that a freshly opened address asks for something that is not there."""
     if st.session_state["cold"]:

@@ -138,6 +138,44 @@ def sets_apart(delta: np.ndarray, here: str, other: str, correlation: float) -> 
     return f"{top} sets them apart most: {leans} leans on it more ({rho(correlation)})"
 
 
+def models_apart(delta: np.ndarray, here: str, other: str) -> str:
+    """In which head two models of one shape differ most; `delta` is here minus other, NaN where there are no heads."""
+    size = np.nan_to_num(np.abs(delta))
+    if not size.any():
+        return f"{here} and {other} have the same map"
+    top = stats.highest(size, 1)[0]
+    return f"{top} differs most: {here if delta[top.layer, top.head] > 0 else other} leans on it more"
+
+
+def same_place(one_model: bool) -> str:
+    """What a head's place means in two models: states of one, or models trained apart."""
+    return ("They are states of one model: a place holds the same head in both." if one_model else
+            "Heads at the same place of models that were trained apart need have nothing in common: low agreement by "
+            "place does not say that the models work differently.")
+
+
+def read_as(tokens: Mapping[str, float]) -> str:
+    """How two models' tokenizers cut the same prompts, from the mean numbers of positions."""
+    (a, n), (b, m) = tokens.items()
+    if abs(n - m) < 0.05:
+        return f"the same prompts as text, read as {n:.1f} positions on average by both"
+    return (f"the same prompts as text, but read as {n:.1f} positions on average by {a} and {m:.1f} by {b}: tokenizers "
+            "differ, and per-token means go over other positions")
+
+
+def deepest(table: pd.DataFrame) -> str:
+    """In which layer each model of a `depth_table` holds most importance."""
+    parts = []
+    for name, rows in table.groupby("model", sort=False):
+        if rows["share"].isna().any():
+            parts.append(f"no head of {name} has any importance")
+            continue
+        top = rows.loc[rows["share"].idxmax()]
+        parts.append(f"{name} leans most on layer {top['layer']}, at {percent(top['depth'])} of its depth "
+                     f"({percent(top['share'])} of the importance)")
+    return "; ".join(parts)
+
+
 def alike(who: str, rhos: np.ndarray, whose: str = "the") -> str:
     """How alike several rankings are, from the correlation of every pair: mean and range."""
     if np.isnan(rhos).all():
@@ -259,8 +297,9 @@ def masks_compared(table: pd.DataFrame, labels: Sequence[str], same: bool, of_ta
         return f"A against B: {len(done)} of {len(labels)} measured"
     if len(labels) == 1:
         row = table.iloc[0]
-        return (f"Accuracy on {labels[0]} is {percent(row['A'])} with mask A and {percent(row['B'])} with mask B; these "
-                f"questions {'tell' if row['p'] < SIGNIFICANT else 'do not tell'} A and B apart ({p_value(row['p'])})")
+        return (f"Accuracy on {labels[0]} is {percent(row['A'])} with mask A and {percent(row['B'])} with mask B; "
+                f"these questions {'tell' if row['p'] < SIGNIFICANT else 'do not tell'} A and B apart "
+                f"({p_value(row['p'])})")
     apart = int((table["p (Holm)"] < SIGNIFICANT).sum())
     if of_task:
         return (f"On {of_task}, A − B is " + ", ".join(
@@ -275,8 +314,8 @@ def answers_apart(only_b: int, only_a: int, where: str) -> str:
     """How many answers two masks differ in."""
     if not only_b + only_a:
         return f"With mask A and with mask B, the same questions of {where.rstrip(',')} are right"
-    return (f"{how_many(only_b, 'question').capitalize()} of {where} {'is' if only_b == 1 else 'are'} right with mask B "
-            f"and wrong with mask A, {only_a or 'none'} the other way round")
+    return (f"{how_many(only_b, 'question').capitalize()} of {where} {'is' if only_b == 1 else 'are'} right with "
+            f"mask B and wrong with mask A, {only_a or 'none'} the other way round")
 
 
 def falls_most(table: pd.DataFrame, where: str) -> str:

@@ -9,7 +9,7 @@ from backend import stats, tables
 def test_shares_add_up_to_one_and_ranks_run_from_the_lowest_head_to_the_highest():
     scores = np.array([[1.0, 3.0], [4.0, 2.0]])
     assert tables.in_unit(scores, "share of the total").tolist() == [[0.1, 0.3], [0.4, 0.2]]
-    assert np.allclose(tables.in_unit(scores, "rank"), [[0, 2 / 3], [1, 1 / 3]])
+    assert np.allclose(tables.in_unit(scores, "percentile"), [[0, 2 / 3], [1, 1 / 3]])
     assert (tables.in_unit(scores, "raw") == scores).all()
 
 
@@ -23,7 +23,7 @@ def test_a_layer_without_heads_has_no_importance_in_any_unit(unit: str):
     scores = np.array([[0.0, 0.0], [3.0, 1.0]])
     shown = tables.in_unit(scores, unit, headless=(0,))
     assert np.isnan(shown[0]).all()
-    assert shown[1].tolist() == {"share of the total": [0.75, 0.25], "rank": [1, 0], "raw": [3, 1]}[unit]
+    assert shown[1].tolist() == {"share of the total": [0.75, 0.25], "percentile": [1, 0], "raw": [3, 1]}[unit]
 
 
 def test_depth_counts_from_the_first_layer_to_the_last_and_importance_against_an_even_spread():
