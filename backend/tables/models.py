@@ -17,8 +17,8 @@ UNITS = ("share of the total", "percentile", "raw")
 def in_unit(scores: np.ndarray, unit: str, headless: Collection[int] = ()) -> np.ndarray:
     """(n_layers, n_heads): importance in one of the `UNITS`; NaN in layers without attention heads.
 
-    share of the total: of the model's importance, all heads together 1. percentile: `stats.percentiles`, 1 = the highest
-    head. raw: as it was measured, for models whose losses are alike.
+    share of the total: of the model's importance, all heads together 1. percentile: `stats.percentiles`, 1 = the
+    highest head. raw: as it was measured, for models whose losses are alike.
     """
     there = [layer for layer in range(len(scores)) if layer not in headless]
     shown, known = np.full(np.shape(scores), np.nan), np.asarray(scores, float)[there]
