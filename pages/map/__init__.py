@@ -114,7 +114,8 @@ def head_map(values: np.ndarray | None, *, title: str = "", alt: str = "", shape
 def written(value: float, number: Number) -> str:
     """A number of the legend."""
     if number.endswith("percent"):
-        return f"{value:{'+' * number.startswith('+')}.0%}".replace("-", "−").replace("%", " %")
+        digits = ".0f" if value == 0 or abs(value) >= 0.01 else ".1g"
+        return f"{100 * value:{'+' * number.startswith('+')}{digits}} %".replace("-", "−")
     if number == "count":
         return f"{value:.0f}"
     sign = "+" if number.startswith("+") and value > 0 else ""

@@ -226,22 +226,25 @@ def permalink(**more: str) -> str:
 
 def control(label: str, options: Sequence[Any], key: str, **more: Any) -> Any:
     """One of a page's own choices, the first by default; it is in the address, and what that cannot mean is said."""
-    asked = st.query_params.get(key)
-    if asked is not None and asked not in map(str, options):
-        not_read(key, asked, ", ".join(map(str, options)))
-        del st.query_params[key]  # or it would be another page's, and be complained about after a reload
+    _possible(key, options)
     return st.segmented_control(label, options, default=options[0], required=True, key=key, bind="query-params", **more)
 
 
-def menu(label: str, options: Sequence[str], key: str, **more: Any) -> Any:
-    """The same for many options, as a menu."""
+def menu(label: str, options: Sequence[str], key: str, **more: Any) -> str:
+    """The same of many options, as a menu."""
+    _possible(key, options)
+    return str(st.selectbox(label, options, key=key, bind="query-params", **more))
+
+
+def _possible(key: str, options: Sequence[Any]) -> None:
+    """Fall back to the first option where the address, or what was chosen of other ones, asks for none of these."""
     asked = st.query_params.get(key)
-    if asked is not None and asked not in options:
-        not_read(key, asked, ", ".join(options))
-        del st.query_params[key]
-    if st.session_state.get(key) not in options:
-        st.session_state.pop(key, None)
-    return st.selectbox(label, options, key=key, bind="query-params", **more)
+    if asked is not None and asked not in map(str, options):
+        not_read(key, asked, ", ".join(map(str, options)))
+        if key not in st.session_state:  # else it follows the widget, and is not ours to change
+            del st.query_params[key]  # or it would be another page's, and be complained about after a reload
+    if key in st.session_state and st.session_state[key] not in options:
+        st.session_state[key] = options[0]
 
 
 def not_read(key: str, asked: str, known: str) -> None:

@@ -64,14 +64,14 @@ def names(models: list[ModelId]) -> list[str]:
             for m in models]
 
 
-def others() -> tuple[str, dict[str, HeadImportance], list[str]]:
-    """What the chosen model is called, what others have stored for its task and shots, and whose is not stored."""
+def others() -> tuple[dict[str, HeadImportance], list[str]]:
+    """What other models have stored for the chosen task and shots, by their names, and whose is not stored."""
     own, store = selection.importance(), handles.store()
     units = [HeadImportance(own.setup.with_(model=model)) for model in handles.known().models() if model != own.model]
     stored = [unit for unit in units if unit in store]
     called = names([own.model, *(unit.model for unit in stored)])
     missing = sorted({str(unit.model) for unit in units} - {str(unit.model) for unit in stored})
-    return called[0], dict(zip(called[1:], stored, strict=True)), missing
+    return dict(zip(called[1:], stored, strict=True)), missing
 
 
 def draw(scale: str, definition: str) -> None:
@@ -81,7 +81,7 @@ def draw(scale: str, definition: str) -> None:
         scale: of the colours, one of the `scales.SCALES` or "automatic".
         definition: of the importance, in words.
     """
-    here, there, missing = others()
+    there, missing = others()
     record = blocks.get(selection.importance(), f"head importance of {selection.importance().setup.task}")
     if not there:
         st.info("No other model, and no other state of this one, has stored head importance for the same task, rows, "
@@ -90,15 +90,15 @@ def draw(scale: str, definition: str) -> None:
     if record is None or not there:
         return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        name = str(selection.menu("Compare with", list(there), "with"))
+        name = selection.menu("Compare with", list(there), "with", width=360)
         other = blocks.fetch(there[name])
         if other is None:
             return
-        a, b = side(here, selection.importance(), record), side(name, there[name], other)
+        pair = names([selection.importance().model, there[name].model])
+        a, b = (side(called, unit, one) for called, unit, one in zip(
+            pair, (selection.importance(), there[name]), (record, other), strict=True))
         same = a.scores.shape == b.scores.shape and a.headless == b.headless
         offered = tables.UNITS if same else tables.UNITS[:2]
-        if st.session_state.get("unit") not in offered:
-            st.session_state.pop("unit", None)
         unit = str(selection.control("Unit", offered, "unit", help=None if same else (
             "The models differ in shape: their raw scores are not offered, for their sizes mean different things.")))
     if missing:
@@ -129,7 +129,7 @@ def agreement(a: Side, b: Side) -> None:
     by = selection.definition()
     ranked = a.scores[a.attending], b.scores[b.attending]
     low, high = stats.bootstrap_spearman(a.record.of_layers(a.attending), b.record.of_layers(b.attending), by)
-    sure = f" (95\u00a0%: {low:.2f} to {high:.2f})" if not np.isnan(low) else ""
+    sure = f" (95\u00a0%: {low:.2f} to {high:.2f})".replace("-", "−") if not np.isnan(low) else ""
     st.markdown(f"#### {a.name} and {b.name} {words.agreement(stats.spearman(*ranked))}{sure}")
     k = max(1, stats.count(TOP, a.n_heads))
     st.caption(f"Spearman's ρ over {a.n_heads} heads by their place (layer and head), 0 is chance; interval: bootstrap "

@@ -53,7 +53,7 @@ def test_models_of_one_shape_are_on_one_scale_with_their_difference_and_their_ag
     low, high = stats.bootstrap_spearman(a, b)
     said = words(app)
     assert "bundled and owner/twin rank the heads" in said
-    assert f"(95\u00a0%: {low:.2f} to {high:.2f})" in said
+    assert f"(95\u00a0%: {low:.2f} to {high:.2f})".replace("-", "−") in said
     assert "trained apart need have nothing in common" in said
     top = stats.highest(abs(shares[0] - shares[1]), 1)[0]
     assert f"{top} differs most" in said

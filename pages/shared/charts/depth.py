@@ -18,7 +18,7 @@ def depth_curves(table: pd.DataFrame) -> alt.LayerChart:
               axis=alt.Axis(format="%", tickCount=6, title="relative depth (0 % = before the first layer)", grid=False))
     y = alt.Y(f"{value}:Q", scale=alt.Scale(zero=True, nice=True),
               axis=alt.Axis(tickCount=5, title="importance, 1 = an even spread"))
-    legend = alt.Legend(orient="top", labelLimit=320, symbolOpacity=1)
+    legend = alt.Legend(orient="top", labelLimit=320, symbolOpacity=1, symbolDash=[1, 0], symbolStrokeWidth=0)
     colour = alt.Color("model:N", title=None, sort=names, legend=legend,
                        scale=alt.Scale(domain=names, range=[BLUE, ORANGE]))
     dash = alt.StrokeDash("model:N", sort=names, legend=None, scale=alt.Scale(domain=names, range=[[1, 0], [6, 3]]))
