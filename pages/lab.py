@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -445,12 +446,13 @@ else:
         controls()
         grid()
         versus.field()
-below = st.empty()
+below, offered = st.empty(), st.container()
 with right:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         scope = str(selection.control("Measure", SCOPES, "scope", label_visibility="collapsed"))
         live = st.toggle("As I click", value=info.n_params <= LIVE_PARAMETERS, key="live", persist_state="session",
                          help="Measure at once whenever something is switched. Off: only when asked to.")
+        progress = versus.place_for_progress() if comparing else nullcontext()
     setups = asked(scope)
     units = wanted(setups)
     found = stored(units)
@@ -476,8 +478,9 @@ with right:
     if stopped or not todo:
         show(not todo)
     if todo and stopped:
-        blocks.offer(todo, "accuracy with mask A and with mask B" if comparing else
-                     "accuracy without " + words.components(chosen) if chosen else "intact accuracy", of=len(units))
+        with offered if comparing else nullcontext():  # nothing may move a map under a clicking hand
+            blocks.offer(todo, "accuracy with mask A and with mask B" if comparing else "accuracy without "
+                         + words.components(chosen) if chosen else "intact accuracy", of=len(units))
     elif todo:
         drawn = [time.monotonic()]
 
@@ -490,8 +493,9 @@ with right:
                 show(False)
                 drawn[0] = time.monotonic()
 
-        done = blocks.measure(todo, "accuracy", arrived, on_wait=lambda: show(False),
-                              on_stop=lambda: st.session_state.update(stopped=mask))
+        with progress:
+            done = blocks.measure(todo, "accuracy", arrived, on_wait=lambda: show(False),
+                                  on_stop=lambda: st.session_state.update(stopped=mask))
         show(done)
         todo = [] if done else todo
 pairs = pairs_of(setups, found, chosen)

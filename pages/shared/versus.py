@@ -11,6 +11,7 @@ from functools import cached_property
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from backend import tables
 from backend.kinds import Answers, Evaluation
@@ -20,6 +21,9 @@ from pages.map import HeadMap
 from pages.shared import blocks, charts, components, selection, words
 
 SHOWN = ("task", "intact", "A", "B", DIFFERENCE, "95 % from", "to", "p", "p (Holm)")  # columns of the table on the page
+NOTHING = "\u00a0"  # of a line that keeps its place
+# As high while something is measured, also where the lines below the numbers break: the maps stand below.
+STYLE = "<style>.st-key-versus-numbers { min-height: 9rem; }</style>"
 HOLM = "p (Holm): adjusted for having looked at every row, below 0.05 is a difference"
 
 
@@ -66,10 +70,10 @@ def maps(of_a: HeadMap, of_b: HeadMap, key: str) -> None:
     a, b = selection.ablation(), selection.against()
     left, right = blocks.side_by_side("versus", 1, 1)
     with left:
-        st.markdown(f"#### A · {words.components(a)} off")
+        st.markdown(f"#### A · {words.components(a, 2)} off")  # one line: below, a hand is clicking
         components.clickable(of_a.beside(b, "B"), key)
     with right:
-        st.markdown(f"#### B · {words.components(b)} off")
+        st.markdown(f"#### B · {words.components(b, 2)} off")
         components.clickable(of_b.still(b, beside="A"), f"{key} B")
     st.markdown(words.masks_apart(a, b) + (" Framed in both maps, with a corner: off in only one." if a != b else ""))
 
@@ -130,41 +134,56 @@ class Comparison:
         return {label: (b, of["A"]) for label, of in each.items() if (b := of["B"]) is not None and of["A"] is not None}
 
 
+def place_for_progress() -> DeltaGenerator:
+    """Where progress is drawn: as high without any, so that no map moves when it comes and goes."""
+    return st.container(height=58, width=320, border=False)
+
+
 def numbers(of: Comparison) -> None:
     """The large numbers, which keep their place: intact, A, B, and what sets A and B apart."""
-    if of.scope == "All shots":
-        by_shots(of)
-        return
-    cells = st.columns(4)
+    st.html(STYLE)
+    with st.container(key="versus-numbers"):
+        if of.scope == "All shots":
+            by_shots(of)
+        else:
+            by_masks(of)
+
+
+def by_masks(of: Comparison) -> None:
+    """Of one task, or the mean of all tasks."""
     means = tables.masks_means(of.outcomes) if len(of.labels) == len(of.setups) else {}
-    where = f"mean of {words.how_many(len(of.setups), 'task')}  \n" if of.scope == "All tasks" else ""
-    for cell, mask in zip(cells, tables.MASKS, strict=False):
-        shown = means.get(mask)
-        cell.metric(mask if mask != "intact" else "Intact", words.percent(shown["accuracy"]) if shown else "–")
-        cell.caption(where + words.interval(shown) if shown else "Not measured yet.")
+    cells = dict(zip((*tables.MASKS, DIFFERENCE), st.columns(4), strict=True))
+    where = f"mean of {words.how_many(len(of.setups), 'task')}" if of.scope == "All tasks" else NOTHING
+    for mask in tables.MASKS:
+        one = means.get(mask)
+        number(cells[mask], mask if mask != "intact" else "Intact", words.percent(one["accuracy"]) if one else "",
+               words.interval(one) if one else "", where)
     apart = means.get(DIFFERENCE)
-    cells[3].metric(DIFFERENCE, words.points(apart["accuracy"]) if apart else "–")
     if not apart:
-        cells[3].caption("Not measured yet.")
-    elif of.scope == "All tasks":
-        n = int((of.table["p (Holm)"] < words.SIGNIFICANT).sum())
-        cells[3].caption(f"{span(apart['low'], apart['high'])}  \n"
-                         f"told apart on {n or 'none'} of {len(of.setups)} tasks (Holm)")
-    else:
-        cells[3].caption(f"{span(apart['low'], apart['high'])} · McNemar {words.p_value(of.table['p'].iloc[0])}")
+        number(cells[DIFFERENCE], DIFFERENCE)
+        return
+    n = int((of.table["p (Holm)"] < words.SIGNIFICANT).sum())
+    number(cells[DIFFERENCE], DIFFERENCE, words.points(apart["accuracy"]), span(apart["low"], apart["high"]),
+           f"apart on {n or 'none'} of {words.how_many(len(of.setups), 'task')} (Holm)" if of.scope == "All tasks"
+           else f"McNemar {words.p_value(of.table['p'].iloc[0])}")
 
 
 def by_shots(of: Comparison) -> None:
     """A − B at every number of shots: they ask the same questions, so there is no mean and no joint test."""
-    rows = {row["task"]: row for row in of.table.to_dict("records")}
+    rows = of.table.dropna(subset=[DIFFERENCE]).set_index("task").to_dict("index")
     for cell, label in zip(st.columns(len(of.setups)), of.setups, strict=True):
-        row = rows.get(label)
-        known = row is not None and not pd.isna(row[DIFFERENCE])
-        cell.metric(f"{label}, {DIFFERENCE}", words.points(row[DIFFERENCE]) if row is not None and known else "–")
-        cell.caption("Not measured yet." if row is None or not known else
-                     f"intact {words.percent(row['intact'])} · A {words.percent(row['A'])} · B "
-                     f"{words.percent(row['B'])}  \n{span(row['95 % from'], row['to'])} · McNemar "
-                     f"{words.p_value(row['p'])}")
+        if (row := rows.get(label)) is None:
+            number(cell, f"{label}, {DIFFERENCE}")
+        else:
+            number(cell, f"{label}, {DIFFERENCE}", words.points(row[DIFFERENCE]),
+                   f"{span(row['95 % from'], row['to'])} · McNemar {words.p_value(row['p'])}",
+                   f"intact {words.percent(row['intact'])} · A {words.percent(row['A'])} · B {words.percent(row['B'])}")
+
+
+def number(cell: DeltaGenerator, label: str, value: str = "", how_sure: str = "", more: str = NOTHING) -> None:
+    """A large number over two lines of words, whether it is there or not."""
+    cell.metric(label, value or "–")
+    cell.caption(f"{how_sure or 'Not measured yet.'}  \n{more}")
 
 
 def span(low: float, high: float) -> str:

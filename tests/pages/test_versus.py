@@ -49,7 +49,7 @@ def test_the_numbers_of_both_masks_and_their_difference_are_those_that_are_store
                             "B": wording.percent(of[B].mean()), "A − B": wording.points(of[A].mean() - of[B].mean())}
     low, high = stats.difference_interval(of[B], of[A])
     said = words(app)
-    assert f"95 %: {wording.points(low).split()[0]} to {wording.points(high).split()[0]} · McNemar " \
+    assert f"95 %: {wording.points(low).split()[0]} to {wording.points(high).split()[0]}  \nMcNemar " \
            f"{wording.p_value(stats.mcnemar(of[A], of[B]).p)}" in said
     assert f"Accuracy on antonym is {wording.percent(0.6)} with mask A and {wording.percent(0.4)} with mask B" in said
     assert "tell A and B apart" in said
