@@ -457,7 +457,8 @@ with right:
     units = wanted(setups)
     found = stored(units)
     todo = [unit for unit in units if unit not in found]
-    slot = st.empty()
+    with versus.place_for_numbers() if comparing else nullcontext():
+        slot = st.empty()
 
     def both() -> versus.Comparison:
         return versus.Comparison(setups, scope, dict(found), chosen, against)

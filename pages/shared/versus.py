@@ -139,14 +139,18 @@ def place_for_progress() -> DeltaGenerator:
     return st.container(height=58, width=320, border=False)
 
 
-def numbers(of: Comparison) -> None:
-    """The large numbers, which keep their place: intact, A, B, and what sets A and B apart."""
+def place_for_numbers() -> DeltaGenerator:
+    """Where the large numbers are drawn, likewise."""
     st.html(STYLE)
-    with st.container(key="versus-numbers"):
-        if of.scope == "All shots":
-            by_shots(of)
-        else:
-            by_masks(of)
+    return st.container(key="versus-numbers")
+
+
+def numbers(of: Comparison) -> None:
+    """The large numbers: intact, A, B, and what sets A and B apart."""
+    if of.scope == "All shots":
+        by_shots(of)
+    else:
+        by_masks(of)
 
 
 def by_masks(of: Comparison) -> None:

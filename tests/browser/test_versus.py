@@ -38,6 +38,7 @@ def b_field(page: Page) -> Locator:
 
 def press(page: Page, name: str) -> None:
     page.get_by_role("button", name=name).click()
+    settled(page)
 
 
 def numbers(page: Page) -> list[str]:
@@ -114,9 +115,7 @@ def test_b_survives_a_reload_another_page_and_the_way_back_and_is_swapped_and_le
     page = open_page(browser, f"{address}/lab?task=antonym&off=L1H2&against=L2H3")
     maps.drawn(page, 2)
     first = numbers(page)
-    press(page, "Swap A and B")
-    expect(chosen_field(page)).to_have_value("L2H3")
-    expect(b_field(page)).to_have_value("L1H2")
+    page.get_by_role("button", name="Swap A and B").click()
     maps.click(page, (0, 5), A)  # at once: the browser may still show B as it was
     expect(chosen_field(page)).to_have_value("L0H5,L2H3")
     settled(page)
