@@ -155,7 +155,7 @@ def maps(a: Side, b: Side, unit: str, scale: str, definition: str, same: bool) -
             components.clickable(drawn if one is a or same else drawn.still(INTACT), f"models {key}")
     even = "" if unit != "share of the total" else "spread evenly, a head would hold " + " and ".join(
         f"{words.percent(1 / one.n_heads)} of {one.name}'s" for one in (a, b))
-    st.caption(explain(a, b, definition, f"both maps on one scale: {UNITS[unit]}", even))
+    st.caption(f"both maps on one scale · {explain(a, b, definition, UNITS[unit], even)}")
     table = tables.models_table({one.name: shown for one, shown in zip((a, b), values, strict=True)},
                                 {one.name: one.headless for one in (a, b)}, selection.ablation(), unit)
     python = lines(
@@ -188,8 +188,8 @@ def difference(a: Side, b: Side, unit: str, definition: str) -> None:
         number="plain" if unit == "raw" else "+percent",
         alt=f"Heatmap of the {label} over {len(delta)} layers and {delta.shape[1]} heads. {title}.")
     blocks.result(
-        title, shown, caption=explain(a, b, definition, f"{a.name} minus {b.name}: {UNITS[unit]}",
-                                      f"blue: {a.name} leans on it more, orange: {b.name}"),
+        title, shown, caption=f"blue: {a.name} leans on it more, orange: {b.name} · "
+        + explain(a, b, definition, f"{a.name} minus {b.name}: {UNITS[unit]}"),
         table=tables.grid_table(delta, selection.ablation(), label=label, headless=a.headless),
         file="importance-difference", key="models difference", python=lines(
             a, b, f"a, b = (tables.in_unit(one, {unit!r}, headless[name]) for name, one in scores.items())",
@@ -201,9 +201,9 @@ def depth(a: Side, b: Side, definition: str) -> None:
     table = tables.depth_table({one.name: one.scores for one in (a, b)}, {one.name: one.headless for one in (a, b)})
     title = words.deepest(table)
     blocks.result(
-        title, charts.depth_curves(table), caption=explain(
-            a, b, definition, "a layer's share of its model's importance against an even spread over the layers with "
-            "heads (grey: 1)", "relative depth: the middle of a layer, from 0 % to 100 %"),
+        title, charts.depth_curves(table), caption="grey: an even spread over the layers with heads · " + explain(
+            a, b, definition, "a layer's share of its model's importance, against an even one",
+            "relative depth: the middle of a layer, from 0 % to 100 %"),
         table=table, file="importance-by-depth", key="models depth",
         python=lines(a, b, table="tables.depth_table(scores, headless)"), alt_text=f"Two curves. {title}.")
 

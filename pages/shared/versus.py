@@ -200,7 +200,7 @@ def results(of: Comparison, complete: bool) -> None:
     if of.scope == "This task":
         st.markdown(f"#### {of.title}")
         if complete:
-            st.caption(explain(of))
+            st.caption(f"{in_short(of)} · {explain(of)}")
             blocks.extras(of.table, f"lab-{order[0]}-a-and-b", reproduce(of), "versus")
         return
     chart = charts.masks(tables.masks_points(of.table), order)
@@ -210,8 +210,8 @@ def results(of: Comparison, complete: bool) -> None:
         return
     left, right = blocks.side_by_side("versus results", 1, 1)
     with left:
-        blocks.result(of.title, chart, caption=explain(of), table=of.table, python=reproduce(of), key="versus",
-                      file=f"lab-{of.scope.lower().replace(' ', '-')}-a-and-b",
+        blocks.result(of.title, chart, caption=f"{in_short(of)} · {explain(of)}", table=of.table,
+                      python=reproduce(of), key="versus", file=f"lab-{of.scope.lower().replace(' ', '-')}-a-and-b",
                       alt_text=f"Accuracy intact, with mask A and with mask B, {', '.join(order)}. {of.title}.")
     with right:
         shown = of.table[list(SHOWN)]
@@ -221,15 +221,18 @@ def results(of: Comparison, complete: bool) -> None:
         st.caption(HOLM + ".")
 
 
+def in_short(of: Comparison) -> str:
+    """The caption's first part: how many questions, and what chance is."""
+    several = len(of.setups) > 1
+    chance = "grey tick: chance" if several else f"chance {words.percent(of.table['chance'].iloc[0])}"
+    return f"n = {int(of.table['n'].max())} questions{' per task' * (of.scope == 'All tasks')} · {chance}"
+
+
 def explain(of: Comparison) -> str:
-    """The caption: what is shown and how certain it is."""
-    one, several = next(iter(of.setups.values())), len(of.setups) > 1
+    """What is shown and how certain it is."""
     shots = ", ".join(map(str, selection.SHOTS)) + " shots" if of.scope == "All shots" else ""
-    n = int(of.table["n"].max())
     return blocks.provenance(
-        one, f"n = {n} questions" + " per task" * (of.scope == "All tasks"),
-        "grey tick: chance" if several else f"chance {words.percent(of.table['chance'].iloc[0])}",
-        "answer: the option of highest summed log-likelihood",
+        next(iter(of.setups.values())), "answer: the option of highest summed log-likelihood",
         *(f"{name}: {words.components(mask)} off ({mask.fill} ablation)" for name, mask in (("A", of.a), ("B", of.b))
           if mask), "95 % Wilson intervals", f"{DIFFERENCE}: paired bootstrap over the questions",
         "exact McNemar test of A against B on the same questions", shots=shots,
