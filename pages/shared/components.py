@@ -152,7 +152,12 @@ def settle_against() -> None:
     To be called before the field is drawn. A request that was made before the browser had drawn B as it is now says
     B as it was: a quick hand that keeps a mask as B and clicks on would lose it.
     """
-    now, (text, earlier) = selection.value("against"), st.session_state.get("B held", ("", {}))
+    text, earlier = st.session_state.get("B held", ("", {}))
+    if "against" not in st.session_state:  # the field was not on the page before
+        if text and not st.query_params.get("against"):
+            st.session_state["against"] = text  # back from another page
+        return
+    now = selection.value("against")
     if now != text and time.monotonic() - earlier.get(now, -math.inf) > STALE:
         st.session_state["B held"] = now, earlier
     elif now != text:

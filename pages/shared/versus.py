@@ -29,9 +29,8 @@ HOLM = "p (Holm): adjusted for having looked at every row, below 0.05 is a diffe
 
 def is_on() -> bool:
     """Whether two masks are compared. Before the field is drawn, the address may be all that says so."""
-    if "against" in st.session_state:
-        return bool(selection.value("against"))
-    return bool(st.query_params.get("against"))
+    components.settle_against()
+    return bool(selection.value("against") if "against" in st.session_state else st.query_params.get("against"))
 
 
 # --- what is compared ---------------------------------------------------------------------------
@@ -39,10 +38,10 @@ def is_on() -> bool:
 
 def field() -> None:
     """The text field of B, in which it can be written; what of it cannot be read is said below."""
-    components.settle_against()
     st.text_input("Compare with (B)", key="against", bind="query-params", placeholder="L3H7, 5.1, L2 FFN",
                   help="A second mask, written like the chosen heads and FFNs, or kept by *Keep as B*. What is chosen "
                        "is then A: change it, and see what that does beside B. Empty: nothing is compared.")
+    components.settle_against()
     for problem in selection.unread_against():
         st.caption(f":orange[:material/warning: {problem}]")
 

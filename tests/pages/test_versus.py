@@ -176,6 +176,23 @@ def test_the_address_to_share_has_both_masks(explorer: Explorer, store: Store):
     assert "means nothing here" not in words(app)
 
 
+def test_b_is_still_there_after_another_page(explorer: Explorer, store: Store):
+    put(store, ["antonym"])
+    app = explorer("lab", task="antonym", **BOTH)
+    app.switch_page("pages/heads.py").run()
+    app.switch_page("pages/lab.py").run()
+    assert app.text_input("against").value == str(B)
+    app.button("swap").click().run()
+    app.switch_page("pages/heads.py").run()
+    app.switch_page("pages/lab.py").run()
+    assert calm(app), (app.error, app.exception)
+    assert (app.session_state["off"], app.text_input("against").value) == (str(B), str(A))
+    app.button("end comparison").click().run()
+    app.switch_page("pages/heads.py").run()
+    app.switch_page("pages/lab.py").run()
+    assert app.text_input("against").value == ""
+
+
 def test_both_masks_are_among_those_tried(explorer: Explorer, store: Store):
     put(store, ["antonym"])
     app = explorer("lab", task="antonym", **BOTH)
