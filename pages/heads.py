@@ -11,11 +11,10 @@ from backend import stats, tables
 from backend.kinds import HeadImportance, HeadScores
 from backend.values import TaskId
 from pages.map import Number, head_map, scales
-from pages.shared import blocks, charts, selection, words
+from pages.shared import blocks, charts, selection, two_models, words
 
-VIEWS = ("One task", "All tasks", "Shots", "Difference", "Average")
-AUTOMATIC = "automatic"
-SCALES = (AUTOMATIC, *scales.SCALES)
+VIEWS = ("One task", "All tasks", "Shots", "Difference", "Average", "Models")
+SCALES = (two_models.AUTOMATIC, *scales.SCALES)
 LABEL = "importance"
 THUMBNAIL = 170  # pixels of a small map's width in a picture of all
 DEFINITIONS = {
@@ -33,7 +32,7 @@ def scaled(scores: np.ndarray, scale: str) -> np.ndarray:
 
 def colours(scores: np.ndarray, scale: str) -> str:
     """The scale that is asked for, or the one that shows more than the map's peak."""
-    return scales.best_scale(info.of_heads(scores)) if scale == AUTOMATIC else scale
+    return scales.best_scale(info.of_heads(scores)) if scale == two_models.AUTOMATIC else scale
 
 
 def line(n: int, of: str = "") -> str:
@@ -248,5 +247,7 @@ match view:
         difference()
     case "Average":
         average(str(scale))
+    case "Models":
+        two_models.draw(str(scale), DEFINITIONS[by])
     case _:
         one_task(str(scale))

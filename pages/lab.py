@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from backend.errors import HeadroomError
 from backend.kinds import Answers, Evaluation, PrefixMatching, Unit
 from backend.records import Record
 from backend.tasks.task import Prompt
-from backend.values import Ablation, Head, Setup, TaskId, parse_exact
-from pages.map import head_map, scales
-from pages.shared import blocks, charts, components, glossary, handles, selection, takeaway, words
+from backend.values import INTACT, Ablation, Head, Setup, TaskId, parse_exact
+from pages.map import HeadMap, head_map, scales
+from pages.shared import blocks, charts, components, glossary, handles, selection, takeaway, versus, words
 from pages.shared.report import Figure
 
 SCOPES = ("This task", "All shots", "All tasks")
@@ -49,18 +50,25 @@ def grid() -> None:
                                 source=blocks.STUDY)
     coloured = blocks.note("Click or drag; numbers switch whole lines · " + (
         "colours: importance" if scores is not None else "importance is not measured for this choice"), how)
-    title = f"{words.components(chosen)} off"
-    shown = head_map(
-        scores, shape=(info.n_layers, info.n_heads), ffns=True, scale=colours, title=title,
-        facts=blocks.known(), headless=info.headless, file=f"lab-{setup.task}-{setup.n_shots}shot",
-        alt=f"Heads and FFNs to switch off: {info.n_layers} layers, {info.n_heads} heads each and one FFN. The text "
-            "field in the sidebar does the same.")
-    components.clickable(shown, CHART)
+
+    def drawn(off: Ablation, name: str, to_do: str) -> HeadMap:
+        return head_map(
+            scores, shape=(info.n_layers, info.n_heads), ffns=True, scale=colours, facts=blocks.known(),
+            title=f"{words.components(off)} off", headless=info.headless,
+            file=f"lab-{setup.task}-{setup.n_shots}shot{name}",
+            alt=f"Heads and FFNs {to_do}: {info.n_layers} layers, {info.n_heads} heads each and one FFN.")
+
+    of_a = drawn(chosen, "", "to switch off, as the text field in the sidebar does")
+    if comparing:
+        versus.maps(of_a, drawn(against, "-b", "that are off in B, written in the field above"), CHART)
+    else:
+        components.clickable(of_a, CHART)
     if scores is not None:
         takeaway.note(CHART, Figure(
-            title, coloured, tables.grid_table(scores, chosen, headless=info.headless), blocks.python_lines(
+            f"{words.components(chosen)} off", coloured, tables.grid_table(scores, chosen, headless=info.headless),
+            blocks.python_lines(
                 selection.importance(), given={"chosen": chosen},
-                table=f"tables.grid_table(record.scores({by!r}), chosen{blocks.headless()})"), [("", shown)],
+                table=f"tables.grid_table(record.scores({by!r}), chosen{blocks.headless()})"), [("", of_a)],
             off=selection.value("off")))
 
 
@@ -130,6 +138,7 @@ def controls() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         presets()
         st.button("Invert heads", key="invert", on_click=invert, icon=":material/contrast:")
+        versus.keep_button()
         st.segmented_control("What is off becomes", ("zero", "mean"), required=True, key="fill", on_change=refill,
                              format_func=lambda fill: "its mean" if fill == "mean" else fill, persist_state="session",
                              help=f"{glossary.says('ablation')} A mean leaves the rest of the model closer to what it "
@@ -151,30 +160,21 @@ def asked(scope: str) -> dict[str, Setup]:
     return {setup.task.name: setup}
 
 
-def stored(setups: Mapping[str, Setup]) -> dict[str, Pair]:
-    """Per label both evaluations, as far as they are stored."""
-    pairs: dict[str, Pair] = {}
-    for name, one in setups.items():
-        intact = blocks.fetch(Evaluation(one))
-        if intact is not None:
-            pairs[name] = (intact, blocks.fetch(evaluation(one)) if chosen else None)
-    return pairs
+def wanted(setups: Mapping[str, Setup]) -> list[Evaluation]:
+    """What the page shows, one setup after the other, the intact model first; with the chosen components off, and B."""
+    masks = [INTACT, *[chosen] * bool(chosen), *[against] * comparing]
+    return list(dict.fromkeys(Evaluation(one, off) for one in setups.values() for off in masks))
 
 
-def evaluation(one: Setup) -> Evaluation:
-    """With the chosen components off; means are those of as many training prompts as everywhere."""
-    return Evaluation(one, chosen)
+def stored(units: Sequence[Evaluation]) -> dict[Evaluation, Answers]:
+    """The evaluations that are stored."""
+    return {unit: record for unit in units if (record := blocks.fetch(unit)) is not None}
 
 
-def missing(setups: Mapping[str, Setup], pairs: Mapping[str, Pair]) -> list[Evaluation]:
-    """What is still to be measured, one after the other, the intact model first."""
-    units = []
-    for name, one in setups.items():
-        if name not in pairs:
-            units.append(Evaluation(one))
-        if chosen and (name not in pairs or pairs[name][1] is None):
-            units.append(evaluation(one))
-    return units
+def pairs_of(setups: Mapping[str, Setup], found: Mapping[Evaluation, Answers], off: Ablation) -> dict[str, Pair]:
+    """Per label the evaluations intact and with something off, as far as they are there."""
+    return {label: (found[Evaluation(one)], found.get(Evaluation(one, off)) if off else None)
+            for label, one in setups.items() if Evaluation(one) in found}
 
 
 def one_task(pair: Pair | None) -> None:
@@ -282,7 +282,7 @@ def reproduce(setups: Mapping[str, Setup], scope: str) -> str:
         "strict=True), strict=True))", "groups = dict(zip(names, averaged, strict=True))",
         table="tables.pairs_table(pairs, groups)", then=[blocks.printed("tables.groups_table(table)")],
         over=[(each.task, each.n_shots) for each in setups.values()],
-        also={"ablated": evaluation(one)} if chosen else {}, given={
+        also={"ablated": Evaluation(one, chosen)} if chosen else {}, given={
             "names": tuple(setups), "averaged": tuple(group_of(label, each, scope) for label, each in setups.items())})
 
 
@@ -290,43 +290,62 @@ def reproduce(setups: Mapping[str, Setup], scope: str) -> str:
 
 
 @st.fragment
-def flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) -> None:
-    """The questions that flipped; choosing among them draws nothing else again."""
+def flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str,
+          from_b: Mapping[str, Pair] | None = None) -> None:
+    """The questions that flipped; choosing among them draws nothing else again.
+
+    Args:
+        from_b: what B answers instead of the intact model, where two masks are compared.
+    """
+    if from_b and chosen:
+        base = st.segmented_control("Questions that A answers otherwise than", ("B", "intact"), default="B",
+                                    required=True, key="flips against", persist_state="session")
+        from_b = from_b if base == "B" else None
     try:
-        list_flips(setups, pairs, scope)
+        list_flips(setups, from_b or pairs, scope, ("B", "A") if from_b else ("intact", "ablated"))
     except HeadroomError as error:
         st.info(f"The questions' text is not at hand: {error}")
 
 
-def list_flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) -> None:
-    """The questions whose answer changed from right to wrong or back: prompt, options, log-likelihoods."""
+def list_flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str, names: tuple[str, str]) -> None:
+    """The questions whose answer changed from right to wrong or back: prompt, options, log-likelihoods.
+
+    Args:
+        names: what the two that answer are called.
+    """
+    masks = names == ("B", "A")
     turned = {label: tables.turned(a, b) for label, (a, b) in pairs.items() if b is not None}
     label = next(iter(turned))
     if len(turned) > 1:
         most = max(turned, key=lambda name: sum(map(len, turned[name])))
         label = str(st.selectbox("Questions whose answer changed", list(turned), index=list(turned).index(most),
-                                 key=f"flips of {scope} {chosen}", width=360, format_func=lambda name: (
-                                     f"{name} · {len(turned[name][0])} turned wrong, {len(turned[name][1])} right")))
+                                 key=f"flips of {scope} {chosen} {names[0]} {against}", width=360,
+                                 format_func=lambda name: f"{name} · {len(turned[name][0])} " + (
+                                     f"right only with B, {len(turned[name][1])} with A" if masks else
+                                     f"turned wrong, {len(turned[name][1])} right")))
     (lost, won), (intact, ablated) = turned[label], pairs[label]
     assert ablated is not None
     where = label if scope == "All tasks" else f"{setup.task}, {setups[label].n_shots}-shot," if scope == "All shots" \
         else setup.task.name
-    blocks.heading(words.answers_turned(len(lost), len(won), where))
+    blocks.heading((words.answers_apart if masks else words.answers_turned)(len(lost), len(won), where))
     if not len(lost) + len(won):
         return
-    kinds = [kind for kind, which in (("turned wrong", lost), ("turned right", won)) if len(which)]
+    both = ("are right only with mask B", "are right only with mask A") if masks else ("turned wrong", "turned right")
+    kinds = [kind for kind, which in zip(both, (lost, won), strict=True) if len(which)]
     kind = st.segmented_control("Show", kinds, default=kinds[0], required=True, key=f"flip kind {len(kinds)}{kinds[0]}",
-                                label_visibility="collapsed")
-    which = lost if kind == "turned wrong" else won
+                                label_visibility="collapsed", format_func=lambda kind: kind.removeprefix("are "))
+    which = lost if kind == both[0] else won
     prompts = prompts_of(setups[label])
-    table = tables.flips_table(intact, ablated, which.tolist(), prompts)
+    table = tables.flips_table(intact, ablated, which.tolist(), prompts, names if masks else ("before", "after"))
+    table = table.rename(columns={"said": "A says"}) if masks else table
     left, right = blocks.side_by_side("flips", 1, 1)
     with left:
-        row = pick_row(table, f"flips {label} {kind} {intact.questions.n} {chosen}", f"Questions that {kind}.")
+        row = pick_row(table, f"flips {label} {kind} {intact.questions.n} {chosen} {against}",
+                       f"Questions that {kind}.")
         blocks.note("Select a row to read the question.",
                     MARGINS.get(intact.questions.metric, MARGINS["acc"]))
     with right:
-        one_outcome(int(which[row]), intact, ablated, prompts)
+        one_outcome(int(which[row]), intact, ablated, prompts, names)
 
 
 def pick_row(table: pd.DataFrame, key: str, alt: str, first: int = 0) -> int:
@@ -338,16 +357,17 @@ def pick_row(table: pd.DataFrame, key: str, alt: str, first: int = 0) -> int:
     return int(min((picked.selection.rows or [first])[0], len(table) - 1))
 
 
-def one_outcome(outcome: int, intact: Answers, ablated: Answers, prompts: Mapping[int, Prompt]) -> None:
+def one_outcome(outcome: int, intact: Answers, ablated: Answers, prompts: Mapping[int, Prompt],
+                names: tuple[str, str]) -> None:
     """What turned, in full: its query or, of a group that is right together, one of its queries."""
     places = intact.questions.outcome_docs[outcome]
     q = places[0]
     if intact.questions.metric == "acc_by_group":
-        group = tables.group_table(intact, ablated, outcome, prompts)
+        group = tables.group_table(intact, ablated, outcome, prompts, names)
         st.caption(f"One question of {words.how_many(len(places), 'row')}, right when all of them are.")
-        q = places[pick_row(group, f"group {outcome} {chosen}", "The rows that are right together.",
+        q = places[pick_row(group, f"group {outcome} {chosen} {names} {against}", "The rows that are right together.",
                             int(group["turned"].to_numpy().argmax()))]
-    example(prompts[intact.questions.docs[q]], intact, ablated, q)
+    example(prompts[intact.questions.docs[q]], intact, ablated, q, names)
 
 
 def prompts_of(one: Setup) -> dict[int, Prompt]:
@@ -355,36 +375,42 @@ def prompts_of(one: Setup) -> dict[int, Prompt]:
     return {prompt.doc: prompt for prompt in handles.prompts(one)}
 
 
-def example(prompt: Prompt, intact: Answers, ablated: Answers, q: int) -> None:
+def example(prompt: Prompt, intact: Answers, ablated: Answers, q: int, names: tuple[str, str]) -> None:
     """One question in full, with every option's log-likelihood before and after."""
     for _ in range(intact.questions.dropped_demos[q] if intact.questions.dropped_demos else 0):
         prompt = prompt.without_first_demo()
     st.code(prompt.prefix + prompt.example.contexts[0], language=None, wrap_lines=True, height=190)
-    st.dataframe(tables.options_table(prompt, intact, ablated, q), hide_index=True, alt="Options with log-likelihoods.",
-                 column_config={name: st.column_config.NumberColumn(format="%.2f", help="log-likelihood, nats")
-                                for name in ("intact", "ablated")})
+    st.dataframe(tables.options_table(prompt, intact, ablated, q, names), hide_index=True,
+                 alt="Options with log-likelihoods.", column_config={
+                     name: st.column_config.NumberColumn(format="%.2f", help="log-likelihood, nats") for name in names})
 
 
 # --- history ------------------------------------------------------------------------------------
 
 
-def remember(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) -> None:
-    """Keep this mask and what it did, for this session."""
+def remember(off: Ablation, setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) -> None:
+    """Keep a mask and what it did, for this session."""
     history: dict[tuple[str, ...], dict[str, object]] = st.session_state.setdefault("history", {})
     outcomes = {label: (a.outcomes(), b.outcomes()) for label, (a, b) in pairs.items() if b is not None}
     what = [(f"{len(pairs)} tasks", setup.n_shots, list(outcomes.values()))] if scope == "All tasks" else \
         [(setup.task.name, setups[label].n_shots, [pair]) for label, pair in outcomes.items()]
     for where, n_shots, both in what:
-        key = (where, repr(setup.with_(n_shots=n_shots)), str(chosen))
+        key = (where, repr(setup.with_(n_shots=n_shots)), str(off))
         if key not in history:
-            history[key] = tables.tried_row(chosen, where, n_shots, both)
+            history[key] = tables.tried_row(off, where, n_shots, both)
 
 
-def reload_mask() -> None:
-    rows = st.session_state["history table"].selection.rows
+def take_up() -> None:
+    """One row is switched off again; of two the newer becomes A and the older B."""
     tried = list(st.session_state["history"].values())[::-1]
-    if rows:
-        components.choose(parse_exact(str(tried[rows[0]]["off"])))
+    rows = sorted(st.session_state[f"history table {len(tried)}"].selection.rows)
+    masks = [parse_exact(str(tried[row]["off"])) for row in rows]
+    if len(masks) == 1:
+        components.choose(masks[0])
+    elif len(masks) == 2:
+        components.compare_masks(*masks)
+    elif masks:
+        st.toast("Two rows at a time can be compared: clear one of them.")
 
 
 def keep() -> None:
@@ -403,7 +429,7 @@ def keep() -> None:
 
 
 def history() -> None:
-    """What was tried in this session, newest first; a click brings a mask back."""
+    """What was tried in this session, newest first; a click brings a mask back, two compare two."""
     tried = list(st.session_state.get("history", {}).values())[::-1]
     if not tried:
         return
@@ -411,8 +437,9 @@ def history() -> None:
     table = pd.DataFrame([{"name": names.get(str(row["off"])) or "", **row} for row in tried])
     blocks.heading(f"{words.how_many(table['off'].nunique(), 'mask').capitalize()} tried")
     st.dataframe(blocks.aligned(table, percent=("intact", "ablated", "change", "95 % from", "to")), hide_index=True,
-                 key="history table", on_select=reload_mask, selection_mode="single-row", alt="Masks tried so far.")
-    blocks.note("Select a row to switch the same components off again.",
+                 key=f"history table {len(tried)}",  # a new row on top must not make another one selected
+                 on_select=take_up, selection_mode="multi-row", alt="Masks tried so far.")
+    blocks.note("Select a row to switch the same components off again, two rows to compare them as A and B.",
                 "Change: ablated minus intact on the same questions, with its 95 % paired bootstrap interval")
 
 
@@ -420,32 +447,61 @@ def history() -> None:
 
 st.title("Lab")
 blocks.text("What happens if I switch these heads and FFNs off? Accuracy follows every click.")
-left, right = blocks.side_by_side("lab", 5, 6, gap="large")
-with left:
-    controls()
-    grid()
+comparing = versus.is_on()
+if comparing:
+    right, left = st.container(), st.container()  # the numbers stay in sight above two maps
+    with left:
+        of_a, of_b = blocks.side_by_side("versus tools", 1, 1)
+        with of_a:
+            controls()
+        with of_b:
+            versus.field()
+            versus.buttons()
+        against = selection.against()
+        grid()
+else:
+    left, right = blocks.side_by_side("lab", 5, 6, gap="large")
+    with left:
+        against = INTACT
+        controls()
+        grid()
+        versus.field()
+below, offered = st.empty(), st.container()
 with right:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         scope = str(selection.control("Measure", SCOPES, "scope", label_visibility="collapsed"))
         live = st.toggle("As I click", value=info.n_params <= LIVE_PARAMETERS, key="live", persist_state="session",
                          help="Measure at once whenever something is switched. Off: only when asked to.")
+        progress = versus.place_for_progress() if comparing else nullcontext()
     setups = asked(scope)
-    label_of = {one: label for label, one in setups.items()}
-    pairs = stored(setups)
-    todo = missing(setups, pairs)
-    slot = st.empty()
+    units = wanted(setups)
+    found = stored(units)
+    todo = [unit for unit in units if unit not in found]
+    with versus.place_for_numbers() if comparing else nullcontext():
+        slot = st.empty()
+
+    def both() -> versus.Comparison:
+        return versus.Comparison(setups, scope, dict(found), chosen, against)
 
     def show(complete: bool) -> None:
+        if not comparing:
+            with slot.container():
+                draw(pairs_of(setups, found, chosen), setups, scope, complete)
+            return
+        known = both()
         with slot.container():
-            draw(pairs, setups, scope, complete)
+            versus.numbers(known)
+        with below.container():
+            versus.results(known, complete)
 
-    mask = f"{chosen} {scope} {setup}"
+    mask = f"{chosen} {against} {scope} {setup}"
     stopped = st.session_state.get("stopped") == mask or not live
     if stopped or not todo:
         show(not todo)
     if todo and stopped:
-        blocks.offer(todo, "accuracy without " + words.components(chosen) if chosen else "intact accuracy",
-                     of=len(setups) * (2 if chosen else 1))
+        with offered if comparing else nullcontext():  # nothing may move a map under a clicking hand
+            blocks.offer(todo, "accuracy with mask A and with mask B" if comparing else "accuracy without "
+                         + words.components(chosen) if chosen else "intact accuracy", of=len(units))
     elif todo:
         drawn = [time.monotonic()]
 
@@ -453,20 +509,23 @@ with right:
             """Show results as they come, but spend less time on drawing than on measuring."""
             assert isinstance(unit, Evaluation)
             assert isinstance(record, Answers)
-            label = label_of[unit.setup]
-            pairs[label] = (pairs[label][0], record) if unit.ablation else (record, None)
+            found[unit] = record
             if time.monotonic() - drawn[0] > REDRAW:
                 show(False)
                 drawn[0] = time.monotonic()
 
-        done = blocks.measure(todo, "accuracy", arrived, on_wait=lambda: show(False),
-                              on_stop=lambda: st.session_state.update(stopped=mask))
+        with progress:
+            done = blocks.measure(todo, "accuracy", arrived, on_wait=lambda: show(False),
+                                  on_stop=lambda: st.session_state.update(stopped=mask))
         show(done)
         todo = [] if done else todo
+pairs = pairs_of(setups, found, chosen)
 blocks.say_too_long((Evaluation(setups[label]), intact) for label, (intact, _) in pairs.items())
-if chosen and not todo:
-    remember(setups, pairs, scope)
-    flips(setups, pairs, scope)
+for off in (against, chosen):
+    if off and not todo:
+        remember(off, setups, pairs_of(setups, found, off), scope)
+if (chosen or comparing) and not todo:
+    flips(setups, pairs, scope, both().pairs() if comparing else None)
 if chosen:
     keep()
 history()

@@ -128,8 +128,8 @@ def margin(record: Answers, q: int) -> float:
     return max(row[g] for g in gold) - max(wrong) if wrong else float("nan")
 
 
-def flips_table(intact: Answers, ablated: Answers, outcomes: Sequence[int],
-                prompts: Mapping[int, Prompt]) -> pd.DataFrame:
+def flips_table(intact: Answers, ablated: Answers, outcomes: Sequence[int], prompts: Mapping[int, Prompt],
+                names: tuple[str, str] = ("before", "after")) -> pd.DataFrame:
     """A row per outcome that turned: what was asked, what the ablated model says, and by how much.
 
     Margins (see `margin`) are of the query; of a group, of its weakest query, for one wrong row makes the group wrong.
@@ -138,6 +138,7 @@ def flips_table(intact: Answers, ablated: Answers, outcomes: Sequence[int],
     Args:
         outcomes: positions of outcomes, as `turned` gives them.
         prompts: the prompts by row, `questions.docs`.
+        names: what the two are called in the numbers' columns.
     """
     questions, said, turns = intact.questions, ablated.choices(), _queries_turned(intact, ablated)
     members = questions.outcome_docs
@@ -151,19 +152,20 @@ def flips_table(intact: Answers, ablated: Answers, outcomes: Sequence[int],
         if questions.metric == "greedy":
             word = _one_line(prompt.example.options[0])
             row |= {"said": word if said[first] == 0 else f"not ‘{word}’",
-                    "log-likelihood before": intact.loglikelihoods[first][0],
-                    "log-likelihood after": ablated.loglikelihoods[first][0]}
+                    f"log-likelihood {names[0]}": intact.loglikelihoods[first][0],
+                    f"log-likelihood {names[1]}": ablated.loglikelihoods[first][0]}
         else:
             if questions.metric == "acc_by_group":
                 row["rows that turned"] = f"{len(flipped)} of {len(places)}"
             row |= {"said": _one_line(prompt.example.options[said[first]]),
-                    "margin before": min(margin(intact, q) for q in places),
-                    "margin after": min(margin(ablated, q) for q in places)}
+                    f"margin {names[0]}": min(margin(intact, q) for q in places),
+                    f"margin {names[1]}": min(margin(ablated, q) for q in places)}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def group_table(intact: Answers, ablated: Answers, outcome: int, prompts: Mapping[int, Prompt]) -> pd.DataFrame:
+def group_table(intact: Answers, ablated: Answers, outcome: int, prompts: Mapping[int, Prompt],
+                names: tuple[str, str] = ("intact", "ablated")) -> pd.DataFrame:
     """The queries behind one outcome, a row each: what is right, what either model says, and whether it turned.
 
     Queries are in the order of `questions.outcome_docs[outcome]`. Where all ask the same and only their options differ,
@@ -176,19 +178,20 @@ def group_table(intact: Answers, ablated: Answers, outcome: int, prompts: Mappin
     table = pd.DataFrame([
         {"row": questions.docs[q], "question": _ending(example.contexts[0]),
          "right": " or ".join(_one_line(example.options[g]) for g in questions.gold[q]),
-         "intact": _said(example.options, before[q]), "ablated": _said(example.options, after[q]),
+         names[0]: _said(example.options, before[q]), names[1]: _said(example.options, after[q]),
          "turned": bool(turns[q])} for q, example in examples.items()])
     same = len({example.contexts for example in examples.values()}) == 1
     return table.drop(columns=["question"]) if same else table
 
 
-def options_table(prompt: Prompt, intact: Answers, ablated: Answers, q: int) -> pd.DataFrame:
+def options_table(prompt: Prompt, intact: Answers, ablated: Answers, q: int,
+                  names: tuple[str, str] = ("intact", "ablated")) -> pd.DataFrame:
     """Every option of one query, with its log-likelihood before and after, and which model chose it.
 
     Where a word is to be written ("greedy"), the last column says which model would have written it.
     """
     chosen = "written by" if intact.questions.metric == "greedy" else "chosen by"
-    models = {"intact": (intact, intact.choices()[q]), "ablated": (ablated, ablated.choices()[q])}
+    models = {name: (record, record.choices()[q]) for name, record in zip(names, (intact, ablated), strict=True)}
     return pd.DataFrame([
         {"option": _one_line(option), "right": i in intact.questions.gold[q],
          **{name: record.loglikelihoods[q][i] for name, (record, _) in models.items()},

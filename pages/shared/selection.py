@@ -33,12 +33,12 @@ DTYPES = ("float32", "bfloat16", "float16")
 BOS = ("auto", "always", "never")
 DEFAULTS: Mapping[str, Any] = {"model": BUNDLED, "state": None, "task": None, "rows": None, "shots": 5,
                                "demos": "fixed", "n": 100, "seed": 0, "by": "per-token", "dtype": "float32",
-                               "bos": "auto", "off": "", "tasks": None}
+                               "bos": "auto", "off": "", "against": "", "tasks": None}
 N_EXAMPLES = (1, 100_000)  # lowest and highest number of questions
 N_TRAIN = 200  # training examples behind importance, as everywhere
 # Bound by pages, or Streamlit's own:
 PAGE_PARAMETERS = {"step", "scope", "name", "view", "section", "source", "q", "prompt", "options", "layer", "head",
-                   "embed", "embed_options", "present", "room", "seat"}
+                   "embed", "embed_options", "present", "room", "seat", "with", "unit"}
 OWN_PARAMETERS = {"seat"}  # never in a link for others: whoever has it sits in one's place
 
 
@@ -201,6 +201,11 @@ def ablation() -> Ablation:
     return read()[0]
 
 
+def against() -> Ablation:
+    """The mask B that what is chosen is compared with; nothing off where there is none, or none of it can be read."""
+    return _parsed("against")[0]
+
+
 def permalink(**more: str) -> str:
     """The address of this page with the whole choice in it, and `more` of the page's own."""
     from urllib.parse import urlencode
@@ -221,11 +226,25 @@ def permalink(**more: str) -> str:
 
 def control(label: str, options: Sequence[Any], key: str, **more: Any) -> Any:
     """One of a page's own choices, the first by default; it is in the address, and what that cannot mean is said."""
+    _possible(key, options)
+    return st.segmented_control(label, options, default=options[0], required=True, key=key, bind="query-params", **more)
+
+
+def menu(label: str, options: Sequence[str], key: str, **more: Any) -> str:
+    """The same of many options, as a menu."""
+    _possible(key, options)
+    return str(st.selectbox(label, options, key=key, bind="query-params", **more))
+
+
+def _possible(key: str, options: Sequence[Any]) -> None:
+    """Fall back to the first option where the address, or what was chosen of other ones, asks for none of these."""
     asked = st.query_params.get(key)
     if asked is not None and asked not in map(str, options):
         not_read(key, asked, ", ".join(map(str, options)))
-        del st.query_params[key]  # or it would be another page's, and be complained about after a reload
-    return st.segmented_control(label, options, default=options[0], required=True, key=key, bind="query-params", **more)
+        if key not in st.session_state:  # else it follows the widget, and is not ours to change
+            del st.query_params[key]  # or it would be another page's, and be complained about after a reload
+    if key in st.session_state and st.session_state[key] not in options:
+        st.session_state[key] = options[0]
 
 
 def not_read(key: str, asked: str, known: str) -> None:
@@ -274,5 +293,14 @@ def usual() -> list[str]:
 
 def read() -> tuple[Ablation, list[str]]:
     """What the text field says, and what of it could not be read, a sentence each."""
+    return _parsed("off")
+
+
+def unread_against() -> list[str]:
+    """What of the mask B could not be read, a sentence each."""
+    return _parsed("against")[1]
+
+
+def _parsed(key: str) -> tuple[Ablation, list[str]]:
     shape = info()
-    return parse(value("off"), shape.n_layers, shape.n_heads, shape.headless)
+    return parse(value(key), shape.n_layers, shape.n_heads, shape.headless)
