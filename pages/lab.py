@@ -229,13 +229,15 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
     title = words.accuracy_change(table, labels, chosen, setup.task.name if scope == "All shots" else "")
     if scope == "This task":
         st.markdown(f"#### {title}")
-        one_task(pairs.get(labels[0]))
+        with blocks.numbers("lab"):
+            one_task(pairs.get(labels[0]))
         if complete:
             st.caption(explain(pairs[labels[0]][0].questions.n, setup,
                                f"chance {words.percent(pairs[labels[0]][0].questions.chance)}"))
             blocks.extras(table, f"lab-{labels[0]}-{setup.n_shots}shot", reproduce(setups), "lab")
         return
-    overview(table, setups, scope)
+    with blocks.numbers("lab"):
+        overview(table, setups, scope)
     chart = charts.comparison(table, labels)
     if complete:
         shots = ", ".join(map(str, selection.SHOTS)) + " shots" if scope == "All shots" else ""
