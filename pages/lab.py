@@ -243,7 +243,8 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
     title = words.accuracy_change(table, labels, chosen, setup.task.name if scope == "All shots" else "")
     if scope == "This task":
         blocks.heading(title)
-        one_task(pairs.get(labels[0]))
+        with blocks.numbers("lab"):
+            one_task(pairs.get(labels[0]))
         if complete:
             questions = pairs[labels[0]][0].questions
             caption = blocks.note(f"n = {questions.n} questions · chance {words.percent(questions.chance)}",
@@ -251,7 +252,8 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
             blocks.extras(table, f"lab-{labels[0]}-{setup.n_shots}shot", reproduce(setups, scope), "lab", title=title,
                           caption=caption, numbers=words.big_numbers(table))
         return
-    overview(table, setups, scope)
+    with blocks.numbers("lab"):
+        overview(table, setups, scope)
     chart = charts.comparison(table, labels)
     if complete:
         shots = ", ".join(map(str, selection.SHOTS)) + " shots" if scope == "All shots" else ""

@@ -215,16 +215,17 @@ def switch() -> None:
         if not records:
             return
         a, b = records[0].outcomes(), records[1].outcomes()
-        st.metric(f"{setup.task}, {setup.n_shots} shots", words.percent(b.mean()),
-                  words.points(b.mean() - a.mean()) if chosen else None,
-                  delta_color="orange" if b.mean() < a.mean() else "blue",
-                  delta_arrow="off" if b.mean() == a.mean() else "down" if b.mean() < a.mean() else "up")
-        test = stats.mcnemar(a, b)
-        caption = blocks.note(
-            f"{words.interval(row(b))} · intact {words.percent(a.mean())} · n = {len(b)} · chance "
-            f"{words.percent(records[0].questions.chance)}" + f" · McNemar {words.p_value(test.p)}" * bool(chosen),
-            blocks.provenance(setup, f"Off: {words.components(chosen)}", "95 % Wilson interval",
-                              "Intact against switched off: exact McNemar test on the same questions"))
+        with blocks.numbers("tour"):
+            st.metric(f"{setup.task}, {setup.n_shots} shots", words.percent(b.mean()),
+                      words.points(b.mean() - a.mean()) if chosen else None,
+                      delta_color="orange" if b.mean() < a.mean() else "blue",
+                      delta_arrow="off" if b.mean() == a.mean() else "down" if b.mean() < a.mean() else "up")
+            test = stats.mcnemar(a, b)
+            caption = blocks.note(
+                f"{words.interval(row(b))} · intact {words.percent(a.mean())} · n = {len(b)} · chance "
+                f"{words.percent(records[0].questions.chance)}" + f" · McNemar {words.p_value(test.p)}" * bool(chosen),
+                blocks.provenance(setup, f"Off: {words.components(chosen)}", "95 % Wilson interval",
+                                  "Intact against switched off: exact McNemar test on the same questions"))
         if each is not None:
             missed = int((losses >= FEW_POINTS).sum())
             blocks.tell(f"Of {len(losses)} heads {words.how_many(missed, 'is', 'are')} missed by "

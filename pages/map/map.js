@@ -8,8 +8,8 @@ const EACH_NAMED = 1200; // cells: up to this many, each is an element with a na
 const NARROWEST = 6, WIDEST = 72; // pixels: limits of a cell's width
 const LOWEST = 9, HIGHEST = 46, HEIGHT = 470; // and of its height, and the height of all layers: as charts.layer_step
 const LEFT = 44, BOTTOM = 36, TOP = 5, GAP = 7; // pixels: layers' numbers, heads' numbers, above, before the FFNs
-const EASY = 15; // pixels of a cell that is easily hit; below, zooming is offered
-const ZOOMS = [1, 1.5, 2, 3];
+const EASY = matchMedia("(pointer: coarse)").matches ? 24 : 15; // pixels of a cell that is easily hit; below, zooming is offered
+const ZOOMS = [1, 1.5, 2, 3, 4];
 const WINDOW = 640; // pixels: the highest window that a zoomed map is seen through
 const ORANGE = "#e07b1f", APART = "#8c2f7d"; // off; off in only one of two masks
 

@@ -247,6 +247,11 @@ def side_by_side(key: str, *widths: float, gap: Literal["small", "medium", "larg
         return list(st.columns(list(widths), gap=gap))
 
 
+def numbers(key: str) -> Any:
+    """A place for the few numbers that follow a map: in a narrow window they stay in sight of it."""
+    return st.container(key=f"numbers-{key}")
+
+
 def aligned(table: pd.DataFrame, *, percent: Sequence[str] = (), scores: Sequence[str] = (),
             p: Sequence[str] = (), whole: Sequence[str] = ()) -> Styler:
     """The table with numbers whose digits stand below one another.

@@ -30,7 +30,8 @@ def layers_by_heads(table: pd.DataFrame, *, label: str = "importance", logarithm
         stroke=alt.when("datum.off").then(alt.value(ORANGE)).otherwise(alt.value("transparent")),
         strokeWidth=alt.value(1.6 if gap else 0.6))
     crosses = alt.Chart(table).transform_filter("datum.off").mark_point(
-        shape="cross", angle=45, size=min(110.0, step * step / 7), filled=True, color=ORANGE, opacity=0.95).encode(
+        shape="cross", angle=45, size=min(110.0, step * step / 7), filled=True, color=ORANGE, opacity=0.95,
+        aria=False).encode(
         x=x, y=y, tooltip=tooltip)
     return alt.layer(cells, crosses).properties(height=round(step * n_layers))
 

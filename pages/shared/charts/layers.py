@@ -51,6 +51,6 @@ def layer_effects(table: pd.DataFrame, *, title: str = "change in accuracy when 
                                                                  tooltip=tooltip)
     zero = alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color=GREY).encode(x=alt.X("zero:Q", axis=axis))
     crosses = base.transform_filter("datum.off").mark_point(shape="cross", angle=45, size=60, filled=True,
-                                                            color=ORANGE).encode(y=y, x=alt.datum(0))
+                                                            color=ORANGE, aria=False).encode(y=y, x=alt.datum(0))
     return alt.LayerChart(layer=[bars, zero, whiskers, crosses]).properties(
         height=round(layer_step(n_layers) * n_layers) + AXIS)
