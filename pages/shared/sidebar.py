@@ -6,6 +6,7 @@ and no widget can take is said above the page.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +20,8 @@ from backend.tasks import registry
 from backend.tasks.task import DEMOS
 from pages.shared import components, handles, lecture, selection
 from pages.shared.selection import BOS, DEFAULTS, DTYPES, N_EXAMPLES, PAGE_PARAMETERS, REDUCTIONS, SHOTS
+
+NUMBERS = ("n", "seed", "q", "layer", "head")  # whose widgets hold a number, here and on pages
 
 # Side padding that leaves room at 900 pixels, and columns (`blocks.side_by_side`) that stack when they get narrow.
 STYLE = """<style>
@@ -188,8 +191,10 @@ def _notice_url() -> None:
             if unknown := [name for name in st.query_params.get_all("tasks") if name not in allowed["task"]]:
                 notices[key] = (f"The address asks to compare {', '.join(repr(name) for name in unknown)}, which "
                                 "nothing here is called. The others are compared.")
-        elif key in ("n", "seed") and not value.isdecimal():
-            notices[key] = f"The address asks for {key} '{value}', which is no number. Showing the default instead."
+        elif key in NUMBERS and not re.fullmatch("[0-9]{1,9}", value):
+            notices[key] = (f"The address asks for {key} '{value[:40]}', which is no number of up to nine digits. "
+                            "Showing the default instead.")
+            del st.query_params[key]  # the widget would take it for an infinite one
         elif key not in DEFAULTS and key not in PAGE_PARAMETERS:
             notices[key] = f"The address has '{key}', which means nothing here."
 
