@@ -7,12 +7,18 @@ import os
 import re
 import subprocess
 import sys
+import time
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
+
+from backend.__main__ import DONE, main
+from backend.runs import jobs
+from tests.models.small import small_network, small_tokenizer
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "hf_" + "PlantedTokenOfNobody" * 2
@@ -94,3 +100,27 @@ def test_a_hub_that_does_not_answer_cannot_be_reached(hub):
     said = json.loads(asked.stdout)["someone/small"]
     assert len(said) == 3
     assert all("cannot be reached" in one for one in said)
+
+
+def test_a_token_of_the_hub_is_written_nowhere(hub, tmp_path, monkeypatch, capsys):
+    for name, value in hub.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", TOKEN)
+    monkeypatch.delenv(jobs.JOB_SETTING, raising=False)
+    folder, store = tmp_path / "small", str(tmp_path / "store")
+    small_network("opt").save_pretrained(folder)
+    small_tokenizer().save_pretrained(folder)
+    assert main(["precompute", "--model", str(folder), "--tasks", "antonym", "--shots", "0", "--what", "accuracy",
+                 "--n-examples", "2", "--store", store]) == DONE
+    assert main(["export", str(tmp_path / "all.zip"), "--store", store, "--no-shipped"]) == DONE
+    with zipfile.ZipFile(tmp_path / "all.zip") as bundle:
+        bundle.extractall(tmp_path / "bundle")
+    run = jobs.start(["precompute", "--model", "someone/answers-403"], store)
+    while jobs.is_running(run):
+        time.sleep(0.05)
+    assert "status 403" in jobs.log_tail(run)
+    said = capsys.readouterr()
+    assert TOKEN not in said.out + said.err
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert {"job.json", "log.txt", "progress.json", "cache.db"} <= {file.name for file in files}
+    assert [file for file in files if TOKEN.encode() in file.read_bytes()] == []
