@@ -22,6 +22,7 @@ from backend.kinds import Model, compute
 from backend.models.identity import identify
 from backend.models.info import BUNDLED, describe, folder_of
 from backend.records import ModelInfo
+from backend.runs import journal
 from backend.runs.queue import Limits, Queue
 from backend.store.catalogue import Catalogue, catalogue
 from backend.store.live import Store, default_store
@@ -166,6 +167,7 @@ def _load(wanted: ModelId) -> LoadedModel:
 
 @st.cache_resource(show_spinner=False)
 def _queue() -> Queue:
+    journal.keep_in(store().folder)
     return Queue(store(), _load)
 
 

@@ -131,9 +131,10 @@ def _details() -> None:
                          help="fixed: one draw of solved examples for all questions, which makes toggling fast. "
                               "per-query: a fresh draw for every question, as in the study.")
     most = N_EXAMPLES[1] if lecture.at_the_machine() else lecture.MOST_QUESTIONS
-    st.number_input("Questions", N_EXAMPLES[0], most, value=DEFAULTS["n"], key="n", bind="query-params",
+    st.number_input("Questions", N_EXAMPLES[0], most, value=DEFAULTS["n"], key="n",
+                    **selection.number_bound("n"),
                     help="The first n of the seeded order; a larger number contains the smaller one.")
-    st.number_input("Seed", 0, 10_000, value=DEFAULTS["seed"], key="seed", bind="query-params",
+    st.number_input("Seed", 0, 10_000, value=DEFAULTS["seed"], key="seed", **selection.number_bound("seed"),
                     help="Draws the questions' order and the demonstrations.")
     st.segmented_control("Head importance", REDUCTIONS, default=DEFAULTS["by"], required=True, key="by",
                          bind="query-params",
@@ -182,6 +183,7 @@ def _notice_url() -> None:
     allowed: dict[str, Any] = {"shots": SHOTS, "demos": DEMOS, "by": REDUCTIONS, "dtype": DTYPES,
                                "bos": BOS}
     notices: dict[str, str] = st.session_state.setdefault("notices", {})
+    no_numbers: set[str] = st.session_state.setdefault("no numbers", set())
     allowed["task"] = tuple(selection.task_names())
     for key, value in given.items():
         if key in allowed and value not in map(str, allowed[key]):
@@ -194,7 +196,8 @@ def _notice_url() -> None:
         elif key in NUMBERS and not re.fullmatch("[0-9]{1,9}", value):
             notices[key] = (f"The address asks for {key} '{value[:40]}', which is no number of up to nine digits. "
                             "Showing the default instead.")
-            del st.query_params[key]  # the widget would take it for an infinite one
+            no_numbers.add(key)
+            del st.query_params[key]
         elif key not in DEFAULTS and key not in PAGE_PARAMETERS:
             notices[key] = f"The address has '{key}', which means nothing here."
 
