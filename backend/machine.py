@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
+import sqlite3
 from functools import cache
 from pathlib import Path
 
@@ -51,6 +53,17 @@ def free_disk(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error comes, at its root, from a disk without room."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if isinstance(error, sqlite3.Error) and error.sqlite_errorname == "SQLITE_FULL":
+            return True
+        error = error.__cause__
+    return False
 
 
 def size(n_bytes: float) -> str:

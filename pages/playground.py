@@ -50,7 +50,7 @@ def from_task() -> Prompt:
         selection.not_read("q", asked, f"0 to {len(prompts) - 1}")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         q = st.number_input(f"Question, 0 to {len(prompts) - 1}", 0, len(prompts) - 1, 0, key="q", width=170,
-                            bind="query-params", help="In the order in which they are evaluated.")
+                            **selection.number_bound("q"), help="In the order in which they are evaluated.")
         st.button("Previous", key="previous", icon=":material/chevron_left:", disabled=q <= 0, on_click=step,
                   args=(-1,))
         st.button("Next", key="next", icon=":material/chevron_right:", disabled=q >= len(prompts) - 1, on_click=step,
@@ -191,10 +191,11 @@ def which_head() -> tuple[Head, bool]:
                                    ", ".join(map(str, known)))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         if info.headless:  # a number field would count through layers that have no heads
-            layer = st.selectbox("Layer", info.attending, key="layer", width=110, bind="query-params")
+            layer = st.selectbox("Layer", info.attending, key="layer", width=110, **selection.number_bound("layer"))
         else:
-            layer = st.number_input("Layer", 0, info.n_layers - 1, key="layer", width=110, bind="query-params")
-        head = st.number_input("Head", 0, info.n_heads - 1, key="head", width=110, bind="query-params")
+            layer = st.number_input("Layer", 0, info.n_layers - 1, key="layer", width=110,
+                                    **selection.number_bound("layer"))
+        head = st.number_input("Head", 0, info.n_heads - 1, key="head", width=110, **selection.number_bound("head"))
         seen = st.segmented_control("In the model", ("intact", "ablated"), default="intact", required=True,
                                     key="seen in", persist_state="session", disabled=not chosen)
         if chosen.heads:

@@ -176,6 +176,8 @@ def draw_runs(now: dict[jobs.Job, jobs.Progress]) -> None:
     """One card per run."""
     n_active = sum(not progress.ended for progress in now.values())
     blocks.heading(f"{words.how_many(n_active, 'run')} under way".capitalize() if n_active else "No run is under way")
+    if problem := st.session_state.pop("run problem", None):
+        st.error(problem, icon=":material/error:")
     if not now:
         st.caption("Runs started here or in a terminal appear here, with their progress and the time left.")
     newest = {job.args: job for job in reversed(now)}
@@ -188,12 +190,32 @@ def draw_runs(now: dict[jobs.Job, jobs.Progress]) -> None:
         for job in ended:
             jobs.forget(job)
         st.rerun()
+    if strangers := jobs.strangers(store.folder):
+        with st.expander(f"{words.how_many(len(strangers), 'folder').capitalize()} not started by this Headroom",
+                         icon=":material/no_accounts:"):
+            st.caption("They lie among the runs of this store. Nothing in them is started, stopped or removed from "
+                       "here.")
+            for stranger in strangers[:RUNS_SHOWN]:
+                st.text(f"{_printable(stranger.name)}: {stranger.why}")
+
+
+def _printable(name: str) -> str:
+    """A name of a file as it can be shown: a file system takes any bytes."""
+    return ascii(name)[1:-1] if not name.isprintable() else name
+
+
+def tried(action: Callable[[jobs.Job], object], job: jobs.Job) -> None:
+    """What a button does to a run; what stands against it is said above the list."""
+    try:
+        action(job)
+    except HeadroomError as error:
+        st.session_state["run problem"] = str(error)
 
 
 def card(job: jobs.Job, progress: jobs.Progress) -> None:
     """One run: how far it is, and what can be done with it."""
     icon, word = STATES[progress.state]
-    stop_asked = not progress.ended and (job.folder / "stop").exists()
+    stop_asked = not progress.ended and jobs.stop_asked_at(job) is not None
     with st.container(border=True, key=f"run-{job.id}"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.markdown(f"{icon} **{'Stopping' if stop_asked else word}** · {coverage.asked(job.args)}",
@@ -207,17 +229,22 @@ def card(job: jobs.Job, progress: jobs.Progress) -> None:
 def buttons(job: jobs.Job, progress: jobs.Progress, stop_asked: bool) -> None:
     """Stop, resume, look."""
     if not progress.ended:
-        patient = not stop_asked or time.time() - (job.folder / "stop").stat().st_mtime < PATIENCE
+        asked_at = jobs.stop_asked_at(job)
+        patient = asked_at is None or time.time() - asked_at < PATIENCE
         if patient:
             st.button("Stop", key=f"stop {job.id}", icon=":material/stop:", disabled=stop_asked,
-                      on_click=jobs.cancel, args=(job,), help="After the batch under way; what is finished stays.")
+                      on_click=tried, args=(jobs.cancel, job),
+                      help="After the batch under way; what is finished stays.")
         else:
-            st.button("End at once", key=f"kill {job.id}", icon=":material/dangerous:", on_click=jobs.kill, args=(job,),
+            st.button("End at once", key=f"kill {job.id}", icon=":material/dangerous:", on_click=tried,
+                      args=(jobs.kill, job),
                       help="It has not answered for a while. At most the result under way is lost.")
-    elif progress.state != "done" and st.button("Resume", key=f"resume {job.id}", icon=":material/play_arrow:",
-                                                help="Start the same command again; what is stored is skipped."):
-        jobs.resume(job)  # its card takes the place of this one, whose process may still be on its way out
-        st.rerun()
+    elif progress.state != "done":
+        problem = jobs.why_not_resumed(job)
+        if st.button("Resume", key=f"resume {job.id}", icon=":material/play_arrow:", disabled=bool(problem),
+                     help=problem or "Start the same command again; what is stored is skipped."):
+            tried(jobs.resume, job)  # its card takes the place of this one, whose process may still be on its way out
+            st.rerun()
     with st.popover("Command", icon=":material/terminal:"):
         st.code(jobs.command_line(job.args), language="bash", wrap_lines=True)
         st.caption("Its last lines:")

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from backend.errors import BadInput, Cancelled, HeadroomError, ModelError
 from backend.kinds.unit import OfTask, Results, Unit, compute, compute_together
+from backend.runs import journal
 from backend.values import ModelId
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class _Job:
     since: float
     wanted: list[Ticket] = field(default_factory=list)
     begun: bool = False
+    began: float = 0.0  # when its turn came
     abandoned: float = 0.0  # when the last who wanted it left, once it had begun
     progress: tuple[int, int] = (0, 0)  # batches done, of all
 
@@ -350,7 +352,7 @@ class Queue:
     def _begin(self, jobs: list[_Job]) -> None:
         turn, self._running = next(self._turns), jobs
         for job in jobs:
-            job.begun = True
+            job.begun, job.began = True, monotonic()
             for ticket in job.wanted:
                 self._served.pop(ticket.session, None)
                 self._served[ticket.session] = turn
@@ -440,6 +442,8 @@ class Queue:
     def _finish(self, job: _Job, result: Any = None, error: HeadroomError | None = None) -> None:
         with self._lock:
             self._jobs.pop(job.key, None)
+            journal.note("failed" if error else "measured", job.unit, [ticket.session for ticket in job.wanted],
+                         monotonic() - job.began, error)
             for ticket in list(job.wanted):
                 if error is not None:
                     self._fail(ticket, error)

@@ -55,7 +55,7 @@ def _draw(store_folder: str) -> None:
         progress = jobs.progress(job) if job else None
         if job is not None and progress is not None and not progress.ended:
             st.progress(progress.done / progress.total if progress.total else 0.0, _how_far(progress))
-            stopping = (job.folder / "stop").exists()
+            stopping = jobs.stop_asked_at(job) is not None
             st.button("Stopping …" if stopping else "Stop", key="stop smollm2", icon=":material/stop:",
                       disabled=stopping, on_click=jobs.cancel, args=(job,))
             return

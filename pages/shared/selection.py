@@ -247,6 +247,14 @@ def _possible(key: str, options: Sequence[Any]) -> None:
         st.session_state[key] = options[0]
 
 
+def number_bound(key: str) -> Mapping[str, Any]:
+    """How a widget of a number is tied to the address: not at all where that holds something else.
+
+    Streamlit takes thousands of digits for an infinite number, and then breaks off.
+    """
+    return {} if key in st.session_state["no numbers"] else {"bind": "query-params"}
+
+
 def not_read(key: str, asked: str, known: str) -> None:
     """Note that a freshly opened address asks for something that is not there."""
     if st.session_state["cold"]:

@@ -6,14 +6,17 @@ import shlex
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from backend.kinds import Copying, Evaluation, FFNOracle, HeadOracle, Model, PrefixMatching, Unit
+from backend.models import info as models
+from backend.records import ModelInfo
 from backend.runs import plan as planning
 from backend.store.live import Store
 from backend.values import Ablation, Head
-from pages.shared import blocks
+from pages.shared import blocks, handles
 from tests.pages import made_up
-from tests.pages.conftest import MODEL, ROOT, Explorer, calm, setup_of, words
+from tests.pages.conftest import INFO, MODEL, ROOT, Explorer, calm, framed, opened, setup_of, words
 from tests.pages.shown import understood
 
 PAGES = sorted(path.stem for path in (ROOT / "pages").glob("*.py") if path.stem != "__init__")
@@ -123,3 +126,33 @@ def test_the_lines_of_python_name_the_very_unit_they_stand_beside(
 def test_the_command_makes_the_very_unit_it_stands_beside_and_no_other(unit: Unit, store: Store):
     line, = blocks.command_lines([unit]).splitlines()
     assert planning.asked(understood(shlex.split(line)[3:])) == [Model(MODEL), unit]
+
+
+@pytest.mark.parametrize("key", ["n", "seed"])
+@pytest.mark.parametrize("asked", ["5" * 5000, "1e999", "-1", "²", "٣", ""])
+def test_a_number_that_is_none_in_an_address_is_said_and_left_out(explorer: Explorer, key: str, asked: str):
+    app = explorer("tour", **{key: asked})
+    assert calm(app)
+    assert [w.value for w in app.warning if f"The address asks for {key} '{asked[:40]}', which is no number" in w.value]
+    assert app.sidebar.number_input(key).value == {"n": 100, "seed": 0}[key]
+
+
+@pytest.mark.parametrize("parameters", [{"model": "m" * 3000}, {"off": "L" + "5" * 5000 + "H1"},
+                                        {"off": "F" + "9" * 5000}, {"model": "~nobody-at-all/x"},
+                                        {"model": "a\0b"}, {"state": "\0" * 999},
+                                        {"q": "9" * 5000}, {"layer": "9" * 5000, "head": "9" * 5000}])
+def test_whatever_an_address_asks_for_the_page_is_drawn(store: Store, monkeypatch: pytest.MonkeyPatch,
+                                                        parameters: dict[str, str]):
+    def here(name: str, *_: object) -> ModelInfo:
+        if name != "bundled":
+            models.locate(name)  # as for every name: refused, whether it can be a path or not
+        return INFO
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(handles, "describe", here)
+    monkeypatch.setattr(handles, "identify", lambda name, dtype, bos: made_up.model_id(here(name)))
+    framed(monkeypatch)
+    for page in ("tour", "playground"):
+        app = opened(page, **parameters)
+        assert not app.exception
+        assert "could not be drawn" not in words(app)

@@ -238,6 +238,31 @@ def test_a_run_that_is_done_can_be_cleared_from_the_list(explorer: Explorer, sto
     assert not jobs.jobs(store.folder)
 
 
+def test_what_was_not_started_here_is_named_without_buttons_and_closes_no_page(explorer: Explorer, store: Store):
+    record = {"args": ["export", "/tmp/elsewhere.zip"], "pid": os.getpid(), "born": "", "started": 1.0}
+    for name in ("20260101-120000-abcd", "![x](x.png)\udcff"):
+        folder = store.folder / "jobs" / name
+        folder.mkdir(parents=True)
+        (folder / "job.json").write_text(json.dumps(record))
+        (folder / "progress.json").write_text('{"state": 3, "unit": [], "seconds_left": Infinity}')
+    app = explorer("runs")
+    assert calm(app)
+    told = [text.value for text in app.main.text]
+    assert "20260101-120000-abcd: Its command is none that a run has. It is no `precompute` command." in told
+    assert any("x.png)\\udcff: It is not named as a run is." in text for text in told)
+    assert "No run is under way" in words(app)
+    assert not {"Stop", "Resume", "End at once", "Command"} & set(labels(app))
+
+
+def test_what_stands_against_ending_a_run_is_said(explorer: Explorer, store: Store):
+    job = pretend(store, jobs.Progress("running", updated=time.time()))  # this very process, which runs something else
+    jobs.cancel(job)
+    os.utime(job.folder / "stop", (0, 0))
+    app = press(explorer("runs"), f"kill {job.id}")
+    assert f"Process {os.getpid()} was not started by this Headroom" in app.main.error[0].value
+    assert not app.exception
+
+
 # --- storage ------------------------------------------------------------------------------------
 
 
