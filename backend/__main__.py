@@ -61,6 +61,7 @@ EXAMPLES = {
     "status": ["python -m backend status", "python -m backend status --check"],
     "verify": [
         "python -m backend verify --sample 5",
+        "python -m backend verify --repair",
         "python -m backend verify --model facebook/opt-125m --kind pruning",
     ],
     "export": ["python -m backend export results.zip", "python -m backend export opt.zip --model facebook/opt-125m"],
@@ -116,6 +117,7 @@ def precompute(args: argparse.Namespace) -> int:
     request = requested(args)
     asked = _tasks(args.tasks) if request.needs_tasks else []
     with _store(args) as store, own.at_hand(asked):
+        store.learn(request.model, request.info)
         count = _tokenizer(args)
         plan = planning.make(request, store, count)
         print(_describe_plan(request, plan))
@@ -126,6 +128,7 @@ def precompute(args: argparse.Namespace) -> int:
             jobs.last_word("done", sentence)
             failed = []
         else:
+            store.refuse_to_write()  # before hours of work that could not be kept
             for task in asked:
                 if isinstance(task, own.OwnTask):
                     own.keep(task)  # results name it; pages and later commands find it by that name
@@ -348,6 +351,10 @@ def status(args: argparse.Namespace) -> int:
             left = "" if now.seconds_left is None else f", about {duration(now.seconds_left)} left"
             print(f"run {job.id}: {now.state}, {now.units_done} of {now.units_total} results{left}. {now.message} "
                   f"[{jobs.command_line(job.args)}]")
+        for place in store.set_aside():
+            print(f"What was damaged and taken out of the store is kept in {place}; delete it when nobody wants it.")
+        if store.read_only:
+            print(f"This store can only be read: {store.read_only}. Nothing can be stored in it.")
         problems = store.check() if args.check else store.problems()
     for problem in problems:
         _say_wrong(problem)
@@ -355,35 +362,78 @@ def status(args: argparse.Namespace) -> int:
 
 
 def verify(args: argparse.Namespace) -> int:
-    """Derive a sample of stored results again and compare."""
-    identity = _identity(args)
+    """Look at every stored result for damage, then derive a sample of them again and compare."""
     with _store(args) as store:
-        stored = [u for u in store.units(args.kind) if u.model in (identity, identity.weights)]
+        try:
+            identity, missing = _identity(args), None
+            store.learn(identity, describe(args.model, args.revision))
+        except ModelError as error:  # damage is found without any model
+            missing = error
+        damaged = _examine(store, args.repair)
+        if missing is not None:
+            raise missing
+        mine = [u for u in store.units(args.kind) if u.model in (identity, identity.weights)]
         others = dict.fromkeys(_named(u.model) for u in store.units(args.kind, model=identity.name)
                                if u.model.dtype and u.model != identity)
-        if not stored:
+        if not mine and not damaged:
             raise BadInput(f"Nothing to verify: no stored result of {_named(identity)}" +
                            (f" of kind {args.kind}." if args.kind else ".") +
                            (f" There are some of {'; '.join(others)}." if others else ""))
-        print(f"{len(stored)} results of {_named(identity)}" + (f"; others, left out, are of {'; '.join(others)}."
-                                                                if others else "."))
+        print(f"{len(mine)} results of {_named(identity)}" + (f"; others, left out, are of {'; '.join(others)}."
+                                                              if others else "."))
+        chosen = mine
         if args.sample:
-            stored = sorted(random.Random(args.seed).sample(stored, min(args.sample, len(stored))), key=stored.index)
-        model = _load(args)
-        wrong = 0
-        for number, unit in enumerate(stored, 1):
-            try:
-                kept = store.get(unit)
-                again = compute(unit, store.recomputing(unit), model)
-                told = ["the stored one is damaged"] if kept is None else differences(kept, again, args.tolerance)
-            except Cancelled:
-                raise
-            except HeadroomError as error:
-                told = [str(error)]
-            wrong += bool(told)
-            print(f"[{number}/{len(stored)}] {unit}: {'; '.join(told) or 'agrees'}", flush=True)
-    print(f"{len(stored) - wrong} of {len(stored)} agree.")
-    return FAILED if wrong else DONE
+            chosen = sorted(random.Random(args.seed).sample(mine, min(args.sample, len(mine))), key=mine.index)
+        told = _measure_again(store, chosen, args) if chosen else {}
+    verdicts = Counter(told.values())
+    agree, differ, cannot = (verdicts[kind] for kind in ("agree", "differ", "cannot"))
+    print(f"{agree + differ} of {len(mine)} results were measured again: {agree} agree, {differ} differ." +
+          f" {cannot} could not be measured again here: other rows, or none." * bool(cannot) +
+          f" {len(mine) - len(chosen)} were left out (--sample 0 takes all)." * (len(chosen) < len(mine)))
+    return FAILED if differ or damaged or (cannot and not agree) else DONE
+
+
+def _examine(store: Store, repair: bool) -> bool:
+    """Look at every entry of a store, whatever model it is of; whether something damaged is left in it."""
+    found = store.examine()
+    problems = store.problems()
+    print(f"All {found.n_shipped} shipped results and all {found.n_live} in {store.folder} were read: " +
+          (f"{len(problems)} problems." if problems else "none is damaged."))
+    for problem in problems:
+        _say_wrong(problem)
+    if not repair or not (found.damaged or found.unlisted):
+        if found.damaged or found.unlisted:
+            print("--repair takes out what is damaged, so that it can be measured again.")
+        return bool(problems)
+    place = store.repair(found)
+    if place:
+        print(f"Repaired: {len(found.damaged)} damaged entries were taken out of the store and are kept in {place}. "
+              "What they held can be measured again: `precompute` does.")
+    if found.unlisted:
+        print(f"Repaired: {len(found.unlisted)} results that the store's list lacked are listed again.")
+    left = store.check()
+    for problem in left:
+        _say_wrong(f"Left: {problem}")
+    return bool(left)
+
+
+def _measure_again(store: Store, units: Sequence[Unit], args: argparse.Namespace) -> dict[Unit, str]:
+    """Of each unit, whether what is stored and what is measured now "agree", "differ", or it "cannot" be measured."""
+    model, told = _load(args), {}
+    for number, unit in enumerate(units, 1):
+        try:
+            kept = store.get(unit)
+            again = compute(unit, store.recomputing(unit), model)
+            reasons = ["the stored one is damaged"] if kept is None else differences(kept, again, args.tolerance)
+            told[unit], said = ("differ", "; ".join(reasons)) if reasons else ("agree", "agrees")
+        except Cancelled:
+            raise
+        except (BadInput, DataError) as error:  # other rows, or none
+            told[unit], said = "cannot", f"cannot be measured again here. {error}"
+        except HeadroomError as error:
+            told[unit], said = "differ", str(error)
+        print(f"[{number}/{len(units)}] {unit}: {said}", flush=True)
+    return told
 
 
 def export(args: argparse.Namespace) -> int:
@@ -554,7 +604,9 @@ def parser() -> argparse.ArgumentParser:
     arguments.of_model(sub)
     sub.add_argument("--kind", choices=KINDS, metavar="KIND", help=f"results of one kind only: {', '.join(KINDS)}")
     sub.add_argument("--sample", type=_count, default=10, metavar="N",
-                     help="how many; 0 for all (default: %(default)s)")
+                     help="how many are measured again; 0 for all (default: %(default)s)")
+    sub.add_argument("--repair", action="store_true", help="take what is damaged out of the store, so that it can be "
+                     "measured again; it is kept beside")
     sub.add_argument("--seed", type=int, default=0, help="which ones")
     sub.add_argument("--tolerance", type=_share, default=TOLERANCE,
                      help="largest difference, as a share of the largest number (default: %(default)s)")

@@ -291,6 +291,12 @@ def storage() -> None:
     st.caption(f"Results computed or imported here are in `{store.folder}` (HEADROOM_CACHE names another place; "
                f"{machine.size(machine.free_disk(store.folder))} are free there). Shipped ones came with Headroom and "
                "stay.")
+    if store.read_only:
+        st.info(f"This store can only be read: {store.read_only}. Pages measure as ever; what they measure is kept in "
+                "memory until Headroom ends. Runs, imports and deletions need a folder that can be written: name one "
+                "in HEADROOM_CACHE.", icon=":material/lock:")
+    for place in store.set_aside():
+        st.caption(f"What was damaged and taken out of the store is kept in `{place}`; delete it when nobody wants it.")
     if earlier := store.earlier():
         st.info(f"{words.how_many(len(earlier), 'result').capitalize()} of an earlier version of Headroom "
                 f"{'is' if len(earlier) == 1 else 'are'} set aside here: their names did not hold all that they depend "

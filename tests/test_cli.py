@@ -495,7 +495,9 @@ def test_verify_agrees_with_what_was_computed_and_finds_what_was_changed(small, 
     with stored(small) as store:
         n = len(store.units())
     assert main(["verify", *small, "--sample", "0"]) == DONE
-    assert f"{n} of {n} agree" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"all {n} in {small[3]} were read: none is damaged" in told
+    assert f"{n} of {n} results were measured again: {n} agree, 0 differ.\n" in told
     with stored(small) as store:
         (unit,) = store.units("head_importance")
         record = store.get(unit).to_json()
@@ -524,7 +526,7 @@ def test_results_of_several_models_of_one_name_are_told_apart(small, model_folde
     told = capsys.readouterr().out
     assert f"2 results of {mine} (digest {mine.digest}); others, left out, are of " in told
     assert f"{before} (digest fedcba987654)" in told
-    assert "2 of 2 agree" in told
+    assert "2 of 2 results were measured again: 2 agree" in told
     assert main(["export", str(tmp_path / "r.zip"), *small[2:], "--model", "tiny"]) == DONE
     both = ", ".join(f"tiny (digest {one})" for one in sorted((mine.digest, "fedcba987654")))
     assert f"4 results of {both} in" in capsys.readouterr().out

@@ -11,8 +11,9 @@ import numpy as np
 from backend.errors import BadInput
 from backend.kinds.means import N_TRAIN, Activations, Means
 from backend.kinds.prompts import ready
+from backend.kinds.shapes import check_ablation, check_questions
 from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish
-from backend.records import ModelInfo, Questions, Record
+from backend.records import ModelInfo, Questions, Record, require, require_lengths, require_within
 from backend.values import INTACT, Ablation, Setup
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
     from backend.tasks.task import Prompt
 
+_ROUNDING = 0.01  # nats: how far above 0 rounding may lift the log of a probability near 1
 SMALLEST_BATCH = 64  # tokens; below this, running out of memory is passed on
 OFF = Option("off", (), "evaluate with these heads and FFNs off, too: L3H7,L2H0-3,L4FFN; mean: in front puts their "
              "means in place; can be given again", read=str, metavar="MASK", many=True)
@@ -35,6 +37,18 @@ class Answers(Record):
     loglikelihoods: tuple[tuple[float, ...], ...]  # per query and option, nats, summed over the option's tokens
     lengths: tuple[tuple[int, ...], ...]  # per query and option, characters, for `acc_norm`
     greedy: tuple[tuple[bool, ...], ...] = ()  # whether each option is what the model would have written (LAMBADA)
+
+    def check(self) -> None:
+        self.questions.check()
+        n_options, greedy = self.questions.n_options, self.questions.metric == "greedy" or bool(self.greedy)
+        for name in ("loglikelihoods", "lengths", *["greedy"] * greedy):
+            rows = getattr(self, name)
+            require_lengths(len(n_options), "queries", **{name: rows})
+            for row, n in zip(rows, n_options, strict=True):
+                require_lengths(n, "options of a query", **{name: row})
+        for lls, lengths in zip(self.loglikelihoods, self.lengths, strict=True):
+            require(max(lls) <= _ROUNDING, f"loglikelihoods holds {max(lls)}, which is no logarithm of a probability")
+            require_within("lengths", lengths, 0)
 
     def choices(self, norm: bool = False) -> tuple[int, ...]:
         """The option the model prefers, per query: highest log-likelihood, per character when `norm`.
@@ -82,11 +96,18 @@ class Evaluation(OfTask[Answers]):
     n_train: int = 0
 
     def __post_init__(self) -> None:
+        if self.n_train < 0:
+            raise BadInput(f"Means are taken over 1 prompt or more, not {self.n_train}.")
         n_train = (self.n_train or N_TRAIN.default) if self.ablation.fill == "mean" else 0
         object.__setattr__(self, "n_train", n_train)
 
     def __str__(self) -> str:
         return super().__str__() + (f" off={self.ablation}" if self.ablation else "")
+
+    def check(self, record: Answers, info: ModelInfo | None) -> None:
+        check_questions(self.setup, record.questions)
+        if info is not None:
+            check_ablation(self.ablation, info)
 
     def needs(self) -> Sequence[Unit[Any]]:
         return [Means(self.setup.with_(n_examples=self.n_train))] if self.n_train else []

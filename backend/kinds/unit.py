@@ -150,6 +150,16 @@ class Unit(ABC, Generic[R]):
         """Measure several of equal `company`; each result is the one that it is alone."""
         raise NotImplementedError
 
+    def check(self, record: R, info: ModelInfo | None) -> None:
+        """Whether a record, whose fields fit each other, can be the answer to this unit.
+
+        Args:
+            info: the shape of its model; None where nobody knows it.
+
+        Raises:
+            StoreError: names the field that does not fit.
+        """
+
     # How it is asked for
 
     @property

@@ -100,6 +100,9 @@ def offer(units: Sequence[Unit[Any]], what: str, of: int = 1) -> None:
             st.caption(f":material/cloud_off: It cannot be measured here. {why_not}")
         else:
             st.caption(cost(units))
+        if why := handles.store().read_only:
+            st.caption(f":material/lock: Nothing can be stored here ({why}): what is measured is kept in memory until "
+                       "Headroom ends.")
         if damage := handles.store().problems():
             more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
             st.caption(f":orange[:material/broken_image: Something stored is damaged{more}: {damage[0]}]")

@@ -111,9 +111,11 @@ def _look_at_hub(name: str, dtype: str, bos: str) -> Found | ModelError:
 
 def _found(name: str, dtype: str, bos: str) -> Found | ModelError:
     try:
-        return Found(identify(name, dtype=dtype, bos=bos), describe(name))
+        found = Found(identify(name, dtype=dtype, bos=bos), describe(name))
     except ModelError as error:
         return error
+    store().learn(found.id, found.info)  # what is stored of another shape is none of it
+    return found
 
 
 class _Shelf:

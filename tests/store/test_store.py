@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend import limits
 from backend.errors import BadInput, StoreError
 from backend.kinds import (
     Activations,
@@ -84,18 +85,19 @@ def test_what_goes_in_comes_out(store):
 QUESTIONS = evaluation().questions
 SPANNING = Questions((3, 1), ((0, 1), (1,)), (2, 2), ("a", "a"), "acc_by_group", (0, 1), (5,), (0, 2))
 SWEEP = Sweep(QUESTIONS, ("", "F0"), ((0, 1), (1, 1)), ((0, 0), (1, 0)))
+PRUNED = Sweep(QUESTIONS, ("", "L0H0"), ((0, 1), (1, 1)), ((0, 0), (1, 0)), ((0.0, 0.0), (0.5, 0.0)))
 INDUCTION = InductionScores(100, ((0.25, 0.5),), ((0.0, 1.0),), "by merge rank", 893)
 RECORDS = [
     (unit(), evaluation()),
     (unit(Head(0, 1)), Answers(SPANNING, ((-1.5, -2.0), (-0.5, -3.0)), ((4, 5), (6, 7)), ((True, False),) * 2)),
     (FFNOracle(SETUP), SWEEP),
     (HeadOracle(SETUP), SWEEP),
-    (Pruning(SETUP), Sweep(QUESTIONS, ("", "L0H0"), ((0, 1), (1, 1)), ((0, 0), (1, 0)), ((0.0, 0.0), (0.5, 0.0)))),
+    (Pruning(SETUP), PRUNED),
     (PrefixMatching(MODEL), INDUCTION),
     (Copying(MODEL, "olsson"), INDUCTION),
-    (HeadImportance(SETUP), HeadScores(4, (7,), (2, 2), ((9, 9), (8, 8)), (((0.5,), (0.25,)),) * 2,
+    (HeadImportance(SETUP.with_(n_examples=5)), HeadScores(4, (7,), (2, 2), ((9, 9), (8, 8)), (((0.5,), (0.25,)),) * 2,
                                        (((0.5,), (1.0,)),) * 2, 3)),
-    (Means(SETUP), Activations(4, 90, (((0.5, -0.25),), ((1.0, 2.0),)), ((0.5, 0.0), (0.25, 1.0)))),
+    (Means(SETUP.with_(n_examples=4)), Activations(4, 90, (((0.5, -0.25),), ((1.0, 2.0),)), ((0.5, 0.0), (0.25, 1.0)))),
     (Model(MODEL), ModelInfo("tiny", "abc", "opt", 2, 1, 2, 2, 8, 100, 64, 50, "float32", 400)),
 ]
 
@@ -195,7 +197,7 @@ def flipped(n: int, field: str, n_queries: int = 50) -> Sweep:
 
 @pytest.mark.parametrize("field", ["choices", "choices_norm"])
 def test_choices_between_near_ties_may_fall_the_other_way_one_in_a_hundred(store, field):
-    one = FFNOracle(SETUP)
+    one = FFNOracle(SETUP.with_(n_examples=50))
     store.put(one, flipped(0, field))
     assert store.put(one, flipped(5, field)) == flipped(0, field)  # the first one stays
     with pytest.raises(StoreError, match=f"{field}: 6 of 500 values differ"):
@@ -366,7 +368,7 @@ def test_a_value_that_names_a_file_outside_is_not_read(store, tmp_path):
 
 
 def test_a_bomb_is_not_unpacked(store, monkeypatch):
-    monkeypatch.setattr(entries, "MAX_BYTES", 1000)
+    monkeypatch.setattr(limits, "RESULT_BYTES", 1000)
     with pytest.raises(StoreError, match="larger than"):
         entries.inflate(zlib.compress(bytes(2000)))
 
@@ -390,10 +392,16 @@ def test_a_damaged_catalogue_entry_is_left_out_and_named_and_its_neighbours_stay
         assert again.earlier() == {}
 
 
-def test_a_file_that_is_no_database_is_named(tmp_path):
-    (tmp_path / "cache.db").write_bytes(b"This is not a database, it is a sentence." * 100)
-    with pytest.raises(StoreError, match="cannot be used"):
-        Store(tmp_path)
+def test_a_file_that_is_no_database_is_set_aside_whole_and_named(tmp_path):
+    content = b"This is not a database, it is a sentence." * 100
+    (tmp_path / "cache.db").write_bytes(content)
+    store = Store(tmp_path)
+    assert store.put(unit(), evaluation()) == evaluation()
+    (place,) = store.set_aside()
+    assert (place / "cache.db").read_bytes() == content
+    assert "was damaged (file is not a database). 0 good results" in store.problems()[0]
+    assert str(place) in store.problems()[0]
+    assert Store(tmp_path).problems() == []
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
@@ -513,7 +521,7 @@ def test_shipping_drops_an_earlier_state_of_the_model_and_earlier_rows(tmp_path)
 
 def test_shipping_new_rows_drops_what_was_ranked_by_the_old_ones(tmp_path):
     by_piqa = Pruning(SETUP.with_(task=COPA), "heads", Ranking.by(PIQA))
-    ship(tmp_path, [(by_piqa, SWEEP), (Pruning(SETUP.with_(task=COPA)), SWEEP)])
+    ship(tmp_path, [(by_piqa, PRUNED), (Pruning(SETUP.with_(task=COPA)), PRUNED)])
     ship(tmp_path, [(unit(task=TaskId("piqa", "d2")), evaluation())])
     assert Store(tmp_path / "live", tmp_path).units("pruning") == [Pruning(SETUP.with_(task=COPA))]
 
