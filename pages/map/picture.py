@@ -52,7 +52,7 @@ def as_svg(drawn: Mapping[str, Any], off: np.ndarray, stops: Sequence[str], font
             parts.append(_rect(x, y, cell - 1, cell - 1, _css(fill)))
             if column < n_heads and layer in drawn["headless"]:
                 marks.append(_path([(x + cell / 3, y + cell / 2, x + 2 * cell / 3, y + cell / 2)], SOFT, 1))
-            elif off[layer, column if column < n_heads else -1]:
+            elif off[layer, column]:
                 marks += _marked(x, y, cell - 1, fill)
     every = max(1, -(-len(str(n_heads)) * 17 // (2 * int(cell))))
     base = above + TOP + n_layers * cell

@@ -161,7 +161,10 @@ def test_the_python_lines_run_as_shown(explorer: Explorer, store: Store, monkeyp
     app = explorer("runs", seed="0", n="100")
     lines = next(code.value for code in app.code if "from backend.runs import plan" in code.value)
     exec(lines, {})
-    assert capsys.readouterr().out.startswith(f"4 of {len(planning.units(REQUEST))}\n")
+    printed = capsys.readouterr().out
+    assert f"4 of {len(planning.units(REQUEST))} results are here\n" in printed
+    plan = planning.make(REQUEST, store)
+    assert printed.startswith(tables.plan_table(plan, planning.rates(MODEL, INFO, store)).to_string())
 
 
 def test_choosing_nothing_asks_for_a_choice(explorer: Explorer):
