@@ -292,7 +292,7 @@ def draw_top() -> None:
             blocks.result(
                 words.above_chance(curve),
                 charts.overlap_curve(curve, share),
-                caption="line: mean over pairs of tasks · band: all pairs · dashed: chance",
+                caption=f"{n_of(found)} per task · line: mean of pairs · band: all pairs · dashed: chance",
                 measured=explain(found, "Line: mean over pairs of tasks; band: lowest to highest pair", "Dashed: the "
                                  "mean overlap of two independent random rankings, exactly"),
                 table=curve, file=f"overlap-by-share-{setup.n_shots}shot", python=reproduce(

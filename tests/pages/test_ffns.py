@@ -88,7 +88,7 @@ def test_heads_and_ffns_stand_side_by_side(explorer: Explorer, store: Store):
                  INFO)
     app.segmented_control(key="heads by").set_value("switching them off").run()
     assert calm(app)
-    assert "Accuracy without any head of the layer" in words(app)
+    assert "accuracy without any head of the layer" in words(app)
 
 
 def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
