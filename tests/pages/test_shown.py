@@ -26,6 +26,7 @@ STEPS = [("tour", {"step": str(step)}) for step in range(1, 9)]
 OTHERWISE: list[tuple[str, dict[str, Any]]] = [  # choices of the sidebar that a command has to carry
     *(("pruning", {"scope": scope, "view": view, "by": "per-example", "tasks": ["pick", "antonym"]})
       for scope in ("This task", "All tasks") for view in ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")),
+    ("lab", {"off": "L1H2", "against": "mean:L2H0"}), ("heads", {"view": "Models"}),
     ("lab", {"off": "mean:L1H2,F0", "seed": "3", "n": "7"}), ("lab", {"off": "L1H2", "scope": "All shots", "demos":
                                                                      "per-query"}),
     ("heads", {"view": "All tasks", "dtype": "bfloat16", "seed": "2", "shots": "1"}),
