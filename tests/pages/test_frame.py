@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -123,3 +126,10 @@ def test_the_lines_of_python_name_the_very_unit_they_stand_beside(
 def test_the_command_makes_the_very_unit_it_stands_beside_and_no_other(unit: Unit, store: Store):
     line, = blocks.command_lines([unit]).splitlines()
     assert planning.asked(understood(shlex.split(line)[3:])) == [Model(MODEL), unit]
+
+
+def test_a_server_that_measures_does_not_burn_the_cores_on_which_it_draws():
+    look = "import sys, pages.shared; assert 'torch' not in sys.modules; import torch"
+    said = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True, env={
+        **{name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}, "OMP_DISPLAY_ENV": "TRUE"})
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in said.stderr
