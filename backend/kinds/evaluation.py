@@ -47,7 +47,7 @@ class Answers(Record):
         if norm:
             rows = tuple(tuple(ll / max(n, 1) for ll, n in zip(a, b, strict=True))
                          for a, b in zip(rows, self.lengths, strict=True))
-        return tuple(int(np.argmax(row)) for row in rows)
+        return tuple(row.index(max(row)) for row in rows)
 
     def outcomes(self, norm: bool = False) -> np.ndarray:
         """(n,) of bool: right or wrong."""
