@@ -14,7 +14,10 @@ import os
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+from backend import machine
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+machine.raise_open_files()  # Streamlit keeps an event loop per session, see docs/streamlit.md
 
 without_frame = PagesManager.uses_pages_directory
 PagesManager.uses_pages_directory = False
