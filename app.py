@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from urllib.parse import quote
 
 import streamlit as st
 
 from backend.errors import HeadroomError
-from pages.shared import frame, lecture, school, sidebar, takeaway, waiting
+from pages.shared import frame, handles, lecture, school, sidebar, takeaway, waiting
 
 PAGES = [
     st.Page("pages/tour.py", title="Tour", icon=":material/explore:", default=True),
@@ -58,3 +59,6 @@ except Exception as error:
     logging.getLogger("headroom").exception("page %s", page.title)
     st.error(f"This page could not be drawn ({type(error).__name__}). The log of the command that started Headroom has "
              "the details; the other pages work as before.", icon=":material/error:")
+finally:
+    with suppress(HeadroomError):  # said above
+        handles.store().close()  # this thread's connection, which it would keep: the next run has another thread

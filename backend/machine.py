@@ -87,3 +87,19 @@ def duration(seconds: float) -> str:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(hours, 24)
     return f"{days} day{'s' * (days > 1)}" + (f" {hours} h" if hours else "")
+
+
+def raise_open_files(most: int = 8192) -> int | None:
+    """Let this process open more files, up to what the system allows it or `most`; how many that are then.
+
+    A server holds three per visit for two minutes after it ends. None where the system has no such limit.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

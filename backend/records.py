@@ -210,17 +210,21 @@ class Questions:
     @property
     def n(self) -> int:
         """How many outcomes there are: queries, or groups for `acc_by_group`."""
-        return len(self.outcome_docs)
+        return len(self.outcome_docs) if self._grouped else len(self.docs)
 
     @property
     def outcome_docs(self) -> tuple[tuple[int, ...], ...]:
         """Per outcome, the places in `docs` of the queries it is about: one each, or a group's."""
-        if self.metric != "acc_by_group":
+        if not self._grouped:
             return tuple((i,) for i in range(len(self.docs)))
         members: dict[str, list[int]] = {}
         for i, group in enumerate(self.groups):
             members.setdefault(group, []).append(i)
         return tuple(map(tuple, members.values()))
+
+    @property
+    def _grouped(self) -> bool:
+        return self.metric == "acc_by_group"
 
     @property
     def left_out(self) -> tuple[int, int]:
@@ -235,7 +239,7 @@ class Questions:
         if self.metric == "greedy":
             return 0.0
         each = np.array([len(g) / n for g, n in zip(self.gold, self.n_options, strict=True)])
-        return float(np.mean([each[list(members)].prod() for members in self.outcome_docs]))
+        return float(np.mean([each[list(members)].prod() for members in self.outcome_docs] if self._grouped else each))
 
     def right(self, choices: tuple[int, ...]) -> np.ndarray:
         """(n_queries,) of bool: right or wrong, per query; `choices` holds one option each, -1 = none."""
@@ -244,7 +248,7 @@ class Questions:
     def outcomes(self, choices: tuple[int, ...]) -> np.ndarray:
         """(n,) of bool: right or wrong, per query or per group."""
         right = self.right(choices)
-        return np.array([right[list(members)].all() for members in self.outcome_docs], bool)
+        return np.array([right[list(members)].all() for members in self.outcome_docs], bool) if self._grouped else right
 
 
 @dataclass(frozen=True)

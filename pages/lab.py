@@ -438,9 +438,10 @@ def history() -> None:
     names = st.session_state.get("mask names", {})
     table = pd.DataFrame([{"name": names.get(str(row["off"])) or "", **row} for row in tried])
     blocks.heading(f"{words.how_many(table['off'].nunique(), 'mask').capitalize()} tried")
-    st.dataframe(blocks.aligned(table, percent=("intact", "ablated", "change", "95 % from", "to")), hide_index=True,
+    shares = ("intact", "ablated", "change", "95 % from", "to")  # written by the browser: it grows with every click
+    st.dataframe(table, hide_index=True, alt="Masks tried so far.", on_select=take_up, selection_mode="multi-row",
                  key=f"history table {len(tried)}",  # a new row on top must not make another one selected
-                 on_select=take_up, selection_mode="multi-row", alt="Masks tried so far.")
+                 column_config={name: st.column_config.NumberColumn(format="percent") for name in shares})
     blocks.note("Select a row to switch the same components off again, two rows to compare them as A and B.",
                 "Change: ablated minus intact on the same questions, with its 95 % paired bootstrap interval")
 

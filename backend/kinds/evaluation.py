@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,12 @@ from backend.errors import BadInput
 from backend.kinds.means import N_TRAIN, Activations, Means
 from backend.kinds.prompts import ready
 from backend.kinds.shapes import check_ablation, check_questions
-from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish
+from backend.kinds.unit import CountTokens, Listener, OfTask, Option, Progress, Topic, Unit, Wish
 from backend.records import ModelInfo, Questions, Record, require, require_lengths, require_within
 from backend.values import INTACT, Ablation, Setup
 
 if TYPE_CHECKING:
-    from backend.engine.passes import Prepared
+    from backend.engine.passes import Prepared, Scores
     from backend.models.gates import MeanActivations
     from backend.models.loading import LoadedModel
     from backend.tasks.task import Prompt
@@ -61,7 +61,7 @@ class Answers(Record):
         if norm:
             rows = tuple(tuple(ll / max(n, 1) for ll, n in zip(a, b, strict=True))
                          for a, b in zip(rows, self.lengths, strict=True))
-        return tuple(int(np.argmax(row)) for row in rows)
+        return tuple(row.index(max(row)) for row in rows)
 
     def outcomes(self, norm: bool = False) -> np.ndarray:
         """(n,) of bool: right or wrong."""
@@ -147,14 +147,20 @@ class Evaluation(OfTask[Answers]):
     @classmethod
     def measure_together(cls, units: Sequence[Evaluation], model: LoadedModel, bases: Sequence[Sequence[Activations]],
                          progress: Progress | None) -> list[Answers]:
+        def so_far(place: int, right: int, answered: int, of: int) -> None:
+            assert isinstance(progress, Listener)
+            progress.so_far(units[place], right, answered, of)
+
         return evaluate(model, ready(model, units[0].setup), [unit.ablation for unit in units], progress,
-                        means=[basis[0] if basis else None for basis in bases])
+                        means=[basis[0] if basis else None for basis in bases],
+                        so_far=so_far if isinstance(progress, Listener) else None)
 
 
 def evaluate(
     model: LoadedModel, prompts: Sequence[Prompt] | Prepared, ablations: Sequence[Ablation] = (INTACT,),
     progress: Progress | None = None, *, metric: str = "acc", means: Sequence[MeanActivations | None] | None = None,
     batch_tokens: int | None = None, together: bool = False,
+    so_far: Callable[[int, int, int, int], None] | None = None,
 ) -> list[Answers]:
     """Score every option of every prompt under each ablation.
 
@@ -168,6 +174,7 @@ def evaluate(
         batch_tokens: tokens of one pass, None for as many as suit the device; halved, and said so in the log, whenever
             memory runs out.
         together: let ablations share passes that have room for several, see `passes.score`.
+        so_far: called as so_far(place of the ablation, questions answered right, answered, of all) as they are scored.
 
     Raises:
         ModelError: the logits are no numbers.
@@ -184,10 +191,17 @@ def evaluate(
                        "the model given here. Make them ready for this one.")
     # What the intact model leaves behind helps several ablations, or the next call with the same prompts.
     reuse = None if ready is prompts or len(ablations) > 1 else False
+
+    def tell(place: int, scores: Scores, complete: np.ndarray) -> None:
+        assert so_far is not None
+        outcomes = Answers(ready.questions, scores.loglikelihoods, ready.lengths, scores.greedy).outcomes()
+        answered = np.array([complete[list(members)].all() for members in ready.questions.outcome_docs])
+        so_far(place, int(outcomes[answered].sum()), int(answered.sum()), len(answered))
+
     while True:
         ready = ready.smallest
         try:
-            scores = passes.score(ready, ablations, means, progress, reuse, together)
+            scores = passes.score(ready, ablations, means, progress, reuse, together, tell if so_far else None)
             break
         except Exception as error:
             if ready.batch_tokens // 2 < SMALLEST_BATCH or not should_reduce_batch_size(error):

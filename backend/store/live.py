@@ -171,27 +171,11 @@ class Store:
                 answer, or a number is NaN or infinite, or the disk is full.
             BadInput: if the record is not of the unit's kind.
         """
-        body = pack(unit, record)
-        new = cast(R, unpack(body, self._info_beside(unit))[1])
-        if self.read_only:
-            return self._keep(unit, new, len(body))
-        with self._writing():
-            old = self.get(unit)
-            if old is not None and not replace:
-                if told := differences(old, new):
-                    raise StoreError(f"There is a different result of {unit} already ({'; '.join(told)}). "
-                                     "It was kept; replace it on request only.")
-                return old
-            if old == new:
-                return new
-            packed = zlib.compress(body, 6)
-            self._cache.set(unit.key, digest(packed).encode() + packed)
-            self._cache.set(_index(unit), "")
-            self._cache.incr(GENERATION)
-        self._damage.pop(unit.key, None)
-        if isinstance(unit, Model):
-            self._forget()
-        return new
+        kept, generation = self._put(unit, record, replace)
+        if generation is not None and self._catalogue[0] == (generation - 1, self._file):
+            # the one change since: no need to read the whole catalogue again
+            self._catalogue = (generation, self._file), {**self._catalogue[1], unit.key: unit}
+        return kept
 
     def _keep(self, unit: Unit[R], record: R, size: int) -> R:
         """Keep a result where nothing can be stored, and forget those that have been kept longest."""
@@ -224,7 +208,7 @@ class Store:
         """Store several results, all or none. Raises: as `put`; also where the store can only be read."""
         with self._writing():
             for unit, record in results:
-                self.put(unit, record, replace)
+                self._put(unit, record, replace)
 
     def recomputing(self, unit: Unit) -> Recomputing:
         """This store as it would be without one result; what is put into it is not kept."""
@@ -258,21 +242,24 @@ class Store:
         Raises:
             StoreError: if the live store cannot be read.
         """
-        found = dict(self._live_units())
-        if self.shipped:
-            found = {u.key: u for u in self.shipped.units(kind)} | found
-        return sorted((u for u in found.values() if (kind is None or kind == u.KIND)
+        return sorted((u for u in self.by_key(kind).values() if (kind is None or kind == u.KIND)
                        and (model is None or model in (u.model, u.model.name))
                        and (task is None or (u.task is not None and task in (u.task, u.task.name)))),
                       key=lambda u: u.sort_key)
 
-    def derived(self, name: str, make: Callable[[], T]) -> T:
-        """Something that follows from which results there are: made anew when that has changed."""
+    def by_key(self, kind: str | None = None) -> dict[str, Unit[Any]]:
+        """As `units`, by their keys and in no order; of the shipped ones only those of a kind, if one is given."""
+        shipped = self.shipped.by_key(kind) if self.shipped else {}
+        return {**shipped, **self._live_units()}
+
+    def derived(self, name: str, make: Callable[[T | None], T]) -> T:
+        """Something that follows from which results there are: made anew, from what it was, when that has changed."""
         self._live_units()
-        known = self._derived.get(name)
-        if known is None or known[0] != self._catalogue[0]:
-            known = self._derived[name] = (self._catalogue[0], make())
-        return cast(T, known[1])
+        generation, (made_at, known) = self._catalogue[0], self._derived.get(name, (-1, None))
+        if made_at != generation:
+            known = make(known)
+            self._derived[name] = generation, known
+        return cast(T, known)
 
     def earlier(self) -> dict[str, Any]:
         """Results that an earlier version wrote, by key: their descriptions as they stand (see `store.earlier`)."""
@@ -302,7 +289,7 @@ class Store:
         Raises: as `put`; then nothing has changed.
         """
         with self._writing():
-            kept = self.put(unit, record)
+            kept, _ = self._put(unit, record)
             if (seconds := self._cache.get(_SECONDS + key)) is not None and self.seconds(unit) is None:
                 self._cache.set(_SECONDS + unit.key, seconds)
             for name in (key, self._earlier[key][0], _SECONDS + key):
@@ -413,6 +400,32 @@ class Store:
         return value if isinstance(value, float) and 0 <= value < math.inf else None
 
     # Helpers
+
+    def _put(self, unit: Unit[R], record: R, replace: bool = False) -> tuple[R, int | None]:
+        """As `put`; also the generation that this change began, None where nothing has changed."""
+        body = pack(unit, record)
+        new = cast(R, unpack(body, self._info_beside(unit))[1])
+        if self.read_only:
+            return self._keep(unit, new, len(body)), None
+        with self._writing():
+            old = self.get(unit)
+            if old is not None and not replace:
+                if told := differences(old, new):
+                    raise StoreError(f"There is a different result of {unit} already ({'; '.join(told)}). "
+                                     "It was kept; replace it on request only.")
+                return old, None
+            if old == new:
+                return new, None
+            packed = zlib.compress(body, 6)
+            entry = digest(packed).encode() + packed
+            self._cache.set(unit.key, entry)
+            self._cache.set(_index(unit), "")
+            generation = self._cache.incr(GENERATION)
+        self._damage.pop(unit.key, None)
+        if isinstance(unit, Model):
+            self._forget()
+        self._recent.keep(unit.key, entry, new, len(body))
+        return new, generation
 
     def _live_units(self) -> dict[str, Unit[Any]]:
         try:

@@ -88,8 +88,15 @@ class Shipped:
 
     def units(self, kind: str | None = None) -> list[Unit[Any]]:
         """What there is, of one kind or of all."""
-        kinds = [kind] if kind is not None else [*KINDS]
-        return [self._parsed[k][key] for k in kinds for key in self.entries(k)]
+        return [*self.by_key(kind).values()]
+
+    def by_key(self, kind: str | None = None) -> dict[str, Unit[Any]]:
+        """The same, by their keys."""
+        found: dict[str, Unit[Any]] = {}
+        for one in [kind] if kind is not None else [*KINDS]:
+            self.entries(one)
+            found |= self._parsed[one]
+        return found
 
     def problems(self) -> list[str]:
         """What was found damaged so far, one sentence each."""

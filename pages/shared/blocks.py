@@ -184,7 +184,11 @@ def report(standing: Standing, what: str, waited: float) -> tuple[float, str]:
                                      "of yours" if n and waited > PATIENT else "")
     left = waited * (1 - share) / share if share else 0
     eta = f" · {duration(left)} left" if left > 3 else ""
-    return min(share, 1.0), f"{standing.unit.task or what}: {standing.done} of {standing.total}{eta}"
+    stands = f"{standing.done} of {standing.total}"
+    if standing.so_far is not None:
+        right, answered, of = standing.so_far
+        stands = f"{words.percent(right / answered)} so far, on {answered} of {of} questions"
+    return min(share, 1.0), f"{standing.unit.task or what}: {stands}{eta}"
 
 
 # --- draw and explain ---------------------------------------------------------------------------

@@ -51,6 +51,7 @@ def model_name() -> str:
     return name if models(name) else BUNDLED
 
 
+@handles.once_per_run
 def models(name: str) -> list[ModelId]:
     """Every state of a model that can be chosen: as it is here first, then those that the store has results of."""
     here = handles.look(name)
@@ -62,12 +63,17 @@ def models(name: str) -> list[ModelId]:
 def model() -> ModelId:
     """The chosen model: its state, precision and BOS. Of one that is not here, as the store has results of it."""
     name = model_name()
-    chosen, here = _state(name), handles.look(name, value("dtype"), value("bos"))
+    return _model(name, _state(name), value("dtype"), value("bos"))
+
+
+@handles.once_per_run
+def _model(name: str, chosen: ModelId, dtype: str, wanted_bos: str) -> ModelId:
+    here = handles.look(name, dtype, wanted_bos)
     if not isinstance(here, ModelError) and here.id.weights == chosen:
         return here.id
     stored = [m for m in handles.known().models(chosen.name) if m.weights == chosen]
-    bos = {"always": True, "never": False}.get(value("bos"))
-    fitting = [m for m in stored if m.dtype == value("dtype") and bos in (None, m.bos)]
+    bos = {"always": True, "never": False}.get(wanted_bos)
+    fitting = [m for m in stored if m.dtype == dtype and bos in (None, m.bos)]
     return (fitting or stored)[0]
 
 
@@ -121,9 +127,13 @@ def load_lines() -> str:
 
 def task_names() -> list[str]:
     """Everything that the chosen model can be asked or was asked, by name: its suite first."""
-    stored, here = [t.name for t in handles.known().tasks(model())], handles.task_names()
-    first = [t.name for t in registry.suite("mini")] if model_name() == BUNDLED else sorted(set(stored), key=(
-        [*here, *stored].index))
+    return _task_names(model(), model_name() == BUNDLED)
+
+
+@handles.once_per_run
+def _task_names(of: ModelId, bundled: bool) -> list[str]:
+    stored, here = [t.name for t in handles.known().tasks(of)], handles.task_names()
+    first = [t.name for t in registry.suite("mini")] if bundled else sorted(set(stored), key=[*here, *stored].index)
     return list(dict.fromkeys([*first, *here, *stored]))
 
 
@@ -215,8 +225,8 @@ def permalink(**more: str) -> str:
     given |= {key: str(value(key)) for key, default in DEFAULTS.items()
               if value(key) != default and value(key) and key != "tasks"}
     given |= {"off": str(ablation()), **more}
-    pairs = [(k, v) for k, v in given.items() if v] + [("tasks", name) for name in st.session_state.get("tasks") or ()
-                                                       if st.session_state["tasks"] != usual()]
+    tasks = st.session_state.get("tasks") or []
+    pairs = [(k, v) for k, v in given.items() if v] + [("tasks", name) for name in (tasks if tasks != usual() else ())]
     query = urlencode(pairs, safe=":,")
     return (st.context.url or "").split("?")[0] + (f"?{query}" if query else "")
 

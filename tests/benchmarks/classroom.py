@@ -96,8 +96,8 @@ class Visitor:
         async for raw in socket:
             said = ForwardMsg.FromString(raw)
             kind = said.WhichOneof("type")
-            if kind == "script_finished":
-                self.ready.set()
+            if kind == "script_finished" and said.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY:
+                self.ready.set()  # a deep link's first run may end early, before anything is drawn
             elif kind == "delta" and said.delta.WhichOneof("type") == "new_element":
                 self._see(said.delta.new_element)
 

@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -156,3 +159,10 @@ def test_whatever_an_address_asks_for_the_page_is_drawn(store: Store, monkeypatc
         app = opened(page, **parameters)
         assert not app.exception
         assert "could not be drawn" not in words(app)
+
+
+def test_a_server_that_measures_does_not_burn_the_cores_on_which_it_draws():
+    look = "import sys, pages.shared; assert 'torch' not in sys.modules; import torch"
+    said = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True, env={
+        **{name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}, "OMP_DISPLAY_ENV": "TRUE"})
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in said.stderr

@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 from backend.kinds import Evaluation, compute
 from backend.models.loading import load_model
 from backend.runs import queue as queues
-from backend.runs.queue import Queue, Standing, Ticket
+from backend.runs.queue import Queue, SoFar, Standing, Ticket
 from backend.store import live as stores
 from backend.store.live import Store
 from backend.values import ModelId, Setup, TaskId, parse_exact
@@ -137,6 +137,8 @@ def test_one_is_told_how_it_stands() -> None:
     assert blocks.report(replace(waits, ahead=0), "accuracy", 9)[1] == "accuracy …"
     measured = replace(waits, ahead=0, unit=unit, done=2, total=8)
     assert blocks.report(measured, "accuracy", 1) == (0.625, "antonym: 2 of 8")
+    some = replace(measured, so_far=SoFar(right=5, answered=8, of=40))
+    assert blocks.report(some, "accuracy", 1)[1] == f"antonym: {words.percent(5 / 8)} so far, on 8 of 40 questions"
     assert blocks.report(measured, "accuracy", 10) == (0.625, "antonym: 2 of 8 · 6 s left")
     assert blocks.report(replace(measured, loading=True), "accuracy", 10)[1] == "Loading the model …"
 

@@ -374,6 +374,26 @@ def test_place_and_progress_are_known(queue: Queue, engine: Engine) -> None:
     assert tickets[0].take() == [(alone(0), f"result of {alone(0)}")]
 
 
+def test_everybody_is_told_how_the_own_answers_stand_so_far(queue: Queue, engine: Engine, monkeypatch) -> None:
+    plain = engine.measure
+
+    def tells(units: Sequence[Any], progress: Any) -> list[Any]:
+        for right, one in enumerate(units):
+            progress.so_far(one, right, 10, 40)
+        return plain(units, progress)
+
+    first = blocked(queue, engine)
+    monkeypatch.setattr(engine, "measure", tells)
+    tickets = [queue.ask(f"session {i}", "lab", [unit(i)]) for i in range(2)]
+    assert tickets[0].standing().so_far is None
+    engine.step(N_BATCHES + 1)
+    while not all(ticket.standing().done for ticket in tickets):
+        time.sleep(0.001)
+    assert sorted(ticket.standing().so_far for ticket in tickets) == [(0, 10, 40), (1, 10, 40)]
+    engine.go()
+    assert first.error is None
+
+
 def test_the_model_in_memory_answers_first_but_not_for_ever(engine: Engine, shelf: Shelf) -> None:
     patient = Queue(cast(Results, shelf), engine.load, Limits(turn=1000))
     blocked(patient, engine)

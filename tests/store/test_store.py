@@ -38,6 +38,7 @@ from backend.kinds.unit import KINDS, SCHEMA
 from backend.records import ModelInfo, Questions
 from backend.store import entries
 from backend.store import live as store_module
+from backend.store.catalogue import Catalogue, catalogue
 from backend.store.entries import canonical, differences, pack, rounded, unpack
 from backend.store.live import Store
 from backend.store.shipped import ship
@@ -298,6 +299,48 @@ def test_the_catalogue_follows_another_store_on_the_same_folder(store):
         assert store.units() == [unit()]
         other.delete(unit())
     assert store.units() == []
+
+
+def test_what_was_put_joins_the_catalogue_without_reading_it_again(store, monkeypatch):
+    store.put(unit(), evaluation())
+    assert store.units() == [unit()]
+
+    def read_again(self):
+        raise AssertionError("the whole store was read again")
+
+    monkeypatch.setattr(store_module.diskcache.Cache, "__iter__", read_again)
+    store.put(unit(Head(0, 1)), evaluation())
+    store.put(unit(), evaluation())  # nothing new
+    assert set(store.units()) == {unit(), unit(Head(0, 1))}
+
+
+def test_what_was_put_beside_another_store_or_taken_back_leaves_the_catalogue_right(store):
+    store.put(unit(), evaluation())
+    assert store.units() == [unit()]
+    with Store(store.folder) as other:
+        other.put(unit(Head(0, 1)), evaluation())
+    store.put(unit(Head(0, 2)), evaluation())
+    assert set(store.units()) == {unit(), unit(Head(0, 1)), unit(Head(0, 2))}
+    with pytest.raises(StoreError, match="different result"):
+        store.put_all([(unit(Head(0, 3)), evaluation()), (unit(), evaluation(-9.0))])
+    store.put(unit(Head(1, 1)), evaluation())
+    assert set(store.units()) == {unit(), unit(Head(0, 1)), unit(Head(0, 2)), unit(Head(1, 1))}
+
+
+def test_models_and_tasks_are_counted_alike_whether_results_came_one_by_one_or_at_once(store):
+    def told(one):
+        return [(model, one.n_results(model), one.tasks(model)) for model in one.models()]
+
+    results = [unit(), unit(task=COPA), unit(Head(0, 1), task=COPA), of_model(name="other"), of_model(dtype="float16")]
+    for one in results:
+        store.put(one, evaluation())
+        catalogue(store)
+    assert told(catalogue(store)) == told(Catalogue(store.by_key()))
+    assert catalogue(store).tasks(MODEL) == [COPA, PIQA]
+    assert catalogue(store).models()[0] == MODEL
+    store.delete_all(results[1:4])
+    assert told(catalogue(store)) == told(Catalogue(store.by_key()))
+    assert catalogue(store).tasks(MODEL) == [PIQA]
 
 
 # --- damage -------------------------------------------------------------------------------------
