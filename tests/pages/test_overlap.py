@@ -12,7 +12,7 @@ from backend.tasks.mini import MINI
 from pages.shared import charts
 from pages.shared import words as wording
 from tests.pages import made_up
-from tests.pages.conftest import INFO, Explorer, calm, setup_of, words
+from tests.pages.conftest import INFO, Explorer, bodies, calm, setup_of, words
 
 VIEWS = ("Tasks", "Shots", "Top heads", "Heads that many need")
 
@@ -113,7 +113,7 @@ def test_with_some_tasks_missing_the_others_are_compared(explorer: Explorer, sto
     app = explorer("overlap", view=view)
     assert calm(app)
     assert "Not measured yet" in words(app)
-    assert len(app.main.markdown) > 3
+    assert len(bodies(app)) > 3
 
 
 def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):

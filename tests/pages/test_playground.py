@@ -14,11 +14,11 @@ from backend.store.live import Store
 from backend.tasks.registry import get_task
 from backend.tasks.task import Prompt, prompts
 from backend.values import INTACT, Ablation, ModelId, parse_exact
-from pages.shared import handles
+from pages.shared import handles, notes
 from pages.shared import words as wording
 from tests.models.small import small_model
 from tests.pages import made_up
-from tests.pages.conftest import Explorer, are_here, calm, is_here, words
+from tests.pages.conftest import Explorer, are_here, bodies, calm, is_here, words
 from tests.pages.shown import note_tables, prints_the_table
 
 OFF = parse_exact("L1H2,F0")
@@ -38,7 +38,7 @@ def question(q: int = 0, n_shots: int = 1) -> Prompt:
 
 def table(app: AppTest, after: str) -> str:
     """The title that begins the block in which `after` stands."""
-    return next(m.value for m in app.main.markdown if after in m.value)
+    return next(text for text in map(notes.plain, bodies(app)) if after in text)
 
 
 def test_a_question_of_the_task_is_read_intact_and_ablated(explorer: Explorer, model: LoadedModel):
@@ -131,7 +131,7 @@ def test_next_and_previous_walk_through_the_questions(explorer: Explorer, model:
     app.get_by_key("next").click().run()
     assert app.session_state["q"] == 1
     assert app.get_by_key("next").disabled
-    assert "question 1" in words(app)
+    assert "Question 1" in words(app)
 
 
 def test_mean_ablation_asks_for_the_means_first(explorer: Explorer, model: LoadedModel, store: Store):

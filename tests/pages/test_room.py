@@ -47,7 +47,7 @@ def pupil(explorer: Explorer, code: str, colour: str = "blue", animal: str = "fo
 
 def test_a_room_is_opened_shown_and_come_into_by_its_code(explorer: Explorer):
     teacher, code = opened(explorer)
-    assert f"# Room {code}" in words(teacher)
+    assert f"Room {code}" in words(teacher)
     assert teacher.query_params["room"] == code
     app = explorer("room")
     app.text_input("room code").set_value(f" {code.lower()} ")
