@@ -87,6 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     except HeadroomError as error:
         return _end(FAILED if isinstance(error, StoreError) else BAD_INPUT, str(error))
+    except MemoryError:
+        return _end(FAILED, "There was no memory left. What was finished is stored: close what else runs, or ask for "
+                            "less at a time, and give the same command again.")
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         return _end(FAILED, f"No space left on the disk{where}. Nothing that was stored is lost: make room, and give "
@@ -227,11 +230,7 @@ class _Run:
         try:
             self.left.remove(step)
             self.waiting.remove(step.unit)
-            if step.unit in self.store:
-                self.n_shared += 1
-                tqdm.write(f"{self._number} {step.unit}: by another run")
-            else:
-                self._tell(step)
+            self._tell(step)
         finally:
             leases.release(step.unit.key)
         self.bar.n = sum(s.cost for s in self.steps) - sum(s.cost for s in self.left)
@@ -242,10 +241,14 @@ class _Run:
         return f"[{self.n_units - len(self.left)}/{self.n_units}]"
 
     def _tell(self, step: planning.Step) -> None:
-        """Compute a unit and say so, or why it failed."""
+        """Compute a unit and say so, or who did, or why it failed."""
         self.report.update(unit=str(step.unit), done=0, total=0, state="running")
         self.bar.set_description_str(str(step.unit), refresh=False)
         try:
+            if step.unit in self.store:
+                self.n_shared += 1
+                tqdm.write(f"{self._number} {step.unit}: by another run")
+                return
             seconds, record = self._compute(step)
             tqdm.write(f"{self._number} {step.unit}: {seconds:.2f} s")
             if told := too_long(record):

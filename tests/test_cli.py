@@ -321,6 +321,17 @@ def test_whatever_has_no_room_says_so(small, tmp_path, capsys, monkeypatch, erro
     assert "No space left on the disk (out.zip). Nothing that was stored is lost" in capsys.readouterr().err
 
 
+def test_memory_that_runs_out_is_said(small, capsys, monkeypatch):
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Evaluation, "measure", full)
+    assert precompute(small, "--what", "accuracy") == FAILED
+    told = capsys.readouterr().err
+    assert "There was no memory left. What was finished is stored" in told
+    assert "unforeseen" not in told
+
+
 def test_what_the_system_refuses_is_named(small, capsys, monkeypatch):
     def refused(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "out.zip")

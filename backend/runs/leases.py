@@ -26,6 +26,7 @@ from backend.runs import processes
 FILE = "leases.db"
 BEAT = 5.0  # seconds between two heartbeats
 PATIENCE = 60.0  # seconds without a heartbeat after which a claim ends
+ENDLESS = 10_000_000  # steps of a statement's program after which it is given up; ours take hundreds
 BUSY = 10.0  # seconds to wait for others who claim
 
 
@@ -101,6 +102,7 @@ class Leases:
         if self._path.is_symlink():
             raise OSError("a store may come from anybody, and no claim leads out of it")
         file = sqlite3.connect(self._path, timeout=BUSY, isolation_level=None)
+        file.set_progress_handler(lambda: True, ENDLESS)  # what came with a store may never end
         try:
             file.execute("CREATE TABLE IF NOT EXISTS claims "
                          "(key TEXT PRIMARY KEY, machine TEXT, pid INTEGER, born TEXT, beat INTEGER)")

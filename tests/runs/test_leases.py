@@ -117,7 +117,8 @@ def test_a_heart_beats_while_something_is_held(tmp_path, monkeypatch):
             assert time.monotonic() < deadline
 
 
-@pytest.mark.parametrize("damage", ["no database", "a link", "a folder", "another table", "read only"])
+@pytest.mark.parametrize("damage", ["no database", "a link", "a folder", "another table", "an endless view",
+                                    "read only"])
 def test_where_nothing_can_be_claimed_everything_may_be_computed(tmp_path, damage):
     path = tmp_path / leases.FILE
     if damage == "no database":
@@ -129,6 +130,11 @@ def test_where_nothing_can_be_claimed_everything_may_be_computed(tmp_path, damag
     elif damage == "another table":
         file = sqlite3.connect(path)
         file.execute("CREATE TABLE claims (other)")
+        file.close()
+    elif damage == "an endless view":
+        file = sqlite3.connect(path)
+        file.execute("CREATE VIEW claims AS WITH RECURSIVE n(key) AS (SELECT 1 UNION ALL SELECT key + 1 FROM n) "
+                     "SELECT key, 0 AS machine, 0 AS pid, 0 AS born, 0 AS beat FROM n")
         file.close()
     else:
         tmp_path = tmp_path / "no such folder"
