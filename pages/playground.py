@@ -44,9 +44,7 @@ def examples() -> Sequence[Prompt]:
 def from_task() -> Prompt:
     """One of the chosen task's queries."""
     prompts = examples()
-    asked = st.query_params.get("q")
-    if asked is not None and not (asked.isdecimal() and int(asked) < len(prompts)):
-        selection.not_read("q", asked, f"0 to {len(prompts) - 1}")
+    selection.check_number("q", 0, len(prompts) - 1, 0)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         q = st.number_input(f"Question, 0 to {len(prompts) - 1}", 0, len(prompts) - 1, 0, key="q", width=170,
                             bind="query-params", help="In the order in which they are evaluated.")
@@ -185,7 +183,7 @@ def which_head() -> tuple[Head, bool]:
             if asked is not None:
                 all_of_them = known[-1] - known[0] == len(known) - 1
                 selection.not_read(key, str(asked), f"{known[0]} to {known[-1]}" if all_of_them else
-                                   ", ".join(map(str, known)))
+                                   ", ".join(map(str, known)), value)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         if info.headless:  # a number field would count through layers that have no heads
             layer = st.selectbox("Layer", info.attending, key="layer", width=110, bind="query-params")

@@ -532,7 +532,7 @@ def step_control() -> int:
     asked, numbers = st.query_params.get("step"), {str(step): step for step in range(1, len(STEPS) + 1)}
     if asked != st.session_state.get("step told") or "step" not in st.session_state:
         if asked is not None and asked not in numbers:
-            selection.not_read("step", asked, ", ".join(numbers))
+            selection.not_read("step", asked, ", ".join(numbers), 1)
         st.session_state["step"] = numbers.get(str(asked), 1)  # opened by a link, or the browser went back
     at = st.segmented_control("Step", list(numbers.values()), key="step", required=True, on_change=change_masks,
                               format_func=lambda step: f"{step} {SHORT[step - 1]}", label_visibility="collapsed") or 1

@@ -35,6 +35,7 @@ DEFAULTS: Mapping[str, Any] = {"model": BUNDLED, "state": None, "task": None, "r
                                "demos": "fixed", "n": 100, "seed": 0, "by": "per-token", "dtype": "float32",
                                "bos": "auto", "off": "", "tasks": None}
 N_EXAMPLES = (1, 100_000)  # lowest and highest number of questions
+MOST_SEED = 10_000
 N_TRAIN = 200  # training examples behind importance, as everywhere
 # Bound by pages, or Streamlit's own:
 PAGE_PARAMETERS = {"step", "scope", "name", "view", "section", "source", "q", "prompt", "options", "layer", "head",
@@ -228,11 +229,32 @@ def control(label: str, options: Sequence[Any], key: str, **more: Any) -> Any:
     return st.segmented_control(label, options, default=options[0], required=True, key=key, bind="query-params", **more)
 
 
-def not_read(key: str, asked: str, known: str) -> None:
-    """Note that a freshly opened address asks for something that is not there."""
+def not_read(key: str, asked: str, known: str, shown: object = "the default") -> None:
+    """Note that a freshly opened address asks for something that is not there, and what is shown instead."""
     if st.session_state["cold"]:
-        st.session_state["notices"][key] = (f"The address asks for {key} '{asked}'. Known: {known}. Showing the "
-                                            "default instead.")
+        st.session_state["notices"][key] = (f"The address asks for {key} '{asked}'. Known: {known}. Showing {shown} "
+                                            "instead.")
+
+
+def check_number(key: str, least: int, most: int, default: int, where: str = "") -> None:
+    """Note what an address asks of a field of whole numbers and is not allowed; called before the field is drawn.
+
+    By itself Streamlit shows the default without a word, or 5 where 5.7 was asked for.
+
+    Args:
+        where: the place whose bounds these are, such as "in a lecture"; empty for those that hold everywhere.
+    """
+    asked = st.query_params.get(key)
+    if asked is None or not st.session_state["cold"]:
+        return
+    if asked.isascii() and asked.isdecimal() and least <= int(asked) <= most:
+        return
+    try:
+        shown = int(float(asked)) if least <= int(float(asked)) <= most else default
+    except (ValueError, OverflowError):  # no number, or no finite one, at which Streamlit would stop
+        shown = default
+        del st.query_params[key]
+    not_read(key, asked, f"whole numbers from {least} to {most}{' ' * bool(where)}{where}", shown)
 
 
 # --- what the widgets hold -------------------------------------------------------------------------------------

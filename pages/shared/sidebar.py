@@ -18,7 +18,7 @@ from backend.models.info import BUNDLED
 from backend.tasks import registry
 from backend.tasks.task import DEMOS
 from pages.shared import components, handles, lecture, selection
-from pages.shared.selection import BOS, DEFAULTS, DTYPES, N_EXAMPLES, PAGE_PARAMETERS, REDUCTIONS, SHOTS
+from pages.shared.selection import BOS, DEFAULTS, DTYPES, MOST_SEED, N_EXAMPLES, PAGE_PARAMETERS, REDUCTIONS, SHOTS
 
 # Side padding that leaves room at 900 pixels, and columns (`blocks.side_by_side`) that stack when they get narrow.
 STYLE = """<style>
@@ -34,7 +34,9 @@ def frame() -> Any:
     """Draw the shared choice in the sidebar; returns the place above the page for `show_notices`."""
     st.session_state["cold"] = "trail" not in st.session_state  # the first run: the address is as it was opened
     st.html(STYLE)
-    _notice_url()
+    st.session_state.setdefault("notices", {})
+    if st.session_state["cold"]:
+        _notice_url()
     above = st.container()
     with st.sidebar:
         _model()
@@ -127,10 +129,13 @@ def _details() -> None:
                          bind="query-params",
                          help="fixed: one draw of solved examples for all questions, which makes toggling fast. "
                               "per-query: a fresh draw for every question, as in the study.")
-    most = N_EXAMPLES[1] if lecture.at_the_machine() else lecture.MOST_QUESTIONS
+    freely = lecture.at_the_machine()
+    most = N_EXAMPLES[1] if freely else lecture.MOST_QUESTIONS
+    selection.check_number("n", N_EXAMPLES[0], most, DEFAULTS["n"], "" if freely else "in a lecture")
+    selection.check_number("seed", 0, MOST_SEED, DEFAULTS["seed"])
     st.number_input("Questions", N_EXAMPLES[0], most, value=DEFAULTS["n"], key="n", bind="query-params",
                     help="The first n of the seeded order; a larger number contains the smaller one.")
-    st.number_input("Seed", 0, 10_000, value=DEFAULTS["seed"], key="seed", bind="query-params",
+    st.number_input("Seed", 0, MOST_SEED, value=DEFAULTS["seed"], key="seed", bind="query-params",
                     help="Draws the questions' order and the demonstrations.")
     st.segmented_control("Head importance", REDUCTIONS, default=DEFAULTS["by"], required=True, key="by",
                          bind="query-params",
@@ -178,18 +183,16 @@ def _notice_url() -> None:
     given = st.query_params.to_dict()
     allowed: dict[str, Any] = {"shots": SHOTS, "demos": DEMOS, "by": REDUCTIONS, "dtype": DTYPES,
                                "bos": BOS}
-    notices: dict[str, str] = st.session_state.setdefault("notices", {})
+    notices: dict[str, str] = st.session_state["notices"]
     allowed["task"] = tuple(selection.task_names())
     for key, value in given.items():
         if key in allowed and value not in map(str, allowed[key]):
-            notices[key] = (f"The address asks for {key} '{value}'. Known: {', '.join(map(str, allowed[key]))}. "
-                            "Showing the default instead.")
+            default = DEFAULTS[key] if DEFAULTS[key] is not None else selection.default_task(allowed[key])
+            selection.not_read(key, value, ", ".join(map(str, allowed[key])), default)
         elif key == "tasks":
             if unknown := [name for name in st.query_params.get_all("tasks") if name not in allowed["task"]]:
                 notices[key] = (f"The address asks to compare {', '.join(repr(name) for name in unknown)}, which "
                                 "nothing here is called. The others are compared.")
-        elif key in ("n", "seed") and not value.isdecimal():
-            notices[key] = f"The address asks for {key} '{value}', which is no number. Showing the default instead."
         elif key not in DEFAULTS and key not in PAGE_PARAMETERS:
             notices[key] = f"The address has '{key}', which means nothing here."
 
