@@ -388,8 +388,10 @@ def history() -> None:
     names = st.session_state.get("mask names", {})
     table = pd.DataFrame([{"name": names.get(str(row["off"])) or "", **row} for row in tried])
     st.markdown(f"#### {words.how_many(table['off'].nunique(), 'mask').capitalize()} tried")
+    width, height = blocks.room_for(table["off"])
     st.dataframe(blocks.aligned(table, percent=("intact", "ablated", "change", "95 % from", "to")), hide_index=True,
-                 key="history table", on_select=reload_mask, selection_mode="single-row", alt="Masks tried so far.")
+                 key="history table", on_select=reload_mask, selection_mode="single-row", alt="Masks tried so far.",
+                 row_height=height, column_config={"off": st.column_config.TextColumn(width=width)})
     st.caption("Select a row to switch the same components off again. Change: ablated minus intact on the same "
                "questions, with its 95 % paired bootstrap interval.")
 

@@ -336,9 +336,8 @@ def ready(prompt: Prompt | str) -> bool:
     if info.n_params <= LIVE_PARAMETERS or st.session_state.get("read this") == wanted:
         return True
     st.info(f"{info.name} has {info.n_params / 1e9:.1f} billion parameters: reading takes a moment, and memory.")
-    if st.button("Read it", key="read it", type="primary", icon=":material/play_arrow:"):
-        st.session_state["read this"] = wanted
-        st.rerun()
+    st.button("Read it", key="read it", type="primary", icon=":material/play_arrow:",
+              on_click=lambda: st.session_state.update({"read this": wanted}))
     return False
 
 

@@ -41,6 +41,7 @@ Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.F
 
 REPORT = 0.2  # seconds between reports of progress; each is a message that the browser answers by drawing
 PATIENT = 1.0  # seconds of waiting after which one is told how many are ahead
+CHARACTER = 8  # pixels of a wide character in a table
 STUDY = "Bansal et al. 2023, arXiv:2212.09095"
 
 
@@ -103,8 +104,11 @@ def offer(units: Sequence[Unit[Any]], what: str, of: int = 1) -> None:
         if damage := handles.store().problems():
             more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
             st.caption(f":orange[:material/broken_image: Something stored is damaged{more}: {damage[0]}]")
+        go = _asked(key) and not why_not
         with st.container(horizontal=True, gap="small"):
-            go = not why_not and st.button("Measure now", key=key, type="primary", icon=":material/play_arrow:")
+            if not why_not:
+                st.button("Measure now", key=key, type="primary", icon=":material/play_arrow:", on_click=_ask,
+                          args=(key,))
             if lines := command_lines(units):
                 with st.popover("Command line", icon=":material/terminal:"):
                     st.caption("The same from a terminal, where model and rows are; it can be stopped and started "
@@ -112,6 +116,19 @@ def offer(units: Sequence[Unit[Any]], what: str, of: int = 1) -> None:
                     st.code(lines, language="bash", wrap_lines=True)
         if go and measure(units, what):
             st.rerun()
+
+
+def _ask(key: str) -> None:
+    """A press of "Measure now", which counts even where the run that would look at the button never comes so far."""
+    st.session_state["asked to measure"] = key
+
+
+def _asked(key: str) -> bool:
+    """Whether the button of this offer was pressed, once; not of a page that was left meanwhile."""
+    if st.session_state.get("asked to measure") != key:
+        return False
+    del st.session_state["asked to measure"]
+    return key in st.session_state
 
 
 def why_not_here(units: Iterable[Unit[Any]]) -> str:
@@ -236,6 +253,17 @@ def aligned(table: pd.DataFrame, *, percent: Sequence[str] = (), scores: Sequenc
 def table_height(n_rows: int, at_most: int = 330) -> int:
     """Pixels of a table that shows all its rows and no empty one, up to a limit from which it scrolls."""
     return min(at_most, 37 + 35 * n_rows)
+
+
+def room_for(texts: Iterable[str], widest: int = 460) -> tuple[int, int]:
+    """Width of a column and height of a table's rows, in pixels, in which its longest text is read whole.
+
+    All rows of a Streamlit table have one height; text is broken into lines where that is more than one.
+    """
+    length = max(map(len, texts), default=0)
+    width = min(widest, max(60, CHARACTER * length + 18))
+    lines = -(-length * CHARACTER // (width - 18))
+    return width, 35 if lines <= 1 else 15 + 20 * lines
 
 
 def to_lab() -> None:

@@ -137,6 +137,18 @@ def at(explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> Explorer:
     return at_address
 
 
+def once_more(monkeypatch: pytest.MonkeyPatch, where: object, name: str) -> None:
+    """Let the page be drawn anew the next time that it calls something, as by a click or a timer just then."""
+    real, reruns = getattr(where, name), [st.rerun]
+
+    def interrupted(*args: Any, **more: Any) -> Any:
+        if reruns:
+            reruns.pop()()
+        return real(*args, **more)
+
+    monkeypatch.setattr(where, name, interrupted)
+
+
 def words(app: AppTest) -> str:
     """Everything a page says, as one text."""
     elements = [*app.title, *app.markdown, *app.caption, *app.warning, *app.error, *app.info, *app.main.metric]
