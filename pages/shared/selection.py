@@ -25,7 +25,7 @@ from backend.runs.queue import Queue
 from backend.store.catalogue import info_of
 from backend.tasks import registry
 from backend.values import Ablation, ModelId, Ranking, Setup, TaskId, parse
-from pages.shared import handles
+from pages.shared import first, handles
 
 SHOTS = (0, 1, 5)
 REDUCTIONS = ("per-token", "per-example")
@@ -281,10 +281,17 @@ def task_name() -> str:
 
 
 def default_task(known: Sequence[str]) -> str:
-    """One that has results, and shows something: the first that needs its demonstrations."""
-    stored = {t.name for t in handles.known().tasks(model())}
-    wanted = [name for name in known if name in stored] or list(known)
-    return next((name for name in wanted if registry.about(name).group == "in-context"), wanted[0])
+    """One of which there is most to see (`first.task`), ties for one that needs its demonstrations; kept for a session,
+    so that nothing moves under a visitor's hands."""
+    of, kept = model(), st.session_state.setdefault("first tasks", {})
+    if kept.get(of) not in known:
+        stored = {t.name: t for t in handles.known().tasks(of)}
+        wanted = sorted((name for name in known if name in stored), key=lambda name: (
+            registry.about(name).group != "in-context")) or list(known)
+        plain = Setup(of, TaskId("", ""), DEFAULTS["shots"], DEFAULTS["demos"], DEFAULTS["n"], DEFAULTS["seed"])
+        kept[of] = first.task({name: plain.with_(task=stored[name]) for name in wanted}, N_TRAIN, handles.store()) \
+            if stored else next((n for n in known if registry.about(n).group == "in-context"), known[0])
+    return kept[of]
 
 
 def usual() -> list[str]:
