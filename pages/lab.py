@@ -124,6 +124,14 @@ def controls() -> None:
                                   "training prompts, which leaves the rest of the model closer to what it expects.")
 
 
+def picture() -> None:
+    """The model with what is off in it, for those who unfold it."""
+    with st.expander("The model with what is off in it", icon=":material/account_tree:", key="picture",
+                     on_change="rerun") as unfolded:
+        if unfolded.open:
+            blocks.picture(chosen)
+
+
 # --- accuracy -----------------------------------------------------------------------------------
 
 Pair = tuple[Answers, Answers | None]  # intact, and with the chosen components off
@@ -404,6 +412,7 @@ left, right = blocks.side_by_side("lab", 5, 6, gap="large")
 with left:
     controls()
     grid()
+    picture()
 with right:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         scope = str(selection.control("Measure", SCOPES, "scope", label_visibility="collapsed"))

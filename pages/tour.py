@@ -185,7 +185,8 @@ def switch() -> None:
     model = selection.info()
     st.markdown(f"This model has {model.n_layers} layers. In each, **{model.n_heads} attention heads** fetch "
                 "information from earlier words, and one **feed-forward network (FFN)** works on it. Each adds its "
-                "part to a running sum, so each can be switched off: it then adds nothing.")
+                "part to a running sum, the *residual stream*, so each can be switched off: it then adds nothing.")
+    blocks.picture(selection.ablation())
     setup = selection.current(suite()[group("in-context")[0]], SHOTS[-1])
     answers = ("the model breaks down", "hardly anything", "it depends on the head")
     guess = ask("switch", f"Switch one head off: what happens to {setup.task}?", answers)
@@ -340,6 +341,7 @@ def knock_out() -> None:
         alt_text=f"Bars of accuracy. {worse}.")
     st.caption(f"Top {k}: {words.names(sorted(ranked[:k]))}. Random: "
                f"{words.names(sorted(masks[f'without {k} random'].heads))}.")
+    blocks.picture(masks[f"without the top {k}"])
     if k < everyone and intact - top < FEW_POINTS:
         st.markdown(f"With {k} of them gone the model hardly notices: the other {everyone - k} do the same. That is "
                     "*redundancy*. Try all of them.")

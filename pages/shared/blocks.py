@@ -33,9 +33,9 @@ from backend.machine import duration
 from backend.records import Record, too_long
 from backend.runs import plan as planning
 from backend.runs.queue import Standing
-from backend.values import Head, ModelId, Setup, TaskId
-from pages.map import Fact, HeadMap
-from pages.shared import charts, components, handles, selection, waiting, words
+from backend.values import Ablation, Head, ModelId, Setup, TaskId
+from pages.map import Fact, HeadMap, protocol
+from pages.shared import charts, components, handles, selection, transformer, waiting, words
 
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart | alt.ConcatChart
 
@@ -226,6 +226,16 @@ def result(title: str, chart: Chart | HeadMap, *, caption: str, table: pd.DataFr
         st.altair_chart(chart, key=key, alt=alt_text, on_select=on_click, selection_mode=charts.CLICK)
     st.caption(caption)
     extras(table, file, python, key)
+
+
+def picture(off: Ablation) -> None:
+    """The chosen model as a picture, with what is off in it."""
+    model = selection.info()
+    shape = protocol.Shape(model.n_layers, model.n_heads, model.headless)
+    st.html(transformer.STYLE)
+    st.markdown(transformer.svg(shape, off), unsafe_allow_html=True)  # `st.html` drops SVG; all text in it is ours
+    st.caption(f"{transformer.described(shape, off)}. Simplified: norms are left out, and in some architectures the "
+               "heads and the FFN of a layer read the same.")
 
 
 def side_by_side(key: str, *widths: float, gap: Literal["small", "medium", "large"] = "medium") -> list[Any]:
