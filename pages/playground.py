@@ -49,9 +49,9 @@ def from_task() -> Prompt:
         q = st.number_input(f"Question, 0 to {len(prompts) - 1}", 0, len(prompts) - 1, 0, key="q", width=170,
                             bind="query-params", help="In the order in which they are evaluated.")
         st.button("Previous", key="previous", icon=":material/chevron_left:", disabled=q <= 0, on_click=step,
-                  args=(-1,))
+                  args=(-1, len(prompts)))
         st.button("Next", key="next", icon=":material/chevron_right:", disabled=q >= len(prompts) - 1, on_click=step,
-                  args=(1,))
+                  args=(1, len(prompts)))
     prompt = prompts[int(q)]
     with st.expander(f"The prompt: {words.how_many(len(prompt.demos), 'demonstration')} and the question",
                      icon=":material/notes:"):
@@ -59,8 +59,9 @@ def from_task() -> Prompt:
     return prompt
 
 
-def step(by: int) -> None:
-    st.session_state["q"] = int(st.session_state.get("q") or 0) + by
+def step(by: int, n_prompts: int) -> None:
+    """Go on; not beyond the ends, where a quick hand presses again before the button is drawn disabled."""
+    st.session_state["q"] = max(0, min(n_prompts - 1, int(st.session_state.get("q") or 0) + by))
 
 
 def from_me() -> Prompt | str | None:

@@ -186,10 +186,13 @@ def switch() -> None:
     st.markdown(f"This model has {model.n_layers} layers. In each, **{model.n_heads} attention heads** fetch "
                 "information from earlier words, and one **feed-forward network (FFN)** works on it. Each adds its "
                 "part to a running sum, the *residual stream*, so each can be switched off: it then adds nothing.")
-    blocks.picture(selection.ablation())
     setup = selection.current(suite()[group("in-context")[0]], SHOTS[-1])
     answers = ("the model breaks down", "hardly anything", "it depends on the head")
-    guess = ask("switch", f"Switch one head off: what happens to {setup.task}?", answers)
+    left, right = blocks.side_by_side("model", 3, 2, gap="large")
+    with left:
+        blocks.picture(selection.ablation())
+    with right:
+        guess = ask("switch", f"Switch one head off: what happens to {setup.task}?", answers)
     if guess is None:
         return
     each = blocks.fetch(HeadOracle(setup))
@@ -522,7 +525,7 @@ SHORT = ("Examples", "Off", "Look back", "Knock out", "How many?", "Shared?", "F
 
 
 def go(by: int) -> None:
-    st.session_state["step"] = max(1, min(len(STEPS), int(st.session_state["step"] or 1) + by))
+    st.session_state["step"] = max(1, min(len(STEPS), int(st.session_state.get("step") or 1) + by))
     change_masks()
 
 
@@ -546,7 +549,7 @@ def step_control() -> int:
 
 def change_masks() -> None:
     """Each step has a mask of its own: what is off in one is not off in the next, and off again when one comes back."""
-    before, now = st.session_state.get("tour at"), int(st.session_state["step"] or 1)
+    before, now = st.session_state.get("tour at"), int(st.session_state.get("step") or 1)
     masks: dict[int, Ablation] = st.session_state.setdefault("tour masks", {})
     if before is not None and before != now:
         masks[before] = selection.ablation()

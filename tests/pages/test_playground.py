@@ -134,6 +134,15 @@ def test_next_and_previous_walk_through_the_questions(explorer: Explorer, model:
     assert "question 1" in words(app)
 
 
+@pytest.mark.parametrize(("key", "last"), [("next", 2), ("previous", 0)])
+def test_a_quick_hand_goes_not_beyond_the_ends(explorer: Explorer, model: LoadedModel, key: str, last: int):
+    app = explorer("playground", task="antonym", shots="1", n="3", q="1")
+    app.number_input("q").set_value(last)  # the press before, of the same request
+    app.get_by_key(key).click().run()
+    assert calm(app)
+    assert app.session_state["q"] == last
+
+
 def test_an_address_beyond_the_last_question_or_layer_is_said(at: Explorer, model: LoadedModel):
     app = at("playground", task="antonym", n="2", q="2", layer="99")
     assert calm(app)
