@@ -9,7 +9,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from backend.errors import HeadroomError
-from pages.shared import frame, handles, lecture, school, sidebar, takeaway, waiting
+from pages.shared import frame, handles, lecture, routes, school, sidebar, takeaway, waiting
 
 PAGES = [
     st.Page("pages/tour.py", title="Tour", icon=":material/explore:", default=True),
@@ -32,6 +32,7 @@ ICON = "data:image/svg+xml," + quote('<svg xmlns="http://www.w3.org/2000/svg" vi
     for i, shade in enumerate((200, 120, 220, 90, 30, 170, 230, 150, 60))) + "</svg>")
 
 st.set_page_config(page_title="Headroom", page_icon=ICON, layout="wide")
+routes.settle([one.title.lower() for one in PAGES])
 page = st.navigation(PAGES, position="hidden")
 frame.draw(PAGES)
 try:

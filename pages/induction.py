@@ -318,10 +318,11 @@ def draw_one_head() -> None:
                             width=220)
         seed = st.number_input("Sequence", 0, 999, 0, key="sequence seed", persist_state="session", width=130)
     ready = info.n_params <= LIVE_PARAMETERS or st.session_state.get("looked at") == setup.model
-    if not ready and not st.button("Load the model and look", key="look", icon=":material/visibility:"):
+    if not ready:
+        st.button("Load the model and look", key="look", icon=":material/visibility:",
+                  on_click=lambda: st.session_state.update({"looked at": setup.model}))
         st.caption(f"Reading one sequence needs the model in memory: {info.bytes / 1e9:.1f} GB on disk.")
         return
-    st.session_state["looked at"] = setup.model
     patterns, tokens = _pattern(setup.model, head.layer, n_block, int(seed))
     picture(head, patterns[head.head], tokens, n_block, int(seed))
 

@@ -145,6 +145,14 @@ def controls() -> None:
                                   "expects.")
 
 
+def picture() -> None:
+    """The model with what is off in it, for those who unfold it."""
+    with st.expander("The model with what is off in it", icon=":material/account_tree:", key="picture",
+                     on_change="rerun") as unfolded:
+        if unfolded.open:
+            blocks.picture(chosen)
+
+
 # --- accuracy -----------------------------------------------------------------------------------
 
 Pair = tuple[Answers, Answers | None]  # intact, and with the chosen components off
@@ -439,9 +447,11 @@ def history() -> None:
     table = pd.DataFrame([{"name": names.get(str(row["off"])) or "", **row} for row in tried])
     blocks.heading(f"{words.how_many(table['off'].nunique(), 'mask').capitalize()} tried")
     shares = ("intact", "ablated", "change", "95 % from", "to")  # written by the browser: it grows with every click
+    width, height = blocks.room_for(table["off"])
     st.dataframe(table, hide_index=True, alt="Masks tried so far.", on_select=take_up, selection_mode="multi-row",
                  key=f"history table {len(tried)}",  # a new row on top must not make another one selected
-                 column_config={name: st.column_config.NumberColumn(format="percent") for name in shares})
+                 row_height=height, column_config={"off": st.column_config.TextColumn(width=width), **{
+                     name: st.column_config.NumberColumn(format="percent") for name in shares}})
     blocks.note("Select a row to switch the same components off again, two rows to compare them as A and B.",
                 "Change: ablated minus intact on the same questions, with its 95 % paired bootstrap interval")
 
@@ -462,12 +472,14 @@ if comparing:
             versus.buttons()
         against = selection.against()
         grid()
+        picture()
 else:
     left, right = blocks.side_by_side("lab", 5, 6, gap="large")
     with left:
         against = INTACT
         controls()
         grid()
+        picture()
         versus.field()
 below, offered = st.empty(), st.container()
 with right:

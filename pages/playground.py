@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -45,16 +46,13 @@ def examples() -> Sequence[Prompt]:
 def from_task() -> Prompt:
     """One of the chosen task's queries."""
     prompts = examples()
-    asked = st.query_params.get("q")
-    if asked is not None and not (asked.isdecimal() and int(asked) < len(prompts)):
-        selection.not_read("q", asked, f"0 to {len(prompts) - 1}")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         q = st.number_input(f"Question, 0 to {len(prompts) - 1}", 0, len(prompts) - 1, 0, key="q", width=170,
-                            **selection.number_bound("q"), help="In the order in which they are evaluated.")
+                            help="In the order in which they are evaluated.", **selection.number("q", 0, len(prompts) - 1, 0))
         st.button("Previous", key="previous", icon=":material/chevron_left:", disabled=q <= 0, on_click=step,
-                  args=(-1,))
+                  args=(-1, len(prompts)))
         st.button("Next", key="next", icon=":material/chevron_right:", disabled=q >= len(prompts) - 1, on_click=step,
-                  args=(1,))
+                  args=(1, len(prompts)))
     prompt = prompts[int(q)]
     with st.expander(f"The prompt: {words.how_many(len(prompt.demos), 'demonstration')} and the question",
                      icon=":material/notes:"):
@@ -62,8 +60,9 @@ def from_task() -> Prompt:
     return prompt
 
 
-def step(by: int) -> None:
-    st.session_state["q"] = int(st.session_state.get("q") or 0) + by
+def step(by: int, n_prompts: int) -> None:
+    """Go on; not beyond the ends, where a quick hand presses again before the button is drawn disabled."""
+    st.session_state["q"] = max(0, min(n_prompts - 1, int(st.session_state.get("q") or 0) + by))
 
 
 def from_me() -> Prompt | str | None:
@@ -180,22 +179,22 @@ def open_pill() -> None:
 
 def which_head() -> tuple[Head, bool]:
     """The head that is open, and whether it is seen in the ablated model."""
-    start = first_head()
+    start, tied = first_head(), {}
     for key, value, known in (("layer", start.layer, info.attending), ("head", start.head, range(info.n_heads))):
+        tied[key] = selection.number(key, known[0], known[-1], value)
         asked = st.session_state.get(key, st.query_params.get(key))
-        if asked is None or not str(asked).isdecimal() or int(asked) not in known:
+        if asked is None or not re.fullmatch("[0-9]{1,9}", str(asked)) or int(asked) not in known:
             st.session_state[key] = value
             if asked is not None:
                 all_of_them = known[-1] - known[0] == len(known) - 1
                 selection.not_read(key, str(asked), f"{known[0]} to {known[-1]}" if all_of_them else
-                                   ", ".join(map(str, known)))
+                                   ", ".join(map(str, known)), value)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         if info.headless:  # a number field would count through layers that have no heads
-            layer = st.selectbox("Layer", info.attending, key="layer", width=110, **selection.number_bound("layer"))
+            layer = st.selectbox("Layer", info.attending, key="layer", width=110, **tied["layer"])
         else:
-            layer = st.number_input("Layer", 0, info.n_layers - 1, key="layer", width=110,
-                                    **selection.number_bound("layer"))
-        head = st.number_input("Head", 0, info.n_heads - 1, key="head", width=110, **selection.number_bound("head"))
+            layer = st.number_input("Layer", 0, info.n_layers - 1, key="layer", width=110, **tied["layer"])
+        head = st.number_input("Head", 0, info.n_heads - 1, key="head", width=110, **tied["head"])
         seen = st.segmented_control("In the model", ("intact", "ablated"), default="intact", required=True,
                                     key="seen in", persist_state="session", disabled=not chosen)
         if chosen.heads:
@@ -353,9 +352,8 @@ def ready(prompt: Prompt | str) -> bool:
     if info.n_params <= LIVE_PARAMETERS or st.session_state.get("read this") == wanted:
         return True
     st.info(f"{info.name} has {info.n_params / 1e9:.1f} billion parameters: reading takes a moment, and memory.")
-    if st.button("Read it", key="read it", type="primary", icon=":material/play_arrow:"):
-        st.session_state["read this"] = wanted
-        st.rerun()
+    st.button("Read it", key="read it", type="primary", icon=":material/play_arrow:",
+              on_click=lambda: st.session_state.update({"read this": wanted}))
     return False
 
 

@@ -308,8 +308,9 @@ def compose(seen: View) -> None:
     st.markdown(f"*{text}*")
     st.caption(f"{selection.about(setup.task).about} Task, shots and heads are chosen in the sidebar or on Lab. "
                + ("Choose exactly three heads to ask about those." if kind == "heads" else ""))
-    if st.button("Ask the room", key="ask", type="primary", icon=":material/campaign:"):
-        st.session_state["asking"] = seen.code, kind, text, units, float(seconds or 45)
+    wanted = seen.code, kind, text, units, float(seconds or 45)
+    st.button("Ask the room", key="ask", type="primary", icon=":material/campaign:",
+              on_click=lambda: st.session_state.update(asking=wanted))
     if "asking" in st.session_state:
         put(seen, *st.session_state["asking"])
 

@@ -25,7 +25,7 @@ from backend.store import bundles
 from backend.tasks import own
 from backend.tasks.task import Task, prompts
 from backend.values import ModelId, TaskId
-from pages.shared import blocks, coverage, handles, real_model, selection, words
+from pages.shared import blocks, coverage, handles, real_model, routes, selection, words
 
 SECTIONS = ("Results", "Storage", "Models", "Own tasks")
 STATES = {  # of a run: an icon and a word
@@ -43,6 +43,22 @@ EXAMPLE_ROWS = ('{"name": "capitals", "template": "Country: {query}\\nCapital: {
                 '{"query": "Portugal", "options": ["Lisbon", "Madrid"], "gold": 0}\n')
 
 store = handles.store()
+
+
+def act(what: Callable[..., object], *args: object) -> None:
+    """What a button does, as its callback: a press counts even where the run that would look at it never comes.
+
+    The list of runs draws itself anew every other second, and the page when one ends; what goes wrong is said there.
+    """
+    try:
+        what(*args)
+    except HeadroomError as error:
+        st.session_state["went wrong"] = str(error)
+
+
+def say_what_went_wrong() -> None:
+    if wrong := st.session_state.pop("went wrong", None):
+        st.error(wrong, icon=":material/error:")
 
 
 # --- results: what there is, what is missing, what is under way ---------------------------------
@@ -123,12 +139,10 @@ def plan_and_start(request: planning.Request) -> None:
     if problem:
         st.caption(f":material/cloud_off: It cannot be measured here. {problem}")
     with st.container(horizontal=True, gap="small"):
-        if st.button("Start" if plan.n_done == 0 else "Start the rest" if plan.to_do else "Nothing to start",
-                     key="start", type="primary", icon=":material/play_arrow:",
-                     disabled=under_way or not plan.to_do or bool(problem),
-                     help="This run is under way." if under_way else None):
-            jobs.start(args, store.folder)
-            st.rerun()
+        st.button("Start" if plan.n_done == 0 else "Start the rest" if plan.to_do else "Nothing to start",
+                  key="start", type="primary", icon=":material/play_arrow:", on_click=act,
+                  args=(jobs.start, args, store.folder), disabled=under_way or not plan.to_do or bool(problem),
+                  help="This run is under way." if under_way else None)
         with st.popover("Command line", icon=":material/terminal:"):
             st.caption("What the button runs, to be typed in the project's folder, here or on a machine with GPUs.")
             st.code(jobs.command_line(args), language="bash", wrap_lines=True)
@@ -165,6 +179,7 @@ def runs() -> None:
             now = {job: jobs.progress(job) for job in jobs.jobs(store.folder)}
             if active != at_work(now):
                 st.rerun()  # one has begun or ended: the map above changes too
+            say_what_went_wrong()
             draw_runs(now)
         except HeadroomError as error:
             st.error(str(error), icon=":material/error:")
@@ -176,8 +191,6 @@ def draw_runs(now: dict[jobs.Job, jobs.Progress]) -> None:
     """One card per run."""
     n_active = sum(not progress.ended for progress in now.values())
     blocks.heading(f"{words.how_many(n_active, 'run')} under way".capitalize() if n_active else "No run is under way")
-    if problem := st.session_state.pop("run problem", None):
-        st.error(problem, icon=":material/error:")
     if not now:
         st.caption("Runs started here or in a terminal appear here, with their progress and the time left.")
     newest = {job.args: job for job in reversed(now)}
@@ -185,11 +198,9 @@ def draw_runs(now: dict[jobs.Job, jobs.Progress]) -> None:
         if i < RUNS_SHOWN or not now[job].ended:
             card(job, now[job])
     ended = [job for job, progress in now.items() if progress.ended and not jobs.is_running(job)]
-    if ended and st.button(f"Clear the list of {words.how_many(len(ended), 'ended run')}", key="forget runs",
-                           type="tertiary", icon=":material/clear_all:", help="Their results stay."):
-        for job in ended:
-            jobs.forget(job)
-        st.rerun()
+    if ended:
+        st.button(f"Clear the list of {words.how_many(len(ended), 'ended run')}", key="forget runs", type="tertiary",
+                  icon=":material/clear_all:", help="Their results stay.", on_click=act, args=(forget, ended))
     if strangers := jobs.strangers(store.folder):
         with st.expander(f"{words.how_many(len(strangers), 'folder').capitalize()} not started by this Headroom",
                          icon=":material/no_accounts:"):
@@ -199,17 +210,14 @@ def draw_runs(now: dict[jobs.Job, jobs.Progress]) -> None:
                 st.text(f"{_printable(stranger.name)}: {stranger.why}")
 
 
+def forget(ended: Sequence[jobs.Job]) -> None:
+    for job in ended:
+        jobs.forget(job)
+
+
 def _printable(name: str) -> str:
     """A name of a file as it can be shown: a file system takes any bytes."""
     return ascii(name)[1:-1] if not name.isprintable() else name
-
-
-def tried(action: Callable[[jobs.Job], object], job: jobs.Job) -> None:
-    """What a button does to a run; what stands against it is said above the list."""
-    try:
-        action(job)
-    except HeadroomError as error:
-        st.session_state["run problem"] = str(error)
 
 
 def card(job: jobs.Job, progress: jobs.Progress) -> None:
@@ -233,18 +241,15 @@ def buttons(job: jobs.Job, progress: jobs.Progress, stop_asked: bool) -> None:
         patient = asked_at is None or time.time() - asked_at < PATIENCE
         if patient:
             st.button("Stop", key=f"stop {job.id}", icon=":material/stop:", disabled=stop_asked,
-                      on_click=tried, args=(jobs.cancel, job),
-                      help="After the batch under way; what is finished stays.")
+                      on_click=act, args=(jobs.cancel, job), help="After the batch under way; what is finished stays.")
         else:
-            st.button("End at once", key=f"kill {job.id}", icon=":material/dangerous:", on_click=tried,
+            st.button("End at once", key=f"kill {job.id}", icon=":material/dangerous:", on_click=act,
                       args=(jobs.kill, job),
                       help="It has not answered for a while. At most the result under way is lost.")
-    elif progress.state != "done":
+    elif progress.state != "done":  # its card will take the place of this one, whose process may be on its way out
         problem = jobs.why_not_resumed(job)
-        if st.button("Resume", key=f"resume {job.id}", icon=":material/play_arrow:", disabled=bool(problem),
-                     help=problem or "Start the same command again; what is stored is skipped."):
-            tried(jobs.resume, job)  # its card takes the place of this one, whose process may still be on its way out
-            st.rerun()
+        st.button("Resume", key=f"resume {job.id}", icon=":material/play_arrow:", on_click=act, args=(jobs.resume, job),
+                  disabled=bool(problem), help=problem or "Start the same command again; what is stored is skipped.")
     with st.popover("Command", icon=":material/terminal:"):
         st.code(jobs.command_line(job.args), language="bash", wrap_lines=True)
         st.caption("Its last lines:")
@@ -357,18 +362,13 @@ def take_out(units: Sequence[Unit[Any]], live: set[str]) -> None:
 
 
 @st.dialog("Are you sure?", icon=":material/delete:")
-def confirm(question: str, label: str, act: Callable[[], object]) -> None:
+def confirm(question: str, label: str, what: Callable[[], object]) -> None:
     """Ask before something is lost."""
-
-    def confirmed() -> None:
-        try:
-            act()
-        except HeadroomError as error:
-            st.session_state["went wrong"] = str(error)
 
     st.markdown(question)
     with st.container(horizontal=True):
-        if st.button(label, key="confirmed", type="primary", on_click=confirmed) or st.button("Keep it", key="kept"):
+        if st.button(label, key="confirmed", type="primary", on_click=act, args=(what,)) or st.button(
+                "Keep it", key="kept"):
             st.rerun()
 
 
@@ -406,14 +406,17 @@ def offer_bundle(contents: bundles.Contents) -> None:
         replacing = st.toggle("Where they differ, take the bundle's", key="replace",
                               help="Otherwise nothing is taken in while results differ.")
     n = n_new + (n_other if replacing else 0)
-    if st.button(f"Take in {words.how_many(n, 'result')}", key="take in", type="primary", icon=":material/upload:",
-                 disabled=not n or bool(n_other and not replacing)):
-        bundles.take_in(contents, store, replacing)
-        st.session_state["taken in"] = (f"{words.how_many(n, 'result').capitalize()} of "
-                                        f"{', '.join(contents.manifest.model_names)} taken in.")
-        st.session_state["uploads"] += 1
-        del st.session_state["bundle"]
-        st.rerun()
+    st.button(f"Take in {words.how_many(n, 'result')}", key="take in", type="primary", icon=":material/upload:",
+              disabled=not n or bool(n_other and not replacing), on_click=act,
+              args=(take_in_all, contents, replacing, n))
+
+
+def take_in_all(contents: bundles.Contents, replacing: bool, n: int) -> None:
+    bundles.take_in(contents, store, replacing)
+    st.session_state["taken in"] = (f"{words.how_many(n, 'result').capitalize()} of "
+                                    f"{', '.join(contents.manifest.model_names)} taken in.")
+    st.session_state["uploads"] += 1
+    del st.session_state["bundle"]
 
 
 def damage(units: Sequence[Unit[Any]]) -> None:
@@ -428,10 +431,9 @@ def damage(units: Sequence[Unit[Any]]) -> None:
         st.warning("  \n".join(problems[:8] + [f"… and {len(problems) - 8} more."] * (len(problems) > 8)),
                    icon=":material/broken_image:")
         mine = [unit for unit in found or () if store.get(unit) is None]
-        if mine and st.button(f"Delete the {words.how_many(len(mine), 'damaged result')}", key="delete damaged",
-                              icon=":material/delete:"):
-            store.delete_all(mine)
-            st.rerun()
+        if mine:
+            st.button(f"Delete the {words.how_many(len(mine), 'damaged result')}", key="delete damaged",
+                      icon=":material/delete:", on_click=act, args=(store.delete_all, mine))
     elif found is not None:
         st.caption(f"All {len(units)} results can be read, and their digests match.")
     else:
@@ -582,10 +584,13 @@ def preview(task: Task) -> None:
     st.code(first.prefix + first.example.contexts[0] + " …", language=None, wrap_lines=True)
     st.markdown("Options: " + ", ".join(f"**{option.strip()}**" if i in first.example.gold else option.strip()
                                         for i, option in enumerate(first.example.options)))
-    if st.button("Keep this task", key="keep task", type="primary", icon=":material/save:"):
-        own.keep(task)  # type: ignore[arg-type]
-        st.session_state["kept task"] = task.name
-        st.rerun()
+    st.button("Keep this task", key="keep task", type="primary", icon=":material/save:", on_click=act,
+              args=(keep, task))
+
+
+def keep(task: Task) -> None:
+    own.keep(task)  # type: ignore[arg-type]
+    st.session_state["kept task"] = task.name
 
 
 def kept_tasks() -> None:
@@ -602,7 +607,8 @@ def kept_tasks() -> None:
                 st.markdown(f"**{name}** · {len(task.rows('validation'))} questions · `{task.fingerprint}`",
                             width="stretch")
                 st.button("Ask it", key=f"use {name}", icon=":material/arrow_forward:", on_click=ask,
-                          args=(f"own:{name}",), help="Makes it the task of all pages.")
+                          args=(f"own:{name}",),
+                          help="Makes it the task of all pages, and opens it in Playground.")
             except HeadroomError as error:
                 st.markdown(f"**{name}** · :orange[{error}]", width="stretch")
             if st.button("Remove …", key=f"remove {name}", icon=":material/delete:"):
@@ -613,8 +619,9 @@ def kept_tasks() -> None:
 
 
 def ask(task_name: str) -> None:
-    """Make a task the chosen one."""
+    """Make a task the chosen one, to be read in Playground."""
     st.session_state["task"] = task_name
+    routes.go("playground")
 
 
 # --- the page -----------------------------------------------------------------------------------
@@ -622,8 +629,7 @@ def ask(task_name: str) -> None:
 st.title("Runs")
 st.markdown("What is computed, what is missing, and how to get it. Here results, models and tasks come in and go out.")
 section = selection.control("Section", SECTIONS, "section", label_visibility="collapsed")
-if wrong := st.session_state.pop("went wrong", None):
-    st.error(wrong, icon=":material/error:")
+say_what_went_wrong()
 match section:
     case "Storage":
         storage()

@@ -192,10 +192,14 @@ def switch() -> None:
     model = selection.info()
     blocks.tell(f"This model has {model.n_layers} layers. In each, **{model.n_heads} attention heads** fetch "
                 "information from earlier words, and one **feed-forward network (FFN)** works on it. Each adds its "
-                "part to a running sum, so each can be switched off: it then adds nothing.")
+                "part to a running sum, the *residual stream*, so each can be switched off: it then adds nothing.")
     setup = selection.current(suite()[group("in-context")[0]], SHOTS[-1])
     answers = ("the model breaks down", "hardly anything", "it depends on the head")
-    guess = ask("switch", f"Switch one head off: what happens to {setup.task}?", answers)
+    left, right = blocks.side_by_side("model", 3, 2, gap="large")
+    with left:
+        blocks.picture(selection.ablation())
+    with right:
+        guess = ask("switch", f"Switch one head off: what happens to {setup.task}?", answers)
     if guess is None:
         return
     each = blocks.fetch(HeadOracle(setup))
@@ -368,6 +372,7 @@ def knock_out() -> None:
             table="tables.means_table(groups)", given={"labels": tuple(masks)},
             also={"top": units[len(names)], "others": units[2 * len(names)]}, over=over(names, SHOTS[-1])),
         alt_text=f"Bars of accuracy. {worse}.")
+    blocks.picture(masks[f"without the top {k}"])
     if k < everyone and intact - top < FEW_POINTS:
         blocks.tell(f"With {k} of them gone the model hardly notices: the other {everyone - k} do the same. That is "
                     "*redundancy*. Try all of them.")
@@ -558,7 +563,7 @@ SHORT = ("Examples", "Off", "Look back", "Knock out", "How many?", "Shared?", "F
 
 
 def go(by: int) -> None:
-    st.session_state["step"] = max(1, min(len(STEPS), int(st.session_state["step"] or 1) + by))
+    st.session_state["step"] = max(1, min(len(STEPS), int(st.session_state.get("step") or 1) + by))
     change_masks()
 
 
@@ -570,7 +575,7 @@ def step_control() -> int:
     asked, numbers = st.query_params.get("step"), {str(step): step for step in range(1, len(STEPS) + 1)}
     if asked != st.session_state.get("step told") or "step" not in st.session_state:
         if asked is not None and asked not in numbers:
-            selection.not_read("step", asked, ", ".join(numbers))
+            selection.not_read("step", asked, ", ".join(numbers), 1)
         st.session_state["step"] = numbers.get(str(asked), 1)  # opened by a link, or the browser went back
     at = st.segmented_control("Step", list(numbers.values()), key="step", required=True, on_change=change_masks,
                               format_func=lambda step: f"{step} {SHORT[step - 1]}", label_visibility="collapsed") or 1
@@ -582,7 +587,7 @@ def step_control() -> int:
 
 def change_masks() -> None:
     """Each step has a mask of its own: what is off in one is not off in the next, and off again when one comes back."""
-    before, now = st.session_state.get("tour at"), int(st.session_state["step"] or 1)
+    before, now = st.session_state.get("tour at"), int(st.session_state.get("step") or 1)
     masks: dict[int, Ablation] = st.session_state.setdefault("tour masks", {})
     if before is not None and before != now:
         masks[before] = selection.ablation()

@@ -33,14 +33,27 @@ from backend.machine import duration
 from backend.records import Record, too_long
 from backend.runs import plan as planning
 from backend.runs.queue import Standing
-from backend.values import Head, ModelId, Setup, TaskId
-from pages.map import Fact, HeadMap
-from pages.shared import charts, components, glossary, handles, notes, pictures, selection, takeaway, waiting, words
+from backend.values import Ablation, Head, ModelId, Setup, TaskId
+from pages.map import Fact, HeadMap, protocol
+from pages.shared import (
+    charts,
+    components,
+    glossary,
+    handles,
+    notes,
+    pictures,
+    selection,
+    takeaway,
+    transformer,
+    waiting,
+    words,
+)
 from pages.shared.charts.paper import Chart
 from pages.shared.report import Figure
 
 REPORT = 0.2  # seconds between reports of progress; each is a message that the browser answers by drawing
 PATIENT = 1.0  # seconds of waiting after which one is told how many are ahead
+CHARACTER = 8  # pixels of a wide character in a table
 STUDY = "Bansal et al. 2023, arXiv:2212.09095"
 
 
@@ -106,8 +119,11 @@ def offer(units: Sequence[Unit[Any]], what: str, of: int = 1) -> None:
         if damage := handles.store().problems():
             more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
             st.caption(f":orange[:material/broken_image: Something stored is damaged{more}: {damage[0]}]")
+        go = _asked(key) and not why_not
         with st.container(horizontal=True, gap="small"):
-            go = not why_not and st.button("Measure now", key=key, type="primary", icon=":material/play_arrow:")
+            if not why_not:
+                st.button("Measure now", key=key, type="primary", icon=":material/play_arrow:", on_click=_ask,
+                          args=(key,))
             if lines := command_lines(units):
                 with st.popover("Command line", icon=":material/terminal:"):
                     st.caption("The same from a terminal, where model and rows are; it can be stopped and started "
@@ -115,6 +131,19 @@ def offer(units: Sequence[Unit[Any]], what: str, of: int = 1) -> None:
                     st.code(lines, language="bash", wrap_lines=True)
         if go and measure(units, what):
             st.rerun()
+
+
+def _ask(key: str) -> None:
+    """A press of "Measure now", which counts even where the run that would look at the button never comes so far."""
+    st.session_state["asked to measure"] = key
+
+
+def _asked(key: str) -> bool:
+    """Whether the button of this offer was pressed, once; not of a page that was left meanwhile."""
+    if st.session_state.get("asked to measure") != key:
+        return False
+    del st.session_state["asked to measure"]
+    return key in st.session_state
 
 
 def why_not_here(units: Iterable[Unit[Any]]) -> str:
@@ -248,6 +277,16 @@ def tell(said: str) -> None:
     st.markdown(glossary.marked(said), unsafe_allow_html=True)
 
 
+def picture(off: Ablation) -> None:
+    """The chosen model as a picture, with what is off in it."""
+    model = selection.info()
+    shape = protocol.Shape(model.n_layers, model.n_heads, model.headless)
+    st.html(transformer.STYLE)
+    st.markdown(transformer.svg(shape, off), unsafe_allow_html=True)  # `st.html` drops SVG; all text in it is ours
+    note(f"{transformer.described(shape, off)}.", "Simplified: norms are left out, and in some architectures the heads "
+         "and the FFN of a layer read the same")
+
+
 def side_by_side(key: str, *widths: float, gap: Literal["small", "medium", "large"] = "medium") -> list[Any]:
     """Columns of these relative widths that stack where each would be narrower than a chart needs."""
     with st.container(key=f"side-{key}"):
@@ -278,6 +317,17 @@ def aligned(table: pd.DataFrame, *, percent: Sequence[str] = (), scores: Sequenc
 def table_height(n_rows: int, at_most: int = 330) -> int:
     """Pixels of a table that shows all its rows and no empty one, up to a limit from which it scrolls."""
     return min(at_most, 37 + 35 * n_rows)
+
+
+def room_for(texts: Iterable[str], widest: int = 460) -> tuple[int, int]:
+    """Width of a column and height of a table's rows, in pixels, in which its longest text is read whole.
+
+    All rows of a Streamlit table have one height; text is broken into lines where that is more than one.
+    """
+    length = max(map(len, texts), default=0)
+    width = min(widest, max(60, CHARACTER * length + 18))
+    lines = -(-length * CHARACTER // (width - 18))
+    return width, 35 if lines <= 1 else 15 + 20 * lines
 
 
 def to_lab() -> None:

@@ -12,6 +12,7 @@ read: `model()`, `info()`, `task()`, `current()`, `compared()`, `definition()`, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ from backend.runs.queue import Queue
 from backend.store.catalogue import info_of
 from backend.tasks import registry
 from backend.values import Ablation, ModelId, Ranking, Setup, TaskId, parse
-from pages.shared import handles
+from pages.shared import first, handles
 
 SHOTS = (0, 1, 5)
 REDUCTIONS = ("per-token", "per-example")
@@ -35,6 +36,7 @@ DEFAULTS: Mapping[str, Any] = {"model": BUNDLED, "state": None, "task": None, "r
                                "demos": "fixed", "n": 100, "seed": 0, "by": "per-token", "dtype": "float32",
                                "bos": "auto", "off": "", "against": "", "tasks": None}
 N_EXAMPLES = (1, 100_000)  # lowest and highest number of questions
+MOST_SEED = 10_000
 N_TRAIN = 200  # training examples behind importance, as everywhere
 # Bound by pages, or Streamlit's own:
 PAGE_PARAMETERS = {"step", "scope", "name", "view", "section", "source", "q", "prompt", "options", "layer", "head",
@@ -257,19 +259,35 @@ def _possible(key: str, options: Sequence[Any]) -> None:
         st.session_state[key] = options[0]
 
 
-def number_bound(key: str) -> Mapping[str, Any]:
-    """How a widget of a number is tied to the address: not at all where that holds something else.
-
-    Streamlit takes thousands of digits for an infinite number, and then breaks off.
-    """
-    return {} if key in st.session_state["no numbers"] else {"bind": "query-params"}
-
-
-def not_read(key: str, asked: str, known: str) -> None:
-    """Note that a freshly opened address asks for something that is not there."""
+def not_read(key: str, asked: str, known: str, shown: object = "the default") -> None:
+    """Note that a freshly opened address asks for something that is not there, and what is shown instead."""
     if st.session_state["cold"]:
-        st.session_state["notices"][key] = (f"The address asks for {key} '{asked}'. Known: {known}. Showing the "
-                                            "default instead.")
+        st.session_state["notices"][key] = (f"The address asks for {key} '{asked[:40]}'. Known: {known}. "
+                                            f"Showing {shown} instead.")
+
+
+def number(key: str, least: int, most: int, default: int, where: str = "") -> Mapping[str, Any]:
+    """How a field of whole numbers is tied to the address; notes what that asks for and is not allowed.
+
+    By itself Streamlit shows the default without a word, or 5 where 5.7 was asked for; it takes thousands of digits for
+    an infinite number and then breaks off, so a field whose parameter is no number is not tied to it in this session.
+
+    Args:
+        where: the place whose bounds these are, such as "in a lecture"; empty for those that hold everywhere.
+    """
+    asked: str | None = st.query_params.get(key)
+    none: set[str] = st.session_state.setdefault("no numbers", set())
+    if asked is not None and st.session_state["cold"] and not (
+            re.fullmatch("[0-9]{1,9}", asked) and least <= int(asked) <= most):
+        try:
+            near = int(float(asked if asked.isascii() else "no number"))
+            shown = near if least <= near <= most else default
+        except (ValueError, OverflowError):
+            shown = default
+            none.add(key)
+            del st.query_params[key]
+        not_read(key, asked, f"whole numbers from {least} to {most}{' ' * bool(where)}{where}", shown)
+    return {} if key in none else {"bind": "query-params"}
 
 
 # --- what the widgets hold -------------------------------------------------------------------------------------
@@ -296,10 +314,17 @@ def task_name() -> str:
 
 
 def default_task(known: Sequence[str]) -> str:
-    """One that has results, and shows something: the first that needs its demonstrations."""
-    stored = {t.name for t in handles.known().tasks(model())}
-    wanted = [name for name in known if name in stored] or list(known)
-    return next((name for name in wanted if registry.about(name).group == "in-context"), wanted[0])
+    """One of which there is most to see (`first.task`), ties for one that needs its demonstrations; kept for a session,
+    so that nothing moves under a visitor's hands."""
+    of, kept = model(), st.session_state.setdefault("first tasks", {})
+    if kept.get(of) not in known:
+        stored = {t.name: t for t in handles.known().tasks(of)}
+        wanted = sorted((name for name in known if name in stored), key=lambda name: (
+            registry.about(name).group != "in-context")) or list(known)
+        plain = Setup(of, TaskId("", ""), DEFAULTS["shots"], DEFAULTS["demos"], DEFAULTS["n"], DEFAULTS["seed"])
+        kept[of] = first.task({name: plain.with_(task=stored[name]) for name in wanted}, N_TRAIN, handles.store()) \
+            if stored else next((n for n in known if registry.about(n).group == "in-context"), known[0])
+    return kept[of]
 
 
 def usual() -> list[str]:

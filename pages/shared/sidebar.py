@@ -6,7 +6,6 @@ and no widget can take is said above the page.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,9 +19,7 @@ from backend.models.info import BUNDLED
 from backend.tasks import registry
 from backend.tasks.task import DEMOS
 from pages.shared import components, glossary, handles, lecture, notes, selection
-from pages.shared.selection import BOS, DEFAULTS, DTYPES, N_EXAMPLES, PAGE_PARAMETERS, REDUCTIONS, SHOTS
-
-NUMBERS = ("n", "seed", "q", "layer", "head")  # whose widgets hold a number, here and on pages
+from pages.shared.selection import BOS, DEFAULTS, DTYPES, MOST_SEED, N_EXAMPLES, PAGE_PARAMETERS, REDUCTIONS, SHOTS
 
 # Side padding that leaves room at 900 pixels, columns (`blocks.side_by_side`) that stack when they get narrow, and
 # captions of at least 4.5:1, which Streamlit draws at 4.05:1; titles and captions of our own bring their style.
@@ -43,7 +40,9 @@ def frame() -> Any:
     """Draw the shared choice in the sidebar; returns the place above the page for `show_notices`."""
     st.session_state["cold"] = "trail" not in st.session_state  # the first run: the address is as it was opened
     style()
-    _notice_url()
+    st.session_state.setdefault("notices", {})
+    if st.session_state["cold"]:
+        _notice_url()
     above = st.container()
     with st.sidebar:
         _model()
@@ -147,11 +146,13 @@ def _details() -> None:
     st.segmented_control("Demonstrations", DEMOS[::-1], default=DEFAULTS["demos"], required=True, key="demos",
                          bind="query-params",
                          help=f"{glossary.says('demonstrations')} Fixed ones make toggling fast.")
-    most = N_EXAMPLES[1] if lecture.at_the_machine() else lecture.MOST_QUESTIONS
+    freely = lecture.at_the_machine()
+    most = N_EXAMPLES[1] if freely else lecture.MOST_QUESTIONS
     st.number_input("Questions", N_EXAMPLES[0], most, value=DEFAULTS["n"], key="n",
-                    **selection.number_bound("n"),
+                    **selection.number("n", N_EXAMPLES[0], most, DEFAULTS["n"], "" if freely else "in a lecture"),
                     help="The first n of the seeded order; a larger number contains the smaller one.")
-    st.number_input("Seed", 0, 10_000, value=DEFAULTS["seed"], key="seed", **selection.number_bound("seed"),
+    st.number_input("Seed", 0, MOST_SEED, value=DEFAULTS["seed"], key="seed",
+                    **selection.number("seed", 0, MOST_SEED, DEFAULTS["seed"]),
                     help=f"Draws the questions' order and the demonstrations. {glossary.says('seed')}")
     st.segmented_control("Head importance", REDUCTIONS, default=DEFAULTS["by"], required=True, key="by",
                          bind="query-params",
@@ -200,22 +201,16 @@ def _notice_url() -> None:
     given = st.query_params.to_dict()
     allowed: dict[str, Any] = {"shots": SHOTS, "demos": DEMOS, "by": REDUCTIONS, "dtype": DTYPES,
                                "bos": BOS}
-    notices: dict[str, str] = st.session_state.setdefault("notices", {})
-    no_numbers: set[str] = st.session_state.setdefault("no numbers", set())
+    notices: dict[str, str] = st.session_state["notices"]
     allowed["task"] = tuple(selection.task_names())
     for key, value in given.items():
         if key in allowed and value not in map(str, allowed[key]):
-            notices[key] = (f"The address asks for {key} '{value}'. Known: {', '.join(map(str, allowed[key]))}. "
-                            "Showing the default instead.")
+            default = DEFAULTS[key] if DEFAULTS[key] is not None else selection.default_task(allowed[key])
+            selection.not_read(key, value, ", ".join(map(str, allowed[key])), default)
         elif key == "tasks":
             if unknown := [name for name in st.query_params.get_all("tasks") if name not in allowed["task"]]:
                 notices[key] = (f"The address asks to compare {', '.join(repr(name) for name in unknown)}, which "
                                 "nothing here is called. The others are compared.")
-        elif key in NUMBERS and not re.fullmatch("[0-9]{1,9}", value):
-            notices[key] = (f"The address asks for {key} '{value[:40]}', which is no number of up to nine digits. "
-                            "Showing the default instead.")
-            no_numbers.add(key)
-            del st.query_params[key]
         elif key not in DEFAULTS and key not in PAGE_PARAMETERS:
             notices[key] = f"The address has '{key}', which means nothing here."
 

@@ -119,6 +119,36 @@ def opened(page: str, **parameters: str | list[str]) -> AppTest:
     return app if page == "tour" else app.switch_page(f"pages/{page}.py").run()
 
 
+@pytest.fixture
+def at(explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> Explorer:
+    """Open an address such as `/LAB?n=5` as a fresh browser does, by the page's name: `at("LAB", n="5")`."""
+    asked: list[str] = []
+    real = PagesManager.set_script_intent
+
+    def by_name(self: PagesManager, page_script_hash: str, page_name: str) -> None:
+        real(self, page_script_hash, asked.pop() if asked else page_name)
+
+    monkeypatch.setattr(PagesManager, "set_script_intent", by_name)
+
+    def at_address(page: str, **parameters: str | list[str]) -> AppTest:
+        asked.append(page)
+        return opened("tour", **parameters)
+
+    return at_address
+
+
+def once_more(monkeypatch: pytest.MonkeyPatch, where: object, name: str) -> None:
+    """Let the page be drawn anew the next time that it calls something, as by a click or a timer just then."""
+    real, reruns = getattr(where, name), [st.rerun]
+
+    def interrupted(*args: Any, **more: Any) -> Any:
+        if reruns:
+            reruns.pop()()
+        return real(*args, **more)
+
+    monkeypatch.setattr(where, name, interrupted)
+
+
 def words(app: AppTest) -> str:
     """Everything a page says, as one text; what is HTML without its tags and the foot's glossary."""
     elements = [*app.title, *app.header, *app.markdown, *app.caption, *app.warning, *app.error, *app.info,

@@ -64,6 +64,40 @@ def test_a_pages_own_part_of_the_address_is_read_or_said_not_to_be(explorer: Exp
     assert not explorer("tour", step="3").warning
 
 
+@pytest.mark.parametrize(("key", "asked", "said"), [
+    ("n", "999999999", "Known: whole numbers from 1 to 100000. Showing 100 instead."),
+    ("n", "0", "Known: whole numbers from 1 to 100000. Showing 100 instead."), ("n", "5.7", "Showing 5 instead."),
+    ("n", "nan", "Showing 100 instead."), ("n", "1e400", "Showing 100 instead."), ("n", "\u0665", "Showing 5 instead."),
+    ("seed", "-1", "Known: whole numbers from 0 to 10000. Showing 0 instead."),
+    ("shots", "7", "Known: 0, 1, 5. Showing 5 instead.")])
+def test_a_number_that_is_not_allowed_is_said_with_what_is_and_what_is_shown(
+        explorer: Explorer, key: str, asked: str, said: str):
+    app = explorer("heads", **{key: asked})
+    assert calm(app)
+    (warning,) = [w.value for w in app.warning]
+    assert warning.startswith(f"The address asks for {key} '{asked}'. ")
+    assert warning.endswith(said)
+    shown = app.sidebar.segmented_control(key).value if key == "shots" else app.sidebar.number_input(key).value
+    assert f"Showing {shown} instead" in warning
+    app.button("understood").click().run()
+    assert not app.warning
+
+
+@pytest.mark.parametrize(("key", "asked"), [("n", "1"), ("n", "100000"), ("seed", "0"), ("seed", "10000")])
+def test_the_ends_of_what_is_allowed_are_allowed(explorer: Explorer, key: str, asked: str):
+    app = explorer("heads", **{key: asked})
+    assert app.sidebar.number_input(key).value == int(asked)
+    assert not app.warning
+
+
+def test_what_was_understood_is_not_said_again(explorer: Explorer):
+    app = explorer("heads", colour="blue")
+    app.button("understood").click().run()
+    assert not app.warning
+    app.run()
+    assert not app.warning
+
+
 def test_what_is_chosen_can_be_opened_from_the_sidebar(explorer: Explorer):
     links = [link.proto.label for link in explorer("heads").sidebar.get("page_link")]
     assert links == ["Lab", "Playground", "Induction"]
@@ -136,7 +170,7 @@ def test_the_command_makes_the_very_unit_it_stands_beside_and_no_other(unit: Uni
 def test_a_number_that_is_none_in_an_address_is_said_and_left_out(explorer: Explorer, key: str, asked: str):
     app = explorer("tour", **{key: asked})
     assert calm(app)
-    assert [w.value for w in app.warning if f"The address asks for {key} '{asked[:40]}', which is no number" in w.value]
+    assert [w.value for w in app.warning if f"The address asks for {key} '{asked[:40]}'. Known: whole numbers" in w.value]
     assert app.sidebar.number_input(key).value == {"n": 100, "seed": 0}[key]
 
 

@@ -204,6 +204,17 @@ def test_the_map_is_given_what_is_off_and_how_important_each_head_is(explorer: E
 
 
 
+def test_the_picture_of_the_model_is_drawn_only_where_it_is_unfolded(explorer: Explorer, store: Store):
+    put(store, "antonym", 0.9, 0.4)
+    app = explorer("lab", task="antonym", off=str(OFF))
+    assert not any(m.value.startswith("<svg") for m in app.main.markdown)
+    app.session_state["picture"] = True
+    app.run()
+    (picture,) = [m.value for m in app.main.markdown if m.value.startswith("<svg")]
+    assert "1 of 12 heads and 1 of 3 FFNs off: L1H2,F0" in picture
+    assert "1 of 12 heads and 1 of 3 FFNs off: L1H2,F0. Simplified" in words(app)
+
+
 def test_one_task_is_compared_at_every_number_of_shots(explorer: Explorer, store: Store):
     for n_shots, ablated in ((0, 0.3), (1, 0.5), (5, 0.4)):
         setup = setup_of("antonym", n_shots)

@@ -134,6 +134,25 @@ def test_next_and_previous_walk_through_the_questions(explorer: Explorer, model:
     assert "Question 1" in words(app)
 
 
+@pytest.mark.parametrize(("key", "last"), [("next", 2), ("previous", 0)])
+def test_a_quick_hand_goes_not_beyond_the_ends(explorer: Explorer, model: LoadedModel, key: str, last: int):
+    app = explorer("playground", task="antonym", shots="1", n="3", q="1")
+    app.number_input("q").set_value(last)  # the press before, of the same request
+    app.get_by_key(key).click().run()
+    assert calm(app)
+    assert app.session_state["q"] == last
+
+
+def test_an_address_beyond_the_last_question_or_layer_is_said(at: Explorer, model: LoadedModel):
+    app = at("playground", task="antonym", n="2", q="2", layer="99")
+    assert calm(app)
+    (said,) = [w.value for w in app.warning]
+    assert "asks for q '2'. Known: whole numbers from 0 to 1. Showing 0 instead." in said
+    assert f"asks for layer '99'. Known: 0 to {model.info.n_layers - 1}. " in said
+    assert f"Showing {app.number_input('layer').value} instead." in said.splitlines()[-1]
+    assert app.number_input("q").value == 0
+
+
 def test_mean_ablation_asks_for_the_means_first(explorer: Explorer, model: LoadedModel, store: Store):
     app = explorer("playground", task="antonym", shots="1", off="mean:L1H2")
     assert calm(app)

@@ -28,7 +28,7 @@ from backend.tasks.mini import MINI
 from backend.tasks.task import prompts
 from pages.shared import coverage
 from tests.pages import made_up
-from tests.pages.conftest import INFO, MODEL, Explorer, are_here, calm, setup_of, setups_of, words
+from tests.pages.conftest import INFO, MODEL, Explorer, are_here, calm, once_more, setup_of, setups_of, words
 from tests.pages.shown import understood
 
 TASKS = tuple(map(made_up.task_id, MINI))
@@ -219,6 +219,28 @@ def test_a_stopped_a_failed_and_a_dead_run_say_so_and_can_be_resumed(
         assert f"**{said}**" in words(app)
         press(app, f"resume {job.id}")
         assert resumed[-1] == state
+
+
+def test_a_press_counts_though_the_page_is_drawn_anew_before_it_is_looked_at(
+        explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
+    job = pretend(store, jobs.Progress("cancelled", units_total=2), False)
+    resumed: list[jobs.Job] = []
+    monkeypatch.setattr(jobs, "resume", resumed.append)
+    app = explorer("runs")
+    once_more(monkeypatch, jobs, "progress")
+    press(app, f"resume {job.id}")
+    assert [one.id for one in resumed] == [job.id]
+
+
+def test_what_goes_wrong_in_a_press_is_said(explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
+    def fails(job: jobs.Job) -> None:
+        raise ModelError("There is no room on the disk.")
+
+    job = pretend(store, jobs.Progress("cancelled", units_total=2), False)
+    monkeypatch.setattr(jobs, "resume", fails)
+    app = press(explorer("runs"), f"resume {job.id}")
+    assert not app.exception
+    assert [e.value for e in app.error] == ["There is no room on the disk."]
 
 
 def test_of_a_run_that_was_resumed_only_the_new_part_is_shown(explorer: Explorer, store: Store):
@@ -424,7 +446,10 @@ def test_own_rows_are_shown_kept_asked_and_removed(explorer: Explorer):
     assert own.kept() == ["letters"]
     app = press(app, "use letters")
     assert app.session_state["task"] == "own:letters"
+    assert app.title[0].value == "Playground"
+    assert first.prefix in app.code[0].value
     assert calm(app)
+    app = explorer("runs", section="Own tasks", shots="1")
     app = press(app, "remove letters")
     assert own.kept() == ["letters"]
     press(app, "confirmed")

@@ -217,3 +217,13 @@ def test_keys_step_only_for_a_presenter(explorer: Explorer):
         "left", "right", "pageup", "pagedown"]
     app.button("page on").click().run()
     assert app.header[0].value.startswith("3 · ")
+
+
+def test_the_picture_of_the_model_follows_what_is_off(explorer: Explorer):
+    app = explorer("tour", step="2", off="L1H2")
+    (picture,) = [m.value for m in app.main.markdown if m.value.startswith("<svg")]
+    assert 'aria-label="Picture of the model, 3 layers of 4 heads' in picture
+    assert "1 of 12 heads off: L1H2" in picture
+    app.sidebar.text_input("off").set_value("F0").run()
+    (picture,) = [m.value for m in app.main.markdown if m.value.startswith("<svg")]
+    assert "1 of 3 FFNs off: F0" in picture

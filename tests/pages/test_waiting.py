@@ -22,6 +22,7 @@ from backend.store import live as stores
 from backend.store.live import Store
 from backend.values import ModelId, Setup, TaskId, parse_exact
 from pages.shared import blocks, handles, waiting, words
+from tests.pages.conftest import once_more
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60
@@ -339,5 +340,16 @@ def test_a_press_counts_though_a_result_came_since_its_button_was_drawn(store: S
     app.sidebar.number_input("seed").set_value(1).run()
     (offered,) = [button for button in app.main.button if button.label == "Measure now"]
     compute(Evaluation(setup_of(app).with_(seed=1)), store, load_model())
+    offered.click().run()
+    assert "–" not in shown(app).values()
+
+
+def test_a_press_counts_though_the_page_is_drawn_anew_before_it_is_looked_at(
+        store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = lab()
+    app.toggle("live").set_value(False).run()
+    app.sidebar.text_input("off").set_value("L2H2").run()
+    (offered,) = [button for button in app.main.button if button.label == "Measure now"]
+    once_more(monkeypatch, blocks, "why_not_here")
     offered.click().run()
     assert "–" not in shown(app).values()

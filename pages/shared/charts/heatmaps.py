@@ -22,7 +22,7 @@ def layers_by_heads(table: pd.DataFrame, *, label: str = "importance", logarithm
     y = alt.Y("layer:O", sort="descending", title=None, axis=None, scale=alt.Scale(paddingInner=gap, paddingOuter=0))
     number = ".2~e" if tiny(table[label]) else ".3~g"
     tooltip = [alt.Tooltip("name:N", title="component"), alt.Tooltip(f"{label}:Q", format=number),
-               alt.Tooltip("rank:Q", title="rank (1 = highest)"), alt.Tooltip("off:N", title="chosen")]
+               alt.Tooltip("rank:Q", title="rank (1 = highest)")]
     cells = alt.Chart(table).mark_rect(cornerRadius=3 if gap else 0, invalid="show", aria=len(table) <= CANVAS).encode(
         x=x, y=y, tooltip=tooltip, color=alt.Color(
             f"{label}:Q", condition={"test": f"!isValid(datum['{label}'])", "value": "#8593a355"},

@@ -48,7 +48,7 @@ def scatter(table: pd.DataFrame, x: str, y: str, *, x_title: str, y_title: str) 
     click = alt.selection_point(name=CLICK, fields=["layer", "head"], on="click", toggle="true", clear=False,
                                 empty=False)
     tooltip = [alt.Tooltip("name:N", title="head"), alt.Tooltip(f"{x}:Q", format=".3g", title=x_title),
-               alt.Tooltip(f"{y}:Q", format=".3g", title=y_title), alt.Tooltip("off:N", title="chosen")]
+               alt.Tooltip(f"{y}:Q", format=".3g", title=y_title)]
     def axis(column: str) -> alt.Axis:
         return alt.Axis(tickCount=6, format="~e" if tiny(table[column]) else "~g")
 

@@ -54,6 +54,14 @@ def test_visitors_start_no_runs_and_open_no_folders(explorer: Explorer, monkeypa
     assert app.sidebar.number_input("n").max == lecture.MOST_QUESTIONS
 
 
+def test_visitors_are_told_how_many_questions_they_may_ask(explorer: Explorer, at_home: None):
+    app = explorer("heads", n="500")
+    assert app.sidebar.number_input("n").value == 100
+    assert [w.value for w in app.warning] == [
+        "The address asks for n '500'. Known: whole numbers from 1 to 200 in a lecture. Showing 100 instead."]
+    assert not explorer("heads", n="200").warning
+
+
 def test_make_app_listens_to_this_machine_alone_and_make_serve_lets_a_class_in():
     assert 'address = "127.0.0.1"' in (ROOT / ".streamlit/config.toml").read_text()
     rules = (ROOT / "Makefile").read_text()
