@@ -48,7 +48,8 @@ def from_task() -> Prompt:
     prompts = examples()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         q = st.number_input(f"Question, 0 to {len(prompts) - 1}", 0, len(prompts) - 1, 0, key="q", width=170,
-                            help="In the order in which they are evaluated.", **selection.number("q", 0, len(prompts) - 1, 0))
+                            help="In the order in which they are evaluated.",
+                            **selection.number("q", 0, len(prompts) - 1, 0))
         st.button("Previous", key="previous", icon=":material/chevron_left:", disabled=q <= 0, on_click=step,
                   args=(-1, len(prompts)))
         st.button("Next", key="next", icon=":material/chevron_right:", disabled=q >= len(prompts) - 1, on_click=step,
