@@ -346,6 +346,8 @@ def status(args: argparse.Namespace) -> int:
             left = "" if now.seconds_left is None else f", about {duration(now.seconds_left)} left"
             print(f"run {job.id}: {now.state}, {now.units_done} of {now.units_total} results{left}. {now.message} "
                   f"[{jobs.command_line(job.args)}]")
+        for stranger in jobs.strangers(store.folder):
+            print(f"{stranger.name!a} lies among the runs and was not started by this Headroom. {stranger.why}")
         problems = store.check() if args.check else store.problems()
     for problem in problems:
         _say_wrong(problem)
