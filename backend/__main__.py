@@ -358,6 +358,8 @@ def status(args: argparse.Namespace) -> int:
             print(f"What was damaged and taken out of the store is kept in {place}; delete it when nobody wants it.")
         if store.read_only:
             print(f"This store can only be read: {store.read_only}. Nothing can be stored in it.")
+        for stranger in jobs.strangers(store.folder):
+            print(f"{stranger.name!a} lies among the runs and was not started by this Headroom. {stranger.why}")
         problems = store.check() if args.check else store.problems()
     for problem in problems:
         _say_wrong(problem)

@@ -500,6 +500,16 @@ def test_status_counts_results_and_names_runs_and_damage(small, capsys):
     assert "Compute it again" in capsys.readouterr().err
 
 
+def test_status_names_what_was_not_started_here(small, capsys):
+    folder = Path(small[3]) / "jobs" / "20260101-120000-abcd"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(json.dumps({"args": ["export", "x.zip"], "pid": 1, "born": "", "started": 1}))
+    assert main(["status", *small[2:]]) == DONE
+    out = capsys.readouterr().out
+    assert "'20260101-120000-abcd' lies among the runs and was not started by this Headroom. Its command is none" in out
+    assert "run 2" not in out
+
+
 def test_verify_agrees_with_what_was_computed_and_finds_what_was_changed(small, capsys):
     precompute(small, "--what", "accuracy,importance,ffns,pruning,induction")
     capsys.readouterr()
