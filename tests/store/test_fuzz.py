@@ -70,16 +70,16 @@ def changed(draw: st.DrawFn, value: Any) -> Any:
             name = draw(st.sampled_from(sorted(at, key=str) if isinstance(at, dict) else range(len(at))))
             at = at[name]
         if holder is None:
-            return draw(ODD)
+            return copy.deepcopy(draw(ODD))
         match draw(st.sampled_from(["other", "other", "other", "gone", "twice", "more"])):
             case "other":
-                holder[name] = draw(ODD)
+                holder[name] = copy.deepcopy(draw(ODD))
             case "gone":
                 del holder[name]
             case "twice" if isinstance(holder, list):
                 holder.insert(name, copy.deepcopy(at))
             case _ if isinstance(holder, dict):
-                holder[draw(st.text(max_size=3))] = draw(ODD)
+                holder[draw(st.text(max_size=3))] = copy.deepcopy(draw(ODD))
     return value
 
 
