@@ -153,15 +153,28 @@ def settle_against() -> None:
     B as it was: a quick hand that keeps a mask as B and clicks on would lose it.
     """
     text, earlier = st.session_state.get("B held", ("", {}))
-    if "against" not in st.session_state:  # the field was not on the page before
-        if text and not st.query_params.get("against"):
-            st.session_state["against"] = text  # back from another page
-        return
     now = selection.value("against")
+    if not now and text and not st.session_state.get("B shown before"):  # back from a page without the field
+        st.session_state["against"] = now = text
     if now != text and time.monotonic() - earlier.get(now, -math.inf) > STALE:
         st.session_state["B held"] = now, earlier
     elif now != text:
         st.session_state["against"] = text
+
+
+def note_against() -> None:
+    """Remember B as its field has it, now that it is drawn.
+
+    After Back the field is drawn empty whatever it was given, once: then the page is drawn again.
+    """
+    now, (text, earlier) = selection.value("against"), st.session_state.get("B held", ("", {}))
+    emptied = bool(text) and not now and not st.session_state.get("B shown before")
+    if emptied and not st.session_state.pop("B again", False):
+        st.session_state["B again"] = True
+        st.rerun()
+    st.session_state.pop("B again", None)
+    st.session_state["B shown"] = True
+    st.session_state["B held"] = now, earlier
 
 
 def preferred_fill() -> Fill:

@@ -39,6 +39,7 @@ STYLE = """<style>
 def frame() -> Any:
     """Draw the shared choice in the sidebar; returns the place above the page for `show_notices`."""
     st.session_state["cold"] = "trail" not in st.session_state  # the first run: the address is as it was opened
+    st.session_state["B shown before"] = st.session_state.pop("B shown", False)  # see `components.settle_against`
     style()
     st.session_state.setdefault("notices", {})
     if st.session_state["cold"]:

@@ -41,7 +41,7 @@ def field() -> None:
     st.text_input("Compare with (B)", key="against", bind="query-params", placeholder="L3H7, 5.1, L2 FFN",
                   help="A second mask, written like the chosen heads and FFNs, or kept by *Keep as B*. What is chosen "
                        "is then A: change it, and see what that does beside B. Empty: nothing is compared.")
-    components.settle_against()
+    components.note_against()
     for problem in selection.unread_against():
         st.caption(f":orange[:material/warning: {problem}]")
 

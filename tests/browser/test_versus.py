@@ -11,10 +11,12 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from backend.kinds import Evaluation
+from backend.store.live import Store
 from backend.values import parse_exact
 from tests.browser import explorer, maps
 from tests.browser.explorer import PATIENCE, chosen_field, open_page, settled
 from tests.pages import made_up
+from tests.pages.test_lab import answered
 
 pytestmark = [
     pytest.mark.browser,
@@ -37,8 +39,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     cache: Path = tmp_path_factory.mktemp("cache")
     small = made_up.model_info(5, 8, name="owner/small")
     (setup,) = made_up.setups(made_up.model_id(small), ["antonym"])
-    masks = map(parse_exact, ("", "L1H2", "L2H3", "L0H5,L2H3", "L1H2,L3H4", "L4H0-7,F0-2"))
-    made_up.filled(cache, [Evaluation(setup, off) for off in masks], small)
+    shares = {"": 0.9, "L1H2": 0.8, "L2H3": 0.7, "L0H5,L2H3": 0.6, "L1H2,L3H4": 0.5, "L4H0-7,F0-2": 0.4}
+    made_up.filled(cache, [], small)
+    with Store(cache) as store:
+        for off, share in shares.items():
+            store.put(Evaluation(setup, parse_exact(off)), answered(setup, share))
     with explorer.server(cache) as address:
         yield address
 

@@ -220,7 +220,8 @@ def test_a_result_that_is_there_before_the_intact_one_does_not_end_the_page(expl
 
 @pytest.fixture
 def state(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    session: dict[str, Any] = {"off": "L0H0", "against": "", "maps": [], "trail": ["L0H0"], "trail at": 0}
+    session: dict[str, Any] = {"off": "L0H0", "against": "", "maps": [], "trail": ["L0H0"], "trail at": 0,
+                               "B shown before": True}
     monkeypatch.setattr(selection.st, "session_state", session)
     monkeypatch.setattr(selection, "info", lambda: INFO)
     components.held_now()
