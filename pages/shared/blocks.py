@@ -223,6 +223,7 @@ def result(title: str, chart: Chart | HeadMap, *, caption: str, table: pd.DataFr
     elif on_click is None:  # without a key, so that a chart can be drawn again while results arrive
         st.altair_chart(chart, alt=alt_text)
     else:
+        components.begin_clicks(key)
         st.altair_chart(chart, key=key, alt=alt_text, on_select=on_click, selection_mode=charts.CLICK)
     st.caption(caption)
     extras(table, file, python, key)

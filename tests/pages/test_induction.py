@@ -183,3 +183,16 @@ def test_the_python_beside_capacity_gives_the_aggregate_curve(explorer: Explorer
     ranking = stats.aggregate([rank_of(store, task) for task in MINI])
     prefix = np.array(store.get(PrefixMatching(MODEL)).mean)
     assert shown[0]["printed"].strip() == str(stats.retained_curve(prefix, ranking, [p / 10 for p in range(10)]))
+
+
+def test_a_chart_that_comes_back_has_forgotten_what_was_clicked(explorer: Explorer, store: Store):
+    made_up.fill(store, [*scores(), made_up.importance(setup_of("antonym"))], INFO)
+    app = explorer("induction", task="antonym")
+    app.segmented_control("view").set_value("Against importance").run()
+    app.session_state["scatter copying:seen"] = {(1, 2)}
+    app.run()
+    assert app.session_state["scatter copying:seen"] == {(1, 2)}
+    app.segmented_control("view").set_value("Scores").run()
+    app.segmented_control("view").set_value("Against importance").run()
+    assert calm(app)
+    assert "scatter copying:seen" not in app.session_state
