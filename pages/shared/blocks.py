@@ -247,6 +247,7 @@ def result(title: str, chart: Chart | HeadMap, *, caption: str, measured: str, t
     elif on_click is None:  # without a key, so that a chart can be drawn again while results arrive
         st.altair_chart(chart, alt=alt_text)
     else:
+        components.begin_clicks(key)
         st.altair_chart(chart, key=key, alt=alt_text, on_select=on_click, selection_mode=charts.CLICK)
     said = note(caption, measured, known)
     extras(table, file, python, key, title=title, caption=said, shown=[("", chart)], numbers=numbers)

@@ -105,6 +105,12 @@ def toggle_clicked(chart_key: str) -> None:
         change(toggled)
 
 
+def begin_clicks(chart_key: str) -> None:
+    """Before a clickable chart is drawn: one that comes back after another page has forgotten what was clicked."""
+    if chart_key not in st.session_state:
+        st.session_state.pop(f"{chart_key}:seen", None)
+
+
 def undo() -> None:
     """Back to the components chosen before."""
     _step(-1, "undo")

@@ -123,6 +123,26 @@ def walk(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return [spec.get("encoding", {}), *(one for layer in spec.get("layer", []) for one in walk(layer))]
 
 
+def test_what_is_chosen_changes_the_data_of_a_clickable_chart_and_not_its_specification():
+    scores = induction([[0.1, 0.4], [0.3, 0.2]])
+
+    def scatter(off: str) -> dict[str, Any]:
+        table = tables.scores_table(np.array([[1.0, 2.0], [3.0, 4.0]]), scores, scores, parse_exact(off))
+        return charts.scatter(table, "prefix matching", "importance", x_title="x", y_title="y").to_dict()
+
+    def bars(off: str) -> dict[str, Any]:
+        return charts.layer_effects(tables.effects_table(sweep([[1, 1], [1, 0], [0, 0]]), parse_exact(off))).to_dict()
+
+    for chart in (scatter, bars):
+        one, other = chart("L1H1,F1"), chart("")
+        assert one.pop("datasets") != other.pop("datasets")
+        for spec in (one, other):  # Streamlit numbers views anew
+            spec.pop("params", None)
+            for layer in [spec, *spec.get("layer", [])]:
+                layer.pop("name", None)
+        assert one == other
+
+
 def test_frames_stand_where_an_ideal_head_would_look():
     pattern = np.tril(np.ones((3, 3))) / 3
     found = charts.framed(charts.attention_map(tables.attention_table(pattern, list("abc")), list("abc")), [(2, 1)])
