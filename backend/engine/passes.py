@@ -172,8 +172,8 @@ def score(
         together: let ablations ride in one pass as long as it stays within the prompts' `batch_tokens`. Passes of few
             tokens, whose time goes elsewhere than into products, are then shared; each number is what it is alone,
             beyond rounding.
-        so_far: called as so_far(place of the ablation, its scores, (n_questions,) which of them are complete) whenever
-            more has been scored.
+        so_far: called as so_far(place of the ablation, its scores, (n_questions,) which of them are complete) after
+            each batch; the vocabulary is then read for each.
 
     Raises:
         ModelError: if the model's logits are no numbers (half precision overflows, damaged weights).
@@ -199,7 +199,9 @@ def score(
             start = min(model.latest_start, *(ablation.lowest_layer or 0 for ablation in some))
             for batch, hidden in _read_section(model, section, gates, start, resume, keep, len(some)):
                 for i, under_one in zip(riding, hidden, strict=True):
-                    if tallies[i].add(batch, under_one) and so_far is not None:
+                    tallies[i].add(batch, under_one)
+                    if so_far is not None:
+                        tallies[i].count()
                         so_far(i, tallies[i].now(), tallies[i].left == 0)
                 done += len(some)
                 if progress is not None:
@@ -439,13 +441,12 @@ class _Tally:
         """(n_questions,) how many options' tokens of each question a batch scores."""
         return np.bincount(batch.target_questions, minlength=len(self.offsets) - 1)
 
-    def add(self, batch: trees.Batch, hidden: Tensor) -> bool:
-        """Score a batch, with its (rows, pos, d) hidden states after the last norm, now (True) or with the next."""
+    def add(self, batch: trees.Batch, hidden: Tensor) -> None:
+        """Score a batch, with its (rows, pos, d) hidden states after the last norm, now or together with the next."""
         nodes = torch.as_tensor(batch.nodes, device=hidden.device)
         self.waiting.append((batch, hidden.reshape(-1, hidden.shape[-1])[nodes]))
-        if enough := sum(len(states) for _, states in self.waiting) >= LOGIT_ROWS:
+        if sum(len(states) for _, states in self.waiting) >= LOGIT_ROWS:
             self.count()
-        return enough
 
     def count(self) -> None:
         """Score what is waiting."""

@@ -44,11 +44,10 @@ def test_with_everything_off_the_question_no_longer_matters():
     assert np.ptp(np.array(found.loglikelihoods), axis=0).max() < 1e-4
 
 
-def test_numbers_come_while_the_rest_is_read_and_count_only_whole_questions(monkeypatch):
+def test_numbers_come_while_the_rest_is_read_and_count_only_whole_questions():
     model, masks = small_model("opt"), [INTACT, Ablation(frozenset(HEADS[:5]))]
     prompts = [Prompt(q, DEMOS, i) for i, q in enumerate(QUESTIONS * 4)]
     whole = [record.outcomes() for record in evaluate(model, prompts, masks)]
-    monkeypatch.setattr(passes, "LOGIT_ROWS", 1)
     told = []
     evaluate(model, prompts, masks, batch_tokens=64, so_far=lambda *said: told.append(said))
     for place, outcomes in enumerate(whole):
