@@ -17,10 +17,12 @@ import pytest
 
 from backend.__main__ import BAD_INPUT, DONE, FAILED, main
 from backend.errors import StoreError
-from backend.kinds import Model
+from backend.kinds import Evaluation, Model
+from backend.models.identity import identify
 from backend.records import ModelInfo
 from backend.store import bundles, opening
 from backend.store.live import Store
+from backend.values import Setup, TaskId
 from tests.store.attacks import MODEL, RECORDS, UNITS, entry, plant
 from tests.store.attacks import ship as ship_raw
 from tests.store.test_store import Trap, evaluation, unit
@@ -394,3 +396,12 @@ def test_verify_looks_at_everything_without_the_model_and_repairs(tmp_path, caps
         assert store.check() == []
         assert store.get(Model(MODEL)) == ModelInfo.from_json(RECORDS["model"])
         assert len(store.units()) == 2
+
+
+def test_results_on_other_rows_are_said_apart_from_those_that_differ(tmp_path, capsys):
+    other = Evaluation(Setup(identify("bundled"), TaskId("antonym", "other rows"), 0, n_examples=2))
+    with Store(tmp_path) as store:
+        store.put(other, other.RECORD.from_json(RECORDS["evaluation"]))
+    assert main(["verify", "--store", str(tmp_path), "--no-shipped"]) == FAILED  # nothing could be compared
+    told = capsys.readouterr().out
+    assert "0 of 1 results were measured again: 0 agree, 0 differ. 1 could not be measured again here" in told
