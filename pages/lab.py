@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -251,7 +252,7 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
     title = words.accuracy_change(table, labels, chosen, setup.task.name if scope == "All shots" else "")
     if scope == "This task":
         blocks.heading(title)
-        with blocks.numbers("lab"):
+        with blocks.numbers(f"lab-{next(times)}"):
             one_task(pairs.get(labels[0]))
         if complete:
             questions = pairs[labels[0]][0].questions
@@ -260,7 +261,7 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
             blocks.extras(table, f"lab-{labels[0]}-{setup.n_shots}shot", reproduce(setups, scope), "lab", title=title,
                           caption=caption, numbers=words.big_numbers(table))
         return
-    with blocks.numbers("lab"):
+    with blocks.numbers(f"lab-{next(times)}"):
         overview(table, setups, scope)
     chart = charts.comparison(table, labels)
     if complete:
@@ -482,6 +483,7 @@ else:
         picture()
         versus.field()
 below, offered = st.empty(), st.container()
+times = count()  # that the numbers were drawn in this run: each time in a place of its own name
 with right:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         scope = str(selection.control("Measure", SCOPES, "scope", label_visibility="collapsed"))

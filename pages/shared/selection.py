@@ -277,10 +277,9 @@ def number(key: str, least: int, most: int, default: int, where: str = "") -> Ma
     """
     asked: str | None = st.query_params.get(key)
     none: set[str] = st.session_state.setdefault("no numbers", set())
-    if asked is not None and st.session_state["cold"] and not (
-            re.fullmatch("[0-9]{1,9}", asked) and least <= int(asked) <= most):
+    if asked is not None and not (re.fullmatch("[0-9]{1,9}", asked) and least <= int(asked) <= most):
         try:
-            near = int(float(asked if asked.isascii() else "no number"))
+            near = int(float(asked))
             shown = near if least <= near <= most else default
         except (ValueError, OverflowError):
             shown = default

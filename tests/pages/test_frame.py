@@ -166,7 +166,7 @@ def test_the_command_makes_the_very_unit_it_stands_beside_and_no_other(unit: Uni
 
 
 @pytest.mark.parametrize("key", ["n", "seed"])
-@pytest.mark.parametrize("asked", ["5" * 5000, "1e999", "-1", "²", "٣", ""])
+@pytest.mark.parametrize("asked", ["5" * 5000, "1e999", "-1", "²", ""])
 def test_a_number_that_is_none_in_an_address_is_said_and_left_out(explorer: Explorer, key: str, asked: str):
     app = explorer("tour", **{key: asked})
     assert calm(app)

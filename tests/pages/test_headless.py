@@ -75,7 +75,7 @@ def test_heads_counts_and_ranks_the_heads_that_there_are(explorer: Explorer, fil
     assert f"{half} heads of 12 hold half of the importance for antonym" in words(app)
     assert f"Two halves of the examples rank the heads alike at ρ = {stable.split_half:.2f}" in words(app)
     assert stable.split_half != stats.bootstrap_stability(record("antonym")).split_half
-    assert f"Evenly spread, each would hold {wording.percent(1 / 3)}" in words(app)
+    assert f"evenly: {wording.percent(1 / 3)} each" in words(app)
     table = app.dataframe[0].value
     assert sorted(table["head"]) == sorted(map(str, HALF.heads))
     given = maps.given(app)["importance"]
@@ -186,8 +186,7 @@ def test_overlap_compares_the_rankings_of_the_heads_that_there_are(
     assert (f"antonym and {b} {wording.agreement(stats.spearman(scores('antonym'), scores(b)))} (95\u00a0%: {low:.2f} "
             f"to {high:.2f})") in words(app)
     same, chance = stats.topk_overlap(scores("antonym"), scores(b), 0.2), stats.topk_overlap_chance(12, 2)
-    assert (f"the two share {wording.percent(same)} (intersection over union; chance {wording.percent(chance)})"
-            in words(app))
+    assert f"the two share {wording.percent(same)} · chance {wording.percent(chance)}" in words(app)
     assert all(map(is_honest, maps.given(app).values()))
     matrix, pair = run_shown_python(app, monkeypatch)
     assert matrix["rhos"].tolist() == rhos.tolist()

@@ -9,10 +9,10 @@ from streamlit.testing.v1 import AppTest
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import parse_exact
-from pages.shared import pictures, report, takeaway
+from pages.shared import notes, pictures, report, takeaway
 from pages.shared import words as wording
 from tests.pages import made_up
-from tests.pages.conftest import INFO, MODEL, Explorer, calm, setup_of, setups_of
+from tests.pages.conftest import INFO, MODEL, Explorer, bodies, calm, setup_of, setups_of
 from tests.pages.shared.test_report import Tags
 from tests.pages.shown import run_lines
 from tests.pages.test_lab import OFF, put
@@ -43,7 +43,7 @@ def test_what_a_page_shows_is_what_can_be_taken_away(heads: AppTest):
     assert {"CSV", "SVG", "Report", "Notebook"} <= set(buttons(heads))
     figures = sheet(heads).figures
     assert list(figures) == ["importance", "importance-layers", "top-heads"]
-    titles = [one.value.removeprefix("#### ") for one in heads.main.markdown if one.value.startswith("#### ")]
+    titles = [notes.plain(body) for body in bodies(heads) if body.startswith("<h2")]
     assert [figure.title for figure in figures.values()] == titles
     assert {figure.off for figure in figures.values()} == {"L1H2"}
     heads.segmented_control(key="view").set_value("Average").run()
@@ -96,7 +96,7 @@ def test_the_labs_map_and_big_numbers_are_in_its_report(explorer: Explorer, stor
     assert set(figures) == {"lab grid", "lab"}
     shown = [(metric.label, metric.value) for metric in app.main.metric]
     assert [(label, value) for label, value, _ in figures["lab"].numbers] == shown
-    below = [one.value for one in app.main.caption]
+    below = "\n".join([one.value for one in app.main.caption] + [notes.plain(body) for body in bodies(app)])
     assert all(note in below for _, _, note in figures["lab"].numbers)
     text = Tags(takeaway.as_report(sheet(app), dict).decode()).text
     assert all(label in text and value in text for label, value in shown)

@@ -70,7 +70,7 @@ def test_models_of_other_shapes_have_shares_and_ranks_and_are_compared_by_depth_
     assert app.segmented_control("unit").options == ["share of the total", "percentile"]
     said = words(app)
     assert "rank the heads" not in said
-    assert "spread evenly, a head would hold 8.3\u00a0% of bundled's and 8.3\u00a0% of owner/deep's" in said
+    assert "Spread evenly, a head would hold 8.3\u00a0% of bundled's and 8.3\u00a0% of owner/deep's" in said
     layer = int(stats.layer_shares(b.scores()).argmax())
     assert f"owner/deep leans most on layer {layer}, at" in said
     app.segmented_control("unit").set_value("percentile").run()
