@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from urllib.parse import quote
 
 import streamlit as st
 
 from backend.errors import HeadroomError
-from pages.shared import lecture, school, sidebar, waiting
+from pages.shared import frame, handles, lecture, routes, school, sidebar, takeaway, waiting
 
 PAGES = [
     st.Page("pages/tour.py", title="Tour", icon=":material/explore:", default=True),
@@ -31,20 +32,27 @@ ICON = "data:image/svg+xml," + quote('<svg xmlns="http://www.w3.org/2000/svg" vi
     for i, shade in enumerate((200, 120, 220, 90, 30, 170, 230, 150, 60))) + "</svg>")
 
 st.set_page_config(page_title="Headroom", page_icon=ICON, layout="wide")
-page = st.navigation(PAGES, position="top")
+routes.settle([one.title.lower() for one in PAGES])
+page = st.navigation(PAGES, position="hidden")
+frame.draw(PAGES)
 try:
     with waiting.drawing.turn(waiting.session(), waiting.stopped):
         if school.only_guesses(page.title):
+            sidebar.style()
             page.run()
+            sidebar.foot()
         elif page.title == AT_THE_MACHINE and not lecture.at_the_machine():
             sidebar.frame()
             st.title(page.title)
             st.info("In a lecture, runs are started at the machine itself.", icon=":material/lock:")
         else:
             above = sidebar.frame()
+            takeaway.begin(page.title)
             try:
                 page.run()
+                takeaway.offer()
             finally:
+                sidebar.foot()
                 sidebar.show_notices(above)
 except HeadroomError as error:
     st.error(str(error), icon=":material/error:")
@@ -52,3 +60,6 @@ except Exception as error:
     logging.getLogger("headroom").exception("page %s", page.title)
     st.error(f"This page could not be drawn ({type(error).__name__}). The log of the command that started Headroom has "
              "the details; the other pages work as before.", icon=":material/error:")
+finally:
+    with suppress(HeadroomError):  # said above
+        handles.store().close()  # this thread's connection, which it would keep: the next run has another thread

@@ -4,32 +4,34 @@ smollm2 | tasks`."""
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import random
 import signal
+import stat
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 
 from backend import places
 from backend.errors import BadInput, Cancelled, DataError, HeadroomError, ModelError, StoreError
 from backend.kinds import KINDS, OfTask, Unit, compute
-from backend.kinds.unit import Option
-from backend.machine import duration, free_memory, size, slow, weight_bytes
+from backend.machine import duration, free_disk, free_memory, is_full, size, slow, weight_bytes
 from backend.models import gguf, smollm2
 from backend.models.identity import identify
-from backend.models.info import BUNDLED, describe, locate
+from backend.models.info import describe, locate
 from backend.models.obstacles import obstacles
-from backend.places import LIVE, SHIPPED
+from backend.places import SHIPPED
 from backend.records import ModelInfo, Record, too_long
-from backend.runs import jobs
+from backend.runs import arguments, jobs
 from backend.runs import plan as planning
+from backend.runs.leases import Leases
 from backend.store import bundles
 from backend.store.entries import TOLERANCE, differences
 from backend.store.live import Store
@@ -59,6 +61,7 @@ EXAMPLES = {
     "status": ["python -m backend status", "python -m backend status --check"],
     "verify": [
         "python -m backend verify --sample 5",
+        "python -m backend verify --repair",
         "python -m backend verify --model facebook/opt-125m --kind pruning",
     ],
     "export": ["python -m backend export results.zip", "python -m backend export opt.zip --model facebook/opt-125m"],
@@ -84,6 +87,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     except HeadroomError as error:
         return _end(FAILED if isinstance(error, StoreError) else BAD_INPUT, str(error))
+    except MemoryError:
+        return _end(FAILED, "There was no memory left. What was finished is stored: close what else runs, or ask for "
+                            "less at a time, and give the same command again.")
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        return _end(FAILED, f"No space left on the disk{where}. Nothing that was stored is lost: make room, and give "
+                            "the same command again." if is_full(error) else
+                            f"The system refused: {error.strerror or error}{where}. Name another place, or change "
+                            "what this user may do there.")
     except Exception as error:
         if os.environ.get("HEADROOM_DEBUG"):
             raise
@@ -108,6 +120,7 @@ def precompute(args: argparse.Namespace) -> int:
     request = requested(args)
     asked = _tasks(args.tasks) if request.needs_tasks else []
     with _store(args) as store, own.at_hand(asked):
+        store.learn(request.model, request.info)
         count = _tokenizer(args)
         plan = planning.make(request, store, count)
         print(_describe_plan(request, plan))
@@ -118,6 +131,7 @@ def precompute(args: argparse.Namespace) -> int:
             jobs.last_word("done", sentence)
             failed = []
         else:
+            store.refuse_to_write()  # before hours of work that could not be kept
             for task in asked:
                 if isinstance(task, own.OwnTask):
                     own.keep(task)  # results name it; pages and later commands find it by that name
@@ -161,10 +175,12 @@ def _compute(plan: planning.Plan, store: Store, args: argparse.Namespace, speeds
         if speed := planning.probe(model, plan):
             speeds = {**speeds, "": speed}
         print(_time_needed(plan, speeds), flush=True)
-        failed = _Run(plan, store, model, report, speeds).compute()
+        run = _Run(plan, store, model, report, speeds)
+        failed = run.compute()
         state = "failed" if failed else "done"
         message = (f"{len(failed)} of {len(plan.to_do)} results could not be computed." if failed else
-                   f"{len(plan.to_do)} results computed.")
+                   f"{len(plan.to_do)} results computed." if not run.n_shared else
+                   f"{len(plan.to_do)} results computed, {run.n_shared} of them by another run.")
         print(f"{message} They are in {store.folder}.")
         return failed
     except (Cancelled, KeyboardInterrupt):
@@ -178,39 +194,87 @@ def _compute(plan: planning.Plan, store: Store, args: argparse.Namespace, speeds
 
 
 class _Run:
-    """The units of a plan under way: one line each, a bar with the time left, a report for whoever watches."""
+    """The units of a plan under way: one line each, a bar with the time left, a report for whoever watches.
+
+    What another run on the store is computing is left to it, and looked for again at the end.
+    """
+
+    LOOK = 0.5  # seconds between two looks at what others are computing
 
     def __init__(self, plan: planning.Plan, store: Store, model: LoadedModel, report: jobs.Report,
                  speeds: dict[str, float]) -> None:
         self.steps, self.n_units, self.left = plan.to_do, len(plan.steps), list(plan.to_do)
         self.store, self.model, self.report, self.speeds = store, model, report, speeds
         self.spent: dict[str, tuple[int, float]] = {}  # kind -> tokens and seconds of this run
+        self.waiting = {step.unit for step in self.left}
         self.failed: set[Unit] = set()
+        self.n_shared = 0  # computed by another run meanwhile
         self.bar = tqdm(total=plan.cost, disable=None, leave=False,
                         bar_format="{percentage:3.0f} %|{bar}| {desc}{postfix}")
 
     def compute(self) -> list[Unit]:
         """Compute what is to do, in order; returns the units that failed."""
-        with self.bar:
-            for step in self.steps:
-                self.left.remove(step)
-                number = f"[{self.n_units - len(self.left)}/{self.n_units}]"
-                self.report.update(unit=str(step.unit), done=0, total=0, state="running")
-                self.bar.set_description_str(str(step.unit), refresh=False)
-                try:
-                    seconds, record = self._compute(step)
-                    tqdm.write(f"{number} {step.unit}: {seconds:.2f} s")
-                    if told := too_long(record):
-                        tqdm.write(f"    {told}")
-                    sys.stdout.flush()
-                except Cancelled:
-                    raise
-                except HeadroomError as error:
-                    self.failed.add(step.unit)
-                    _say_wrong(f"{number} {step.unit}: failed. {error}")
-                self.bar.n = sum(s.cost for s in self.steps) - sum(s.cost for s in self.left)
-                self.report.update(units_done=self.n_units - len(self.left) - len(self.failed))
+        with self.bar, Leases(self.store.folder) as leases:
+            while self.left:
+                n_before = len(self.left)
+                for step in list(self.left):
+                    self._turn(step, leases)
+                if len(self.left) == n_before:
+                    self._wait()
         return [step.unit for step in self.steps if step.unit in self.failed]
+
+    def _turn(self, step: planning.Step, leases: Leases) -> None:
+        """Compute a unit, unless another run has, or is computing it or what it builds on."""
+        if any(need in self.waiting for need in step.unit.needs()) or not leases.claim(step.unit.key):
+            return
+        try:
+            self.left.remove(step)
+            self.waiting.remove(step.unit)
+            self._tell(step)
+        finally:
+            leases.release(step.unit.key)
+        self.bar.n = sum(s.cost for s in self.steps) - sum(s.cost for s in self.left)
+        self.report.update(units_done=self.n_units - len(self.left) - len(self.failed))
+
+    @property
+    def _number(self) -> str:
+        return f"[{self.n_units - len(self.left)}/{self.n_units}]"
+
+    def _tell(self, step: planning.Step) -> None:
+        """Compute a unit and say so, or who did, or why it failed."""
+        self.report.update(unit=str(step.unit), done=0, total=0, state="running")
+        self.bar.set_description_str(str(step.unit), refresh=False)
+        try:
+            if step.unit in self.store:
+                self.n_shared += 1
+                tqdm.write(f"{self._number} {step.unit}: by another run")
+                return
+            seconds, record = self._compute(step)
+            tqdm.write(f"{self._number} {step.unit}: {seconds:.2f} s")
+            if told := too_long(record):
+                tqdm.write(f"    {told}")
+            sys.stdout.flush()
+        except Cancelled:
+            raise
+        except HeadroomError as error:
+            if is_full(error):  # whatever else is computed could not be kept either
+                raise StoreError(self._no_room()) from error
+            self.failed.add(step.unit)
+            _say_wrong(f"{self._number} {step.unit}: failed. {error}")
+
+    def _no_room(self) -> str:
+        folder = self.store.folder
+        n_done = self.n_units - len(self.left) - 1 - len(self.failed)
+        return (f"No space left for results in {folder} ({size(free_disk(folder))} are free). The {n_done} of "
+                f"{self.n_units} results that were finished are kept. Make room there, then give the same command "
+                "again: it goes on with what is missing.")
+
+    def _wait(self) -> None:
+        """All that is left is another run's, for now."""
+        self.report.update(unit=f"waiting for another run: {self.left[0].unit}", done=0, total=0, state="running")
+        if self.report.stop_requested():
+            raise Cancelled("Stopped on request.")
+        time.sleep(self.LOOK)
 
     def _compute(self, step: planning.Step) -> tuple[float, Record]:
         """Seconds, and the result."""
@@ -290,6 +354,12 @@ def status(args: argparse.Namespace) -> int:
             left = "" if now.seconds_left is None else f", about {duration(now.seconds_left)} left"
             print(f"run {job.id}: {now.state}, {now.units_done} of {now.units_total} results{left}. {now.message} "
                   f"[{jobs.command_line(job.args)}]")
+        for place in store.set_aside():
+            print(f"What was damaged and taken out of the store is kept in {place}; delete it when nobody wants it.")
+        if store.read_only:
+            print(f"This store can only be read: {store.read_only}. Nothing can be stored in it.")
+        for stranger in jobs.strangers(store.folder):
+            print(f"{stranger.name!a} lies among the runs and was not started by this Headroom. {stranger.why}")
         problems = store.check() if args.check else store.problems()
     for problem in problems:
         _say_wrong(problem)
@@ -297,35 +367,78 @@ def status(args: argparse.Namespace) -> int:
 
 
 def verify(args: argparse.Namespace) -> int:
-    """Derive a sample of stored results again and compare."""
-    identity = _identity(args)
+    """Look at every stored result for damage, then derive a sample of them again and compare."""
     with _store(args) as store:
-        stored = [u for u in store.units(args.kind) if u.model in (identity, identity.weights)]
+        try:
+            identity, missing = _identity(args), None
+            store.learn(identity, describe(args.model, args.revision))
+        except ModelError as error:  # damage is found without any model
+            missing = error
+        damaged = _examine(store, args.repair)
+        if missing is not None:
+            raise missing
+        mine = [u for u in store.units(args.kind) if u.model in (identity, identity.weights)]
         others = dict.fromkeys(_named(u.model) for u in store.units(args.kind, model=identity.name)
                                if u.model.dtype and u.model != identity)
-        if not stored:
+        if not mine and not damaged:
             raise BadInput(f"Nothing to verify: no stored result of {_named(identity)}" +
                            (f" of kind {args.kind}." if args.kind else ".") +
                            (f" There are some of {'; '.join(others)}." if others else ""))
-        print(f"{len(stored)} results of {_named(identity)}" + (f"; others, left out, are of {'; '.join(others)}."
-                                                                if others else "."))
+        print(f"{len(mine)} results of {_named(identity)}" + (f"; others, left out, are of {'; '.join(others)}."
+                                                              if others else "."))
+        chosen = mine
         if args.sample:
-            stored = sorted(random.Random(args.seed).sample(stored, min(args.sample, len(stored))), key=stored.index)
-        model = _load(args)
-        wrong = 0
-        for number, unit in enumerate(stored, 1):
-            try:
-                kept = store.get(unit)
-                again = compute(unit, store.recomputing(unit), model)
-                told = ["the stored one is damaged"] if kept is None else differences(kept, again, args.tolerance)
-            except Cancelled:
-                raise
-            except HeadroomError as error:
-                told = [str(error)]
-            wrong += bool(told)
-            print(f"[{number}/{len(stored)}] {unit}: {'; '.join(told) or 'agrees'}", flush=True)
-    print(f"{len(stored) - wrong} of {len(stored)} agree.")
-    return FAILED if wrong else DONE
+            chosen = sorted(random.Random(args.seed).sample(mine, min(args.sample, len(mine))), key=mine.index)
+        told = _measure_again(store, chosen, args) if chosen else {}
+    verdicts = Counter(told.values())
+    agree, differ, cannot = (verdicts[kind] for kind in ("agree", "differ", "cannot"))
+    print(f"{agree + differ} of {len(mine)} results were measured again: {agree} agree, {differ} differ." +
+          f" {cannot} could not be measured again here: other rows, or none." * bool(cannot) +
+          f" {len(mine) - len(chosen)} were left out (--sample 0 takes all)." * (len(chosen) < len(mine)))
+    return FAILED if differ or damaged or (cannot and not agree) else DONE
+
+
+def _examine(store: Store, repair: bool) -> bool:
+    """Look at every entry of a store, whatever model it is of; whether something damaged is left in it."""
+    found = store.examine()
+    problems = store.problems()
+    print(f"All {found.n_shipped} shipped results and all {found.n_live} in {store.folder} were read: " +
+          (f"{len(problems)} problems." if problems else "none is damaged."))
+    for problem in problems:
+        _say_wrong(problem)
+    if not repair or not (found.damaged or found.unlisted):
+        if found.damaged or found.unlisted:
+            print("--repair takes out what is damaged, so that it can be measured again.")
+        return bool(problems)
+    place = store.repair(found)
+    if place:
+        print(f"Repaired: {len(found.damaged)} damaged entries were taken out of the store and are kept in {place}. "
+              "What they held can be measured again: `precompute` does.")
+    if found.unlisted:
+        print(f"Repaired: {len(found.unlisted)} results that the store's list lacked are listed again.")
+    left = store.check()
+    for problem in left:
+        _say_wrong(f"Left: {problem}")
+    return bool(left)
+
+
+def _measure_again(store: Store, units: Sequence[Unit], args: argparse.Namespace) -> dict[Unit, str]:
+    """Of each unit, whether what is stored and what is measured now "agree", "differ", or it "cannot" be measured."""
+    model, told = _load(args), {}
+    for number, unit in enumerate(units, 1):
+        try:
+            kept = store.get(unit)
+            again = compute(unit, store.recomputing(unit), model)
+            reasons = ["the stored one is damaged"] if kept is None else differences(kept, again, args.tolerance)
+            told[unit], said = ("differ", "; ".join(reasons)) if reasons else ("agree", "agrees")
+        except Cancelled:
+            raise
+        except (BadInput, DataError) as error:  # other rows, or none
+            told[unit], said = "cannot", f"cannot be measured again here. {error}"
+        except HeadroomError as error:
+            told[unit], said = "differ", str(error)
+        print(f"[{number}/{len(units)}] {unit}: {said}", flush=True)
+    return told
 
 
 def export(args: argparse.Namespace) -> int:
@@ -483,40 +596,22 @@ def parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=about, description=about)
         _examples(sub, name)
         sub.set_defaults(run=run)
-        sub.add_argument("--store", metavar="FOLDER",
-                         help=f"where results live (default: HEADROOM_CACHE, or {_short(LIVE)})")
-        sub.add_argument("--no-shipped", action="store_true", help="leave out the results that come with Headroom")
+        arguments.of_store(sub)
         return sub
 
     sub = command("precompute", precompute)
-    _model_arguments(sub)
-    sub.add_argument("--tasks", default="mini", help="names with commas between, or mini, paper, held-out, all "
-                     "(default: %(default)s); see `tasks`")
-    sub.add_argument("--rows", type=_digests, default={}, metavar="NAME=DIGEST", help="with commas between, as the "
-                     "pages show them: refuse any other rows of these tasks")
-    sub.add_argument("--shots", type=_numbers, default=(0, 1, 5), metavar="N,N", help="demonstrations (default: 0,1,5)")
-    sub.add_argument("--what", type=_topics, default=planning.usual_topics(), metavar="TOPIC,TOPIC", help=(
-        f"default: {','.join(planning.usual_topics())}; or all. " +
-        "; ".join(f"{name}: {topic.about}" for name, topic in planning.topics().items())))
-    sub.add_argument("--demos", choices=planning.DEMOS, default="fixed", help="one draw of demonstrations for all "
-                     "queries, or a fresh one per query as in the study (default: %(default)s)")
-    sub.add_argument("--n-examples", type=int, default=planning.N_EXAMPLES, metavar="N",
-                     help="queries per evaluation (default: %(default)s)")
-    sub.add_argument("--seeds", type=_numbers, default=(0,), metavar="N,N", help="draws of queries and demonstrations")
-    for option in planning.options().values():
-        _add_option(sub, option)
-    sub.add_argument("--dry-run", action="store_true", help="say what would be done, load no model")
-    sub.add_argument("--ship", nargs="?", const=str(SHIPPED), metavar="FOLDER",
-                     help=f"then write the results as plain files (default folder: {_short(SHIPPED)})")
+    arguments.of_precompute(sub)
 
     sub = command("status", status)
     sub.add_argument("--check", action="store_true", help="read every result and name the damaged ones")
 
     sub = command("verify", verify)
-    _model_arguments(sub)
+    arguments.of_model(sub)
     sub.add_argument("--kind", choices=KINDS, metavar="KIND", help=f"results of one kind only: {', '.join(KINDS)}")
     sub.add_argument("--sample", type=_count, default=10, metavar="N",
-                     help="how many; 0 for all (default: %(default)s)")
+                     help="how many are measured again; 0 for all (default: %(default)s)")
+    sub.add_argument("--repair", action="store_true", help="take what is damaged out of the store, so that it can be "
+                     "measured again; it is kept beside")
     sub.add_argument("--seed", type=int, default=0, help="which ones")
     sub.add_argument("--tolerance", type=_share, default=TOLERANCE,
                      help="largest difference, as a share of the largest number (default: %(default)s)")
@@ -559,56 +654,8 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
 
-def _add_option(sub: argparse.ArgumentParser, option: Option) -> None:
-    """A flag that some kind of result knows."""
-    if option.many:
-        sub.add_argument(option.flag, action="append", default=[], metavar=option.metavar, help=option.about)
-        return
-
-    def read(text: str) -> Any:
-        try:
-            return option.read(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"'{text}' is no whole number" if option.read is int else
-                                             str(error)) from None
-
-    shown = ",".join(option.default) if isinstance(option.default, tuple) else option.default
-    sub.add_argument(option.flag, type=read, default=option.default, metavar=option.metavar,
-                     help=f"{option.about} (default: {shown})")
-
-
 def _examples(sub: argparse.ArgumentParser, name: str) -> None:
     sub.epilog = "examples:\n" + "\n".join(f"  {line}" for line in EXAMPLES[name]) + f"\n\n{EXIT_CODES}"
-
-
-def _model_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--model", default=BUNDLED, help="bundled, a local folder, a hub id, gguf:FILE, or a "
-                     "model made here such as SmolLM2-135M (default: %(default)s)")
-    sub.add_argument("--revision", help="commit, tag or branch on the hub; for a folder, the digest of its weights")
-    sub.add_argument("--digest", help="of weights, config, tokenizer and adapter, as the pages show it: refuse any "
-                     "other state of the model")
-    sub.add_argument("--tokenizer", metavar="FOLDER", help="where the tokenizer is, if not beside the weights")
-    sub.add_argument("--bos", choices=("auto", "always", "never"), default="auto", help="whether prompts begin with a "
-                     "BOS token; auto: as the tokenizer does by itself, and none for OPT and GPT-2 as in the study "
-                     "(default: %(default)s)")
-    sub.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32",
-                     help="default: %(default)s, the reference")
-    sub.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
-    sub.add_argument("--device-map", help="spread a large model over several devices: auto")
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a list of whole numbers such as 0,1,5") from None
-
-
-def _digests(text: str) -> dict[str, str]:
-    pairs = [part.rpartition("=") for part in text.split(",")]
-    if not all(name and digest for name, _, digest in pairs):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a list such as piqa=0123456789ab,boolq=ba9876543210")
-    return {name: digest for name, _, digest in pairs}
 
 
 def _count(text: str) -> int:
@@ -624,11 +671,6 @@ def _share(text: str) -> float:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"'{text}' is not a share such as 0.0001")
-
-
-def _topics(text: str) -> tuple[str, ...]:
-    topics = [part.strip() for part in text.split(",") if part.strip()]
-    return tuple(name for name in planning.topics() if name != "masks") if "all" in topics else tuple(topics)
 
 
 def _ablation(text: str, info: ModelInfo) -> Ablation:
@@ -706,10 +748,6 @@ def _join(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def _short(path: Path) -> str:
-    return str(path.relative_to(jobs.ROOT))
-
-
 def _say_wrong(sentence: str) -> None:
     tqdm.write(sentence, file=sys.stderr)
 
@@ -718,6 +756,36 @@ def _terminated(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+class _Patient(io.RawIOBase):
+    """A file whose full disk ends no run: what does not fit is not written."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self.number
+
+    def write(self, text: Any) -> int:
+        try:
+            return os.write(self.number, text)
+        except OSError as error:
+            if is_full(error):
+                return len(text)
+            raise
+
+
+def _into(stream: TextIO) -> TextIO:
+    """What is said, where it goes into a file; terminals and pipes are never full."""
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        return stream
+    return io.TextIOWrapper(io.BufferedWriter(_Patient(stream.fileno())), stream.encoding, stream.errors,
+                            line_buffering=True)
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _terminated)
+    sys.stdout, sys.stderr = _into(sys.stdout), _into(sys.stderr)
     sys.exit(main())

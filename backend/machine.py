@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
+import sqlite3
 from functools import cache
 from pathlib import Path
 
@@ -53,6 +55,17 @@ def free_disk(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error comes, at its root, from a disk without room."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if isinstance(error, sqlite3.Error) and error.sqlite_errorname == "SQLITE_FULL":
+            return True
+        error = error.__cause__
+    return False
+
+
 def size(n_bytes: float) -> str:
     """Bytes as people say them: `512 B`, `3.4 MB`."""
     names = ["B", "kB", "MB", "GB", "TB"]
@@ -74,3 +87,19 @@ def duration(seconds: float) -> str:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(hours, 24)
     return f"{days} day{'s' * (days > 1)}" + (f" {hours} h" if hours else "")
+
+
+def raise_open_files(most: int = 8192) -> int | None:
+    """Let this process open more files, up to what the system allows it or `most`; how many that are then.
+
+    A server holds three per visit for two minutes after it ends. None where the system has no such limit.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -1,7 +1,13 @@
 """Plain values to JSON and back, strictly; and the records that more than one room needs.
 
-A record is a frozen dataclass of numbers, texts and tuples. What is read must have every field, of its very type: a
-file may come from anybody. Only a field that is `RARE` may be missing, and is not written where it holds its default.
+A record is a frozen dataclass of numbers, texts and tuples. What is read must have every field, of its very type, and
+hold together (`check`): a file may come from anybody. Only a field that is `RARE` may be missing, and is not written
+where it holds its default.
+
+This is the one reader of results, whether they come from a store, a bundle or a shipped file. Why not msgspec or
+pydantic: both read types, which `from_plain` does in sixty lines; msgspec lets unknown fields of a dataclass, and
+missing ones with defaults, pass; and what goes wrong is mostly what neither can say: lengths of one field against
+another, against the unit that is answered (`Unit.check`), and against the model that it names.
 """
 
 from __future__ import annotations
@@ -14,10 +20,12 @@ from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from backend import limits
 from backend.errors import StoreError
 from backend.values import Ablation, Head, parse_exact
 
 _PLAIN = (str, int, float, bool)
+METRICS = ("acc", "em", "acc_by_group", "greedy")
 RARE = {"rare": True}  # metadata of a field that says something of few models
 
 
@@ -52,8 +60,8 @@ def from_plain(kind: Any, value: Any, where: str = "it") -> Any:
     if kind is float and type(value) in (float, int):
         return _finite([value], where)[0]
     if type(value) is not kind:
-        raise StoreError(f"{where} holds {str(value)[:60]!r}, not a {getattr(kind, '__name__', kind)}")
-    return value
+        raise StoreError(f"{where} holds {_short(value)}, not a {getattr(kind, '__name__', kind)}")
+    return _sane([value], kind, where)[0]
 
 
 def _tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
@@ -65,9 +73,27 @@ def _tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
         if inner[0] is float and kinds <= {float, int}:
             return _finite(value, where)
         if kinds <= {inner[0]}:
-            return tuple(value)
+            return _sane(value, inner[0], where)
     each = inner[:1] * len(value) if repeated else inner
     return tuple(from_plain(kind, v, where) for kind, v in zip(each, value, strict=True))
+
+
+def _sane(values: Sequence[Any], kind: type, where: str) -> tuple[Any, ...]:
+    """Whole numbers that every reader of JSON has alike, and texts that can be written as UTF-8."""
+    if kind is int and values and max(max(values), -min(values)) > limits.NUMBER:
+        raise StoreError(f"{where} holds a whole number beyond 2^53")
+    if kind is str:
+        try:
+            "".join(values).encode()
+        except UnicodeEncodeError as error:
+            raise StoreError(f"{where} holds half a character, which cannot be written as UTF-8") from error
+    return tuple(values)
+
+
+def _short(value: Any) -> str:
+    """What a value looks like, without spelling out all of it."""
+    shown = f"a {type(value).__name__}" if isinstance(value, list | tuple | Mapping) else str(value)[:60]
+    return repr(shown)
 
 
 def _finite(numbers: Sequence[float], where: str) -> tuple[float, ...]:
@@ -101,16 +127,49 @@ class Record:
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
-        """Raises: StoreError: if a field is missing, unknown or of another type."""
+        """Raises: StoreError: if a field is missing, unknown or of another type, or does not fit the others."""
         try:
-            return from_plain(cls, value)
+            read = from_plain(cls, value)
+            read.check()
+            return read
         except StoreError as error:
             raise StoreError(f"A damaged {cls.__name__}: {error}.") from error
+
+    def check(self) -> None:
+        """Whether the fields fit each other. Raises: StoreError: names the field that does not."""
 
     @property
     def left_out(self) -> tuple[int, int]:
         """Prompts that did not fit the model's context: how many lost demonstrations, how many were skipped."""
         return 0, 0
+
+
+def require(holds: bool, what: str) -> None:
+    """Raises: StoreError: says what is wrong where something does not hold."""
+    if not holds:
+        raise StoreError(what)
+
+
+def require_lengths(n: int, of: str, **found: Sequence[Any]) -> None:
+    """That several fields hold one entry for each of `n` things."""
+    for name, values in found.items():
+        require(len(values) == n, f"{name} holds {len(values)} entries for {n} {of}")
+
+
+def require_shape(name: str, values: Any, *sizes: int) -> None:
+    """That a field's nested tuples are a full array of these sizes."""
+    require(len(values) == sizes[0], f"{name} holds {len(values)} where there are {sizes[0]}")
+    if len(sizes) > 1:
+        for inner in values:
+            require_shape(name, inner, *sizes[1:])
+
+
+def require_within(name: str, values: Sequence[Any], least: float, most: float = math.inf) -> None:
+    """That all numbers of a field lie in a range."""
+    if values:
+        low, high = min(values), max(values)
+        require(least <= low and high <= most, f"{name} holds {low if low < least else high}, which is not " + (
+            f"within {least:g} and {most:g}" if most < math.inf else f"{least:g} or more"))
 
 
 def too_long(record: Record) -> str:
@@ -133,20 +192,39 @@ class Questions:
     skipped: tuple[int, ...] = ()  # rows that did not fit the model's context even at 0 shots
     spanning: tuple[int, ...] = ()  # per query: options that begin with a token which holds some of the context's text
 
+    def check(self) -> None:
+        """Raises: StoreError: names the field that does not fit the others."""
+        n = len(self.docs)
+        require(n > 0, "docs names no query")
+        require(self.metric in METRICS, f"metric holds '{self.metric[:60]}'; known: {', '.join(METRICS)}")
+        require_lengths(n, "queries", gold=self.gold, n_options=self.n_options, groups=self.groups,
+                        **{name: values for name in ("dropped_demos", "spanning") if (values := getattr(self, name))})
+        for name in ("docs", "skipped", "dropped_demos", "spanning"):
+            require_within(name, getattr(self, name), 0)
+        require(len(set(self.docs)) == n and not set(self.docs) & set(self.skipped), "docs names a row twice")
+        require_within("n_options", self.n_options, 1)
+        for gold, n_options in zip(self.gold, self.n_options, strict=True):
+            require(0 < len(set(gold)) == len(gold), "gold names no option of a query, or one twice")
+            require_within("gold", gold, 0, n_options - 1)
+
     @property
     def n(self) -> int:
         """How many outcomes there are: queries, or groups for `acc_by_group`."""
-        return len(self.outcome_docs)
+        return len(self.outcome_docs) if self._grouped else len(self.docs)
 
     @property
     def outcome_docs(self) -> tuple[tuple[int, ...], ...]:
         """Per outcome, the places in `docs` of the queries it is about: one each, or a group's."""
-        if self.metric != "acc_by_group":
+        if not self._grouped:
             return tuple((i,) for i in range(len(self.docs)))
         members: dict[str, list[int]] = {}
         for i, group in enumerate(self.groups):
             members.setdefault(group, []).append(i)
         return tuple(map(tuple, members.values()))
+
+    @property
+    def _grouped(self) -> bool:
+        return self.metric == "acc_by_group"
 
     @property
     def left_out(self) -> tuple[int, int]:
@@ -161,7 +239,7 @@ class Questions:
         if self.metric == "greedy":
             return 0.0
         each = np.array([len(g) / n for g, n in zip(self.gold, self.n_options, strict=True)])
-        return float(np.mean([each[list(members)].prod() for members in self.outcome_docs]))
+        return float(np.mean([each[list(members)].prod() for members in self.outcome_docs] if self._grouped else each))
 
     def right(self, choices: tuple[int, ...]) -> np.ndarray:
         """(n_queries,) of bool: right or wrong, per query; `choices` holds one option each, -1 = none."""
@@ -170,7 +248,7 @@ class Questions:
     def outcomes(self, choices: tuple[int, ...]) -> np.ndarray:
         """(n,) of bool: right or wrong, per query or per group."""
         right = self.right(choices)
-        return np.array([right[list(members)].all() for members in self.outcome_docs], bool)
+        return np.array([right[list(members)].all() for members in self.outcome_docs], bool) if self._grouped else right
 
 
 @dataclass(frozen=True)
@@ -191,6 +269,23 @@ class ModelInfo(Record):
     dtype: str  # of the weights on disk
     bytes: int  # of the weights on disk
     headless: tuple[int, ...] = field(default=(), metadata=RARE)  # layers without attention heads: linear attention
+
+    def check(self) -> None:
+        require_within("n_layers", [self.n_layers], 1, limits.LAYERS)
+        require_within("n_heads", [self.n_heads], 1, limits.HEADS_PER_LAYER)
+        require(self.n_layers * self.n_heads <= limits.HEADS, f"n_layers x n_heads is {self.n_layers} x "
+                f"{self.n_heads}: more than {limits.HEADS:,} heads")
+        for name in ("d_model", "d_head", "d_ffn", "n_params", "max_positions", "vocab_size", "bytes"):
+            require_within(name, [getattr(self, name)], 0)
+        for name in ("name", "revision", "architecture", "dtype"):
+            require(len(getattr(self, name)) <= limits.NAME, f"{name} is longer than {limits.NAME} characters")
+        require_within("headless", self.headless, 0, self.n_layers - 1)
+        require(len(set(self.headless)) == len(self.headless), "headless names a layer twice")
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What other results of the model must fit."""
+        return {name: getattr(self, name) for name in ("n_layers", "n_heads", "d_model", "d_head", "headless")}
 
     @property
     def heads(self) -> tuple[Head, ...]:

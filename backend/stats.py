@@ -369,6 +369,32 @@ def layer_shares(scores: np.ndarray) -> np.ndarray:
     return shares(scores).sum(1)
 
 
+def percentiles(scores: np.ndarray) -> np.ndarray:
+    """Which share of the other components each one ranks above, ties by half: 0 = lowest, 1 = highest.
+
+    NaN where there is but one component, or a score is NaN. Comparable between models of different sizes.
+    """
+    ranks = _ranks(scores).reshape(np.shape(scores))
+    return (ranks - 1) / (ranks.size - 1) if ranks.size > 1 else np.full(ranks.shape, np.nan)
+
+
+def depth_profile(scores: np.ndarray, layers: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Where in a model its importance lies, comparable between models with different numbers of layers.
+
+    Args:
+        scores: (n_layers, n_heads).
+        layers: those that have heads, all by default.
+
+    Returns:
+        Per such layer the relative depth of its middle, (layer + 1/2) / n_layers, from 0 to 1, and its share of the
+        total score against an even spread over them: 1 = its even share, 2 = twice as much; NaN without any score.
+    """
+    there = np.arange(len(scores)) if layers is None else np.asarray(layers)
+    held = np.asarray(scores, float)[there].sum(1)
+    total = held.sum()
+    return (there + 0.5) / len(scores), held * len(there) / total if total else np.full(len(there), np.nan)
+
+
 def retained(scores: np.ndarray, removed: Iterable[Head]) -> float:
     """The share of the total score that is left when these heads are removed; NaN when the total is 0.
 

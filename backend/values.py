@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from backend import limits
 from backend.errors import BadInput
 
 Fill = Literal["zero", "mean"]
@@ -140,8 +141,13 @@ def parse(text: str, n_layers: int, n_heads: int, headless: Collection[int] = ()
         headless: layers without attention heads.
 
     Returns:
-        The components that could be read, and one sentence for each item that could not.
+        The components that could be read, and one sentence for each item that could not (or for the first twenty, and
+        one that counts the rest). A text that is longer than any mask needs, or goes on naming components, is read no
+        further.
     """
+    if len(text) > limits.MASK_TEXT:
+        return Ablation(), [f"This mask is a text of {len(text):,} characters; {limits.MASK_TEXT:,} are allowed. Write "
+                            "L3H0-31 for several heads, or L4 for all heads of a layer."]
     text = text.strip()
     fill: Fill = "zero"
     if text.lower().startswith(("mean:", "zero:")):
@@ -149,8 +155,10 @@ def parse(text: str, n_layers: int, n_heads: int, headless: Collection[int] = ()
     heads: set[Head] = set()
     ffns: set[int] = set()
     problems: list[str] = []
+    n_named = 0
     for item in filter(None, (part.strip() for part in re.split(r"[,;\n]+", text))):
         compact = re.sub(r"\s+", "", item)
+        item = item if len(item) <= 40 else f"{item[:40]} …"
         if m := _HEADS.fullmatch(compact):
             layers, chosen = _span(m[1], m[2]), _span(m[3], m[4])
         elif m := _FFNS.fullmatch(compact):
@@ -164,6 +172,12 @@ def parse(text: str, n_layers: int, n_heads: int, headless: Collection[int] = ()
         if not layers or layers[-1] >= n_layers or (chosen and chosen[-1] >= n_heads):
             problems.append(f"'{item}' is not in this model: layers go from 0 to {n_layers - 1}, "
                             f"heads from 0 to {n_heads - 1}.")
+            continue
+        n_named += len(layers) * max(len(chosen), 1)
+        if n_named > limits.MASK_NAMES:
+            problems.append(f"From '{item}' on this mask was not read: it names more than {limits.MASK_NAMES:,} "
+                            "components. Name each once.")
+            break
         elif _FFNS.fullmatch(compact):
             ffns.update(layers)
         elif set(layers) & set(headless):
@@ -172,6 +186,8 @@ def parse(text: str, n_layers: int, n_heads: int, headless: Collection[int] = ()
             problems.append(f"'{item}' names no head: a range goes from the lower to the higher number.")
         else:
             heads.update(Head(layer, head) for layer in layers for head in chosen)
+    if (more := len(problems) - limits.MASK_PROBLEMS) > 0:
+        problems[limits.MASK_PROBLEMS:] = [f"{more} more items could not be read."]
     return Ablation(frozenset(heads), frozenset(ffns), fill), problems
 
 
@@ -181,9 +197,11 @@ def parse_exact(text: str) -> Ablation:
     Raises:
         BadInput: if the text is anything else.
     """
-    ablation, problems = parse(text, n_layers=1000, n_heads=1000)  # no model has as many; a file may name millions
+    ablation, problems = parse(text, limits.LAYERS, limits.HEADS_PER_LAYER)
     if problems:
         raise BadInput(problems[0])
+    if len(ablation.heads) > limits.HEADS:
+        raise BadInput(f"A mask of {len(ablation.heads):,} heads: no model has more than {limits.HEADS:,}.")
     return ablation
 
 
@@ -223,6 +241,9 @@ class ModelId:
     bos: bool = False
     dtype: str = "float32"
 
+    def __post_init__(self) -> None:
+        _check_names("model", self.name, self.revision, self.digest, self.dtype)
+
     def __str__(self) -> str:
         """`facebook/opt-125m @ 1a2b3c4d5e6f, float32`."""
         return f"{self.name} @ {self.revision}, {self.dtype}" + (", BOS in front" if self.bos else "")
@@ -244,8 +265,16 @@ class TaskId:
     name: str
     digest: str
 
+    def __post_init__(self) -> None:
+        _check_names("task", self.name, self.digest)
+
     def __str__(self) -> str:
         return self.name
+
+
+def _check_names(of: str, *names: str) -> None:
+    if max(map(len, names)) > limits.NAME:
+        raise BadInput(f"The name, revision or digest of a {of} has more than {limits.NAME} characters.")
 
 
 @dataclass(frozen=True, order=True)
@@ -262,6 +291,9 @@ class Setup:
     def __post_init__(self) -> None:
         if self.n_shots < 0:
             raise BadInput(f"The number of shots must be 0 or more, got {self.n_shots}.")
+        if self.n_shots > limits.SHOTS or max(abs(self.n_examples), abs(self.seed)) > limits.NUMBER:
+            raise BadInput(f"No setup has {_big(self.n_shots)} shots, {_big(self.n_examples)} examples and seed "
+                           f"{_big(self.seed)}: at most {limits.SHOTS:,} shots, and numbers below 2^53.")
 
     def __str__(self) -> str:
         return f"{self.model.name} {self.task.name} {self.n_shots}-shot {self.demos}"
@@ -269,6 +301,11 @@ class Setup:
     def with_(self, **changes: Any) -> Setup:
         """The same with some fields changed."""
         return replace(self, **changes)
+
+
+def _big(number: int) -> str:
+    """A number as it is, or its size: one of thousands of digits cannot even be written."""
+    return str(number) if abs(number) <= limits.NUMBER else f"2^{number.bit_length() - 1} or more"
 
 
 @dataclass(frozen=True)
@@ -321,6 +358,9 @@ class Ranking:
         Raises:
             BadInput: if the text is no ranking.
         """
+        if len(text) > limits.RANKING_TEXT:
+            raise BadInput(f"A ranking is a text of up to {limits.RANKING_TEXT:,} characters; this one has "
+                           f"{len(text):,}.")
         reverse = text.startswith("reverse:")
         kind, _, value = text.removeprefix("reverse:").partition(":")
         if kind == "random" and re.fullmatch("[0-9]{1,9}", value) and not reverse:

@@ -14,9 +14,12 @@ from pages.shared import blocks, charts, components, selection, words
 SCOPES = ("This task", "All tasks")
 VIEWS = ("FFNs", "FFNs and heads")
 MEASURES = ("gradient importance", "switching them off")
-DEFINITION = ("accuracy without the FFN minus the intact accuracy, on the same questions; the study's oracle "
+DEFINITION = ("Change: accuracy without the FFN minus the intact accuracy, on the same questions; the study's oracle "
               "importance is its negative")
+ORACLES = "oracles = {setup.task.name: record for setup, record in zip(setups, records, strict=True)}"
 INTERVALS = "95 % paired bootstrap intervals, pale where they include no change"
+PALE = "pale: the 95 % interval includes no change"
+SCORED = "Answer: the option of highest summed log-likelihood"
 
 setup, info, chosen, by = selection.current(), selection.info(), selection.ablation(), selection.definition()
 dark = st.context.theme.type == "dark"
@@ -25,10 +28,11 @@ dark = st.context.theme.type == "dark"
 # --- FFNs ---------------------------------------------------------------------------------------
 
 
-def effects(table: pd.DataFrame, title: str, caption: str, file: str, python: str, key: str) -> None:
+def effects(table: pd.DataFrame, title: str, caption: str, measured: str, file: str, python: str, key: str) -> None:
     """The clickable bars of one effects table."""
-    blocks.result(title, charts.layer_effects(table), caption=caption, table=table.drop(columns=["head"]), file=file,
-                  python=python, key=key, on_click=lambda: components.toggle_clicked(key),
+    blocks.result(title, charts.layer_effects(table), caption=caption, measured=measured,
+                  table=table.drop(columns=["head"]), file=file, python=python, key=key,
+                  on_click=lambda: components.toggle_clicked(key),
                   alt_text=f"Bars: change in accuracy when the FFN of each of {len(table)} layers is removed. {title}.")
 
 
@@ -42,8 +46,11 @@ def one_task() -> None:
     left, right = blocks.side_by_side("ffns", 5, 4, gap="large")
     with left:
         effects(table, words.falls_most(table, f"on {setup.task}"),
-                explain(record.questions.n, record.questions.chance), f"ffns-{setup.task}-{setup.n_shots}shot",
-                blocks.python_lines(unit, "print(record.accuracy())"), "ffns")
+                line(record.questions.n, record.questions.chance),
+                blocks.provenance(setup, DEFINITION, INTERVALS, SCORED, source=blocks.STUDY),
+                f"ffns-{setup.task}-{setup.n_shots}shot",
+                blocks.python_lines(unit, given={"chosen": chosen}, table="tables.effects_table(record, chosen, "
+                                    "setup.task.name).drop(columns=['head'])"), "ffns")
     with right:
         tests(table)
 
@@ -52,19 +59,21 @@ def tests(table: pd.DataFrame) -> None:
     """Intact against removed, layer by layer, on the same questions."""
     clear = int((table["p (Holm)"] < 0.05).sum())
     passing = words.some_layers(clear, len(table)).capitalize()
-    st.markdown(f"#### {passing} {'passes' if clear <= 1 else 'pass'} a paired test")
+    blocks.heading(f"{passing} {'passes' if clear <= 1 else 'pass'} a paired test")
     shown = table.sort_values("change")[["name", "accuracy", "change", "p (Holm)", "newly wrong", "newly right"]]
     st.dataframe(blocks.aligned(shown, percent=("accuracy", "change"), p=("p (Holm)",)), hide_index=True,
                  height=blocks.table_height(len(table), 420), key="ffn tests", column_config={"name": "removed"},
                  alt="Paired tests of every layer.")
-    st.caption(f"Intact: {words.percent(table['intact'].iloc[0])}, chance {words.percent(table['chance'].iloc[0])}. "
-               "Exact McNemar test on the questions whose answer changed; Holm: adjusted for having looked at every "
-               "layer, below 0.05 counts.")
+    blocks.note(f"Intact: {words.percent(table['intact'].iloc[0])} · chance {words.percent(table['chance'].iloc[0])} · "
+                "p (Holm) below 0.05 passes",
+                blocks.provenance(setup, "Exact McNemar test on the questions whose answer changed",
+                                  "Holm: adjusted for having looked at every layer, below 0.05 counts", SCORED,
+                                  source=blocks.STUDY))
 
 
-def explain(n: int, chance: float, *parts: str) -> str:
-    return blocks.provenance(setup, *parts, f"n = {n} questions", f"chance {words.percent(chance)}", DEFINITION,
-                             INTERVALS, f"the option of highest summed log-likelihood · {blocks.STUDY}")
+def line(n: int, chance: float, of: str = "") -> str:
+    """The caption in sight."""
+    return f"n = {n} questions{of} · chance {words.percent(chance)} · {PALE}"
 
 
 def oracles() -> dict[str, Sweep]:
@@ -81,27 +90,31 @@ def all_tasks() -> None:
     if not found:
         return
     mean = tables.mean_effects_table(found, chosen)
-    tasks = selection.compared()
-    python = blocks.python_lines(
-        FFNOracle(setup), "print(sum(record.accuracy() for record in records) / len(records))",
-        "print([record.accuracy() for record in records])", over=[(tasks[name], setup.n_shots) for name in found])
     n = int(mean["n"].iloc[0])
     chance = float(np.mean([r.questions.chance for r in found.values()]))
     left, right = blocks.side_by_side("ffns-all", 4, 6, gap="large")
     with left:
         effects(mean, words.falls_most(mean, f"averaged over {words.how_many(len(found), 'task')}"),
-                blocks.provenance(setup, f"n = {n} questions of {len(found)} tasks", f"chance {words.percent(chance)}",
-                                  f"unweighted mean of the tasks; {DEFINITION}", INTERVALS, blocks.STUDY,
-                                  task="each task"),
-                f"ffns-mean-{setup.n_shots}shot", python, "ffns-mean")
+                line(n, chance, f" of {len(found)} tasks"), blocks.provenance(
+                    setup, "Unweighted mean of the tasks", DEFINITION, INTERVALS, SCORED, source=blocks.STUDY,
+                    task="each task"),
+                f"ffns-mean-{setup.n_shots}shot", reproduce(found, "tables.mean_effects_table(oracles, chosen)"),
+                "ffns-mean")
     with right:
-        by_task(found, python)
+        by_task(found)
 
 
-def by_task(found: dict[str, Sweep], python: str) -> None:
+def reproduce(found: dict[str, Sweep], table: str) -> str:
+    """Python that gets every task's oracle, and the table from them."""
+    tasks = selection.compared()
+    return blocks.python_lines(
+        FFNOracle(setup), ORACLES, table=f"{table}.drop(columns=['head'])", given={"chosen": chosen},
+        over=[(tasks[name], setup.n_shots) for name in found])
+
+
+def by_task(found: dict[str, Sweep]) -> None:
     """Layers by tasks: where each task's FFNs sit."""
-    table = pd.concat([tables.effects_table(record, chosen, name) for name, record in found.items()],
-                      ignore_index=True)
+    table = tables.all_effects_table(found, chosen)
     cells = table.assign(row=table["layer"].astype(str), column=table["task"]).rename(
         columns={"change": "change in accuracy"})
     title = words.leaning(tables.leaning_table(table), len(found))
@@ -110,9 +123,11 @@ def by_task(found: dict[str, Sweep], python: str) -> None:
         title, charts.matrix(cells, "change in accuracy", rows=layers, columns=list(found), signed=True,
                                reverse=True, domain=reach(table["change"]), number=".0%", dark=dark, y_title="layer",
                                bottom_up=True, clickable=False, cell=round(charts.layer_step(info.n_layers))),
-        caption=blocks.provenance(setup, f"n = {int(table['n'].max())} questions per task", DEFINITION,
-                                  "intervals and tests in the CSV", task="each task"),
-        table=table.drop(columns=["head"]), file=f"ffns-by-task-{setup.n_shots}shot", python=python, key="ffns-by-task",
+        caption=f"n = {int(table['n'].max())} questions per task · blue: better without it, orange: worse",
+        measured=blocks.provenance(setup, DEFINITION, "Intervals, chance and tests are in the CSV", SCORED,
+                                   source=blocks.STUDY, task="each task"),
+        table=table.drop(columns=["head"]), file=f"ffns-by-task-{setup.n_shots}shot",
+        python=reproduce(found, "tables.all_effects_table(oracles, chosen)"), key="ffns-by-task",
         alt_text=f"Heatmap of the change in accuracy over {info.n_layers} layers and {len(found)} tasks. {title}.")
 
 
@@ -140,7 +155,25 @@ def beside_heads(scope: str) -> None:
         return
     ffns = tables.mean_effects_table(found, chosen) if scope == "All tasks" else tables.effects_table(
         found[setup.task.name], chosen, setup.task.name)
-    draw_beside(heads, ffns, f"{len(found)} tasks" if scope == "All tasks" else setup.task.name, n_heads)
+    draw_beside(heads, ffns, f"{len(found)} tasks" if scope == "All tasks" else setup.task.name, n_heads,
+                lines_beside(asked(found), scope, measure == MEASURES[0]))
+
+
+def lines_beside(tasks: list[TaskId], scope: str, by_gradient: bool) -> str:
+    """Python that gets both tables and sets them side by side."""
+    unit = FFNOracle(selection.current(tasks[0]))
+    ffns = "tables.mean_effects_table(oracles, chosen)" if scope == "All tasks" else \
+        "tables.effects_table(records[0], chosen, setups[0].task.name)"
+    heads = [f"heads = tables.layer_shares(stats.aggregate([scores.scores({by!r}) for scores in importance])"
+             f"{blocks.headless()})"] if by_gradient else [
+        "evaluations = {setup.task.name: [get(Evaluation(setup)), *(get(Evaluation(setup, off)) for off in offs)]",
+        "               for setup in setups}",
+        f"heads = tables.attention_effects_table(evaluations{blocks.headless()})"]
+    return blocks.python_lines(
+        unit, *[ORACLES] * (scope == "All tasks"), *heads, table=f"tables.beside_table({ffns}, heads)",
+        over=[(task, setup.n_shots) for task in tasks], given={"chosen": chosen} | (
+            {} if by_gradient else {"offs": tuple(layers_off())}),
+        also={"importance": selection.importance(tasks[0])} if by_gradient else {})
 
 
 def one_oracle() -> dict[str, Sweep]:
@@ -160,13 +193,18 @@ def gradient_shares(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
     records = [r for r in blocks.get_all(units, f"head importance, {setup.n_shots}-shot") if r is not None]
     if not records:
         return None, 0
-    table = tables.layer_shares(stats.aggregate([r.scores(by) for r in records]))
-    return table[~table["layer"].isin(info.headless)], sum(r.n_examples for r in records)
+    table = tables.layer_shares(stats.aggregate([r.scores(by) for r in records]), info.headless)
+    return table, sum(r.n_examples for r in records)
+
+
+def layers_off() -> list[Ablation]:
+    """All heads of each layer."""
+    return [Ablation(frozenset(head for head in info.heads if head.layer == layer)) for layer in range(info.n_layers)]
 
 
 def attention_off(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
     """The effect of switching off all heads of a layer, in the form of an FFN's effects."""
-    offs = [Ablation(frozenset(head for head in info.heads if head.layer == layer)) for layer in range(info.n_layers)]
+    offs = layers_off()
     units = [Evaluation(selection.current(task), off) for task in tasks for off in (Ablation(), *offs)]
     found = blocks.get_all(units, "accuracy without all heads of a layer")
     records = [record for record in found if record is not None]
@@ -174,39 +212,45 @@ def attention_off(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
         return None, 0
     step = 1 + len(offs)
     groups: list[list[Answers]] = [records[i:i + step] for i in range(0, len(records), step)]
-    table = tables.attention_effects_table(dict(zip(map(str, tasks), groups, strict=True)))
-    table = table[~table["layer"].isin(info.headless)]
+    table = tables.attention_effects_table(dict(zip(map(str, tasks), groups, strict=True)), info.headless)
     return table, int(table["n"].iloc[0])
 
 
-def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: int) -> None:
+def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: int, python: str) -> None:
     """Two charts of one height, layer beside layer."""
     same_unit = "change" in heads
     weight, loss = -heads["change"] if same_unit else heads["share"], -ffns["change"]
     top_heads, top_ffn = int(weight.idxmax()), int(loss.idxmax())
-    st.markdown(f"#### {words.matter_most(weight, loss, where)}")
+    title = words.matter_most(weight, loss, where)
+    of_heads = charts.layer_effects(heads, clickable=False, title="change in accuracy, all heads off") if same_unit \
+        else charts.layer_bars(heads, "share", "share of the heads' importance")
+    of_ffns = charts.layer_effects(ffns, clickable=False)
+    blocks.heading(title)
     left, right = blocks.side_by_side("beside", 1, 1, gap="large")
     with left:
         st.markdown("**Heads**")
-        st.altair_chart(charts.layer_effects(heads, clickable=False, title="change in accuracy, all heads off")
-                        if same_unit else charts.layer_bars(heads, "share", "share of the heads' importance"),
-                        key=f"beside heads {same_unit}", alt=f"Bars: heads per layer; layer {top_heads} leads.")
-        st.caption("Accuracy without any head of the layer minus the intact one, on the same questions; " + INTERVALS
-                   + f"; n = {n_heads} questions" if same_unit else
-                   f"Gradient importance ({by}), summed over a layer's heads; n = {n_heads} training examples. Raw "
-                   "scores: layers differ in scale.")
+        st.altair_chart(of_heads, key=f"beside heads {same_unit}",
+                        alt=f"Bars: heads per layer; layer {top_heads} leads.")
+        if same_unit:
+            about_heads = blocks.note(f"n = {n_heads} questions · {PALE}", blocks.provenance(
+                setup, "Change: accuracy without any head of the layer minus the intact one, on the same questions",
+                INTERVALS, task=where))
+        else:
+            about_heads = blocks.note(f"n = {n_heads} training examples", blocks.provenance(
+                setup, f"Gradient importance ({by}), summed over a layer's heads, as a share of all",
+                "Raw scores: layers differ in scale", source=blocks.STUDY, task=where))
     with right:
         st.markdown("**FFNs**")
-        st.altair_chart(charts.layer_effects(ffns, clickable=False), key="beside ffns",
-                        alt=f"Bars: FFNs per layer; layer {top_ffn} leads.")
-        st.caption(blocks.provenance(setup, f"n = {int(ffns['n'].iloc[0])} questions", DEFINITION, INTERVALS,
-                                     task=where))
-    blocks.extras(tables.beside_table(ffns, heads), f"ffns-and-heads-{setup.n_shots}shot",
-                  blocks.python_lines(FFNOracle(setup), "print(record.accuracy())"), "beside")
+        st.altair_chart(of_ffns, key="beside ffns", alt=f"Bars: FFNs per layer; layer {top_ffn} leads.")
+        about_ffns = blocks.note(f"n = {int(ffns['n'].iloc[0])} questions · {PALE}",
+                                 blocks.provenance(setup, DEFINITION, INTERVALS, source=blocks.STUDY, task=where))
+    blocks.extras(tables.beside_table(ffns, heads), f"ffns-and-heads-{setup.n_shots}shot", python, "beside",
+                  title=title, caption=f"Heads: {about_heads}\nFFNs: {about_ffns}",
+                  shown=[("Heads", of_heads), ("FFNs", of_ffns)])
 
 
 st.title("FFNs")
-st.markdown("Which feed-forward networks does a task lean on? Click bars to choose FFNs; Lab switches the chosen off.")
+blocks.text("Which feed-forward networks does a task lean on? Click bars to choose FFNs; Lab switches the chosen off.")
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     scope = str(selection.control("Tasks", SCOPES, "scope"))
     view = selection.control("View", VIEWS, "view")

@@ -9,16 +9,17 @@ import streamlit as st
 
 from backend import stats, tables
 from backend.kinds import HeadImportance, HeadScores
+from backend.values import TaskId
 from pages.map import Number, head_map, scales
-from pages.shared import blocks, charts, selection, words
+from pages.shared import blocks, charts, selection, two_models, words
 
-VIEWS = ("One task", "All tasks", "Shots", "Difference", "Average")
-AUTOMATIC = "automatic"
-SCALES = (AUTOMATIC, *scales.SCALES)
+VIEWS = ("One task", "All tasks", "Shots", "Difference", "Average", "Models")
+SCALES = (two_models.AUTOMATIC, *scales.SCALES)
 LABEL = "importance"
+THUMBNAIL = 170  # pixels of a small map's width in a picture of all
 DEFINITIONS = {
-    "per-token": "mean over positions of |z · dL/dz|, per token, as in the authors' code",
-    "per-example": "mean over examples of |Σ z · dL/dz|, as in the paper (Michel et al. 2019)",
+    "per-token": "Importance: mean over positions of |z · dL/dz|, per token, as in the authors' code",
+    "per-example": "Importance: mean over examples of |Σ z · dL/dz|, as in the paper (Michel et al. 2019)",
 }
 
 setup, info, by, chosen = selection.current(), selection.info(), selection.definition(), selection.ablation()
@@ -31,16 +32,21 @@ def scaled(scores: np.ndarray, scale: str) -> np.ndarray:
 
 def colours(scores: np.ndarray, scale: str) -> str:
     """The scale that is asked for, or the one that shows more than the map's peak."""
-    return scales.best_scale(info.of_heads(scores)) if scale == AUTOMATIC else scale
+    return scales.best_scale(info.of_heads(scores)) if scale == two_models.AUTOMATIC else scale
 
 
-def explain(n: int, *parts: str, task: str = "", shots: str = "") -> str:
-    """The caption of every chart of this page."""
-    return blocks.provenance(setup, *parts, f"n = {n} training examples", DEFINITIONS[by],
-                             f"higher = the loss depends more on it · {blocks.STUDY}", shots=shots, task=task)
+def line(n: int, of: str = "") -> str:
+    """The caption in sight of a map of raw scores."""
+    return f"n = {n} training examples{of} · stronger: the loss depends more on it"
 
 
-def heatmap(title: str, scores: np.ndarray, scale: str, caption: str, python: str, key: str,
+def explain(*parts: str, task: str = "", shots: str = "") -> str:
+    """How every chart of this page is measured."""
+    return blocks.provenance(setup, *parts, DEFINITIONS[by], "Higher: the loss depends more on the head",
+                             source=blocks.STUDY, shots=shots, task=task)
+
+
+def heatmap(title: str, scores: np.ndarray, scale: str, caption: str, measured: str, python: str, key: str,
             signed: bool = False, label: str = LABEL, number: Number = "plain") -> None:
     """The large clickable map of one score matrix."""
     file = f"{key}-{setup.task}-{setup.n_shots}shot"
@@ -49,19 +55,20 @@ def heatmap(title: str, scores: np.ndarray, scale: str, caption: str, python: st
             scores, title=title, label=label, scale=colours(scores, scale), signed=signed, number=number, file=file,
             facts=blocks.known(), state="chosen", headless=info.headless,
             alt=f"Heatmap of {label} over {scores.shape[0]} layers and {scores.shape[1]} heads. {title}."),
-        caption=caption, file=file, python=python, key=key,
-        table=tables.grid_table(scores, chosen, label=label, headless=info.headless).drop(columns=["column"]))
+        caption=caption, measured=measured, file=file, python=python, key=key,
+        table=tables.grid_table(scores, chosen, label=label, headless=info.headless))
 
 
-def by_layer(scores: np.ndarray, n: int, python: str, key: str) -> None:
+def by_layer(scores: np.ndarray, n: int, python: str, key: str, task: str = "") -> None:
     """How much of the importance each layer holds, drawn at the height of the map beside it."""
     table = tables.layer_shares(scores)
     top = int(table["share"].idxmax())
     blocks.result(
         f"Layer {top} holds {words.percent(float(table['share'].max()))}",
         charts.layer_bars(table, "share", "share of the importance"),
-        caption=f"Sum of a layer's heads, as a share of all; n = {n} training examples. Raw scores: layers differ in "
-                f"scale. Evenly spread, each would hold {words.percent(1 / len(info.attending))}.",
+        caption=f"n = {n} training examples · evenly: {words.percent(1 / len(info.attending))} each",
+        measured=explain("The importance of a layer's heads, summed, as a share of all heads' sum",
+                         "Raw scores: layers differ in scale", task=task),
         table=table, file=f"{key}-by-layer-{setup.task}-{setup.n_shots}shot", python=python, key=f"{key}-layers",
         alt_text=f"Bars: share of the importance in each layer; layer {top} holds most.")
 
@@ -76,14 +83,22 @@ def top_heads(record: HeadScores) -> None:
     """The highest heads with their intervals, and how far the ranking would repeat itself."""
     low, high, stability = spread(record, by, info.attending)
     table = tables.leading_heads_table(record, by, chosen, (low, high), headless=info.headless)
-    st.markdown("#### " + (
-        f"Two halves of the examples rank the heads alike at ρ = {stability.split_half:.2f}"
-        if stability.n_blocks > 1 else "The highest heads"))
+    halves = stability.n_blocks > 1
+    title = f"Two halves of the examples rank the heads alike at ρ = {stability.split_half:.2f}" if halves else \
+        "The highest heads"
+    blocks.heading(title)
     st.dataframe(blocks.aligned(table, percent=("share",), scores=("importance", "95 % from", "to")),
                  hide_index=True, height=300, key="top heads", alt="The twenty highest heads, with intervals.")
-    st.caption((f"Mean Spearman over 200 random halvings into blocks, 95 % between {stability.low:.2f} and "
-                f"{stability.high:.2f} · " if stability.n_blocks > 1 else "") + "intervals: bootstrap over blocks of "
-               "examples")
+    caption = blocks.note(
+        f"n = {record.n_examples} training examples"
+        + f" · 95 % of halvings: {stability.low:.2f} to {stability.high:.2f} · chance: ρ = 0" * halves,
+        explain("ρ: mean Spearman over 200 random halvings of the examples into blocks" * halves,
+                "Intervals of the importance: 95 %, bootstrap over blocks of examples"))
+    there = f".of_layers({info.attending})" if info.headless else ""
+    blocks.extras(table, f"top-heads-{setup.task}-{setup.n_shots}shot", blocks.python_lines(
+        selection.importance(), given={"chosen": chosen},
+        table=f"tables.leading_heads_table(record, {by!r}, chosen{blocks.headless()})",
+        then=[f"print(stats.bootstrap_stability(record{there}, {by!r}))"]), "top-heads", title=title, caption=caption)
 
 
 def one_task(scale: str) -> None:
@@ -96,31 +111,42 @@ def one_task(scale: str) -> None:
     left, right = blocks.side_by_side("map", 5, 3)
     with left:
         heatmap(words.concentrated(scores, f"for {setup.task}", info.headless), scores, scale,
-                explain(record.n_examples), blocks.python_lines(unit, f"print(record.scores({by!r}))"), "importance")
+                line(record.n_examples), explain(), map_lines(unit, f"scores = record.scores({by!r})"), "importance")
     with right:
         by_layer(scores, record.n_examples, blocks.python_lines(
-            unit, f"print(stats.layer_shares(record.scores({by!r})))"), "importance")
+            unit, table=f"tables.layer_shares(record.scores({by!r}))"), "importance")
     top_heads(record)
+
+
+def map_lines(unit: HeadImportance, scores: str, over: Sequence[tuple[TaskId, int]] = ()) -> str:
+    """Python behind a map, and how many heads hold half of it; `scores` is the line that makes the scores."""
+    return blocks.python_lines(
+        unit, scores, over=over, given={"chosen": chosen},
+        table=f"tables.grid_table(scores, chosen{blocks.headless()})",
+        then=["print(stats.concentration(scores), 'heads hold half of it')"])
 
 
 def average(scale: str) -> None:
     """The study's aggregate: the mean of the tasks' maps."""
     tasks = selection.compared()
     units = [selection.importance(task) for task in tasks.values()]
-    records = [r for r in blocks.get_all(units, f"head importance of all tasks, {setup.n_shots}-shot") if r]
+    found = blocks.get_all(units, f"head importance of all tasks, {setup.n_shots}-shot")
+    records = [r for r in found if r]
+    units = [unit for unit, r in zip(units, found, strict=True) if r]
     if not records:
         return
     scores = stats.aggregate([r.scores(by) for r in records])
     left, right = blocks.side_by_side("map", 5, 3)
     mean = f"scores = stats.aggregate([record.scores({by!r}) for record in records])"
-    over, n = [(task, setup.n_shots) for task in tasks.values()], sum(r.n_examples for r in records)
+    over, n = [(unit.task, setup.n_shots) for unit in units], sum(r.n_examples for r in records)
     with left:
         heatmap(words.concentrated(scores, f"averaged over {words.how_many(len(records), 'task')}", info.headless),
-                scores, scale, explain(n, "mean of the tasks' raw scores", task="each task"),
-                blocks.python_lines(units[0], mean, "print(scores)", over=over), "average")
+                scores, scale, line(n, f" of {words.how_many(len(records), 'task')}"),
+                explain("The mean of the tasks' raw scores", task="each task"), map_lines(units[0], mean, over),
+                "average")
     with right:
-        by_layer(scores, n, blocks.python_lines(units[0], mean, "print(stats.layer_shares(scores))", over=over),
-                 "average")
+        by_layer(scores, n, blocks.python_lines(units[0], mean, table="tables.layer_shares(scores)", over=over),
+                 "average", task="each task")
 
 
 def open_map(unit: HeadImportance) -> None:
@@ -136,9 +162,11 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
              if r]
     if not shown:
         return
+    title, drawn = "One map", []
     if len(shown) > 1:
         rhos = stats.off_diagonal(stats.spearman_matrix([info.of_heads(scores) for _, _, scores, _ in shown]))
-        st.markdown(f"#### {words.alike('The maps', rhos)}")
+        title = words.alike("The maps", rhos)
+        blocks.heading(title)
     per_row = 4 if len(shown) > 3 else len(shown)
     for i, (label, unit, scores, _) in enumerate(shown):
         if i % per_row == 0:
@@ -149,19 +177,25 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
                       args=(unit,), icon=":material/open_in_full:", help="Show this map large.")
             used = colours(scores, scale)
             table = tables.grid_table(scaled(scores, used), chosen, label=LABEL, headless=info.headless)
-            st.altair_chart(charts.layers_by_heads(table, label=LABEL, logarithmic=used == "logarithmic"),
-                            key=f"many:{label}", alt=f"Small heatmap of head importance, {label}; {top} leads.")
+            chart = charts.layers_by_heads(table, label=LABEL, logarithmic=used == "logarithmic")
+            drawn.append((label, chart.properties(width=THUMBNAIL)))
+            st.altair_chart(chart, key=f"many:{label}", alt=f"Small heatmap of head importance, {label}; {top} leads.")
     everything = tables.maps_table({label: scores for label, _, scores, _ in shown}, chosen, LABEL,
                                    info.headless)
     each_task = len({unit.task for unit in units}) > 1
-    st.caption(explain(sum(n for *_, n in shown), "heads across, layers up, layer 0 at the bottom",
-                       "each map on its own colour scale" + f" ({scale})", "Spearman ρ of every pair, 0 is chance",
-                       task="each task" if each_task else "",
-                       shots="" if each_task else f"{', '.join(map(str, selection.SHOTS))} shots"))
-    blocks.extras(everything.drop(columns=["column"]), f"importance-{len(shown)}-maps", blocks.python_lines(
-        units[0], f"scores = [record.scores({by!r}){blocks.of_heads()} for record in records]",
-        "print(stats.spearman_matrix(scores))",
-        over=[(unit.task, unit.setup.n_shots) for _, unit, _, _ in shown]), "many")
+    caption = blocks.note(
+        f"n = {sum(n for *_, n in shown)} training examples · each map on its own colour scale ({scale}) · chance: "
+        "ρ = 0", explain("Maps: heads across, layers up, layer 0 at the bottom", "ρ: Spearman's rank correlation of "
+                         "every pair of maps; mean, lowest and highest; 0 is chance",
+                         task="each task" if each_task else "",
+                         shots="" if each_task else f"{', '.join(map(str, selection.SHOTS))} shots"))
+    blocks.extras(everything, f"importance-{len(shown)}-maps", blocks.python_lines(
+        units[0], f"maps = {{name: record.scores({by!r}) for name, record in zip(names, records, strict=True)}}",
+        table=f"tables.maps_table(maps, chosen{blocks.headless()})",
+        then=[f"print(stats.spearman_matrix([scores{blocks.of_heads()} for scores in maps.values()]))"],
+        over=[(unit.task, unit.setup.n_shots) for _, unit, _, _ in shown],
+        given={"names": tuple(label for label, *_ in shown), "chosen": chosen}), "many", title=title, caption=caption,
+        shown=drawn)
 
 
 def difference() -> None:
@@ -176,17 +210,21 @@ def difference() -> None:
         return
     shares = [stats.shares(r.scores(by)) for r in (a, b)]
     delta = shares[0] - shares[1]
+    label = "difference of shares"
     here = setup.task.name if others[other][0] != setup.task else f"{setup.task}, {setup.n_shots}-shot"
     heatmap(words.sets_apart(delta, here, other, stats.spearman(*map(info.of_heads, shares))), delta, "raw",
-            explain(a.n_examples + b.n_examples, f"{here} minus {other}, each as a share of its total",
-                    f"blue: {here} leans on it more, orange: {other}"),
-            blocks.python_lines(units[0], f"a, b = (stats.shares(record.scores({by!r})) for record in records)",
-                                "print(a - b)", over=asked),
-            "difference", signed=True, label="difference of shares", number="+percent")
+            f"n = {a.n_examples + b.n_examples} training examples · blue: {here} leans on it more, orange: {other}",
+            explain(f"{here} minus {other}, each as a share of its total"),
+            blocks.python_lines(
+                units[0], f"a, b = (stats.shares(record.scores({by!r})) for record in records)",
+                table=f"tables.grid_table(a - b, chosen, label={label!r}{blocks.headless()})",
+                then=[f"print(stats.spearman(a{blocks.of_heads()}, b{blocks.of_heads()}))"], over=asked,
+                given={"chosen": chosen}),
+            "difference", signed=True, label=label, number="+percent")
 
 
 st.title("Heads")
-st.markdown("Which attention heads does a task lean on? Click heads to choose them; Lab switches the chosen ones off.")
+blocks.text("Which attention heads does a task lean on? Click heads to choose them; Lab switches the chosen ones off.")
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     view = selection.control("View", VIEWS, "view")
     scale = st.segmented_control("Colours", SCALES, default=SCALES[0], required=True, key="scale",
@@ -209,5 +247,7 @@ match view:
         difference()
     case "Average":
         average(str(scale))
+    case "Models":
+        two_models.draw(str(scale), DEFINITIONS[by])
     case _:
         one_task(str(scale))

@@ -10,10 +10,9 @@ import streamlit as st
 
 from backend import lens, stats, tables
 from backend.kinds import Copying, InductionScores, PrefixMatching
-from backend.kinds.lines import expression
-from backend.values import Ablation, Head, ModelId
+from backend.values import Ablation, Head, ModelId, TaskId
 from pages.map import head_map
-from pages.shared import blocks, charts, components, selection, waiting, words
+from pages.shared import blocks, charts, components, glossary, selection, waiting, words
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -29,7 +28,7 @@ PREFIX = {"exact": "attention to the tokens that followed earlier occurrences of
 COPYING = {"authors": "of the probability that a head's own value at a position raises above the mean, the share of "
                       "the token it attends to most; layer by layer on bare embeddings, as in the authors' code",
            "olsson": "the same for what the head moves, its attention-weighted values, without bias (Olsson et al.)"}
-SOURCE = f"Olsson et al. 2022, arXiv:2209.11895 · {blocks.STUDY}"
+SOURCE = f"Olsson et al. 2022, arXiv:2209.11895; {blocks.STUDY}"
 
 setup, info, by, chosen = selection.current(), selection.info(), selection.definition(), selection.ablation()
 tasks = selection.compared()
@@ -43,10 +42,12 @@ def variants() -> tuple[str, str]:
     """Which definitions are shown."""
     with st.popover("Definitions", icon=":material/function:"):
         prefix = st.segmented_control("Prefix matching", list(PREFIX), default="exact", required=True,
-                                      key="prefix variant", persist_state="session")
+                                      key="prefix variant", persist_state="session",
+                                      help=glossary.says("prefix matching"))
         st.caption(f"{prefix}: {PREFIX[str(prefix)]}.")
         copying = st.segmented_control("Copying", list(COPYING), default="authors", required=True,
-                                       key="copying variant", persist_state="session")
+                                       key="copying variant", persist_state="session",
+                                       help=glossary.says("copying"))
         st.caption(f"{copying}: {COPYING[str(copying)]}.")
     return str(prefix), str(copying)
 
@@ -58,14 +59,16 @@ def scores(prefix: str, copying: str) -> tuple[InductionScores | None, Induction
     return a, b
 
 
-def importance(which: str) -> tuple[str, np.ndarray] | None:
-    """The importance of the task or the tasks' mean, and what it is called; what is missing is offered."""
+def importance(which: str) -> tuple[str, np.ndarray, list[TaskId]] | None:
+    """The importance of the task or the tasks' mean, what it is called, and of which; what is missing is offered."""
     units = [selection.importance(task) for task in ([setup.task] if which == "this task" else tasks.values())]
-    records = [r for r in blocks.get_all(units, f"head importance of {which}, {setup.n_shots}-shot") if r]
+    found = blocks.get_all(units, f"head importance of {which}, {setup.n_shots}-shot")
+    records = [r for r in found if r]
     if not records:
         return None
     called = setup.task.name if which == "this task" else f"the mean of {words.how_many(len(records), 'task')}"
-    return called, stats.aggregate([r.scores(by) for r in records])
+    return (called, stats.aggregate([r.scores(by) for r in records]),
+            [unit.task for unit, r in zip(units, found, strict=True) if r])
 
 
 # --- scores -------------------------------------------------------------------------------------
@@ -84,21 +87,25 @@ def draw_scores() -> None:
         left, right = blocks.side_by_side("induction", 1, 1, gap="large")
         with left:
             if a is not None:
-                one_map(a, "prefix matching", prefix, show, f"{PREFIX[prefix]}; 1 = an ideal induction head, "
-                        f"{chance(a)} = attending to everything alike")
+                one_map(a, "prefix matching", prefix, show, f"chance {chance(a)}",
+                        f"Prefix matching: {PREFIX[prefix]}; 1 = an ideal induction head, {chance(a)} = attending to "
+                        "everything alike")
         with right:
             if b is not None:
-                one_map(b, "copying", copying, show, f"{COPYING[copying]}; 1 = only that token, 0 = nothing is raised")
+                one_map(b, "copying", copying, show, "0: nothing is raised",
+                        f"Copying: {COPYING[copying]}; 1 = only that token, 0 = nothing is raised")
         if a is not None and b is not None:
             rho = stats.spearman(*(info.of_heads(np.array(record.mean)) for record in (a, b)))
-            st.caption(f"Prefix matching and copying {words.agreement(rho)}.")
+            blocks.note(f"Prefix matching and copying {words.agreement(rho)}.",
+                        blocks.provenance(setup.model, f"ρ: Spearman's rank correlation over {n_heads} heads; 0 is "
+                                          "chance"))
 
 
-def one_map(record: InductionScores, name: str, variant: str, show: str, definition: str) -> None:
+def one_map(record: InductionScores, name: str, variant: str, show: str, least: str, definition: str) -> None:
     """One clickable heatmap of a score's mean or variance."""
     values = np.array(record.mean if show == "mean" else record.variance)
     label = name if show == "mean" else f"variance of {name}"
-    table = tables.grid_table(values, chosen, label=label, headless=info.headless)
+    table = tables.induction_table(record, name, show, chosen, info.headless)
     unit = PrefixMatching(setup.model, variant) if name == "prefix matching" else Copying(setup.model, variant)
     file = f"{name.replace(' ', '-')}-{variant}-{show}"
     other = record.variance if show == "mean" else record.mean
@@ -108,11 +115,14 @@ def one_map(record: InductionScores, name: str, variant: str, show: str, definit
             values, title=title, label=label, file=file, state="chosen", headless=info.headless, facts=[
                 ("variance" if show == "mean" else "mean", np.array(other), "plain")],
             alt=f"Heatmap of {label} over {info.n_layers} layers and {info.n_heads} heads. {title}."),
-        caption=blocks.provenance(
-            setup.model, f"n = {record.n_seeds} random sequences of up to {record.max_length} tokens, "
-            f"{record.tokens}", definition, SOURCE),
-        table=table.drop(columns=["column"]), file=file,
-        python=blocks.python_lines(unit, f"print(record.{show})"), key=f"induction {name}")
+        caption=f"n = {record.n_seeds} random sequences · {least}",
+        measured=blocks.provenance(
+            setup.model, definition, f"Random sequences of up to {record.max_length} tokens, {record.tokens}",
+            "The title's interval: 95 % of the mean over sequences", source=SOURCE),
+        table=table, file=file, key=f"induction {name}", python=blocks.python_lines(
+            unit, table=f"tables.induction_table(record, {name!r}, {show!r}, chosen{blocks.headless()})",
+            then=["print(stats.concentration(np.array(record.mean)), 'heads hold half of it')"],
+            given={"chosen": chosen}))
 
 
 def chance(record: InductionScores) -> str:
@@ -152,31 +162,37 @@ def draw_scatter() -> None:
     a, b = scores(prefix, copying)
     if found is None or a is None or b is None:
         return
-    called, values = found
+    called, values, those = found
     table = tables.scores_table(values, a, b, chosen, info.headless)
+    python = blocks.python_lines(
+        selection.importance(those[0]),
+        f"importance = stats.aggregate([record.scores({by!r}) for record in records])",
+        table=f"tables.scores_table(importance, prefix, copying, chosen{blocks.headless()}).drop(columns=['off'])",
+        then=[blocks.printed("tables.correlation_table(table)")], over=[(task, setup.n_shots) for task in those],
+        also={"prefix": PrefixMatching(setup.model, prefix), "copying": Copying(setup.model, copying)},
+        given={"chosen": chosen})
     with place:
         left, right = blocks.side_by_side("induction", 1, 1, gap="large")
         with left:
-            one_scatter(table, "prefix matching", a, called, PrefixMatching(setup.model, prefix))
+            one_scatter(table, "prefix matching", a, called, python)
         with right:
-            one_scatter(table, "copying", b, called, Copying(setup.model, copying))
+            one_scatter(table, "copying", b, called, python)
         leaders(table)
 
 
-def one_scatter(table: pd.DataFrame, name: str, record: InductionScores, called: str,
-                unit: PrefixMatching | Copying) -> None:
+def one_scatter(table: pd.DataFrame, name: str, record: InductionScores, called: str, python: str) -> None:
     """Importance against one score; a click chooses a head, in every chart."""
     agree = words.agreement(stats.spearman(table[name].to_numpy(), table["importance"].to_numpy()))
     key = f"scatter {name}"
     blocks.result(
         f"Importance for {called} and {name} {agree}",
         charts.scatter(table, name, "importance", x_title=name, y_title=f"importance for {called}"),
-        caption=blocks.provenance(
-            setup, f"one dot per head, n = {n_heads}", f"{name} over {record.n_seeds} random "
-            f"sequences, importance {by}", "orange: chosen heads, in both charts; ρ = 0 is chance", SOURCE,
+        caption=f"n = {n_heads} heads, a dot each · orange: chosen · chance: ρ = 0",
+        measured=blocks.provenance(
+            setup, f"{name.capitalize()} over {record.n_seeds} random sequences, importance {by}",
+            "Orange: chosen heads, in both charts", "ρ: Spearman's rank correlation; 0 is chance", source=SOURCE,
             task=called),
-        table=table.drop(columns=["column", "off"]), file=f"{name.replace(' ', '-')}-and-importance",
-        python=blocks.python_lines(unit, "print(record.mean)"), key=key,
+        table=table.drop(columns=["off"]), file=f"{name.replace(' ', '-')}-and-importance", python=python, key=key,
         on_click=lambda: components.toggle_clicked(key),
         alt_text=f"Scatter of importance against {name}, one dot per head; they {agree}.")
 
@@ -185,8 +201,8 @@ def leaders(table: pd.DataFrame) -> None:
     """The heads that lead in prefix matching, with their other ranks."""
     listed = tables.leaders_table(table)
     top = listed.iloc[0]
-    st.markdown(f"#### {top['head']} leads in prefix matching and has rank {top['importance rank']:.0f} of {n_heads} "
-                "in importance")
+    blocks.heading(f"{top['head']} leads in prefix matching and has rank {top['importance rank']:.0f} of {n_heads} in "
+                   "importance")
     st.dataframe(
         blocks.aligned(listed, scores=("prefix matching", "copying", "importance"), whole=("importance rank",)),
         hide_index=True, height=300, key="induction leaders",
@@ -200,7 +216,8 @@ def draw_capacity() -> None:
     """How much of the scores is left as heads are pruned: per task and for the aggregate, or per number of shots."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         name = str(st.segmented_control("Capacity", ("prefix matching", "copying"), default="prefix matching",
-                                        required=True, key="capacity of", persist_state="session"))
+                                        required=True, key="capacity of", persist_state="session",
+                                        help=glossary.says("capacity")))
         lines = str(st.segmented_control("Rankings", ("tasks", "shots"), default="tasks", required=True,
                                          key="capacity lines", persist_state="session"))
         at = st.select_slider("Read at, % of heads removed", [10 * i for i in range(1, 10)], 70, key="capacity at",
@@ -209,7 +226,7 @@ def draw_capacity() -> None:
     place = st.container()
     unit = PrefixMatching(setup.model, prefix) if name == "prefix matching" else Copying(setup.model, copying)
     record = blocks.get(unit, f"{name} of every head")
-    rankings, bold = by_task() if lines == "tasks" else by_shots()
+    rankings, bold, over, made = by_task() if lines == "tasks" else by_shots()
     if record is None or not rankings:
         return
     table = tables.capacity_table(record, rankings, FRACTIONS, info.headless)
@@ -217,31 +234,26 @@ def draw_capacity() -> None:
         blocks.result(
             words.keeps(table, int(at), bold, name),
             charts.capacity(table, bold, f"{name} retained"),
-            caption=blocks.provenance(
-                setup, f"the share of the total {name} that the remaining heads hold",
-                f"heads go by {by} importance, lowest first",
-                f"{name}: {PREFIX[prefix] if name == 'prefix matching' else COPYING[copying]}; n = {record.n_seeds} "
-                "random sequences", "dashed: random pruning on average" + (
-                    "; thin: the other tasks" if lines == "tasks" else ""), SOURCE,
+            caption=f"n = {record.n_seeds} random sequences · dashed: random pruning" + (
+                " · thin: the other tasks" if lines == "tasks" else ""),
+            measured=blocks.provenance(
+                setup, f"Retained: the share of the total {name} that the remaining heads hold",
+                f"Heads go by {by} importance, lowest first",
+                f"{name.capitalize()}: {PREFIX[prefix] if name == 'prefix matching' else COPYING[copying]}",
+                "Dashed: random pruning on average", source=SOURCE,
                 task="each task" if lines == "tasks" else "mean of tasks"),
             table=table, file=f"capacity-{name.replace(' ', '-')}-{lines}",
-            python=reproduce(unit),
+            python=blocks.python_lines(
+                selection.importance(*over[0]), *made, over=over, also={"scores": unit},
+                table=f"tables.capacity_table(scores, rankings, {FRACTIONS}{blocks.headless()})"),
             key="capacity", alt_text=f"Curves of the {name} retained as heads are pruned by {len(rankings)} rankings.")
 
 
-def reproduce(unit: PrefixMatching | Copying) -> str:
-    """Python that gets the scores and one curve of them: along the mean of the tasks' rankings."""
-    scores = f"[scores.mean[layer] for layer in {info.attending}]" if info.headless else "scores.mean"
-    return blocks.python_lines(
-        selection.importance(),
-        f"ranking = stats.aggregate([record.scores({by!r}){blocks.of_heads()} for record in records])",
-        f"unit = {expression(unit, {unit.model: 'model'})}",
-        f"scores = fetch(unit, store) or compute(unit, store, load_model({selection.load_lines()}))",
-        f"print(stats.retained_curve({scores}, ranking, {FRACTIONS}))",
-        over=[(task, setup.n_shots) for task in tasks.values()])
+Over = list[tuple[TaskId, int]]
+Rankings = tuple[dict[str, np.ndarray], list[str], Over, list[str]]  # by name, the bold ones, of what, and as Python
 
 
-def by_task() -> tuple[dict[str, np.ndarray], list[str]]:
+def by_task() -> Rankings:
     """Every task's ranking and the aggregate's; the aggregate and the chosen task are drawn bold."""
     asked = list(dict.fromkeys([*tasks.values(), setup.task]))
     units = [selection.importance(task) for task in asked]
@@ -249,20 +261,31 @@ def by_task() -> tuple[dict[str, np.ndarray], list[str]]:
     found = {task.name: r.scores(by) for task, r in zip(asked, records, strict=True) if r is not None}
     rest = [found[name] for name in tasks if name in found]
     aggregate = {f"the mean of {len(rest)} tasks": stats.aggregate(rest)} if len(rest) > 1 else {}
-    return {**aggregate, **found}, [*aggregate, *([setup.task.name] if setup.task.name in found else [])]
+    lines = [f"rankings = {{setup.task.name: record.scores({by!r}) for setup, record in zip(setups, records, "
+             "strict=True)}"]
+    lines += [f"rankings = {{{name!r}: stats.aggregate(list(rankings.values())[:{len(rest)}]), **rankings}}"
+              for name in aggregate]
+    return ({**aggregate, **found}, [*aggregate, *([setup.task.name] if setup.task.name in found else [])],
+            [(task, setup.n_shots) for task in asked if task.name in found], lines)
 
 
-def by_shots() -> tuple[dict[str, np.ndarray], list[str]]:
+def by_shots() -> Rankings:
     """The aggregate ranking at every number of shots."""
     keys = [(task, n_shots) for n_shots in selection.SHOTS for task in tasks.values()]
     units = [selection.importance(task, n_shots) for task, n_shots in keys]
     records = blocks.get_all(units, "head importance of all tasks at 0, 1 and 5 shots")
     found: dict[str, np.ndarray] = {}
+    over: Over = []
+    lines = ["rankings = {"]
     for n_shots in selection.SHOTS:
-        some = [r.scores(by) for (_, n), r in zip(keys, records, strict=True) if n == n_shots and r is not None]
+        some = [(key, r.scores(by)) for key, r in zip(keys, records, strict=True) if key[1] == n_shots and r]
         if some:
-            found[f"{n_shots}-shot mean of {words.how_many(len(some), 'task')}"] = stats.aggregate(some)
-    return found, list(found)
+            name = f"{n_shots}-shot mean of {words.how_many(len(some), 'task')}"
+            found[name] = stats.aggregate([scores for _, scores in some])
+            lines.append(f"    {name!r}: stats.aggregate([record.scores({by!r}) for record in "
+                         f"records[{len(over)}:{len(over) + len(some)}]]),")
+            over += [key for key, _ in some]
+    return found, list(found), over, [*lines, "}"]
 
 
 # --- one head -----------------------------------------------------------------------------------
@@ -295,10 +318,11 @@ def draw_one_head() -> None:
                             width=220)
         seed = st.number_input("Sequence", 0, 999, 0, key="sequence seed", persist_state="session", width=130)
     ready = info.n_params <= LIVE_PARAMETERS or st.session_state.get("looked at") == setup.model
-    if not ready and not st.button("Load the model and look", key="look", icon=":material/visibility:"):
+    if not ready:
+        st.button("Load the model and look", key="look", icon=":material/visibility:",
+                  on_click=lambda: st.session_state.update({"looked at": setup.model}))
         st.caption(f"Reading one sequence needs the model in memory: {info.bytes / 1e9:.1f} GB on disk.")
         return
-    st.session_state["looked at"] = setup.model
     patterns, tokens = _pattern(setup.model, head.layer, n_block, int(seed))
     picture(head, patterns[head.head], tokens, n_block, int(seed))
 
@@ -309,18 +333,21 @@ def picture(head: Head, pattern: np.ndarray, tokens: list[str], n_block: int, se
     title = (f"{head} gives {words.percent(score)} of its attention to what followed before; attending to everything "
              f"alike would give {words.percent(by_chance)}")
     table = tables.attention_table(pattern, tokens)
-    st.markdown(f"#### {title}")
-    st.altair_chart(charts.framed(charts.attention_map(table, tokens), stats.prefix_targets(n_block, 2)),
-                    width="content", alt=f"Attention of {head} on {n_block} random tokens and their repeat. {title}.")
-    st.caption(blocks.provenance(
-        setup.model, f"BOS and {n_block} random tokens, twice; sequence {seed}, n = 1",
-        "rows are queries, columns keys; each row adds up to 1",
-        "framed: what followed the same token in the first block; the percentage is the mean over the second", SOURCE))
-    blocks.extras(table, f"attention-{head}-repeated", blocks.repeated_lines(head, n_block, seed), "one head")
+    blocks.heading(title)
+    chart = charts.framed(charts.attention_map(table, tokens), stats.prefix_targets(n_block, 2))
+    st.altair_chart(chart, width="content",
+                    alt=f"Attention of {head} on {n_block} random tokens and their repeat. {title}.")
+    caption = blocks.note("n = 1 sequence · framed: what followed the same token before", blocks.provenance(
+        setup.model, f"BOS and {n_block} random tokens, twice; sequence {seed}",
+        "Rows are queries, columns keys; each row adds up to 1",
+        "Framed: what followed the same token in the first block; the percentage is the mean over the second",
+        source=SOURCE))
+    blocks.extras(table, f"attention-{head}-repeated", blocks.repeated_lines(head, n_block, seed), "one head",
+                  title=title, caption=caption, shown=[("", chart)])
 
 
 st.title("Induction")
-st.markdown("Which heads continue what they have seen before? Scores on random tokens, which carry no meaning.")
+blocks.text("Which heads continue what they have seen before? Scores on random tokens, which carry no meaning.")
 view = str(selection.control("View", VIEWS, "view"))
 match view:
     case "Against importance":

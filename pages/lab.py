@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,10 @@ from backend.errors import HeadroomError
 from backend.kinds import Answers, Evaluation, PrefixMatching, Unit
 from backend.records import Record
 from backend.tasks.task import Prompt
-from backend.values import Ablation, Head, Setup, TaskId, parse_exact
-from pages.map import head_map, scales
-from pages.shared import blocks, charts, components, handles, selection, words
+from backend.values import INTACT, Ablation, Head, Setup, TaskId, parse_exact
+from pages.map import HeadMap, head_map, scales
+from pages.shared import blocks, charts, components, glossary, handles, selection, takeaway, versus, words
+from pages.shared.report import Figure
 
 SCOPES = ("This task", "All shots", "All tasks")
 OWN, MEAN = "this task", "mean of all tasks"  # whose importance ranks the heads of a preset
@@ -42,14 +45,32 @@ def grid() -> None:
     record = blocks.fetch(selection.importance())
     scores = record.scores(by) if record is not None else None
     colours = scales.best_scale(info.of_heads(scores)) if scores is not None else scales.SCALES[0]
-    st.caption("Click to switch off or on, or drag across several; a layer's or a column's number switches all of it. "
-               + (f"Colours: head importance for {setup.task}, {setup.n_shots}-shot ({by})." if scores is not None else
-                  "Head importance is not measured for this choice."))
-    components.clickable(head_map(
-        scores, shape=(info.n_layers, info.n_heads), ffns=True, scale=colours, title=f"{words.components(chosen)} off",
-        facts=blocks.known(), headless=info.headless, file=f"lab-{setup.task}-{setup.n_shots}shot",
-        alt=f"Heads and FFNs to switch off: {info.n_layers} layers, {info.n_heads} heads each and one FFN. The text "
-            "field in the sidebar does the same."), CHART)
+    how = "A click or a drag switches off or on; a layer's or a column's number switches all of it"
+    if scores is not None:
+        how = blocks.provenance(setup, how, f"Colours: head importance for {setup.task}, {setup.n_shots}-shot ({by})",
+                                source=blocks.STUDY)
+    coloured = blocks.note("Click or drag; numbers switch whole lines · " + (
+        "colours: importance" if scores is not None else "importance is not measured for this choice"), how)
+
+    def drawn(off: Ablation, name: str, to_do: str) -> HeadMap:
+        return head_map(
+            scores, shape=(info.n_layers, info.n_heads), ffns=True, scale=colours, facts=blocks.known(),
+            title=f"{words.components(off)} off", headless=info.headless,
+            file=f"lab-{setup.task}-{setup.n_shots}shot{name}",
+            alt=f"Heads and FFNs {to_do}: {info.n_layers} layers, {info.n_heads} heads each and one FFN.")
+
+    of_a = drawn(chosen, "", "to switch off, as the text field in the sidebar does")
+    if comparing:
+        versus.maps(of_a, drawn(against, "-b", "that are off in B, written in the field above"), CHART)
+    else:
+        components.clickable(of_a, CHART)
+    if scores is not None:
+        takeaway.note(CHART, Figure(
+            f"{words.components(chosen)} off", coloured, tables.grid_table(scores, chosen, headless=info.headless),
+            blocks.python_lines(
+                selection.importance(), given={"chosen": chosen},
+                table=f"tables.grid_table(record.scores({by!r}), chosen{blocks.headless()})"), [("", of_a)],
+            off=selection.value("off")))
 
 
 def presets() -> None:
@@ -66,7 +87,7 @@ def presets() -> None:
         k = st.slider("How many heads", 1, min(64, len(info.heads)), 8, key="preset k",
                       persist_state="session")
         st.button(f"Top {k} induction heads", key="preset induction", on_click=top_induction, args=(k,),
-                  help="By prefix matching on repeated random tokens.")
+                  help=f"By prefix matching. {glossary.says('induction head', 'prefix matching')}")
         seed = st.number_input("Seed", 0, 10_000, 0, key="preset seed", persist_state="session")
         st.button(f"{k} random heads", key="preset random", on_click=random_heads, args=(k, int(seed)),
                   help="From layers 1 and up: everything needs layer 0, which would make the comparison unfair.")
@@ -118,10 +139,19 @@ def controls() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         presets()
         st.button("Invert heads", key="invert", on_click=invert, icon=":material/contrast:")
+        versus.keep_button()
         st.segmented_control("What is off becomes", ("zero", "mean"), required=True, key="fill", on_change=refill,
                              format_func=lambda fill: "its mean" if fill == "mean" else fill, persist_state="session",
-                             help="zero: what it would add becomes 0. its mean: the mean of its output over the task's "
-                                  "training prompts, which leaves the rest of the model closer to what it expects.")
+                             help=f"{glossary.says('ablation')} A mean leaves the rest of the model closer to what it "
+                                  "expects.")
+
+
+def picture() -> None:
+    """The model with what is off in it, for those who unfold it."""
+    with st.expander("The model with what is off in it", icon=":material/account_tree:", key="picture",
+                     on_change="rerun") as unfolded:
+        if unfolded.open:
+            blocks.picture(chosen)
 
 
 # --- accuracy -----------------------------------------------------------------------------------
@@ -139,30 +169,21 @@ def asked(scope: str) -> dict[str, Setup]:
     return {setup.task.name: setup}
 
 
-def stored(setups: Mapping[str, Setup]) -> dict[str, Pair]:
-    """Per label both evaluations, as far as they are stored."""
-    pairs: dict[str, Pair] = {}
-    for name, one in setups.items():
-        intact = blocks.fetch(Evaluation(one))
-        if intact is not None:
-            pairs[name] = (intact, blocks.fetch(evaluation(one)) if chosen else None)
-    return pairs
+def wanted(setups: Mapping[str, Setup]) -> list[Evaluation]:
+    """What the page shows, one setup after the other, the intact model first; with the chosen components off, and B."""
+    masks = [INTACT, *[chosen] * bool(chosen), *[against] * comparing]
+    return list(dict.fromkeys(Evaluation(one, off) for one in setups.values() for off in masks))
 
 
-def evaluation(one: Setup) -> Evaluation:
-    """With the chosen components off; means are those of as many training prompts as everywhere."""
-    return Evaluation(one, chosen)
+def stored(units: Sequence[Evaluation]) -> dict[Evaluation, Answers]:
+    """The evaluations that are stored."""
+    return {unit: record for unit in units if (record := blocks.fetch(unit)) is not None}
 
 
-def missing(setups: Mapping[str, Setup], pairs: Mapping[str, Pair]) -> list[Evaluation]:
-    """What is still to be measured, one after the other, the intact model first."""
-    units = []
-    for name, one in setups.items():
-        if name not in pairs:
-            units.append(Evaluation(one))
-        if chosen and (name not in pairs or pairs[name][1] is None):
-            units.append(evaluation(one))
-    return units
+def pairs_of(setups: Mapping[str, Setup], found: Mapping[Evaluation, Answers], off: Ablation) -> dict[str, Pair]:
+    """Per label the evaluations intact and with something off, as far as they are there."""
+    return {label: (found[Evaluation(one)], found.get(Evaluation(one, off)) if off else None)
+            for label, one in setups.items() if Evaluation(one) in found}
 
 
 def one_task(pair: Pair | None) -> None:
@@ -176,21 +197,25 @@ def one_task(pair: Pair | None) -> None:
     a, chance = pair[0].outcomes(), pair[0].questions.chance
     intact = tables.accuracy_row("intact", a, chance)
     cells[0].metric("Intact", words.percent(intact["accuracy"]))
-    cells[0].caption(words.interval(intact))
+    with cells[0]:
+        blocks.note(words.interval(intact))
     if pair[1] is None:
         cells[1].metric("Switched off", "–")
         cells[1].caption("Not measured yet." if chosen else "Nothing is off yet.")
         cells[2].metric("Change", "–")
-        cells[2].caption(f"Chance is {words.percent(chance)}.")
+        with cells[2]:
+            blocks.note(f"Chance is {words.percent(chance)}.")
         return
     b = pair[1].outcomes()
     off, test, (low, high) = (tables.accuracy_row("ablated", b, chance), stats.mcnemar(a, b),
                               stats.difference_interval(a, b))
     cells[1].metric("Switched off", words.percent(off["accuracy"]))
-    cells[1].caption(words.interval(off))
+    with cells[1]:
+        blocks.note(words.interval(off))
     cells[2].metric("Change", words.points(off["accuracy"] - intact["accuracy"]))
-    cells[2].caption(f"95 %: {words.points(low).split()[0]} to {words.points(high).split()[0]} · McNemar "
-                     f"{words.p_value(test.p)}")
+    with cells[2]:
+        blocks.note(f"95 %: {words.points(low).split()[0]} to {words.points(high).split()[0]} · McNemar "
+                    f"{words.p_value(test.p)}")
 
 
 def overview(table: pd.DataFrame, setups: Mapping[str, Setup], scope: str) -> None:
@@ -206,8 +231,9 @@ def overview(table: pd.DataFrame, setups: Mapping[str, Setup], scope: str) -> No
                     words.points(change) if change is not None else "intact" if shown else None,
                     delta_color="off" if not change else "orange" if change < 0 else "blue",
                     delta_arrow="off" if not change else "down" if change < 0 else "up")
-        cell.caption((f"mean of {words.how_many(shown['tasks'], 'task')}  \n" if scope == "All tasks" else "")
-                     + words.interval(shown) if shown else "Not measured yet.")
+        with cell:
+            of = f"mean of {words.how_many(shown['tasks'], 'task')} · " if shown and scope == "All tasks" else ""
+            blocks.note(of + words.interval(shown) if shown else "Not measured yet.")
 
 
 def group_of(label: str, one: Setup, scope: str) -> str:
@@ -217,10 +243,7 @@ def group_of(label: str, one: Setup, scope: str) -> str:
 
 def table_of(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str) -> pd.DataFrame:
     """The comparison's table, one or two rows per label."""
-    return tables.comparison_table(
-        list(pairs), [group_of(label, setups[label], scope) for label in pairs],
-        [a.outcomes() for a, _ in pairs.values()], [b.outcomes() if b is not None else None for _, b in pairs.values()],
-        [a.questions.chance for a, _ in pairs.values()])
+    return tables.pairs_table(pairs, {label: group_of(label, setups[label], scope) for label in pairs})
 
 
 def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, complete: bool) -> None:
@@ -228,83 +251,112 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
     table, labels = table_of(pairs, setups, scope), list(setups)
     title = words.accuracy_change(table, labels, chosen, setup.task.name if scope == "All shots" else "")
     if scope == "This task":
-        st.markdown(f"#### {title}")
-        one_task(pairs.get(labels[0]))
+        blocks.heading(title)
+        with blocks.numbers(f"lab-{next(times)}"):
+            one_task(pairs.get(labels[0]))
         if complete:
-            st.caption(explain(pairs[labels[0]][0].questions.n, setup,
-                               f"chance {words.percent(pairs[labels[0]][0].questions.chance)}"))
-            blocks.extras(table, f"lab-{labels[0]}-{setup.n_shots}shot", reproduce(setups), "lab")
+            questions = pairs[labels[0]][0].questions
+            caption = blocks.note(f"n = {questions.n} questions · chance {words.percent(questions.chance)}",
+                                  explain(setup))
+            blocks.extras(table, f"lab-{labels[0]}-{setup.n_shots}shot", reproduce(setups, scope), "lab", title=title,
+                          caption=caption, numbers=words.big_numbers(table))
         return
-    overview(table, setups, scope)
+    with blocks.numbers(f"lab-{next(times)}"):
+        overview(table, setups, scope)
     chart = charts.comparison(table, labels)
     if complete:
         shots = ", ".join(map(str, selection.SHOTS)) + " shots" if scope == "All shots" else ""
-        blocks.result(title, chart, caption=explain(int(table["n"].max()), setup, "grey tick: chance", shots,
-                                                   "each task" if scope == "All tasks" else ""),
-                      table=table, file=f"lab-{scope.lower().replace(' ', '-')}", python=reproduce(setups), key="lab",
+        each = " per task" * (scope == "All tasks")
+        blocks.result(title, chart, caption=f"n = {int(table['n'].max())} questions{each} · grey tick: chance",
+                      measured=explain(setup, shots, "each task" if scope == "All tasks" else ""),
+                      table=table, file=f"lab-{scope.lower().replace(' ', '-')}", key="lab",
+                      python=reproduce(setups, scope), numbers=words.group_numbers(tables.groups_table(table)),
                       alt_text=f"Accuracy of the intact and the ablated model, {', '.join(labels)}. {title}.")
     else:
-        st.markdown(f"#### {title}")
+        blocks.heading(title)
         st.altair_chart(chart, alt=f"Accuracy so far. {title}.")
 
 
-def explain(n: int, one: Setup, chance: str, shots: str = "", task: str = "") -> str:
-    """The caption: what is shown and how certain it is."""
-    return blocks.provenance(one, f"n = {n} questions" + " per task" * bool(task), chance,
-                             "answer: the option of highest summed log-likelihood",
-                             f"{chosen.fill} ablation" if chosen else "", "95 % Wilson intervals",
-                             "exact McNemar test on the same questions", shots=shots, task=task)
+def explain(one: Setup, shots: str = "", task: str = "") -> str:
+    """How accuracy is measured and how certain it is."""
+    return blocks.provenance(one, "Answer: the option of highest summed log-likelihood",
+                             f"Off: {chosen.fill} ablation" if chosen else "", "95 % Wilson intervals",
+                             "Intact against switched off: exact McNemar test on the same questions; the change's 95 % "
+                             "interval is a paired bootstrap", shots=shots, task=task)
 
 
-def reproduce(setups: Mapping[str, Setup]) -> str:
+def reproduce(setups: Mapping[str, Setup], scope: str) -> str:
+    """Python that evaluates both models on everything that is shown, and compares them."""
     one = next(iter(setups.values()))
-    if len(setups) == 1:
-        return blocks.python_lines(evaluation(one), "print(record.outcomes().mean())")
-    return blocks.python_lines(evaluation(one),
-                               "print([float(record.outcomes().mean()) for record in records])",
-                               over=[(each.task, each.n_shots) for each in setups.values()])
+    return blocks.python_lines(
+        Evaluation(one), f"pairs = dict(zip(names, zip(records, {'ablated' if chosen else '[None] * len(records)'}, "
+        "strict=True), strict=True))", "groups = dict(zip(names, averaged, strict=True))",
+        table="tables.pairs_table(pairs, groups)", then=[blocks.printed("tables.groups_table(table)")],
+        over=[(each.task, each.n_shots) for each in setups.values()],
+        also={"ablated": Evaluation(one, chosen)} if chosen else {}, given={
+            "names": tuple(setups), "averaged": tuple(group_of(label, each, scope) for label, each in setups.items())})
 
 
 # --- flipped examples ---------------------------------------------------------------------------
 
 
 @st.fragment
-def flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) -> None:
-    """The questions that flipped; choosing among them draws nothing else again."""
+def flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str,
+          from_b: Mapping[str, Pair] | None = None) -> None:
+    """The questions that flipped; choosing among them draws nothing else again.
+
+    Args:
+        from_b: what B answers instead of the intact model, where two masks are compared.
+    """
+    if from_b and chosen:
+        base = st.segmented_control("Questions that A answers otherwise than", ("B", "intact"), default="B",
+                                    required=True, key="flips against", persist_state="session")
+        from_b = from_b if base == "B" else None
     try:
-        list_flips(setups, pairs, scope)
+        list_flips(setups, from_b or pairs, scope, ("B", "A") if from_b else ("intact", "ablated"))
     except HeadroomError as error:
         st.info(f"The questions' text is not at hand: {error}")
 
 
-def list_flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) -> None:
-    """The questions whose answer changed from right to wrong or back: prompt, options, log-likelihoods."""
+def list_flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str, names: tuple[str, str]) -> None:
+    """The questions whose answer changed from right to wrong or back: prompt, options, log-likelihoods.
+
+    Args:
+        names: what the two that answer are called.
+    """
+    masks = names == ("B", "A")
     turned = {label: tables.turned(a, b) for label, (a, b) in pairs.items() if b is not None}
     label = next(iter(turned))
     if len(turned) > 1:
         most = max(turned, key=lambda name: sum(map(len, turned[name])))
         label = str(st.selectbox("Questions whose answer changed", list(turned), index=list(turned).index(most),
-                                 key=f"flips of {scope} {chosen}", width=360, format_func=lambda name: (
-                                     f"{name} · {len(turned[name][0])} turned wrong, {len(turned[name][1])} right")))
+                                 key=f"flips of {scope} {chosen} {names[0]} {against}", width=360,
+                                 format_func=lambda name: f"{name} · {len(turned[name][0])} " + (
+                                     f"right only with B, {len(turned[name][1])} with A" if masks else
+                                     f"turned wrong, {len(turned[name][1])} right")))
     (lost, won), (intact, ablated) = turned[label], pairs[label]
     assert ablated is not None
     where = label if scope == "All tasks" else f"{setup.task}, {setups[label].n_shots}-shot," if scope == "All shots" \
         else setup.task.name
-    st.markdown(f"#### {words.answers_turned(len(lost), len(won), where)}")
+    blocks.heading((words.answers_apart if masks else words.answers_turned)(len(lost), len(won), where))
     if not len(lost) + len(won):
         return
-    kinds = [kind for kind, which in (("turned wrong", lost), ("turned right", won)) if len(which)]
+    both = ("are right only with mask B", "are right only with mask A") if masks else ("turned wrong", "turned right")
+    kinds = [kind for kind, which in zip(both, (lost, won), strict=True) if len(which)]
     kind = st.segmented_control("Show", kinds, default=kinds[0], required=True, key=f"flip kind {len(kinds)}{kinds[0]}",
-                                label_visibility="collapsed")
-    which = lost if kind == "turned wrong" else won
+                                label_visibility="collapsed", format_func=lambda kind: kind.removeprefix("are "))
+    which = lost if kind == both[0] else won
     prompts = prompts_of(setups[label])
-    table = tables.flips_table(intact, ablated, which.tolist(), prompts)
+    table = tables.flips_table(intact, ablated, which.tolist(), prompts, names if masks else ("before", "after"))
+    table = table.rename(columns={"said": "A says"}) if masks else table
     left, right = blocks.side_by_side("flips", 1, 1)
     with left:
-        row = pick_row(table, f"flips {label} {kind} {intact.questions.n} {chosen}", f"Questions that {kind}.")
-        st.caption(f"{MARGINS.get(intact.questions.metric, MARGINS['acc'])} Select a row.")
+        row = pick_row(table, f"flips {label} {kind} {intact.questions.n} {chosen} {against}",
+                       f"Questions that {kind}.")
+        blocks.note("Select a row to read the question.",
+                    MARGINS.get(intact.questions.metric, MARGINS["acc"]))
     with right:
-        one_outcome(int(which[row]), intact, ablated, prompts)
+        one_outcome(int(which[row]), intact, ablated, prompts, names)
 
 
 def pick_row(table: pd.DataFrame, key: str, alt: str, first: int = 0) -> int:
@@ -316,16 +368,17 @@ def pick_row(table: pd.DataFrame, key: str, alt: str, first: int = 0) -> int:
     return int(min((picked.selection.rows or [first])[0], len(table) - 1))
 
 
-def one_outcome(outcome: int, intact: Answers, ablated: Answers, prompts: Mapping[int, Prompt]) -> None:
+def one_outcome(outcome: int, intact: Answers, ablated: Answers, prompts: Mapping[int, Prompt],
+                names: tuple[str, str]) -> None:
     """What turned, in full: its query or, of a group that is right together, one of its queries."""
     places = intact.questions.outcome_docs[outcome]
     q = places[0]
     if intact.questions.metric == "acc_by_group":
-        group = tables.group_table(intact, ablated, outcome, prompts)
+        group = tables.group_table(intact, ablated, outcome, prompts, names)
         st.caption(f"One question of {words.how_many(len(places), 'row')}, right when all of them are.")
-        q = places[pick_row(group, f"group {outcome} {chosen}", "The rows that are right together.",
+        q = places[pick_row(group, f"group {outcome} {chosen} {names} {against}", "The rows that are right together.",
                             int(group["turned"].to_numpy().argmax()))]
-    example(prompts[intact.questions.docs[q]], intact, ablated, q)
+    example(prompts[intact.questions.docs[q]], intact, ablated, q, names)
 
 
 def prompts_of(one: Setup) -> dict[int, Prompt]:
@@ -333,36 +386,42 @@ def prompts_of(one: Setup) -> dict[int, Prompt]:
     return {prompt.doc: prompt for prompt in handles.prompts(one)}
 
 
-def example(prompt: Prompt, intact: Answers, ablated: Answers, q: int) -> None:
+def example(prompt: Prompt, intact: Answers, ablated: Answers, q: int, names: tuple[str, str]) -> None:
     """One question in full, with every option's log-likelihood before and after."""
     for _ in range(intact.questions.dropped_demos[q] if intact.questions.dropped_demos else 0):
         prompt = prompt.without_first_demo()
     st.code(prompt.prefix + prompt.example.contexts[0], language=None, wrap_lines=True, height=190)
-    st.dataframe(tables.options_table(prompt, intact, ablated, q), hide_index=True, alt="Options with log-likelihoods.",
-                 column_config={name: st.column_config.NumberColumn(format="%.2f", help="log-likelihood, nats")
-                                for name in ("intact", "ablated")})
+    st.dataframe(tables.options_table(prompt, intact, ablated, q, names), hide_index=True,
+                 alt="Options with log-likelihoods.", column_config={
+                     name: st.column_config.NumberColumn(format="%.2f", help="log-likelihood, nats") for name in names})
 
 
 # --- history ------------------------------------------------------------------------------------
 
 
-def remember(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) -> None:
-    """Keep this mask and what it did, for this session."""
+def remember(off: Ablation, setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) -> None:
+    """Keep a mask and what it did, for this session."""
     history: dict[tuple[str, ...], dict[str, object]] = st.session_state.setdefault("history", {})
     outcomes = {label: (a.outcomes(), b.outcomes()) for label, (a, b) in pairs.items() if b is not None}
     what = [(f"{len(pairs)} tasks", setup.n_shots, list(outcomes.values()))] if scope == "All tasks" else \
         [(setup.task.name, setups[label].n_shots, [pair]) for label, pair in outcomes.items()]
     for where, n_shots, both in what:
-        key = (where, repr(setup.with_(n_shots=n_shots)), str(chosen))
+        key = (where, repr(setup.with_(n_shots=n_shots)), str(off))
         if key not in history:
-            history[key] = tables.tried_row(chosen, where, n_shots, both)
+            history[key] = tables.tried_row(off, where, n_shots, both)
 
 
-def reload_mask() -> None:
-    rows = st.session_state["history table"].selection.rows
+def take_up() -> None:
+    """One row is switched off again; of two the newer becomes A and the older B."""
     tried = list(st.session_state["history"].values())[::-1]
-    if rows:
-        components.choose(parse_exact(str(tried[rows[0]]["off"])))
+    rows = sorted(st.session_state[f"history table {len(tried)}"].selection.rows)
+    masks = [parse_exact(str(tried[row]["off"])) for row in rows]
+    if len(masks) == 1:
+        components.choose(masks[0])
+    elif len(masks) == 2:
+        components.compare_masks(*masks)
+    elif masks:
+        st.toast("Two rows at a time can be compared: clear one of them.")
 
 
 def keep() -> None:
@@ -381,49 +440,85 @@ def keep() -> None:
 
 
 def history() -> None:
-    """What was tried in this session, newest first; a click brings a mask back."""
+    """What was tried in this session, newest first; a click brings a mask back, two compare two."""
     tried = list(st.session_state.get("history", {}).values())[::-1]
     if not tried:
         return
     names = st.session_state.get("mask names", {})
     table = pd.DataFrame([{"name": names.get(str(row["off"])) or "", **row} for row in tried])
-    st.markdown(f"#### {words.how_many(table['off'].nunique(), 'mask').capitalize()} tried")
-    st.dataframe(blocks.aligned(table, percent=("intact", "ablated", "change", "95 % from", "to")), hide_index=True,
-                 key="history table", on_select=reload_mask, selection_mode="single-row", alt="Masks tried so far.")
-    st.caption("Select a row to switch the same components off again. Change: ablated minus intact on the same "
-               "questions, with its 95 % paired bootstrap interval.")
+    blocks.heading(f"{words.how_many(table['off'].nunique(), 'mask').capitalize()} tried")
+    shares = ("intact", "ablated", "change", "95 % from", "to")  # written by the browser: it grows with every click
+    width, height = blocks.room_for(table["off"])
+    st.dataframe(table, hide_index=True, alt="Masks tried so far.", on_select=take_up, selection_mode="multi-row",
+                 key=f"history table {len(tried)}",  # a new row on top must not make another one selected
+                 row_height=height, column_config={"off": st.column_config.TextColumn(width=width), **{
+                     name: st.column_config.NumberColumn(format="percent") for name in shares}})
+    blocks.note("Select a row to switch the same components off again, two rows to compare them as A and B.",
+                "Change: ablated minus intact on the same questions, with its 95 % paired bootstrap interval")
 
 
 # --- the page -----------------------------------------------------------------------------------
 
 st.title("Lab")
-st.markdown("What happens if I switch these heads and FFNs off? Accuracy follows every click.")
-left, right = blocks.side_by_side("lab", 5, 6, gap="large")
-with left:
-    controls()
-    grid()
+blocks.text("What happens if I switch these heads and FFNs off? Accuracy follows every click.")
+comparing = versus.is_on()
+if comparing:
+    right, left = st.container(), st.container()  # the numbers stay in sight above two maps
+    with left:
+        of_a, of_b = blocks.side_by_side("versus tools", 1, 1)
+        with of_a:
+            controls()
+        with of_b:
+            versus.field()
+            versus.buttons()
+        against = selection.against()
+        grid()
+        picture()
+else:
+    left, right = blocks.side_by_side("lab", 5, 6, gap="large")
+    with left:
+        against = INTACT
+        controls()
+        grid()
+        picture()
+        versus.field()
+below, offered = st.empty(), st.container()
+times = count()  # that the numbers were drawn in this run: each time in a place of its own name
 with right:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         scope = str(selection.control("Measure", SCOPES, "scope", label_visibility="collapsed"))
         live = st.toggle("As I click", value=info.n_params <= LIVE_PARAMETERS, key="live", persist_state="session",
                          help="Measure at once whenever something is switched. Off: only when asked to.")
+        progress = versus.place_for_progress() if comparing else nullcontext()
     setups = asked(scope)
-    label_of = {one: label for label, one in setups.items()}
-    pairs = stored(setups)
-    todo = missing(setups, pairs)
-    slot = st.empty()
+    units = wanted(setups)
+    found = stored(units)
+    todo = [unit for unit in units if unit not in found]
+    with versus.place_for_numbers() if comparing else nullcontext():
+        slot = st.empty()
+
+    def both() -> versus.Comparison:
+        return versus.Comparison(setups, scope, dict(found), chosen, against)
 
     def show(complete: bool) -> None:
+        if not comparing:
+            with slot.container():
+                draw(pairs_of(setups, found, chosen), setups, scope, complete)
+            return
+        known = both()
         with slot.container():
-            draw(pairs, setups, scope, complete)
+            versus.numbers(known)
+        with below.container():
+            versus.results(known, complete)
 
-    mask = f"{chosen} {scope} {setup}"
+    mask = f"{chosen} {against} {scope} {setup}"
     stopped = st.session_state.get("stopped") == mask or not live
     if stopped or not todo:
         show(not todo)
     if todo and stopped:
-        blocks.offer(todo, "accuracy without " + words.components(chosen) if chosen else "intact accuracy",
-                     of=len(setups) * (2 if chosen else 1))
+        with offered if comparing else nullcontext():  # nothing may move a map under a clicking hand
+            blocks.offer(todo, "accuracy with mask A and with mask B" if comparing else "accuracy without "
+                         + words.components(chosen) if chosen else "intact accuracy", of=len(units))
     elif todo:
         drawn = [time.monotonic()]
 
@@ -431,20 +526,23 @@ with right:
             """Show results as they come, but spend less time on drawing than on measuring."""
             assert isinstance(unit, Evaluation)
             assert isinstance(record, Answers)
-            label = label_of[unit.setup]
-            pairs[label] = (pairs[label][0], record) if unit.ablation else (record, None)
+            found[unit] = record
             if time.monotonic() - drawn[0] > REDRAW:
                 show(False)
                 drawn[0] = time.monotonic()
 
-        done = blocks.measure(todo, "accuracy", arrived, on_wait=lambda: show(False),
-                              on_stop=lambda: st.session_state.update(stopped=mask))
+        with progress:
+            done = blocks.measure(todo, "accuracy", arrived, on_wait=lambda: show(False),
+                                  on_stop=lambda: st.session_state.update(stopped=mask))
         show(done)
         todo = [] if done else todo
+pairs = pairs_of(setups, found, chosen)
 blocks.say_too_long((Evaluation(setups[label]), intact) for label, (intact, _) in pairs.items())
-if chosen and not todo:
-    remember(setups, pairs, scope)
-    flips(setups, pairs, scope)
+for off in (against, chosen):
+    if off and not todo:
+        remember(off, setups, pairs_of(setups, found, off), scope)
+if (chosen or comparing) and not todo:
+    flips(setups, pairs, scope, both().pairs() if comparing else None)
 if chosen:
     keep()
 history()

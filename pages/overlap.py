@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -10,13 +11,16 @@ import streamlit as st
 from backend import stats, tables
 from backend.kinds import HeadScores
 from pages.map import head_map, scales
-from pages.shared import blocks, charts, components, selection, words
+from pages.shared import blocks, charts, components, glossary, selection, words
 
 VIEWS = ("Tasks", "Shots", "Top heads", "Heads that many need")
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 TOP = 0.2  # the top share of two maps that is compared beside them
 PAIRS = ((0, 1), (0, 5), (1, 5))  # numbers of shots that are compared
-HOVER = "hover over a cell to see its two maps, click to open them"
+HOVER = "Hover over a cell to see its two maps, click to open them"
+PAIR = "hover or click a cell: its two maps"
+CORRELATION = "Spearman's rank correlation of the scores: 1 = same order, 0 = unrelated (chance)"
+AS_AUTHORS = "As in the authors' code: correlation of argsort index lists"
 AUTHORS = ("The study's script correlates two lists of head *indices*, sorted by importance, instead of the heads' "
            "ranks. It asks whether the n-th least important head of one task has an index close to that of the other, "
            "which says little about whether tasks rank heads alike: over 4,608 heads a true ρ of 0.99 comes out near "
@@ -40,20 +44,28 @@ def importances(names: Sequence[str], shots: Sequence[int]) -> dict[tuple[str, i
     return {key: record for key, record in zip(keys, records, strict=True) if record is not None}
 
 
-def explain(records: Mapping[tuple[str, int], HeadScores], *parts: str, shots: str = "") -> str:
+def n_of(records: Mapping[tuple[str, int], HeadScores]) -> str:
+    """How many training examples stand behind each task's importance."""
     n = [record.n_examples for record in records.values()]
-    some = f"{min(n)}" if min(n) == max(n) else f"{min(n)} to {max(n)}"
-    asked = f"{shots or f'{setup.n_shots}-shot'}, {setup.demos} demonstrations, seed {setup.seed}"
-    return blocks.provenance(setup.model, *parts, f"over {n_heads} heads, {by} gradient importance of n = "
-                             f"{some} training examples per task", asked, blocks.STUDY)
+    return f"n = {min(n)}" if min(n) == max(n) else f"n = {min(n)} to {max(n)}"
 
 
-def reproduce(found: Iterable[tuple[str, int]], *after: str) -> str:
-    """Python that gets the scores of every (task, shots) pair, and then compares them."""
+def explain(records: Mapping[tuple[str, int], HeadScores], *parts: str, shots: str = "",
+            task: str = "each task") -> str:
+    """How every chart of this page is measured."""
+    return blocks.provenance(setup, *parts, f"Over {n_heads} heads: {by} gradient importance of {n_of(records)} "
+                             "training examples per task", source=blocks.STUDY, shots=shots, task=task)
+
+
+SCORES = f"scores = [record.scores({by!r}){blocks.of_heads()} for record in records]"
+NAMES = "names = [setup.task.name for setup in setups]"
+
+
+def reproduce(found: Iterable[tuple[str, int]], *before: str, table: str, then: Sequence[str] = (),
+              given: Mapping[str, Any] | None = None) -> str:
+    """Python that gets the records of every (task, shots) pair, and compares them."""
     over = [(tasks[name], n_shots) for name, n_shots in found]
-    return blocks.python_lines(selection.importance(*over[0]),
-                               f"scores = [record.scores({by!r}){blocks.of_heads()} for record in records]", *after,
-                               over=over)
+    return blocks.python_lines(selection.importance(*over[0]), *before, table=table, then=then, over=over, given=given)
 
 
 def pairs_of(names: Sequence[str],
@@ -62,7 +74,7 @@ def pairs_of(names: Sequence[str],
 
 
 def colours(domain: tuple[float, float]) -> str:
-    return f"colours run from {domain[0]:.1f} to {domain[1]:.0f}; {HOVER}"
+    return f"Colours run from {domain[0]:.1f} to {domain[1]:.0f}"
 
 
 # --- tasks --------------------------------------------------------------------------------------
@@ -73,7 +85,7 @@ def draw_tasks() -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         as_authors = authors_switch()
         clustered = st.toggle("Put like beside like", key="clustered", persist_state="session",
-                              help="Orders the tasks by average linkage of 1 − ρ.")
+                              help=f"Orders the tasks by average linkage of 1 − ρ. {glossary.says('rank correlation')}")
     place = st.container()
     found = importances(suite, [setup.n_shots])
     if len(found) < 2:
@@ -96,11 +108,13 @@ def draw_tasks() -> None:
                 words.tasks_alike(names, rhos, as_authors),
                 charts.matrix(charts.pictured(table, pairs_of(names, scores)), label, rows=ordered, columns=ordered,
                                 signed=bool((pairs < -0.05).any()), domain=domain, dark=dark, chosen=pair),
-                caption=explain(found, "as in the authors' code: correlation of argsort index lists" if as_authors else
-                                "Spearman's rank correlation of the scores: 1 = same order, 0 = unrelated (chance)",
-                                colours(domain)),
+                caption=f"{n_of(found)} training examples per task · chance: 0 · {PAIR}",
+                measured=explain(found, AS_AUTHORS if as_authors else CORRELATION, colours(domain), HOVER),
                 table=table, file=f"overlap-tasks-{setup.n_shots}shot",
-                python=reproduce(found, f"print(stats.spearman_matrix(scores{', as_authors=True' * as_authors}))"),
+                python=reproduce(
+                    found, SCORES, NAMES, f"rhos = stats.spearman_matrix(scores{', as_authors=True' * as_authors})",
+                    table=f"tables.matrix_table(rhos, names, names, {label!r}, blank_diagonal=True)",
+                    then=["print(stats.off_diagonal(rhos).mean())"]),
                 key="overlap tasks", on_click=lambda: note_pair("overlap tasks"),
                 alt_text=f"Heatmap of rank correlations between {len(names)} tasks.")
         with right:
@@ -142,33 +156,48 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
     records = found[a[1]], found[b[1]]
     scores = records[0].scores(by), records[1].scores(by)
     ranked = info.of_heads(scores[0]), info.of_heads(scores[1])
-    there = records[0].of_layers(info.attending), records[1].of_layers(info.attending)
-    agree = words.agreement(stats.spearman(*ranked))
-    low, high = stats.bootstrap_spearman(*there, by)
+    pair = tables.agreement_table({a[0]: records[0], b[0]: records[1]}, by, info.attending, TOP).iloc[0]
+    low, high = pair["95 % from"], pair["to"]
     sure = f" (95\u00a0%: {low:.2f} to {high:.2f})" if not np.isnan(low) else ""
-    same = stats.topk_overlap(*ranked, TOP)
-    by_chance = stats.topk_overlap_chance(n_heads, max(1, stats.count(TOP, n_heads)))
-    st.markdown(f"#### {a[0]} and {b[0]} {agree}{sure}")
+    title = f"{a[0]} and {b[0]} {words.agreement(pair['Spearman ρ'])}{sure}"
+    blocks.heading(title)
     scale = scales.best_scale(np.vstack(ranked))
-    columns = st.columns(2, gap="medium")
-    for column, (name, _), record, one in zip(columns, (a, b), there, scores, strict=True):
+    columns, drawn = st.columns(2, gap="medium"), []
+    for column, (name, _), one in zip(columns, (a, b), scores, strict=True):
         with column:
-            reliable = stats.bootstrap_stability(record, by)
+            reliable = float(pair[f"halves of {name}"])
             st.markdown(f"**{name}** · {stats.highest(one, 1)[0]} leads")
-            components.clickable(head_map(
+            drawn.append(("", head_map(
                 one, title=name, scale=scale, file=f"map-{name}".replace(", ", "-"), state="chosen",
                 headless=info.headless, facts=[
                     (f"for {b[0] if name == a[0] else a[0]}", scores[0 if name == b[0] else 1], "plain")],
-                alt=f"Heatmap of head importance, {name}."), f"map {name}")
-            if not np.isnan(reliable.split_half):
-                st.caption(f"Two halves of its own examples agree at ρ = {reliable.split_half:.2f}.")
-    st.caption(f"Interval: bootstrap over blocks of examples. Of the top {words.percent(TOP)} of heads, the two share "
-               f"{words.percent(same)} (intersection over union; chance {words.percent(by_chance)}). Each map has a "
-               "colour scale of its own. Click heads to choose them.")
+                alt=f"Heatmap of head importance, {name}.")))
+            components.clickable(drawn[-1][1], f"map {name}")
+            if not np.isnan(reliable):
+                blocks.note(f"Two halves of its own examples agree at ρ = {reliable:.2f}.")
+    caption = blocks.note(
+        f"Of the top {words.percent(TOP)} of heads the two share {words.percent(pair['overlap'])} · chance "
+        f"{words.percent(pair['chance'])} · click to choose",
+        explain({at: found[at] for _, at in (a, b)},
+                "ρ: Spearman's rank correlation of the scores; its 95 % interval is a bootstrap over blocks of "
+                "examples", "Shared: intersection over union of the two tops", "Halves: mean Spearman over "
+                "random halvings of a map's own examples", "Each map has a colour scale of its own",
+                task=f"{a[0]} and {b[0]}", shots=shots_of(a[1][1], b[1][1])))
     table = tables.maps_table({name: one for (name, _), one in zip((a, b), scores, strict=True)}, chosen,
                             headless=info.headless)
-    blocks.extras(table.drop(columns=["column"]), f"maps-{a[0]}-{b[0]}".replace(", ", "-"),
-                  reproduce((a[1], b[1]), "print(stats.spearman(*scores))"), "two maps")
+    names = f"({a[0]!r}, {b[0]!r})"
+    attending = f"{info.attending}" if info.headless else "None"
+    blocks.extras(table, f"maps-{a[0]}-{b[0]}".replace(", ", "-"), reproduce(
+        (a[1], b[1]), f"pair = dict(zip({names}, records, strict=True))",
+        f"maps = {{name: record.scores({by!r}) for name, record in pair.items()}}",
+        table=f"tables.maps_table(maps, chosen{blocks.headless()})", given={"chosen": chosen},
+        then=[blocks.printed(f"tables.agreement_table(pair, {by!r}, {attending}, {TOP})")]), "two maps", title=title,
+        caption=caption, shown=drawn)
+
+
+def shots_of(a: int, b: int) -> str:
+    """The shots of two maps, in words."""
+    return f"{a}-shot" if a == b else f"{a} and {b} shots"
 
 
 # --- shots --------------------------------------------------------------------------------------
@@ -203,13 +232,17 @@ def draw_shots() -> None:
                 words.shots_alike(columns, rhos, as_authors),
                 charts.matrix(charts.pictured(table, maps), label, rows=names, columns=columns, dark=dark,
                               chosen=(task, pair), signed=bool((rhos < -0.05).any()), domain=domain),
-                caption=explain(found, "as in the authors' code: correlation of argsort index lists" if as_authors else
-                                "Spearman's rank correlation of the scores: 1 = same order, 0 = unrelated (chance)",
-                                colours(domain), shots="0, 1 and 5 shots"),
+                caption=f"{n_of(found)} training examples per task · chance: 0 · {PAIR}",
+                measured=explain(found, AS_AUTHORS if as_authors else CORRELATION, colours(domain), HOVER,
+                                 shots="0, 1 and 5 shots"),
                 table=table, file="overlap-shots", key="overlap shots", python=reproduce(
-                    [(name, n) for name in names for n in shots],
-                    *(f"print([stats.spearman{'_as_authors' * as_authors}(scores[i + {shots.index(a)}], scores[i + "
-                      f"{shots.index(b)}]) for i in range(0, len(scores), {len(shots)})])" for a, b in PAIRS)),
+                    [(name, n) for name in names for n in shots], f"pairs = {PAIRS}",
+                    "names = list(dict.fromkeys(setup.task.name for setup in setups))",
+                    f"scores = {{(setup.task.name, setup.n_shots): record.scores({by!r}){blocks.of_heads()}",
+                    "          for setup, record in zip(setups, records, strict=True)}",
+                    f"rhos = tables.shots_correlations(scores, names, pairs{', as_authors=True' * as_authors})",
+                    table=f"tables.matrix_table(rhos, names, [f'{{a}} and {{b}} shots' for a, b in pairs], {label!r})",
+                    then=["print(rhos.mean(0))"]),
                 on_click=lambda: note_pair("overlap shots"),
                 alt_text=f"Heatmap of rank correlations between shots for {len(names)} tasks.")
         with right:
@@ -244,21 +277,26 @@ def draw_top() -> None:
                 f"would give {words.percent(here['chance'])}",
                 charts.matrix(charts.pictured(table, pairs_of(names, scores)), "overlap", rows=names, columns=names,
                                 number=".0%", dark=dark, chosen=pair, domain=(float(here["chance"]), 1.0)),
-                caption=explain(found, f"intersection over union of the top {words.how_many(k, 'head')}",
-                                f"chance {words.percent(here['chance'])}, the weakest colour", HOVER),
+                caption=f"{n_of(found)} training examples per task · weakest colour: chance, "
+                        f"{words.percent(here['chance'])}",
+                measured=explain(found, f"Intersection over union of the top {words.how_many(k, 'head')}",
+                                 f"Chance: {words.percent(here['chance'])}, the weakest colour", HOVER),
                 table=table, file=f"overlap-top{percent}-{setup.n_shots}shot", key="overlap top",
-                python=reproduce(found, f"print(stats.overlap_matrix(scores, {share}))"),
+                python=reproduce(
+                    found, SCORES, NAMES, f"overlaps = stats.overlap_matrix(scores, {share})",
+                    table="tables.matrix_table(overlaps, names, names, 'overlap', blank_diagonal=True)",
+                    then=[blocks.printed(f"tables.overlap_table(scores, ({share},))")]),
                 on_click=lambda: note_pair("overlap top"),
                 alt_text=f"Heatmap of the overlap of the top heads of {len(names)} tasks.")
         with right:
             blocks.result(
                 words.above_chance(curve),
                 charts.overlap_curve(curve, share),
-                caption=explain(found, "line: mean over pairs of tasks; band: lowest to highest pair; dashed: the mean "
-                                "overlap of two independent random rankings, exactly"),
+                caption=f"{n_of(found)} per task · line: mean of pairs · band: all pairs · dashed: chance",
+                measured=explain(found, "Line: mean over pairs of tasks; band: lowest to highest pair", "Dashed: the "
+                                 "mean overlap of two independent random rankings, exactly"),
                 table=curve, file=f"overlap-by-share-{setup.n_shots}shot", python=reproduce(
-                    found, f"for share in {SHARES}:",
-                    "    print(share, stats.off_diagonal(stats.overlap_matrix(scores, share)).mean())"),
+                    found, SCORES, table=f"tables.overlap_table(scores, {SHARES})"),
                 key="overlap curve", alt_text="Curve of the mean overlap against the share of heads, with chance.")
             two_maps(found, *((task, (task, setup.n_shots)) for task in pair))
 
@@ -280,7 +318,9 @@ def draw_counts() -> None:
     table = tables.counts_table(info.of_heads(counts), percent / 100, len(found))
     everywhere, nowhere = table.iloc[-1], table.iloc[0]
     grid = tables.grid_table(counts.astype(float), chosen, label="tasks", headless=info.headless)
-    python = reproduce(found, f"print(stats.topk_counts(scores, {percent / 100}))")
+    count = f"counts = stats.topk_counts(scores, {percent / 100})"
+    whole = [f"counts = np.zeros({counts.shape}, int)", f"counts[{info.attending}] = {count[9:]}"] \
+        if info.headless else [count]
     with place:
         left, right = blocks.side_by_side("overlap", 6, 5, gap="large")
         with left:
@@ -291,17 +331,21 @@ def draw_counts() -> None:
                                 domain=(0, len(found)), file=f"overlap-heads-top{percent}-{setup.n_shots}shot",
                                 state="chosen", headless=info.headless,
                                 alt="Heatmap of the number of tasks that need each head."),
-                caption=explain(found, f"colour: in how many tasks' top {percent} % the head is"),
-                table=grid.drop(columns=["column"]), file=f"overlap-heads-top{percent}-{setup.n_shots}shot",
-                python=python, key="overlap counts")
+                caption=f"{n_of(found)} training examples per task · colour: number of tasks",
+                measured=explain(found, f"Colour: in how many tasks' top {percent} % the head is"),
+                table=grid, file=f"overlap-heads-top{percent}-{setup.n_shots}shot", key="overlap counts",
+                python=reproduce(found, SCORES, *whole, given={"chosen": chosen}, table="tables.grid_table("
+                                 f"counts.astype(float), chosen, label='tasks'{blocks.headless()})"))
         with right:
             blocks.result(
                 f"{nowhere['heads']:.0f} of {n_heads} heads are in no task's top, by chance it would be "
                 f"{nowhere['by chance']:.1f}; in all tasks' tops are {everywhere['heads']:.0f}, by chance "
                 f"{everywhere['by chance']:.1f}",
                 charts.counts_bars(table),
-                caption=explain(found, "orange: expected of independent random rankings (binomial)"),
-                table=table, file=f"overlap-counts-top{percent}-{setup.n_shots}shot", python=python,
+                caption=f"{n_of(found)} training examples per task · orange: by chance",
+                measured=explain(found, "Orange: expected of independent random rankings (binomial)"),
+                table=table, file=f"overlap-counts-top{percent}-{setup.n_shots}shot", python=reproduce(
+                    found, SCORES, count, table=f"tables.counts_table(counts, {percent / 100}, len(records))"),
                 key="overlap bars", alt_text="Bars: heads by the number of tasks that need them, with chance.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ LIVE_PARAMETERS = 200_000_000  # models up to this size read at once, larger one
 NEXT_TOKENS = 8
 MAP, THUMBNAILS = "contributions", "thumbnails"
 NOTHING = "nothing else"
+ABLATED = {"zero": ", off", "mean": ", off, means"}  # what lines of Python pass on, by what stands in
 PANEL = 480  # pixels: panels stand side by side where there is room and below each other where there is not
 UNKNOWN = "<unk>"  # how tokenizers without bytes to fall back on write what is not in their vocabulary
 
@@ -44,16 +46,14 @@ def examples() -> Sequence[Prompt]:
 def from_task() -> Prompt:
     """One of the chosen task's queries."""
     prompts = examples()
-    asked = st.query_params.get("q")
-    if asked is not None and not (asked.isdecimal() and int(asked) < len(prompts)):
-        selection.not_read("q", asked, f"0 to {len(prompts) - 1}")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         q = st.number_input(f"Question, 0 to {len(prompts) - 1}", 0, len(prompts) - 1, 0, key="q", width=170,
-                            bind="query-params", help="In the order in which they are evaluated.")
+                            help="In the order in which they are evaluated.",
+                            **selection.number("q", 0, len(prompts) - 1, 0))
         st.button("Previous", key="previous", icon=":material/chevron_left:", disabled=q <= 0, on_click=step,
-                  args=(-1,))
+                  args=(-1, len(prompts)))
         st.button("Next", key="next", icon=":material/chevron_right:", disabled=q >= len(prompts) - 1, on_click=step,
-                  args=(1,))
+                  args=(1, len(prompts)))
     prompt = prompts[int(q)]
     with st.expander(f"The prompt: {words.how_many(len(prompt.demos), 'demonstration')} and the question",
                      icon=":material/notes:"):
@@ -61,8 +61,9 @@ def from_task() -> Prompt:
     return prompt
 
 
-def step(by: int) -> None:
-    st.session_state["q"] = int(st.session_state.get("q") or 0) + by
+def step(by: int, n_prompts: int) -> None:
+    """Go on; not beyond the ends, where a quick hand presses again before the button is drawn disabled."""
+    st.session_state["q"] = max(0, min(n_prompts - 1, int(st.session_state.get("q") or 0) + by))
 
 
 def from_me() -> Prompt | str | None:
@@ -122,23 +123,25 @@ def what_comes_next(prompt: Prompt | str, readings: dict[str, Reading]) -> None:
         table, title = tables.next_table(readings), words.comes_next(readings, chosen)
         blocks.result(
             title, charts.next_token_chart(table),
-            caption=explain(f"softmax over {info.vocab_size:,} tokens at the last position, the {NEXT_TOKENS} "
-                            "likeliest of each model", "‘·’ is a space, ‘⏎’ a new line", off()),
-            table=table, file="next-tokens", python=python_lines(prompt, "print(*reading.next_tokens, sep='\\n')"),
+            caption=f"n = 1 prompt · the {NEXT_TOKENS} likeliest of each model · ‘·’ is a space, ‘⏎’ a new line",
+            measured=explain(f"Softmax over {info.vocab_size:,} tokens at the last position", off()),
+            table=table, file="next-tokens", python=python_lines(prompt, table="tables.next_table(readings)"),
             key="next tokens", alt_text=f"Bars: probabilities of the likeliest next tokens. {title}.")
     with right:
         if isinstance(prompt, str):
-            st.markdown("#### No options to compare")
+            blocks.heading("No options to compare")
             st.caption("Write some, with | between them, to see their log-likelihoods side by side.")
             return
-        table = tables.option_table(prompt, readings, judged=source() != "My own")
+        judged = source() != "My own"
+        table = tables.option_table(prompt, readings, judged=judged)
         title = words.preferred(table)
         blocks.result(
             title, charts.options_chart(table),
-            caption=explain("log-likelihood summed over an option's tokens, nats",
-                            "diamond: the right one" if table["right"].any() else "",
-                            "large: the model's choice", off()),
-            table=table, file="options", python=python_lines(prompt, "print(reading.loglikelihoods)"), key="options",
+            caption="n = 1 prompt" + " · diamond: the right one" * bool(table["right"].any())
+                    + " · large: the model's choice",
+            measured=explain("Log-likelihood summed over an option's tokens, in nats", off()),
+            table=table, file="options", key="options",
+            python=python_lines(prompt, table=f"tables.option_table(prompt, readings, judged={judged})"),
             alt_text=f"Dots: log-likelihood of every option. {title}.")
         if readings["intact"].dropped_demos:
             st.caption(f"The prompt was too long: the first {readings['intact'].dropped_demos} demonstrations were "
@@ -177,21 +180,22 @@ def open_pill() -> None:
 
 def which_head() -> tuple[Head, bool]:
     """The head that is open, and whether it is seen in the ablated model."""
-    start = first_head()
+    start, tied = first_head(), {}
     for key, value, known in (("layer", start.layer, info.attending), ("head", start.head, range(info.n_heads))):
+        tied[key] = selection.number(key, known[0], known[-1], value)
         asked = st.session_state.get(key, st.query_params.get(key))
-        if asked is None or not str(asked).isdecimal() or int(asked) not in known:
+        if asked is None or not re.fullmatch("[0-9]{1,9}", str(asked)) or int(asked) not in known:
             st.session_state[key] = value
             if asked is not None:
                 all_of_them = known[-1] - known[0] == len(known) - 1
                 selection.not_read(key, str(asked), f"{known[0]} to {known[-1]}" if all_of_them else
-                                   ", ".join(map(str, known)))
+                                   ", ".join(map(str, known)), value)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         if info.headless:  # a number field would count through layers that have no heads
-            layer = st.selectbox("Layer", info.attending, key="layer", width=110, bind="query-params")
+            layer = st.selectbox("Layer", info.attending, key="layer", width=110, **tied["layer"])
         else:
-            layer = st.number_input("Layer", 0, info.n_layers - 1, key="layer", width=110, bind="query-params")
-        head = st.number_input("Head", 0, info.n_heads - 1, key="head", width=110, bind="query-params")
+            layer = st.number_input("Layer", 0, info.n_layers - 1, key="layer", width=110, **tied["layer"])
+        head = st.number_input("Head", 0, info.n_heads - 1, key="head", width=110, **tied["head"])
         seen = st.segmented_control("In the model", ("intact", "ablated"), default="intact", required=True,
                                     key="seen in", persist_state="session", disabled=not chosen)
         if chosen.heads:
@@ -202,7 +206,7 @@ def which_head() -> tuple[Head, bool]:
 
 def what_it_looks_at(prompt: Prompt | str, reading: Reading, means: Activations | None) -> None:
     """One head's pattern large, as a map and as shaded text; all heads of its layer small."""
-    st.markdown("### What a head looks at")
+    st.header("What a head looks at", anchor=False)
     here, ablated = which_head()
     ablation = chosen if ablated else INTACT
     patterns = _attention(selection.model(), means_key(), reading.token_ids, here.layer, ablation, means)
@@ -212,20 +216,23 @@ def what_it_looks_at(prompt: Prompt | str, reading: Reading, means: Activations 
     with st.container(horizontal=True, gap="medium"):
         left, right = st.container(width=PANEL), st.container(width=PANEL)
     with left:
-        st.markdown(f"#### {title}")
-        st.altair_chart(charts.attention_map(table, tokens), width="content",
+        blocks.heading(title, 3)
+        chart = charts.attention_map(table, tokens)
+        st.altair_chart(chart, width="content",
                         alt=f"Map of attention from every token to every earlier one. {title}.")
-        st.caption(explain(f"attention after softmax, rows add up to 1; below {words.percent(charts.FAINT)} is left "
-                           "blank; the colours are the same for all heads", f"n = {len(tokens)} tokens",
-                           off() if ablated else "intact model"))
+        caption = blocks.note(f"n = {len(tokens)} tokens · blank: below {words.percent(charts.FAINT)}", explain(
+            "Attention after softmax: rows are queries, columns keys, and each row adds up to 1",
+            "The colours are the same for all heads", off() if ablated else "Intact model"))
         blocks.extras(table, f"attention-{here}", python_lines(
-            prompt, f"pattern = lens.attention(model, reading.token_ids, {here.layer}, off)[{here.head}]",
-            "print(pattern.round(3))", ablation=ablation), "attention")
+            prompt, f"pattern = lens.attention(model, reading.token_ids, {here.layer}"
+            f"{ABLATED[chosen.fill] if ablated else ''})[{here.head}]",
+            table="tables.attention_table(pattern, reading.tokens)", both=False), "attention", title=title,
+            caption=caption, shown=[("", chart)])
     with right:
-        st.markdown("#### Hover over a token to see where it looks")
+        blocks.heading("Hover over a token to see where it looks", 3)
         st.altair_chart(charts.token_text(pattern, tokens, st.context.theme.type == "dark"), width="content",
                         alt=f"The prompt's tokens, shaded by the attention of {here} from the last one.")
-        st.markdown(f"#### The heads of layer {here.layer}")
+        blocks.heading(f"The heads of layer {here.layer}", 3)
         small = tables.thumbnail_table(len(patterns), here.layer, here.head, chosen)
         st.altair_chart(charts.thumbnails(small, patterns), key=THUMBNAILS, width="content", selection_mode=charts.OPEN,
                         on_select=lambda: open_thumbnail(here.layer),
@@ -246,7 +253,7 @@ def answers(prompt: Prompt | str, reading: Reading) -> dict[str, int]:
 
 def what_adds_to_it(prompt: Prompt | str, reading: Reading) -> None:
     """Every head's and FFN's direct contribution to an answer's logit."""
-    st.markdown("### What adds to an answer")
+    st.header("What adds to an answer", anchor=False)
     known = answers(prompt, reading)
     with st.container(horizontal=True, gap="small"):
         answer = str(st.selectbox("Answer", list(known), key=f"answer {sorted(known)}", width=240,
@@ -270,19 +277,20 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading) -> None:
                             number="+fixed", file="contributions", state="chosen", facts=blocks.known(),
                             headless=info.headless,
                             alt=f"Heatmap of direct contributions of heads and FFNs. {title}."),
-            caption=explain(
-                "direct path, intact model: u · (what a component writes at the last position), through the last norm "
-                f"with its scale frozen; with embeddings ({found.embeddings:+.2f}) and biases ({found.biases:+.2f}) "
-                "the parts add up to the logit", "limits: not what switching off would do, for effects through later "
-                "layers count as theirs and the norm's scale would change", "blue adds, orange takes "
-                "away; click to choose a component"),
-            table=table.drop(columns=["column"]), file="contributions",
+            caption="n = 1 prompt · blue adds, orange takes away · click to choose a component",
+            measured=explain(
+                "Direct path, intact model: u · (what a component writes at the last position), through the last norm "
+                "with its scale frozen", f"With embeddings ({found.embeddings:+.2f}) and biases ({found.biases:+.2f}) "
+                "the parts add up to the logit", "Limits: not what switching off would do, for effects through later "
+                "layers count as theirs and the norm's scale would change"),
+            level=3, table=table, file="contributions",
             python=python_lines(prompt, f"found = lens.contributions(model, reading.token_ids, {known[answer]}, "
-                                        f"{known.get(foil)})", "print(found.heads, found.ffns, found.logit, sep='\\n')",
-                                ablation=INTACT),
+                                        f"{known.get(foil)})", both=False,
+                                table="tables.contribution_table(found.heads, found.ffns, off)",
+                                then=["print(found.logit, found.embeddings, found.biases)"]),
             key=MAP)
     with right:
-        st.markdown(f"#### The largest of {len(table)}")
+        blocks.heading(f"The largest of {len(table)}", 3)
         st.dataframe(ranked[["name", "contribution"]].head(12), hide_index=True, height=blocks.table_height(12, 460),
                      alt="The twelve largest contributions.", column_config={
                          "name": "component", "contribution": st.column_config.NumberColumn(format="%+.3f")})
@@ -296,21 +304,26 @@ def source() -> str:
 
 
 def off() -> str:
-    return f"{chosen.fill} ablation of {words.components(chosen)}" if chosen else ""
+    return f"Off: {chosen.fill} ablation of {words.components(chosen)}" if chosen else ""
 
 
 def explain(*parts: str) -> str:
-    """A caption: what is shown, and of which prompt."""
+    """How what is shown is measured, and of which prompt."""
     if source() == "My own":
         return blocks.provenance(selection.model(), *parts)
-    return blocks.provenance(selection.current(), *parts, f"question {st.session_state.get('q') or 0}")
+    return blocks.provenance(selection.current(), *parts, f"Question {st.session_state.get('q') or 0}")
 
 
-def python_lines(prompt: Prompt | str, *after: str, ablation: Ablation | None = None) -> str:
-    """Python that reads the same prompt (`reading`), and then the lines `after`."""
-    ablation = chosen if ablation is None else ablation
-    with_means = ablation.fill == "mean"
-    lines = [f"model = load_model({selection.load_lines()})", f"off = parse_exact({str(ablation)!r})"]
+def python_lines(prompt: Prompt | str, *before: str, table: str, then: Sequence[str] = (), both: bool = True) -> str:
+    """Python that reads the same prompt, intact (`reading`) and ablated (`readings`), and makes the table shown.
+
+    Args:
+        before: lines in between.
+        table: Python that makes the table.
+        then: lines that print what else the page says.
+        both: whether the ablated model's reading is needed.
+    """
+    lines = [f"model = load_model({selection.load_lines()})", f"off = parse_exact({str(chosen)!r})"]
     if isinstance(prompt, str):
         lines.append(f"prompt = {prompt!r}")
     elif source() == "My own":
@@ -319,14 +332,16 @@ def python_lines(prompt: Prompt | str, *after: str, ablation: Ablation | None = 
         s = selection.current()
         lines.append(f"prompt = prompts(get_task({s.task.name!r}), {s.n_shots}, {s.demos!r}, {s.n_examples}, {s.seed})"
                      f"[{st.session_state.get('q') or 0}]")
-    if with_means:
+    ablated = ABLATED[chosen.fill]
+    if chosen.fill == "mean" and (both or any(ablated in line for line in before)):
         unit = selection.means()
         lines += [f"setup = {expression(unit.setup, {unit.model: 'model.id'})}",
                   f"means = compute({expression(unit, {unit.setup: 'setup'})}, default_store(), model)"]
-    lines.append(f"reading = lens.look_at(model, prompt, off{', means' if with_means else ''}, k={NEXT_TOKENS})")
-    if with_means:
-        after = tuple(line.replace(", off)", ", off, means)") for line in after)
-    return with_imports([*lines, *after])
+    lines.append(f"reading = lens.look_at(model, prompt, k={NEXT_TOKENS})")
+    if both:
+        lines.append("readings = {'intact': reading" + (
+            f", 'ablated': lens.look_at(model, prompt{ablated}, k={NEXT_TOKENS})" if chosen else "") + "}")
+    return with_imports([*lines, *before, *blocks.shown_lines(table), *then])
 
 
 # --- the page -----------------------------------------------------------------------------------
@@ -338,9 +353,8 @@ def ready(prompt: Prompt | str) -> bool:
     if info.n_params <= LIVE_PARAMETERS or st.session_state.get("read this") == wanted:
         return True
     st.info(f"{info.name} has {info.n_params / 1e9:.1f} billion parameters: reading takes a moment, and memory.")
-    if st.button("Read it", key="read it", type="primary", icon=":material/play_arrow:"):
-        st.session_state["read this"] = wanted
-        st.rerun()
+    st.button("Read it", key="read it", type="primary", icon=":material/play_arrow:",
+              on_click=lambda: st.session_state.update({"read this": wanted}))
     return False
 
 
@@ -367,7 +381,7 @@ def look(prompt: Prompt | str) -> None:
 
 
 st.title("Playground")
-st.markdown("A prompt under the lens: what changes with what is switched off, what a head looks at, and what speaks "
+blocks.text("A prompt under the lens: what changes with what is switched off, what a head looks at, and what speaks "
             "for an answer.")
 with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
     selection.control("Prompt from", SOURCES, "source", label_visibility="collapsed")

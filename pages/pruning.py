@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,15 +11,16 @@ import streamlit as st
 
 from backend import tables
 from backend.kinds import Pruning, Sweep
+from backend.kinds.lines import expression
 from backend.models.info import weights
 from backend.values import Ranking, TaskId, parse_exact
-from pages.shared import blocks, charts, components, selection, words
+from pages.shared import blocks, charts, components, glossary, selection, words
 
 SCOPES = ("This task", "All tasks")
 VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")
 WHAT = {"heads": "heads", "FFNs": "ffns", "heads and FFNs": "combined"}  # as the page says it -> as the service does
 N_RANDOM = 5
-FORMULA = ("parameters: 4 · d_model · d_head per head (its slices of query, key, value and output projection), the "
+FORMULA = ("Parameters: 4 · d_model · d_head per head (its slices of query, key, value and output projection), the "
            "FFN's matrices of d_model · d_ffn, biases and norms left out")
 
 setup, info, by = selection.current(), selection.info(), selection.definition()
@@ -52,42 +53,54 @@ def all_tasks() -> dict[str, TaskId]:
 
 
 def complete(names: Sequence[str], what: str,
-             rankings: Mapping[str, Sequence[Callable[[TaskId], Ranking]]]) -> dict[str, list[list[Sweep]]]:
-    """Per kind of ranking and for each of its rankings, one sweep per task; the rankings with gaps are offered."""
+             rankings: Mapping[str, Sequence[Callable[[TaskId], Ranking]]]) -> dict[str, dict[int, list[Sweep]]]:
+    """Per kind of ranking, for each of its rankings by its place, one sweep per task; those with gaps are offered."""
     wanted = [(kind, i, unit(name, WHAT[what], ranking(all_tasks()[name]))) for kind, those in rankings.items()
               for i, ranking in enumerate(those) for name in names]
     records = blocks.get_all([one for *_, one in wanted], f"accuracy as {what} are removed")
     found: dict[str, dict[int, list[Sweep | None]]] = {}
     for (kind, ranking, _), record in zip(wanted, records, strict=True):
         found.setdefault(kind, {}).setdefault(ranking, []).append(record)
-    full = {kind: [[r for r in sweeps if r is not None] for sweeps in those.values() if None not in sweeps]
+    full = {kind: {i: [r for r in sweeps if r is not None] for i, sweeps in those.items() if None not in sweeps}
             for kind, those in found.items()}
     return {kind: those for kind, those in full.items() if those}
-
-
-def table_of(sweeps: Sequence[Sweep], kind: str) -> pd.DataFrame:
-    return tables.curve_table(sweeps, kind, weights(info), info.n_params)
 
 
 # --- explain ------------------------------------------------------------------------------------
 
 
-def explain(table: pd.DataFrame, names: Sequence[str], *parts: str) -> str:
-    """The caption: n, chance, intervals, what is removed in which order, how parameters are counted."""
-    n = int(table["n"].max())
+def line(table: pd.DataFrame, names: Sequence[str], marks: str) -> str:
+    """The caption in sight: n, chance, and what marks on the chart mean."""
+    of = f" of {len(names)} tasks" if len(names) > 1 else ""
+    return (f"n = {int(table['n'].max())} questions{of} · chance {words.percent(float(table['chance'].mean()))} · "
+            f"{marks}")
+
+
+def explain(names: Sequence[str], *parts: str) -> str:
+    """How it is measured: intervals, what is removed in which order, how parameters are counted."""
     return blocks.provenance(
-        setup, f"n = {n} questions" + (f" of {len(names)} tasks, unweighted mean" if len(names) > 1 else ""),
-        f"chance {words.percent(float(table['chance'].mean()))}", "95 % Wilson intervals", *parts,
-        f"heads ranked by {by} gradient importance, FFNs by their oracle; the lowest go first, ties in index order",
-        FORMULA, blocks.STUDY, task=names[0] if len(names) == 1 else "each task")
+        setup, "Unweighted mean of the tasks" if len(names) > 1 else "", "95 % Wilson intervals", *parts,
+        f"Heads ranked by {by} gradient importance, FFNs by their oracle; the lowest go first, ties in index order",
+        FORMULA, source=blocks.STUDY, task=names[0] if len(names) == 1 else "each task")
 
 
-def reproduce(names: Sequence[str], what: str, ranking: Callable[[TaskId], Ranking]) -> str:
-    one = unit(names[0], WHAT[what], ranking(all_tasks()[names[0]]))
-    if len(names) == 1:
-        return blocks.python_lines(one, "print(record.accuracy())")
-    return blocks.python_lines(one, "print(sum(record.accuracy() for record in records) / len(records))",
-                               over=[(tasks[name], setup.n_shots) for name in names])
+def reproduce(names: Sequence[str], what: str, found: Mapping[str, Iterable[int]], table: str, then: str) -> str:
+    """Python that gets the sweeps of every ranking (`sweeps`, by kind, one list of tasks' each) and a table of them.
+
+    Args:
+        found: which rankings of each kind.
+    """
+    mine = [f"ranking_{n}" for n, _ in enumerate(i for those in found.values() for i in those)]
+    units = {name: unit(names[0], WHAT[what], RANKINGS[kind][i](all_tasks()[names[0]])) for name, (kind, i) in zip(
+        mine, ((kind, i) for kind, those in found.items() for i in those), strict=True)}
+    lists, left = [], iter(["records", *mine[1:]])
+    for kind, those in found.items():
+        lists.append(f"    {kind!r}: [{', '.join(next(left) for _ in those)}],")
+    first, *others = units.items()
+    return blocks.python_lines(
+        first[1], "info = get(Model(model))", "sweeps = {", *lists, "}", table=table, then=[then], also=dict(others),
+        over=[(all_tasks()[name], setup.n_shots) for name in names],
+        given={"compared": tuple(sorted(tasks.values()))} if len(names) == 1 and tables.AGGREGATE in found else {})
 
 
 def share_of_intact() -> float:
@@ -127,22 +140,24 @@ def draw_curves(what: str, names: Sequence[str], share: float) -> None:
     """One curve per kind of ranking, the band of random orders, and where each breaks."""
     place = st.container()
     found = complete(names, what, RANKINGS)
-    drawn = {kind: tables.band_table([table_of(sweeps, kind) for sweeps in those], kind) if kind == tables.RANDOM
-             else table_of(those[0], kind) for kind, those in found.items()}
-    if not drawn:
+    if not found:
         return
-    table = pd.concat(drawn.values(), ignore_index=True)
+    table = tables.curves_table({kind: list(those.values()) for kind, those in found.items()}, weights(info),
+                                info.n_params)
     limits = tables.limits_table(table, what, share)
     key = f"pruning {what}"
     with place:
         blocks.result(
             words.can_go(limits, what, share, words.tasks(names)),
             charts.pruning_curves(table, what, floor=share * table["accuracy"].iloc[0], clickable=len(names) == 1),
-            caption=explain(table, names, band(found), f"dashed: {words.percent(share)} of the intact accuracy"),
+            caption=line(table, names, f"dashed: {words.percent(share)} of intact"
+                         + " · grey band: random" * (tables.RANDOM in found)),
+            measured=explain(names, f"Dashed: {words.percent(share)} of the intact accuracy", band(found)),
             table=table, file=f"pruning-{WHAT[what]}-{names[0] if len(names) == 1 else 'all'}-{setup.n_shots}shot",
-            python=reproduce(names, what, RANKINGS[str(limits["ranking"][0])][0]), key=key,
+            python=reproduce(names, what, found, "tables.curves_table(sweeps, weights(info), info.n_params)",
+                             blocks.printed(f"tables.limits_table(table, {what!r}, {share})")), key=key,
             on_click=(lambda: choose(charts.picked_mask(st.session_state.get(key)))) if len(names) == 1 else None,
-            alt_text=f"Accuracy against the share of {what} removed, by {len(drawn)} kinds of ranking.")
+            alt_text=f"Accuracy against the share of {what} removed, by {len(found)} kinds of ranking.")
         if len(names) == 1:
             to_lab(words.point_labels(table, what), f"point {what}")
         else:
@@ -150,9 +165,9 @@ def draw_curves(what: str, names: Sequence[str], share: float) -> None:
         list_limits(limits, what)
 
 
-def band(found: Mapping[str, list[list[Sweep]]]) -> str:
-    n = len(found.get(tables.RANDOM, []))
-    return f"grey band: mean, lowest and highest of {words.how_many(n, 'random order')}; its masks are the first's" \
+def band(found: Mapping[str, Mapping[int, list[Sweep]]]) -> str:
+    n = len(found.get(tables.RANDOM, {}))
+    return f"Grey band: mean, lowest and highest of {words.how_many(n, 'random order')}; its masks are the first's" \
         if n else ""
 
 
@@ -175,7 +190,7 @@ def draw_map(names: Sequence[str], share: float) -> None:
     found = complete(names, what, {kind: RANKINGS[kind]})
     if not found:
         return
-    table = tables.map_table(table_of(found[kind][0], kind))
+    table = tables.map_table(tables.curve_table(found[kind][0], kind, weights(info), info.n_params))
     most = tables.furthest(table, share)
     key = "pruning map"
     with place:
@@ -186,10 +201,13 @@ def draw_map(names: Sequence[str], share: float) -> None:
                             domain=(float(table["chance"].iloc[0]), 1.0), x_title="heads removed",
                             y_title="FFNs removed", bottom_up=True, chosen=(most["row"], most["column"]), cell=54,
                             clickable=len(names) == 1),
-            caption=explain(table, names, f"framed: the most parameters removed with at least {words.percent(share)} "
-                            "of the intact accuracy", "colours run from chance to 100 %"),
+            caption=line(table, names, f"framed: the most removed at {words.percent(share)} of intact"),
+            measured=explain(names, f"Framed: the most parameters removed with at least {words.percent(share)} of the "
+                             "intact accuracy", "Colours run from chance to 100 %"),
             table=table.drop(columns=["row", "column"]), file=f"pruning-map-{setup.task}-{setup.n_shots}shot",
-            python=reproduce(names, what, RANKINGS[kind][0]), key=key,
+            python=reproduce(
+                names, what, {kind: [0]}, f"tables.curve_table(sweeps[{kind!r}][0], {kind!r}, weights(info), "
+                "info.n_params)", f"print(tables.furthest(table, {share}))"), key=key,
             on_click=(lambda: choose_cell(key, table)) if len(names) == 1 else None,
             alt_text="Heatmap of accuracy over the shares of heads and of FFNs removed.")
         if len(names) == 1:
@@ -233,17 +251,30 @@ def transfer_to(table: pd.DataFrame, task: str, percent: int) -> None:
     blocks.result(
         words.transfers(table, percent, f"{task} keeps"),
         charts.bars(shown, x="accuracy", y="ranking", order=shown["ranking"].tolist(), x_title="accuracy"),
-        caption=blocks.provenance(
-            setup, f"n = {int(table['n'].max())} questions", f"chance {words.percent(table['chance'].iloc[0])}, the "
-            f"orange tick; intact {words.percent(table['intact'].iloc[0])}", "95 % Wilson intervals",
-            f"heads ranked by {by} gradient importance; the lowest go first", blocks.STUDY),
-        table=table.drop(columns=["row", "column"]), file=f"transfer-{task}-{setup.n_shots}shot",
-        python=blocks.python_lines(unit(task, "heads", selection.ranking(all_tasks()[str(table["ranking"].iloc[0])])),
-                                   "print(record.accuracy())"),
+        caption=f"n = {int(table['n'].max())} questions · orange tick: chance, "
+                f"{words.percent(table['chance'].iloc[0])} · intact {words.percent(table['intact'].iloc[0])}",
+        measured=blocks.provenance(
+            setup, "95 % Wilson intervals", f"Heads ranked by {by} gradient importance; the lowest go first",
+            source=blocks.STUDY),
+        table=table, file=f"transfer-{task}-{setup.n_shots}shot",
+        python=transfer_lines(table, percent, ".sort_values('accuracy', ascending=False)"),
         key="transfer", alt_text=f"Bars: accuracy of {task} pruned by the ranking of each task.")
     to_lab({str(row["mask"]): f"{percent} % of the heads removed by the ranking {row['ranking']}: "
                               f"{words.percent(row['accuracy'])}" for row in shown.to_dict("records") if row["mask"]},
            "point transfer", "Choose a mask")
+
+
+def transfer_lines(table: pd.DataFrame, percent: int, more: str = "") -> str:
+    """Python that prunes every task by every task's ranking; `more` is done to the table."""
+    names, rankings = (dict.fromkeys(table[column]) for column in ("task", "ranking"))
+    by = [name for name in all_tasks() if name in rankings]
+    one = expression(selection.ranking(setup.task), {setup.task: "task"})
+    return blocks.python_lines(
+        unit(str(next(iter(names))), "heads", selection.ranking(all_tasks()[str(next(iter(names)))])),
+        f"sweeps = {{(setup.task.name, task.name): get(Pruning(setup, ranking={one}))", "          for setup in setups "
+        "for task in rankings}", table=f"tables.transfer_table(sweeps, {percent / 100}){more}",
+        over=[(all_tasks()[str(name)], setup.n_shots) for name in names],
+        given={"rankings": tuple(all_tasks()[name] for name in by)})
 
 
 def transfer_among(table: pd.DataFrame, percent: int) -> None:
@@ -251,24 +282,23 @@ def transfer_among(table: pd.DataFrame, percent: int) -> None:
     floor = float(np.nanmin(table["chance"] / table["intact"]))
     blocks.result(
         words.transfers(table, percent, "the tasks keep", "kept", " of their intact accuracy"),
-        charts.matrix(table, "kept", rows=suite, columns=suite, number=".0%", dark=dark,
-                        domain=(min(floor, 0.9), 1.0), x_title="ranking of", y_title="task that is pruned",
-                        clickable=False),
-        caption=blocks.provenance(
-            setup, f"n = {int(table['n'].max())} questions per task", "kept: accuracy as a "
-            "share of the task's intact one; the strongest colour is 100 % and more", f"heads ranked by {by} gradient "
-            "importance; the lowest go first", "intervals and chance in the CSV", blocks.STUDY, task="each task"),
-        table=table.drop(columns=["row", "column"]), file=f"transfer-all-{setup.n_shots}shot",
-        python=blocks.python_lines(unit(suite[0], "heads", selection.ranking(tasks[suite[-1]])),
-                                   "print(record.accuracy())"),
+        charts.matrix(table.assign(row=table["task"], column=table["ranking"]), "kept", rows=suite, columns=suite,
+                      number=".0%", dark=dark, domain=(min(floor, 0.9), 1.0), x_title="ranking of",
+                      y_title="task that is pruned", clickable=False),
+        caption=f"n = {int(table['n'].max())} questions per task · strongest colour: 100 % of intact and more",
+        measured=blocks.provenance(
+            setup, "Kept: accuracy as a share of the task's intact one; the strongest colour is 100 % and more",
+            f"Heads ranked by {by} gradient importance; the lowest go first", "Intervals and chance are in the CSV",
+            source=blocks.STUDY, task="each task"),
+        table=table, file=f"transfer-all-{setup.n_shots}shot", python=transfer_lines(table, percent),
         key="transfer-all", alt_text="Heatmap: share of the intact accuracy that each task keeps by each ranking.")
 
 
 st.title("Pruning")
-st.markdown("How many heads and FFNs can go? Accuracy as more and more of them are removed, in different orders.")
+blocks.text("How many heads and FFNs can go? Accuracy as more and more of them are removed, in different orders.")
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     scope = str(selection.control("Tasks", SCOPES, "scope"))
-    view = str(selection.control("Remove", VIEWS, "view"))
+    view = str(selection.control("Remove", VIEWS, "view", help=glossary.says("pruning")))
     share = share_of_intact() if view != VIEWS[3] else 0.0
 
 names = suite if scope == "All tasks" else [setup.task.name]

@@ -96,14 +96,14 @@ def lobby(gone: str) -> None:
     say_refused()
     left, right = blocks.side_by_side("lobby", 1, 1, gap="large")
     with left.container(border=True, height="stretch"):
-        st.subheader("Come in")
+        st.header("Come in", anchor=False)
         with st.form("come in", border=False):
             st.text_input("Code of the room", key="room code", max_chars=8, placeholder="four letters",
                           autocomplete="off")
             st.form_submit_button("Come in", on_click=come_in, type="primary", icon=":material/login:")
         st.caption("You choose a colour and an animal. No name is asked, and nothing is kept.")
     with right.container(border=True, height="stretch"):
-        st.subheader("Teach")
+        st.header("Teach", anchor=False)
         st.markdown("Open a room, show its code, and ask: how much is left without these heads? Everybody guesses "
                     "before anybody sees.")
         st.button("Open a room", key="open room", on_click=open_room, icon=":material/add:")
@@ -118,7 +118,7 @@ def choose_a_seat(seen: View) -> None:
     if seen.may_take_over:
         st.button("Teach again" if seen.opened_it else "Teach", key="take over", on_click=take_over,
                   icon=":material/swap_horiz:")
-    st.markdown("#### Who are you today?")
+    blocks.heading("Who are you today?")
     if st.session_state.get("colour") not in COLOURS:
         st.session_state["colour"] = random.choice(list(COLOURS))  # or else thirty people all begin with blue
     colour = st.pills("Colour", list(COLOURS), key="colour", required=True)
@@ -214,7 +214,7 @@ def question(seen: View) -> None:
     """What is asked, and how long."""
     assert seen.round is not None
     at = seen.round
-    st.markdown(f"#### {at.text}")
+    blocks.heading(at.text)
     told = [f"chance {words.percent(at.chance)}"]
     if at.intact:
         told.insert(0, f"With nothing off: **{words.percent(at.intact.accuracy)}**")
@@ -226,13 +226,14 @@ def revealed(seen: View) -> None:
     """The truth, the guesses, and who was how close."""
     assert seen.round is not None
     at = seen.round
-    st.markdown(f"#### {boards.verdict(at)}")
+    blocks.heading(boards.verdict(at))
     if told := boards.told(at, seen.me):
         st.markdown(f":blue[:material/flag: {told}]")
     st.caption(at.text)
     st.html(boards.board(at, seen.me))
     st.html(boards.closest(at, seen.me))
-    st.caption(at.source)
+    line, _, measured = at.source.partition("\n")
+    blocks.note(line, measured)
 
 
 # --- the teacher ----------------------------------------------------------------------------------
@@ -243,11 +244,14 @@ def teacher(seen: View) -> None:
     at = seen.round
     url = f"{base()}/room?room={seen.code}"
     big = at is None
-    with st.container(border=True, horizontal=True, vertical_alignment="center", gap="large"):
+    with st.container(border=True, horizontal=True, vertical_alignment="center", gap="large", key="room-code"):
         if big:
             lecture.code(url, 200)
         with st.container():
-            st.markdown(f"{'#' if big else '####'} Room {seen.code}")
+            if big:
+                st.header(f"Room {seen.code}", anchor=False)
+            else:
+                blocks.heading(f"Room {seen.code}")
             st.markdown(f"**{lecture.short(base())}**, then *Room* and the code" + (
                 "" if big else f" · {len(seen.people)} here"))
             if big:
@@ -280,7 +284,7 @@ def base() -> str:
 def compose(seen: View) -> None:
     """The next question: the sidebar's task and mask, and what is to be guessed."""
     setup, chosen, info = selection.current(), selection.ablation(), selection.info()
-    st.markdown("#### Next question")
+    blocks.heading("Next question")
     kinds = [kind for kind in KINDS if kind != "race" or info.n_layers * info.n_heads <= MOST_HEADS]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = str(st.segmented_control("They guess", kinds, default=kinds[0], required=True, key="ask kind",
@@ -304,8 +308,9 @@ def compose(seen: View) -> None:
     st.markdown(f"*{text}*")
     st.caption(f"{selection.about(setup.task).about} Task, shots and heads are chosen in the sidebar or on Lab. "
                + ("Choose exactly three heads to ask about those." if kind == "heads" else ""))
-    if st.button("Ask the room", key="ask", type="primary", icon=":material/campaign:"):
-        st.session_state["asking"] = seen.code, kind, text, units, float(seconds or 45)
+    wanted = seen.code, kind, text, units, float(seconds or 45)
+    st.button("Ask the room", key="ask", type="primary", icon=":material/campaign:",
+              on_click=lambda: st.session_state.update(asking=wanted))
     if "asking" in st.session_state:
         put(seen, *st.session_state["asking"])
 
@@ -355,7 +360,7 @@ def asked(kind: str, text: str, units: list[Unit]) -> Question:
     n = first.outcomes().shape[-1]
     intact, bars = (rows[0], tuple(rows[1:])) if len(rows) > 1 else (None, tuple(rows))
     return Question(kind, text, intact, bars, chance, blocks.provenance(
-        setup, f"n = {n} questions", f"chance {words.percent(chance)}", "zero ablation" if intact else "",
+        setup, f"n = {n} questions · chance {words.percent(chance)}", "Off: zero ablation" if intact else "",
         "95 % Wilson intervals"))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from backend import machine
+from backend import machine, tables
 from backend.errors import HeadroomError, ModelError
 from backend.kinds import KINDS, Unit
 from backend.kinds.unit import Option
@@ -25,7 +25,7 @@ from backend.store import bundles
 from backend.tasks import own
 from backend.tasks.task import Task, prompts
 from backend.values import ModelId, TaskId
-from pages.shared import blocks, coverage, handles, real_model, selection, words
+from pages.shared import blocks, coverage, handles, real_model, routes, selection, words
 
 SECTIONS = ("Results", "Storage", "Models", "Own tasks")
 STATES = {  # of a run: an icon and a word
@@ -43,6 +43,22 @@ EXAMPLE_ROWS = ('{"name": "capitals", "template": "Country: {query}\\nCapital: {
                 '{"query": "Portugal", "options": ["Lisbon", "Madrid"], "gold": 0}\n')
 
 store = handles.store()
+
+
+def act(what: Callable[..., object], *args: object) -> None:
+    """What a button does, as its callback: a press counts even where the run that would look at it never comes.
+
+    The list of runs draws itself anew every other second, and the page when one ends; what goes wrong is said there.
+    """
+    try:
+        what(*args)
+    except HeadroomError as error:
+        st.session_state["went wrong"] = str(error)
+
+
+def say_what_went_wrong() -> None:
+    if wrong := st.session_state.pop("went wrong", None):
+        st.error(wrong, icon=":material/error:")
 
 
 # --- results: what there is, what is missing, what is under way ---------------------------------
@@ -108,13 +124,12 @@ def plan_and_start(request: planning.Request) -> None:
     """The map of what is stored, and the button that starts the rest."""
     rates = planning.rates(request.model, request.info, store)
     plan = planning.make(request, store)
-    table = coverage.table(plan, rates)
+    table = tables.plan_table(plan, rates)
     title = finding(plan, planning.seconds(plan.to_do, rates))
     blocks.result(
         title, coverage.chart(table, [task.name for task in request.tasks]),
-        caption=blocks.provenance(request.model, "the fuller a cell, the more of its results are stored",
-                                  f"{request.demos} demonstrations, n = {request.n_examples} questions, seed "
-                                  f"{request.seeds[0]}"),
+        caption=f"n = {request.n_examples} questions · the fuller a cell, the more of its results are stored",
+        measured=blocks.provenance(request.model, f"Setup: {request.demos} demonstrations, seed {request.seeds[0]}"),
         table=table, file=f"stored-{request.info.name.replace('/', '-')}", python=coverage.python_lines(request),
         key="coverage", alt_text=f"Map of stored results by task, topic and shots. {title}.")
     args = coverage.arguments(request, selection.model_arguments())
@@ -124,12 +139,10 @@ def plan_and_start(request: planning.Request) -> None:
     if problem:
         st.caption(f":material/cloud_off: It cannot be measured here. {problem}")
     with st.container(horizontal=True, gap="small"):
-        if st.button("Start" if plan.n_done == 0 else "Start the rest" if plan.to_do else "Nothing to start",
-                     key="start", type="primary", icon=":material/play_arrow:",
-                     disabled=under_way or not plan.to_do or bool(problem),
-                     help="This run is under way." if under_way else None):
-            jobs.start(args, store.folder)
-            st.rerun()
+        st.button("Start" if plan.n_done == 0 else "Start the rest" if plan.to_do else "Nothing to start",
+                  key="start", type="primary", icon=":material/play_arrow:", on_click=act,
+                  args=(jobs.start, args, store.folder), disabled=under_way or not plan.to_do or bool(problem),
+                  help="This run is under way." if under_way else None)
         with st.popover("Command line", icon=":material/terminal:"):
             st.caption("What the button runs, to be typed in the project's folder, here or on a machine with GPUs.")
             st.code(jobs.command_line(args), language="bash", wrap_lines=True)
@@ -166,6 +179,7 @@ def runs() -> None:
             now = {job: jobs.progress(job) for job in jobs.jobs(store.folder)}
             if active != at_work(now):
                 st.rerun()  # one has begun or ended: the map above changes too
+            say_what_went_wrong()
             draw_runs(now)
         except HeadroomError as error:
             st.error(str(error), icon=":material/error:")
@@ -176,8 +190,7 @@ def runs() -> None:
 def draw_runs(now: dict[jobs.Job, jobs.Progress]) -> None:
     """One card per run."""
     n_active = sum(not progress.ended for progress in now.values())
-    st.markdown("#### " + (f"{words.how_many(n_active, 'run')} under way".capitalize() if n_active else
-                           "No run is under way"))
+    blocks.heading(f"{words.how_many(n_active, 'run')} under way".capitalize() if n_active else "No run is under way")
     if not now:
         st.caption("Runs started here or in a terminal appear here, with their progress and the time left.")
     newest = {job.args: job for job in reversed(now)}
@@ -185,17 +198,32 @@ def draw_runs(now: dict[jobs.Job, jobs.Progress]) -> None:
         if i < RUNS_SHOWN or not now[job].ended:
             card(job, now[job])
     ended = [job for job, progress in now.items() if progress.ended and not jobs.is_running(job)]
-    if ended and st.button(f"Clear the list of {words.how_many(len(ended), 'ended run')}", key="forget runs",
-                           type="tertiary", icon=":material/clear_all:", help="Their results stay."):
-        for job in ended:
-            jobs.forget(job)
-        st.rerun()
+    if ended:
+        st.button(f"Clear the list of {words.how_many(len(ended), 'ended run')}", key="forget runs", type="tertiary",
+                  icon=":material/clear_all:", help="Their results stay.", on_click=act, args=(forget, ended))
+    if strangers := jobs.strangers(store.folder):
+        with st.expander(f"{words.how_many(len(strangers), 'folder').capitalize()} not started by this Headroom",
+                         icon=":material/no_accounts:"):
+            st.caption("They lie among the runs of this store. Nothing in them is started, stopped or removed from "
+                       "here.")
+            for stranger in strangers[:RUNS_SHOWN]:
+                st.text(f"{_printable(stranger.name)}: {stranger.why}")
+
+
+def forget(ended: Sequence[jobs.Job]) -> None:
+    for job in ended:
+        jobs.forget(job)
+
+
+def _printable(name: str) -> str:
+    """A name of a file as it can be shown: a file system takes any bytes."""
+    return ascii(name)[1:-1] if not name.isprintable() else name
 
 
 def card(job: jobs.Job, progress: jobs.Progress) -> None:
     """One run: how far it is, and what can be done with it."""
     icon, word = STATES[progress.state]
-    stop_asked = not progress.ended and (job.folder / "stop").exists()
+    stop_asked = not progress.ended and jobs.stop_asked_at(job) is not None
     with st.container(border=True, key=f"run-{job.id}"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.markdown(f"{icon} **{'Stopping' if stop_asked else word}** · {coverage.asked(job.args)}",
@@ -209,17 +237,19 @@ def card(job: jobs.Job, progress: jobs.Progress) -> None:
 def buttons(job: jobs.Job, progress: jobs.Progress, stop_asked: bool) -> None:
     """Stop, resume, look."""
     if not progress.ended:
-        patient = not stop_asked or time.time() - (job.folder / "stop").stat().st_mtime < PATIENCE
+        asked_at = jobs.stop_asked_at(job)
+        patient = asked_at is None or time.time() - asked_at < PATIENCE
         if patient:
             st.button("Stop", key=f"stop {job.id}", icon=":material/stop:", disabled=stop_asked,
-                      on_click=jobs.cancel, args=(job,), help="After the batch under way; what is finished stays.")
+                      on_click=act, args=(jobs.cancel, job), help="After the batch under way; what is finished stays.")
         else:
-            st.button("End at once", key=f"kill {job.id}", icon=":material/dangerous:", on_click=jobs.kill, args=(job,),
+            st.button("End at once", key=f"kill {job.id}", icon=":material/dangerous:", on_click=act,
+                      args=(jobs.kill, job),
                       help="It has not answered for a while. At most the result under way is lost.")
-    elif progress.state != "done" and st.button("Resume", key=f"resume {job.id}", icon=":material/play_arrow:",
-                                                help="Start the same command again; what is stored is skipped."):
-        jobs.resume(job)  # its card takes the place of this one, whose process may still be on its way out
-        st.rerun()
+    elif progress.state != "done":  # its card will take the place of this one, whose process may be on its way out
+        problem = jobs.why_not_resumed(job)
+        st.button("Resume", key=f"resume {job.id}", icon=":material/play_arrow:", on_click=act, args=(jobs.resume, job),
+                  disabled=bool(problem), help=problem or "Start the same command again; what is stored is skipped.")
     with st.popover("Command", icon=":material/terminal:"):
         st.code(jobs.command_line(job.args), language="bash", wrap_lines=True)
         st.caption("Its last lines:")
@@ -257,15 +287,21 @@ def status_line(job: jobs.Job, progress: jobs.Progress, stop_asked: bool) -> str
 def storage() -> None:
     """What the results take, take them out, take some in, clear, and look for damage."""
     units, live = store.units(), {unit.key for unit in store.live_units()}
-    st.markdown(f"#### {words.how_many(len(units), 'result').capitalize()} of "
-                f"{words.how_many(len({u.model.name for u in units}), 'model')} · "
-                f"{machine.size(store.size_bytes())} on this machine's disk")
+    blocks.heading(f"{words.how_many(len(units), 'result').capitalize()} of "
+                   f"{words.how_many(len({u.model.name for u in units}), 'model')} · "
+                   f"{machine.size(store.size_bytes())} on this machine's disk")
     if units:
         st.dataframe(inventory(units, live), hide_index=True, alt="Stored results by model and kind.", column_config={
             "seconds": st.column_config.NumberColumn("computed here in", format="%.0f s")})
     st.caption(f"Results computed or imported here are in `{store.folder}` (HEADROOM_CACHE names another place; "
                f"{machine.size(machine.free_disk(store.folder))} are free there). Shipped ones came with Headroom and "
                "stay.")
+    if store.read_only:
+        st.info(f"This store can only be read: {store.read_only}. Pages measure as ever; what they measure is kept in "
+                "memory until Headroom ends. Runs, imports and deletions need a folder that can be written: name one "
+                "in HEADROOM_CACHE.", icon=":material/lock:")
+    for place in store.set_aside():
+        st.caption(f"What was damaged and taken out of the store is kept in `{place}`; delete it when nobody wants it.")
     if earlier := store.earlier():
         st.info(f"{words.how_many(len(earlier), 'result').capitalize()} of an earlier version of Headroom "
                 f"{'is' if len(earlier) == 1 else 'are'} set aside here: their names did not hold all that they depend "
@@ -295,7 +331,7 @@ def inventory(units: Sequence[Unit[Any]], live: set[str]) -> pd.DataFrame:
 
 def take_out(units: Sequence[Unit[Any]], live: set[str]) -> None:
     """Choose results; download them as a bundle, or delete them here."""
-    st.markdown("#### Take results out")
+    blocks.heading("Take results out")
     models = st.multiselect("Models", sorted({u.model.name for u in units}), key="out models",
                             placeholder="All models", persist_state="session")
     kinds = st.multiselect("Kinds", [k for k in KINDS if any(k == u.KIND for u in units)], key="out kinds",
@@ -326,24 +362,19 @@ def take_out(units: Sequence[Unit[Any]], live: set[str]) -> None:
 
 
 @st.dialog("Are you sure?", icon=":material/delete:")
-def confirm(question: str, label: str, act: Callable[[], object]) -> None:
+def confirm(question: str, label: str, what: Callable[[], object]) -> None:
     """Ask before something is lost."""
-
-    def confirmed() -> None:
-        try:
-            act()
-        except HeadroomError as error:
-            st.session_state["went wrong"] = str(error)
 
     st.markdown(question)
     with st.container(horizontal=True):
-        if st.button(label, key="confirmed", type="primary", on_click=confirmed) or st.button("Keep it", key="kept"):
+        if st.button(label, key="confirmed", type="primary", on_click=act, args=(what,)) or st.button(
+                "Keep it", key="kept"):
             st.rerun()
 
 
 def take_in() -> None:
     """Upload a bundle, see what is in it, take it in."""
-    st.markdown("#### Take a bundle in")
+    blocks.heading("Take a bundle in")
     st.session_state.setdefault("uploads", 0)
     file = st.file_uploader("A bundle (.zip)", "zip", key=f"bundle {st.session_state['uploads']}")
     if said := st.session_state.pop("taken in", None):
@@ -375,19 +406,22 @@ def offer_bundle(contents: bundles.Contents) -> None:
         replacing = st.toggle("Where they differ, take the bundle's", key="replace",
                               help="Otherwise nothing is taken in while results differ.")
     n = n_new + (n_other if replacing else 0)
-    if st.button(f"Take in {words.how_many(n, 'result')}", key="take in", type="primary", icon=":material/upload:",
-                 disabled=not n or bool(n_other and not replacing)):
-        bundles.take_in(contents, store, replacing)
-        st.session_state["taken in"] = (f"{words.how_many(n, 'result').capitalize()} of "
-                                        f"{', '.join(contents.manifest.model_names)} taken in.")
-        st.session_state["uploads"] += 1
-        del st.session_state["bundle"]
-        st.rerun()
+    st.button(f"Take in {words.how_many(n, 'result')}", key="take in", type="primary", icon=":material/upload:",
+              disabled=not n or bool(n_other and not replacing), on_click=act,
+              args=(take_in_all, contents, replacing, n))
+
+
+def take_in_all(contents: bundles.Contents, replacing: bool, n: int) -> None:
+    bundles.take_in(contents, store, replacing)
+    st.session_state["taken in"] = (f"{words.how_many(n, 'result').capitalize()} of "
+                                    f"{', '.join(contents.manifest.model_names)} taken in.")
+    st.session_state["uploads"] += 1
+    del st.session_state["bundle"]
 
 
 def damage(units: Sequence[Unit[Any]]) -> None:
     """What is known to be damaged; reading everything finds the rest."""
-    st.markdown("#### Is anything damaged?")
+    blocks.heading("Is anything damaged?")
     if st.button("Read every result", key="check", icon=":material/fact_check:", disabled=not units):
         with st.spinner("Reading …"):
             st.session_state["damaged"] = [unit for unit in units if store.get(unit) is None]
@@ -397,10 +431,9 @@ def damage(units: Sequence[Unit[Any]]) -> None:
         st.warning("  \n".join(problems[:8] + [f"… and {len(problems) - 8} more."] * (len(problems) > 8)),
                    icon=":material/broken_image:")
         mine = [unit for unit in found or () if store.get(unit) is None]
-        if mine and st.button(f"Delete the {words.how_many(len(mine), 'damaged result')}", key="delete damaged",
-                              icon=":material/delete:"):
-            store.delete_all(mine)
-            st.rerun()
+        if mine:
+            st.button(f"Delete the {words.how_many(len(mine), 'damaged result')}", key="delete damaged",
+                      icon=":material/delete:", on_click=act, args=(store.delete_all, mine))
     elif found is not None:
         st.caption(f"All {len(units)} results can be read, and their digests match.")
     else:
@@ -442,7 +475,7 @@ def models() -> None:
     known = handles.known()
     left, right = blocks.side_by_side("models", 1, 1, gap="large")
     with left:
-        st.markdown(f"#### {words.how_many(len(known.names), 'model').capitalize()} with results here")
+        blocks.heading(f"{words.how_many(len(known.names), 'model').capitalize()} with results here")
         if known.names:
             st.dataframe(pd.DataFrame([
                 {"model": model.name, "revision": model.revision, "digest": model.digest, "precision": model.dtype,
@@ -450,7 +483,7 @@ def models() -> None:
                          alt="Models with stored results.")
             st.caption("The sidebar offers them all; their results can be browsed even where the model is not.")
     with right:
-        st.markdown(f"#### {len(ADAPTERS)} architectures are understood")
+        blocks.heading(f"{len(ADAPTERS)} architectures are understood")
         st.markdown(" ".join(f"`{name}`" for name in sorted(ADAPTERS)))
         st.caption("Another one is a row in `backend/models/adapters.py`: where its layers, heads and FFNs are.")
 
@@ -459,7 +492,7 @@ def check(name: str, info: ModelInfo | None, found: Sequence[str]) -> None:
     """What is in a model's way, first; then its needs, one sentence each, and the button that opens it."""
     if info is None:
         with st.container(border=True, key="model-check"):
-            st.markdown(f"#### {name} cannot be used")
+            blocks.heading(f"{name} cannot be used")
             for sentence in found:
                 said(False, sentence)
         return
@@ -472,7 +505,7 @@ def check(name: str, info: ModelInfo | None, found: Sequence[str]) -> None:
              f"can be used here, in {' or '.join(fitting)}" if fitting else
              "is understood, but its weights do not fit into this machine's free memory")
     with st.container(border=True, key="model-check"):
-        st.markdown(f"#### {info.name} {ready}")
+        blocks.heading(f"{info.name} {ready}")
         left, right = st.columns([3, 2], gap="medium")
         with left:
             for sentence in found:
@@ -515,7 +548,7 @@ def own_tasks() -> None:
     """Bring rows, see how they read, keep them; what is kept."""
     left, right = blocks.side_by_side("own", 1, 1, gap="large")
     with left:
-        st.markdown("#### Bring a task")
+        blocks.heading("Bring a task")
         rows = st.file_uploader("Questions (.jsonl)", ["jsonl", "json", "txt"], key="own rows", help=own.EXPECTED)
         train = st.file_uploader("Training rows (optional)", ["jsonl", "json", "txt"], key="own train",
                                  help="Without them, half of the questions serve as demonstrations.")
@@ -544,23 +577,26 @@ def preview(task: Task) -> None:
     """How the first prompt of a task reads, and the button that keeps it."""
     n_train, n_asked = len(task.rows("train")), len(task.rows("validation"))
     n_shots = min(selection.current().n_shots, n_train)
-    st.markdown(f"#### {task.title}: {words.how_many(n_asked, 'question')}, "
-                f"{words.how_many(n_train, 'training row')}")
+    blocks.heading(f"{task.title}: {words.how_many(n_asked, 'question')}, "
+                   f"{words.how_many(n_train, 'training row')}")
     first = prompts(task, n_shots, "fixed", 1)[0]
     st.caption(f"The first question, {n_shots}-shot; each option is scored in place of the dots:")
     st.code(first.prefix + first.example.contexts[0] + " …", language=None, wrap_lines=True)
     st.markdown("Options: " + ", ".join(f"**{option.strip()}**" if i in first.example.gold else option.strip()
                                         for i, option in enumerate(first.example.options)))
-    if st.button("Keep this task", key="keep task", type="primary", icon=":material/save:"):
-        own.keep(task)  # type: ignore[arg-type]
-        st.session_state["kept task"] = task.name
-        st.rerun()
+    st.button("Keep this task", key="keep task", type="primary", icon=":material/save:", on_click=act,
+              args=(keep, task))
+
+
+def keep(task: Task) -> None:
+    own.keep(task)  # type: ignore[arg-type]
+    st.session_state["kept task"] = task.name
 
 
 def kept_tasks() -> None:
     """The tasks that were kept: use one, or remove it."""
     names = own.kept()
-    st.markdown(f"#### {words.how_many(len(names), 'task').capitalize()} of your own")
+    blocks.heading(f"{words.how_many(len(names), 'task').capitalize()} of your own")
     if (fresh := st.session_state.get("kept task")) and fresh.partition(":")[2] in names:
         st.success(f"'{fresh.partition(':')[2]}' is kept: it is in the sidebar's list of tasks, and `--tasks {fresh}` "
                    "names it on the command line.", icon=":material/check_circle:")
@@ -571,7 +607,8 @@ def kept_tasks() -> None:
                 st.markdown(f"**{name}** · {len(task.rows('validation'))} questions · `{task.fingerprint}`",
                             width="stretch")
                 st.button("Ask it", key=f"use {name}", icon=":material/arrow_forward:", on_click=ask,
-                          args=(f"own:{name}",), help="Makes it the task of all pages.")
+                          args=(f"own:{name}",),
+                          help="Makes it the task of all pages, and opens it in Playground.")
             except HeadroomError as error:
                 st.markdown(f"**{name}** · :orange[{error}]", width="stretch")
             if st.button("Remove …", key=f"remove {name}", icon=":material/delete:"):
@@ -582,8 +619,9 @@ def kept_tasks() -> None:
 
 
 def ask(task_name: str) -> None:
-    """Make a task the chosen one."""
+    """Make a task the chosen one, to be read in Playground."""
     st.session_state["task"] = task_name
+    routes.go("playground")
 
 
 # --- the page -----------------------------------------------------------------------------------
@@ -591,8 +629,7 @@ def ask(task_name: str) -> None:
 st.title("Runs")
 st.markdown("What is computed, what is missing, and how to get it. Here results, models and tasks come in and go out.")
 section = selection.control("Section", SECTIONS, "section", label_visibility="collapsed")
-if wrong := st.session_state.pop("went wrong", None):
-    st.error(wrong, icon=":material/error:")
+say_what_went_wrong()
 match section:
     case "Storage":
         storage()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from backend import lens, stats, tables
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
 
 SHOTS = selection.SHOTS
-MEAN_ACCURACY = "print(sum(record.outcomes().mean() for record in records) / len(records))"
-MEAN_ACCURACIES = "print(sum(record.accuracy() for record in records) / len(records))"
 LOOKS_BACK = 0.3  # prefix matching from here on is called looking back, as in the model card
 FEW_POINTS = 0.05  # "little loss"
 NEARLY_ALWAYS = 0.85
+MISSED = [f"print((each.importance() >= {FEW_POINTS}).sum(), 'heads are missed when off alone; the most one costs:', "
+          "each.importance().max())"]
 N_WORDS = 10  # of the block that is repeated
 
 
@@ -77,12 +77,16 @@ def matching() -> InductionScores | None:
     return blocks.get(PrefixMatching(selection.model()), "prefix matching of every head")
 
 
+result = partial(blocks.result, level=3)  # below a step's title
+heading = partial(blocks.heading, level=3)
+
+
 # --- the steps ----------------------------------------------------------------------------------
 
 
 def learn() -> None:
     """Learning from examples in the prompt."""
-    st.markdown("What is right here is **settled afresh** in every prompt: nothing the model has read before tells it. "
+    blocks.tell("What is right here is **settled afresh** in every prompt: nothing the model has read before tells it. "
                 "Only the solved examples in the prompt, the *shots*, do. Nothing is learned in the model's weights; "
                 "that is *in-context learning*.")
     names = group("in-context")
@@ -103,26 +107,29 @@ def learn() -> None:
         return
     units = [Evaluation(one) for n in SHOTS for one in setups(names, n)]
     records = blocks.get_all(units, f"accuracy of the in-context tasks at {', '.join(map(str, SHOTS))} shots")
-    rows = []
-    for i, n in enumerate(SHOTS):
-        part = [r for r in records[i * len(names):(i + 1) * len(names)] if r]
-        if len(part) == len(names):
-            rows.append(tables.mean_row(f"{n} shots" if n != 1 else "1 shot", part))
-    if len(rows) < len(SHOTS):
+    found = [r for r in records if r is not None]
+    if len(found) < len(units):
         return
-    table = pd.DataFrame(rows)
+    labels = tuple(f"{n} shots" if n != 1 else "1 shot" for n in SHOTS)
+    table = tables.means_table({label: found[i * len(names):(i + 1) * len(names)] for i, label in enumerate(labels)})
     first, last = table["accuracy"].iloc[0], table["accuracy"].iloc[-1]
     answer(guess, answers[2] if last >= NEARLY_ALWAYS else answers[last > table["chance"].iloc[-1] + FEW_POINTS])
-    blocks.result(
+    result(
         f"From {words.percent(first)} without examples to {words.percent(last)} with {SHOTS[-1]}",
         charts.bars(table, x="accuracy", y="what", order=list(table["what"]), x_title="accuracy"), table=table,
-        caption=explain(units[-1].setup, "in-context tasks", f"mean of {len(names)} tasks",
-                        f"n = {table['n'].iloc[-1]} questions",
-                        "95 % interval from the tasks' Wilson intervals; orange: chance"),
+        caption=f"n = {table['n'].iloc[-1]} questions of {len(names)} tasks · orange: chance",
+        measured=blocks.provenance(units[-1].setup, f"Mean of {len(names)} tasks", "95 % interval from the tasks' "
+                                   "Wilson intervals", task="in-context tasks", shots=asked_at(SHOTS)),
         file="tour-shots", key="tour shots", python=blocks.python_lines(
-            units[-1], "print([float(record.outcomes().mean()) for record in records])",
+            units[-1], f"groups = {{label: records[{len(names)} * i:{len(names)} * (i + 1)] for i, label in "
+            f"enumerate({labels})}}", table="tables.means_table(groups)",
             over=[one for n in SHOTS for one in over(names, n)]),
         alt_text="Bars of accuracy at each number of shots, with intervals and chance.")
+
+
+def asked_at(shots: Sequence[int]) -> str:
+    """`0, 1 and 5 shots`."""
+    return f"{', '.join(map(str, shots[:-1]))} and {shots[-1]} shots"
 
 
 def telling(setup: Setup) -> int:
@@ -167,7 +174,7 @@ def one_question(prompt: Prompt, setup: Setup) -> None:
         right_or_wrong = "right" if record.choices()[q] in record.questions.gold[q] else "wrong"
         st.caption(f"With {words.how_many(setup.n_shots, 'example')} the model answers **{right_or_wrong}**. Bets are "
                    "its probabilities of the options, made to sum to 1.")
-        st.markdown(without_examples(prompt, setup))
+        blocks.tell(without_examples(prompt, setup))
 
 
 def without_examples(prompt: Prompt, setup: Setup) -> str:
@@ -183,12 +190,16 @@ def without_examples(prompt: Prompt, setup: Setup) -> str:
 def switch() -> None:
     """Heads and FFNs are things that can be off."""
     model = selection.info()
-    st.markdown(f"This model has {model.n_layers} layers. In each, **{model.n_heads} attention heads** fetch "
+    blocks.tell(f"This model has {model.n_layers} layers. In each, **{model.n_heads} attention heads** fetch "
                 "information from earlier words, and one **feed-forward network (FFN)** works on it. Each adds its "
-                "part to a running sum, so each can be switched off: it then adds nothing.")
+                "part to a running sum, the *residual stream*, so each can be switched off: it then adds nothing.")
     setup = selection.current(suite()[group("in-context")[0]], SHOTS[-1])
     answers = ("the model breaks down", "hardly anything", "it depends on the head")
-    guess = ask("switch", f"Switch one head off: what happens to {setup.task}?", answers)
+    left, right = blocks.side_by_side("model", 3, 2, gap="large")
+    with left:
+        blocks.picture(selection.ablation())
+    with right:
+        guess = ask("switch", f"Switch one head off: what happens to {setup.task}?", answers)
     if guess is None:
         return
     each = blocks.fetch(HeadOracle(setup))
@@ -198,29 +209,41 @@ def switch() -> None:
     chosen = selection.ablation()
     left, right = blocks.side_by_side("switch", 3, 2, gap="large")
     with left:
-        st.caption("Try it: click heads (and FFNs) off and on.")
-        components.clickable(head_map(None, shape=(model.n_layers, model.n_heads), ffns=True, label="component",
-                                     alt="Heads and FFNs to switch off", file="heads-and-ffns",
-                                     headless=model.headless), "tour grid")
+        blocks.note("Try it: click heads (and FFNs) off and on.")
+        grid = head_map(None, shape=(model.n_layers, model.n_heads), ffns=True, label="component",
+                        alt="Heads and FFNs to switch off", file="heads-and-ffns", headless=model.headless)
+        components.clickable(grid, "tour grid")
     with right:
-        records = measured([Evaluation(setup), Evaluation(setup, chosen)], "accuracy")
+        units = [Evaluation(setup), Evaluation(setup, chosen)]
+        records = measured(units, "accuracy")
         if not records:
             return
         a, b = records[0].outcomes(), records[1].outcomes()
-        st.metric(f"{setup.task}, {setup.n_shots} shots", words.percent(b.mean()),
-                  words.points(b.mean() - a.mean()) if chosen else None,
-                  delta_color="orange" if b.mean() < a.mean() else "blue",
-                  delta_arrow="off" if b.mean() == a.mean() else "down" if b.mean() < a.mean() else "up")
-        test = stats.mcnemar(a, b)
-        st.caption(f"Off: {words.components(chosen)}. {words.interval(row(b))} · intact: "
-                   f"{words.percent(a.mean())} · n = {len(b)} · chance {words.percent(records[0].questions.chance)}"
-                   + (f" · McNemar {words.p_value(test.p)}" if chosen else ""))
+        with blocks.numbers("tour"):
+            st.metric(f"{setup.task}, {setup.n_shots} shots", words.percent(b.mean()),
+                      words.points(b.mean() - a.mean()) if chosen else None,
+                      delta_color="orange" if b.mean() < a.mean() else "blue",
+                      delta_arrow="off" if b.mean() == a.mean() else "down" if b.mean() < a.mean() else "up")
+            test = stats.mcnemar(a, b)
+            caption = blocks.note(
+                f"{words.interval(row(b))} · intact {words.percent(a.mean())} · n = {len(b)} · chance "
+                f"{words.percent(records[0].questions.chance)}" + f" · McNemar {words.p_value(test.p)}" * bool(chosen),
+                blocks.provenance(setup, f"Off: {words.components(chosen)}", "95 % Wilson interval",
+                                  "Intact against switched off: exact McNemar test on the same questions"))
         if each is not None:
             missed = int((losses >= FEW_POINTS).sum())
-            st.markdown(f"Of {len(losses)} heads {words.how_many(missed, 'is', 'are')} missed by "
+            blocks.tell(f"Of {len(losses)} heads {words.how_many(missed, 'is', 'are')} missed by "
                         f"{words.points(FEW_POINTS)[1:]} or more when off alone; the most that one costs is "
                         f"{words.points(losses.max())[1:]}.")
-        st.markdown("One head is rarely missed: others do the same work. Which ones are missed is the question of the "
+        pairs = {setup.task.name: (records[0], records[1] if chosen else None)}
+        table = tables.pairs_table(pairs)
+        blocks.extras(table, "tour-switch", blocks.python_lines(
+            units[0], f"pairs = {{setup.task.name: (record, {'ablated' if chosen else 'None'})}}",
+            table="tables.pairs_table(pairs)", then=MISSED if each is not None else (),
+            also=({"ablated": units[1]} if chosen else {}) | ({"each": HeadOracle(setup)} if each is not None else {})),
+            "tour switch", title=f"{setup.task}, {setup.n_shots} shots", caption=caption, shown=[("", grid)],
+            numbers=words.big_numbers(table))
+        blocks.tell("One head is rarely missed: others do the same work. Which ones are missed is the question of the "
                     "next steps." if chosen and abs(b.mean() - a.mean()) < FEW_POINTS and len(chosen.heads) == 1 else
                     "Undo and Clear are in the sidebar, and so is a text field that does the same by keyboard.")
 
@@ -231,7 +254,7 @@ def row(outcomes: np.ndarray) -> dict:
 
 def look_back() -> None:
     """Heads that look back to what followed the same word before."""
-    st.markdown("Give the model random words, then the **same words again**: `lamp river nine … lamp river` . The next "
+    blocks.tell("Give the model random words, then the **same words again**: `lamp river nine … lamp river` . The next "
                 "word can only be known by finding the last `river` and looking at **what followed it**. A head that "
                 "does so is called an *induction head*. Its *prefix-matching score* is the share of its attention that "
                 "goes there.")
@@ -247,19 +270,23 @@ def look_back() -> None:
         return
     answer(guess, answers[0 if n == 0 else 1 if n <= n_heads / 5 else 2 if n <= n_heads / 2 else 3])
     unit = PrefixMatching(selection.model())
-    table = tables.grid_table(scores, selection.ablation(), label="prefix matching", headless=info.headless)
+    chosen = selection.ablation()
+    table = tables.induction_table(record, "prefix matching", chosen=chosen, headless=info.headless)
     layers = sorted({h.layer for h in stats.highest(scores, 1)[:n]})
     where = f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}"
     title = (f"{words.how_many(n, 'head').capitalize()} of {n_heads} {'looks' if n == 1 else 'look'} back"
              + (f", all in {where}" if n else ""))
-    blocks.result(
+    result(
         title, head_map(scores, title=title, label="prefix matching", domain=(0, 1), file="prefix-matching",
                         state="chosen", headless=info.headless, alt="Heatmap of prefix matching over layers and heads; "
-                        f"{n} of {n_heads} heads reach {LOOKS_BACK}."), table=table.drop(columns=["column"]),
-        caption=blocks.provenance(unit.model, f"mean over n = {record.n_seeds} random "
-                                  "sequences of repeated tokens", "1 = all attention goes to what followed before",
-                                  blocks.STUDY),
-        file="prefix-matching", python=blocks.python_lines(unit, "print(record.mean)"), key="tour matching")
+                        f"{n} of {n_heads} heads reach {LOOKS_BACK}."), table=table,
+        caption=f"n = {record.n_seeds} random sequences · 1: all attention goes there",
+        measured=blocks.provenance(unit.model, f"Mean over n = {record.n_seeds} random sequences of repeated tokens",
+                                   "1 = all attention goes to what followed before", source=blocks.STUDY),
+        file="prefix-matching", key="tour matching", python=blocks.python_lines(
+            unit, table=f"tables.induction_table(record, 'prefix matching', chosen=chosen{blocks.headless()})",
+            then=[f"print((np.array(record.mean) >= {LOOKS_BACK}).sum(), 'heads look back')"],
+            given={"chosen": chosen}))
     at_work(stats.highest(scores, 1)[0])
 
 
@@ -284,13 +311,17 @@ def at_work(head: Head) -> None:
     pattern, tokens = pattern_of(selection.model(), head, int(seed))
     table = tables.attention_table(pattern, tokens)
     found = stats.prefix_match(pattern, N_WORDS)
-    st.markdown(f"#### Here {head} gives {words.percent(found)} of its attention to what followed before")
-    st.altair_chart(charts.framed(charts.attention_map(table, tokens), stats.prefix_targets(N_WORDS, 2)),
-                    width="content", alt=f"Attention of {head}: rows look at columns; the places that followed the "
-                                         "same word before are framed.")
-    st.caption(f"Each row is a word that looks, each column a word it may look at, and each row adds up to 1. Framed: "
-               f"what followed the same word the first time. {N_WORDS} random words, twice; sequence {int(seed)}.")
-    blocks.extras(table, f"attention-{head}-repeated", blocks.repeated_lines(head, N_WORDS, int(seed)), "tour at work")
+    title = f"Here {head} gives {words.percent(found)} of its attention to what followed before"
+    heading(title)
+    chart = charts.framed(charts.attention_map(table, tokens), stats.prefix_targets(N_WORDS, 2))
+    st.altair_chart(chart, width="content", alt=f"Attention of {head}: rows look at columns; the places that "
+                                                "followed the same word before are framed.")
+    caption = blocks.note("n = 1 sequence · framed: what followed the same word the first time", blocks.provenance(
+        selection.model(),
+        "Each row is a word that looks, each column a word it may look at, and each row adds up to 1",
+        f"{N_WORDS} random words, twice; sequence {int(seed)}"))
+    blocks.extras(table, f"attention-{head}-repeated", blocks.repeated_lines(head, N_WORDS, int(seed)), "tour at work",
+                  title=title, caption=caption, shown=[("", chart)])
 
 
 def knock_out() -> None:
@@ -301,7 +332,7 @@ def knock_out() -> None:
     scores = np.array(record.mean)
     ranked = [head for head in stats.highest(scores, 1) if head in selection.info().heads]
     everyone = int((scores >= LOOKS_BACK).sum())
-    st.markdown("If looking back is how the model reads the examples, then switching those heads off should hurt "
+    blocks.tell("If looking back is how the model reads the examples, then switching those heads off should hurt "
                 "more than switching off as many others. (Random heads come from layers 1 and up: everything needs "
                 "layer 0.)")
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -323,33 +354,35 @@ def knock_out() -> None:
     records = measured(units, "accuracy")
     if not records:
         return
-    table = pd.DataFrame([tables.mean_row(label, records[i * len(names):(i + 1) * len(names)])
-                          for i, label in enumerate(masks)])
+    table = tables.means_table({label: records[i * len(names):(i + 1) * len(names)] for i, label in enumerate(masks)})
     intact, top, random = table["accuracy"]
     worse = "The heads that look back are missed more" if random - top > 0.01 else \
         "The random heads are missed more" if top - random > 0.01 else "It makes no difference"
     answer(guess, answers[2 if random - top > 0.01 else 0 if top - random > 0.01 else 1])
-    blocks.result(
+    result(
         f"{worse}: {words.points(top - intact)} against {words.points(random - intact)}",
         charts.bars(table, x="accuracy", y="what", order=list(masks), x_title="accuracy"), table=table,
-        caption=explain(units[0].setup, "in-context tasks", f"mean of {len(names)} tasks",
-                        f"n = {table['n'].iloc[0]} questions", "zero ablation",
-                        "95 % interval from the tasks' Wilson intervals; orange: chance"),
+        caption=f"n = {table['n'].iloc[0]} questions of {len(names)} tasks · orange: chance",
+        measured=blocks.provenance(
+            units[0].setup, f"Mean of {len(names)} tasks", "Off: zero ablation", "95 % interval from the tasks' Wilson "
+            "intervals", f"Top {k}: {words.names(sorted(ranked[:k]))}",
+            f"Random: {words.names(sorted(masks[f'without {k} random'].heads))}", task="in-context tasks"),
         file="tour-knock-out", key="tour knock out", python=blocks.python_lines(
-            units[len(names)], MEAN_ACCURACY, over=over(names, SHOTS[-1])),
+            units[0], "groups = dict(zip(labels, (records, top, others), strict=True))",
+            table="tables.means_table(groups)", given={"labels": tuple(masks)},
+            also={"top": units[len(names)], "others": units[2 * len(names)]}, over=over(names, SHOTS[-1])),
         alt_text=f"Bars of accuracy. {worse}.")
-    st.caption(f"Top {k}: {words.names(sorted(ranked[:k]))}. Random: "
-               f"{words.names(sorted(masks[f'without {k} random'].heads))}.")
+    blocks.picture(masks[f"without the top {k}"])
     if k < everyone and intact - top < FEW_POINTS:
-        st.markdown(f"With {k} of them gone the model hardly notices: the other {everyone - k} do the same. That is "
+        blocks.tell(f"With {k} of them gone the model hardly notices: the other {everyone - k} do the same. That is "
                     "*redundancy*. Try all of them.")
     elif k == everyone and len(sizes) > 1:
-        st.markdown(f"Now try {sizes[0]} of them: does the model notice?")
+        blocks.tell(f"Now try {sizes[0]} of them: does the model notice?")
 
 
 def prune() -> None:
     """How many heads can go?"""
-    st.markdown("Rank all heads by importance (how strongly the loss depends on them), switch the least important "
+    blocks.tell("Rank all heads by importance (how strongly the loss depends on them), switch the least important "
                 "ones off, and see how long accuracy holds. The yardstick: as many heads at random.")
     names = list(suite())
     share = st.slider("Accuracy to keep, as a share of the intact", 50, 100, 90, 5, format="%d %%", key="tour share",
@@ -366,27 +399,31 @@ def prune() -> None:
     if len(found) < len(units):
         return
     info = selection.info()
-    parts = [found[i * len(names):(i + 1) * len(names)] for i in range(len(rankings))]
-    table = pd.concat([tables.curve_table(part, label, weights(info), info.n_params)
-                       for label, part in zip(rankings, parts, strict=True)], ignore_index=True)
+    table = tables.curves_table({label: [found[i * len(names):(i + 1) * len(names)]] for i, label in enumerate(
+        rankings)}, weights(info), info.n_params)
     held = float(tables.limits_table(table, "heads", share)["can go"].iloc[0])  # of the model's own ranking
     intact, chance = float(table["accuracy"].iloc[0]), float(table["chance"].iloc[0])
     answer(guess, answers[0 if held <= 0.2 else 1 if held < 0.5 else 2])
-    blocks.result(
+    result(
         f"{words.percent(held)} of the heads can go and {words.percent(share)} of the accuracy stays",
         charts.lines(table, x="heads", y="accuracy", colour="ranking", x_title="share of heads removed",
                      y_title="accuracy", rules={"chance": chance,
                                                 f"{words.percent(share)} of intact": share * intact}),
-        caption=explain(units[0].setup, "all tasks", f"mean of {len(names)} tasks",
-                        f"n = {found[0].questions.n} questions per task", "one random ranking"),
+        caption=f"n = {found[0].questions.n} questions per task · {len(names)} tasks · chance {words.percent(chance)}",
+        measured=blocks.provenance(
+            units[0].setup, f"Mean of {len(names)} tasks", "Heads ranked by gradient importance, the lowest go first; "
+            "one random ranking", task="all tasks", source=blocks.STUDY),
         table=table, file="tour-pruning", key="tour pruning", python=blocks.python_lines(
-            units[0], MEAN_ACCURACIES, over=over(names, SHOTS[-1])),
+            units[0], "info = get(Model(model))", f"sweeps = {{{rankings[0]!r}: [records], {rankings[1]!r}: [others]}}",
+            table="tables.curves_table(sweeps, weights(info), info.n_params)",
+            then=[blocks.printed(f"tables.limits_table(table, 'heads', {share})")],
+            also={"others": units[len(names)]}, over=over(names, SHOTS[-1])),
         alt_text="Lines of accuracy against the share of heads removed, by ranking.")
 
 
 def share_heads() -> None:
     """Do tasks need the same heads?"""
-    st.markdown("Different tasks, one model: does each lean on its own heads, or all on the same ones? Compare the "
+    blocks.tell("Different tasks, one model: does each lean on its own heads, or all on the same ones? Compare the "
                 "rankings of the heads, task against task: a *rank correlation* ρ of 1 is the same order, 0 is "
                 "unrelated.")
     n_shots = st.segmented_control("Shots", SHOTS, default=SHOTS[-1], required=True, key="tour overlap shots",
@@ -409,17 +446,18 @@ def share_heads() -> None:
     verdict = "agree more than those of different kinds" if within - across > 0.02 else \
         "agree no more than those of different kinds"
     answer(guess, answers[0 if within - across > 0.02 else 1 if across - within > 0.02 else 2])
-    blocks.result(
+    result(
         f"Tasks of one kind {verdict}: ρ = {within:.2f} against {across:.2f}",
         charts.bars(table, x="mean ρ", y="pairs", order=list(table["pairs"]), x_title="Spearman ρ of two tasks' "
                     "importance, mean over pairs", percent=False),
-        caption=explain(units[0].setup, "all tasks", f"{table['n'].iloc[-2:].sum()} pairs of tasks, ρ over "
-                        f"{len(info.heads)} heads", "grey: from the lowest pair to the highest",
-                        f"head importance {selection.definition()}"),
+        caption=f"{table['n'].iloc[-2:].sum()} pairs of tasks · grey: lowest pair to highest · chance: 0",
+        measured=blocks.provenance(
+            units[0].setup, f"ρ over {len(info.heads)} heads", f"Head importance {selection.definition()}",
+            "Grey: from the lowest pair to the highest", task="all tasks", source=blocks.STUDY),
         table=table, file="tour-overlap", key="tour overlap", python=blocks.python_lines(
             units[0], f"scores = [record.scores({selection.definition()!r}){blocks.of_heads()} for record in records]",
-            "print(stats.spearman_matrix(scores))",
-            over=over(names, n_shots)),
+            table="tables.kinds_table(stats.spearman_matrix(scores), kinds)", over=over(names, n_shots),
+            given={"kinds": tuple(kinds)}),
         alt_text="Bars of mean rank correlation between tasks.")
 
 
@@ -427,7 +465,7 @@ def ffns() -> None:
     """And the feed-forward networks?"""
     each = weights(selection.info())
     times = each.ffn / (each.head * selection.info().n_heads)
-    st.markdown(f"There is one FFN per layer, with {times:.2g} times the parameters of all the heads beside it. Switch "
+    blocks.tell(f"There is one FFN per layer, with {times:.2g} times the parameters of all the heads beside it. Switch "
                 "each off in turn and see what accuracy loses.")
     n_shots = st.segmented_control("Shots", SHOTS, default=SHOTS[-1], required=True, key="tour ffn shots",
                                    persist_state="session")
@@ -444,15 +482,17 @@ def ffns() -> None:
     table = tables.mean_effects_table(dict(zip(names, found, strict=True)))
     worst = int(table["change"].idxmin())
     answer(guess, answers[0 if worst == 0 else 2 if worst == len(table) - 1 else 1])
-    blocks.result(
+    result(
         words.missed_most(table),
         charts.layer_effects(table, clickable=False),
-        caption=explain(units[0].setup, "all tasks", f"mean of {len(names)} tasks",
-                        f"n = {found[0].questions.n} questions per task", "accuracy with the FFN off minus intact",
-                        "95 % paired bootstrap intervals, pale where they include no change"),
+        caption=f"n = {found[0].questions.n} questions per task · {len(names)} tasks · pale: the interval includes no "
+                "change",
+        measured=blocks.provenance(
+            units[0].setup, f"Mean of {len(names)} tasks", "Change: accuracy with the FFN off minus intact", "95 % "
+            "paired bootstrap intervals, pale where they include no change", task="all tasks", source=blocks.STUDY),
         table=table.drop(columns=["head", "off"]), file="tour-ffns", key="tour ffns", python=blocks.python_lines(
-            units[0], "print(sum(record.importance() for record in records) / len(records))",
-            over=over(names, n_shots)),
+            units[0], "oracles = {setup.task.name: record for setup, record in zip(setups, records, strict=True)}",
+            table="tables.mean_effects_table(oracles).drop(columns=['head', 'off'])", over=over(names, n_shots)),
         alt_text=f"Bars of the change in accuracy without each layer's FFN; layer {worst} is missed most.")
 
 
@@ -462,7 +502,7 @@ AT_SCALE = {  # what can go of OPT-66B with little loss on average, as the study
 
 def at_scale() -> None:
     """What the study found in a model of 66 billion parameters, beside what holds here."""
-    st.markdown(f"The questions of this tour were first asked of **OPT-66B**, 64 layers of 72 heads ({blocks.STUDY}), "
+    blocks.tell(f"The questions of this tour were first asked of **OPT-66B**, 64 layers of 72 heads ({blocks.STUDY}), "
                 "on 14 tasks with 0, 1 and 5 shots.")
     what = str(st.segmented_control("What is switched off", list(AT_SCALE), default="heads", required=True,
                                     key="tour scale", persist_state="session"))
@@ -473,20 +513,27 @@ def at_scale() -> None:
     share, parameters = AT_SCALE[what]
     answer(guess, share)
     names = list(suite())
-    records = blocks.get_all([Pruning(one, what.lower()) for one in setups(names, SHOTS[-1])],
-                             f"accuracy as {what} are removed, all {len(names)} tasks, {SHOTS[-1]}-shot")
+    units = [Pruning(one, what.lower()) for one in setups(names, SHOTS[-1])]
+    records = blocks.get_all(units, f"accuracy as {what} are removed, all {len(names)} tasks, {SHOTS[-1]}-shot")
     found = [r for r in records if r is not None]
     if len(found) == len(names):
         info = selection.info()
         here = tables.limits_table(tables.curve_table(found, tables.OWN, weights(info), info.n_params), what, 0.9)
-        st.markdown(f"#### OPT-66B spares {share} of its {what}; this model {words.percent(here['can go'][0])}, still "
-                    f"at {words.percent(here['accuracy there'][0])}")
-        st.caption(explain(setups(names, SHOTS[-1])[0], "all tasks", f"there: {parameters}, as reported",
-                           f"here: mean of {len(names)} tasks, n = {found[0].questions.n} questions each, with at "
-                           "least 90 % of the intact accuracy; that is "
-                           f"{words.percent(here['of all parameters'][0])} of the parameters",
-                           f"95\u00a0%: {words.percent(here['from'][0])} to {words.percent(here['to'][0])}"))
-    st.markdown("""
+        title = (f"OPT-66B spares {share} of its {what}; this model {words.percent(here['can go'][0])}, still at "
+                 f"{words.percent(here['accuracy there'][0])}")
+        heading(title)
+        caption = blocks.note(
+            f"n = {found[0].questions.n} questions of {len(names)} tasks each · 95\u00a0%: "
+            f"{words.percent(here['from'][0])} to {words.percent(here['to'][0])}", blocks.provenance(
+                units[0].setup, f"There: {parameters}, as reported",
+                f"Here: mean of {len(names)} tasks, with at least 90 % of the intact accuracy; that is "
+                f"{words.percent(here['of all parameters'][0])} of the parameters", "95 % interval of that "
+                "accuracy, from the tasks' Wilson intervals", task="all tasks", source=blocks.STUDY))
+        blocks.extras(here, f"tour-{what.lower()}-can-go", blocks.python_lines(
+            units[0], "info = get(Model(model))", f"curve = tables.curve_table(records, {tables.OWN!r}, weights(info), "
+            "info.n_params)", table=f"tables.limits_table(curve, {what!r}, 0.9)", over=over(names, SHOTS[-1])),
+            "tour at scale", title=title, caption=caption)
+    blocks.tell("""
 The study also found that important heads sit in the middle layers and important FFNs in the later ones; that tasks
 **share** many of their important heads, and so do different numbers of shots; and that a small set of heads does
 prefix matching and copying, which overlaps with the heads that tasks need.
@@ -498,10 +545,6 @@ switching off is a coarse tool: others may take over, as in step 4.
 Headroom measures the same on **any decoder-only model**: choose one in the sidebar, or start with
 `python -m backend precompute --model facebook/opt-125m --tasks paper --dry-run`.
 """)
-
-
-def explain(setup: Setup, task: str, *parts: str) -> str:
-    return blocks.provenance(setup, *parts, task=task)
 
 
 STEPS: dict[str, tuple[Callable[[], None], str, str]] = {  # title -> what it shows, the page it comes from, link text
@@ -520,7 +563,7 @@ SHORT = ("Examples", "Off", "Look back", "Knock out", "How many?", "Shared?", "F
 
 
 def go(by: int) -> None:
-    st.session_state["step"] = max(1, min(len(STEPS), int(st.session_state["step"] or 1) + by))
+    st.session_state["step"] = max(1, min(len(STEPS), int(st.session_state.get("step") or 1) + by))
     change_masks()
 
 
@@ -532,7 +575,7 @@ def step_control() -> int:
     asked, numbers = st.query_params.get("step"), {str(step): step for step in range(1, len(STEPS) + 1)}
     if asked != st.session_state.get("step told") or "step" not in st.session_state:
         if asked is not None and asked not in numbers:
-            selection.not_read("step", asked, ", ".join(numbers))
+            selection.not_read("step", asked, ", ".join(numbers), 1)
         st.session_state["step"] = numbers.get(str(asked), 1)  # opened by a link, or the browser went back
     at = st.segmented_control("Step", list(numbers.values()), key="step", required=True, on_change=change_masks,
                               format_func=lambda step: f"{step} {SHORT[step - 1]}", label_visibility="collapsed") or 1
@@ -544,7 +587,7 @@ def step_control() -> int:
 
 def change_masks() -> None:
     """Each step has a mask of its own: what is off in one is not off in the next, and off again when one comes back."""
-    before, now = st.session_state.get("tour at"), int(st.session_state["step"] or 1)
+    before, now = st.session_state.get("tour at"), int(st.session_state.get("step") or 1)
     masks: dict[int, Ablation] = st.session_state.setdefault("tour masks", {})
     if before is not None and before != now:
         masks[before] = selection.ablation()
@@ -556,7 +599,7 @@ def use_bundled() -> None:
 
 
 st.title("Which parts of a language model does in-context learning need?")
-st.markdown("Headroom shows which **attention heads** and **feed-forward networks** a task leans on, lets you switch "
+blocks.tell("Headroom shows which **attention heads** and **feed-forward networks** a task leans on, lets you switch "
             "them off with a click, and shows what that does to accuracy. Here is the story in eight steps, on a small "
             "model that runs on this machine.")
 lecture.invitation()

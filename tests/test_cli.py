@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import multiprocessing
 import os
@@ -9,17 +11,20 @@ import random
 import re
 import shlex
 import signal
+import sqlite3
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from backend import __main__ as cli
 from backend.__main__ import BAD_INPUT, DONE, EXAMPLES, FAILED, INTERRUPTED, main
-from backend.errors import ModelError
+from backend.errors import ModelError, StoreError
 from backend.kinds import Answers, Evaluation, HeadImportance, HeadScores, Means, Model, compute
 from backend.models.identity import identify
 from backend.runs import jobs
@@ -192,6 +197,163 @@ def test_a_run_that_is_asked_to_stop_stops_within_a_batch(small, capsys, monkeyp
     assert jobs.progress(jobs.jobs(small[3])[0]).state == "cancelled"
 
 
+def computed(out: str) -> list[str]:
+    """The units that a run computed itself, by its lines."""
+    return [unit for _, _, unit in UNIT_LINE.findall(out)]
+
+
+def shared_run(arguments: list[str], heard: Connection) -> None:
+    cli._Run.LOOK = 0.05
+    live(arguments, heard)
+
+
+def begin(command: list[str]) -> tuple[multiprocessing.Process, IO[str]]:
+    """A run in a process of its own, and what it says."""
+    ours, theirs = LIVES.Pipe(duplex=False)
+    process = LIVES.Process(target=shared_run, args=(command, theirs))
+    process.start()
+    theirs.close()
+    said = os.fdopen(os.dup(ours.fileno()))
+    ours.close()
+    return process, said
+
+
+def test_two_runs_on_one_grid_share_it_and_nothing_is_computed_twice(small, model_folder):
+    command = ["precompute", *small, *PLAN, "--shots", "0,1", "--what", "all"]
+    runs = [begin(command) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        told = list(pool.map(lambda run: run[1].read(), runs))
+    for process, said in runs:
+        process.join()
+        said.close()
+        assert process.exitcode == DONE
+    lines = [computed(out) for out in told]
+    with stored(small) as store:
+        assert sorted(map(str, store.units())) == sorted(lines[0] + lines[1])
+    others = [re.findall(r"^\[\d+/\d+\] (.+): by another run$", out, re.MULTILINE) for out in told]
+    assert set(others[0]) <= set(lines[1])
+    assert set(others[1]) <= set(lines[0])
+
+
+def test_a_run_takes_over_what_a_killed_one_had_begun(small, model_folder):
+    command = ["precompute", *small, *PLAN, "--shots", "0,1", "--what", "all"]
+    first, said = begin(command)
+    with said:
+        while not UNIT_LINE.findall(line := said.readline().rstrip()):
+            assert first.is_alive(), line
+        second, other = begin(command)
+        with other:
+            while not UNIT_LINE.findall(other.readline().rstrip()):
+                assert second.is_alive()
+            first.kill()
+            before, after = computed(said.read()), computed(other.read())
+        first.join()
+        second.join()
+    assert second.exitcode == DONE
+    with stored(small) as store:
+        units = Counter(map(str, store.units()))
+    assert not (Counter(before) & Counter(after)) - units
+    assert sum(units.values()) - len(before) - len(after) <= 3  # two were heard, one killed before its word
+
+
+def test_what_another_run_is_computing_is_waited_for_and_can_be_stopped(small, capsys, monkeypatch):
+    monkeypatch.setattr(jobs.Report, "EVERY", 0.0)
+    monkeypatch.setattr(cli._Run, "LOOK", 0.0)
+    waited = []
+
+    def waiting(run) -> None:
+        waited.append(run.report.now.unit)
+        if len(waited) == 3:
+            jobs.cancel(run.report.job)
+        wait(run)
+
+    wait = cli._Run._wait
+    monkeypatch.setattr(cli._Run, "_wait", waiting)
+    monkeypatch.setattr(cli.Leases, "claim", lambda leases, key: False)
+    assert precompute(small, "--what", "accuracy") == INTERRUPTED
+    assert waited[1].startswith("waiting for another run: model")
+    assert "Stopped" in capsys.readouterr().err
+
+
+# --- no room ------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_ends_a_run_with_what_is_kept_and_what_to_do(small, capsys, monkeypatch):
+    put = Store.put
+
+    def full(store, unit, record, *more):
+        if unit.KIND == "evaluation":
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorname = "SQLITE_FULL"
+            raise StoreError("The store cannot be used.") from error
+        return put(store, unit, record, *more)
+
+    monkeypatch.setattr(Store, "put", full)
+    assert precompute(small, "--what", "accuracy,importance,ffns") == FAILED
+    told = capsys.readouterr()
+    assert "No space left for results in" in told.err
+    assert re.search(r"The 1 of \d+ results that were finished are kept\. Make room there", told.err)
+    assert computed(told.out) == ["model tiny"]
+    assert "unforeseen" not in told.err
+    assert jobs.progress(jobs.jobs(small[3])[0]).state == "failed"
+    monkeypatch.setattr(Store, "put", put)
+    assert precompute(small, "--what", "accuracy,importance,ffns") == DONE
+
+
+def test_progress_that_cannot_be_written_ends_no_run(small, capsys, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(jobs, "replace_file", full)
+    monkeypatch.setattr(jobs.Report, "EVERY", 0.0)
+    assert precompute(small, "--what", "accuracy") == DONE
+    assert len(computed(capsys.readouterr().out)) == 2
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device", "out.zip"),
+                                   OSError(errno.EDQUOT, "Disk quota exceeded", "out.zip")])
+def test_whatever_has_no_room_says_so(small, tmp_path, capsys, monkeypatch, error):
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "ship", full)
+    assert precompute(small, "--what", "accuracy", "--ship", str(tmp_path / "plain")) == FAILED
+    assert "No space left on the disk (out.zip). Nothing that was stored is lost" in capsys.readouterr().err
+
+
+def test_memory_that_runs_out_is_said(small, capsys, monkeypatch):
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Evaluation, "measure", full)
+    assert precompute(small, "--what", "accuracy") == FAILED
+    told = capsys.readouterr().err
+    assert "There was no memory left. What was finished is stored" in told
+    assert "unforeseen" not in told
+
+
+def test_what_the_system_refuses_is_named(small, capsys, monkeypatch):
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "out.zip")
+
+    monkeypatch.setattr(cli.bundles, "export", refused)
+    assert main(["export", "out.zip", *small[2:]]) == FAILED
+    told = capsys.readouterr().err
+    assert "The system refused: Permission denied (out.zip)." in told
+    assert "unforeseen" not in told
+
+
+def test_a_log_on_a_full_disk_ends_no_run(tmp_path):
+    """`/dev/full` is no plain file, so the patience is tried on it directly."""
+    with open("/dev/full", "wb") as full:
+        text = io.TextIOWrapper(io.BufferedWriter(cli._Patient(full.fileno())), line_buffering=True)
+        print("x" * 100_000, file=text, flush=True)
+    with (tmp_path / "log").open("w") as log:
+        into = cli._into(log)
+        print("said", file=into, flush=True)
+    assert (tmp_path / "log").read_text() == "said\n"
+
+
 def test_an_interrupt_ends_with_130_and_a_sentence(small, capsys, monkeypatch):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -212,6 +374,10 @@ def test_shipping_writes_plain_files_that_serve_as_results(small, tmp_path):
     (["--tasks", "antonyms"], "Did you mean 'antonym'"),
     (["--shots", "100000"], "100000 shots asked of task 'antonym'"),
     (["--shots", "-1"], "shots must be 0 or more, got -1"),
+    (["--seeds", "9" * 4000], "seeds must be 999,999,999 or less, got one of 4000 digits"),
+    (["--seeds", "-1"], "seeds must be 0 or more, got -1"),
+    (["--n-examples", "9" * 10], "n-examples must be 999,999,999 or less"),
+    (["--model", "m" * 3000], "has 3,000 letters"),
     (["--what", "magic"], "Cannot measure 'magic'. Known: "),
     (["--n-examples", "0"], "examples must be 1 or more"),
     (["--model", "/nowhere"], "No folder '/nowhere'"),
@@ -334,13 +500,25 @@ def test_status_counts_results_and_names_runs_and_damage(small, capsys):
     assert "Compute it again" in capsys.readouterr().err
 
 
+def test_status_names_what_was_not_started_here(small, capsys):
+    folder = Path(small[3]) / "jobs" / "20260101-120000-abcd"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(json.dumps({"args": ["export", "x.zip"], "pid": 1, "born": "", "started": 1}))
+    assert main(["status", *small[2:]]) == DONE
+    out = capsys.readouterr().out
+    assert "'20260101-120000-abcd' lies among the runs and was not started by this Headroom. Its command is none" in out
+    assert "run 2" not in out
+
+
 def test_verify_agrees_with_what_was_computed_and_finds_what_was_changed(small, capsys):
     precompute(small, "--what", "accuracy,importance,ffns,pruning,induction")
     capsys.readouterr()
     with stored(small) as store:
         n = len(store.units())
     assert main(["verify", *small, "--sample", "0"]) == DONE
-    assert f"{n} of {n} agree" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"all {n} in {small[3]} were read: none is damaged" in told
+    assert f"{n} of {n} results were measured again: {n} agree, 0 differ.\n" in told
     with stored(small) as store:
         (unit,) = store.units("head_importance")
         record = store.get(unit).to_json()
@@ -369,7 +547,7 @@ def test_results_of_several_models_of_one_name_are_told_apart(small, model_folde
     told = capsys.readouterr().out
     assert f"2 results of {mine} (digest {mine.digest}); others, left out, are of " in told
     assert f"{before} (digest fedcba987654)" in told
-    assert "2 of 2 agree" in told
+    assert "2 of 2 results were measured again: 2 agree" in told
     assert main(["export", str(tmp_path / "r.zip"), *small[2:], "--model", "tiny"]) == DONE
     both = ", ".join(f"tiny (digest {one})" for one in sorted((mine.digest, "fedcba987654")))
     assert f"4 results of {both} in" in capsys.readouterr().out

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # Everybody may use them.
-PLAIN = {f"backend.{name}" for name in ("values", "records", "stats", "errors", "machine", "places")}
+PLAIN = {f"backend.{name}" for name in ("values", "records", "stats", "errors", "limits", "machine", "places")}
 
 
 def ours(*names: str) -> set[str]:
@@ -30,15 +30,16 @@ MAY: dict[str, set[str]] = {
     "backend": set(),  # the package itself: nothing is imported before it is asked for
     "backend.__main__": _TOP,
     "backend.errors": set(),
-    "backend.values": {"backend.errors"},
-    "backend.records": {"backend.errors", "backend.values"},
+    "backend.limits": set(),
+    "backend.values": {"backend.errors", "backend.limits"},
+    "backend.records": {"backend.errors", "backend.limits", "backend.values"},
     "backend.stats": {"backend.errors", "backend.values"},
     "backend.machine": {"backend.records"},
     "backend.places": set(),
     "backend.rooms": {"backend.errors"},
     "backend.tasks": ours("tasks"),
     "backend.models": ours("models", "engine.proof"),  # a model is held against the engine before anyone gets it
-    "backend.tables": ours("tables", "kinds", "models.info", "tasks.task", "lens.reading"),
+    "backend.tables": ours("tables", "kinds", "models.info", "tasks.task", "lens.reading", "runs.plan"),
     "backend.engine": ours("engine", "models", "tasks"),
     "backend.lens": ours("lens", "kinds", "engine", "models", "tasks"),
     "backend.kinds": ours("kinds", "engine", "models", "tasks"),
@@ -48,7 +49,7 @@ MAY: dict[str, set[str]] = {
 }
 
 # Below all else, so that anybody can read it and install it: nothing but these beside the standard library.
-FOREIGN = {"backend.errors": set(), "backend.values": {"numpy"}, "backend.records": {"numpy"},
+FOREIGN = {"backend.errors": set(), "backend.limits": set(), "backend.values": {"numpy"}, "backend.records": {"numpy"},
            "backend.stats": {"numpy", "scipy"}, "backend.machine": {"psutil"}, "backend.places": set()}
 
 HEAVY = {"torch", "transformers", "accelerate", "datasets"}  # seconds to import

@@ -37,3 +37,15 @@ def test_only_a_dtype_known_to_be_slow_is_warned_of(monkeypatch):
                                                 (18_600, "5 h 10 min"), (90_000, "1 day 1 h"), (172_800, "2 days")])
 def test_time_is_said_as_people_say_it(seconds, words):
     assert machine.duration(seconds) == words
+
+
+def test_a_process_may_open_as_many_files_as_the_system_allows_it():
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
+        assert machine.raise_open_files(300) == 300
+        assert machine.raise_open_files(250) == 300  # never lowered
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (300, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -160,6 +160,7 @@ def shares_prefixes(model: LoadedModel) -> bool:
 def score(
     prepared: Prepared, ablations: Sequence[Ablation], means: Sequence[MeanActivations | None] | None = None,
     progress: Progress | None = None, reuse: bool | None = None, together: bool = False,
+    so_far: Callable[[int, Scores, np.ndarray], None] | None = None,
 ) -> list[Scores]:
     """The log-likelihood of every option under every ablation, in nats.
 
@@ -171,6 +172,8 @@ def score(
         together: let ablations ride in one pass as long as it stays within the prompts' `batch_tokens`. Passes of few
             tokens, whose time goes elsewhere than into products, are then shared; each number is what it is alone,
             beyond rounding.
+        so_far: called as so_far(place of the ablation, its scores, (n_questions,) which of them are complete) after
+            each batch; the vocabulary is then read for each.
 
     Raises:
         ModelError: if the model's logits are no numbers (half precision overflows, damaged weights).
@@ -197,6 +200,9 @@ def score(
             for batch, hidden in _read_section(model, section, gates, start, resume, keep, len(some)):
                 for i, under_one in zip(riding, hidden, strict=True):
                     tallies[i].add(batch, under_one)
+                    if so_far is not None:
+                        tallies[i].count()
+                        so_far(i, tallies[i].now(), tallies[i].left == 0)
                 done += len(some)
                 if progress is not None:
                     progress(done, total)
@@ -425,7 +431,15 @@ class _Tally:
         self.offsets = np.cumsum([0, *prepared.questions.n_options])  # where each question's options begin
         self.totals = np.zeros(self.offsets[-1])
         self.greedy = np.ones(self.offsets[-1], bool)
+        self.left = np.zeros(len(self.offsets) - 1, int)  # per question: tokens of its options that are not scored yet
+        for group in prepared.groups:
+            for batch in group.batches:
+                self.left += self._tokens_of(batch)
         self.waiting: list[tuple[trees.Batch, Tensor]] = []  # with the (n_nodes, d) states whose logits are needed
+
+    def _tokens_of(self, batch: trees.Batch) -> np.ndarray:
+        """(n_questions,) how many options' tokens of each question a batch scores."""
+        return np.bincount(batch.target_questions, minlength=len(self.offsets) - 1)
 
     def add(self, batch: trees.Batch, hidden: Tensor) -> None:
         """Score a batch, with its (rows, pos, d) hidden states after the last norm, now or together with the next."""
@@ -447,6 +461,8 @@ class _Tally:
         entries = np.concatenate([self.offsets[b.target_questions] + b.target_options for b in batches])
         wanted, normaliser, peak = self._logits(states, rows, tokens)
         np.add.at(self.totals, entries, (wanted - normaliser[rows]).double().cpu().numpy())
+        for batch in batches:
+            self.left -= self._tokens_of(batch)
         if self.want_greedy:
             np.logical_and.at(self.greedy, entries, (wanted == peak[rows]).cpu().numpy())
 
@@ -467,9 +483,12 @@ class _Tally:
         return wanted, torch.stack(normalisers).logsumexp(0), torch.stack(peaks).amax(0)
 
     def scores(self) -> Scores:
-        """What was added up."""
+        """What was added up, all of it."""
         self.count()
+        return self.now()
 
+    def now(self) -> Scores:
+        """What was added up so far."""
         def split(values: np.ndarray) -> tuple:
             return tuple(tuple(values[a:b].tolist()) for a, b in pairwise(self.offsets))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +11,18 @@ import numpy as np
 from backend.errors import BadInput
 from backend.kinds.means import N_TRAIN, Activations, Means
 from backend.kinds.prompts import ready
-from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish
-from backend.records import ModelInfo, Questions, Record
+from backend.kinds.shapes import check_ablation, check_questions
+from backend.kinds.unit import CountTokens, Listener, OfTask, Option, Progress, Topic, Unit, Wish
+from backend.records import ModelInfo, Questions, Record, require, require_lengths, require_within
 from backend.values import INTACT, Ablation, Setup
 
 if TYPE_CHECKING:
-    from backend.engine.passes import Prepared
+    from backend.engine.passes import Prepared, Scores
     from backend.models.gates import MeanActivations
     from backend.models.loading import LoadedModel
     from backend.tasks.task import Prompt
 
+_ROUNDING = 0.01  # nats: how far above 0 rounding may lift the log of a probability near 1
 SMALLEST_BATCH = 64  # tokens; below this, running out of memory is passed on
 OFF = Option("off", (), "evaluate with these heads and FFNs off, too: L3H7,L2H0-3,L4FFN; mean: in front puts their "
              "means in place; can be given again", read=str, metavar="MASK", many=True)
@@ -36,6 +38,18 @@ class Answers(Record):
     lengths: tuple[tuple[int, ...], ...]  # per query and option, characters, for `acc_norm`
     greedy: tuple[tuple[bool, ...], ...] = ()  # whether each option is what the model would have written (LAMBADA)
 
+    def check(self) -> None:
+        self.questions.check()
+        n_options, greedy = self.questions.n_options, self.questions.metric == "greedy" or bool(self.greedy)
+        for name in ("loglikelihoods", "lengths", *["greedy"] * greedy):
+            rows = getattr(self, name)
+            require_lengths(len(n_options), "queries", **{name: rows})
+            for row, n in zip(rows, n_options, strict=True):
+                require_lengths(n, "options of a query", **{name: row})
+        for lls, lengths in zip(self.loglikelihoods, self.lengths, strict=True):
+            require(max(lls) <= _ROUNDING, f"loglikelihoods holds {max(lls)}, which is no logarithm of a probability")
+            require_within("lengths", lengths, 0)
+
     def choices(self, norm: bool = False) -> tuple[int, ...]:
         """The option the model prefers, per query: highest log-likelihood, per character when `norm`.
 
@@ -47,7 +61,7 @@ class Answers(Record):
         if norm:
             rows = tuple(tuple(ll / max(n, 1) for ll, n in zip(a, b, strict=True))
                          for a, b in zip(rows, self.lengths, strict=True))
-        return tuple(int(np.argmax(row)) for row in rows)
+        return tuple(row.index(max(row)) for row in rows)
 
     def outcomes(self, norm: bool = False) -> np.ndarray:
         """(n,) of bool: right or wrong."""
@@ -82,11 +96,18 @@ class Evaluation(OfTask[Answers]):
     n_train: int = 0
 
     def __post_init__(self) -> None:
+        if self.n_train < 0:
+            raise BadInput(f"Means are taken over 1 prompt or more, not {self.n_train}.")
         n_train = (self.n_train or N_TRAIN.default) if self.ablation.fill == "mean" else 0
         object.__setattr__(self, "n_train", n_train)
 
     def __str__(self) -> str:
         return super().__str__() + (f" off={self.ablation}" if self.ablation else "")
+
+    def check(self, record: Answers, info: ModelInfo | None) -> None:
+        check_questions(self.setup, record.questions)
+        if info is not None:
+            check_ablation(self.ablation, info)
 
     def needs(self) -> Sequence[Unit[Any]]:
         return [Means(self.setup.with_(n_examples=self.n_train))] if self.n_train else []
@@ -126,14 +147,20 @@ class Evaluation(OfTask[Answers]):
     @classmethod
     def measure_together(cls, units: Sequence[Evaluation], model: LoadedModel, bases: Sequence[Sequence[Activations]],
                          progress: Progress | None) -> list[Answers]:
+        def so_far(place: int, right: int, answered: int, of: int) -> None:
+            assert isinstance(progress, Listener)
+            progress.so_far(units[place], right, answered, of)
+
         return evaluate(model, ready(model, units[0].setup), [unit.ablation for unit in units], progress,
-                        means=[basis[0] if basis else None for basis in bases])
+                        means=[basis[0] if basis else None for basis in bases],
+                        so_far=so_far if isinstance(progress, Listener) else None)
 
 
 def evaluate(
     model: LoadedModel, prompts: Sequence[Prompt] | Prepared, ablations: Sequence[Ablation] = (INTACT,),
     progress: Progress | None = None, *, metric: str = "acc", means: Sequence[MeanActivations | None] | None = None,
     batch_tokens: int | None = None, together: bool = False,
+    so_far: Callable[[int, int, int, int], None] | None = None,
 ) -> list[Answers]:
     """Score every option of every prompt under each ablation.
 
@@ -147,6 +174,7 @@ def evaluate(
         batch_tokens: tokens of one pass, None for as many as suit the device; halved, and said so in the log, whenever
             memory runs out.
         together: let ablations share passes that have room for several, see `passes.score`.
+        so_far: called as so_far(place of the ablation, questions answered right, answered, of all) as they are scored.
 
     Raises:
         ModelError: the logits are no numbers.
@@ -163,10 +191,17 @@ def evaluate(
                        "the model given here. Make them ready for this one.")
     # What the intact model leaves behind helps several ablations, or the next call with the same prompts.
     reuse = None if ready is prompts or len(ablations) > 1 else False
+
+    def tell(place: int, scores: Scores, complete: np.ndarray) -> None:
+        assert so_far is not None
+        outcomes = Answers(ready.questions, scores.loglikelihoods, ready.lengths, scores.greedy).outcomes()
+        answered = np.array([complete[list(members)].all() for members in ready.questions.outcome_docs])
+        so_far(place, int(outcomes[answered].sum()), int(answered.sum()), len(answered))
+
     while True:
         ready = ready.smallest
         try:
-            scores = passes.score(ready, ablations, means, progress, reuse, together)
+            scores = passes.score(ready, ablations, means, progress, reuse, together, tell if so_far else None)
             break
         except Exception as error:
             if ready.batch_tokens // 2 < SMALLEST_BATCH or not should_reduce_batch_size(error):

@@ -11,8 +11,9 @@ import numpy as np
 from backend.errors import BadInput
 from backend.kinds.means import N_TRAIN
 from backend.kinds.prompts import prompts_of
+from backend.kinds.shapes import check_heads
 from backend.kinds.unit import CountTokens, OfTask, Progress, Topic, Wish
-from backend.records import ModelInfo, Record
+from backend.records import ModelInfo, Record, require, require_lengths, require_shape, require_within
 from backend.values import Setup
 
 if TYPE_CHECKING:
@@ -40,6 +41,25 @@ class HeadScores(Record):
     block_per_token: tuple[tuple[tuple[float, ...], ...], ...]  # [block][layer][head]: sum over examples, positions
     block_per_example: tuple[tuple[tuple[float, ...], ...], ...]  # [block][layer][head]: sum over examples
     n_spanning: int = 0  # examples whose answer begins with a token that holds some of the context's text
+
+    def check(self) -> None:
+        require(self.n_examples >= 1, f"n_examples holds {self.n_examples}")
+        require_within("block_sizes", self.block_sizes, 1)
+        require(sum(self.block_sizes) == self.n_examples, f"block_sizes holds {sum(self.block_sizes)} examples, where "
+                f"n_examples is {self.n_examples}")
+        require_lengths(len(self.block_sizes), "blocks", block_positions=self.block_positions,
+                        block_per_token=self.block_per_token, block_per_example=self.block_per_example)
+        n_layers = len(self.block_positions[0])
+        require_shape("block_positions", self.block_positions, len(self.block_sizes), n_layers)
+        for positions, per_token, per_example in zip(self.block_positions, self.block_per_token,
+                                                     self.block_per_example, strict=True):
+            require_within("block_positions", positions, 1)
+            require_lengths(n_layers, "layers", block_per_token=per_token, block_per_example=per_example)
+            check_heads(None, block_per_token=per_token, block_per_example=per_example)
+            for row in per_token:
+                require_within("block_per_token", row, 0)
+        require_within("skipped", self.skipped, 0)
+        require_within("n_spanning", [self.n_spanning], 0, self.n_examples)
 
     def scores(self, reduction: str = "per-token", blocks: np.ndarray | None = None) -> np.ndarray:
         """(n_layers, n_heads): the importance; higher means more important.
@@ -86,6 +106,13 @@ class HeadImportance(OfTask[HeadScores]):
     TRAINING = True
 
     setup: Setup
+
+    def check(self, record: HeadScores, info: ModelInfo | None) -> None:
+        n = record.n_examples + len(record.skipped)
+        require(n <= self.setup.n_examples, f"n_examples and skipped hold {n} examples where "
+                f"{self.setup.n_examples} were asked for")
+        for per_token, per_example in zip(record.block_per_token, record.block_per_example, strict=True):
+            check_heads(info, block_per_token=per_token, block_per_example=per_example)
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         return _GRADIENT * count(self.setup, "train")

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backend import limits
 from backend.errors import BadInput
+from backend.kinds.shapes import check_heads
 from backend.kinds.unit import CountTokens, OfModel, Option, Progress, Topic, Wish
-from backend.records import ModelInfo, Record
+from backend.records import ModelInfo, Record, require, require_within
 from backend.values import ModelId
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
 
 N_SEEDS = 100
+_ROUNDING = 1e-3  # how far rounding may lift a share above 1
 N_SEQUENCES = Option("n_sequences", N_SEEDS, "random sequences behind the induction scores", least=1)
 _INDUCTION = Topic("induction", "prefix matching and copying of every head", per_task=False, rank=5,
                    by_default=True)
@@ -33,6 +36,14 @@ class InductionScores(Record):
     variance: tuple[tuple[float, ...], ...]  # over seeds
     tokens: str  # how the random tokens were drawn, in words
     max_length: int  # longest sequence; shorter than asked where the model's context is
+
+    def check(self) -> None:
+        check_heads(None, mean=self.mean, variance=self.variance)
+        require(bool(self.mean and self.mean[0]), "mean holds no head")
+        for mean, variance in zip(self.mean, self.variance, strict=True):
+            require_within("mean", mean, -_ROUNDING, 1 + _ROUNDING)
+            require_within("variance", variance, 0, 1 + _ROUNDING)
+        require_within("max_length", [self.max_length], 1)
 
 
 class _Scores(OfModel[InductionScores]):
@@ -52,6 +63,13 @@ class _Scores(OfModel[InductionScores]):
     def _check(self) -> None:
         if self.variant not in self.VARIANTS:
             raise BadInput(f"Unknown variant '{self.variant}'. Known: {', '.join(self.VARIANTS)}.")
+        if not 1 <= self.n_sequences <= limits.SEQUENCES:
+            raise BadInput(f"Scores are taken over 1 to {limits.SEQUENCES:,} random sequences.")
+
+    def check(self, record: InductionScores, info: ModelInfo | None) -> None:
+        require(record.n_seeds == self.n_sequences, f"n_seeds holds {record.n_seeds} where {self.n_sequences} "
+                "sequences were asked for")
+        check_heads(info, mean=record.mean, variance=record.variance)
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         return self.n_sequences * min(info.max_positions, 4 * (N_SEEDS + 25))

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from backend.kinds.prompts import prompts_of
+from backend.kinds.shapes import check_heads
 from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Wish
-from backend.records import ModelInfo, Record
+from backend.records import ModelInfo, Record, require, require_lengths, require_shape, require_within
 from backend.values import Setup
 
 if TYPE_CHECKING:
@@ -27,6 +28,14 @@ class Activations(Record):
     heads: tuple[tuple[tuple[float, ...], ...], ...]  # [layer][head][d_head]: mean z
     ffns: tuple[tuple[float, ...], ...]  # [layer][d_model]: mean of what the FFN adds
 
+    def check(self) -> None:
+        require_within("n_examples", [self.n_examples], 1)
+        require_within("n_positions", [self.n_positions], 1)
+        require(bool(self.heads and self.heads[0] and self.ffns), "heads or ffns holds no layer")
+        require_lengths(len(self.heads), "layers", ffns=self.ffns)
+        check_heads(None, len(self.heads[0][0]), heads=self.heads)
+        require_shape("ffns", self.ffns, len(self.heads), len(self.ffns[0]))
+
 
 @dataclass(frozen=True)
 class Means(OfTask[Activations]):
@@ -41,6 +50,13 @@ class Means(OfTask[Activations]):
     TRAINING = True
 
     setup: Setup
+
+    def check(self, record: Activations, info: ModelInfo | None) -> None:
+        require(record.n_examples <= self.setup.n_examples, f"n_examples holds {record.n_examples} where "
+                f"{self.setup.n_examples} were asked for")
+        if info is not None:
+            check_heads(info, info.d_head, heads=record.heads)
+            require_shape("ffns", record.ffns, info.n_layers, info.d_model)
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         return count(self.setup, "train")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from backend.kinds.unit import CountTokens, OfModel, Progress
-from backend.records import ModelInfo
+from backend.records import ModelInfo, require
 from backend.values import ModelId
 
 if TYPE_CHECKING:
@@ -30,6 +30,14 @@ class Model(OfModel[ModelInfo]):
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         return 0
+
+    def check(self, record: ModelInfo, info: ModelInfo | None) -> None:
+        for name in ("name", "revision"):
+            told, named = getattr(record, name), getattr(self.model, name)
+            require(told == named, f"{name} holds '{told[:60]}', where the model is '{named[:60]}'")
+        for name, size in (info.shape if info else {}).items():
+            require(getattr(record, name) == size, f"{name} holds {getattr(record, name)}, where this very model is "
+                    f"known to have {size}")
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> ModelInfo:
         return model.info

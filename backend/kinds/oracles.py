@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import lt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backend.kinds.evaluation import evaluate
 from backend.kinds.prompts import ready
+from backend.kinds.shapes import check_questions
 from backend.kinds.unit import CountTokens, OfTask, Progress, Topic, Wish
-from backend.records import ModelInfo, Questions, Record
+from backend.records import ModelInfo, Questions, Record, require, require_lengths, require_within
 from backend.values import INTACT, Ablation, Setup
 
 if TYPE_CHECKING:
@@ -34,6 +36,20 @@ class Sweep(Record):
     choices: tuple[tuple[int, ...], ...]  # [ablation][query]: the option of highest log-likelihood
     choices_norm: tuple[tuple[int, ...], ...]  # the same, per character
     removed: tuple[tuple[float, float], ...] = ()  # pruning: share of (heads, FFNs) removed at each point
+
+    def check(self) -> None:
+        self.questions.check()
+        n, greedy = len(self.questions.docs), self.questions.metric == "greedy"
+        require(bool(self.ablations) and self.ablations[0] == "", "ablations does not begin with the intact model")
+        require_lengths(len(self.ablations), "ablations", choices=self.choices, choices_norm=self.choices_norm,
+                        **({"removed": self.removed} if self.removed else {}))
+        for name in ("choices", "choices_norm"):
+            for row in getattr(self, name):
+                require_lengths(n, "queries", **{name: row})
+                require_within(name, row, -1 if greedy else 0)
+                require(all(map(lt, row, self.questions.n_options)), f"{name} holds an option that its query lacks")
+        for shares in self.removed:
+            require_within("removed", shares, 0, 1)
 
     def outcomes(self, norm: bool = False) -> np.ndarray:
         """(n_ablations, n) of bool: right or wrong."""
@@ -61,6 +77,19 @@ class _Oracle(OfTask[Sweep]):
     SOURCE = "Bansal et al. 2023, arXiv:2212.09095"
 
     @staticmethod
+    def ablations(info: ModelInfo) -> list[Ablation]:
+        """What is off, one after the other: first nothing."""
+        raise NotImplementedError
+
+    def check(self, record: Sweep, info: ModelInfo | None) -> None:
+        check_questions(self.setup, record.questions)
+        require(not record.removed, "removed holds shares, which are a pruning curve's")
+        if info is not None:
+            names = tuple(map(str, self.ablations(info)))
+            require_lengths(len(names), "ablations of this model", ablations=record.ablations)
+            require(record.ablations == names, "ablations names others than this model's, one after the other")
+
+    @staticmethod
     def _passes(info: ModelInfo, n_each: float) -> float:
         """Passes begin at the layer where they differ: half of the layers on average."""
         return 1 + (info.n_layers + 1) / 2 * n_each
@@ -76,6 +105,10 @@ class FFNOracle(_Oracle):
     TOPICS = {"ffns": Topic("FFNs", "accuracy with each FFN off", rank=3, by_default=True)}
 
     setup: Setup
+
+    @staticmethod
+    def ablations(info: ModelInfo) -> list[Ablation]:
+        return [INTACT, *(Ablation(ffns=frozenset({layer})) for layer in range(info.n_layers))]
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         return round(self._passes(info, 1) * count(self.setup, "validation"))
@@ -99,6 +132,10 @@ class HeadOracle(_Oracle):
                              "heads", rank=10)}  # the longest by far, so it goes last
 
     setup: Setup
+
+    @staticmethod
+    def ablations(info: ModelInfo) -> list[Ablation]:
+        return [INTACT, *(Ablation(frozenset({head})) for head in info.heads)]
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         return round(self._passes(info, len(info.heads) / info.n_layers) * count(self.setup, "validation"))
@@ -134,13 +171,11 @@ def ffn_importance(
 ) -> Sweep:
     """Intact, then with each FFN off, layer 0 first. acc(intact) - acc(FFN l off) is the oracle importance:
     positive = the FFN helped. Source: Bansal et al. 2023, arXiv:2212.09095."""
-    ablations = [INTACT, *(Ablation(ffns=frozenset({layer})) for layer in range(model.n_layers))]
-    return sweep(model, prompts, ablations, progress, metric=metric)
+    return sweep(model, prompts, FFNOracle.ablations(model.info), progress, metric=metric)
 
 
 def head_oracle(
     model: LoadedModel, prompts: Sequence[Prompt] | Prepared, progress: Progress | None = None, *, metric: str = "acc"
 ) -> Sweep:
     """Intact, then with each single head off, layer by layer. In the study for OPT-125M."""
-    ablations = [INTACT, *(Ablation(frozenset({head})) for head in model.info.heads)]
-    return sweep(model, prompts, ablations, progress, metric=metric)
+    return sweep(model, prompts, HeadOracle.ablations(model.info), progress, metric=metric)

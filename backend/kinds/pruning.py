@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backend import stats
-from backend.errors import BadInput
+from backend.errors import BadInput, StoreError
 from backend.kinds.head_importance import REDUCTIONS, HeadImportance, HeadScores
 from backend.kinds.means import N_TRAIN
 from backend.kinds.oracles import FFNOracle, Sweep, sweep
 from backend.kinds.prompts import ready
+from backend.kinds.shapes import check_ablation, check_questions
 from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish
-from backend.records import ModelInfo
-from backend.values import Ablation, Head, Ranking, Setup, TaskId
+from backend.records import ModelInfo, require, require_lengths
+from backend.values import Ablation, Head, Ranking, Setup, TaskId, parse_exact
 
 if TYPE_CHECKING:
     from backend.engine.passes import Prepared
@@ -82,6 +83,9 @@ class Pruning(OfTask[Sweep]):
     def __post_init__(self) -> None:
         if self.what not in SHARES:
             raise BadInput(f"Cannot prune '{self.what}'. Known: {', '.join(SHARES)}.")
+        if self.ranking.reduction not in (*REDUCTIONS, "") or self.ranking.n_train < 0:
+            raise BadInput(f"No ranking is by '{self.ranking.reduction[:60]}' over {self.ranking.n_train} prompts. "
+                           f"Known: {', '.join(REDUCTIONS)}.")
         if self.ranking == Ranking():
             object.__setattr__(self, "ranking", Ranking.by(self.setup.task))
         if self.what == "ffns" and not self.ranking.is_random:  # FFNs are ranked by their oracle, which has neither
@@ -90,6 +94,25 @@ class Pruning(OfTask[Sweep]):
     def __str__(self) -> str:
         return f"{super().__str__()} {self.what} by {self.ranking.named(self.setup.task)}" + (
             f" {self.ranking.reduction}" if self.ranking.reduction not in ("", "per-token") else "")
+
+    def check(self, record: Sweep, info: ModelInfo | None) -> None:
+        """At each point, as many heads and FFNs are off as its shares say."""
+        check_questions(self.setup, record.questions)
+        require_lengths(len(record.ablations), "ablations", removed=record.removed)
+        if info is None:
+            return
+        n_heads = len(info.heads) if self.what != "ffns" else 0
+        n_ffns = info.n_layers if self.what != "heads" else 0
+        for text, (heads, ffns) in zip(record.ablations, record.removed, strict=True):
+            try:
+                ablation = parse_exact(text)
+            except BadInput as error:
+                raise StoreError(f"ablations: {error}") from error
+            check_ablation(ablation, info)
+            off, wanted = (len(ablation.heads), len(ablation.ffns)), (stats.count(heads, n_heads), stats.count(
+                ffns, n_ffns))
+            require(off == wanted, f"ablations has {off[0]} heads and {off[1]} FFNs off where removed says {wanted[0]} "
+                    f"and {wanted[1]}")
 
     def needs(self) -> Sequence[Unit[Any]]:
         units: list[Unit[Any]] = []

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from backend.errors import BadInput, StoreError
 from backend.records import ModelInfo, Record, from_plain, to_plain
@@ -36,6 +36,16 @@ class CountTokens(Protocol):
 
     def __call__(self, setup: Setup, split: str) -> int:
         """Tokens that one evaluation (split "validation") or one pass over training prompts ("train") reads."""
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """A `Progress` that also wants to know how it stands before all is measured."""
+
+    def __call__(self, done: int, total: int) -> None: ...
+
+    def so_far(self, unit: Unit[Any], right: int, answered: int, of: int) -> None:
+        """So many questions of an evaluation are answered, of all, and so many of these right."""
 
 
 class Results(Protocol):
@@ -149,6 +159,16 @@ class Unit(ABC, Generic[R]):
                          progress: Progress | None) -> list[R]:
         """Measure several of equal `company`; each result is the one that it is alone."""
         raise NotImplementedError
+
+    def check(self, record: R, info: ModelInfo | None) -> None:
+        """Whether a record, whose fields fit each other, can be the answer to this unit.
+
+        Args:
+            info: the shape of its model; None where nobody knows it.
+
+        Raises:
+            StoreError: names the field that does not fit.
+        """
 
     # How it is asked for
 

@@ -56,11 +56,6 @@ def made_here(name: str) -> Path | None:
     return folder if _PLAIN_NAME.fullmatch(name) and (folder / "config.json").is_file() else None
 
 
-def is_ours(name: str) -> bool:
-    """Whether a model's name is of a gguf file, or of what was made here."""
-    return name.startswith(PREFIX) or made_here(name) is not None
-
-
 def made() -> list[str]:
     """Names of the models that were made here."""
     if not (folder := places.models()).is_dir():

@@ -21,13 +21,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from backend.errors import ModelError
+from backend.machine import is_full
 from backend.models import gguf
 from backend.models.adapters import ADAPTERS, Adapter
 from backend.models.defaults import SIZES, filled
-from backend.models.refusals import refusal
+from backend.models.plain import check_plain, read_object, size_of
+from backend.models.refusals import layer_types, refusal
 from backend.records import ModelInfo
 
 BUNDLED = "bundled"
+LONGEST_NAME = 1000  # letters of a model's path or hub id
+INDEX_BYTES = 100_000_000  # of a model's index: a line per tensor
 BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "bundled"
 _SMALL_FILES = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja"]
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
@@ -66,14 +70,9 @@ def locate(name: str, revision: str | None = None, weights: bool = True) -> Loca
     Raises:
         ModelError: no such folder or hub model, no safetensors in it, or no network.
     """
-    if name == BUNDLED:
-        folder = BUNDLED_FOLDER
-    elif name.startswith(gguf.PREFIX):
-        folder = gguf.unpacked(Path(name.removeprefix(gguf.PREFIX)).expanduser())
-    else:
-        folder = gguf.made_here(name) or Path(name).expanduser()
-    if folder.is_dir() or _looks_like_path(name):
-        if not folder.is_dir():
+    folder = BUNDLED_FOLDER if name == BUNDLED else folder_of(name)
+    if folder is not None or _looks_like_path(name):
+        if folder is None:
             raise ModelError(f"No folder '{name}'. Give the path of a model folder (config.json, *.safetensors, "
                              "tokenizer files), a hub id such as 'facebook/opt-125m', or gguf:FILE.")
         if revision is not None and revision != (digest := _digest(folder)):
@@ -84,6 +83,24 @@ def locate(name: str, revision: str | None = None, weights: bool = True) -> Loca
         _require_safetensors(folder, name)
         return Location(name if name == BUNDLED else folder.resolve().name, folder, _digest(folder))
     return _from_hub(name, revision, weights)
+
+
+def folder_of(name: str) -> Path | None:
+    """The folder that a name is the path of, or of a model that is made out of a gguf file; None where there is none.
+
+    Raises:
+        ModelError: if the name is longer than any path or hub id, or the gguf file cannot be read.
+    """
+    if len(name) > LONGEST_NAME:
+        raise ModelError(f"The model's name begins '{name[:40]}' and has {len(name):,} letters; no folder's path and "
+                         f"no hub id has more than {LONGEST_NAME}.")
+    try:
+        if name.startswith(gguf.PREFIX):
+            return gguf.unpacked(Path(name.removeprefix(gguf.PREFIX)).expanduser())
+        folder = gguf.made_here(name) or Path(name).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, ValueError, RuntimeError):  # a name that no file can have, or nobody's home
+        return None
 
 
 def describe(name: str, revision: str | None = None) -> ModelInfo:
@@ -126,13 +143,8 @@ def info_from(config: dict[str, Any], name: str, revision: str, tensors: list[tu
 
     def first(size: str, default: int | None = None) -> int:
         for key in SIZES[size]:
-            if isinstance(config.get(key), list) and len(set(config[key])) == 1:
-                return int(config[key][0])
-            if isinstance(config.get(key), list):
-                raise ModelError(f"The config of '{name}' gives {key} as a list: its layers differ in size, and "
-                                 "Headroom reads transformers whose layers are alike.")
             if config.get(key) is not None:
-                return int(config[key])
+                return size_of(size, key, config[key], name)
         if default is None:
             raise ModelError(f"The config of '{name}' says none of {', '.join(SIZES[size])}: it is not a decoder-only "
                              "transformer that Headroom can read.")
@@ -141,28 +153,34 @@ def info_from(config: dict[str, Any], name: str, revision: str, tensors: list[tu
     d_model, n_heads, max_positions = first("d_model"), first("n_heads"), first("max_positions", 2048)
     # Beyond its original length, a longrope model turns to other factors, whatever keys it has cached.
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if {rope.get("rope_type"), rope.get("type")} & {"longrope", "su"}:
-        max_positions = min(max_positions, int(config.get("original_max_position_embeddings") or
-                                               rope.get("original_max_position_embeddings") or max_positions))
+    if isinstance(rope, dict) and any(kind in (rope.get("rope_type"), rope.get("type")) for kind in ("longrope", "su")):
+        key = "original_max_position_embeddings"
+        max_positions = min(max_positions, size_of(
+            "max_positions", key, config.get(key) or rope.get(key) or max_positions, name))
     elements = {dtype: sum(n for d, n in tensors if d == dtype) for dtype, _ in tensors}
     main = max(elements, key=lambda d: elements[d], default="")
+    expansion = size_of("d_ffn", "expansion_ratio", config.get("expansion_ratio") or 4, name)
     return ModelInfo(
         name=name, revision=revision, architecture=str(config.get("model_type", "")), n_layers=first("n_layers"),
-        n_heads=n_heads, d_model=d_model, d_head=first("d_head", d_model // n_heads),
-        d_ffn=first("d_ffn", int(config.get("expansion_ratio") or 4) * d_model), n_params=sum(elements.values()),
+        n_heads=n_heads, d_model=d_model, d_head=first("d_head", max(1, d_model // n_heads)),
+        d_ffn=first("d_ffn", expansion * d_model), n_params=sum(elements.values()),
         max_positions=max_positions, vocab_size=first("vocab_size"), dtype=_DTYPES.get(main, main),
         bytes=sum(n * _BYTES.get(dtype, 4) for dtype, n in elements.items()),
-        headless=_headless(config, first("n_layers"), adapter or ADAPTERS.get(str(config.get("model_type")))),
+        headless=_headless(config, name, first("n_layers"), adapter or ADAPTERS.get(str(config.get("model_type")))),
     )
 
 
-def _headless(config: dict[str, Any], n_layers: int, row: Adapter | None) -> tuple[int, ...]:
+def _headless(config: dict[str, Any], name: str, n_layers: int, row: Adapter | None) -> tuple[int, ...]:
     """The layers that have no attention heads."""
     if row is None or row.heads_in is None:
         return ()
-    every = config.get("full_attention_interval") or 4  # what the class makes layer types of where there are none
-    kinds = config.get("layer_types") or [
+    key = "full_attention_interval"  # what the class makes layer types of where there are none
+    every = size_of("n_layers", key, config.get(key) or 4, name)
+    kinds = layer_types(config) or [
         "linear_attention" if (layer + 1) % every else "full_attention" for layer in range(n_layers)]
+    if len(kinds) != n_layers:
+        raise ModelError(f"The config of '{name}' names the kinds of {len(kinds)} layers and says that there are "
+                         f"{n_layers}. Put the config.json beside the weights that they were saved with.")
     return tuple(layer for layer, kind in enumerate(kinds) if kind != row.heads_in)
 
 
@@ -177,13 +195,15 @@ def weight_files(folder: Path) -> list[Path]:
     """
     if (whole := folder / "model.safetensors").is_file():
         return [whole]
-    try:
-        index = json.loads((folder / "model.safetensors.index.json").read_text())
-        return sorted({folder / file for file in index["weight_map"].values()})
-    except OSError:
+    if not (index := folder / "model.safetensors.index.json").is_file():
         return []
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{folder / 'model.safetensors.index.json'} cannot be read: {error}.") from error
+    names = read_object(index, INDEX_BYTES).get("weight_map")
+    files = set(names.values()) if isinstance(names, dict) and all(
+        isinstance(file, str) for file in names.values()) else {""}
+    if any(file != os.path.basename(file) or not file.endswith(".safetensors") for file in files):
+        raise ModelError(f"{index} cannot be read: its weight_map should name a *.safetensors file of this folder for "
+                         "every tensor. Fetch or convert the model again.")
+    return sorted(folder / file for file in files)
 
 
 def _require_safetensors(folder: Path, name: str, elsewhere: Iterable[str] = ()) -> None:
@@ -211,9 +231,7 @@ def _from_hub(name: str, revision: str | None, weights: bool) -> Location:
     from huggingface_hub import model_info, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
-        LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -240,15 +258,37 @@ def _from_hub(name: str, revision: str | None, weights: bool) -> Location:
         raise ModelError(f"'{name}' has no revision '{revision}' on the hub.") from error
     except RepositoryNotFoundError as error:
         raise ModelError(f"The hub has no model '{name}' (or it is private: log in with `hf auth login`).") from error
-    except LocalEntryNotFoundError as error:
-        raise ModelError(away) from error
-    except HfHubHTTPError as error:
-        raise ModelError(f"'{name}' cannot be fetched from the hub: {error}.") from error
-    except (OSError, HTTPError) as error:
-        raise ModelError(away) from error
+    except (OSError, HTTPError, ValueError) as error:  # LocalEntryNotFoundError and HfHubHTTPError are among them
+        raise ModelError(refused(error, f"'{name}'") or (
+            f"'{name}' cannot be kept in the local cache: there is no space left on its disk. Make room there, or name "
+            "another place in HF_HOME." if is_full(error) else away)) from error
     if weights:
         _require_safetensors(folder, name, elsewhere)
     return Location(name, folder, folder.name[:12])
+
+
+_ANSWERS = {  # of a hub, by the status; what to do
+    401: "It asks who you are: log in with `hf auth login`.",
+    403: "You may not read it: ask its owner for access, then `hf auth login`.",
+    404: "It has nothing of that name (or it is private: log in with `hf auth login`).",
+    429: "It has been asked too often from here: wait some minutes, or log in with `hf auth login`.",
+}
+
+
+def refused(error: BaseException | None, what: str) -> str:
+    """What the hub answered instead of what was asked of it, in a sentence; empty where nobody answered."""
+    while error is not None:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if isinstance(status, int) and status >= 400:
+            say = _ANSWERS.get(status) or (
+                "The fault is the hub's own: try again later." if status >= 500 else "Check the name.")
+            return f"{what} cannot be fetched: the hub answered with status {status}. {say} What is in the local " \
+                   "cache, and the bundled model, can be used meanwhile."
+        if isinstance(error, ValueError) and not isinstance(error, OSError):  # no JSON where JSON was promised
+            return (f"{what} cannot be fetched: what answered is not the hub, or not well (it sent something else than "
+                    "data). Check HF_ENDPOINT, and whether a log-in page of the network stands in between.")
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _cached(name: str, revision: str, weights: bool) -> Path | None:
@@ -276,12 +316,9 @@ def config_of(place: Location) -> dict[str, Any]:
     Raises:
         ModelError: if it is missing or no JSON.
     """
-    try:
-        config = json.loads((place.folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{place.folder / 'config.json'} cannot be read: {error}.") from error
-    if not isinstance(config, dict):
-        raise ModelError(f"{place.folder / 'config.json'} cannot be read: it should hold an object, {{...}}.")
+    file = place.folder / "config.json"
+    config = read_object(file)
+    check_plain(config, str(file))
     return filled(config)
 
 
@@ -314,9 +351,9 @@ def _saved(place: Location) -> list[tuple[str, str, int]]:
         siblings = model_info(place.name, revision=place.folder.name, timeout=10).siblings or ()
         _require_safetensors(place.folder, place.name, [s.rfilename for s in siblings])
         raise
-    except (OSError, HTTPError) as error:
-        raise ModelError(f"The size of '{place.name}' is not known: its weights are not in the local cache, and the "
-                         "hub cannot be reached.") from error
+    except (OSError, HTTPError, ValueError) as error:
+        raise ModelError(f"The size of '{place.name}' is not known: its weights are not in the local cache. " + (
+            refused(error, f"'{place.name}'") or "The hub cannot be reached.")) from error
     return [(key, spec.dtype, math.prod(spec.shape))
             for file in metadata.files_metadata.values() for key, spec in file.tensors.items()]
 
@@ -329,12 +366,22 @@ def _header(file: Path) -> dict[str, Any]:
             if length > min(file.stat().st_size, 100_000_000):
                 raise ValueError("its header is longer than the file")
             header: dict[str, Any] = json.loads(stream.read(length))
-            end = 8 + length + max((s["data_offsets"][1] for k, s in header.items() if k != "__metadata__"), default=0)
+            specs = [spec for key, spec in header.items() if key != "__metadata__"]
+            if not all(isinstance(spec["dtype"], str) and all(type(n) is int and n >= 0 for n in [
+                    *spec["shape"], *spec["data_offsets"]]) for spec in specs):
+                raise ValueError("its header describes no tensors")
+            end = 8 + length + max((spec["data_offsets"][1] for spec in specs), default=0)
             if end != file.stat().st_size:
-                raise ValueError(f"it should have {end} bytes and has {file.stat().st_size}")
+                raise ValueError(f"it should have {end:,} bytes and has {file.stat().st_size:,}")
             return header
-    except (struct.error, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{file} is damaged or cut short: {error}. Fetch or convert it again.") from error
+    except FileNotFoundError as error:
+        raise ModelError(f"{file} is gone: the model's folder has been moved or deleted. Put it back, or choose "
+                         "another model; stored results stay.") from error
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read: {error.strerror or error}.") from error
+    except (struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        why = error if isinstance(error, ValueError) else "its header is none"
+        raise ModelError(f"{file} is damaged or cut short: {str(why)[:200]}. Fetch or convert it again.") from error
 
 
 def _digest(folder: Path) -> str:
@@ -365,8 +412,7 @@ def tokenizer_digest(source: str | Path) -> str:
     Raises:
         ModelError: if it is no folder and the hub does not have it, or cannot be reached.
     """
-    folder = Path(source).expanduser()
-    if folder.is_dir():
+    if (folder := folder_of(str(source))) is not None:
         return _tokenizer_digest(folder)[:12]
     from httpx2 import HTTPError
     from huggingface_hub import snapshot_download
@@ -374,9 +420,11 @@ def tokenizer_digest(source: str | Path) -> str:
 
     try:
         fetched = snapshot_download(str(source), allow_patterns=list(_TOKENIZER_FILES))
-    except (HFValidationError, OSError, HTTPError) as error:
-        raise ModelError(f"No tokenizer in '{source}': it is neither a folder here nor a hub id that can be reached."
-                         ) from error
+    except HFValidationError as error:
+        raise ModelError(f"No tokenizer in '{source}': it is neither a folder here nor a hub id.") from error
+    except (OSError, HTTPError, ValueError) as error:
+        raise ModelError(f"No tokenizer in '{source}': it is no folder here. " + (
+            refused(error, f"'{source}'") or "The hub cannot be reached.")) from error
     return _tokenizer_digest(Path(fetched))[:12]
 
 
@@ -414,5 +462,5 @@ def _without_chat(file: Path) -> bytes:
     try:
         config = json.loads(content)
         return json.dumps({k: v for k, v in config.items() if k != "chat_template"}, sort_keys=True).encode()
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return content

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from backend.errors import BadInput, ModelError
+from backend.machine import WIDTHS, free_memory, size
 from backend.models import attention, gates
 from backend.models.adapters import Adapter, adapter_for, part
 from backend.models.defaults import filled
 from backend.models.identity import identity_of
-from backend.models.info import BUNDLED, info_from, locate, tensors_of
+from backend.models.info import BUNDLED, config_of, info_from, locate, tensors_of
 from backend.models.obstacles import obstacles_at
+from backend.models.plain import config_class, first_line
 from backend.models.ready import Ready
 from backend.models.refusals import refusal
 from backend.models.text import Pair, Reader, load_tokenizer, reader_for
@@ -26,6 +29,7 @@ from backend.values import Ablation, ModelId
 
 # Where the tensors of a model for text and images (Gemma 3 and 3n) go, of which the text part alone is loaded.
 _TEXT_PART = {r"^model\.language_model\.": "model.", r"^language_model\.": ""}
+MOST_TIED = 2  # times as many parameters may be described as saved: tied ones are saved once
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -186,16 +190,20 @@ def load_model(
         raise ModelError(" ".join(found))  # before anything large is fetched or read
     place = locate(name, revision)
     tensors = tensors_of(place)
+    info_from(config_of(place), place.name, place.revision, tensors, adapter)  # its sizes, before a class reads them
     words = load_tokenizer(tokenizer or place.folder)
+    config = config_class(place.folder)
+    text = config.get_text_config()
+    _require_room(text, name, dtype, sum(n for _, n in tensors), device_map)
     try:
-        config = AutoConfig.from_pretrained(place.folder, trust_remote_code=False)
-        text = config.get_text_config()
         model, report = cast(tuple[Any, dict[str, Any]], AutoModelForCausalLM.from_pretrained(
             place.folder, config=text, key_mapping=None if text is config else _TEXT_PART, dtype=DTYPES[dtype],
             device_map=device_map, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
             ignore_mismatched_sizes=True))  # it would refuse them in words that explain nothing
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"'{name}' cannot be loaded: {error}") from error
+    except Exception as error:  # transformers raises whatever the arithmetic of its classes does
+        if _is_memory(error):
+            raise ModelError(_no_memory(name)) from error
+        raise ModelError(f"'{name}' cannot be loaded: {first_line(error)}. Fetch or convert it again.") from error
     if other := sorted(report["mismatched_keys"]):  # transformers would leave them random, as it would the missing
         (tensor, found, expected), *_ = other
         raise ModelError(f"The weights of '{name}' are not those of its config: {len(other)} tensors have another "
@@ -205,9 +213,52 @@ def load_model(
         raise ModelError(f"The weights of '{name}' lack {len(missing)} tensors ({', '.join(missing[:3])}, ...): they "
                          "are of another model, or incomplete. Fetch or convert them again.")
     if device_map is None:
-        model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        try:
+            model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        except (RuntimeError, MemoryError) as error:
+            raise ModelError(_no_memory(name) if _is_memory(error) else
+                             f"'{name}' cannot be loaded: {first_line(error)}.") from error
     return prepare(model, words, place.name, place.revision, dtype, tensors, bos, adapter,
                    identity=identity_of(place, dtype, bos, tokenizer, adapter))
+
+
+def _require_room(config: Any, name: str, dtype: str, n_saved: int, device_map: Any) -> None:
+    """Whether what a config describes is what was saved, and fits; found before any of it is made.
+
+    Args:
+        n_saved: parameters on disk.
+
+    Raises:
+        ModelError: if it describes another model, or one for which there is no memory.
+    """
+    try:
+        with torch.device("meta"):  # shapes alone
+            model = AutoModelForCausalLM.from_config(deepcopy(config))
+    except Exception as error:  # as above
+        raise ModelError(f"The config of '{name}' describes no model that can be built: {first_line(error)}. Put the "
+                         "config.json beside the weights that they were saved with.") from error
+    n_described = sum(p.numel() for p in model.parameters())
+    if n_described > MOST_TIED * n_saved:
+        raise ModelError(f"The weights of '{name}' are not those of its config: they hold {n_saved:,} parameters, and "
+                         f"it describes {n_described:,}. Put the config.json beside them that they were saved with.")
+    needed = n_described * WIDTHS[dtype] + sum(b.numel() * b.element_size() for b in model.buffers())
+    free = free_memory()
+    if device_map is None and not torch.cuda.is_available() and needed > free:
+        raise ModelError(f"'{name}' needs {size(needed)} for its weights in {dtype}, and {size(free)} are free. "
+                         f"{_LESS_MEMORY}")
+
+
+_LESS_MEMORY = ("Close what else runs, choose a smaller precision with --dtype bfloat16, or spread it over several "
+                "devices with --device-map auto.")
+
+
+def _is_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "allocate memory" in str(error))
+
+
+def _no_memory(name: str) -> str:
+    return f"There was no memory left for '{name}' while it was loaded. {_LESS_MEMORY}"
 
 
 def _require_device(name: str) -> None:
@@ -285,7 +336,17 @@ def _lenders(config: Any, adapter: Adapter) -> frozenset[int]:
 
 def no_numbers(model: LoadedModel, what: str = "logits", ablation: Ablation | None = None) -> ModelError:
     """What to say where a model's logits, or gradients, are not numbers."""
-    why = ("half precision overflows. Use bfloat16, or float32." if model.dtype == "float16" else
-           "its weights hold numbers that are none, or grow beyond what the format holds. Fetch or convert them again.")
+    found = model.model.named_parameters()
+    if broken := next((name for name, p in found if not p.is_meta and not _all_numbers(p)), ""):
+        why = f"its weights hold some that are none, in {broken} for instance. " + (
+            "Use bfloat16 or float32, which hold larger numbers; if that does not help, fetch or convert them again."
+            if model.dtype == "float16" else "Fetch or convert them again.")
+    else:
+        why = f"sums grow beyond what {model.dtype} holds. " + (
+            "Use bfloat16 or float32." if model.dtype == "float16" else "Its weights may be damaged: fetch them again.")
     return ModelError(f"The {what} of '{model.info.name}' are not numbers in {model.dtype}"
                       + (f" with {ablation} off" if ablation else "") + f": {why}")
+
+
+def _all_numbers(parameter: Tensor) -> bool:
+    return bool(torch.isfinite(parameter.sum()) or torch.isfinite(parameter).all())

@@ -19,6 +19,12 @@ BIDIRECTIONAL = frozenset({
     "xlm-roberta-xl", "xlnet"})
 
 
+def layer_types(config: dict[str, Any]) -> list[str]:
+    """The kinds of a model's layers, where its config lists them; none where what it says is no such list."""
+    kinds = config.get("layer_types")
+    return kinds if isinstance(kinds, list) and all(isinstance(kind, str) for kind in kinds) else []
+
+
 def refusal(config: dict[str, Any], name: str) -> str | None:
     """Why a model cannot be measured, in a sentence; None where nothing is known against it.
 
@@ -29,10 +35,10 @@ def refusal(config: dict[str, Any], name: str) -> str | None:
     if config.get("is_encoder_decoder"):
         return (f"'{name}' ({model_type}) is an encoder-decoder model: it reads with one transformer and answers with "
                 "another. Headroom measures decoder-only transformers.")
-    kinds = sorted(_RECURRENT_LAYERS & set(config.get("layer_types") or ()))
+    kinds = sorted(_RECURRENT_LAYERS & set(layer_types(config)))
     row = ADAPTERS.get(model_type)
     if model_type in RECURRENT or (kinds and not (row and row.heads_in)):
-        layers = [i for i, kind in enumerate(config.get("layer_types") or ()) if kind in _RECURRENT_LAYERS]
+        layers = [i for i, kind in enumerate(layer_types(config)) if kind in _RECURRENT_LAYERS]
         where = (f" in layers {', '.join(map(str, layers))} ({', '.join(kinds)})" if layers else "")
         return (f"'{name}' ({model_type}) is recurrent{where}: a state that is handed from token to token stands where "
                 "heads should attend, so there are no heads to switch off there, and no text can be read once for all "

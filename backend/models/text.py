@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from backend.errors import BadInput, ModelError
+from backend.models.plain import config_class, read_object
 
 BOS = ("auto", "always", "never")
 _STUDY = ("opt", "gpt2")  # architectures that the study reads without a BOS token, whatever their tokenizers do
@@ -189,18 +190,14 @@ def front_of(folder: Path, tokenizer: Path | None = None, bos: str = "auto") -> 
 
 @lru_cache(maxsize=32)
 def _front_of_files(folder: Path, place: Path, bos: str, state: Any) -> tuple[int, ...]:
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'} cannot be read: {error}.") from error
-    model_type = str((config.get("text_config") or config).get("model_type", ""))
+    config = read_object(folder / "config.json")
+    text = config.get("text_config")
+    model_type = str((text if isinstance(text, dict) and text else config).get("model_type", ""))
     found = _said_by_files(place)
     front = _chosen(model_type, *found, bos) if found and bos in BOS else None
     if front is not None:
         return front
-    from transformers import AutoConfig
-
-    return reader_for(load_tokenizer(place), AutoConfig.from_pretrained(folder).get_text_config(), bos).front
+    return reader_for(load_tokenizer(place), config_class(folder).get_text_config(), bos).front
 
 
 def _said_by_files(place: Path) -> tuple[tuple[int, ...], bool] | None:
@@ -208,13 +205,13 @@ def _said_by_files(place: Path) -> tuple[tuple[int, ...], bool] | None:
     try:
         described = json.loads((place / "tokenizer.json").read_text(encoding="utf-8"))
         kind = str(json.loads((place / "tokenizer_config.json").read_text(encoding="utf-8")).get("tokenizer_class"))
-    except (OSError, ValueError):
+        kind = kind.removesuffix("Fast")
+        if kind not in _KEEP | {_DROP}:
+            return None
+        front = () if kind == _DROP else _front_of_state(described.get("post_processor"))
+        return front, described["model"].get("type") == "BPE" and "ByteLevel" in str(described.get("pre_tokenizer"))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):  # whoever loads it says why
         return None
-    kind = kind.removesuffix("Fast")
-    if kind not in _KEEP | {_DROP}:
-        return None
-    front = () if kind == _DROP else _front_of_state(described.get("post_processor"))
-    return front, described["model"].get("type") == "BPE" and "ByteLevel" in str(described.get("pre_tokenizer"))
 
 
 def _chosen(model_type: str, own: tuple[int, ...], byte_level: bool, bos: str) -> tuple[int, ...] | None:
@@ -284,9 +281,9 @@ def load_tokenizer(source: str | Path) -> Any:
     from transformers import AutoTokenizer, GPT2Tokenizer
 
     folder = Path(source)
-    if (folder / "merges.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
-        return GPT2Tokenizer(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"))
     try:
+        if (folder / "merges.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
+            return GPT2Tokenizer(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"))
         return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises whatever it likes
         why = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__

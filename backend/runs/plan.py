@@ -28,6 +28,7 @@ from backend.values import ModelId, Setup, TaskId
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
 
+LARGEST = 999_999_999  # of any number that can be asked for
 N_EXAMPLES = 100  # queries of an evaluation, unless asked otherwise
 
 _SAMPLE = 16  # prompts per setup that are measured
@@ -91,10 +92,14 @@ class Request:
         chosen = {name: option.default for name, option in choices.items()} | dict(self.options)
         object.__setattr__(self, "options", chosen)
         least = [("n_examples", self.n_examples, 1), *(("shots", shots, 0) for shots in self.shots),
+                 *(("seeds", seed, 0) for seed in self.seeds),
                  *((name, chosen[name], o.least) for name, o in choices.items() if o.least is not None)]
         for name, value, at_least in least:
             if value < at_least:
                 raise BadInput(f"{name.replace('_', '-')} must be {at_least} or more, got {value}.")
+            if value > LARGEST:
+                raise BadInput(f"{name.replace('_', '-')} must be {LARGEST:,} or less, got one of {len(str(value))} "
+                               "digits.")
         for ablation in chosen.get("off", ()):
             ablation.check(self.info.n_layers, self.info.n_heads, self.info.headless)
         if chosen.get("off") and "masks" not in self.what:

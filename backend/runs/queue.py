@@ -27,10 +27,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from threading import Condition, RLock, Thread
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from backend.errors import BadInput, Cancelled, HeadroomError, ModelError
 from backend.kinds.unit import OfTask, Results, Unit, compute, compute_together
+from backend.runs import journal
 from backend.values import ModelId
 
 if TYPE_CHECKING:
@@ -100,6 +101,14 @@ class Limits:
 # --- what is waited for -------------------------------------------------------------------------
 
 
+class SoFar(NamedTuple):
+    """How an evaluation stands before it is complete."""
+
+    right: int
+    answered: int  # questions
+    of: int
+
+
 @dataclass(eq=False)
 class _Job:
     """One thing to do, once, whoever wants it."""
@@ -111,8 +120,10 @@ class _Job:
     since: float
     wanted: list[Ticket] = field(default_factory=list)
     begun: bool = False
+    began: float = 0.0  # when its turn came
     abandoned: float = 0.0  # when the last who wanted it left, once it had begun
     progress: tuple[int, int] = (0, 0)  # batches done, of all
+    so_far: SoFar | None = None
 
     @property
     def company(self) -> Hashable:
@@ -128,6 +139,7 @@ class Standing:
         ahead: turns of others that come before its next one, at most; 0 while one of its own is measured.
         unit, done, total: what is being measured for it, and batches of it; None before its turn.
         loading: whether its turn has come and the model is being read.
+        so_far: how the answers stand that are there already; None where none are, or it is nothing of that kind.
     """
 
     finished: int
@@ -137,6 +149,7 @@ class Standing:
     done: int
     total: int
     loading: bool
+    so_far: SoFar | None = None
 
 
 class Ticket:
@@ -304,7 +317,8 @@ class Queue:
             finished = ticket.of - len(ticket._pending)
             own = next((job for job in self._running if job in ticket._pending), None)
             if own is not None:
-                return Standing(finished, ticket.of, 0, own.unit, *own.progress, self._loading)
+                return Standing(finished, ticket.of, 0, own.unit, *own.progress, self._loading,
+                                own.so_far)
             turns = [session for session, _ in self._in_turn()]
             return Standing(finished, ticket.of, bool(self._running) + turns.index(ticket.session)
                             if ticket.session in turns else 0, None, 0, 0, False)
@@ -350,7 +364,7 @@ class Queue:
     def _begin(self, jobs: list[_Job]) -> None:
         turn, self._running = next(self._turns), jobs
         for job in jobs:
-            job.begun = True
+            job.begun, job.began = True, monotonic()
             for ticket in job.wanted:
                 self._served.pop(ticket.session, None)
                 self._served[ticket.session] = turn
@@ -397,13 +411,10 @@ class Queue:
         if (look := jobs[0].look) is not None:
             return [look(model)]
         units = [job.unit for job in jobs if job.unit is not None]
-
-        def report(done: int, total: int) -> None:
-            self._report(jobs, done, total)
-
+        listener = _Listener(self, jobs)
         if len(units) == 1:
-            return [compute(units[0], self.store, model, report)]
-        return compute_together(units, self.store, model, report)
+            return [compute(units[0], self.store, model, listener)]
+        return compute_together(units, self.store, model, listener)
 
     def _model(self, wanted: ModelId) -> LoadedModel:
         self._loading = self._held[0] != wanted
@@ -418,7 +429,7 @@ class Queue:
             self._held = wanted, monotonic()
         return model
 
-    def _report(self, jobs: list[_Job], done: int, total: int) -> None:
+    def _report(self, jobs: Sequence[_Job], done: int, total: int) -> None:
         """A batch has ended. Raises: Cancelled: if nobody waits for these jobs any more."""
         with self._lock:
             for job in jobs:
@@ -440,6 +451,8 @@ class Queue:
     def _finish(self, job: _Job, result: Any = None, error: HeadroomError | None = None) -> None:
         with self._lock:
             self._jobs.pop(job.key, None)
+            journal.note("failed" if error else "measured", job.unit, [ticket.session for ticket in job.wanted],
+                         monotonic() - job.began, error)
             for ticket in list(job.wanted):
                 if error is not None:
                     self._fail(ticket, error)
@@ -449,6 +462,23 @@ class Queue:
                 if not ticket._pending:
                     self._drop(ticket)  # complete
                 ticket._news.notify_all()
+
+
+@dataclass(frozen=True)
+class _Listener:
+    """What the jobs under way are told while they are measured."""
+
+    queue: Queue
+    jobs: Sequence[_Job]
+
+    def __call__(self, done: int, total: int) -> None:
+        self.queue._report(self.jobs, done, total)
+
+    def so_far(self, unit: Unit[Any], right: int, answered: int, of: int) -> None:
+        with self.queue._lock:
+            for job in self.jobs:
+                if job.unit == unit and 0 < answered < of:
+                    job.so_far = SoFar(right, answered, of)
 
 
 def _in_words(job: _Job, error: BaseException) -> HeadroomError:

@@ -4,27 +4,34 @@ A bundle is a zip of `manifest.json` and one JSON file per result: no pickles, n
 names models, revisions, library versions, definitions and, for every result, its size and SHA-256. Equal results
 give equal bytes. Taking a bundle in is all or nothing, and never puts a different result in place of one that is
 there unless asked to. Of a bundle of schema 1, those results come in that are still true (see `store.earlier`).
+
+A bundle may come from anybody, so its sizes are looked at before anything is made of them (`backend.limits`), and its
+results are read one at a time: none is kept between looking and taking in.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from backend import limits
 from backend.errors import BadInput, StoreError
+from backend.kinds.model import Model
 from backend.kinds.unit import KINDS, SCHEMA, Unit
-from backend.records import Record, from_plain
+from backend.records import ModelInfo, Record, from_plain
 from backend.store import earlier
-from backend.store.entries import MAX_BYTES, differences, digest, pack, replace_file, unpack
+from backend.store.entries import Infos, differences, digest, pack, read_json, replace_file, unpack
 from backend.store.live import Store
 from backend.values import ModelId
 
@@ -32,6 +39,7 @@ FORMAT = "headroom-bundle"
 MANIFEST = "manifest.json"
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, UnicodeError, OverflowError, EOFError, NotImplementedError,
            RuntimeError, OSError)  # what zipfile lets through when bytes are wrong
+_END = b"PK\x05\x06"  # of a zip: 22 bytes that say where its table is
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "scipy")
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Contents:
     """A bundle that was read and checked, compared with a store."""
 
     manifest: Manifest
-    results: Mapping[Unit[Any], Record]
+    results: Mapping[Unit[Any], Record]  # read anew from the bundle at each look
     new: Sequence[Unit[Any]]  # not in the store
     same: Sequence[Unit[Any]]  # there already, equal to within rounding
     conflicts: Mapping[Unit[Any], list[str]]  # there already and different: in what
@@ -122,29 +130,80 @@ def inspect(path: str | Path | BinaryIO, store: Store) -> Contents:
 
     Raises:
         BadInput: if there is no such file.
-        StoreError: if it is no bundle, cut short, damaged, of another schema, or holds what its manifest
-            does not name.
+        StoreError: if it is no bundle, cut short, damaged, of another schema, larger than allowed, or holds what its
+            manifest does not name, or a result that cannot be one; names the entry and the field.
     """
     if isinstance(path, str | Path) and not Path(path).is_file():
         raise BadInput(f"There is no file {path}.")
+    with _whole():
+        _check_directory(path)
+        bundle = zipfile.ZipFile(path)
+        manifest = _manifest(bundle)
+        if manifest.schema == earlier.SCHEMA:
+            manifest, results, aside = _earlier(bundle, manifest)
+            return _compared(manifest, results, results.items(), aside, store)
+        infos = _shapes(bundle, manifest, store)
+        found = _Results(bundle, manifest, infos)
+        contents = _compared(manifest, found, found.read(), (), store)
+    if claimed := set(manifest.models) ^ {u.model.weights for u in found}:
+        raise StoreError(f"The manifest and the results do not name the same models: {sorted(claimed)}.")
+    return contents
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """What zipfile lets through when bytes are wrong, as a sentence."""
     try:
-        with zipfile.ZipFile(path) as bundle:
-            manifest = _manifest(bundle)
-            if manifest.schema == earlier.SCHEMA:
-                return _compared(*_earlier(bundle, manifest), store)
-            results = dict(_result(bundle, entry) for entry in manifest.entries)
+        yield
     except _BROKEN as error:
         raise StoreError(f"This is not a bundle, or it was cut short or damaged on the way: {error}. "
                          "Export or download it again.") from error
-    if claimed := set(manifest.models) ^ {u.model.weights for u in results}:
-        raise StoreError(f"The manifest and the results do not name the same models: {sorted(claimed)}.")
-    return _compared(manifest, results, (), store)
 
 
-def _compared(manifest: Manifest, results: Mapping[Unit[Any], Record], aside: Sequence[tuple[str, str]],
-              store: Store) -> Contents:
+class _Results(Mapping[Unit[Any], Record]):
+    """The results of a bundle by unit, each read when it is asked for."""
+
+    def __init__(self, bundle: zipfile.ZipFile, manifest: Manifest, infos: Infos) -> None:
+        self._bundle, self._manifest, self._infos = bundle, manifest, infos
+        self._entries: dict[Unit[Any], Entry] = {}
+
+    def read(self) -> Iterator[tuple[Unit[Any], Record]]:
+        """All, one after the other; from then on they are known by their units."""
+        for entry in self._manifest.entries:
+            unit, record = _result(self._bundle, entry, self._infos)
+            self._entries[unit] = entry
+            yield unit, record
+
+    def __getitem__(self, unit: Unit[Any]) -> Record:
+        with _whole():
+            return _result(self._bundle, self._entries[unit], self._infos)[1]
+
+    def __iter__(self) -> Iterator[Unit[Any]]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def _shapes(bundle: zipfile.ZipFile, manifest: Manifest, store: Store) -> Infos:
+    """The shapes of models: as the store knows them, else as the bundle says."""
+    told: dict[ModelId, ModelInfo] = {}
+    for entry in manifest.entries:
+        if entry.bytes <= limits.MODEL_BYTES and b'"kind":"model"' in (body := _body(bundle, entry)):
+            unit, record = _unpacked(entry, body, store.info)
+            if isinstance(record, ModelInfo):
+                told[unit.model] = record
+
+    def infos(model: ModelId) -> ModelInfo | None:
+        return store.info(model) or told.get(model.weights)
+
+    return infos
+
+
+def _compared(manifest: Manifest, results: Mapping[Unit[Any], Record], read: Iterable[tuple[Unit[Any], Record]],
+              aside: Sequence[tuple[str, str]], store: Store) -> Contents:
     new, same, conflicts = [], [], {}
-    for unit, record in results.items():
+    for unit, record in read:
         here = store.get(unit)
         if here is None:
             new.append(unit)
@@ -168,18 +227,48 @@ def take_in(contents: Contents, store: Store, replace: bool = False) -> None:
         first = [f"{unit} ({'; '.join(told)})" for unit, told in list(contents.conflicts.items())[:3]]
         raise StoreError(f"Nothing was imported: {len(contents.conflicts)} results differ from those here, for example "
                          f"{', '.join(first)}. Replace them on request (--replace), or use another store.")
-    taken = {*contents.new, *contents.conflicts}
-    store.put_all([(u, r) for u, r in contents.results.items() if u in taken], replace)
+    taken = sorted({*contents.new, *contents.conflicts}, key=lambda unit: not isinstance(unit, Model))  # shapes first
+    store.put_all(((unit, contents.results[unit]) for unit in taken), replace)
+
+
+def _check_directory(path: str | Path | BinaryIO) -> None:
+    """That the table of a zip, which zipfile reads whole, is no larger than a bundle's can be.
+
+    Raises:
+        BadZipFile: if the file does not end as zips without a comment do.
+        StoreError: if the table is too large.
+    """
+    with (open(path, "rb") if isinstance(path, str | Path) else nullcontext(path)) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 42))
+        tail = file.read(42)
+    end = tail[-22:]
+    if len(end) < 22 or not end.startswith(_END) or end[-2:] != bytes(2):
+        raise zipfile.BadZipFile("it has no end")
+    (table,) = struct.unpack_from("<I", end, 12)
+    if table > limits.DIRECTORY_BYTES or tail[:-22].startswith(b"PK\x06\x07"):  # the latter: a table beyond 32 bits
+        raise StoreError(f"This zip has a table of {table:,} bytes: more than the {limits.BUNDLE_ENTRIES:,} results "
+                         "that a bundle may hold. Nothing was read. Export fewer at a time (--model, --kind, --task).")
 
 
 def _manifest(bundle: zipfile.ZipFile) -> Manifest:
     names = bundle.namelist()
+    if len(names) > limits.BUNDLE_ENTRIES + 1:
+        raise StoreError(f"This zip holds {len(names):,} files; a bundle may hold {limits.BUNDLE_ENTRIES:,} results. "
+                         "Export fewer at a time (--model, --kind, --task).")
     if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in bundle.infolist()):
         raise StoreError("This zip is compressed in a way that bundles are not.")
     if MANIFEST not in names:
         raise StoreError(f"This zip has no {MANIFEST}: it is not a bundle of results.")
     try:
-        value = json.loads(_read(bundle, MANIFEST))
+        body = _read(bundle, MANIFEST, limits.MANIFEST_BYTES)
+        if len(body) > limits.MANIFEST_BYTES:
+            raise StoreError(f"The manifest unpacks to more than {limits.MANIFEST_BYTES // 2**20} MiB: this is no "
+                             "bundle of results.")
+        try:
+            value = read_json(body, limits.MANIFEST_BYTES, 3 * limits.BUNDLE_ENTRIES)
+        except StoreError as error:
+            raise StoreError(f"The manifest of this bundle is damaged: {error}") from error
         if value["format"] != FORMAT:
             raise StoreError(f"This is a '{value['format']}', not a {FORMAT}.")
         if value["schema"] not in (SCHEMA, earlier.SCHEMA):
@@ -188,10 +277,18 @@ def _manifest(bundle: zipfile.ZipFile) -> Manifest:
         models = value["models"] if value["schema"] == SCHEMA else []  # before, models had no identity of today's
         manifest = Manifest(tuple(from_plain(ModelId, model, "a model") for model in models),
                             tuple(from_plain(Entry, entry, "an entry") for entry in value["entries"]),
-                            dict(value["versions"]), dict(value["definitions"]), value["schema"])
+                            _texts(value["versions"]), _texts(value["definitions"]), value["schema"])
         expected = [MANIFEST, *(entry.file for entry in manifest.entries)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"The manifest of this bundle is damaged: {error!r}.") from error
+    if len({entry.key for entry in manifest.entries}) != len(manifest.entries):
+        raise StoreError("The manifest of this bundle is damaged: it names a result twice.")
+    if (total := sum(max(entry.bytes, 0) for entry in manifest.entries)) > limits.BUNDLE_BYTES:
+        raise StoreError(f"This bundle unpacks to {total / 2**30:.0f} GiB; {limits.BUNDLE_BYTES // 2**30} are allowed. "
+                         "Nothing was read. Export fewer results at a time (--model, --kind, --task).")
+    if large := [entry for entry in manifest.entries if not 0 <= entry.bytes <= limits.RESULT_BYTES]:
+        raise StoreError(f"{large[0].file} is said to have {large[0].bytes:,} bytes; a result has up to "
+                         f"{limits.RESULT_BYTES // 2**20} MiB.")
     if missing := set(expected) - set(names):
         raise StoreError(f"{len(missing)} results named by the manifest are not in the bundle, for example "
                          f"{min(missing)}.")
@@ -199,6 +296,10 @@ def _manifest(bundle: zipfile.ZipFile) -> Manifest:
         odd = min(extra) if len(set(names)) == len(names) else "a name that occurs twice"
         raise StoreError(f"The bundle holds what its manifest does not name: {odd}. Nothing was imported.")
     return manifest
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {from_plain(str, name, "a name"): from_plain(str, text, "a text") for name, text in value.items()}
 
 
 def _earlier(
@@ -213,7 +314,7 @@ def _earlier(
     for entry in manifest.entries:
         body = _body(bundle, entry)
         try:
-            value = json.loads(body)
+            value = read_json(body, limits.RESULT_BYTES, limits.RESULT_LISTS)
             old, key = earlier.Description.read(value["unit"]), earlier.key_of(value["unit"])
             read.append((old, value["record"]))
         except (ValueError, KeyError, TypeError, StoreError) as error:
@@ -236,26 +337,31 @@ def _earlier(
     return replace(manifest, models=tuple(sorted({u.model.weights for u in results}))), results, aside
 
 
-def _result(bundle: zipfile.ZipFile, entry: Entry) -> tuple[Unit[Any], Record]:
-    unit, record = unpack(_body(bundle, entry))
+def _result(bundle: zipfile.ZipFile, entry: Entry, infos: Infos) -> tuple[Unit[Any], Record]:
+    unit, record = _unpacked(entry, _body(bundle, entry), infos)
     if unit.key != entry.key:
         raise StoreError(f"{entry.file} holds another result than its name says: {unit}.")
     return unit, record
 
 
+def _unpacked(entry: Entry, body: bytes, infos: Infos) -> tuple[Unit[Any], Record]:
+    try:
+        return unpack(body, infos)
+    except StoreError as error:
+        raise StoreError(f"{entry.file} ({entry.what[:200]}): {error}") from error
+
+
 def _body(bundle: zipfile.ZipFile, entry: Entry) -> bytes:
-    body = _read(bundle, entry.file)
+    body = _read(bundle, entry.file, entry.bytes)
     if len(body) != entry.bytes or digest(body) != entry.sha256:
-        raise StoreError(f"{entry.file} ({entry.what}) is damaged: its digest is not the manifest's.")
+        raise StoreError(f"{entry.file} ({entry.what[:200]}) is damaged: its digest is not the manifest's.")
     return body
 
 
-def _read(bundle: zipfile.ZipFile, name: str) -> bytes:
+def _read(bundle: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """A file of a bundle; one byte more than `most` where it is larger."""
     with bundle.open(name) as stream:
-        body = stream.read(MAX_BYTES + 1)
-    if len(body) > MAX_BYTES:
-        raise StoreError(f"{name} unpacks to more than {MAX_BYTES // 2**20} MiB. That is no result.")
-    return body
+        return stream.read(most + 1)
 
 
 def _notes(manifest: Manifest, store: Store) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from backend.kinds import Model, Unit
@@ -13,12 +13,21 @@ from backend.values import ModelId, TaskId
 
 
 class Catalogue:
-    """The models and tasks that results belong to, those with most results first."""
+    """The models and tasks that results belong to, those with most results first.
 
-    def __init__(self, units: Iterable[Unit[Any]]) -> None:
-        self._models: Counter[ModelId] = Counter()
-        self._tasks: dict[ModelId, Counter[TaskId]] = {}
-        for unit in units:
+    Args:
+        units: the results, by their keys.
+        earlier: the catalogue of results most of which are the same ones: what came since is added to it.
+    """
+
+    def __init__(self, units: Mapping[str, Unit[Any]], earlier: Catalogue | None = None) -> None:
+        self._keys = frozenset(units)
+        known = earlier if earlier is not None and earlier._keys <= self._keys else None
+        self._models: Counter[ModelId] = known._models.copy() if known else Counter()
+        self._tasks: dict[ModelId, Counter[TaskId]] = (
+            {model: tasks.copy() for model, tasks in known._tasks.items()} if known else {})
+        for key in self._keys - known._keys if known else self._keys:
+            unit = units[key]
             if unit.model.dtype:  # a model's own record has none
                 self._models[unit.model] += 1
                 if unit.task is not None:
@@ -31,11 +40,13 @@ class Catalogue:
 
     def models(self, name: str | None = None) -> list[ModelId]:
         """The models that have results, each way of running one by itself; of one name only where it is given."""
-        return [model for model, _ in self._models.most_common() if name in (None, model.name)]
+        found = [model for model in self._models if name in (None, model.name)]
+        return sorted(found, key=lambda model: (-self._models[model], model))
 
     def tasks(self, model: ModelId, name: str | None = None) -> list[TaskId]:
         """The tasks that a model has results of; of one name only where it is given."""
-        return [task for task, _ in self._tasks.get(model, Counter()).most_common() if name in (None, task.name)]
+        counts = self._tasks.get(model, Counter())
+        return sorted([task for task in counts if name in (None, task.name)], key=lambda task: (-counts[task], task))
 
     def n_results(self, model: ModelId) -> int:
         return self._models[model]
@@ -43,7 +54,7 @@ class Catalogue:
 
 def catalogue(store: Store) -> Catalogue:
     """What is in a store now."""
-    return store.derived("catalogue", lambda: Catalogue(store.units()))
+    return store.derived("catalogue", lambda earlier: Catalogue(store.by_key(), earlier))
 
 
 def info_of(model: ModelId, store: Store) -> ModelInfo | None:

@@ -39,7 +39,7 @@ from backend.kinds.unit import with_needs
 from backend.models.identity import identify
 from backend.models.info import BUNDLED, Location, config_of, info_from, locate
 from backend.records import ModelInfo, Record, from_plain
-from backend.store.entries import canonical, digest
+from backend.store.entries import canonical, digest, read_record
 from backend.store.live import Store
 from backend.store.shipped import ship
 from backend.tasks.registry import SUITES, suite
@@ -188,7 +188,7 @@ def record_of(old: Any, unit: Unit[Any]) -> Record:
     """A record of schema 1 as it is written today.
 
     Raises:
-        StoreError: if it is damaged.
+        StoreError: if it is damaged, or cannot be the answer to the unit.
     """
     if not isinstance(old, Mapping):
         raise StoreError("its record is damaged")
@@ -200,7 +200,7 @@ def record_of(old: Any, unit: Unit[Any]) -> Record:
         value["n_spanning"] = 0
     if unit.RECORD is ModelInfo:
         value["revision"] = unit.model.revision
-    return unit.RECORD.from_json(value)
+    return read_record(unit, value, None)
 
 
 # --- truth --------------------------------------------------------------------------------------

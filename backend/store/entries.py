@@ -12,19 +12,21 @@ import os
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from backend import limits
 from backend.errors import BadInput, StoreError
-from backend.kinds.unit import Unit
-from backend.records import Record
+from backend.kinds.unit import R, Unit
+from backend.records import ModelInfo, Record
+from backend.values import ModelId
 
 DIGITS = 7  # significant digits of a stored float
 TOLERANCE = 1e-4  # of the largest number of a field: two machines' float32 results may differ by this much
-MAX_BYTES = 2**30  # an entry that unpacks to more is refused
+Infos = Callable[[ModelId], ModelInfo | None]  # the shape of a model; None where nobody knows it
 RECENT_BYTES = 2**24  # of JSON: the records read last, up to this much, are kept in memory (several times as large)
 
 
@@ -69,17 +71,52 @@ def pack(unit: Unit[Any], record: Record) -> bytes:
     return canonical({"unit": unit.to_json(), "record": rounded(record.to_json())})
 
 
-def unpack(body: bytes) -> tuple[Unit[Any], Record]:
-    """What `pack` packed.
+def unpack(body: bytes, infos: Infos = lambda model: None) -> tuple[Unit[Any], Record]:
+    """What `pack` packed: the unit, and a record that can be its answer.
+
+    Args:
+        infos: the shapes of models, which records must fit.
 
     Raises:
-        StoreError: if it is anything else, or of another schema.
+        StoreError: if it is anything else, or of another schema; names what does not fit.
+    """
+    value = read_json(body, limits.RESULT_BYTES, limits.RESULT_LISTS)
+    if not isinstance(value, Mapping) or set(value) != {"unit", "record"}:
+        raise StoreError("Not a stored result: it is no unit with its record.")
+    unit = Unit.from_json(value["unit"])
+    return unit, read_record(unit, value["record"], infos(unit.model))
+
+
+def read_record(unit: Unit[R], value: Any, info: ModelInfo | None) -> R:
+    """A record that can be a unit's answer; the only way in for records from outside.
+
+    Args:
+        info: the shape of the unit's model; None where nobody knows it.
+
+    Raises:
+        StoreError: names the field that is missing, of another type or size, or does not fit.
     """
     try:
-        value = json.loads(body)
-        unit = Unit.from_json(value["unit"])
-        return unit, unit.RECORD.from_json(value["record"])
+        record = unit.RECORD.from_json(value)
+        unit.check(cast(R, record), info)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # BadInput is a ValueError
+        raise StoreError(f"Not a stored result: {str(error).rstrip('.')}.") from error
+    return cast(R, record)
+
+
+def read_json(body: bytes, most_bytes: int, most_lists: int) -> Any:
+    """JSON of which is known, before any of it is made, that it is not too much.
+
+    Raises:
+        StoreError: if it is none, or larger than allowed.
+    """
+    if len(body) > most_bytes:
+        raise StoreError(f"It is larger than {most_bytes // 2**20} MiB.")
+    if body.count(b"[") + body.count(b"{") > most_lists or body.count(b'"') > 4 * most_lists:
+        raise StoreError(f"It holds more than {most_lists:,} lists and objects, or texts.")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"Not a stored result: {str(error).rstrip('.')}.") from error
 
 
@@ -127,18 +164,18 @@ def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any,
 
 
 def inflate(packed: bytes) -> bytes:
-    """Decompress, up to `MAX_BYTES`.
+    """Decompress, up to as much as a result may be.
 
     Raises:
         StoreError: if it is no compressed data, or too much.
     """
     unpacker = zlib.decompressobj()
     try:
-        body = unpacker.decompress(packed, MAX_BYTES)
+        body = unpacker.decompress(packed, limits.RESULT_BYTES)
     except zlib.error as error:
         raise StoreError(f"It cannot be decompressed ({error}).") from error
     if not unpacker.eof:
-        raise StoreError(f"It is cut short, or larger than {MAX_BYTES // 2**20} MiB.")
+        raise StoreError(f"It is cut short, or larger than {limits.RESULT_BYTES // 2**20} MiB.")
     return body
 
 
@@ -148,6 +185,12 @@ class Recent:
     def __init__(self) -> None:
         self._records: OrderedDict[str, tuple[bytes, Record, int]] = OrderedDict()
         self._size, self._lock = 0, threading.Lock()
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._records.clear()
+            self._size = 0
 
     def get(self, key: str, content: bytes) -> Record | None:
         """What this content was last time; None if it is not known, or another."""

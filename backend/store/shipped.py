@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
+from backend import limits
 from backend.errors import StoreError
 from backend.kinds.unit import KINDS, SCHEMA, R, Unit, with_needs
 from backend.records import Record
-from backend.store.entries import Recent, canonical, digest, replace_file, rounded
+from backend.store.entries import Infos, Recent, canonical, digest, read_json, read_record, replace_file, rounded
 
 
 class Shipped:
@@ -34,19 +34,34 @@ class Shipped:
         """Whether an undamaged result is there: its digest is checked, once."""
         return isinstance(unit, Unit) and self._body(unit) is not None
 
-    def get(self, unit: Unit[R]) -> R | None:
-        """The unit's result; None if there is none or it is damaged."""
+    def get(self, unit: Unit[R], infos: Infos = lambda model: None) -> R | None:
+        """The unit's result; None if there is none or it is damaged.
+
+        Args:
+            infos: the shapes of models, which records must fit.
+        """
         if (known := self._recent.get(unit.key, b"")) is not None:
             return cast(R, known)
         if (body := self._body(unit)) is None:
             return None
         try:
-            record = unit.RECORD.from_json(self.entries(unit.KIND)[unit.key]["record"])
+            record = read_record(unit, self.entries(unit.KIND)[unit.key]["record"], infos(unit.model))
             self._recent.keep(unit.key, b"", record, len(body))
             return cast(R, record)
         except StoreError as error:
             self._drop(unit, str(error))
             return None
+
+    def forget(self) -> None:
+        """Look at records anew: what they have to fit has changed."""
+        self._recent.clear()
+
+    def check(self, infos: Infos) -> int:
+        """Read every result; says how many there are, the damaged ones among them. `problems` names these."""
+        units = self.units()
+        for unit in units:
+            self.get(unit, infos)
+        return len(units)
 
     def _body(self, unit: Unit[Any]) -> bytes | None:
         """The canonical bytes of a result whose digest matches; None if there is none such."""
@@ -66,15 +81,22 @@ class Shipped:
         return body
 
     def _drop(self, unit: Unit[Any], why: str) -> None:
-        del self.entries(unit.KIND)[unit.key]
+        self.entries(unit.KIND).pop(unit.key, None)
         self._parsed[unit.KIND].pop(unit.key, None)
         self._damage[unit.key] = (f"The shipped result of {unit} is damaged and counts as missing: "
                                   f"{why.rstrip('.')}.")
 
     def units(self, kind: str | None = None) -> list[Unit[Any]]:
         """What there is, of one kind or of all."""
-        kinds = [kind] if kind is not None else [*KINDS]
-        return [self._parsed[k][key] for k in kinds for key in self.entries(k)]
+        return [*self.by_key(kind).values()]
+
+    def by_key(self, kind: str | None = None) -> dict[str, Unit[Any]]:
+        """The same, by their keys."""
+        found: dict[str, Unit[Any]] = {}
+        for one in [kind] if kind is not None else [*KINDS]:
+            self.entries(one)
+            found |= self._parsed[one]
+        return found
 
     def problems(self) -> list[str]:
         """What was found damaged so far, one sentence each."""
@@ -84,14 +106,22 @@ class Shipped:
         path = self.folder / f"{kind}.json"
         pairs = []
         try:
-            value: Any = json.loads(path.read_bytes()) if path.exists() else {"schema": SCHEMA, "results": []}
+            value: Any = {"schema": SCHEMA, "results": []}
+            if path.exists():
+                if path.stat().st_size > limits.SHIPPED_BYTES:
+                    raise StoreError(f"it is larger than {limits.SHIPPED_BYTES // 2**20} MiB")
+                value = read_json(path.read_bytes(), limits.SHIPPED_BYTES, limits.SHIPPED_LISTS)
             if value["schema"] != SCHEMA:
                 raise StoreError(f"it is of schema {value['schema']}, this version reads schema {SCHEMA}")
             pairs = [(Unit.from_json(entry["unit"]), entry) for entry in value["results"]]
+            if odd := [unit for unit, _ in pairs if kind != unit.KIND]:
+                raise StoreError(f"it holds results of another kind, for example {odd[0]}")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, StoreError) as error:
             self._damage[kind] = f"The shipped results in {path} cannot be read and count as missing: {error}."
         self._parsed[kind] = {unit.key: unit for unit, _ in pairs}
         self._read[kind] = {unit.key: entry for unit, entry in pairs}
+        if len(self._read[kind]) < len(pairs):
+            self._damage[f"{kind} twice"] = f"The shipped results in {path} hold some results more than once."
 
 
 def ship(folder: str | Path, results: Iterable[tuple[Unit[Any], Record]]) -> list[Path]:

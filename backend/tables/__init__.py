@@ -10,14 +10,18 @@ from backend.tables.accuracy import (
     comparison_table,
     flips_table,
     group_table,
+    groups_table,
     margin,
     mean_row,
     mean_rows,
+    means_table,
     options_table,
+    pairs_table,
     tried_row,
     turned,
 )
 from backend.tables.effects import (
+    all_effects_table,
     attention_effects_table,
     beside_table,
     effects_table,
@@ -32,8 +36,24 @@ from backend.tables.importance import (
     maps_table,
     member,
 )
-from backend.tables.induction import capacity_table, leaders_table, scores_table
-from backend.tables.overlap import counts_table, kinds_table, matrix_table, overlap_table, shots_correlations
+from backend.tables.induction import (
+    capacity_table,
+    correlation_table,
+    induction_table,
+    leaders_table,
+    scores_table,
+)
+from backend.tables.masks import DIFFERENCE, MASKS, Outcomes, masks_means, masks_points, masks_table
+from backend.tables.models import UNITS, depth_table, in_unit, models_table
+from backend.tables.overlap import (
+    agreement_table,
+    counts_table,
+    kinds_table,
+    matrix_table,
+    overlap_table,
+    shots_correlations,
+)
+from backend.tables.plan import plan_table
 from backend.tables.prompt import (
     NEWLINE,
     attention_table,
@@ -51,6 +71,7 @@ from backend.tables.pruning import (
     REVERSED,
     band_table,
     curve_table,
+    curves_table,
     furthest,
     limits_table,
     map_table,
@@ -58,11 +79,14 @@ from backend.tables.pruning import (
 )
 
 __all__ = [
-    "AGGREGATE", "FFN", "NEWLINE", "OWN", "RANDOM", "REVERSED", "accuracy_row", "attention_effects_table",
-    "attention_table", "band_table", "beside_table", "bets_table", "capacity_table", "comparison_table",
-    "contribution_table", "counts_table", "curve_table", "effects_table", "flips_table", "furthest", "grid_table",
-    "group_table", "kinds_table", "largest", "layer_shares", "leaders_table", "leading_heads_table", "leaning_table",
-    "limits_table", "map_table", "maps_table", "margin", "matrix_table", "mean_effects_table", "mean_row", "mean_rows",
-    "member", "next_table", "option_table", "options_table", "overlap_table", "scores_table", "shots_correlations",
-    "thumbnail_table", "transfer_table", "tried_row", "turned", "visible",
+    "AGGREGATE", "DIFFERENCE", "FFN", "MASKS", "NEWLINE", "OWN", "RANDOM", "REVERSED", "UNITS", "Outcomes",
+    "accuracy_row", "agreement_table", "all_effects_table", "attention_effects_table", "attention_table",
+    "band_table", "beside_table", "bets_table", "capacity_table", "comparison_table", "contribution_table",
+    "correlation_table", "counts_table", "curve_table", "curves_table", "depth_table", "effects_table",
+    "flips_table", "furthest", "grid_table", "group_table", "groups_table", "in_unit", "induction_table",
+    "kinds_table", "largest", "layer_shares", "leaders_table", "leading_heads_table", "leaning_table",
+    "limits_table", "map_table", "maps_table", "margin", "masks_means", "masks_points", "masks_table",
+    "matrix_table", "mean_effects_table", "mean_row", "mean_rows", "means_table", "member", "models_table",
+    "next_table", "option_table", "options_table", "overlap_table", "pairs_table", "plan_table", "scores_table",
+    "shots_correlations", "thumbnail_table", "transfer_table", "tried_row", "turned", "visible",
 ]

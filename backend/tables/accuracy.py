@@ -32,19 +32,55 @@ def mean_row(label: str, records: Sequence[Answers]) -> dict[str, Any]:
             "chance": float(np.mean([r.questions.chance for r in records])), "n": sum(map(len, outcomes))}
 
 
+def means_table(groups: Mapping[str, Sequence[Answers]]) -> pd.DataFrame:
+    """A `mean_row` per group of records, by what the group is called."""
+    return pd.DataFrame([mean_row(label, records) for label, records in groups.items()])
+
+
+def pairs_table(pairs: Mapping[str, tuple[Answers, Answers | None]],
+                groups: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """A `comparison_table` of evaluations, intact and ablated, by what is asked; None while one is not there yet.
+
+    Args:
+        groups: what each is averaged with.
+    """
+    return comparison_table(
+        list(pairs), [(groups or {}).get(name, "") for name in pairs], [a.outcomes() for a, _ in pairs.values()],
+        [b.outcomes() if b is not None else None for _, b in pairs.values()],
+        [a.questions.chance for a, _ in pairs.values()])
+
+
 def comparison_table(names: Sequence[str], groups: Sequence[str], intact: Sequence[np.ndarray],
                      ablated: Sequence[np.ndarray | None], chances: Sequence[float]) -> pd.DataFrame:
-    """Two rows per task, "intact" and "ablated" (while it is not there yet: one), with intervals and paired tests."""
+    """Two rows per task, "intact" and "ablated" (while it is not there yet: one), with intervals and paired tests.
+
+    The change, ablated minus intact, has its paired bootstrap interval.
+    """
     rows = []
     for name, group, a, b, chance in zip(names, groups, intact, ablated, chances, strict=True):
-        test = stats.mcnemar(a, b) if b is not None else None
+        paired = {} if b is None else _paired(a, b)
         for model, outcomes in (("intact", a), ("ablated", b)):
             if outcomes is not None:
-                rows.append({**accuracy_row(name, outcomes, chance, group), "model": model,
-                             "p": test.p if test else np.nan, "newly wrong": test.only_a if test else np.nan,
-                             "newly right": test.only_b if test else np.nan})
-    return pd.DataFrame(rows, columns=["task", "model", "accuracy", "low", "high", "right", "n", "chance", "p",
-                                       "newly wrong", "newly right", "group"])
+                rows.append({**accuracy_row(name, outcomes, chance, group), "model": model, **paired})
+    return pd.DataFrame(rows, columns=["task", "model", "accuracy", "low", "high", "right", "n", "chance", "change",
+                                       "change from", "change to", "p", "newly wrong", "newly right", "group"])
+
+
+def _paired(intact: np.ndarray, ablated: np.ndarray) -> dict[str, float]:
+    """What changed between two models' outcomes on the same questions, how sure that is, and which way."""
+    test, (low, high) = stats.mcnemar(intact, ablated), stats.difference_interval(intact, ablated)
+    return {"change": float(ablated.mean() - intact.mean()), "change from": low, "change to": high, "p": test.p,
+            "newly wrong": test.only_a, "newly right": test.only_b}
+
+
+def groups_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The `mean_rows` of a `comparison_table`: of every group and, where there are several, of all tasks."""
+    groups = list(dict.fromkeys(table["group"]))
+    parts = {"all tasks": table} if len(groups) > 1 else {}
+    parts |= {group: table[table["group"] == group] for group in groups}
+    rows = {group: mean_rows(part) for group, part in parts.items()}
+    return pd.DataFrame([{"group": group, "model": model, **means[model]} for group, means in rows.items()
+                         for model in ("intact", "ablated") if model in means])
 
 
 def mean_rows(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -92,8 +128,8 @@ def margin(record: Answers, q: int) -> float:
     return max(row[g] for g in gold) - max(wrong) if wrong else float("nan")
 
 
-def flips_table(intact: Answers, ablated: Answers, outcomes: Sequence[int],
-                prompts: Mapping[int, Prompt]) -> pd.DataFrame:
+def flips_table(intact: Answers, ablated: Answers, outcomes: Sequence[int], prompts: Mapping[int, Prompt],
+                names: tuple[str, str] = ("before", "after")) -> pd.DataFrame:
     """A row per outcome that turned: what was asked, what the ablated model says, and by how much.
 
     Margins (see `margin`) are of the query; of a group, of its weakest query, for one wrong row makes the group wrong.
@@ -102,6 +138,7 @@ def flips_table(intact: Answers, ablated: Answers, outcomes: Sequence[int],
     Args:
         outcomes: positions of outcomes, as `turned` gives them.
         prompts: the prompts by row, `questions.docs`.
+        names: what the two are called in the numbers' columns.
     """
     questions, said, turns = intact.questions, ablated.choices(), _queries_turned(intact, ablated)
     members = questions.outcome_docs
@@ -115,19 +152,20 @@ def flips_table(intact: Answers, ablated: Answers, outcomes: Sequence[int],
         if questions.metric == "greedy":
             word = _one_line(prompt.example.options[0])
             row |= {"said": word if said[first] == 0 else f"not ‘{word}’",
-                    "log-likelihood before": intact.loglikelihoods[first][0],
-                    "log-likelihood after": ablated.loglikelihoods[first][0]}
+                    f"log-likelihood {names[0]}": intact.loglikelihoods[first][0],
+                    f"log-likelihood {names[1]}": ablated.loglikelihoods[first][0]}
         else:
             if questions.metric == "acc_by_group":
                 row["rows that turned"] = f"{len(flipped)} of {len(places)}"
             row |= {"said": _one_line(prompt.example.options[said[first]]),
-                    "margin before": min(margin(intact, q) for q in places),
-                    "margin after": min(margin(ablated, q) for q in places)}
+                    f"margin {names[0]}": min(margin(intact, q) for q in places),
+                    f"margin {names[1]}": min(margin(ablated, q) for q in places)}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def group_table(intact: Answers, ablated: Answers, outcome: int, prompts: Mapping[int, Prompt]) -> pd.DataFrame:
+def group_table(intact: Answers, ablated: Answers, outcome: int, prompts: Mapping[int, Prompt],
+                names: tuple[str, str] = ("intact", "ablated")) -> pd.DataFrame:
     """The queries behind one outcome, a row each: what is right, what either model says, and whether it turned.
 
     Queries are in the order of `questions.outcome_docs[outcome]`. Where all ask the same and only their options differ,
@@ -140,19 +178,20 @@ def group_table(intact: Answers, ablated: Answers, outcome: int, prompts: Mappin
     table = pd.DataFrame([
         {"row": questions.docs[q], "question": _ending(example.contexts[0]),
          "right": " or ".join(_one_line(example.options[g]) for g in questions.gold[q]),
-         "intact": _said(example.options, before[q]), "ablated": _said(example.options, after[q]),
+         names[0]: _said(example.options, before[q]), names[1]: _said(example.options, after[q]),
          "turned": bool(turns[q])} for q, example in examples.items()])
     same = len({example.contexts for example in examples.values()}) == 1
     return table.drop(columns=["question"]) if same else table
 
 
-def options_table(prompt: Prompt, intact: Answers, ablated: Answers, q: int) -> pd.DataFrame:
+def options_table(prompt: Prompt, intact: Answers, ablated: Answers, q: int,
+                  names: tuple[str, str] = ("intact", "ablated")) -> pd.DataFrame:
     """Every option of one query, with its log-likelihood before and after, and which model chose it.
 
     Where a word is to be written ("greedy"), the last column says which model would have written it.
     """
     chosen = "written by" if intact.questions.metric == "greedy" else "chosen by"
-    models = {"intact": (intact, intact.choices()[q]), "ablated": (ablated, ablated.choices()[q])}
+    models = {name: (record, record.choices()[q]) for name, record in zip(names, (intact, ablated), strict=True)}
     return pd.DataFrame([
         {"option": _one_line(option), "right": i in intact.questions.gold[q],
          **{name: record.loglikelihoods[q][i] for name, (record, _) in models.items()},

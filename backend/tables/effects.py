@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,11 @@ def effects_table(oracle: Sweep, chosen: Ablation = INTACT, task: str = "") -> p
     return table
 
 
+def all_effects_table(oracles: Mapping[str, Sweep], chosen: Ablation = INTACT) -> pd.DataFrame:
+    """The `effects_table` of every task, below one another."""
+    return pd.concat([effects_table(oracle, chosen, task) for task, oracle in oracles.items()], ignore_index=True)
+
+
 def mean_effects_table(oracles: Mapping[str, Sweep], chosen: Ablation = INTACT) -> pd.DataFrame:
     """The unweighted mean over tasks of each FFN's effect, with an interval that draws questions within tasks."""
     table = _mean_effects([oracle.outcomes() for oracle in oracles.values()])
@@ -43,10 +48,16 @@ def mean_effects_table(oracles: Mapping[str, Sweep], chosen: Ablation = INTACT) 
                         off=[layer in chosen.ffns for layer in table["layer"]])
 
 
-def attention_effects_table(evaluations: Mapping[str, Sequence[Answers]]) -> pd.DataFrame:
-    """The same for all heads of a layer together: per task the intact evaluation, then one per layer."""
+def attention_effects_table(evaluations: Mapping[str, Sequence[Answers]],
+                            headless: Collection[int] = ()) -> pd.DataFrame:
+    """The same for all heads of a layer together: per task the intact evaluation, then one per layer.
+
+    Args:
+        headless: layers without attention heads, which have no rows.
+    """
     table = _mean_effects([np.stack([e.outcomes() for e in of_task]) for of_task in evaluations.values()])
-    return table.assign(name=[f"all heads of layer {layer}" for layer in table["layer"]], off=False)
+    table = table.assign(name=[f"all heads of layer {layer}" for layer in table["layer"]], off=False)
+    return table[~table["layer"].isin(headless)]
 
 
 def _mean_effects(outcomes: Sequence[np.ndarray]) -> pd.DataFrame:

@@ -33,8 +33,8 @@ def grid_table(scores: np.ndarray, off: Ablation = INTACT, *, label: str = "impo
         ranks[np.flatnonzero(there)[stats.order(scores[there])[::-1]]] = np.arange(1, there.sum() + 1)
     names = [f"L{layer}H{head}" if layer not in headless else NO_HEADS for layer in range(n_layers)
              for head in range(n_heads)]
-    return pd.DataFrame({"layer": layers, "head": heads, "name": names, "column": heads.astype(str),
-                         label: scores, "rank": ranks, "off": np.isin(names, [str(h) for h in off.heads])})
+    return pd.DataFrame({"layer": layers, "head": heads, "name": names, label: scores, "rank": ranks,
+                         "off": np.isin(names, [str(h) for h in off.heads])})
 
 
 def member(layer: int, head: int) -> Ablation:
@@ -42,9 +42,14 @@ def member(layer: int, head: int) -> Ablation:
     return Ablation(ffns=frozenset({layer})) if head == FFN else Ablation(frozenset({Head(layer, head)}))
 
 
-def layer_shares(scores: np.ndarray) -> pd.DataFrame:
-    """Each layer's share of all heads' importance, from (n_layers, n_heads) scores."""
-    return pd.DataFrame({"layer": range(len(scores)), "share": stats.layer_shares(scores)})
+def layer_shares(scores: np.ndarray, headless: Collection[int] = ()) -> pd.DataFrame:
+    """Each layer's share of all heads' importance, from (n_layers, n_heads) scores.
+
+    Args:
+        headless: layers without attention heads, which have no rows.
+    """
+    table = pd.DataFrame({"layer": range(len(scores)), "share": stats.layer_shares(scores)})
+    return table[~table["layer"].isin(headless)]
 
 
 def leading_heads_table(record: HeadScores, by: str = "per-token", chosen: Ablation = INTACT,

@@ -13,6 +13,30 @@ from backend.tables.importance import grid_table
 from backend.values import INTACT, Ablation
 
 
+def induction_table(record: InductionScores, name: str, show: str = "mean", chosen: Ablation = INTACT,
+                    headless: Collection[int] = ()) -> pd.DataFrame:
+    """One row per head: the mean of an induction score over the random sequences, its 95 % interval and variance.
+
+    Args:
+        name: what the score is called.
+        show: "mean" or "variance", by which the heads are ranked and which comes first.
+    """
+    mean, variance = (np.asarray(values, float) for values in (record.mean, record.variance))
+    low, high = np.array([stats.mean_interval(m, v, record.n_seeds)
+                          for m, v in zip(mean.ravel(), variance.ravel(), strict=True)]).T
+    known = {name: mean.ravel(), "95 % from": low, "to": high, f"variance of {name}": variance.ravel()}
+    first = name if show == "mean" else f"variance of {name}"
+    table = grid_table(known[first].reshape(mean.shape), chosen, label=first, headless=headless)
+    there = ~table["layer"].isin(headless)
+    return table.assign(**{label: np.where(there, values, np.nan) for label, values in known.items()})
+
+
+def correlation_table(table: pd.DataFrame, by: str = "importance") -> pd.DataFrame:
+    """Spearman's rank correlation of each score of a `scores_table` with one of them; 0 is chance."""
+    return pd.DataFrame([{"score": name, "with": by, "Spearman ρ": stats.spearman(
+        table[name].to_numpy(), table[by].to_numpy())} for name in ("prefix matching", "copying")])
+
+
 def capacity_table(scores: InductionScores, rankings: Mapping[str, np.ndarray],
                    fractions: Sequence[float], headless: Collection[int] = ()) -> pd.DataFrame:
     """The induction capacity retained as heads are pruned along each ranking: label, removed, retained.

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from backend import stats
+from backend.kinds import HeadScores
 
 
 def matrix_table(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], label: str, *,
@@ -18,6 +19,29 @@ def matrix_table(values: np.ndarray, rows: Sequence[str], columns: Sequence[str]
         {"row": row, "column": column,
          label: np.nan if blank_diagonal and row == column else float(values[i, j])}
         for i, row in enumerate(rows) for j, column in enumerate(columns)])
+
+
+def agreement_table(records: Mapping[str, HeadScores], by: str = "per-token", attending: Sequence[int] | None = None,
+                    share: float = 0.2) -> pd.DataFrame:
+    """How alike two score matrices are, and how sure that is: one row.
+
+    Spearman's ρ with its bootstrap interval over blocks of examples, the overlap of the top heads (intersection over
+    union) beside chance, and how far two halves of each one's own examples agree.
+
+    Args:
+        records: two, by what they are called.
+        by: which reduction of the importance, "per-token" or "per-example".
+        attending: the layers with attention heads; None: all.
+        share: of the heads, the top that is compared.
+    """
+    first, second = there = [one if attending is None else one.of_layers(attending) for one in records.values()]
+    a, b = first.scores(by), second.scores(by)
+    low, high = stats.bootstrap_spearman(first, second, by)
+    row: dict[str, Any] = {"pair": " and ".join(records), "Spearman ρ": stats.spearman(a, b), "95 % from": low,
+                           "to": high, "top share": share, "overlap": stats.topk_overlap(a, b, share),
+                           "chance": stats.topk_overlap_chance(a.size, max(1, stats.count(share, a.size)))}
+    return pd.DataFrame([row | {f"halves of {name}": stats.bootstrap_stability(one, by).split_half
+                                for name, one in zip(records, there, strict=True)}])
 
 
 def counts_table(counts: np.ndarray, share: float, n_matrices: int) -> pd.DataFrame:

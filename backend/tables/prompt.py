@@ -79,11 +79,11 @@ def contribution_table(heads: np.ndarray, ffns: np.ndarray, off: Ablation = INTA
     Args:
         heads: (n_layers, n_heads); ffns: (n_layers,).
     """
-    rows = [{"layer": layer, "head": head, "name": str(Head(layer, head)), "column": str(head),
+    rows = [{"layer": layer, "head": head, "name": str(Head(layer, head)),
              "contribution": float(heads[layer, head]), "off": Head(layer, head) in off.heads}
             for layer in range(heads.shape[0]) for head in range(heads.shape[1])]
-    rows += [{"layer": layer, "head": FFN, "name": f"L{layer} FFN", "column": "FFN",
-              "contribution": float(value), "off": layer in off.ffns} for layer, value in enumerate(ffns)]
+    rows += [{"layer": layer, "head": FFN, "name": f"L{layer} FFN", "contribution": float(value),
+              "off": layer in off.ffns} for layer, value in enumerate(ffns)]
     return pd.DataFrame(rows)
 
 

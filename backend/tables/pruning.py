@@ -38,6 +38,17 @@ def curve_table(sweeps: Sequence[Sweep], source: str, each: Weights, n_params: i
     return pd.DataFrame(rows)
 
 
+def curves_table(found: Mapping[str, Sequence[Sequence[Sweep]]], each: Weights, n_params: int) -> pd.DataFrame:
+    """One curve per kind of ranking, below one another; `RANDOM` orders become one, with their band.
+
+    Args:
+        found: per kind of ranking its rankings, and for each of them one sweep per task.
+    """
+    return pd.concat([
+        band_table([curve_table(sweeps, kind, each, n_params) for sweeps in rankings], kind) if kind == RANDOM else
+        curve_table(rankings[0], kind, each, n_params) for kind, rankings in found.items()], ignore_index=True)
+
+
 def band_table(curves: Sequence[pd.DataFrame], source: str) -> pd.DataFrame:
     """Several curves (random orders of different seeds) as one: mean, lowest and highest; the mask is the first's."""
     together = stats.band([curve["accuracy"].tolist() for curve in curves])
@@ -72,7 +83,7 @@ def transfer_table(sweeps: Mapping[tuple[str, str], Sweep], share: float) -> pd.
         outcomes = sweep.outcomes()
         low, high = stats.wilson(int(outcomes[i].sum()), outcomes.shape[1])
         intact, accuracy = float(outcomes[0].mean()), float(outcomes[i].mean())
-        rows.append({"task": task, "ranking": ranking, "row": task, "column": ranking, "heads": sweep.removed[i][0],
+        rows.append({"task": task, "ranking": ranking, "heads": sweep.removed[i][0],
                      "accuracy": accuracy, "low": low, "high": high, "intact": intact,
                      "kept": accuracy / intact if intact else np.nan, "chance": sweep.questions.chance,
                      "n": outcomes.shape[1], "mask": sweep.ablations[i]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 
 from backend.errors import BadInput
 from backend.tasks import harness, own
@@ -82,7 +83,8 @@ def known() -> list[str]:
     return [*_built_in(), *(f"own:{name}" for name in own.kept())]
 
 
-def _built_in() -> dict[str, Task]:
+@cache
+def _built_in() -> Mapping[str, Task]:
     return {**PAPER, **_mini()}
 
 

@@ -4,14 +4,16 @@
 
 Heads across, layers up, layer 0 at the bottom; what is off keeps its colour, is hatched and crossed out. A click or a
 drag switches cells, a number beside a layer or below a column the whole line; arrows, space, Shift and Escape do the
-same. `HeadMap` is plain data, `map.js` draws it and `protocol.py` says how browser and server stay one. Nothing that is
-passed is read as HTML. Pages draw maps through `components.clickable`, which holds the mask.
+same. A map can be held against a second mask (`HeadMap.beside`): what is off in only one of the two is framed. A still
+map (`HeadMap.still`) shows a mask of its own, which no hand switches. `HeadMap` is plain data, `map.js` draws it and
+`protocol.py` says how browser and server stay one. Nothing that is passed is read as HTML. Pages draw maps through
+`components.clickable`, which holds the mask.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +21,7 @@ import numpy as np
 import streamlit as st
 
 from backend.tables.importance import NO_HEADS
+from backend.values import Ablation
 from pages.map import protocol
 from pages.map.protocol import Held
 from pages.map.scales import plain, ranks, shades
@@ -42,6 +45,25 @@ class HeadMap:
         """Draw it, with what is held off; after a gesture `st.session_state[key]` holds the browser's message."""
         _component(key=key, data={"map": dict(self.drawn), "answer": dict(protocol.answer(held, self.shape))},
                    on_mask_change=on_change)
+
+    def beside(self, other: Ablation, name: str) -> HeadMap:
+        """The same map held against another mask, called `name`: what is off in only one of the two is framed."""
+        return self._more(other={"off": protocol.as_rows(other, self.shape), "name": name})
+
+    def still(self, off: Ablation, beside: str = "") -> HeadMap:
+        """The same map with a mask of its own instead of the one that is held; nothing on it can be switched.
+
+        Args:
+            beside: what the mask that is held is called, where this one is held against it.
+        """
+        return self._more(still=protocol.as_rows(off, self.shape), **({"other": {"name": beside}} if beside else {}))
+
+    @property
+    def is_still(self) -> bool:
+        return "still" in self.drawn
+
+    def _more(self, **given: Any) -> HeadMap:
+        return replace(self, drawn={**self.drawn, **given})
 
 
 def head_map(values: np.ndarray | None, *, title: str = "", alt: str = "", shape: tuple[int, int] | None = None,
@@ -92,7 +114,8 @@ def head_map(values: np.ndarray | None, *, title: str = "", alt: str = "", shape
 def written(value: float, number: Number) -> str:
     """A number of the legend."""
     if number.endswith("percent"):
-        return f"{value:{'+' * number.startswith('+')}.0%}".replace("-", "−").replace("%", " %")
+        digits = ".0f" if value == 0 or abs(value) >= 0.01 else ".1g"
+        return f"{100 * value:{'+' * number.startswith('+')}{digits}} %".replace("-", "−")
     if number == "count":
         return f"{value:.0f}"
     sign = "+" if number.startswith("+") and value > 0 else ""

@@ -8,10 +8,10 @@ const EACH_NAMED = 1200; // cells: up to this many, each is an element with a na
 const NARROWEST = 6, WIDEST = 72; // pixels: limits of a cell's width
 const LOWEST = 9, HIGHEST = 46, HEIGHT = 470; // and of its height, and the height of all layers: as charts.layer_step
 const LEFT = 44, BOTTOM = 36, TOP = 5, GAP = 7; // pixels: layers' numbers, heads' numbers, above, before the FFNs
-const EASY = 15; // pixels of a cell that is easily hit; below, zooming is offered
-const ZOOMS = [1, 1.5, 2, 3];
+const EASY = matchMedia("(pointer: coarse)").matches ? 24 : 15; // pixels of a cell that is easily hit; below, zooming is offered
+const ZOOMS = [1, 1.5, 2, 3, 4];
 const WINDOW = 640; // pixels: the highest window that a zoomed map is seen through
-const ORANGE = "#e07b1f";
+const ORANGE = "#e07b1f", APART = "#8c2f7d"; // off; off in only one of two masks
 
 // --- what all maps of this tab share ------------------------------------------------------------------------
 
@@ -20,7 +20,8 @@ const shared = {
   log: [], // gestures it has not seen, [n, off, lowest layer, highest, first column, last], and presses elsewhere
   n: 0, // the last gesture's number
   mask: null, // [layer][column]: is it off? the answer with the log done to it
-  maps: new Set(),
+  maps: new Set(), // those that switch it
+  stills: new Set(), // those that show another mask, perhaps held against it
   from: null, // the map that tells
   drawn: [], // [revision, when] of the answers of late
   told: 0, // the last revision that the server knows to be drawn on the whole page
@@ -57,7 +58,7 @@ function leading(first) {
 }
 
 function replay() {
-  const mask = shared.answer.off.map((row) => Uint8Array.from(row, Number));
+  const mask = asMask(shared.answer.off);
   for (const entry of shared.log) if (isGesture(entry)) apply(mask, entry);
   shared.mask = mask;
 }
@@ -76,9 +77,15 @@ function gesture(map, { off, layers: [low, high], columns: [left, right] }) {
   shared.log.push(entry);
   apply(shared.mask, entry);
   shared.from = map;
-  for (const one of shared.maps) one.paint();
+  repaint();
   tell(false);
 }
+
+function repaint() {
+  for (const one of [...shared.maps, ...shared.stills]) one.paint();
+}
+
+const asMask = (rows) => rows.map((row) => Uint8Array.from(row, Number));
 
 // The first message goes at once, the next when it is answered or after a pause; `now`: whatever is open goes.
 function tell(now) {
@@ -173,6 +180,10 @@ function canvasPen(ctx) {
       for (const [x1, y1, x2, y2] of lines) { ctx.moveTo(x1, y1); ctx.lineTo(x2, y2); }
       ctx.stroke(); ctx.globalAlpha = 1;
     },
+    corner(x, y, size, fill) { // the upper right one of a cell
+      ctx.fillStyle = fill;
+      ctx.beginPath(); ctx.moveTo(x - size, y); ctx.lineTo(x, y); ctx.lineTo(x, y + size); ctx.fill();
+    },
     frame(x, y, w, h, stroke, width, dash = []) {
       ctx.strokeStyle = stroke; ctx.lineWidth = width; ctx.setLineDash(dash);
       ctx.strokeRect(x, y, w, h); ctx.setLineDash([]);
@@ -198,6 +209,9 @@ function svgPen() {
       if (!lines.length) return;
       const d = lines.map(([x1, y1, x2, y2]) => `M${r(x1)} ${r(y1)}L${r(x2)} ${r(y2)}`).join("");
       parts.push(`<path d="${d}" stroke="${plain(stroke)}" stroke-width="${width}" stroke-opacity="${alpha}"/>`);
+    },
+    corner(x, y, size, fill) {
+      parts.push(`<path d="M${r(x - size)} ${r(y)}H${r(x)}V${r(y + size)}Z" fill="${plain(fill)}"/>`);
     },
     frame(x, y, w, h, stroke, width, dash = []) {
       parts.push(`<rect x="${r(x)}" y="${r(y)}" width="${r(w)}" height="${r(h)}" fill="none" ` +
@@ -240,7 +254,6 @@ class HeadMap {
     this.canvas.setAttribute("aria-hidden", "true");
     this.grid = element("div", "grid", this.sheet);
     this.grid.setAttribute("role", "grid");
-    this.grid.setAttribute("aria-multiselectable", "true");
     this.foot = element("div", "foot", this.box);
     this.status = element("div", "status", this.foot);
     this.status.setAttribute("role", "status");
@@ -312,6 +325,7 @@ class HeadMap {
     this.abort.abort();
     this.watch.disconnect();
     shared.maps.delete(this);
+    shared.stills.delete(this);
     this.box.remove();
   }
 
@@ -321,6 +335,10 @@ class HeadMap {
     this.say = say;
     const drawn = data.map;
     this.data = drawn;
+    this.held = drawn.still ? asMask(drawn.still) : null;
+    this.rival = drawn.other?.off ? asMask(drawn.other.off) : null;
+    this.grid.setAttribute("aria-readonly", String(Boolean(this.held)));
+    this.grid.setAttribute("aria-multiselectable", String(!this.held));
     [this.layers, this.heads] = drawn.shape;
     this.columns = this.heads + (drawn.ffns ? 1 : 0);
     this.headless = new Set(drawn.headless);
@@ -447,6 +465,21 @@ class HeadMap {
     return { layer, column };
   }
 
+  // What is off on this map, [layer][column]; null until the server has said so.
+  get mask() { return this.held ?? (shared.mask?.length === this.layers ? shared.mask : null); }
+
+  // What it is held against, likewise; null where it stands alone.
+  get other() {
+    if (!this.data.other) return null;
+    return this.rival ?? (shared.mask?.length === this.layers ? shared.mask : null);
+  }
+
+  // Whether a cell is off here and not in the other mask, or the other way round.
+  differs(layer, column) {
+    const { other } = this;
+    return Boolean(other) && this.exists(layer, column) && this.isOff(layer, column) !== Boolean(other[layer][column]);
+  }
+
   // The layers and columns that a place stands for: a cell, a line, or all heads.
   span({ layer, column }) {
     return {
@@ -479,7 +512,7 @@ class HeadMap {
     for (let layer = layers[0]; layer <= layers[1]; layer += 1)
       for (let column = columns[0]; column <= columns[1]; column += 1) {
         if (!this.exists(layer, column)) continue;
-        if (!shared.mask[layer][column]) return false;
+        if (!this.mask[layer][column]) return false;
         any = true;
       }
     return any;
@@ -487,7 +520,7 @@ class HeadMap {
 
   // What a hand has asked for is done, where there is anything to switch.
   switch(what) {
-    if (this.count(what)) gesture(this, what); else this.paint();
+    if (this.count(what) && !this.held) gesture(this, what); else this.paint();
   }
 
   // --- the hand ---------------------------------------------------------------------------------------------
@@ -497,7 +530,7 @@ class HeadMap {
     const start = this.at(event);
     if (!start) return;
     this.drag = { start, id: event.pointerId, touch: event.pointerType === "touch" };
-    this.preview = { ...this.span(start), off: !this.allOff(this.span(start)) };
+    if (!this.held) this.preview = { ...this.span(start), off: !this.allOff(this.span(start)) };
     if (!this.drag.touch) {
       event.preventDefault(); // no text is selected; the focus is moved by hand
       this.window.setPointerCapture(event.pointerId);
@@ -514,7 +547,7 @@ class HeadMap {
     }
     const moved = here?.layer !== this.hover?.layer || here?.column !== this.hover?.column;
     this.hover = here;
-    this.window.style.cursor = here && this.count(this.span(here)) ? "pointer" : "default";
+    this.window.style.cursor = here && !this.held && this.count(this.span(here)) ? "pointer" : "default";
     if (moved) this.later();
     if (here) this.showTip(here, event); else this.untip();
   }
@@ -550,7 +583,7 @@ class HeadMap {
         column: within(this.focus.column + step[1], this.columns - 1) };
       if (event.ctrlKey && event.key === "Home") Object.assign(to, { layer: this.layers - 1, column: lowest });
       if (event.ctrlKey && event.key === "End") Object.assign(to, { layer: Math.max(lowest, 0), column: this.columns - 1 });
-      if (event.shiftKey && this.focus.layer >= 0 && this.focus.column >= 0) {
+      if (event.shiftKey && !this.held && this.focus.layer >= 0 && this.focus.column >= 0) {
         this.anchor ??= this.focus;
         this.preview = { ...this.rectangle(this.anchor, to), off: !this.allOff(this.span(this.anchor)) };
       } else {
@@ -727,7 +760,11 @@ class HeadMap {
   // The same, and whether it is off.
   says(place) {
     const span = this.span(place), said = this.words(place);
-    return this.count(span) ? [...said, this.called(this.allOff(span))] : said;
+    if (!this.count(span)) return said;
+    const alone = span.layers[0] === span.layers[1] && span.columns[0] === span.columns[1];
+    const apart = alone && this.differs(span.layers[0], span.columns[0]);
+    const off = this.allOff(span);
+    return [...said, this.called(off) + (apart ? `, ${this.called(!off)} in ${this.data.other.name}` : "")];
   }
 
   called(off) { return off ? this.data.state : this.data.state === "off" ? "on" : `not ${this.data.state}`; }
@@ -735,10 +772,11 @@ class HeadMap {
   rename() {
     clearTimeout(this.naming);
     this.naming = setTimeout(() => {
-      if (!this.box.isConnected || !shared.mask) return;
+      const { mask } = this;
+      if (!this.box.isConnected || !mask) return;
       for (const node of this.grid.querySelectorAll(".cell")) this.tell_name(node, node.place);
       let heads = 0, ffns = 0;
-      for (const row of shared.mask) {
+      for (const row of mask) {
         for (let column = 0; column < this.heads; column += 1) heads += row[column];
         ffns += row[this.heads];
       }
@@ -784,7 +822,7 @@ class HeadMap {
   }
 
   paint() {
-    if (!this.place || !shared.mask || shared.mask.length !== this.layers) return;
+    if (!this.place || !this.mask) return;
     const dots = window.devicePixelRatio || 1, { ctx } = this;
     ctx.setTransform(dots, 0, 0, dots, 0, 0);
     ctx.clearRect(0, 0, this.seen.w, this.seen.h);
@@ -824,7 +862,7 @@ class HeadMap {
     if (!this.exists(layer, column)) return false;
     if (preview && layer >= preview.layers[0] && layer <= preview.layers[1] && column >= preview.columns[0] &&
       column <= preview.columns[1]) return preview.off;
-    return Boolean(shared.mask[layer][column]);
+    return Boolean(this.mask[layer][column]);
   }
 
   drawCells(pen, place, view) {
@@ -832,6 +870,7 @@ class HeadMap {
     const large = Math.min(cw, ch) >= 14;
     const marks = { "#101820": [], "#ffffff": [] }, hatches = { "#101820": [], "#ffffff": [] }, frames = [];
     const dashes = []; // where there is nothing
+    const apart = []; // where the two masks differ
     for (let layer = 0; layer < this.layers; layer += 1) {
       const y = this.y(layer, place);
       if (y + ch < view.top || y > view.bottom) continue;
@@ -841,6 +880,7 @@ class HeadMap {
         pen.rect(x, y, cw - gap, ch - gap, this.fills[layer][column]);
         const w = cw - gap, h = ch - gap, cx = x + w / 2, cy = y + h / 2;
         if (!this.exists(layer, column)) dashes.push([cx - w / 6, cy, cx + w / 6, cy]);
+        if (this.differs(layer, column)) apart.push([x, y, w, h]);
         if (!this.isOff(layer, column)) continue;
         const ink = this.inks[layer][column], reach = Math.min(w, h) * (large ? 0.24 : 0.36);
         marks[ink].push([cx - reach, cy - reach, cx + reach, cy + reach], [cx - reach, cy + reach, cx + reach, cy - reach]);
@@ -859,6 +899,12 @@ class HeadMap {
       pen.lines(marks[ink], ink, large ? 2.4 : 1.5);
     }
     for (const [x, y, w, h] of frames) pen.frame(x + 1, y + 1, w - 2, h - 2, ORANGE, 2);
+    // Dark and light around each other, and a corner: seen on every colour, and without any.
+    for (const [x, y, w, h] of apart) {
+      pen.frame(x + 1.5, y + 1.5, w - 3, h - 3, "#ffffff", large ? 5 : 3);
+      pen.frame(x + 1.5, y + 1.5, w - 3, h - 3, APART, large ? 3 : 1.5);
+      if (large) pen.corner(x + w, y, Math.min(w, h) * 0.36, APART);
+    }
   }
 
   drawMarks(pen) {
@@ -932,6 +978,7 @@ class HeadMap {
         rect: (x, y, ...rest) => one.rect(x + dx, y + dy, ...rest),
         lines: (lines, ...rest) => one.lines(lines.map(([a, b, c, d]) => [a + dx, b + dy, c + dx, d + dy]), ...rest),
         frame: (x, y, ...rest) => one.frame(x + dx, y + dy, ...rest),
+        corner: (x, y, ...rest) => one.corner(x + dx, y + dy, ...rest),
         text: (words, x, y, ...rest) => one.text(words, x + dx, y + dy, ...rest) }));
       this.deliver(new Blob([pen.file(w, h)], { type: "image/svg+xml" }), "svg");
     } else {
@@ -972,16 +1019,24 @@ export default function (component) {
   if (!held) {
     held = { map: new HeadMap(parentElement), call: null };
     made.set(parentElement, held);
-    shared.sent = shared.answer ? Math.min(shared.sent, shared.answer.seen) : 0; // what was told may be lost with a map
+    if (!data.map.still) // what was told may be lost with a map
+      shared.sent = shared.answer ? Math.min(shared.sent, shared.answer.seen) : 0;
   }
   const call = {};
   held.call = call;
-  listen();
-  adopt(data.answer);
-  shared.maps.add(held.map);
-  held.map.update(data, setStateValue);
-  for (const other of shared.maps) if (other !== held.map) other.paint();
-  tell(false);
+  if (data.map.still) {
+    shared.maps.delete(held.map);
+    shared.stills.add(held.map);
+    held.map.update(data, () => {});
+  } else {
+    listen();
+    adopt(data.answer);
+    shared.stills.delete(held.map);
+    shared.maps.add(held.map);
+    held.map.update(data, setStateValue);
+    for (const other of [...shared.maps, ...shared.stills]) if (other !== held.map) other.paint();
+    tell(false);
+  }
   return () => {
     if (held.call !== call) return; // drawn anew since
     made.delete(parentElement);

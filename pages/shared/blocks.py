@@ -5,20 +5,20 @@
     if record is not None:
         blocks.result(title, chart, ...)                                     # draw and explain
 
-`result` is the block of every chart: a title that states the finding, the chart, a caption (what, n, chance,
-interval, definition, source), the table as CSV and the lines of Python that reproduce it; the picture is in the
-chart's own toolbar. `get` and `get_all` never compute: they draw what is missing, what it takes, and a button.
+`result` is the block of every chart: a title that states the finding, the chart, a caption of one line (n, chance, what
+colours and lines mean) and, folded behind it, how it is measured (definition, interval, source, setup, model), the
+table as CSV, the picture as SVG and the lines of Python that reproduce it. `get` and `get_all` never compute: they draw
+what is missing, what it takes, and a button.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -33,14 +33,27 @@ from backend.machine import duration
 from backend.records import Record, too_long
 from backend.runs import plan as planning
 from backend.runs.queue import Standing
-from backend.values import Head, ModelId, Setup, TaskId
-from pages.map import Fact, HeadMap
-from pages.shared import charts, components, handles, selection, waiting, words
-
-Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart | alt.ConcatChart
+from backend.values import Ablation, Head, ModelId, Setup, TaskId
+from pages.map import Fact, HeadMap, protocol
+from pages.shared import (
+    charts,
+    components,
+    glossary,
+    handles,
+    notes,
+    pictures,
+    selection,
+    takeaway,
+    transformer,
+    waiting,
+    words,
+)
+from pages.shared.charts.paper import Chart
+from pages.shared.report import Figure
 
 REPORT = 0.2  # seconds between reports of progress; each is a message that the browser answers by drawing
 PATIENT = 1.0  # seconds of waiting after which one is told how many are ahead
+CHARACTER = 8  # pixels of a wide character in a table
 STUDY = "Bansal et al. 2023, arXiv:2212.09095"
 
 
@@ -100,11 +113,17 @@ def offer(units: Sequence[Unit[Any]], what: str, of: int = 1) -> None:
             st.caption(f":material/cloud_off: It cannot be measured here. {why_not}")
         else:
             st.caption(cost(units))
+        if why := handles.store().read_only:
+            st.caption(f":material/lock: Nothing can be stored here ({why}): what is measured is kept in memory until "
+                       "Headroom ends.")
         if damage := handles.store().problems():
             more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
             st.caption(f":orange[:material/broken_image: Something stored is damaged{more}: {damage[0]}]")
+        go = _asked(key) and not why_not
         with st.container(horizontal=True, gap="small"):
-            go = not why_not and st.button("Measure now", key=key, type="primary", icon=":material/play_arrow:")
+            if not why_not:
+                st.button("Measure now", key=key, type="primary", icon=":material/play_arrow:", on_click=_ask,
+                          args=(key,))
             if lines := command_lines(units):
                 with st.popover("Command line", icon=":material/terminal:"):
                     st.caption("The same from a terminal, where model and rows are; it can be stopped and started "
@@ -112,6 +131,19 @@ def offer(units: Sequence[Unit[Any]], what: str, of: int = 1) -> None:
                     st.code(lines, language="bash", wrap_lines=True)
         if go and measure(units, what):
             st.rerun()
+
+
+def _ask(key: str) -> None:
+    """A press of "Measure now", which counts even where the run that would look at the button never comes so far."""
+    st.session_state["asked to measure"] = key
+
+
+def _asked(key: str) -> bool:
+    """Whether the button of this offer was pressed, once; not of a page that was left meanwhile."""
+    if st.session_state.get("asked to measure") != key:
+        return False
+    del st.session_state["asked to measure"]
+    return key in st.session_state
 
 
 def why_not_here(units: Iterable[Unit[Any]]) -> str:
@@ -181,40 +213,90 @@ def report(standing: Standing, what: str, waited: float) -> tuple[float, str]:
                                      "of yours" if n and waited > PATIENT else "")
     left = waited * (1 - share) / share if share else 0
     eta = f" · {duration(left)} left" if left > 3 else ""
-    return min(share, 1.0), f"{standing.unit.task or what}: {standing.done} of {standing.total}{eta}"
+    stands = f"{standing.done} of {standing.total}"
+    if standing.so_far is not None:
+        right, answered, of = standing.so_far
+        stands = f"{words.percent(right / answered)} so far, on {answered} of {of} questions"
+    return min(share, 1.0), f"{standing.unit.task or what}: {stands}{eta}"
 
 
 # --- draw and explain ---------------------------------------------------------------------------
 
 
-def result(title: str, chart: Chart | HeadMap, *, caption: str, table: pd.DataFrame, file: str, python: str,
-           key: str, alt_text: str = "", on_click: Callable[[], None] | None = None) -> None:
+def result(title: str, chart: Chart | HeadMap, *, caption: str, measured: str, table: pd.DataFrame, file: str,
+           python: str, key: str, alt_text: str = "", on_click: Callable[[], None] | None = None,
+           numbers: Sequence[tuple[str, str, str]] = (), level: int = 2) -> None:
     """One finding, complete.
 
     Args:
         title: the finding in words, computed from the data.
-        caption: what is shown: n, chance, interval, definition, source (see `provenance`).
+        caption: one line: n, chance, what colours and lines mean; at most about 90 characters.
+        measured: the full definition, folded away; a line for each thing that is to be known (see `provenance`).
         table: what the chart draws, offered as CSV.
         file: name of the CSV, without its ending.
         python: lines that reproduce the numbers and run as shown (see `python_lines`).
         alt_text: what a screen reader says of a chart; a map brings its own.
         on_click: callback of a clickable chart's selection (see `components.toggle_clicked`).
+        numbers: big numbers that stand with it (see `extras`).
+        level: of the title, below what it belongs to: 2 below the page's title, 3 below a section's.
     """
-    st.markdown(f"#### {title}")
+    known: set[str] = set()  # the caption need not explain again what the title does
+    heading(title, level, known)
     if isinstance(chart, HeadMap):
         components.clickable(chart, key)
     elif on_click is None:  # without a key, so that a chart can be drawn again while results arrive
         st.altair_chart(chart, alt=alt_text)
     else:
+        components.begin_clicks(key)
         st.altair_chart(chart, key=key, alt=alt_text, on_select=on_click, selection_mode=charts.CLICK)
-    st.caption(caption)
-    extras(table, file, python, key)
+    said = note(caption, measured, known)
+    extras(table, file, python, key, title=title, caption=said, shown=[("", chart)], numbers=numbers)
+
+
+def heading(title: str, level: int = 2, known: set[str] | None = None) -> None:
+    """A finding as a heading, its terms explained on hover and focus."""
+    st.html(notes.heading(title, level, known))
+
+
+def note(line: str, measured: str = "", known: set[str] | None = None) -> str:
+    """A caption, its terms explained on hover and focus, and folded behind it how the numbers are measured.
+
+    What is passed is plain text; all of it is returned, for the page's report. What warns is no part of this: it stays
+    in sight, as `st.caption` or louder.
+    """
+    st.html(notes.note(line, measured, known))
+    return f"{line}\n{measured}".strip()
+
+
+def text(said: str) -> None:
+    """A paragraph of plain text, its terms explained on hover and focus."""
+    st.html(notes.text(said))
+
+
+def tell(said: str) -> None:
+    """Markdown of our own, its terms explained on hover and focus; whatever HTML it holds is shown as it stands."""
+    st.markdown(glossary.marked(said), unsafe_allow_html=True)
+
+
+def picture(off: Ablation) -> None:
+    """The chosen model as a picture, with what is off in it."""
+    model = selection.info()
+    shape = protocol.Shape(model.n_layers, model.n_heads, model.headless)
+    st.html(transformer.STYLE)
+    st.markdown(transformer.svg(shape, off), unsafe_allow_html=True)  # `st.html` drops SVG; all text in it is ours
+    note(f"{transformer.described(shape, off)}.", "At the end the sum is read as logits, one for each token\n"
+         "Simplified: norms are left out, and in some architectures the heads and the FFN of a layer read the same")
 
 
 def side_by_side(key: str, *widths: float, gap: Literal["small", "medium", "large"] = "medium") -> list[Any]:
     """Columns of these relative widths that stack where each would be narrower than a chart needs."""
     with st.container(key=f"side-{key}"):
         return list(st.columns(list(widths), gap=gap))
+
+
+def numbers(key: str) -> Any:
+    """A place for the few numbers that follow a map: in a narrow window they stay in sight of it."""
+    return st.container(key=f"numbers-{key}")
 
 
 def aligned(table: pd.DataFrame, *, percent: Sequence[str] = (), scores: Sequence[str] = (),
@@ -238,6 +320,17 @@ def table_height(n_rows: int, at_most: int = 330) -> int:
     return min(at_most, 37 + 35 * n_rows)
 
 
+def room_for(texts: Iterable[str], widest: int = 460) -> tuple[int, int]:
+    """Width of a column and height of a table's rows, in pixels, in which its longest text is read whole.
+
+    All rows of a Streamlit table have one height; text is broken into lines where that is more than one.
+    """
+    length = max(map(len, texts), default=0)
+    width = min(widest, max(60, CHARACTER * length + 18))
+    lines = -(-length * CHARACTER // (width - 18))
+    return width, 35 if lines <= 1 else 15 + 20 * lines
+
+
 def to_lab() -> None:
     """The way to Lab with what is chosen, always as wide: what stands below must not move under a clicking hand."""
     chosen = selection.ablation()
@@ -245,39 +338,73 @@ def to_lab() -> None:
         f"Switch {words.components(chosen, 2)} off in Lab" if chosen else "Nothing is chosen for Lab yet"))
 
 
-def extras(table: pd.DataFrame, file: str, python: str, key: str) -> None:
-    """The table as CSV and the lines of Python behind it."""
+def extras(table: pd.DataFrame, file: str, python: str, key: str, *, title: str, caption: str = "",
+           shown: Sequence[tuple[str, Chart | HeadMap]] = (), numbers: Sequence[tuple[str, str, str]] = ()) -> None:
+    """The table as CSV, the picture as SVG, and the lines of Python behind them; all of it is in the page's report.
+
+    Args:
+        title, caption: as they stand with the chart.
+        shown: the charts and maps that the table is behind, each with its label where there are several.
+        numbers: big numbers that belong to it: label, number, what stands below.
+    """
+    off = selection.value("off")
+    takeaway.note(key, Figure(title, caption, table, python, shown, numbers, off))
     with st.container(horizontal=True, gap="xsmall"):
         st.download_button("CSV", lambda: table.to_csv(index=False).encode(), f"{file}.csv", "text/csv",
                            key=f"{key}:csv", on_click="ignore", type="tertiary", icon=":material/download:",
-                           help="The numbers of this chart. The picture: hover over the chart, *Download as PNG*.")
+                           help="The numbers of this chart.")
+        if shown:
+            st.download_button("SVG", lambda: pictures.together(shown, off).encode(), f"{file}.svg", "image/svg+xml",
+                               key=f"{key}:svg", on_click="ignore", type="tertiary", icon=":material/image:",
+                               help="The picture, sharp at any size, on white. As PNG: hover over the chart, *Download "
+                                    "as PNG*.")
         with st.popover("Python", icon=":material/code:", type="tertiary"):
             st.caption("Run this in the project's folder to get the same numbers.")
             st.code(python, wrap_lines=False)
 
 
-def provenance(of: Setup | ModelId, *parts: str, shots: str = "", task: str = "") -> str:
-    """A caption's fixed part (task, shots, demonstrations, seed, model, revision) behind the parts that vary.
+def provenance(of: Setup | ModelId, *parts: str, shots: str = "", task: str = "", source: str = "") -> str:
+    """How something is measured, for `result` and `note`: lines of what is defined, then source, setup and model.
 
     Args:
+        parts: a sentence each, without its full stop; empty ones are left out.
         shots, task: in words, where it is not the setup's one.
+        source: the publication that defines it.
     """
-    asked = f"{task or of.task}, {shots or f'{of.n_shots}-shot'}, {of.demos} demonstrations, seed {of.seed} · " \
-        if isinstance(of, Setup) else ""
-    model = of.model if isinstance(of, Setup) else of
-    return " · ".join(filter(None, parts)) + f" · {asked}{model}"
+    lines = [*parts, f"Source: {source}" if source else ""]
+    if isinstance(of, Setup):
+        lines.append(f"Setup: {task or of.task}, {shots or f'{of.n_shots}-shot'}, {of.demos} demonstrations, seed "
+                     f"{of.seed}")
+    return "\n".join(filter(None, [*lines, f"Model: {of.model if isinstance(of, Setup) else of}"]))
 
 
 # --- lines that reproduce -----------------------------------------------------------------------
 
 
-def python_lines(unit: Unit[Any], *after: str, over: Sequence[tuple[TaskId, int]] = ()) -> str:
-    """Python that gets a unit's record (`record`) through `backend`, and then the lines `after`.
+def python_lines(unit: Unit[Any], *before: str, table: str = "", then: Sequence[str] = (),
+                 over: Sequence[tuple[TaskId, int]] = (), also: Mapping[str, Unit[Any]] | None = None,
+                 given: Mapping[str, Any] | None = None) -> str:
+    """Python that gets a unit's record (`record`) through `backend`, and from it the table that is shown.
 
     Args:
+        before: lines in between.
+        table: Python that makes the very table that is offered as CSV; it is then printed.
+        then: lines that print what else the page says.
         over: tasks and numbers of shots to get such a record of, each; they are then `records`, in this order.
+        also: further units whose records are needed, by the names that these get.
+        given: values that the lines name first.
     """
-    return python(unit, selection.load_lines(), *after, over=over)
+    return python(unit, selection.load_lines(), *before, *shown_lines(table), *then, over=over, also=also, given=given)
+
+
+def shown_lines(table: str) -> list[str]:
+    """Lines that make a table and print all of it."""
+    return [f"table = {table}", "print(table.to_string())"] if table else []
+
+
+def printed(table: str) -> str:
+    """A line that prints a further table."""
+    return f"print({table}.to_string())"
 
 
 def of_heads() -> str:
@@ -286,13 +413,20 @@ def of_heads() -> str:
     return f"[{shape.attending}]" if shape.headless else ""
 
 
+def headless() -> str:
+    """How lines of Python tell a table of the layers without heads; nothing where all have heads."""
+    without = tuple(selection.info().headless)
+    return f", headless={without}" if without else ""
+
+
 def repeated_lines(head: Head, n_block: int, seed: int) -> str:
-    """Python that gets a head's attention on a repeated random block, and its prefix matching there."""
+    """Python that gets a head's attention on a repeated random block, and its prefix matching there and by chance."""
     return with_imports([
         f"model = load_model({selection.load_lines()})",
         f"ids, tokens = lens.repeated_tokens(model, {n_block}, seed={seed})",
         f"pattern = lens.attention(model, ids, {head.layer})[{head.head}]",
-        f"print(stats.prefix_match(pattern, {n_block}))"])
+        *shown_lines("tables.attention_table(pattern, tokens)"),
+        f"print(stats.prefix_match(pattern, {n_block}), stats.prefix_match_by_chance({n_block}, 2))"])
 
 
 def command_lines(units: Sequence[Unit[Any]]) -> str:

@@ -2,11 +2,13 @@
 
 The text field of the sidebar (key "off") is the only place where they are held. Maps, charts, presets and undo write
 to it, always in a callback: `choose()`, `change()`, `toggle_clicked()`, `undo()`, `redo()`; maps are drawn by
-`clickable()`. Lab and Playground switch the chosen components off; other pages mark them.
+`clickable()`. Lab and Playground switch the chosen components off; other pages mark them. Lab can compare them with a
+second mask, B, which a text field of its own holds (key "against"), and which has no trail.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -17,6 +19,7 @@ from backend.values import INTACT, Ablation, Fill
 from pages.map import HeadMap, protocol
 from pages.shared import charts, selection
 
+STALE = 3.0  # seconds for which a browser may still say the B that was there before
 LAG = 0.5  # seconds after which a browser shows what was drawn, where no map says so
 
 
@@ -36,7 +39,13 @@ def change(how: Callable[[Ablation], Ablation], pressed: str | None = None) -> N
 
 
 def clickable(shown: HeadMap, key: str) -> None:
-    """Draw a map whose cells are the components to choose; several on a page show and change the same choice."""
+    """Draw a map whose cells are the components to choose; several on a page show and change the same choice.
+
+    A still map is drawn as well, and changes nothing.
+    """
+    if shown.is_still:
+        shown.draw(key, held_now(), on_change=lambda: None)
+        return
     drawn: list[str] = st.session_state.setdefault("maps", [])
     if key not in drawn:
         drawn.append(key)
@@ -96,6 +105,12 @@ def toggle_clicked(chart_key: str) -> None:
         change(toggled)
 
 
+def begin_clicks(chart_key: str) -> None:
+    """Before a clickable chart is drawn: one that comes back after another page has forgotten what was clicked."""
+    if chart_key not in st.session_state:
+        st.session_state.pop(f"{chart_key}:seen", None)
+
+
 def undo() -> None:
     """Back to the components chosen before."""
     _step(-1, "undo")
@@ -109,6 +124,63 @@ def redo() -> None:
 def clear() -> None:
     """Choose nothing."""
     choose(INTACT, "clear")
+
+
+def keep_as_b() -> None:
+    """Keep what is chosen, clicks under way included, as the mask B that it is then compared with."""
+    take_clicks(before="keep as b")
+    _hold_against(str(selection.ablation()))
+
+
+def swap() -> None:
+    """What is chosen becomes B, and B what is chosen."""
+    take_clicks(before="swap")
+    a, b = selection.ablation(), selection.against()
+    _hold_against(str(a))
+    choose(b)
+
+
+def compare_masks(a: Ablation, b: Ablation) -> None:
+    """Choose A, and compare it with B."""
+    _hold_against(str(b))
+    choose(a)
+
+
+def end_comparison() -> None:
+    """Compare with nothing any more."""
+    take_clicks(before="end comparison")
+    _hold_against("")
+
+
+def settle_against() -> None:
+    """Take what was written as B, or came with the address; what a browser still showed is not taken for written.
+
+    To be called before the field is drawn. A request that was made before the browser had drawn B as it is now says
+    B as it was: a quick hand that keeps a mask as B and clicks on would lose it.
+    """
+    text, earlier = st.session_state.get("B held", ("", {}))
+    now = selection.value("against")
+    if not now and text and not st.session_state.get("B shown before"):  # back from a page without the field
+        st.session_state["against"] = now = text
+    if now != text and time.monotonic() - earlier.get(now, -math.inf) > STALE:
+        st.session_state["B held"] = now, earlier
+    elif now != text:
+        st.session_state["against"] = text
+
+
+def note_against() -> None:
+    """Remember B as its field has it, now that it is drawn.
+
+    After Back the field is drawn empty whatever it was given, once: then the page is drawn again.
+    """
+    now, (text, earlier) = selection.value("against"), st.session_state.get("B held", ("", {}))
+    emptied = bool(text) and not now and not st.session_state.get("B shown before")
+    if emptied and not st.session_state.pop("B again", False):
+        st.session_state["B again"] = True
+        st.rerun()
+    st.session_state.pop("B again", None)
+    st.session_state["B shown"] = True
+    st.session_state["B held"] = now, earlier
 
 
 def preferred_fill() -> Fill:
@@ -142,6 +214,15 @@ def _hold(new: Ablation) -> None:
     st.session_state["off"] = str(new)
     remember(str(new))
     held_now()
+
+
+def _hold_against(text: str) -> None:
+    """Compare with another B from now on."""
+    settle_against()
+    before, earlier = st.session_state.get("B held", ("", {}))
+    if text != before:
+        st.session_state["B held"] = text, {**earlier, before: time.monotonic()}
+    st.session_state["against"] = text
 
 
 def remember(now: str) -> None:

@@ -45,14 +45,18 @@ def python_lines(request: planning.Request) -> str:
     options = {name: value for name, value in request.options.items() if value != plain.options[name]}
     tasks = expression(tuple(request.tasks), {})
     return "\n".join([
-        "from backend.kinds import Model", "from backend.runs import plan",
+        "from backend import tables", "from backend.kinds import Model", "from backend.models.info import describe",
+        "from backend.runs import plan",
         "from backend.store.live import default_store", "from backend.values import ModelId, TaskId", "",
         "store = default_store()", f"model = {expression(request.model, {})}",
-        f"request = plan.Request(model, store.get(Model(model)), tasks={tasks},",
+        f"info = store.get(Model(model)) or describe({request.info.name!r})",
+        f"request = plan.Request(model, info, tasks={tasks},",
         f"                       shots={request.shots!r}, what={request.what!r}{more}"
         + (f", options={options!r})" if options else ")"),
         "made = plan.make(request, store)",
-        "print(made.n_done, 'of', len(made.steps))",
+        "table = tables.plan_table(made, plan.rates(model, info, store))",
+        "print(table.to_string())",
+        "print(made.n_done, 'of', len(made.steps), 'results are here')",
         "print(*(step.unit for step in made.to_do), sep='\\n')"])
 
 
@@ -70,27 +74,8 @@ def asked(args: Sequence[str]) -> str:
     return f"{', '.join(titles)}{of} with {given.get('--model', 'bundled')}"
 
 
-def table(plan: planning.Plan, rates: dict[str, float]) -> pd.DataFrame:
-    """One row per topic, task and number of shots: results there, results asked for, seconds for the rest.
-
-    Topics without a task have the task "no task".
-    """
-    known = planning.topics()
-    rows: dict[tuple[str, str, str], list[planning.Step]] = {}
-    for step in plan.steps:
-        setup = step.unit.setup
-        if name := step.unit.topic:
-            place = (setup.task.name, str(setup.n_shots)) if setup else ("no task", "–")
-            rows.setdefault((name, *place), []).append(step)
-    return pd.DataFrame([
-        {"topic": known[name].title, "task": task, "shots": shots, "stored": sum(s.done for s in steps),
-         "asked": len(steps), "share": sum(s.done for s in steps) / len(steps),
-         "seconds left": planning.seconds(steps, rates)}
-        for (name, task, shots), steps in rows.items()])
-
-
 def chart(cells: pd.DataFrame, tasks: Sequence[str]) -> alt.FacetChart:
-    """A `table` as a map: tasks down, shots within topics across; the fuller the colour, the more is stored."""
+    """A `plan_table` as a map: tasks down, shots within topics across; the fuller the colour, the more is stored."""
     order = [topic.title for topic in planning.topics().values() if topic.title in set(cells["topic"])]
     base = alt.Chart(cells).encode(
         x=alt.X("shots:N", title="shots", axis=alt.Axis(labelAngle=0, ticks=False, domain=False)),

@@ -11,7 +11,6 @@ import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from pathlib import Path
 from threading import Lock, local
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -22,8 +21,9 @@ from backend.errors import DataError, HeadroomError, ModelError
 from backend.kinds import Model, compute
 from backend.models import gguf
 from backend.models.identity import identify
-from backend.models.info import BUNDLED, describe
+from backend.models.info import BUNDLED, describe, folder_of
 from backend.records import ModelInfo
+from backend.runs import journal
 from backend.runs.queue import Limits, Queue
 from backend.store.catalogue import Catalogue, catalogue
 from backend.store.live import Store, default_store
@@ -86,7 +86,10 @@ class Found:
 @once_per_run
 def look(name: str, dtype: str = "float32", bos: str = "auto") -> Found | ModelError:
     """A model as it is here now, without loading it; or the error that says why it is not, to be remembered too."""
-    on_disk = name == BUNDLED or gguf.is_ours(name) or Path(name).expanduser().is_dir()
+    try:
+        on_disk = name == BUNDLED or folder_of(name) is not None
+    except ModelError as error:
+        return error
     return (_look_at_folder if on_disk else _look_at_hub)(name, dtype, bos)
 
 
@@ -108,9 +111,11 @@ def _look_at_hub(name: str, dtype: str, bos: str) -> Found | ModelError:
 
 def _found(name: str, dtype: str, bos: str) -> Found | ModelError:
     try:
-        return Found(identify(name, dtype=dtype, bos=bos), describe(name))
+        found = Found(identify(name, dtype=dtype, bos=bos), describe(name))
     except ModelError as error:
         return error
+    store().learn(found.id, found.info)  # what is stored of another shape is none of it
+    return found
 
 
 class _Shelf:
@@ -165,6 +170,7 @@ def _load(wanted: ModelId) -> LoadedModel:
 
 @st.cache_resource(show_spinner=False)
 def _queue() -> Queue:
+    journal.keep_in(store().folder)
     return Queue(store(), _load)
 
 

@@ -12,7 +12,7 @@ import socket
 
 import streamlit as st
 
-from pages.shared import qr
+from pages.shared import notes, qr
 
 SETTING = "HEADROOM_LECTURE"
 MOST_QUESTIONS = 200  # of an evaluation that a visitor asks for
@@ -43,7 +43,7 @@ def invitation() -> None:
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="medium"):
         if at_the_machine():
             code(address(), 120)
-            st.markdown(f"#### Come in: {short(address())}")
+            st.html(notes.heading(f"Come in: {short(address())}"))
         st.page_link("pages/room.py", label="Open a room for this class" if at_the_machine() else
                      "To the room of this class", icon=":material/school:")
 

@@ -7,7 +7,7 @@ import streamlit as st
 from backend import machine
 from backend.models import gguf, smollm2
 from backend.runs import jobs
-from pages.shared import handles
+from pages.shared import blocks, handles
 
 COMMAND = ("smollm2",)
 FOLLOW = 1.0  # seconds between two looks at how far it is
@@ -42,7 +42,7 @@ def _job(store_folder: str) -> jobs.Job | None:
 def _draw(store_folder: str) -> None:
     folder = gguf.made_here(smollm2.NAME)
     with st.container(border=True, key="real-model"):
-        st.markdown("#### A real language model" + (" is here" if folder else ", with no hub"))
+        blocks.heading("A real language model" + (" is here" if folder else ", with no hub"))
         if folder is not None:
             found = gguf.origin(folder)
             st.caption(found.words if found else f"In `{folder}`.")
@@ -55,7 +55,7 @@ def _draw(store_folder: str) -> None:
         progress = jobs.progress(job) if job else None
         if job is not None and progress is not None and not progress.ended:
             st.progress(progress.done / progress.total if progress.total else 0.0, _how_far(progress))
-            stopping = (job.folder / "stop").exists()
+            stopping = jobs.stop_asked_at(job) is not None
             st.button("Stopping …" if stopping else "Stop", key="stop smollm2", icon=":material/stop:",
                       disabled=stopping, on_click=jobs.cancel, args=(job,))
             return

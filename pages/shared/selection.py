@@ -12,6 +12,7 @@ read: `model()`, `info()`, `task()`, `current()`, `compared()`, `definition()`, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ from backend.runs.queue import Queue
 from backend.store.catalogue import info_of
 from backend.tasks import registry
 from backend.values import Ablation, ModelId, Ranking, Setup, TaskId, parse
-from pages.shared import handles
+from pages.shared import first, handles
 
 SHOTS = (0, 1, 5)
 REDUCTIONS = ("per-token", "per-example")
@@ -33,12 +34,13 @@ DTYPES = ("float32", "bfloat16", "float16")
 BOS = ("auto", "always", "never")
 DEFAULTS: Mapping[str, Any] = {"model": BUNDLED, "state": None, "task": None, "rows": None, "shots": 5,
                                "demos": "fixed", "n": 100, "seed": 0, "by": "per-token", "dtype": "float32",
-                               "bos": "auto", "off": "", "tasks": None}
+                               "bos": "auto", "off": "", "against": "", "tasks": None}
 N_EXAMPLES = (1, 100_000)  # lowest and highest number of questions
+MOST_SEED = 10_000
 N_TRAIN = 200  # training examples behind importance, as everywhere
 # Bound by pages, or Streamlit's own:
 PAGE_PARAMETERS = {"step", "scope", "name", "view", "section", "source", "q", "prompt", "options", "layer", "head",
-                   "embed", "embed_options", "present", "room", "seat"}
+                   "embed", "embed_options", "present", "room", "seat", "with", "unit"}
 OWN_PARAMETERS = {"seat"}  # never in a link for others: whoever has it sits in one's place
 
 
@@ -51,6 +53,7 @@ def model_name() -> str:
     return name if models(name) else BUNDLED
 
 
+@handles.once_per_run
 def models(name: str) -> list[ModelId]:
     """Every state of a model that can be chosen: as it is here first, then those that the store has results of."""
     here = handles.look(name)
@@ -62,12 +65,17 @@ def models(name: str) -> list[ModelId]:
 def model() -> ModelId:
     """The chosen model: its state, precision and BOS. Of one that is not here, as the store has results of it."""
     name = model_name()
-    chosen, here = _state(name), handles.look(name, value("dtype"), value("bos"))
+    return _model(name, _state(name), value("dtype"), value("bos"))
+
+
+@handles.once_per_run
+def _model(name: str, chosen: ModelId, dtype: str, wanted_bos: str) -> ModelId:
+    here = handles.look(name, dtype, wanted_bos)
     if not isinstance(here, ModelError) and here.id.weights == chosen:
         return here.id
     stored = [m for m in handles.known().models(chosen.name) if m.weights == chosen]
-    bos = {"always": True, "never": False}.get(value("bos"))
-    fitting = [m for m in stored if m.dtype == value("dtype") and bos in (None, m.bos)]
+    bos = {"always": True, "never": False}.get(wanted_bos)
+    fitting = [m for m in stored if m.dtype == dtype and bos in (None, m.bos)]
     return (fitting or stored)[0]
 
 
@@ -121,9 +129,13 @@ def load_lines() -> str:
 
 def task_names() -> list[str]:
     """Everything that the chosen model can be asked or was asked, by name: its suite first."""
-    stored, here = [t.name for t in handles.known().tasks(model())], handles.task_names()
-    first = [t.name for t in registry.suite("mini")] if model_name() == BUNDLED else sorted(set(stored), key=(
-        [*here, *stored].index))
+    return _task_names(model(), model_name() == BUNDLED)
+
+
+@handles.once_per_run
+def _task_names(of: ModelId, bundled: bool) -> list[str]:
+    stored, here = [t.name for t in handles.known().tasks(of)], handles.task_names()
+    first = [t.name for t in registry.suite("mini")] if bundled else sorted(set(stored), key=[*here, *stored].index)
     return list(dict.fromkeys([*first, *here, *stored]))
 
 
@@ -201,6 +213,11 @@ def ablation() -> Ablation:
     return read()[0]
 
 
+def against() -> Ablation:
+    """The mask B that what is chosen is compared with; nothing off where there is none, or none of it can be read."""
+    return _parsed("against")[0]
+
+
 def permalink(**more: str) -> str:
     """The address of this page with the whole choice in it, and `more` of the page's own."""
     from urllib.parse import urlencode
@@ -210,8 +227,8 @@ def permalink(**more: str) -> str:
     given |= {key: str(value(key)) for key, default in DEFAULTS.items()
               if value(key) != default and value(key) and key != "tasks"}
     given |= {"off": str(ablation()), **more}
-    pairs = [(k, v) for k, v in given.items() if v] + [("tasks", name) for name in st.session_state.get("tasks") or ()
-                                                       if st.session_state["tasks"] != usual()]
+    tasks = st.session_state.get("tasks") or []
+    pairs = [(k, v) for k, v in given.items() if v] + [("tasks", name) for name in (tasks if tasks != usual() else ())]
     query = urlencode(pairs, safe=":,")
     return (st.context.url or "").split("?")[0] + (f"?{query}" if query else "")
 
@@ -221,18 +238,55 @@ def permalink(**more: str) -> str:
 
 def control(label: str, options: Sequence[Any], key: str, **more: Any) -> Any:
     """One of a page's own choices, the first by default; it is in the address, and what that cannot mean is said."""
-    asked = st.query_params.get(key)
-    if asked is not None and asked not in map(str, options):
-        not_read(key, asked, ", ".join(map(str, options)))
-        del st.query_params[key]  # or it would be another page's, and be complained about after a reload
+    _possible(key, options)
     return st.segmented_control(label, options, default=options[0], required=True, key=key, bind="query-params", **more)
 
 
-def not_read(key: str, asked: str, known: str) -> None:
-    """Note that a freshly opened address asks for something that is not there."""
+def menu(label: str, options: Sequence[str], key: str, **more: Any) -> str:
+    """The same of many options, as a menu."""
+    _possible(key, options)
+    return str(st.selectbox(label, options, key=key, bind="query-params", **more))
+
+
+def _possible(key: str, options: Sequence[Any]) -> None:
+    """Fall back to the first option where the address, or what was chosen of other ones, asks for none of these."""
+    asked = st.query_params.get(key)
+    if asked is not None and asked not in map(str, options):
+        not_read(key, asked, ", ".join(map(str, options)))
+        if key not in st.session_state:  # else it follows the widget, and is not ours to change
+            del st.query_params[key]  # or it would be another page's, and be complained about after a reload
+    if key in st.session_state and st.session_state[key] not in options:
+        st.session_state[key] = options[0]
+
+
+def not_read(key: str, asked: str, known: str, shown: object = "the default") -> None:
+    """Note that a freshly opened address asks for something that is not there, and what is shown instead."""
     if st.session_state["cold"]:
-        st.session_state["notices"][key] = (f"The address asks for {key} '{asked}'. Known: {known}. Showing the "
-                                            "default instead.")
+        st.session_state["notices"][key] = (f"The address asks for {key} '{asked[:40]}'. Known: {known}. "
+                                            f"Showing {shown} instead.")
+
+
+def number(key: str, least: int, most: int, default: int, where: str = "") -> Mapping[str, Any]:
+    """How a field of whole numbers is tied to the address; notes what that asks for and is not allowed.
+
+    By itself Streamlit shows the default without a word, or 5 where 5.7 was asked for; it takes thousands of digits for
+    an infinite number and then breaks off, so a field whose parameter is no number is not tied to it in this session.
+
+    Args:
+        where: the place whose bounds these are, such as "in a lecture"; empty for those that hold everywhere.
+    """
+    asked: str | None = st.query_params.get(key)
+    none: set[str] = st.session_state.setdefault("no numbers", set())
+    if asked is not None and not (re.fullmatch("[0-9]{1,9}", asked) and least <= int(asked) <= most):
+        try:
+            near = int(float(asked))
+            shown = near if least <= near <= most else default
+        except (ValueError, OverflowError):
+            shown = default
+            none.add(key)
+            del st.query_params[key]
+        not_read(key, asked, f"whole numbers from {least} to {most}{' ' * bool(where)}{where}", shown)
+    return {} if key in none else {"bind": "query-params"}
 
 
 # --- what the widgets hold -------------------------------------------------------------------------------------
@@ -259,10 +313,17 @@ def task_name() -> str:
 
 
 def default_task(known: Sequence[str]) -> str:
-    """One that has results, and shows something: the first that needs its demonstrations."""
-    stored = {t.name for t in handles.known().tasks(model())}
-    wanted = [name for name in known if name in stored] or list(known)
-    return next((name for name in wanted if registry.about(name).group == "in-context"), wanted[0])
+    """One of which there is most to see (`first.task`), ties for one that needs its demonstrations; kept for a session,
+    so that nothing moves under a visitor's hands."""
+    of, kept = model(), st.session_state.setdefault("first tasks", {})
+    if kept.get(of) not in known:
+        stored = {t.name: t for t in handles.known().tasks(of)}
+        wanted = sorted((name for name in known if name in stored), key=lambda name: (
+            registry.about(name).group != "in-context")) or list(known)
+        plain = Setup(of, TaskId("", ""), DEFAULTS["shots"], DEFAULTS["demos"], DEFAULTS["n"], DEFAULTS["seed"])
+        kept[of] = first.task({name: plain.with_(task=stored[name]) for name in wanted}, N_TRAIN, handles.store()) \
+            if stored else next((n for n in known if registry.about(n).group == "in-context"), known[0])
+    return kept[of]
 
 
 def usual() -> list[str]:
@@ -274,5 +335,14 @@ def usual() -> list[str]:
 
 def read() -> tuple[Ablation, list[str]]:
     """What the text field says, and what of it could not be read, a sentence each."""
+    return _parsed("off")
+
+
+def unread_against() -> list[str]:
+    """What of the mask B could not be read, a sentence each."""
+    return _parsed("against")[1]
+
+
+def _parsed(key: str) -> tuple[Ablation, list[str]]:
     shape = info()
-    return parse(value("off"), shape.n_layers, shape.n_heads, shape.headless)
+    return parse(value(key), shape.n_layers, shape.n_heads, shape.headless)

@@ -18,24 +18,32 @@ from backend.models import gguf
 from backend.models.info import BUNDLED
 from backend.tasks import registry
 from backend.tasks.task import DEMOS
-from pages.shared import components, handles, lecture, selection
-from pages.shared.selection import BOS, DEFAULTS, DTYPES, N_EXAMPLES, PAGE_PARAMETERS, REDUCTIONS, SHOTS
+from pages.shared import components, glossary, handles, lecture, notes, selection
+from pages.shared.selection import BOS, DEFAULTS, DTYPES, MOST_SEED, N_EXAMPLES, PAGE_PARAMETERS, REDUCTIONS, SHOTS
 
-# Side padding that leaves room at 900 pixels, and columns (`blocks.side_by_side`) that stack when they get narrow.
+# Side padding that leaves room at 900 pixels, columns (`blocks.side_by_side`) that stack when they get narrow, and
+# captions of at least 4.5:1, which Streamlit draws at 4.05:1; titles and captions of our own bring their style.
 STYLE = """<style>
 [data-testid="stMainBlockContainer"] { padding-left: clamp(1.2rem, 3.5vw, 4.5rem);
                                        padding-right: clamp(1.2rem, 3.5vw, 4.5rem); }
 [class*="st-key-side-"] > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
 [class*="st-key-side-"] > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"]
     > [data-testid="stColumn"] { min-width: min(25rem, 100%); }
-</style>"""
+[data-testid="stCaptionContainer"] { opacity: 0.7 !important; }
+[data-testid="stHeading"] h2 { padding: 0.75rem 0 1rem; line-height: 1.2; }
+.st-key-step-card [data-testid="stHeading"] h2 { font-size: 1.5rem; line-height: 1.2; padding: 1rem 0; }
+.st-key-room-code [data-testid="stHeading"] h2 { font-size: 2rem; font-weight: 700; }
+""" + notes.STYLE + glossary.STYLE + "</style>"
 
 
 def frame() -> Any:
     """Draw the shared choice in the sidebar; returns the place above the page for `show_notices`."""
     st.session_state["cold"] = "trail" not in st.session_state  # the first run: the address is as it was opened
-    st.html(STYLE)
-    _notice_url()
+    st.session_state["B shown before"] = st.session_state.pop("B shown", False)  # see `components.settle_against`
+    style()
+    st.session_state.setdefault("notices", {})
+    if st.session_state["cold"]:
+        _notice_url()
     above = st.container()
     with st.sidebar:
         _model()
@@ -44,6 +52,16 @@ def frame() -> Any:
         with st.expander("Details", icon=":material/tune:"):
             _details()
     return above
+
+
+def style() -> None:
+    """How titles, captions and explained terms look; of every page, with a frame or without."""
+    st.html(STYLE)
+
+
+def foot() -> None:
+    """The glossary, folded, below every page: terms that are explained in it refer to it."""
+    st.html(glossary.listing() + glossary.SCRIPT, unsafe_allow_javascript=True)
 
 
 def show_notices(above: Any) -> None:
@@ -103,7 +121,7 @@ def _task() -> None:
             t.digest: "here" if t == here else "of stored results" for t in found},
             "Results of other rows under the same name are kept apart.")
     st.segmented_control("Shots", SHOTS, default=DEFAULTS["shots"], required=True, key="shots", bind="query-params",
-                         help="How many solved examples stand before each question.")
+                         help=glossary.says("shots"))
 
 
 def _known_here(key: str, options: Sequence[str]) -> None:
@@ -128,24 +146,26 @@ def _one_of(key: str, label: str, options: Sequence[str], shown: Mapping[str, st
 def _details() -> None:
     st.segmented_control("Demonstrations", DEMOS[::-1], default=DEFAULTS["demos"], required=True, key="demos",
                          bind="query-params",
-                         help="fixed: one draw of solved examples for all questions, which makes toggling fast. "
-                              "per-query: a fresh draw for every question, as in the study.")
-    most = N_EXAMPLES[1] if lecture.at_the_machine() else lecture.MOST_QUESTIONS
-    st.number_input("Questions", N_EXAMPLES[0], most, value=DEFAULTS["n"], key="n", bind="query-params",
+                         help=f"{glossary.says('demonstrations')} Fixed ones make toggling fast.")
+    freely = lecture.at_the_machine()
+    most = N_EXAMPLES[1] if freely else lecture.MOST_QUESTIONS
+    st.number_input("Questions", N_EXAMPLES[0], most, value=DEFAULTS["n"], key="n",
+                    **selection.number("n", N_EXAMPLES[0], most, DEFAULTS["n"], "" if freely else "in a lecture"),
                     help="The first n of the seeded order; a larger number contains the smaller one.")
-    st.number_input("Seed", 0, 10_000, value=DEFAULTS["seed"], key="seed", bind="query-params",
-                    help="Draws the questions' order and the demonstrations.")
+    st.number_input("Seed", 0, MOST_SEED, value=DEFAULTS["seed"], key="seed",
+                    **selection.number("seed", 0, MOST_SEED, DEFAULTS["seed"]),
+                    help=f"Draws the questions' order and the demonstrations. {glossary.says('seed')}")
     st.segmented_control("Head importance", REDUCTIONS, default=DEFAULTS["by"], required=True, key="by",
                          bind="query-params",
-                         help="per-token: |z · dL/dz| at every position, as in the authors' code. "
-                              "per-example: summed over the example before the absolute value, as in the paper.")
+                         help=f"{glossary.says('importance')}  \n**per-token** {glossary.says('per-token')}  \n"
+                              f"**per-example** {glossary.says('per-example')}")
     known = selection.task_names()
     st.multiselect("Tasks that are compared", known, default=[t for t in selection.usual() if t in known], key="tasks",
                    bind="query-params", help="What Overlap, Pruning and the views of all tasks compare and average.")
     st.selectbox("Precision", DTYPES, key="dtype", bind="query-params")
     st.segmented_control("BOS token", BOS, default="auto", required=True, key="bos", bind="query-params",
-                         help="Whether every prompt begins with a beginning-of-text token. auto: as the model's "
-                              "tokenizer does by itself, and none for OPT and GPT-2, as in the study.")
+                         help=f"{glossary.says('BOS')} auto: as the model's tokenizer does by itself, and none for "
+                              "OPT and GPT-2, as in the study.")
     if warning := machine.slow(selection.value("dtype")):
         st.caption(f":orange[:material/speed: {warning}]")
 
@@ -159,7 +179,8 @@ def _chosen() -> None:
                   on_change=components.take_clicks,
                   help="Lab and Playground switch these off. Click a heatmap, or write here: `L3H7` or `3.7` is a "
                        "head, `L3H0-3` several, `L4` a layer's heads, `L2 FFN` or `F2` an FFN; `mean:` in front "
-                       "replaces them by their mean instead of zero.")
+                       f"replaces them by their mean instead of zero.  \n**Head** {glossary.says('head')}  \n**FFN** "
+                       f"{glossary.says('FFN')}")
     problems = selection.read()[1]
     for problem in problems:
         st.caption(f":orange[:material/warning: {problem}]")
@@ -181,18 +202,16 @@ def _notice_url() -> None:
     given = st.query_params.to_dict()
     allowed: dict[str, Any] = {"shots": SHOTS, "demos": DEMOS, "by": REDUCTIONS, "dtype": DTYPES,
                                "bos": BOS}
-    notices: dict[str, str] = st.session_state.setdefault("notices", {})
+    notices: dict[str, str] = st.session_state["notices"]
     allowed["task"] = tuple(selection.task_names())
     for key, value in given.items():
         if key in allowed and value not in map(str, allowed[key]):
-            notices[key] = (f"The address asks for {key} '{value}'. Known: {', '.join(map(str, allowed[key]))}. "
-                            "Showing the default instead.")
+            default = DEFAULTS[key] if DEFAULTS[key] is not None else selection.default_task(allowed[key])
+            selection.not_read(key, value, ", ".join(map(str, allowed[key])), default)
         elif key == "tasks":
             if unknown := [name for name in st.query_params.get_all("tasks") if name not in allowed["task"]]:
                 notices[key] = (f"The address asks to compare {', '.join(repr(name) for name in unknown)}, which "
                                 "nothing here is called. The others are compared.")
-        elif key in ("n", "seed") and not value.isdecimal():
-            notices[key] = f"The address asks for {key} '{value}', which is no number. Showing the default instead."
         elif key not in DEFAULTS and key not in PAGE_PARAMETERS:
             notices[key] = f"The address has '{key}', which means nothing here."
 

@@ -14,12 +14,13 @@ import pandas as pd
 
 from backend import stats
 from backend.kinds import InductionScores
-from backend.tables import AGGREGATE, OWN, RANDOM, REVERSED
+from backend.tables import AGGREGATE, DIFFERENCE, OWN, RANDOM, REVERSED
 from backend.values import Ablation, Head
 
 if TYPE_CHECKING:
     from backend.lens.reading import Reading
 
+SIGNIFICANT = 0.05  # a p-value below this is called a difference
 LITTLE = 0.2  # a rank correlation nearer to 0 than this is called none
 
 
@@ -137,6 +138,44 @@ def sets_apart(delta: np.ndarray, here: str, other: str, correlation: float) -> 
     return f"{top} sets them apart most: {leans} leans on it more ({rho(correlation)})"
 
 
+def models_apart(delta: np.ndarray, here: str, other: str) -> str:
+    """In which head two models of one shape differ most; `delta` is here minus other, NaN where there are no heads."""
+    size = np.nan_to_num(np.abs(delta))
+    if not size.any():
+        return f"{here} and {other} have the same map"
+    top = stats.highest(size, 1)[0]
+    return f"{top} differs most: {here if delta[top.layer, top.head] > 0 else other} leans on it more"
+
+
+def same_place(one_model: bool) -> str:
+    """What a head's place means in two models: states of one, or models trained apart."""
+    return ("They are states of one model: a place holds the same head in both." if one_model else
+            "Heads at the same place of models that were trained apart need have nothing in common: low agreement by "
+            "place does not say that the models work differently.")
+
+
+def read_as(tokens: Mapping[str, float]) -> str:
+    """How two models' tokenizers cut the same prompts, from the mean numbers of positions."""
+    (a, n), (b, m) = tokens.items()
+    if abs(n - m) < 0.05:
+        return f"the same prompts as text, read as {n:.1f} positions on average by both"
+    return (f"the same prompts as text, but read as {n:.1f} positions on average by {a} and {m:.1f} by {b}: tokenizers "
+            "differ, and per-token means go over other positions")
+
+
+def deepest(table: pd.DataFrame) -> str:
+    """In which layer each model of a `depth_table` holds most importance."""
+    parts = []
+    for name, rows in table.groupby("model", sort=False):
+        if rows["share"].isna().any():
+            parts.append(f"no head of {name} has any importance")
+            continue
+        top = rows.loc[rows["share"].idxmax()]
+        parts.append(f"{name} leans most on layer {top['layer']}, at {percent(top['depth'])} of its depth "
+                     f"({percent(top['share'])} of the importance)")
+    return "; ".join(parts)
+
+
 def alike(who: str, rhos: np.ndarray, whose: str = "the") -> str:
     """How alike several rankings are, from the correlation of every pair: mean and range."""
     if np.isnan(rhos).all():
@@ -219,11 +258,81 @@ def accuracy_change(table: pd.DataFrame, labels: Sequence[str], off: Ablation, o
     return f"Without {what}, accuracy {where} {changed(means['intact'], means['ablated'])}"
 
 
+def big_numbers(table: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """The large numbers of one task from a `comparison_table`: label, number, what stands below it."""
+    rows = {str(row["model"]): row for row in table.to_dict("records")}
+    shown = [("Intact", percent(rows["intact"]["accuracy"]), interval(rows["intact"]))]
+    if (off := rows.get("ablated")) is None:
+        return shown
+    low, high = (points(off[end]).split()[0] for end in ("change from", "change to"))
+    return [*shown, ("Switched off", percent(off["accuracy"]), interval(off)),
+            ("Change", points(off["change"]), f"95 %: {low} to {high} · McNemar {p_value(off['p'])}")]
+
+
+def group_numbers(table: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """The same of a `groups_table`: per group the intact and the ablated model's mean accuracy."""
+    return [(f"{row['group']}, {row['model']}", percent(row["accuracy"]),
+             f"{interval(row)}, mean of {how_many(row['tasks'], 'task')}") for row in table.to_dict("records")]
+
+
 def answers_turned(lost: int, won: int, where: str) -> str:
     """How many answers turned wrong, and how many right."""
     if not lost + won:
         return f"No answer on {where.rstrip(',')} turned from right to wrong or back"
     return f"{how_many(lost, 'question').capitalize()} of {where} turned wrong, {won or 'none'} turned right"
+
+
+def masks_apart(a: Ablation, b: Ablation) -> str:
+    """Which components are off in only one of two masks, and what both switch off."""
+    if a == b:
+        return f"A and B are the same mask: {components(a)} off."
+    only = [(f"Off only in {name}", Ablation(one.heads - other.heads, one.ffns - other.ffns))
+            for name, one, other in (("A", a, b), ("B", b, a))]
+    both = Ablation(a.heads & b.heads, a.ffns & b.ffns)
+    parts = [f"{what}: {components(those)}." for what, those in [*only, ("In both", both)] if those]
+    if both and a.fill != b.fill:
+        parts.append(f"What is off becomes {_fill(a)} in A, {_fill(b)} in B.")
+    return " ".join(parts)
+
+
+def _fill(mask: Ablation) -> str:
+    return "its mean" if mask.fill == "mean" else "zero"
+
+
+def masks_compared(table: pd.DataFrame, labels: Sequence[str], same: bool, of_task: str = "") -> str:
+    """What sets two masks apart, over everything in a `masks_table`.
+
+    Args:
+        labels: everything that is to be measured: tasks, or numbers of shots.
+        same: whether A and B are one mask.
+        of_task: the task, where the labels are its numbers of shots.
+    """
+    if same:
+        return "A and B are the same mask: change one to see what that does"
+    done = table.dropna(subset=[DIFFERENCE])
+    if len(done) < len(labels):
+        return f"A against B: {len(done)} of {len(labels)} measured"
+    if len(labels) == 1:
+        row = table.iloc[0]
+        return (f"Accuracy on {labels[0]} is {percent(row['A'])} with mask A and {percent(row['B'])} with mask B; "
+                f"these questions {'tell' if row['p'] < SIGNIFICANT else 'do not tell'} A and B apart "
+                f"({p_value(row['p'])})")
+    apart = int((table["p (Holm)"] < SIGNIFICANT).sum())
+    if of_task:
+        return (f"On {of_task}, A − B is " + ", ".join(
+            f"{points(row[DIFFERENCE])} {row['task']}" for row in table.to_dict("records"))
+            + f"; the test tells A and B apart at {apart or 'none'} of {len(labels)} numbers of shots")
+    return (f"Averaged over {len(labels)} tasks, accuracy is {percent(table['A'].mean())} with mask A and "
+            f"{percent(table['B'].mean())} with mask B; the test tells A and B apart on {apart or 'none'} of "
+            f"{len(labels)} tasks")
+
+
+def answers_apart(only_b: int, only_a: int, where: str) -> str:
+    """How many answers two masks differ in."""
+    if not only_b + only_a:
+        return f"With mask A and with mask B, the same questions of {where.rstrip(',')} are right"
+    return (f"{how_many(only_b, 'question').capitalize()} of {where} {'is' if only_b == 1 else 'are'} right with "
+            f"mask B and wrong with mask A, {only_a or 'none'} the other way round")
 
 
 def falls_most(table: pd.DataFrame, where: str) -> str:

@@ -30,7 +30,7 @@ from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.tasks.task import prompts
 from backend.values import Ablation, Head
-from pages.shared import words
+from pages.shared import notes, words
 from tests.benchmarks.measuring import Row
 from tests.browser import explorer as browsing
 
@@ -96,8 +96,8 @@ class Visitor:
         async for raw in socket:
             said = ForwardMsg.FromString(raw)
             kind = said.WhichOneof("type")
-            if kind == "script_finished":
-                self.ready.set()
+            if kind == "script_finished" and said.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY:
+                self.ready.set()  # a deep link's first run may end early, before anything is drawn
             elif kind == "delta" and said.delta.WhichOneof("type") == "new_element":
                 self._see(said.delta.new_element)
 
@@ -105,11 +105,11 @@ class Visitor:
         match element.WhichOneof("type"):
             case "text_input" if element.text_input.label == FIELD:
                 self.field_id = element.text_input.id
-            case "markdown" if element.markdown.body.startswith("#### Without "):
-                self.heading = element.markdown.body
+            case "html" if element.html.body.startswith(notes.HEADING):
+                self.heading = notes.plain(element.html.body)
             case "metric" if element.metric.label == NUMBER and element.metric.body != NOTHING and self.answers:
                 last = self.answers[-1]
-                if not last.accuracy and self.heading.startswith(f"#### Without {words.components(last.mask)},"):
+                if not last.accuracy and self.heading.startswith(f"Without {words.components(last.mask)},"):
                     last.seconds, last.accuracy = time.monotonic() - last.clicked, element.metric.body
             case "exception":
                 self.complaints.append(element.exception.message)

@@ -26,7 +26,7 @@ from backend.records import ModelInfo
 from tests.benchmarks.measuring import Row, Skipped
 from tests.browser import explorer as browsing
 from tests.browser import maps
-from tests.browser.explorer import DRAWN, chosen, click_cell, hovered, open_page, seconds_to, wait_until
+from tests.browser.explorer import DRAWN, chosen, click_cell, hovered, open_page, page_link, seconds_to, wait_until
 from tests.pages import made_up
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def page_switches(browser: Browser, address: str, repeat: int) -> list[Row]:
             heading = f"document.querySelector('h1')?.innerText === '{name}'"
             if name == "Tour":
                 heading = "location.pathname === '/' && /\\b1 · /.test(document.querySelector('h2')?.innerText)"
-            link = page.get_by_test_id("stHeader").get_by_role("link", name=name, exact=True)
+            link = page_link(page, name)
             took = seconds_to(page, link.click, heading, DRAWN)
             if number:
                 seconds[name].append(took)

@@ -22,6 +22,7 @@ from tests.benchmarks import baselines, theory
 from tests.benchmarks.bundled import precision, toggle
 from tests.benchmarks.classroom import classroom
 from tests.benchmarks.explorer import explorer
+from tests.benchmarks.live import live
 from tests.benchmarks.measuring import Row, compared, in_turns, matmul_rate, peak_memory, seconds_of, unmeasured
 from tests.benchmarks.room import room
 from tests.benchmarks.workloads import (
@@ -292,5 +293,5 @@ def growth(bench: Bench) -> list[Row]:
 GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "evaluation": evaluation, "boolq": boolq, "ffn-oracle": ffn_oracle, "importance": importance,
     "prefix-matching": prefix_matching, "copying": copying, "toggle": toggle, "precision": precision,
-    "growth": growth, "explorer": explorer, "classroom": classroom, "room": room,
+    "growth": growth, "live": live, "explorer": explorer, "classroom": classroom, "room": room,
 }

@@ -143,6 +143,11 @@ def hovered(page: Page, x: float, y: float) -> str:
     return page.locator(".tip .name").inner_text()
 
 
+def page_link(page: Page, name: str) -> Locator:
+    """A page's name in the bar of pages."""
+    return page.get_by_role("navigation", name="Pages").get_by_role("link", name=name, exact=True)
+
+
 def chosen_field(page: Page) -> Locator:
     """The text field of the chosen heads and FFNs."""
     return page.get_by_role("textbox", name="Chosen heads and FFNs")

@@ -124,7 +124,7 @@ def test_ten_clicks_while_all_tasks_are_measured_are_ten_heads_and_so_is_the_num
 def test_a_click_is_not_lost_on_the_way_to_another_page(browser: Browser, address: str):
     page = opened(browser, f"{address}/heads?task=antonym")
     maps.click(page, (1, 2))
-    page.get_by_test_id("stTopNavLink").filter(has_text="Lab").click()
+    explorer.page_link(page, "Lab").click()
     expect(page.get_by_role("heading", name="Lab", exact=True)).to_be_visible()
     maps.drawn(page)
     agree(page, {(1, 2)})

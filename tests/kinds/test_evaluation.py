@@ -44,6 +44,21 @@ def test_with_everything_off_the_question_no_longer_matters():
     assert np.ptp(np.array(found.loglikelihoods), axis=0).max() < 1e-4
 
 
+def test_numbers_come_while_the_rest_is_read_and_count_only_whole_questions():
+    model, masks = small_model("opt"), [INTACT, Ablation(frozenset(HEADS[:5]))]
+    prompts = [Prompt(q, DEMOS, i) for i, q in enumerate(QUESTIONS * 4)]
+    whole = [record.outcomes() for record in evaluate(model, prompts, masks)]
+    told = []
+    evaluate(model, prompts, masks, batch_tokens=64, so_far=lambda *said: told.append(said))
+    for place, outcomes in enumerate(whole):
+        said = [(right, answered) for where, right, answered, of in told if where == place and of == len(prompts)]
+        counts = [answered for _, answered in said]
+        assert counts == sorted(counts)
+        assert 0 < counts[0] < counts[-1] == len(prompts)
+        assert said[-1][0] == outcomes.sum()
+        assert all(outcomes.sum() - (len(prompts) - answered) <= right <= outcomes.sum() for right, answered in said)
+
+
 def test_running_out_of_memory_halves_the_passes_and_says_so(monkeypatch, caplog):
     model, prompts = small_model("opt"), [Prompt(q) for q in QUESTIONS * 20]
     expected = evaluate(model, prompts)

@@ -140,7 +140,7 @@ def test_status_verify_and_bundles_know_it(small, tmp_path, capsys):
     assert main(["status", *small[2:]]) == DONE
     assert "2 evaluation, 2 surprise" in capsys.readouterr().out
     assert main(["verify", *small, "--kind", "surprise", "--sample", "0"]) == DONE
-    assert "2 of 2 agree" in capsys.readouterr().out
+    assert "2 of 2 results were measured again: 2 agree, 0 differ." in capsys.readouterr().out
     assert main(["export", str(tmp_path / "r.zip"), *small[2:], "--kind", "surprise"]) == DONE
     with Store(tmp_path / "other") as other, Store(small[3]) as store:
         contents = bundles.inspect(tmp_path / "r.zip", other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -11,6 +12,7 @@ from backend import __main__ as cli
 from backend.errors import BadInput
 from backend.kinds import (
     KINDS,
+    Answers,
     Copying,
     Evaluation,
     FFNOracle,
@@ -21,6 +23,7 @@ from backend.kinds import (
     Model,
     PrefixMatching,
     Pruning,
+    Sweep,
     Unit,
 )
 from backend.kinds.lines import commands, python
@@ -131,8 +134,13 @@ def ran(code: str) -> dict[str, Any]:
 
 
 def recorded(unit: Unit[Any]) -> Any:
-    """Some record of a unit's kind."""
-    return next(record for one, record in RECORDS if one.KIND == unit.KIND)
+    """Some record of a unit's kind, that can be its answer."""
+    record = next(record for one, record in RECORDS if one.KIND == unit.KIND)
+    if isinstance(record, InductionScores):
+        return replace(record, n_seeds=unit.n_sequences)
+    if isinstance(record, Answers | Sweep):
+        return replace(record, questions=replace(record.questions, dropped_demos=()))
+    return record
 
 
 @pytest.mark.parametrize("unit", [one for one, _ in RECORDS] + [
@@ -161,7 +169,7 @@ def test_lines_over_several_tasks_fetch_each_task_s_own_record(make, store):
     units = [make(SETUPS[0].with_(task=task, n_shots=n_shots)) for task, n_shots in over]
     for number, unit in enumerate(units):
         value = recorded(unit).to_json()
-        value |= {"n_examples": number} if "n_examples" in value else {
+        value |= {"n_spanning": number} if "n_spanning" in value else {
             "questions": value["questions"] | {"docs": [number, number + 9]}}
         store.put(unit, unit.RECORD.from_json(value))
     names = ran(python(units[-2], "'bundled'", "n = len(records)", over=over))

@@ -18,7 +18,7 @@ from backend.records import ModelInfo
 from backend.store import live as stores
 from backend.store.live import Store
 from backend.values import ModelId, Setup
-from pages.shared import components, handles
+from pages.shared import components, handles, notes
 from tests.pages import made_up
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,10 +119,54 @@ def opened(page: str, **parameters: str | list[str]) -> AppTest:
     return app if page == "tour" else app.switch_page(f"pages/{page}.py").run()
 
 
+@pytest.fixture
+def at(explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> Explorer:
+    """Open an address such as `/LAB?n=5` as a fresh browser does, by the page's name: `at("LAB", n="5")`."""
+    asked: list[str] = []
+    real = PagesManager.set_script_intent
+
+    def by_name(self: PagesManager, page_script_hash: str, page_name: str) -> None:
+        real(self, page_script_hash, asked.pop() if asked else page_name)
+
+    monkeypatch.setattr(PagesManager, "set_script_intent", by_name)
+
+    def at_address(page: str, **parameters: str | list[str]) -> AppTest:
+        asked.append(page)
+        return opened("tour", **parameters)
+
+    return at_address
+
+
+def once_more(monkeypatch: pytest.MonkeyPatch, where: object, name: str) -> None:
+    """Let the page be drawn anew the next time that it calls something, as by a click or a timer just then."""
+    real, reruns = getattr(where, name), [st.rerun]
+
+    def interrupted(*args: Any, **more: Any) -> Any:
+        if reruns:
+            reruns.pop()()
+        return real(*args, **more)
+
+    monkeypatch.setattr(where, name, interrupted)
+
+
 def words(app: AppTest) -> str:
-    """Everything a page says, as one text."""
-    elements = [*app.title, *app.markdown, *app.caption, *app.warning, *app.error, *app.info, *app.main.metric]
-    return "\n".join(str(e.value) for e in elements)
+    """Everything a page says, as one text; what is HTML without its tags and the foot's glossary."""
+    elements = [*app.title, *app.header, *app.markdown, *app.caption, *app.warning, *app.error, *app.info,
+                *app.main.metric]
+    said = [notes.plain(str(e.value)) if "<dfn " in str(e.value) else str(e.value) for e in elements]
+    return "\n".join([*said, *map(notes.plain, bodies(app))])
+
+
+def bodies(app: AppTest) -> list[str]:
+    """Titles, captions and paragraphs as the HTML that they are, in order."""
+    found = [str(element.proto.body) for element in app.get("html")]
+    return [body for body in found if not body.startswith(("<style>", '<details class="glossary">'))]
+
+
+def captions(app: AppTest) -> list[tuple[str, str]]:
+    """Every caption of a chart or a number: the line in sight, and how it is measured, which is folded."""
+    return [(notes.plain(line), notes.plain(measured)) for body in bodies(app) if body.startswith('<div class="note">')
+            for line, _, measured in [body.partition("<details>")]]
 
 
 def calm(app: AppTest) -> bool:

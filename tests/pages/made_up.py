@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,8 @@ def fill(store: Store, units: Iterable[Unit[Any]], info: ModelInfo) -> None:
     """Put a made-up record for every unit, for what it builds on, and for its model's shape."""
     wanted = list(units)
     models = {unit.model for unit in wanted} or {model_id(info)}
-    results: dict[Unit[Any], Record] = {Model(model): info for model in models}
+    results: dict[Unit[Any], Record] = {
+        Model(model): replace(info, name=model.name, revision=model.revision) for model in models}
     for unit in wanted:
         for one in (*unit.needs(), unit):
             if one not in results:

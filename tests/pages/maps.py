@@ -25,6 +25,8 @@ def given(app: AppTest) -> dict[str, Given]:
     """The page's maps by their keys, in the page's order."""
     found = {}
     for element in app.get("bidi_component"):
+        if element.proto.component_name != "headroom.map":  # the frame's script
+            continue
         key = element.proto.id.rsplit("-", 1)[-1]
         data = json.loads(element.proto.json)
         found[key] = Given(data["map"], data["answer"])

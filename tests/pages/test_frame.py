@@ -2,18 +2,24 @@
 
 import contextlib
 import io
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from backend.kinds import Copying, Evaluation, FFNOracle, HeadOracle, Model, PrefixMatching, Unit
+from backend.models import info as models
+from backend.records import ModelInfo
 from backend.runs import plan as planning
 from backend.store.live import Store
 from backend.values import Ablation, Head
-from pages.shared import blocks
+from pages.shared import blocks, handles
 from tests.pages import made_up
-from tests.pages.conftest import MODEL, ROOT, Explorer, calm, setup_of, words
+from tests.pages.conftest import INFO, MODEL, ROOT, Explorer, calm, framed, opened, setup_of, words
 from tests.pages.shown import understood
 
 PAGES = sorted(path.stem for path in (ROOT / "pages").glob("*.py") if path.stem != "__init__")
@@ -56,6 +62,40 @@ def test_a_pages_own_part_of_the_address_is_read_or_said_not_to_be(explorer: Exp
     app.button("understood").click().run()
     assert not app.warning
     assert not explorer("tour", step="3").warning
+
+
+@pytest.mark.parametrize(("key", "asked", "said"), [
+    ("n", "999999999", "Known: whole numbers from 1 to 100000. Showing 100 instead."),
+    ("n", "0", "Known: whole numbers from 1 to 100000. Showing 100 instead."), ("n", "5.7", "Showing 5 instead."),
+    ("n", "nan", "Showing 100 instead."), ("n", "1e400", "Showing 100 instead."), ("n", "\u0665", "Showing 5 instead."),
+    ("seed", "-1", "Known: whole numbers from 0 to 10000. Showing 0 instead."),
+    ("shots", "7", "Known: 0, 1, 5. Showing 5 instead.")])
+def test_a_number_that_is_not_allowed_is_said_with_what_is_and_what_is_shown(
+        explorer: Explorer, key: str, asked: str, said: str):
+    app = explorer("heads", **{key: asked})
+    assert calm(app)
+    (warning,) = [w.value for w in app.warning]
+    assert warning.startswith(f"The address asks for {key} '{asked}'. ")
+    assert warning.endswith(said)
+    shown = app.sidebar.segmented_control(key).value if key == "shots" else app.sidebar.number_input(key).value
+    assert f"Showing {shown} instead" in warning
+    app.button("understood").click().run()
+    assert not app.warning
+
+
+@pytest.mark.parametrize(("key", "asked"), [("n", "1"), ("n", "100000"), ("seed", "0"), ("seed", "10000")])
+def test_the_ends_of_what_is_allowed_are_allowed(explorer: Explorer, key: str, asked: str):
+    app = explorer("heads", **{key: asked})
+    assert app.sidebar.number_input(key).value == int(asked)
+    assert not app.warning
+
+
+def test_what_was_understood_is_not_said_again(explorer: Explorer):
+    app = explorer("heads", colour="blue")
+    app.button("understood").click().run()
+    assert not app.warning
+    app.run()
+    assert not app.warning
 
 
 def test_what_is_chosen_can_be_opened_from_the_sidebar(explorer: Explorer):
@@ -123,3 +163,40 @@ def test_the_lines_of_python_name_the_very_unit_they_stand_beside(
 def test_the_command_makes_the_very_unit_it_stands_beside_and_no_other(unit: Unit, store: Store):
     line, = blocks.command_lines([unit]).splitlines()
     assert planning.asked(understood(shlex.split(line)[3:])) == [Model(MODEL), unit]
+
+
+@pytest.mark.parametrize("key", ["n", "seed"])
+@pytest.mark.parametrize("asked", ["5" * 5000, "1e999", "-1", "²", ""])
+def test_a_number_that_is_none_in_an_address_is_said_and_left_out(explorer: Explorer, key: str, asked: str):
+    app = explorer("tour", **{key: asked})
+    assert calm(app)
+    assert any(f"The address asks for {key} '{asked[:40]}'. Known: whole numbers" in w.value for w in app.warning)
+    assert app.sidebar.number_input(key).value == {"n": 100, "seed": 0}[key]
+
+
+@pytest.mark.parametrize("parameters", [{"model": "m" * 3000}, {"off": "L" + "5" * 5000 + "H1"},
+                                        {"off": "F" + "9" * 5000}, {"model": "~nobody-at-all/x"},
+                                        {"model": "a\0b"}, {"state": "\0" * 999},
+                                        {"q": "9" * 5000}, {"layer": "9" * 5000, "head": "9" * 5000}])
+def test_whatever_an_address_asks_for_the_page_is_drawn(store: Store, monkeypatch: pytest.MonkeyPatch,
+                                                        parameters: dict[str, str]):
+    def here(name: str, *_: object) -> ModelInfo:
+        if name != "bundled":
+            models.locate(name)  # as for every name: refused, whether it can be a path or not
+        return INFO
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(handles, "describe", here)
+    monkeypatch.setattr(handles, "identify", lambda name, dtype, bos: made_up.model_id(here(name)))
+    framed(monkeypatch)
+    for page in ("tour", "playground"):
+        app = opened(page, **parameters)
+        assert not app.exception
+        assert "could not be drawn" not in words(app)
+
+
+def test_a_server_that_measures_does_not_burn_the_cores_on_which_it_draws():
+    look = "import sys, pages.shared; assert 'torch' not in sys.modules; import torch"
+    said = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True, env={
+        **{name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}, "OMP_DISPLAY_ENV": "TRUE"})
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in said.stderr

@@ -10,7 +10,6 @@ from backend.values import Ablation, Head
 from pages.map import scales
 from tests.pages import made_up, maps
 from tests.pages.conftest import INFO, MODEL, Explorer, calm, setup_of, setups_of, words
-from tests.pages.shown import run_shown_python
 
 UNIT = made_up.importance(setup_of("antonym", 5))
 
@@ -120,16 +119,3 @@ def test_the_difference_is_between_two_tasks_or_two_numbers_of_shots(explorer: E
         assert calm(app)
         top = stats.highest(abs(a - b), 1)[0]
         assert f"{top} sets them apart most" in words(app)
-
-
-def test_every_view_shows_python_that_gives_what_it_shows(explorer: Explorer, store: Store, monkeypatch):
-    made_up.fill(store, [made_up.importance(s) for s in setups_of(list(MINI), (0, 1, 5))], INFO)
-    everything = [store.get(made_up.importance(s)).scores("per-token") for s in setups_of(list(MINI))]
-    wanted = {"One task": 2, "All tasks": 1, "Shots": 1, "Difference": 1, "Average": 2}
-    for view, n in wanted.items():
-        shown = run_shown_python(explorer("heads", view=view, task=next(iter(MINI))), monkeypatch)
-        assert len(shown) == n, view
-        assert all(one["printed"].strip() for one in shown)
-        if view == "Average":
-            assert shown[0]["printed"].strip() == str(stats.aggregate(everything))
-            assert shown[1]["printed"].strip() == str(stats.layer_shares(stats.aggregate(everything)))

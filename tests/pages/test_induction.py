@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from backend import lens, stats
+from backend import lens, stats, tables
 from backend.kinds import Copying, InductionScores, PrefixMatching, Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
@@ -161,14 +161,11 @@ def test_one_head_is_seen_on_a_repeated_sequence(explorer: Explorer, store: Stor
     score = stats.prefix_match(pattern, 12)
     assert f"L2H1 gives {wording.percent(score)} of its attention to what followed before" in words(app)
     shown = run_shown_python(app, monkeypatch, load_model=lambda *_, **__: small)
-    assert float(shown[0]["printed"]) == pytest.approx(score)
-
-
-def test_the_shown_python_gives_the_shown_records(explorer: Explorer, store: Store, monkeypatch):
-    made_up.fill(store, scores(), INFO)
-    shown = run_shown_python(explorer("induction"), monkeypatch)
-    assert [np.array(one["record"].mean).tolist() for one in shown] == [
-        mean(store, PrefixMatching(MODEL)).tolist(), mean(store, Copying(MODEL)).tolist()]
+    table = tables.attention_table(*(shown[0][name] for name in ("pattern", "tokens")))
+    np.testing.assert_allclose(shown[0]["pattern"], pattern, atol=1e-6)
+    assert shown[0]["printed"].startswith(table.to_string())
+    said = shown[0]["printed"].splitlines()[-1].split()
+    assert list(map(float, said)) == pytest.approx([score, stats.prefix_match_by_chance(12, 2)])
 
 
 def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):
@@ -177,9 +174,14 @@ def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):
     assert app.segmented_control(key="view").value == VIEWS[0]
 
 
-def test_the_python_beside_capacity_gives_the_aggregate_curve(explorer: Explorer, store: Store, monkeypatch):
-    made_up.fill(store, [*scores(), *importance()], INFO)
-    shown = run_shown_python(explorer("induction", view="Capacity"), monkeypatch)
-    ranking = stats.aggregate([rank_of(store, task) for task in MINI])
-    prefix = np.array(store.get(PrefixMatching(MODEL)).mean)
-    assert shown[0]["printed"].strip() == str(stats.retained_curve(prefix, ranking, [p / 10 for p in range(10)]))
+def test_a_chart_that_comes_back_has_forgotten_what_was_clicked(explorer: Explorer, store: Store):
+    made_up.fill(store, [*scores(), made_up.importance(setup_of("antonym"))], INFO)
+    app = explorer("induction", task="antonym")
+    app.segmented_control("view").set_value("Against importance").run()
+    app.session_state["scatter copying:seen"] = {(1, 2)}
+    app.run()
+    assert app.session_state["scatter copying:seen"] == {(1, 2)}
+    app.segmented_control("view").set_value("Scores").run()
+    app.segmented_control("view").set_value("Against importance").run()
+    assert calm(app)
+    assert "scatter copying:seen" not in app.session_state

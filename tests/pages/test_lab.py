@@ -18,7 +18,6 @@ from pages.shared import handles
 from pages.shared import words as wording
 from tests.pages import made_up, maps
 from tests.pages.conftest import INFO, MODEL, Explorer, calm, setup_of, words
-from tests.pages.shown import run_shown_python
 
 OFF = Ablation(frozenset({Head(1, 2)}), frozenset({0}))
 
@@ -48,10 +47,11 @@ def put(store: Store, task: str, intact: float, ablated: float | None = None) ->
 
 def test_prompts_that_did_not_fit_are_counted_on_the_page(explorer: Explorer, store: Store):
     setup = setup_of("antonym", 5)
-    whole = answered(setup, 0.9)
+    whole = answered(setup.with_(n_examples=98), 0.9)
+    skipped = tuple(max(whole.questions.docs) + i for i in (1, 2))
     dropped = tuple(2 if i < 3 else 0 for i in range(whole.questions.n))
     store.put(Evaluation(setup),
-              replace(whole, questions=replace(whole.questions, dropped_demos=dropped, skipped=(7, 8))))
+              replace(whole, questions=replace(whole.questions, dropped_demos=dropped, skipped=skipped)))
     said = words(explorer("lab", task="antonym"))
     assert "antonym, 5-shot: Too long for the model's context: 3 prompts lost demonstrations and 2 prompts were" in said
 
@@ -205,6 +205,17 @@ def test_the_map_is_given_what_is_off_and_how_important_each_head_is(explorer: E
 
 
 
+def test_the_picture_of_the_model_is_drawn_only_where_it_is_unfolded(explorer: Explorer, store: Store):
+    put(store, "antonym", 0.9, 0.4)
+    app = explorer("lab", task="antonym", off=str(OFF))
+    assert not any(m.value.startswith("<svg") for m in app.main.markdown)
+    app.session_state["picture"] = True
+    app.run()
+    (picture,) = [m.value for m in app.main.markdown if m.value.startswith("<svg")]
+    assert "1 of 12 heads and 1 of 3 FFNs off: L1H2,F0" in picture
+    assert "1 of 12 heads and 1 of 3 FFNs off: L1H2,F0." in words(app)
+
+
 def test_one_task_is_compared_at_every_number_of_shots(explorer: Explorer, store: Store):
     for n_shots, ablated in ((0, 0.3), (1, 0.5), (5, 0.4)):
         setup = setup_of("antonym", n_shots)
@@ -256,10 +267,3 @@ def test_a_preset_can_rank_by_another_task_or_by_the_mean(explorer: Explorer, st
         app.selectbox("preset ranking").set_value(ranking).run()
         app.button("preset lowest").click().run()
         assert parse_exact(app.session_state["off"]) == Ablation(frozenset(stats.lowest(wanted, 0.3)))
-
-
-def test_the_python_beside_all_tasks_gives_every_bar(
-        explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
-    pairs = {name: put(store, name, 0.9, 0.5) for name in MINI}
-    shown = run_shown_python(explorer("lab", scope="All tasks", off=str(OFF)), monkeypatch)
-    assert shown[0]["printed"].strip() == str([float(b.outcomes().mean()) for _, b in pairs.values() if b])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from backend.values import INTACT, Ablation, parse_exact
-from pages.map import head_map, protocol, scales
+from pages.map import head_map, protocol, scales, written
 from pages.map.protocol import Gesture, Held
 from pages.shared import components, selection
 from tests.pages.conftest import INFO
@@ -221,6 +221,11 @@ def test_a_signed_map_has_zero_in_the_middle_and_a_locked_one_says_what_it_clips
     assert "1 beyond the scale" in head_map(np.array([[0.2, 1.5]]), domain=(0, 1)).drawn["legend"]
     with pytest.raises(ValueError, match="no logarithmic scale"):
         scales.shades(np.zeros((1, 1)), "logarithmic", signed=True)
+
+
+def test_a_small_share_is_not_written_as_nothing():
+    assert [written(value, "percent") for value in (0, 0.001, 0.0123, 0.5)] == ["0 %", "0.1 %", "1 %", "50 %"]
+    assert [written(value, "+percent") for value in (-0.002, 0, 0.2)] == ["−0.2 %", "+0 %", "+20 %"]
 
 
 def test_layers_are_comparable_on_the_scale_per_layer():

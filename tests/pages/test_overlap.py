@@ -12,8 +12,7 @@ from backend.tasks.mini import MINI
 from pages.shared import charts
 from pages.shared import words as wording
 from tests.pages import made_up
-from tests.pages.conftest import INFO, Explorer, calm, setup_of, words
-from tests.pages.shown import run_shown_python
+from tests.pages.conftest import INFO, Explorer, bodies, calm, setup_of, words
 
 VIEWS = ("Tasks", "Shots", "Top heads", "Heads that many need")
 
@@ -114,7 +113,7 @@ def test_with_some_tasks_missing_the_others_are_compared(explorer: Explorer, sto
     app = explorer("overlap", view=view)
     assert calm(app)
     assert "Not measured yet" in words(app)
-    assert len(app.main.markdown) > 3
+    assert len(bodies(app)) > 3
 
 
 def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
@@ -124,25 +123,6 @@ def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
     assert calm(app)
     assert "13 tasks rank" in words(app)
     assert "(1 of 14 results)" in words(app)
-
-
-def test_the_shown_python_gives_the_shown_record(explorer: Explorer, store: Store, monkeypatch):
-    made_up.fill(store, importance(), INFO)
-    shown = run_shown_python(explorer("overlap", view="Tasks"), monkeypatch)
-    assert [r.scores("per-token").tolist() for r in shown[0]["records"]] == [scores(store, t).tolist() for t in MINI]
-    assert shown[0]["printed"].strip() == str(stats.spearman_matrix([scores(store, task) for task in MINI]))
-    a, b = shown[1]["records"]
-    assert shown[1]["printed"].strip() == str(stats.spearman(a.scores("per-token"), b.scores("per-token")))
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_every_view_shows_python_that_runs(explorer: Explorer, store: Store, monkeypatch, view: str):
-    made_up.fill(store, importance(shots=(0, 1, 5)), INFO)
-    shown = run_shown_python(explorer("overlap", view=view), monkeypatch)
-    assert len(shown) == {"Top heads": 3}.get(view, 2)
-    assert all(one["printed"].strip() for one in shown)
-
-
 
 
 def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):

@@ -9,17 +9,17 @@ from streamlit.testing.v1 import AppTest
 from backend import lens, tables
 from backend.errors import ModelError
 from backend.kinds import PrefixMatching, compute
-from backend.models import loading
 from backend.models.loading import LoadedModel
 from backend.store.live import Store
 from backend.tasks.registry import get_task
 from backend.tasks.task import Prompt, prompts
 from backend.values import INTACT, Ablation, ModelId, parse_exact
-from pages.shared import handles
+from pages.shared import handles, notes
 from pages.shared import words as wording
 from tests.models.small import small_model
 from tests.pages import made_up
-from tests.pages.conftest import Explorer, are_here, calm, is_here, words
+from tests.pages.conftest import Explorer, are_here, bodies, calm, is_here, words
+from tests.pages.shown import note_tables, prints_the_table
 
 OFF = parse_exact("L1H2,F0")
 
@@ -38,7 +38,7 @@ def question(q: int = 0, n_shots: int = 1) -> Prompt:
 
 def table(app: AppTest, after: str) -> str:
     """The title that begins the block in which `after` stands."""
-    return next(m.value for m in app.main.markdown if after in m.value)
+    return next(text for text in map(notes.plain, bodies(app)) if after in text)
 
 
 def test_a_question_of_the_task_is_read_intact_and_ablated(explorer: Explorer, model: LoadedModel):
@@ -131,7 +131,26 @@ def test_next_and_previous_walk_through_the_questions(explorer: Explorer, model:
     app.get_by_key("next").click().run()
     assert app.session_state["q"] == 1
     assert app.get_by_key("next").disabled
-    assert "question 1" in words(app)
+    assert "Question 1" in words(app)
+
+
+@pytest.mark.parametrize(("key", "last"), [("next", 2), ("previous", 0)])
+def test_a_quick_hand_goes_not_beyond_the_ends(explorer: Explorer, model: LoadedModel, key: str, last: int):
+    app = explorer("playground", task="antonym", shots="1", n="3", q="1")
+    app.number_input("q").set_value(last)  # the press before, of the same request
+    app.get_by_key(key).click().run()
+    assert calm(app)
+    assert app.session_state["q"] == last
+
+
+def test_an_address_beyond_the_last_question_or_layer_is_said(at: Explorer, model: LoadedModel):
+    app = at("playground", task="antonym", n="2", q="2", layer="99")
+    assert calm(app)
+    (said,) = [w.value for w in app.warning]
+    assert "asks for q '2'. Known: whole numbers from 0 to 1. Showing 0 instead." in said
+    assert f"asks for layer '99'. Known: 0 to {model.info.n_layers - 1}. " in said
+    assert f"Showing {app.number_input('layer').value} instead." in said.splitlines()[-1]
+    assert app.number_input("q").value == 0
 
 
 def test_mean_ablation_asks_for_the_means_first(explorer: Explorer, model: LoadedModel, store: Store):
@@ -177,16 +196,21 @@ def test_large_models_read_when_asked_to(explorer: Explorer, store: Store, monke
     {"task": "antonym", "shots": "1", "off": str(OFF), "q": "1"},
     {"source": "My own", "prompt": "the cat sat", "options": "on | at"},
     {"source": "My own", "prompt": "the cat sat"},
-], ids=["task", "own with options", "own"])
-def test_every_piece_of_python_runs_as_shown(explorer: Explorer, model: LoadedModel, monkeypatch: pytest.MonkeyPatch,
-                                             capsys: pytest.CaptureFixture[str], address: dict[str, str]):
+    {"task": "antonym", "shots": "1", "off": "mean:L1H2,F0"},
+], ids=["task", "own with options", "own", "means"])
+def test_the_lines_beside_every_chart_print_the_table_of_its_csv(
+        explorer: Explorer, model: LoadedModel, store: Store, monkeypatch: pytest.MonkeyPatch, address: dict[str, str]):
+    compute(made_up.means(made_up.setup(model.id, "antonym", 1)), store, model)
+    shown = note_tables(monkeypatch)
     app = explorer("playground", **address)
-    monkeypatch.setattr(loading, "load_model", lambda name: model)
-    shown = [code.value for code in app.main.code if code.value.startswith("from backend")]
+    assert calm(app), (app.error, app.exception)
+    if "off" in address:
+        app.segmented_control("seen in").set_value("ablated")
+        shown.clear()
+        app.run()
     assert len(shown) == (4 if "options" in address or "task" in address else 3)
-    for lines in shown:
-        exec(lines, {})
-        assert capsys.readouterr().out
+    for table, lines in shown:
+        prints_the_table(lines, table, monkeypatch, load_model=lambda name: model)
 
 
 # --- charts -------------------------------------------------------------------------------------

@@ -13,8 +13,7 @@ from backend.values import parse_exact
 from pages.shared import charts
 from pages.shared import words as wording
 from tests.pages import made_up
-from tests.pages.conftest import INFO, Explorer, calm, setup_of, setups_of, words
-from tests.pages.shown import run_shown_python
+from tests.pages.conftest import INFO, Explorer, calm, setup_of, words
 
 VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")
 ORDERS = ("own", "aggregate:mini", "reverse:own", *(f"random:{seed}" for seed in range(5)))
@@ -145,23 +144,7 @@ def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
     assert "damaged" in words(app)
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_the_shown_python_gives_the_shown_record(explorer: Explorer, store: Store, monkeypatch, view: str):
-    made_up.fill(store, [*curves_of("antonym"), *curves_of("antonym", what="ffns"), *transfers("antonym"),
-                         made_up.pruning(setup_of("antonym"), "combined", "own")], INFO)
-    shown = run_shown_python(explorer("pruning", task="antonym", view=view), monkeypatch)
-    assert len(shown) == 1
-    assert shown[0]["printed"].strip() == str(shown[0]["record"].accuracy())
-
-
 def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):
     app = explorer("pruning", view="no such view")
     assert calm(app)
     assert app.segmented_control(key="view").value == VIEWS[0]
-
-
-def test_the_python_beside_all_tasks_gives_their_mean(explorer: Explorer, store: Store, monkeypatch):
-    made_up.fill(store, [made_up.pruning(s, "heads", "own") for s in setups_of(list(MINI))], INFO)
-    shown = run_shown_python(explorer("pruning", scope="All tasks"), monkeypatch)
-    curves_of = [store.get(made_up.pruning(s, "heads", "own")).accuracy() for s in setups_of(list(MINI))]
-    assert shown[0]["printed"].strip() == str(sum(curves_of) / len(curves_of))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from backend import machine
+from backend import machine, tables
 from backend.errors import ModelError
 from backend.kinds import Evaluation, Unit
 from backend.models import info as models
@@ -28,7 +28,7 @@ from backend.tasks.mini import MINI
 from backend.tasks.task import prompts
 from pages.shared import coverage
 from tests.pages import made_up
-from tests.pages.conftest import INFO, MODEL, Explorer, are_here, calm, setup_of, setups_of, words
+from tests.pages.conftest import INFO, MODEL, Explorer, are_here, calm, once_more, setup_of, setups_of, words
 from tests.pages.shown import understood
 
 TASKS = tuple(map(made_up.task_id, MINI))
@@ -122,7 +122,7 @@ def test_the_map_counts_every_result_once(store: Store):
     what = tuple(name for name in planning.topics() if name != "masks")
     request = planning.Request(MODEL, INFO, TASKS[:3], what=what)
     plan = planning.make(request, store)
-    table = coverage.table(plan, {})
+    table = tables.plan_table(plan, {})
     assert table["asked"].sum() == len(plan.steps) - 1  # all but the model's own record
     assert table["stored"].sum() == plan.n_done - 1
     assert set(table["topic"]) == {planning.topics()[name].title for name in what}
@@ -161,7 +161,10 @@ def test_the_python_lines_run_as_shown(explorer: Explorer, store: Store, monkeyp
     app = explorer("runs", seed="0", n="100")
     lines = next(code.value for code in app.code if "from backend.runs import plan" in code.value)
     exec(lines, {})
-    assert capsys.readouterr().out.startswith(f"4 of {len(planning.units(REQUEST))}\n")
+    printed = capsys.readouterr().out
+    assert f"4 of {len(planning.units(REQUEST))} results are here\n" in printed
+    plan = planning.make(REQUEST, store)
+    assert printed.startswith(tables.plan_table(plan, planning.rates(MODEL, INFO, store)).to_string())
 
 
 def test_choosing_nothing_asks_for_a_choice(explorer: Explorer):
@@ -218,6 +221,28 @@ def test_a_stopped_a_failed_and_a_dead_run_say_so_and_can_be_resumed(
         assert resumed[-1] == state
 
 
+def test_a_press_counts_though_the_page_is_drawn_anew_before_it_is_looked_at(
+        explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
+    job = pretend(store, jobs.Progress("cancelled", units_total=2), False)
+    resumed: list[jobs.Job] = []
+    monkeypatch.setattr(jobs, "resume", resumed.append)
+    app = explorer("runs")
+    once_more(monkeypatch, jobs, "progress")
+    press(app, f"resume {job.id}")
+    assert [one.id for one in resumed] == [job.id]
+
+
+def test_what_goes_wrong_in_a_press_is_said(explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
+    def fails(job: jobs.Job) -> None:
+        raise ModelError("There is no room on the disk.")
+
+    job = pretend(store, jobs.Progress("cancelled", units_total=2), False)
+    monkeypatch.setattr(jobs, "resume", fails)
+    app = press(explorer("runs"), f"resume {job.id}")
+    assert not app.exception
+    assert [e.value for e in app.error] == ["There is no room on the disk."]
+
+
 def test_of_a_run_that_was_resumed_only_the_new_part_is_shown(explorer: Explorer, store: Store):
     args = ("precompute", "--model", "bundled")
     old = pretend(store, jobs.Progress("cancelled", message="Stopped on request."), False, args)
@@ -236,6 +261,31 @@ def test_a_run_that_is_done_can_be_cleared_from_the_list(explorer: Explorer, sto
     assert not any(label == "Resume" for label in labels(app))
     press(app, "forget runs")
     assert not jobs.jobs(store.folder)
+
+
+def test_what_was_not_started_here_is_named_without_buttons_and_closes_no_page(explorer: Explorer, store: Store):
+    record = {"args": ["export", "/tmp/elsewhere.zip"], "pid": os.getpid(), "born": "", "started": 1.0}
+    for name in ("20260101-120000-abcd", "![x](x.png)\udcff"):
+        folder = store.folder / "jobs" / name
+        folder.mkdir(parents=True)
+        (folder / "job.json").write_text(json.dumps(record))
+        (folder / "progress.json").write_text('{"state": 3, "unit": [], "seconds_left": Infinity}')
+    app = explorer("runs")
+    assert calm(app)
+    told = [text.value for text in app.main.text]
+    assert "20260101-120000-abcd: Its command is none that a run has. It is no `precompute` command." in told
+    assert any("x.png)\\udcff: It is not named as a run is." in text for text in told)
+    assert "No run is under way" in words(app)
+    assert not {"Stop", "Resume", "End at once", "Command"} & set(labels(app))
+
+
+def test_what_stands_against_ending_a_run_is_said(explorer: Explorer, store: Store):
+    job = pretend(store, jobs.Progress("running", updated=time.time()))  # this very process, which runs something else
+    jobs.cancel(job)
+    os.utime(job.folder / "stop", (0, 0))
+    app = press(explorer("runs"), f"kill {job.id}")
+    assert f"Process {os.getpid()} was not started by this Headroom" in app.main.error[0].value
+    assert not app.exception
 
 
 # --- storage ------------------------------------------------------------------------------------
@@ -396,7 +446,10 @@ def test_own_rows_are_shown_kept_asked_and_removed(explorer: Explorer):
     assert own.kept() == ["letters"]
     app = press(app, "use letters")
     assert app.session_state["task"] == "own:letters"
+    assert app.title[0].value == "Playground"
+    assert first.prefix in app.code[0].value
     assert calm(app)
+    app = explorer("runs", section="Own tasks", shots="1")
     app = press(app, "remove letters")
     assert own.kept() == ["letters"]
     press(app, "confirmed")

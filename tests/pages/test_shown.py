@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import streamlit as st
 
-from backend.kinds import Evaluation, Unit
+from backend import tables
+from backend.kinds import Evaluation, HeadOracle, Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import Ablation, Head
-from pages.shared import blocks
+from pages.shared import blocks, handles
 from tests.pages import made_up
-from tests.pages.conftest import INFO, MODEL, VIEWS, Explorer, calm, opened, words
-from tests.pages.shown import asked_by_commands, run_shown_python
+from tests.pages.conftest import INFO, MODEL, VIEWS, Explorer, calm, opened, setups_of, words
+from tests.pages.shown import asked_by_commands, note_tables, prints_the_table, run_lines
 from tests.pages.test_lab import answered
 
 OFF = Ablation(frozenset({Head(1, 2)}))
@@ -24,6 +26,7 @@ STEPS = [("tour", {"step": str(step)}) for step in range(1, 9)]
 OTHERWISE: list[tuple[str, dict[str, Any]]] = [  # choices of the sidebar that a command has to carry
     *(("pruning", {"scope": scope, "view": view, "by": "per-example", "tasks": ["pick", "antonym"]})
       for scope in ("This task", "All tasks") for view in ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")),
+    ("lab", {"off": "L1H2", "against": "mean:L2H0"}), ("heads", {"view": "Models"}),
     ("lab", {"off": "mean:L1H2,F0", "seed": "3", "n": "7"}), ("lab", {"off": "L1H2", "scope": "All shots", "demos":
                                                                      "per-query"}),
     ("heads", {"view": "All tasks", "dtype": "bfloat16", "seed": "2", "shots": "1"}),
@@ -59,21 +62,93 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which nothing is missing."""
     folder = tmp_path_factory.mktemp("full")
     with Store(folder) as store:
-        units = list(made_up.everything(MODEL, TASKS, OFF))
+        units = [*made_up.everything(MODEL, TASKS, OFF), *map(HeadOracle, setups_of(list(MINI)))]
         made_up.fill(store, [unit for unit in units if not isinstance(unit, Evaluation)], INFO)
         store.put_all((unit, answered(unit.setup, 0.4 if unit.ablation else 0.9)) for unit in units
                       if isinstance(unit, Evaluation))
     return folder
 
 
-@pytest.mark.parametrize(("page", "address"), VIEWS, ids=str)
-def test_every_view_shows_python_that_prints_without_measuring(
-        explorer: Explorer, full: Path, monkeypatch: pytest.MonkeyPatch, page: str, address: dict[str, Any]):
+@pytest.fixture
+def shown(full: Path, explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> list[tuple[pd.DataFrame, str]]:
+    """What the pages draw over the full store: every table that is offered as CSV, and the lines beside it.
+
+    Pages may measure masks that nobody has asked for before: made-up results.
+    """
     monkeypatch.setenv("HEADROOM_CACHE", str(full))
     st.cache_resource.clear()
-    app = opened(page, task="antonym", **address)
+    def measure(units: list[Unit[Any]], *_: Any, **__: Any) -> bool:
+        made_up.fill(handles.store(), units, INFO)
+        return True
+
+    monkeypatch.setattr(blocks, "measure", measure)
+    return note_tables(monkeypatch)
+
+
+LESS_USUAL: list[tuple[str, dict[str, Any]]] = [  # what the tables are made with beside the records
+    ("heads", {"view": "One task", "by": "per-example", "off": "L1H2,L0H1"}),
+    ("heads", {"view": "Shots", "off": "L1H2"}),
+    ("ffns", {"off": "F1"}), ("ffns", {"scope": "All tasks", "off": "F1"}),
+    ("overlap", {"view": "Tasks", "off": "L1H2", "by": "per-example"}),
+    ("induction", {"view": "Scores", "off": "L1H2"}),
+    ("pruning", {"scope": "This task", "view": "Heads", "tasks": ["pick", "plural"]}),
+    ("pruning", {"scope": "All tasks", "view": "Other tasks' rankings", "tasks": ["pick", "antonym", "plural"]}),
+]
+
+
+@pytest.mark.parametrize(("page", "address"), [*VIEWS, *LESS_USUAL, *STEPS, ("runs", {})], ids=str)
+def test_the_lines_beside_every_chart_print_the_table_of_its_csv(
+        shown: list[tuple[pd.DataFrame, str]], explorer: Explorer, monkeypatch: pytest.MonkeyPatch, page: str,
+        address: dict[str, Any]):
+    app = opened(page, **{"task": "antonym", **address})
+    if page == "tour" and app.radio:
+        app.radio[0].set_value(app.radio[0].options[0])
+        shown.clear()
+        app.run()
     assert calm(app), (app.error, app.exception)
-    assert "Not measured yet" not in words(app)
-    shown = run_shown_python(app, monkeypatch)
     assert shown
-    assert all(one["printed"].strip() for one in shown)
+    for table, lines in shown:
+        prints_the_table(lines, table, monkeypatch)
+
+
+@pytest.mark.parametrize(("widget", "value", "page", "address"), [
+    ("capacity lines", "shots", "induction", {"view": "Capacity"}),
+    ("capacity of", "copying", "induction", {"view": "Capacity"}),
+    ("show", "variance", "induction", {"view": "Scores"}),
+    ("importance of", "all tasks", "induction", {"view": "Against importance"}),
+    ("map ranking", "aggregate ranking", "pruning", {"view": "Heads and FFNs", "scope": "This task"}),
+    ("tour scale", "FFNs", "tour", {"step": "8"}),
+], ids=str)
+def test_so_do_those_of_a_page_s_own_choices(shown: list[tuple[pd.DataFrame, str]], explorer: Explorer,
+                                             monkeypatch: pytest.MonkeyPatch, widget: str, value: str, page: str,
+                                             address: dict[str, Any]):
+    app = opened(page, **{"task": "antonym", **address})
+    app.get_by_key(widget).set_value(value)
+    app.run()
+    if page == "tour":
+        app.radio[0].set_value(app.radio[0].options[0])
+        app.run()
+    shown.clear()
+    app.run()
+    assert calm(app), (app.error, app.exception)
+    if page != "pruning":  # only a task's own map is in the store
+        assert shown
+    for table, lines in shown:
+        prints_the_table(lines, table, monkeypatch)
+
+
+def test_what_a_chart_says_beside_its_table_is_printed_too(shown: list[tuple[pd.DataFrame, str]], explorer: Explorer,
+                                                          monkeypatch: pytest.MonkeyPatch):
+    app = opened("pruning", task="antonym", view="Heads", scope="This task")
+    limits = app.dataframe[0].value
+    table, lines = shown[-1]
+    assert set(table["ranking"]) == {"own ranking", "aggregate ranking", "most important first", "random order"}
+    assert str(limits.to_string()) in run_lines(lines, monkeypatch)["printed"]
+    opened("lab", task="antonym", off="L1H2", scope="All tasks")
+    table, lines = shown[-1]
+    assert tables.groups_table(table).to_string() in run_lines(lines, monkeypatch)["printed"]
+    app = opened("overlap", task="antonym", view="Tasks")
+    names = run_lines(shown[-1][1], monkeypatch)
+    row = tables.agreement_table(names["pair"]).iloc[0]
+    assert f"(95\u00a0%: {row['95 % from']:.2f} to {row['to']:.2f})" in words(app)
+    assert tables.agreement_table(names["pair"], attending=None).to_string() in names["printed"]

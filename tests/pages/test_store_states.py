@@ -6,6 +6,8 @@ half is damaged, each entry in another way. What a page says of the first half m
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -194,3 +196,19 @@ def test_runs_counts_what_can_be_used(explorer: Explorer, store: Store, state: s
         assert calm(app)
         assert ("is damaged" in words(app)) is (state == "damaged")
         assert (f"All {n} results can be read" in words(app)) is (state != "damaged")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="only Linux lists a process's open files")
+def test_visits_leave_no_open_files_of_the_store_behind(explorer: Explorer, store: Store):
+    def opened() -> int:
+        return sum(str(store.folder) in os.path.realpath(f"/proc/self/fd/{one}") for one in os.listdir("/proc/self/fd"))
+
+    gc.disable()
+    try:
+        explorer("heads")
+        before = opened()
+        for _ in range(5):
+            explorer("heads")
+        assert opened() <= before
+    finally:
+        gc.enable()

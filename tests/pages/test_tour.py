@@ -21,8 +21,7 @@ from backend.tasks.mini import MINI
 from pages.shared import handles
 from pages.shared import words as wording
 from tests.pages import made_up
-from tests.pages.conftest import INFO, MODEL, Explorer, are_here, calm, setups_of, words
-from tests.pages.shown import run_shown_python
+from tests.pages.conftest import INFO, MODEL, Explorer, are_here, bodies, calm, setups_of, words
 
 IN_CONTEXT = [task.name for task in MINI.values() if task.group == "in-context"]
 N_STEPS = 8
@@ -38,7 +37,7 @@ def test_every_step_stands_on_an_empty_store_and_asks_before_it_tells(explorer: 
     assert not app.exception
     assert app.header[0].value.startswith(f"{step} · ")
     if app.radio:
-        assert "#### " not in words(app)
+        assert not any("<h3" in body for body in bodies(app))
         app.radio[0].set_value(app.radio[0].options[0]).run()
         assert not app.exception
         assert "Not measured yet" in words(app) or app.error  # the model of these tests has no weights
@@ -151,21 +150,6 @@ def test_the_study_stands_beside_what_holds_here(explorer: Explorer, store: Stor
     assert f"OPT-66B spares about 20 % of its FFNs; this model {wording.percent(held)}" in words(app)
 
 
-@pytest.mark.parametrize("step", range(1, N_STEPS + 1))
-def test_every_step_shows_python_that_runs(
-        explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch, step: int):
-    asked = setups_of(list(MINI), (0, 1, 5))
-    units = [PrefixMatching(MODEL), *(made_up.pruning(s, "heads", r) for s in asked
-                                                   for r in ("own", "random:0"))]
-    units += [make(s) for s in asked for make in (Evaluation, made_up.importance, FFNOracle)]
-    made_up.fill(store, units, INFO)
-    app = explorer("tour", step=str(step))
-    if app.radio:
-        app.radio[0].set_value(app.radio[0].options[-1]).run()
-    for shown in run_shown_python(app, monkeypatch):
-        assert shown["printed"].strip()
-
-
 def test_steps_are_named_in_the_control_and_numbered_in_the_address(explorer: Explorer):
     app = explorer("tour", step="4")
     (control,) = [one for one in app.main.segmented_control if one.key == "step"]
@@ -233,3 +217,13 @@ def test_keys_step_only_for_a_presenter(explorer: Explorer):
         "left", "right", "pageup", "pagedown"]
     app.button("page on").click().run()
     assert app.header[0].value.startswith("3 · ")
+
+
+def test_the_picture_of_the_model_follows_what_is_off(explorer: Explorer):
+    app = explorer("tour", step="2", off="L1H2")
+    (picture,) = [m.value for m in app.main.markdown if m.value.startswith("<svg")]
+    assert 'aria-label="Picture of the model, 3 layers of 4 heads' in picture
+    assert "1 of 12 heads off: L1H2" in picture
+    app.sidebar.text_input("off").set_value("F0").run()
+    (picture,) = [m.value for m in app.main.markdown if m.value.startswith("<svg")]
+    assert "1 of 3 FFNs off: F0" in picture

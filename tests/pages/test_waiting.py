@@ -17,11 +17,12 @@ from streamlit.testing.v1 import AppTest
 from backend.kinds import Evaluation, compute
 from backend.models.loading import load_model
 from backend.runs import queue as queues
-from backend.runs.queue import Queue, Standing, Ticket
+from backend.runs.queue import Queue, SoFar, Standing, Ticket
 from backend.store import live as stores
 from backend.store.live import Store
 from backend.values import ModelId, Setup, TaskId, parse_exact
 from pages.shared import blocks, handles, waiting, words
+from tests.pages.conftest import once_more
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60
@@ -137,6 +138,8 @@ def test_one_is_told_how_it_stands() -> None:
     assert blocks.report(replace(waits, ahead=0), "accuracy", 9)[1] == "accuracy …"
     measured = replace(waits, ahead=0, unit=unit, done=2, total=8)
     assert blocks.report(measured, "accuracy", 1) == (0.625, "antonym: 2 of 8")
+    some = replace(measured, so_far=SoFar(right=5, answered=8, of=40))
+    assert blocks.report(some, "accuracy", 1)[1] == f"antonym: {words.percent(5 / 8)} so far, on 8 of 40 questions"
     assert blocks.report(measured, "accuracy", 10) == (0.625, "antonym: 2 of 8 · 6 s left")
     assert blocks.report(replace(measured, loading=True), "accuracy", 10)[1] == "Loading the model …"
 
@@ -337,5 +340,16 @@ def test_a_press_counts_though_a_result_came_since_its_button_was_drawn(store: S
     app.sidebar.number_input("seed").set_value(1).run()
     (offered,) = [button for button in app.main.button if button.label == "Measure now"]
     compute(Evaluation(setup_of(app).with_(seed=1)), store, load_model())
+    offered.click().run()
+    assert "–" not in shown(app).values()
+
+
+def test_a_press_counts_though_the_page_is_drawn_anew_before_it_is_looked_at(
+        store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = lab()
+    app.toggle("live").set_value(False).run()
+    app.sidebar.text_input("off").set_value("L2H2").run()
+    (offered,) = [button for button in app.main.button if button.label == "Measure now"]
+    once_more(monkeypatch, blocks, "why_not_here")
     offered.click().run()
     assert "–" not in shown(app).values()

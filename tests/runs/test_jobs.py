@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -12,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from backend.errors import BadInput, StoreError
-from backend.runs import jobs
+from backend.runs import jobs, processes
 from backend.runs.jobs import Job, Report
 from tests.models.small import small_network, small_tokenizer
+
+RUN = ["precompute", "--what", "accuracy"]
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +76,7 @@ def test_a_run_in_a_terminal_is_seen_from_outside(tmp_path):
 
 
 def test_a_run_hears_that_it_should_stop(tmp_path):
-    report = Report(tmp_path, [])
+    report = Report(tmp_path, RUN)
     assert not report.stop_requested()
     jobs.cancel(jobs.jobs(tmp_path)[0])
     assert report.stop_requested()
@@ -81,7 +84,7 @@ def test_a_run_hears_that_it_should_stop(tmp_path):
 
 def test_looking_and_writing_happen_at_most_so_often(tmp_path, monkeypatch):
     monkeypatch.setattr(Report, "EVERY", 3600.0)
-    report = Report(tmp_path, [])
+    report = Report(tmp_path, RUN)
     report.update(at_once=True, done=1)
     assert not report.stop_requested()
     report.update(done=2)
@@ -93,9 +96,9 @@ def test_looking_and_writing_happen_at_most_so_often(tmp_path, monkeypatch):
 
 
 def test_a_dead_process_is_recognised_by_its_number(tmp_path):
-    report = Report(tmp_path, [])
+    report = Report(tmp_path, RUN)
     report.update(at_once=True, state="running", units_done=3)
-    (report.folder / "log.txt").write_text("first\nKilled\n")
+    (report.job.folder / "log.txt").write_text("first\nKilled\n")
     now = jobs.progress(rewrite(report.job, pid=ended_process()))
     assert (now.state, now.units_done) == ("died", 3)
     assert "Killed" in now.message
@@ -103,19 +106,19 @@ def test_a_dead_process_is_recognised_by_its_number(tmp_path):
 
 
 def test_another_process_with_the_same_number_is_not_the_run(tmp_path):
-    report = Report(tmp_path, [])
-    assert jobs.progress(rewrite(report.job, born=report.job.born - 1000)).state == "died"
+    report = Report(tmp_path, RUN)
+    assert jobs.progress(rewrite(report.job, born=f"{processes.machine()} 1")).state == "died"
 
 
 def test_a_run_that_said_its_last_word_did_not_die(tmp_path):
-    report = Report(tmp_path, [])
+    report = Report(tmp_path, RUN)
     report.update(at_once=True, state="done", message="9 results computed.")
     now = jobs.progress(rewrite(report.job, pid=ended_process()))
     assert (now.state, now.message) == ("done", "9 results computed.")
 
 
 def test_a_run_at_work_is_not_forgotten_and_an_ended_one_is(tmp_path):
-    report = Report(tmp_path, [])
+    report = Report(tmp_path, RUN)
     with pytest.raises(BadInput, match="still at work"):
         jobs.forget(report.job)
     jobs.forget(rewrite(report.job, pid=ended_process()))
@@ -124,21 +127,21 @@ def test_a_run_at_work_is_not_forgotten_and_an_ended_one_is(tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"args": 3}'])
 def test_a_damaged_record_of_a_run_hides_only_that_run(tmp_path, content):
-    report, other = Report(tmp_path, ["a"]), Report(tmp_path, ["b"])
-    (report.folder / "job.json").write_bytes(content)
+    report, other = Report(tmp_path, RUN), Report(tmp_path, [*RUN, "--shots", "0"])
+    (report.job.folder / "job.json").write_bytes(content)
     assert [job.id for job in jobs.jobs(tmp_path)] == [other.job.id]
 
 
 def test_damaged_progress_reads_as_starting(tmp_path):
-    report = Report(tmp_path, [])
-    (report.folder / "progress.json").write_bytes(b'{"state": 3, "nonsense"')
+    report = Report(tmp_path, RUN)
+    (report.job.folder / "progress.json").write_bytes(b'{"state": 3, "nonsense"')
     assert jobs.progress(report.job).state == "starting"
 
 
 def test_the_log_s_tail_is_its_last_lines(tmp_path):
-    report = Report(tmp_path, [])
+    report = Report(tmp_path, RUN)
     assert jobs.log_tail(report.job) == ""
-    (report.folder / "log.txt").write_text("".join(f"line {i}\n" for i in range(1000)))
+    (report.job.folder / "log.txt").write_text("".join(f"line {i}\n" for i in range(1000)))
     assert jobs.log_tail(report.job, 2) == "line 998\nline 999"
 
 
@@ -182,3 +185,193 @@ def test_a_run_killed_outright_is_told_to_have_died(tmp_path, model_folder):
     jobs.kill(job)
     wait_for(lambda: not jobs.is_running(job), "the process to go")
     assert jobs.progress(job).state == "died"
+
+
+# --- what somebody else has put among the runs ------------------------------------------------------
+
+
+def planted(store: Path, name: str = "20260101-120000-abcd", **record) -> Path:
+    """A folder among the runs, as an archive may bring it along."""
+    folder = store / "jobs" / name
+    folder.mkdir(parents=True)
+    whole = {"args": RUN, "pid": ended_process(), "born": "", "started": 1.0, **record}
+    (folder / "job.json").write_text(json.dumps(whole))
+    return folder
+
+
+@pytest.mark.parametrize(("args", "why"), [
+    (["export", "/tmp/elsewhere.zip"], "no `precompute` command"),
+    (["upgrade"], "no `precompute` command"),
+    (["precompute", "--no-such"], "nrecognized arguments: --no-such"),
+    (["precompute", "-h"], "nrecognized arguments: -h"),
+    (["precompute", "--n-ex", "3"], "nrecognized arguments: --n-ex 3"),
+    (["precompute", "--store", "/tmp/elsewhere"], "another store"),
+    (["precompute", "--shots", "many"], "not a list of whole numbers"),
+    ([], "record is damaged"),
+    (["precompute", 3], "record is damaged"),
+])
+def test_a_planted_command_is_named_with_the_reason_and_nothing_is_started(tmp_path, args, why, monkeypatch):
+    planted(tmp_path, args=args)
+    assert jobs.jobs(tmp_path) == []
+    (stranger,) = jobs.strangers(tmp_path)
+    assert stranger.name == "20260101-120000-abcd"
+    assert why in stranger.why
+    monkeypatch.setattr(jobs, "start", lambda *_: pytest.fail("it was started"))
+    with pytest.raises(BadInput):
+        jobs.resume(Job(tmp_path / "jobs" / "x", tuple(map(str, args)), 1, "", 1.0))
+
+
+def test_a_command_that_writes_elsewhere_is_not_started_again_from_here(tmp_path, monkeypatch):
+    planted(tmp_path, args=[*RUN, "--ship", str(tmp_path / "elsewhere")])
+    monkeypatch.setattr(jobs, "start", lambda *_: pytest.fail("it was started"))
+    (job,) = jobs.jobs(tmp_path)
+    assert "--ship" in jobs.why_not_resumed(job)
+    with pytest.raises(BadInput, match="--ship"):
+        jobs.resume(job)
+
+
+def test_what_is_resumed_works_on_this_store_whatever_its_record_says(tmp_path, monkeypatch):
+    started: list[list[str]] = []
+    planted(tmp_path, args=[*RUN, "--store", "somewhere/else"])  # as one may type it, in whatever folder
+    monkeypatch.setattr(jobs.subprocess, "Popen", lambda line, **_: started.append(line) or pytest.fail("stop here"))
+    with pytest.raises(pytest.fail.Exception):
+        jobs.resume(jobs.jobs(tmp_path)[0])
+    assert started[0][-2:] == ["--store", str(tmp_path)]
+
+
+def test_a_process_that_a_planted_record_names_is_left_alone(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"],
+                               stdout=subprocess.PIPE)
+    try:
+        process.stdout.readline()
+        planted(tmp_path, pid=process.pid, born=processes.birth(process.pid))
+        (job,) = jobs.jobs(tmp_path)
+        assert jobs.is_running(job)
+        with pytest.raises(BadInput, match=f"Process {process.pid} was not started by this Headroom"):
+            jobs.kill(job)
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_process_of_another_user_is_left_alone(tmp_path, monkeypatch):
+    process = subprocess.Popen([sys.executable, "-c", "import sys, time; print(flush=True); time.sleep(600)", "-m",
+                                "backend", *RUN], stdout=subprocess.PIPE)
+    try:
+        process.stdout.readline()
+        here = (process.pid, processes.birth(process.pid), RUN)
+        assert processes.is_mine(*here)
+        assert not processes.is_mine(process.pid, processes.birth(process.pid), RUN[:-1])
+        monkeypatch.setattr(processes.os, "getuid", lambda: 12345)
+        assert not processes.is_mine(*here)
+        assert jobs.jobs(tmp_path) == []
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_birth_does_not_move_with_the_clock_and_is_told_without_proc_too(monkeypatch):
+    mine = processes.birth(os.getpid())
+    monkeypatch.setattr(time, "time", lambda: 1.0)
+    monkeypatch.setattr(processes.psutil, "boot_time", lambda: 5.0)
+    assert processes.birth(os.getpid()) == mine
+    monkeypatch.setattr(processes, "PROC", Path("/no/such/folder"))
+    assert processes.is_alive(os.getpid(), processes.birth(os.getpid()))
+    assert processes.birth(ended_process()) is None
+    assert processes.birth(2**40) is None
+
+
+@pytest.mark.parametrize(("content", "why"), [
+    (b"\xff\xfe", "no JSON"), (b"[" * 100_000, "no JSON"), (b'"\\ud800"', "no JSON"), (b"1" * 5000, "no JSON"),
+    (b" " * (1 << 20), "KiB"), (b"null", "damaged"), (b'{"args": ["precompute"]}', "damaged"),
+    (b'{"args": ["precompute"], "pid": true, "born": "", "started": 1}', "damaged"),
+    (b'{"args": ["precompute"], "pid": -1, "born": "", "started": 1}', "damaged"),
+    (b'{"args": ["precompute"], "pid": 1, "born": "", "started": 1e300}', "damaged"),
+    (b'{"args": ["precompute"], "pid": 1, "born": "", "started": NaN}', "damaged"),
+])
+def test_a_record_that_is_none_is_said_to_be_none(tmp_path, content, why):
+    (planted(tmp_path) / "job.json").write_bytes(content)
+    assert jobs.jobs(tmp_path) == []
+    assert why in jobs.strangers(tmp_path)[0].why
+
+
+def test_links_pipes_and_odd_names_among_the_runs_are_named_and_never_followed(tmp_path):
+    store, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
+    there = planted(elsewhere)
+    (store / "jobs").mkdir(parents=True)
+    (store / "jobs" / there.name).symlink_to(there)
+    planted(store, "20260101-120000-abce").joinpath("job.json").unlink()
+    (store / "jobs" / "20260101-120000-abce" / "job.json").symlink_to(there / "job.json")
+    piped = planted(store, "20260101-120000-abcf") / "job.json"
+    piped.unlink()
+    os.mkfifo(piped)  # whoever reads it waits for ever
+    planted(store, "*![a](b.png)\n*")
+    os.mkdir(os.fsencode(store / "jobs") + b"/\xff\xfe")
+    assert jobs.jobs(store) == []
+    assert len(jobs.strangers(store)) == 5
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    (moved / "jobs").symlink_to(elsewhere / "jobs")
+    assert (jobs.jobs(moved), len(jobs.strangers(moved))) == ([], 1)
+
+
+def test_a_run_s_log_and_progress_are_not_read_through_a_link(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    folder = planted(tmp_path)
+    (folder / "log.txt").symlink_to(secret)
+    (folder / "progress.json").symlink_to(secret)
+    (job,) = jobs.jobs(tmp_path)
+    assert jobs.log_tail(job) == ""
+    assert "secret" not in jobs.progress(job).message
+    (folder / "log.txt").unlink()
+    os.mkfifo(folder / "log.txt")
+    assert jobs.log_tail(job) == ""
+
+
+@pytest.mark.parametrize("changes", [
+    {"state": 3}, {"state": "no such"}, {"done": "1"}, {"done": -1}, {"units_total": 10**30}, {"seconds_left": "soon"},
+    {"seconds_left": float("inf")}, {"updated": float("nan")}, {"message": ["x"]}, {"unit": "x" * 10**5}, {"more": 1}])
+def test_a_progress_with_anything_odd_in_it_reads_as_none(tmp_path, changes):
+    report = Report(tmp_path, RUN)
+    report.update(at_once=True, state="running", done=1, total=2)
+    assert jobs.progress(report.job).state == "running"
+    path = report.job.folder / "progress.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert jobs.progress(report.job) == jobs.Progress()
+
+
+# --- no room ------------------------------------------------------------------------------------
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_on_a_full_disk_a_run_works_on_unheard(tmp_path, monkeypatch):
+    report = Report(tmp_path, RUN)
+    report.update(at_once=True, state="running", done=1)
+    monkeypatch.setattr(jobs, "replace_file", full_disk)
+    report.update(at_once=True, done=2)
+    assert jobs.progress(report.job).done == 1
+    assert not report.stop_requested()
+    monkeypatch.setenv(jobs.JOB_SETTING, str(report.job.folder))
+    jobs.last_word("failed", "No room.")
+    unseen = Report(tmp_path, RUN)
+    assert unseen.job is None
+    unseen.update(at_once=True, done=3)
+    assert not unseen.stop_requested()
+
+
+def test_a_run_that_could_not_be_put_on_record_is_told_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "replace_file", full_disk)
+    with pytest.raises(StoreError, match=r"cannot be put on record in .*No space left"):
+        jobs.start(["precompute", "--model", "/nowhere"], tmp_path)
+
+
+def test_a_run_that_cannot_be_asked_to_stop_says_so(tmp_path, monkeypatch):
+    report = Report(tmp_path, RUN)
+    monkeypatch.setattr(jobs.os, "open", full_disk)
+    with pytest.raises(StoreError, match=r"cannot be asked to stop \(No space left"):
+        jobs.cancel(report.job)

@@ -17,6 +17,7 @@ from backend.errors import BadInput, Cancelled, HeadroomError, ModelError
 from backend.kinds import Evaluation, HeadImportance, Means, compute
 from backend.kinds.unit import Results
 from backend.models.loading import LoadedModel, load_model
+from backend.runs import journal
 from backend.runs import queue as queues
 from backend.runs.plan import identify_tasks
 from backend.runs.queue import Limits, Queue, Ticket
@@ -167,6 +168,24 @@ def test_what_thirty_sessions_want_is_measured_once(queue: Queue, engine: Engine
     engine.go()
     assert [answers(ticket) for ticket in tickets] == [[(unit(1), f"result of {unit(1)}")]] * 30
     assert engine.passes == [[alone(999)], [unit(1)]]
+
+
+def test_the_journal_has_a_line_for_what_was_measured_and_for_what_failed(
+        queue: Queue, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(journal, "note", lambda *line: lines.append(line))
+    blocked(queue, engine)
+    tickets = [queue.ask(f"session {i}", "lab", [unit(1)]) for i in range(2)]
+    engine.go()
+    for ticket in tickets:
+        answers(ticket)
+    (event, _, sessions, seconds, error), = [line for line in lines if line[1] == unit(1)]
+    assert (event, sessions, error) == ("measured", ["session 0", "session 1"], None)
+    assert 0 <= seconds < PATIENCE
+    with pytest.raises(ModelError):
+        answers(queue.look("one", "playground", FIRST, lambda model: 1 / 0))
+    assert lines[-1][:3] == ("failed", None, ["one"])
+    assert isinstance(lines[-1][4], ModelError)
 
 
 def test_who_asks_for_what_is_being_measured_shares_it(queue: Queue, engine: Engine) -> None:
@@ -353,6 +372,26 @@ def test_place_and_progress_are_known(queue: Queue, engine: Engine) -> None:
     tickets[0].wait(PATIENCE)
     assert (tickets[0].standing().finished, tickets[0].standing().of) == (1, 2)
     assert tickets[0].take() == [(alone(0), f"result of {alone(0)}")]
+
+
+def test_everybody_is_told_how_the_own_answers_stand_so_far(queue: Queue, engine: Engine, monkeypatch) -> None:
+    plain = engine.measure
+
+    def tells(units: Sequence[Any], progress: Any) -> list[Any]:
+        for right, one in enumerate(units):
+            progress.so_far(one, right, 10, 40)
+        return plain(units, progress)
+
+    first = blocked(queue, engine)
+    monkeypatch.setattr(engine, "measure", tells)
+    tickets = [queue.ask(f"session {i}", "lab", [unit(i)]) for i in range(2)]
+    assert tickets[0].standing().so_far is None
+    engine.step(N_BATCHES + 1)
+    while not all(ticket.standing().done for ticket in tickets):
+        time.sleep(0.001)
+    assert sorted(ticket.standing().so_far for ticket in tickets) == [(0, 10, 40), (1, 10, 40)]
+    engine.go()
+    assert first.error is None
 
 
 def test_the_model_in_memory_answers_first_but_not_for_ever(engine: Engine, shelf: Shelf) -> None:

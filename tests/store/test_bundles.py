@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from backend import limits
 from backend.errors import BadInput, StoreError
 from backend.kinds import KINDS, Answers, Evaluation, InductionScores, PrefixMatching
 from backend.kinds.unit import SCHEMA
@@ -21,7 +22,7 @@ from backend.values import INTACT, Ablation, Head, ModelId, Setup, TaskId
 
 MODEL = ModelId("tiny", "abc", "0123456789ab")
 SETUP = Setup(MODEL, TaskId("piqa", "d1"), 5, "fixed", 2, 0)
-PREFIX = PrefixMatching(MODEL)
+PREFIX = PrefixMatching(MODEL, n_sequences=3)
 
 
 def evaluation(first: float = -1.25) -> Answers:
@@ -239,8 +240,12 @@ def test_a_name_that_occurs_twice_is_refused(other, bundle):
 
 
 def test_a_bomb_is_not_unpacked(other, bundle, monkeypatch):
-    monkeypatch.setattr(bundles, "MAX_BYTES", 100)
-    with pytest.raises(StoreError, match="unpacks to more than"):
+    monkeypatch.setattr(limits, "MANIFEST_BYTES", 2**20 - 1)
+    bomb = rewritten(bundle, lambda files: files.update({"manifest.json": b" " * 2**20}))
+    with pytest.raises(StoreError, match="manifest unpacks to more than"):
+        bundles.inspect(bomb, other)
+    monkeypatch.setattr(limits, "RESULT_BYTES", 100)
+    with pytest.raises(StoreError, match="a result has up to"):
         bundles.inspect(bundle, other)
 
 

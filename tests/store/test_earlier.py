@@ -65,17 +65,18 @@ def pruning(what: str, ranking: str, measured: bool = True, **setup: Any) -> dic
 
 
 QUESTIONS = {"docs": [3, 1], "gold": [[0], [1]], "n_options": [2, 2], "groups": ["", ""], "metric": "acc",
-             "dropped_demos": [0, 1], "skipped": [9]}
+             "dropped_demos": [0, 0], "skipped": [9]}
 ANSWERS = {"questions": QUESTIONS, "loglikelihoods": [[-1.25, -2.5], [-3.0, -0.5]], "lengths": [[4, 5], [6, 7]],
            "greedy": []}
 SWEEP = {"questions": QUESTIONS, "ablations": ["", "F0"], "choices": [[0, 1], [1, 1]],
          "choices_norm": [[0, 1], [0, 0]], "removed": []}
-SCORES = {"n_examples": 4, "skipped": [7], "block_sizes": [2, 2], "block_positions": [[9], [8]],
-          "block_per_token": [[[0.5]], [[0.25]]], "block_per_example": [[[0.5]], [[1.0]]]}
-INDUCTION = {"n_seeds": 100, "mean": [[0.25, 0.5]], "variance": [[0.0, 1.0]], "tokens": "by merge rank",
+PRUNED = SWEEP | {"removed": [[0.0, 0.0], [0.0, 1.0]]}
+SCORES = {"n_examples": 2, "skipped": [7], "block_sizes": [1, 1], "block_positions": [[9], [8]],
+          "block_per_token": [[[0.5, 1.0]], [[0.25, 0.5]]], "block_per_example": [[[0.5, 0.0]], [[1.0, 0.5]]]}
+INDUCTION = {"n_seeds": 7, "mean": [[0.25, 0.5]], "variance": [[0.0, 1.0]], "tokens": "by merge rank",
              "max_length": 893}
 MEANS = {"n_examples": 4, "n_positions": 90, "heads": [[[0.5, -0.25]]], "ffns": [[0.5, 0.0]]}
-INFO = {"name": "tiny", "revision": "abc", "architecture": "opt", "n_layers": 3, "n_heads": 4, "d_model": 32,
+INFO = {"name": "tiny", "revision": "abc", "architecture": "opt", "n_layers": 1, "n_heads": 2, "d_model": 32,
         "d_head": 8, "d_ffn": 48, "n_params": 9, "max_positions": 256, "vocab_size": 360, "dtype": "float32",
         "bytes": 36}
 
@@ -250,7 +251,7 @@ def test_what_is_still_true_is_taken_over_under_its_new_name(folder):
     setup, model = folder.setup("plain"), folder.identity()
     expected: dict[Unit, Any] = {Evaluation(setup): ANSWERS, Evaluation(setup, parse_exact("mean:L0H1"), 3): ANSWERS,
                                  HeadImportance(setup.with_(n_examples=3)): SCORES, FFNOracle(setup): SWEEP,
-                                 Pruning(setup, "combined", Ranking.by(setup.task, n_train=3)): SWEEP,
+                                 Pruning(setup, "combined", Ranking.by(setup.task, n_train=3)): PRUNED,
                                  Copying(model, "authors", 7): INDUCTION, Model(model): INFO}
     for description, record in (
         (folder.old("evaluation", "plain"), ANSWERS),
@@ -258,7 +259,7 @@ def test_what_is_still_true_is_taken_over_under_its_new_name(folder):
         (folder.old("head_importance", "plain", n_examples=3), SCORES),
         (folder.old("ffn_oracle", "plain"), SWEEP),
         (folder.old("pruning", "plain", options={"what": "combined", "ranking": "own", "n_train": "3",
-                                                 "reduction": "per-token"}), SWEEP),
+                                                 "reduction": "per-token"}), PRUNED),
         (of_model("copying", {"variant": "authors", "n_seeds": "7"}, revision=folder.revision), INDUCTION),
         (of_model("model", revision=folder.revision, dtype=""), INFO),
     ):
@@ -315,11 +316,11 @@ def test_what_cannot_be_shown_to_be_true_is_named_and_left_untouched(folder, kin
 def test_what_was_measured_on_training_prompts_stands_and_falls_with_those(folder):
     folder.put(folder.old("evaluation", "half"), ANSWERS)
     folder.put(folder.old("ffn_oracle", "half"), SWEEP)
-    folder.put(folder.old("pruning", "half", options={"what": "ffns", "ranking": "own"}), SWEEP)
+    folder.put(folder.old("pruning", "half", options={"what": "ffns", "ranking": "own"}), PRUNED)
     for kind, record, more in (
         ("head_importance", SCORES, {}), ("means", MEANS, {}),
         ("evaluation", ANSWERS, {"off": "mean:F1", "options": {"means": "3"}}),
-        ("pruning", SWEEP, {"options": {"what": "heads", "ranking": "own", "n_train": "3", "reduction": "per-token"}}),
+        ("pruning", PRUNED, {"options": {"what": "heads", "ranking": "own", "n_train": "3", "reduction": "per-token"}}),
     ):
         folder.put(folder.old(kind, "half", n_examples=3, **more), record)
     found = folder.upgrade()
@@ -465,12 +466,12 @@ def as_it_was() -> ModelId:
 
 
 def test_shipped_files_are_written_anew_even_in_place(tmp_path):
-    ship_1(tmp_path, [(bundled(), ANSWERS), (bundled(n_examples=2), ANSWERS), (bundled("ffn_oracle"), SWEEP)])
+    ship_1(tmp_path, [(bundled(), ANSWERS), (bundled(n_examples=5), ANSWERS), (bundled("ffn_oracle"), SWEEP)])
     files = earlier.convert_shipped(tmp_path, tmp_path, as_it_was(), identify_tasks("mini"))
     assert [file.name for file in files] == ["evaluation.json", "ffn_oracle.json"]
     with Store(tmp_path / "live", tmp_path) as store:
         setup = Setup(as_it_was(), identify_tasks("antonym")[0], 0, "fixed", 3)
-        assert set(store.units()) == {Evaluation(setup), Evaluation(setup.with_(n_examples=2)), FFNOracle(setup)}
+        assert set(store.units()) == {Evaluation(setup), Evaluation(setup.with_(n_examples=5)), FFNOracle(setup)}
         assert store.get(FFNOracle(setup)) == earlier.record_of(SWEEP, FFNOracle(setup))
         assert store.check() == []
 

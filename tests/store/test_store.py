@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend import limits
 from backend.errors import BadInput, StoreError
 from backend.kinds import (
     Activations,
@@ -37,6 +38,7 @@ from backend.kinds.unit import KINDS, SCHEMA
 from backend.records import ModelInfo, Questions
 from backend.store import entries
 from backend.store import live as store_module
+from backend.store.catalogue import Catalogue, catalogue
 from backend.store.entries import canonical, differences, pack, rounded, unpack
 from backend.store.live import Store
 from backend.store.shipped import ship
@@ -84,18 +86,19 @@ def test_what_goes_in_comes_out(store):
 QUESTIONS = evaluation().questions
 SPANNING = Questions((3, 1), ((0, 1), (1,)), (2, 2), ("a", "a"), "acc_by_group", (0, 1), (5,), (0, 2))
 SWEEP = Sweep(QUESTIONS, ("", "F0"), ((0, 1), (1, 1)), ((0, 0), (1, 0)))
+PRUNED = Sweep(QUESTIONS, ("", "L0H0"), ((0, 1), (1, 1)), ((0, 0), (1, 0)), ((0.0, 0.0), (0.5, 0.0)))
 INDUCTION = InductionScores(100, ((0.25, 0.5),), ((0.0, 1.0),), "by merge rank", 893)
 RECORDS = [
     (unit(), evaluation()),
     (unit(Head(0, 1)), Answers(SPANNING, ((-1.5, -2.0), (-0.5, -3.0)), ((4, 5), (6, 7)), ((True, False),) * 2)),
     (FFNOracle(SETUP), SWEEP),
     (HeadOracle(SETUP), SWEEP),
-    (Pruning(SETUP), Sweep(QUESTIONS, ("", "L0H0"), ((0, 1), (1, 1)), ((0, 0), (1, 0)), ((0.0, 0.0), (0.5, 0.0)))),
+    (Pruning(SETUP), PRUNED),
     (PrefixMatching(MODEL), INDUCTION),
     (Copying(MODEL, "olsson"), INDUCTION),
-    (HeadImportance(SETUP), HeadScores(4, (7,), (2, 2), ((9, 9), (8, 8)), (((0.5,), (0.25,)),) * 2,
+    (HeadImportance(SETUP.with_(n_examples=5)), HeadScores(4, (7,), (2, 2), ((9, 9), (8, 8)), (((0.5,), (0.25,)),) * 2,
                                        (((0.5,), (1.0,)),) * 2, 3)),
-    (Means(SETUP), Activations(4, 90, (((0.5, -0.25),), ((1.0, 2.0),)), ((0.5, 0.0), (0.25, 1.0)))),
+    (Means(SETUP.with_(n_examples=4)), Activations(4, 90, (((0.5, -0.25),), ((1.0, 2.0),)), ((0.5, 0.0), (0.25, 1.0)))),
     (Model(MODEL), ModelInfo("tiny", "abc", "opt", 2, 1, 2, 2, 8, 100, 64, 50, "float32", 400)),
 ]
 
@@ -195,7 +198,7 @@ def flipped(n: int, field: str, n_queries: int = 50) -> Sweep:
 
 @pytest.mark.parametrize("field", ["choices", "choices_norm"])
 def test_choices_between_near_ties_may_fall_the_other_way_one_in_a_hundred(store, field):
-    one = FFNOracle(SETUP)
+    one = FFNOracle(SETUP.with_(n_examples=50))
     store.put(one, flipped(0, field))
     assert store.put(one, flipped(5, field)) == flipped(0, field)  # the first one stays
     with pytest.raises(StoreError, match=f"{field}: 6 of 500 values differ"):
@@ -298,6 +301,48 @@ def test_the_catalogue_follows_another_store_on_the_same_folder(store):
     assert store.units() == []
 
 
+def test_what_was_put_joins_the_catalogue_without_reading_it_again(store, monkeypatch):
+    store.put(unit(), evaluation())
+    assert store.units() == [unit()]
+
+    def read_again(self):
+        raise AssertionError("the whole store was read again")
+
+    monkeypatch.setattr(store_module.diskcache.Cache, "__iter__", read_again)
+    store.put(unit(Head(0, 1)), evaluation())
+    store.put(unit(), evaluation())  # nothing new
+    assert set(store.units()) == {unit(), unit(Head(0, 1))}
+
+
+def test_what_was_put_beside_another_store_or_taken_back_leaves_the_catalogue_right(store):
+    store.put(unit(), evaluation())
+    assert store.units() == [unit()]
+    with Store(store.folder) as other:
+        other.put(unit(Head(0, 1)), evaluation())
+    store.put(unit(Head(0, 2)), evaluation())
+    assert set(store.units()) == {unit(), unit(Head(0, 1)), unit(Head(0, 2))}
+    with pytest.raises(StoreError, match="different result"):
+        store.put_all([(unit(Head(0, 3)), evaluation()), (unit(), evaluation(-9.0))])
+    store.put(unit(Head(1, 1)), evaluation())
+    assert set(store.units()) == {unit(), unit(Head(0, 1)), unit(Head(0, 2)), unit(Head(1, 1))}
+
+
+def test_models_and_tasks_are_counted_alike_whether_results_came_one_by_one_or_at_once(store):
+    def told(one):
+        return [(model, one.n_results(model), one.tasks(model)) for model in one.models()]
+
+    results = [unit(), unit(task=COPA), unit(Head(0, 1), task=COPA), of_model(name="other"), of_model(dtype="float16")]
+    for one in results:
+        store.put(one, evaluation())
+        catalogue(store)
+    assert told(catalogue(store)) == told(Catalogue(store.by_key()))
+    assert catalogue(store).tasks(MODEL) == [COPA, PIQA]
+    assert catalogue(store).models()[0] == MODEL
+    store.delete_all(results[1:4])
+    assert told(catalogue(store)) == told(Catalogue(store.by_key()))
+    assert catalogue(store).tasks(MODEL) == [PIQA]
+
+
 # --- damage -------------------------------------------------------------------------------------
 
 
@@ -366,7 +411,7 @@ def test_a_value_that_names_a_file_outside_is_not_read(store, tmp_path):
 
 
 def test_a_bomb_is_not_unpacked(store, monkeypatch):
-    monkeypatch.setattr(entries, "MAX_BYTES", 1000)
+    monkeypatch.setattr(limits, "RESULT_BYTES", 1000)
     with pytest.raises(StoreError, match="larger than"):
         entries.inflate(zlib.compress(bytes(2000)))
 
@@ -390,10 +435,16 @@ def test_a_damaged_catalogue_entry_is_left_out_and_named_and_its_neighbours_stay
         assert again.earlier() == {}
 
 
-def test_a_file_that_is_no_database_is_named(tmp_path):
-    (tmp_path / "cache.db").write_bytes(b"This is not a database, it is a sentence." * 100)
-    with pytest.raises(StoreError, match="cannot be used"):
-        Store(tmp_path)
+def test_a_file_that_is_no_database_is_set_aside_whole_and_named(tmp_path):
+    content = b"This is not a database, it is a sentence." * 100
+    (tmp_path / "cache.db").write_bytes(content)
+    store = Store(tmp_path)
+    assert store.put(unit(), evaluation()) == evaluation()
+    (place,) = store.set_aside()
+    assert (place / "cache.db").read_bytes() == content
+    assert "was damaged (file is not a database). 0 good results" in store.problems()[0]
+    assert str(place) in store.problems()[0]
+    assert Store(tmp_path).problems() == []
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
@@ -513,7 +564,7 @@ def test_shipping_drops_an_earlier_state_of_the_model_and_earlier_rows(tmp_path)
 
 def test_shipping_new_rows_drops_what_was_ranked_by_the_old_ones(tmp_path):
     by_piqa = Pruning(SETUP.with_(task=COPA), "heads", Ranking.by(PIQA))
-    ship(tmp_path, [(by_piqa, SWEEP), (Pruning(SETUP.with_(task=COPA)), SWEEP)])
+    ship(tmp_path, [(by_piqa, PRUNED), (Pruning(SETUP.with_(task=COPA)), PRUNED)])
     ship(tmp_path, [(unit(task=TaskId("piqa", "d2")), evaluation())])
     assert Store(tmp_path / "live", tmp_path).units("pruning") == [Pruning(SETUP.with_(task=COPA))]
 

@@ -190,3 +190,33 @@ def test_an_intact_model_against_itself_has_nothing_that_turned():
     assert not sum(map(len, tables.turned(record, record)))
     assert isinstance(tables.flips_table(record, record, [], {}), pd.DataFrame)
     assert str(INTACT) == tables.tried_row(INTACT, "a", 0, [(record.outcomes(),) * 2])["off"]
+
+
+def test_pairs_are_compared_with_what_changed_and_how_sure_that_is():
+    a, b = answered([1, 1, 1, 0]), answered([1, 0, 0, 0])
+    table = tables.pairs_table({"x": (a, b), "y": (a, None)}, {"x": "one", "y": "two"})
+    assert table[["task", "model", "group"]].to_numpy().tolist() == [
+        ["x", "intact", "one"], ["x", "ablated", "one"], ["y", "intact", "two"]]
+    low, high = stats.difference_interval(a.outcomes(), b.outcomes())
+    assert table.loc[1, ["change", "change from", "change to"]].tolist() == [-0.5, low, high]
+    assert low < -0.5 < high
+    assert table.loc[1, ["newly wrong", "newly right", "p"]].tolist() == [2, 0, 0.5]
+    assert table.loc[2, ["change", "change from", "p"]].isna().all()
+
+
+def test_groups_are_means_of_their_tasks_intact_first_and_all_tasks_where_there_are_several():
+    a, b = answered([1, 1, 1, 0]), answered([1, 0, 0, 0])
+    table = tables.groups_table(tables.pairs_table({"x": (a, b), "y": (b, b)}, {"x": "one", "y": "two"}))
+    assert table[["group", "model", "accuracy", "tasks"]].to_numpy().tolist() == [
+        ["all tasks", "intact", 0.5, 2], ["all tasks", "ablated", 0.25, 2], ["one", "intact", 0.75, 1],
+        ["one", "ablated", 0.25, 1], ["two", "intact", 0.25, 1], ["two", "ablated", 0.25, 1]]
+    alone = tables.groups_table(tables.pairs_table({"x": (a, b)}, {"x": "one"}))
+    assert alone["group"].tolist() == ["one", "one"]
+
+
+def test_means_are_a_row_per_group():
+    a, b = answered([1, 1, 1, 0]), answered([1, 0, 0, 0])
+    table = tables.means_table({"some": [a, b], "others": [b]})
+    assert table[["what", "accuracy", "n"]].to_numpy().tolist() == [["some", 0.5, 8], ["others", 0.25, 4]]
+    assert table["low"].lt(table["accuracy"]).all()
+    assert table["high"].gt(table["accuracy"]).all()

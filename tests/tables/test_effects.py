@@ -61,3 +61,10 @@ def test_holm_s_correction_is_over_all_layers():
     assert table["p"].tolist() == pytest.approx([2 / 2**8, 1])
     assert table["p (Holm)"].tolist() == pytest.approx(stats.holm([2 / 2**8, 1]).tolist())
     assert table["p (Holm)"][0] == pytest.approx(4 / 2**8)
+
+
+def test_the_effects_of_several_tasks_stand_below_one_another():
+    oracle = sweep([[1, 1], [0, 1], [1, 1]])
+    table = tables.all_effects_table({"a": oracle, "b": oracle})
+    assert table[["task", "layer", "change"]].to_numpy().tolist() == [
+        ["a", 0, -0.5], ["a", 1, 0], ["b", 0, -0.5], ["b", 1, 0]]

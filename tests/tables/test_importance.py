@@ -12,12 +12,11 @@ SCORES = np.array([[1.0, 4.0], [3.0, 2.0], [0.0, 0.0]])
 
 def test_a_grid_has_a_row_per_head_with_its_score_its_rank_and_whether_it_is_off():
     table = tables.grid_table(SCORES, parse_exact("L1H0"), label="score")
-    assert list(table.columns) == ["layer", "head", "name", "column", "score", "rank", "off"]
+    assert list(table.columns) == ["layer", "head", "name", "score", "rank", "off"]
     assert table["name"].tolist() == ["L0H0", "L0H1", "L1H0", "L1H1", "L2H0", "L2H1"]
     assert table["score"].tolist() == [1, 4, 3, 2, 0, 0]
     assert table["rank"].tolist()[:4] == [4, 1, 2, 3]
     assert table.query("off")["name"].tolist() == ["L1H0"]
-    assert table["column"].tolist() == ["0", "1"] * 3
 
 
 def test_cells_of_a_layer_without_heads_say_so_and_are_no_heads():

@@ -1,8 +1,9 @@
 """Induction scores beside importance, and what pruning leaves of them."""
 
 import numpy as np
+import pytest
 
-from backend import tables
+from backend import stats, tables
 from backend.values import parse_exact
 from tests.tables.records import induction
 
@@ -31,3 +32,24 @@ def test_capacity_is_what_the_heads_that_are_left_hold_of_the_total():
     assert table["removed"].tolist() == [0.0, 0.5, 0.0, 0.5]
     # a: the lowest two, L0H1 and L1H0, go with 0.7 of 1.0; b: the other two
     assert np.allclose(table["retained"], [1.0, 0.3, 1.0, 0.7])
+
+
+def test_a_score_stands_beside_its_interval_and_variance():
+    record = induction([[0.2, 0.8], [0.4, 0.0]], variance=0.04, n_seeds=25)
+    table = tables.induction_table(record, "copying", chosen=parse_exact("L1H0"))
+    assert list(table.columns) == ["layer", "head", "name", "copying", "rank", "off", "95 % from", "to",
+                                   "variance of copying"]
+    assert table["copying"].tolist() == [0.2, 0.8, 0.4, 0.0]
+    assert table["rank"].tolist() == [3, 1, 2, 4]
+    low, high = stats.mean_interval(0.8, 0.04, 25)
+    assert table.loc[1, ["95 % from", "to", "variance of copying"]].tolist() == [low, high, 0.04]
+    assert table.query("off")["name"].tolist() == ["L1H0"]
+    by_variance = tables.induction_table(record, "copying", "variance", headless=(0,))
+    assert by_variance.columns[3] == "variance of copying"
+    assert by_variance.loc[:1, ["copying", "95 % from", "to", "variance of copying"]].isna().all(axis=None)
+
+
+def test_scores_are_correlated_with_importance():
+    table = tables.scores_table(np.array([[1.0, 2.0], [3.0, 4.0]]), induction([[1.0, 2.0], [3.0, 4.0]]),
+                                induction([[4.0, 3.0], [2.0, 1.0]]))
+    assert tables.correlation_table(table)["Spearman ρ"].tolist() == pytest.approx([1, -1])

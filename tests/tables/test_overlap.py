@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from backend import stats, tables
+from tests.tables.records import importance
 
 A = np.array([[1.0, 2.0], [3.0, 4.0]])
 B = A[::-1, ::-1]  # the reverse order
@@ -58,3 +59,17 @@ def test_pairs_of_one_kind_are_set_against_pairs_across_kinds():
 def test_a_kind_of_one_task_has_no_pairs_to_tell_of():
     table = tables.kinds_table(np.array([[1, 0.5], [0.5, 1]]), ["x", "y"])
     assert table["pairs"].tolist() == ["across kinds"]
+
+
+def test_two_maps_are_compared_with_interval_overlap_and_their_own_halves():
+    a = importance([[4.0, 3.0], [2.0, 1.0]], [[4.0, 3.0], [1.0, 2.0]], [[4.0, 3.0], [2.0, 1.0]])
+    b = importance([[4.0, 1.0], [3.0, 2.0]], [[4.0, 1.0], [3.0, 2.0]], [[4.0, 2.0], [3.0, 1.0]])
+    row = tables.agreement_table({"a": a, "b": b}, share=0.5).iloc[0]
+    rho = stats.spearman(a.scores("per-token"), b.scores("per-token"))
+    assert row["pair"] == "a and b"
+    assert row["Spearman ρ"] == rho
+    assert row["95 % from"] <= rho <= row["to"]
+    assert (row["overlap"], row["chance"]) == (1 / 3, stats.topk_overlap_chance(4, 2))
+    assert row["halves of a"] == stats.bootstrap_stability(a).split_half
+    upper = tables.agreement_table({"a": a, "b": b}, attending=[1]).iloc[0]
+    assert upper["Spearman ρ"] == stats.spearman(a.scores("per-token")[1], b.scores("per-token")[1])

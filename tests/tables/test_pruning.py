@@ -86,9 +86,19 @@ def test_a_transfer_is_read_at_the_point_nearest_to_the_share_asked_for():
     assert table["accuracy"].tolist() == [0.75, 0.5]
     assert table["kept"].tolist() == [0.75, 0.5]
     assert table["mask"].tolist() == ["L0H0-1", "L0H0-1"]
-    assert table[["row", "column"]].to_numpy().tolist() == [["a", "a"], ["a", "b"]]
+    assert table[["task", "ranking"]].to_numpy().tolist() == [["a", "a"], ["a", "b"]]
 
 
 def test_nothing_is_kept_of_an_accuracy_of_zero():
     none = sweep([[0, 0], [0, 1]], MASKS[:2], REMOVED[:2])
     assert np.isnan(tables.transfer_table({("a", "b"): none}, 0.5)["kept"][0])
+
+
+def test_curves_stand_below_one_another_and_random_orders_are_one_band():
+    found = {tables.OWN: [[A]], tables.RANDOM: [[A], [B]]}
+    table = tables.curves_table(found, EACH, 1000)
+    assert list(dict.fromkeys(table["ranking"])) == [tables.OWN, tables.RANDOM]
+    band = table[table["ranking"] == tables.RANDOM]
+    both = [tables.curve_table([one], "", EACH, 1000)["accuracy"].to_numpy() for one in (A, B)]
+    assert band["low"].tolist() == np.minimum(*both).tolist()
+    assert band["high"].tolist() == np.maximum(*both).tolist()

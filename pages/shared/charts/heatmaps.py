@@ -17,12 +17,12 @@ def layers_by_heads(table: pd.DataFrame, *, label: str = "importance", logarithm
     n_layers, n_heads = int(table["layer"].max()) + 1, int(table["head"].max()) + 1
     step = layer_step(n_layers) * 0.45
     gap = 0.08 if n_heads <= 32 else 0
-    x = alt.X("column:N", sort=[*map(str, range(n_heads))], title=None, axis=None,
+    x = alt.X("head:O", title=None, axis=None,
               scale=alt.Scale(paddingInner=gap, paddingOuter=0))
     y = alt.Y("layer:O", sort="descending", title=None, axis=None, scale=alt.Scale(paddingInner=gap, paddingOuter=0))
     number = ".2~e" if tiny(table[label]) else ".3~g"
     tooltip = [alt.Tooltip("name:N", title="component"), alt.Tooltip(f"{label}:Q", format=number),
-               alt.Tooltip("rank:Q", title="rank (1 = highest)"), alt.Tooltip("off:N", title="chosen")]
+               alt.Tooltip("rank:Q", title="rank (1 = highest)")]
     cells = alt.Chart(table).mark_rect(cornerRadius=3 if gap else 0, invalid="show", aria=len(table) <= CANVAS).encode(
         x=x, y=y, tooltip=tooltip, color=alt.Color(
             f"{label}:Q", condition={"test": f"!isValid(datum['{label}'])", "value": "#8593a355"},
@@ -30,7 +30,8 @@ def layers_by_heads(table: pd.DataFrame, *, label: str = "importance", logarithm
         stroke=alt.when("datum.off").then(alt.value(ORANGE)).otherwise(alt.value("transparent")),
         strokeWidth=alt.value(1.6 if gap else 0.6))
     crosses = alt.Chart(table).transform_filter("datum.off").mark_point(
-        shape="cross", angle=45, size=min(110.0, step * step / 7), filled=True, color=ORANGE, opacity=0.95).encode(
+        shape="cross", angle=45, size=min(110.0, step * step / 7), filled=True, color=ORANGE, opacity=0.95,
+        aria=False).encode(
         x=x, y=y, tooltip=tooltip)
     return alt.layer(cells, crosses).properties(height=round(step * n_layers))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from pages.shared.charts.style import AXIS, BLUE, CLICK, GREY, ORANGE, PERCENT_AXIS, layer_step
+from pages.shared.charts.style import AXIS, BLUE, CLICK, GREY, ORANGE, PERCENT_AXIS, layer_step, steady
 
 _LEAST = 0.1  # of accuracy: an axis of changes spans at least this much, so that next to nothing looks like it
 
@@ -39,7 +39,8 @@ def layer_effects(table: pd.DataFrame, *, title: str = "change in accuracy when 
     tooltip += [alt.Tooltip(f"{column}:Q", format=number) for column, number in
                 (("intact", ".1%"), ("accuracy", ".1%"), ("p", ".2g"), ("p (Holm)", ".2g"), ("newly wrong", ""),
                  ("newly right", ""), ("n", ""), ("tasks", "")) if column in table]
-    base = alt.Chart(table)
+    data, held = steady(table)
+    base = alt.Chart(data)
     bars = base.mark_bar(cornerRadius=2, cursor="pointer" if clickable else "default").encode(
         y=y, x=alt.X("change:Q", axis=axis, scale=scale), tooltip=tooltip,
         color=alt.when("datum.change < 0").then(alt.value(ORANGE)).otherwise(alt.value(BLUE)),
@@ -49,8 +50,8 @@ def layer_effects(table: pd.DataFrame, *, title: str = "change in accuracy when 
             name=CLICK, fields=["layer", "head"], on="click", toggle="true", clear=False, empty=False))
     whiskers = base.mark_rule(color=GREY, strokeWidth=2).encode(y=y, x=alt.X("low:Q", axis=axis), x2="high:Q",
                                                                  tooltip=tooltip)
-    zero = alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color=GREY).encode(x=alt.X("zero:Q", axis=axis))
+    zero = alt.Chart(alt.InlineData([{"zero": 0.0}])).mark_rule(color=GREY).encode(x=alt.X("zero:Q", axis=axis))
     crosses = base.transform_filter("datum.off").mark_point(shape="cross", angle=45, size=60, filled=True,
-                                                            color=ORANGE).encode(y=y, x=alt.datum(0))
+                                                            color=ORANGE, aria=False).encode(y=y, x=alt.datum(0))
     return alt.LayerChart(layer=[bars, zero, whiskers, crosses]).properties(
-        height=round(layer_step(n_layers) * n_layers) + AXIS)
+        height=round(layer_step(n_layers) * n_layers) + AXIS, **held)

@@ -62,8 +62,7 @@ def options_chart(table: pd.DataFrame) -> Picture:
     points = base.mark_point(filled=True, opacity=1).encode(
         x=x, y=y, color=_models(table), size=alt.condition("datum.chosen", alt.value(190), alt.value(70)),
         shape=alt.condition("datum.right", alt.value("diamond"), alt.value("circle")),
-        tooltip=["option:N", "model:N", alt.Tooltip("loglikelihood:Q", format=".3f"), alt.Tooltip("right:N"),
-                 alt.Tooltip("chosen:N", title="the model's choice")])
+        tooltip=["option:N", "model:N", alt.Tooltip("loglikelihood:Q", format=".3f")])
     return alt.layer(link, points).properties(height=34 * len(order) + AXIS + LEGEND)
 
 
@@ -140,7 +139,7 @@ def thumbnails(table: pd.DataFrame, patterns: np.ndarray) -> Picture:
         stroke=alt.when("datum.opened").then(alt.value(BLUE)).when("datum.off").then(alt.value(ORANGE)).otherwise(
             alt.value(f"{GREY}66")),
         strokeWidth=alt.condition("datum.opened || datum.off", alt.value(2.5), alt.value(1)),
-        tooltip=[alt.Tooltip("name:N", title="head"), alt.Tooltip("off:N", title="switched off")],
+        tooltip=[alt.Tooltip("name:N", title="head")],
     ).add_params(alt.selection_point(name=OPEN, fields=["head"], on="click", toggle="false", clear=False, empty=False))
     names = base.mark_text(dy=_THUMBNAIL / 2 + 2, fontSize=10.5).encode(text="name:N", color=alt.value(GREY))
     return alt.layer(pictures, names, frames).properties(

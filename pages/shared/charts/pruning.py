@@ -32,11 +32,11 @@ def pruning_curves(table: pd.DataFrame, what: str, *, floor: float, clickable: b
     x = alt.X(f"{what}:Q", scale=scale, axis=alt.Axis(format="%", values=tenths, title=f"{what} removed", grid=False))
     y = alt.Y("accuracy:Q", scale=share, axis=alt.Axis(**PERCENT_AXIS, title="accuracy"))
     low = alt.Y("low:Q", scale=share)
-    colour = alt.Color("ranking:N", title=None, sort=order, scale=alt.Scale(
-        domain=order, range=[COLOURS.get(name, GREEN) for name in order]),
-        legend=alt.Legend(orient="bottom", symbolType="stroke", symbolStrokeWidth=4, symbolSize=260,
-                          symbolOpacity=1, labelLimit=260, columns=2))
-    dash = alt.StrokeDash("ranking:N", sort=order, legend=None, scale=alt.Scale(
+    legend = alt.Legend(orient="bottom", symbolType="stroke", symbolStrokeWidth=4, symbolSize=260, symbolOpacity=1,
+                        labelLimit=260, columns=2)  # one for colour and dash: Vega complains of two that differ
+    colour = alt.Color("ranking:N", title=None, sort=order, legend=legend, scale=alt.Scale(
+        domain=order, range=[COLOURS.get(name, GREEN) for name in order]))
+    dash = alt.StrokeDash("ranking:N", title=None, sort=order, legend=legend, scale=alt.Scale(
         domain=order, range=[DASHES.get(name, [5, 2, 1, 2]) for name in order]))
     tooltip = [alt.Tooltip("ranking:N"), alt.Tooltip(f"{what}:Q", format=".0%", title=f"{what} removed"),
                alt.Tooltip(f"n {what}:Q", title="that is"),

@@ -30,8 +30,8 @@ def test_layers_go_up_and_heads_across():
     encoding = cells(the_map())["encoding"]
     assert encoding["y"]["field"] == "layer"
     assert encoding["y"]["sort"] == "descending"  # layer 0 at the bottom
-    assert encoding["x"]["field"] == "column"
-    assert encoding["x"]["sort"] == ["0", "1", "2"]
+    assert (encoding["x"]["field"], encoding["x"]["type"]) == ("head", "ordinal")  # in the order of its numbers
+    assert "sort" not in encoding["x"]
 
 
 def test_sizes_are_coloured_from_zero_so_that_equal_colours_mean_equal_shares():

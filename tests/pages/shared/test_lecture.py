@@ -39,7 +39,7 @@ def test_the_first_page_of_a_lecture_invites(explorer: Explorer, monkeypatch: py
     monkeypatch.setattr(lecture, "at_the_machine", lambda: True)
     app = explorer("tour")
     assert calm(app)
-    assert "#### Come in: 192.168.1.20:8501" in words(app)
+    assert "Come in: 192.168.1.20:8501" in words(app)
     (picture,) = [one for one in app.main if one.type == "image"]
     assert picture.proto.imgs[0].alt == "QR code of http://192.168.1.20:8501"
 
@@ -52,6 +52,14 @@ def test_visitors_start_no_runs_and_open_no_folders(explorer: Explorer, monkeypa
     assert any("In a lecture './secret' can be chosen at the machine itself only" in w.value for w in app.warning)
     assert app.sidebar.selectbox("model").value == "bundled"
     assert app.sidebar.number_input("n").max == lecture.MOST_QUESTIONS
+
+
+def test_visitors_are_told_how_many_questions_they_may_ask(explorer: Explorer, at_home: None):
+    app = explorer("heads", n="500")
+    assert app.sidebar.number_input("n").value == 100
+    assert [w.value for w in app.warning] == [
+        "The address asks for n '500'. Known: whole numbers from 1 to 200 in a lecture. Showing 100 instead."]
+    assert not explorer("heads", n="200").warning
 
 
 def test_make_app_listens_to_this_machine_alone_and_make_serve_lets_a_class_in():

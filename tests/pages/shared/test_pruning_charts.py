@@ -35,6 +35,12 @@ def test_each_ranking_has_its_colour_and_its_dash_in_the_order_given():
     assert line["encoding"]["strokeDash"]["scale"]["range"] == [[1, 0], [1, 2]]
 
 
+def test_colour_and_dash_share_one_legend():
+    encoding = inner()[-2]["encoding"]
+    assert encoding["color"]["legend"] == encoding["strokeDash"]["legend"]  # Vega warns of two that differ
+    assert encoding["color"]["title"] is encoding["strokeDash"]["title"] is None
+
+
 def test_accuracy_is_drawn_over_the_whole_range_against_the_share_removed():
     points = inner()[-1]["encoding"]
     assert points["x"]["field"] == "heads"
@@ -96,6 +102,45 @@ def test_a_scatter_colours_by_layer_and_marks_chosen_heads():
     assert spec["encoding"]["x"]["axis"]["format"] == "~g"
     assert spec["encoding"]["y"]["axis"]["format"] == "~e"  # tiny
     assert spec["params"][0]["select"]["fields"] == ["layer", "head"]
+
+
+def test_no_tooltip_speaks_of_what_changes_under_the_mouse():
+    scores = induction([[0.1, 0.4], [0.3, 0.2]])
+    table = tables.scores_table(np.array([[1.0, 2.0], [3.0, 4.0]]), scores, scores, parse_exact("L1H1"))
+    scatter = charts.scatter(table, "prefix matching", "importance", x_title="x", y_title="y")
+    small = charts.layers_by_heads(tables.grid_table(np.ones((2, 2)), parse_exact("L1H1")))
+    thumbnails = charts.thumbnails(tables.thumbnail_table(2, 1, 0, parse_exact("L1H1")), np.stack([np.eye(3)] * 2))
+    options = charts.options_chart(pd.DataFrame({"option": ["hot"], "model": "intact", "loglikelihood": [-1.0],
+                                                 "right": True, "chosen": False}))
+    for chart in (scatter, small, thumbnails, options):
+        fields = {one["field"] for layer in walk(chart.to_dict()) for one in layer.get("tooltip", [])}
+        assert fields
+        assert not fields & {"off", "chosen", "right", "opened"}  # "chosen: false"
+
+
+def walk(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The encodings of a chart and of its layers."""
+    return [spec.get("encoding", {}), *(one for layer in spec.get("layer", []) for one in walk(layer))]
+
+
+def test_what_is_chosen_changes_the_data_of_a_clickable_chart_and_not_its_specification():
+    scores = induction([[0.1, 0.4], [0.3, 0.2]])
+
+    def scatter(off: str) -> dict[str, Any]:
+        table = tables.scores_table(np.array([[1.0, 2.0], [3.0, 4.0]]), scores, scores, parse_exact(off))
+        return charts.scatter(table, "prefix matching", "importance", x_title="x", y_title="y").to_dict()
+
+    def bars(off: str) -> dict[str, Any]:
+        return charts.layer_effects(tables.effects_table(sweep([[1, 1], [1, 0], [0, 0]]), parse_exact(off))).to_dict()
+
+    for chart in (scatter, bars):
+        one, other = chart("L1H1,F1"), chart("")
+        assert one.pop("datasets") != other.pop("datasets")
+        for spec in (one, other):  # Streamlit numbers views anew
+            spec.pop("params", None)
+            for layer in [spec, *spec.get("layer", [])]:
+                layer.pop("name", None)
+        assert one == other
 
 
 def test_frames_stand_where_an_ideal_head_would_look():

@@ -361,3 +361,41 @@ def test_sentences_about_accuracies_take_what_the_tables_make():
     low, high = stats.wilson(2, 4)
     assert said(words.interval(row)) == f"95 %: {said(words.percent(low))[:-2]}–{said(words.percent(high))}"
     assert words.components(Ablation(ffns=frozenset({2}))) == "L2 FFN"
+
+
+def test_what_sets_two_masks_apart_is_said_component_by_component():
+    a, b = parse_exact("L1H2,L3H7"), parse_exact("L1H2,F2")
+    assert words.masks_apart(a, b) == "Off only in A: L3H7. Off only in B: L2 FFN. In both: L1H2."
+    assert words.masks_apart(a, a) == "A and B are the same mask: L1H2 and L3H7 off."
+    assert words.masks_apart(INTACT, b) == "Off only in B: L1H2 and L2 FFN."
+    assert words.masks_apart(a, a.filled("mean")) == (
+        "In both: L1H2 and L3H7. What is off becomes zero in A, its mean in B.")
+
+
+def test_two_masks_are_called_apart_only_where_the_test_says_so():
+    def table(*rows: tuple[str, float, float, float]) -> pd.DataFrame:
+        made = pd.DataFrame(rows, columns=["task", "A", "B", "p"])
+        return made.assign(**{"A − B": made["A"] - made["B"], "p (Holm)": made["p"] * len(made)})
+
+    one = table(("piqa", 0.5, 0.75, 0.03))
+    assert words.masks_compared(one, ["piqa"], False) == (
+        "Accuracy on piqa is 50\u00a0% with mask A and 75\u00a0% with mask B; these questions tell A and B "
+        "apart (p = 0.03)")
+    assert "do not tell A and B apart (p = 0.06)" in words.masks_compared(table(("piqa", 0.5, 0.75, 0.06)), ["piqa"],
+                                                                         False)
+    two = table(("piqa", 0.5, 0.75, 0.03), ("rte", 0.5, 0.75, 0.02))
+    assert words.masks_compared(two, ["piqa", "rte"], False) == (
+        "Averaged over 2 tasks, accuracy is 50\u00a0% with mask A and 75\u00a0% with mask B; the test tells A and B "
+        "apart on 1 of 2 tasks")
+    assert words.masks_compared(two.assign(task=["0-shot", "5-shot"]), ["0-shot", "5-shot"], False, "piqa") == (
+        "On piqa, A − B is −25\u00a0points 0-shot, −25\u00a0points 5-shot; the test tells A and B apart at 1 of 2 "
+        "numbers of shots")
+    assert words.masks_compared(one, ["piqa", "rte"], False) == "A against B: 1 of 2 measured"
+    assert words.masks_compared(one, ["piqa"], True).startswith("A and B are the same mask")
+
+
+def test_answers_that_only_one_mask_gets_right_are_counted_both_ways():
+    assert words.answers_apart(1, 0, "piqa") == (
+        "1 question of piqa is right with mask B and wrong with mask A, none the other way round")
+    assert words.answers_apart(0, 0, "piqa, 5-shot,") == (
+        "With mask A and with mask B, the same questions of piqa, 5-shot are right")

@@ -1,0 +1,128 @@
+"""What can be typed behind `precompute` and `smollm2`, the sub-commands that run as processes of their own."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from backend.errors import BadInput
+from backend.kinds.unit import Option
+from backend.models.info import BUNDLED
+from backend.places import LIVE, ROOT, SHIPPED
+from backend.runs import plan as planning
+
+RUNS = ("precompute", "smollm2")
+
+
+def of_store(sub: argparse.ArgumentParser) -> None:
+    """Which results are meant, for every command."""
+    sub.add_argument("--store", metavar="FOLDER",
+                     help=f"where results live (default: HEADROOM_CACHE, or {short(LIVE)})")
+    sub.add_argument("--no-shipped", action="store_true", help="leave out the results that come with Headroom")
+
+
+def of_precompute(sub: argparse.ArgumentParser) -> None:
+    """What is measured, of what and how."""
+    of_model(sub)
+    sub.add_argument("--tasks", default="mini", help="names with commas between, or mini, paper, held-out, all "
+                     "(default: %(default)s); see `tasks`")
+    sub.add_argument("--rows", type=_digests, default={}, metavar="NAME=DIGEST", help="with commas between, as the "
+                     "pages show them: refuse any other rows of these tasks")
+    sub.add_argument("--shots", type=_numbers, default=(0, 1, 5), metavar="N,N", help="demonstrations (default: 0,1,5)")
+    sub.add_argument("--what", type=_topics, default=planning.usual_topics(), metavar="TOPIC,TOPIC", help=(
+        f"default: {','.join(planning.usual_topics())}; or all. " +
+        "; ".join(f"{name}: {topic.about}" for name, topic in planning.topics().items())))
+    sub.add_argument("--demos", choices=planning.DEMOS, default="fixed", help="one draw of demonstrations for all "
+                     "queries, or a fresh one per query as in the study (default: %(default)s)")
+    sub.add_argument("--n-examples", type=int, default=planning.N_EXAMPLES, metavar="N",
+                     help="queries per evaluation (default: %(default)s)")
+    sub.add_argument("--seeds", type=_numbers, default=(0,), metavar="N,N", help="draws of queries and demonstrations")
+    for option in planning.options().values():
+        _add_option(sub, option)
+    sub.add_argument("--dry-run", action="store_true", help="say what would be done, load no model")
+    sub.add_argument("--ship", nargs="?", const=str(SHIPPED), metavar="FOLDER",
+                     help=f"then write the results as plain files (default folder: {short(SHIPPED)})")
+
+
+def of_model(sub: argparse.ArgumentParser) -> None:
+    """Which model, in which state, and how it is run."""
+    sub.add_argument("--model", default=BUNDLED, help="bundled, a local folder, a hub id, gguf:FILE, or a "
+                     "model made here such as SmolLM2-135M (default: %(default)s)")
+    sub.add_argument("--revision", help="commit, tag or branch on the hub; for a folder, the digest of its weights")
+    sub.add_argument("--digest", help="of weights, config, tokenizer and adapter, as the pages show it: refuse any "
+                     "other state of the model")
+    sub.add_argument("--tokenizer", metavar="FOLDER", help="where the tokenizer is, if not beside the weights")
+    sub.add_argument("--bos", choices=("auto", "always", "never"), default="auto", help="whether prompts begin with a "
+                     "BOS token; auto: as the tokenizer does by itself, and none for OPT and GPT-2 as in the study "
+                     "(default: %(default)s)")
+    sub.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32",
+                     help="default: %(default)s, the reference")
+    sub.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
+    sub.add_argument("--device-map", help="spread a large model over several devices: auto")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of whole numbers such as 0,1,5") from None
+
+
+def _digests(text: str) -> dict[str, str]:
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    if not all(name and digest for name, _, digest in pairs):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list such as piqa=0123456789ab,boolq=ba9876543210")
+    return {name: digest for name, _, digest in pairs}
+
+
+def _topics(text: str) -> tuple[str, ...]:
+    topics = [part.strip() for part in text.split(",") if part.strip()]
+    return tuple(name for name in planning.topics() if name != "masks") if "all" in topics else tuple(topics)
+
+
+def _add_option(sub: argparse.ArgumentParser, option: Option) -> None:
+    """A flag that some kind of result knows."""
+    if option.many:
+        sub.add_argument(option.flag, action="append", default=[], metavar=option.metavar, help=option.about)
+        return
+
+    def read(text: str) -> Any:
+        try:
+            return option.read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"'{text}' is no whole number" if option.read is int else
+                                             str(error)) from None
+
+    shown = ",".join(option.default) if isinstance(option.default, tuple) else option.default
+    sub.add_argument(option.flag, type=read, default=option.default, metavar=option.metavar,
+                     help=f"{option.about} (default: {shown})")
+
+
+def short(path: Path) -> str:
+    """A path inside the project, from there."""
+    return str(path.relative_to(ROOT))
+
+
+# --- what somebody else may have written down -----------------------------------------------------
+
+
+class _Strict(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(message[0].upper() + message[1:] + ".")
+
+
+def read(args: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a whole command that is a run.
+
+    Raises:
+        BadInput: if it is another command, or not one that could be typed.
+    """
+    if not args or args[0] not in RUNS:
+        raise BadInput("It is no `precompute` command.")
+    parser = _Strict(prog=args[0], add_help=False, allow_abbrev=False)
+    of_store(parser)
+    if args[0] == "precompute":
+        of_precompute(parser)
+    return parser.parse_args(list(args[1:]))

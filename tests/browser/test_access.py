@@ -1,0 +1,332 @@
+"""Every page for every eye, hand and window: held against axe-core, at 390, 900 and 1440 pixels, and by keyboard."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import axe_playwright_python
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.browser import explorer, maps
+from tests.browser.explorer import DRAWN, open_page, page_link, settled, wait_until
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not explorer.CHROMIUM and os.environ.get("HEADROOM_BROWSER") != "required",
+                       reason=explorer.WITHOUT_CHROMIUM)]
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
+SERIOUS = ("serious", "critical")
+
+NAMES = ("Tour", "Heads", "FFNs", "Lab", "Pruning", "Overlap", "Induction", "Playground", "Runs", "Room")
+VIEWS = {  # page -> what follows its address; with and without something chosen, which some pages show otherwise
+    "Tour": "?step=1",
+    "Heads": "heads?task=label_mood&off=L1H2",
+    "FFNs": "ffns?task=label_mood",
+    "Lab": "lab?task=pick&off=L1H1-3",
+    "Pruning": "pruning?task=label_mood",
+    "Overlap": "overlap?task=label_mood&off=L0H1",
+    "Induction": "induction?task=label_mood&off=L1H2",
+    "Playground": "playground?task=pick&off=L1H3",
+    "Runs": "runs",
+    "Room": "room",
+}
+PHONE, HALF, WHOLE = (390, 844), (900, 800), (1440, 900)  # a telephone, half a laptop's screen, a whole one
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with explorer.browser() as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with explorer.server(tmp_path_factory.mktemp("cache")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def page(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[Page]:
+    """Each page once, opened on a phone, fully drawn."""
+    page = open_page(browser, f"{address}/{VIEWS[request.param]}", *PHONE)
+    wait_until(page, DRAWN)
+    yield page
+    page.context.close()
+
+
+def findings(page: Page) -> list[str]:
+    """What axe-core calls serious or critical, one line each: rule, where, what, why."""
+    if not page.evaluate("!!window.axe"):
+        page.evaluate(AXE)
+    found: list[dict[str, Any]] = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    said = []
+    for rule in found:
+        for node in rule["nodes"]:
+            if rule["impact"] in SERIOUS:
+                why = [check["message"] for kind in ("any", "all", "none") for check in node[kind]]
+                said.append(f"{rule['id']} ({rule['impact']}): {node['target']} {node['html'][:120]} {why[:1]}")
+    return said
+
+
+def is_dark(page: Page) -> str:
+    return "getComputedStyle(document.querySelector('[data-testid=stApp]')).colorScheme === 'dark'"
+
+
+# --- a phone --------------------------------------------------------------------------------------
+
+# What lies outside the window sideways, and what is cut short; both but for what scrolls in a box of its own.
+SHOWN = "button, a, label, input:not([type=range]), p, h1, h2, h3, h4, svg"
+OUTSIDE = f"[...document.querySelectorAll('[data-testid=stMain] :is({SHOWN})')]" + """
+    .filter(one => {
+        const {left, right, width} = one.getBoundingClientRect();
+        if (!width || !one.checkVisibility({opacityProperty: true})) return false;
+        let box = one.parentElement;
+        while (box.dataset.testid !== 'stMain' && !/auto|scroll/.test(getComputedStyle(box).overflowX))
+            box = box.parentElement;
+        return box.dataset.testid === 'stMain' && (left < -1 || right > innerWidth + 1);
+    }).map(one => one.outerHTML.slice(0, 200))"""
+CUT = """[...document.querySelectorAll('[data-testid=stMain] *')].filter(one => one.scrollWidth > one.clientWidth + 1 &&
+    one.clientWidth && getComputedStyle(one).textOverflow === 'ellipsis').map(one => one.outerHTML.slice(0, 200))"""
+
+
+def whole(page: Page) -> None:
+    """Nothing is wider than the window, and no text ends in dots."""
+    for width in ("document.documentElement.scrollWidth", "document.querySelector('[data-testid=stMain]').scrollWidth"):
+        assert page.evaluate(width) <= PHONE[0]
+    assert page.evaluate(OUTSIDE) == []
+    assert page.evaluate(CUT) == []
+
+
+def test_a_phone_shows_every_page_whole(page: Page):
+    expect(page.get_by_test_id("stSidebar")).not_to_be_in_viewport()
+    whole(page)
+
+
+# --- axe-core -------------------------------------------------------------------------------------
+
+
+def test_axe_finds_nothing_serious_in_light_or_dark(page: Page):
+    page.set_viewport_size({"width": WHOLE[0], "height": WHOLE[1]})
+    expect(page.get_by_test_id("stSidebar")).to_be_in_viewport(ratio=1)
+    assert findings(page) == []
+    page.emulate_media(color_scheme="dark")
+    wait_until(page, is_dark(page), DRAWN)
+    assert findings(page) == []
+
+
+@pytest.mark.parametrize("view", ["heads?task=label_mood&view=All+tasks", "induction?view=Against+importance",
+                                  "overlap?view=Top+heads", "lab?task=pick&scope=All+tasks&off=L1H2",
+                                  "runs?seed=77&n=9"])
+def test_axe_finds_nothing_serious_in_other_views(browser: Browser, address: str, view: str):
+    page = open_page(browser, f"{address}/{view}")
+    wait_until(page, DRAWN)
+    page.get_by_test_id("stSidebar").get_by_text("Details").click()
+    expect(page.get_by_role("combobox", name="Precision")).to_be_visible()
+    assert findings(page) == []
+    page.context.close()
+
+
+# --- the bar of pages -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [PHONE, HALF, WHOLE])
+def test_every_page_is_one_click_away(browser: Browser, address: str, size: tuple[int, int]):
+    page = open_page(browser, f"{address}/runs", *size)
+    for name in NAMES:
+        link = page_link(page, name)
+        expect(link).to_be_in_viewport(ratio=1)
+        assert link.evaluate("""link => {
+            const {left, top, width, height} = link.getBoundingClientRect();
+            return link.contains(document.elementFromPoint(left + width / 2, top + height / 2));
+        }"""), f"{name} is covered"
+    assert height(page_link(page, "Room")) >= (44 if size == PHONE else 24)
+    page.mouse.move(*middle(page_link(page, "Room")))
+    page_link(page, "Room").click()
+    expect(page.get_by_role("heading", name="Room", exact=True)).to_be_visible()
+    expect(page_link(page, "Room")).to_have_attribute("aria-current", "page")
+    expect(page.locator("[aria-current=page]")).to_have_count(1)
+    page.context.close()
+
+
+# --- a map and its numbers ------------------------------------------------------------------------
+
+
+def box(what: Locator) -> dict[str, float]:
+    found = what.bounding_box()
+    assert found is not None
+    return dict(found)
+
+
+def height(what: Locator) -> float:
+    return box(what)["height"]
+
+
+def middle(what: Locator) -> tuple[float, float]:
+    here = box(what)
+    return here["x"] + here["width"] / 2, here["y"] + here["height"] / 2
+
+
+def all_in_sight(page: Page, *things: Locator) -> None:
+    """All of these are inside the window, none over another."""
+    for thing in things:
+        expect(thing).to_be_in_viewport(ratio=1)
+    boxes = sorted((box(thing) for thing in things), key=lambda one: one["y"])
+    for upper, lower in pairwise(boxes):
+        assert upper["y"] + upper["height"] <= lower["y"] + 1
+
+
+@pytest.mark.parametrize("size", [PHONE, HALF])
+@pytest.mark.parametrize("view", ["lab?task=pick", "lab?task=pick&scope=All+shots", "?step=2"])
+def test_the_numbers_stay_in_sight_of_the_map(browser: Browser, address: str, view: str, size: tuple[int, int]):
+    page = open_page(browser, f"{address}/{view}", *size)
+    if "step" in view:
+        page.get_by_text("it depends on the head").click()
+    maps.drawn(page)
+    wait_until(page, DRAWN)
+    before = page.get_by_test_id("stMetricValue").all_inner_texts()
+    maps.middle(page, (4, 2))  # scrolls to the map
+    scrolled = page.get_by_test_id("stMain").evaluate("main => main.scrollTop")
+    maps.click(page, (4, 2))
+    maps.click(page, (0, 8))  # no model does without its first FFN
+    page.wait_for_function("before => [...document.querySelectorAll('[data-testid=stMetricValue]')]"
+                           ".map(one => one.innerText).join() !== before", arg=",".join(before))
+    settled(page)
+    all_in_sight(page, page.locator(".map .window").first, page.locator(".map .status").first,
+                 page.locator("[class*=st-key-numbers-]"))
+    assert page.get_by_test_id("stMain").evaluate("main => main.scrollTop") == scrolled
+    page.context.close()
+
+
+@pytest.mark.parametrize("size", [PHONE, HALF])
+@pytest.mark.parametrize("view", ["heads?task=label_mood", "?step=3"])
+def test_a_map_of_choices_says_below_it_how_many_are_chosen(
+        browser: Browser, address: str, view: str, size: tuple[int, int]):
+    page = open_page(browser, f"{address}/{view}", *size)
+    if "step" in view:
+        page.get_by_text("a handful").click()
+    maps.drawn(page)
+    maps.click(page, (1, 2))
+    expect(page.locator(".map .status").first).to_have_text("1 of 40 heads chosen")
+    all_in_sight(page, page.locator(".map .window").first, page.locator(".map .status").first)
+    page.context.close()
+
+
+# --- the keyboard ---------------------------------------------------------------------------------
+
+# The focused element, through shadow roots; its name; and the contrast of the ring around it, or around what holds it,
+# against what lies behind: 0 where there is none.
+FOCUS = """() => {
+    let here = document.activeElement;
+    while (here.shadowRoot?.activeElement) here = here.shadowRoot.activeElement;
+    const above = one => one.parentElement ?? one.getRootNode().host;
+    const rgb = colour => { const ctx = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
+        ctx.fillStyle = colour; ctx.fillRect(0, 0, 1, 1); return [...ctx.getImageData(0, 0, 1, 1).data]; };
+    const part = c => c <= 10.3 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4;
+    const light = ([r, g, b]) => 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+    const ground = one => rgb(getComputedStyle(one).backgroundColor);
+    const behind = one => !one ? [255, 255, 255] : ground(one)[3] > 250 ? ground(one) : behind(above(one));
+    let ring = 0;
+    for (let one = here, far = 0; one && far < 4; one = above(one), far += 1) {
+        const {outlineStyle, outlineWidth, outlineColor} = getComputedStyle(one);
+        if (outlineStyle === 'none' || parseFloat(outlineWidth) < 2 || !above(one)) continue;
+        const [a, b] = [light(rgb(outlineColor)), light(behind(above(one)))].sort((x, y) => y - x);
+        ring = Math.max(ring, (a + 0.05) / (b + 0.05));
+    }
+    const name = here.ariaLabel || here.innerText || here.closest('label')?.innerText || here.outerHTML;
+    return {ring, name: name.trim().slice(0, 160), kind: here.type ?? here.role ?? here.tagName,
+            nowhere: here === document.body};
+}"""
+
+
+def tabbed(page: Page, until: str, dark: bool = False) -> list[str]:
+    """Press Tab until the focus is on what bears this name; what it stopped at without a ring that one can see."""
+    faint = []
+    for _ in range(150):
+        page.keyboard.press("Tab")
+        here = page.evaluate(FOCUS)
+        if here["nowhere"]:
+            continue
+        if here["ring"] < 3:
+            faint.append(f"{here['kind']} {here['name']}: {here['ring']:.1f}")
+        if here["kind"] == "radio" and "guess" in page.evaluate(
+                "document.activeElement.closest('[class*=st-key-]')?.className ?? ''"):
+            page.keyboard.press("Space")
+            settled(page)
+        if until in here["name"].split("\n"):
+            return faint
+    pytest.fail(f"Tab never reaches '{until}'")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_tour_is_walked_by_keyboard_and_one_sees_where_one_is(browser: Browser, address: str, dark: bool):
+    page = open_page(browser, address, *WHOLE, dark)
+    faint = []
+    for step in range(1, 9):
+        expect(page.get_by_role("heading", name=re.compile(rf"^{step} · "))).to_be_visible()
+        settled(page)
+        page.evaluate("document.activeElement.blur()")
+        faint += tabbed(page, "Next" if step < 8 else "Back")
+        if not dark:
+            assert findings(page) == [], f"step {step}"
+        page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name=re.compile("^7 · "))).to_be_visible()
+    assert sorted(set(faint)) == []
+    assert not page.complaints  # type: ignore[attr-defined]
+    page.context.close()
+
+
+def test_whom_movement_disturbs_sees_none(browser: Browser, address: str):
+    page = open_page(browser, f"{address}/room", *WHOLE)
+    moving = """[...document.querySelectorAll('*')].filter(one => ['', '::before', '::after'].some(part => {
+        const {transitionDuration, animationDuration} = getComputedStyle(one, part || null);
+        return `${transitionDuration},${animationDuration}`.split(',').some(each => parseFloat(each) > 0.001);
+    })).map(one => one.outerHTML.slice(0, 120))"""
+    assert page.evaluate(moving) != []
+    page.emulate_media(reduced_motion="reduce")
+    assert page.evaluate(moving) == []
+    page.context.close()
+
+
+# --- a room by touch ------------------------------------------------------------------------------
+
+
+def test_a_class_guesses_by_touch_on_a_phone(browser: Browser, address: str):
+    teacher = open_page(browser, f"{address}/room?task=negation&off=L0H2,L1H2", *HALF)
+    teacher.get_by_role("button", name="Open a room").click()
+    expect(teacher).to_have_url(re.compile("room=[A-Z]{4}"))
+    assert findings(teacher) == []
+    code = re.search("room=([A-Z]{4})", teacher.url)[1]
+    context = browser.new_context(viewport={"width": PHONE[0], "height": PHONE[1]}, has_touch=True, is_mobile=True)
+    phone = context.new_page()
+    phone.goto(f"{address}/room?room={code}")
+    settled(phone)
+    whole(phone)
+    phone.get_by_text("blue", exact=True).tap()
+    phone.get_by_text("newt", exact=True).tap()
+    phone.get_by_role("button", name="Sit down").tap()
+    expect(phone.get_by_text("The first question comes when the teacher asks it.")).to_be_visible()
+
+    teacher.get_by_role("button", name="Ask the room").click()
+    expect(phone.get_by_role("timer")).to_be_visible()
+    whole(phone)
+    track = box(phone.get_by_test_id("stSlider"))
+    handle = box(phone.get_by_role("slider"))
+    phone.touchscreen.tap(track["x"] + 0.8 * track["width"], middle(phone.get_by_role("slider"))[1])
+    expect(phone.get_by_role("slider")).to_have_attribute("aria-valuenow", re.compile("^(7|8)"))
+    assert box(phone.get_by_role("slider"))["x"] > handle["x"]
+    phone.get_by_role("button", name="Guess").tap()
+    expect(phone.get_by_text("You can change it until the round closes.")).to_be_visible()
+    teacher.get_by_role("button", name="Reveal").click()
+    for page in (phone, teacher):
+        expect(page.get_by_role("heading", name=re.compile("^It is "))).to_be_visible()
+        assert findings(page) == []
+    whole(phone)
+    context.close()
+    teacher.context.close()

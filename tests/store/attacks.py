@@ -1,0 +1,107 @@
+"""Results, bundles and stores as a stranger might make them: by hand, with right digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from backend.kinds import Copying, Evaluation, FFNOracle, HeadImportance, HeadOracle, Means, Model, Pruning, Unit
+from backend.store.live import Store
+from backend.values import ModelId, Setup, TaskId
+
+MODEL = ModelId("stranger", "r", "d")
+SETUP = Setup(MODEL, TaskId("antonym", "x"), 5, "fixed", 2)
+UNITS: dict[str, Unit[Any]] = {
+    unit.KIND: unit for unit in (Evaluation(SETUP), HeadImportance(SETUP), Means(SETUP), FFNOracle(SETUP),
+                                 HeadOracle(SETUP), Pruning(SETUP), Copying(MODEL, n_sequences=3), Model(MODEL))}
+
+Plain = dict[str, Any]
+QUESTIONS: Plain = {"docs": [3, 1], "gold": [[0], [1]], "n_options": [2, 2], "groups": ["", ""], "metric": "acc",
+                    "dropped_demos": [], "skipped": [], "spanning": []}
+SCORES = [[[0.5] * 8] * 4]
+
+
+def sweep(ablations: Sequence[str], removed: Sequence[Sequence[float]] = ()) -> Plain:
+    rows = [[0, 1]] * len(ablations)
+    return {"questions": QUESTIONS, "ablations": list(ablations), "choices": rows, "choices_norm": rows,
+            "removed": list(removed)}
+
+
+RECORDS: dict[str, Plain] = {  # sound ones, of a model of 4 layers and 8 heads
+    "evaluation": {"questions": QUESTIONS, "loglikelihoods": [[-1.0, -2.0], [-3.0, -1.0]],
+                   "lengths": [[1, 1], [1, 1]], "greedy": []},
+    "head_importance": {"n_examples": 2, "skipped": [], "block_sizes": [2], "block_positions": [[9, 9, 9, 4]],
+                        "block_per_token": SCORES, "block_per_example": SCORES, "n_spanning": 0},
+    "means": {"n_examples": 2, "n_positions": 9, "heads": [[[0.5] * 3] * 8] * 4, "ffns": [[0.5] * 5] * 4},
+    "ffn_oracle": sweep(["", "F0", "F1", "F2", "F3"]),
+    "head_oracle": sweep(["", *(f"L{layer}H{head}" for layer in range(4) for head in range(8))]),
+    "pruning": sweep(["", "L0H0-2"], [[0.0, 0.0], [0.1, 0.0]]),
+    "copying": {"n_seeds": 3, "mean": [[0.5] * 8] * 4, "variance": [[0.1] * 8] * 4, "tokens": "x", "max_length": 9},
+    "model": {"name": "stranger", "revision": "r", "architecture": "opt", "n_layers": 4, "n_heads": 8, "d_model": 5,
+              "d_head": 3, "d_ffn": 64, "n_params": 9, "max_positions": 64, "vocab_size": 64, "dtype": "float32",
+              "bytes": 9},
+}
+
+Entry = tuple[Plain, Any]  # of a unit and its record, as they are written
+
+
+def entry(kind: str, **changes: Any) -> Entry:
+    """A result of a kind, its record changed."""
+    return UNITS[kind].to_json(), RECORDS[kind] | changes
+
+
+def written(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def key(unit: Plain) -> str:
+    return hashlib.sha256(json.dumps(unit, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:32]
+
+
+def bundle(path: Path, results: Iterable[Entry], **manifest: Any) -> Path:
+    """A bundle whose digests are right; with other fields in its manifest."""
+    bodies = {key(unit): record if isinstance(record, bytes) else written({"unit": unit, "record": record})
+              for unit, record in results}
+    told = {"format": "headroom-bundle", "schema": 2, "versions": {}, "definitions": {},
+            "models": [{"name": "stranger", "revision": "r", "digest": "d", "bos": False, "dtype": ""}],
+            "entries": [{"key": name, "what": "a result", "sha256": hashlib.sha256(body).hexdigest(),
+                         "bytes": len(body)} for name, body in bodies.items()]} | manifest
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("manifest.json", json.dumps(told))
+        for name, body in bodies.items():
+            file.writestr(f"results/{name}.json", body)
+    return path
+
+
+def plant(folder: Path, entries: Iterable[Entry]) -> list[str]:
+    """Write results into a store's file, whatever they are, with right digests and listed; returns their keys."""
+    Store(folder).close()
+    database = sqlite3.connect(folder / "cache.db")
+    results = list(entries)
+    for unit, record in results:
+        packed = zlib.compress(written({"unit": unit, "record": record}))
+        rows = {key(unit): hashlib.sha256(packed).hexdigest().encode() + packed,
+                f"unit:{key(unit)} {written(unit).decode()}": ""}
+        database.executemany("INSERT OR REPLACE INTO Cache (key, raw, mode, value, store_time) "
+                             "VALUES (?, 1, 1, ?, 1.0)", rows.items())
+    database.execute("INSERT OR REPLACE INTO Cache (key, raw, mode, value) VALUES ('generation', 1, 1, 1000)")
+    database.commit()
+    database.close()
+    return [key(unit) for unit, _ in results]
+
+
+def ship(folder: Path, entries: Iterable[Entry]) -> None:
+    """Write shipped files, whatever is in them, with right digests."""
+    kinds: dict[str, list[Plain]] = {}
+    for unit, record in entries:
+        sha256 = hashlib.sha256(written({"unit": unit, "record": record})).hexdigest()
+        kinds.setdefault(unit["kind"], []).append({"unit": unit, "record": record, "sha256": sha256})
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, results in kinds.items():
+        (folder / f"{kind}.json").write_bytes(written({"schema": 2, "results": results}))
