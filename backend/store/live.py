@@ -378,6 +378,8 @@ class Store:
         with self._told():
             place = opening.set_rows_aside(self.folder, found.damaged, found.unlisted)
         self._damage.clear()
+        self._catalogue = (None, {})  # the count of changes itself may be among what was taken out
+        self._derived.clear()
         self._forget()
         return place
 
