@@ -226,10 +226,12 @@ def switch() -> None:
                       delta_arrow="off" if b.mean() == a.mean() else "down" if b.mean() < a.mean() else "up")
             test = stats.mcnemar(a, b)
             caption = blocks.note(
-                f"{words.interval(row(b))} · intact {words.percent(a.mean())} · n = {len(b)} · chance "
-                f"{words.percent(records[0].questions.chance)}" + f" · McNemar {words.p_value(test.p)}" * bool(chosen),
-                blocks.provenance(setup, f"Off: {words.components(chosen)}", "95 % Wilson interval",
-                                  "Intact against switched off: exact McNemar test on the same questions"))
+                f"Off: {words.components(chosen, 2)} · " * bool(chosen) + f"{words.interval(row(b))} · n = {len(b)} · "
+                f"chance {words.percent(records[0].questions.chance)}" + f" · McNemar {words.p_value(test.p)}" *
+                bool(chosen), blocks.provenance(
+                    setup, f"{chosen.fill.capitalize()} ablation of {words.components(chosen)}" if chosen else "",
+                    f"Intact: {words.percent(a.mean())}", "95 % Wilson interval",
+                    "Intact against switched off: exact McNemar test on the same questions"))
         if each is not None:
             missed = int((losses >= FEW_POINTS).sum())
             blocks.tell(f"Of {len(losses)} heads {words.how_many(missed, 'is', 'are')} missed by "
