@@ -462,8 +462,11 @@ def history() -> None:
 st.title("Lab")
 blocks.text("What happens if I switch these heads and FFNs off? Accuracy follows every click.")
 comparing = versus.is_on()
+# Each layout has a place of its own, and empties the other's at once: else that one's widgets would stand beside the
+# same widgets of this one until the page is drawn.
+one_mask, two_masks = (st.empty(), st.container()) if comparing else (st.container(), st.empty())
 if comparing:
-    right, left = st.container(), st.container()  # the numbers stay in sight above two maps
+    right, left = two_masks.container(), two_masks.container()  # the numbers stay in sight above two maps
     with left:
         of_a, of_b = blocks.side_by_side("versus tools", 1, 1)
         with of_a:
@@ -475,7 +478,8 @@ if comparing:
         grid()
         picture()
 else:
-    left, right = blocks.side_by_side("lab", 5, 6, gap="large")
+    with one_mask:
+        left, right = blocks.side_by_side("lab", 5, 6, gap="large")
     with left:
         against = INTACT
         controls()

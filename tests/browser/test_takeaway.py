@@ -31,7 +31,8 @@ def test_a_report_made_in_the_dark_opens_offline_on_white_and_asks_for_nothing(t
         page = open_page(browser, f"{address}/heads?task=antonym&off=L1H2", dark=True)
         expect(page.get_by_role("button", name="Report")).to_be_visible()
         settled(page)
-        titles = page.get_by_role("heading", level=4).all_inner_texts()
+        titles = page.get_by_role("heading", level=2).all_inner_texts()
+        assert titles
         picture = pressed(page, "SVG")
         picture.save_as(tmp_path / picture.suggested_filename)
         report = pressed(page, "Report")

@@ -14,7 +14,7 @@ from backend.kinds import Evaluation
 from backend.store.live import Store
 from backend.values import parse_exact
 from tests.browser import explorer, maps
-from tests.browser.explorer import PATIENCE, chosen_field, open_page, settled
+from tests.browser.explorer import PATIENCE, chosen_field, open_page, page_link, settled
 from tests.pages import made_up
 from tests.pages.test_lab import answered
 
@@ -145,7 +145,7 @@ def test_b_survives_a_reload_another_page_and_the_way_back_and_is_swapped_and_le
     settled(page)
     expect(b_field(page)).to_have_value("L4H0-7,F0-2")
     assert numbers(page) == shown
-    page.get_by_test_id("stTopNavLink").filter(has_text="Heads").click()
+    page_link(page, "Heads").click()
     expect(page.get_by_role("heading", name="Heads", exact=True)).to_be_visible()
     settled(page)
     page.go_back()

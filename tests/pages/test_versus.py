@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from streamlit.testing.v1.element_tree import Block
 
 from backend import stats, tables
 from backend.kinds import Evaluation
@@ -124,6 +125,20 @@ def test_the_python_of_a_comparison_prints_its_table(
         assert np.allclose(table["B"], 0.4)
         if scope == "All tasks":
             assert str(tables.masks_means(shown["outcomes"])) in shown["printed"]
+
+
+def test_the_layouts_of_one_and_of_two_masks_empty_each_other_s_place(explorer: Explorer, store: Store):
+    """What stood at a place stays in the browser until it is overwritten: else B's field is there twice meanwhile."""
+    put(store, ["antonym"])
+
+    def place(app: Any) -> int:
+        (at,) = [i for i, child in app.main.children.items() if isinstance(child, Block)
+                 and any(field.key == "against" for field in child.get("text_input"))]
+        return int(at)
+
+    alone, both = explorer("lab", task="antonym", off=str(A)), explorer("lab", task="antonym", **BOTH)
+    assert both.main.children[place(alone)].type == "empty"
+    assert alone.main.children[place(both)].type == "empty"
 
 
 # --- what is compared ---------------------------------------------------------------------------------------------
