@@ -52,13 +52,29 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def page(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[Page]:
-    """Each page once, opened on a phone, fully drawn."""
-    page = open_page(browser, f"{address}/{VIEWS[request.param]}", *PHONE)
-    wait_until(page, DRAWN)
+@pytest.fixture(scope="module")
+def visitor(browser: Browser, address: str) -> Iterator[Page]:
+    """One tab for all that need no fresh one: Streamlit's scripts, which every page loads, stay in its cache."""
+    page = open_page(browser, f"{address}/runs", *PHONE)
     yield page
     page.context.close()
+
+
+def go(page: Page, address: str, size: tuple[int, int]) -> None:
+    """The visitor at another address, in light, the mouse away, the page fully drawn."""
+    page.emulate_media(color_scheme="light", reduced_motion="no-preference")
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.mouse.move(0, 0)
+    page.goto(address)
+    settled(page)
+    wait_until(page, DRAWN)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def page(request: pytest.FixtureRequest, visitor: Page, address: str) -> Page:
+    """Each page once, opened on a phone, fully drawn."""
+    go(visitor, f"{address}/{VIEWS[request.param]}", PHONE)
+    return visitor
 
 
 def findings(page: Page) -> list[str]:
@@ -75,8 +91,14 @@ def findings(page: Page) -> list[str]:
     return said
 
 
-def is_dark(page: Page) -> str:
-    return "getComputedStyle(document.querySelector('[data-testid=stApp]')).colorScheme === 'dark'"
+IS_DARK = "getComputedStyle(document.querySelector('[data-testid=stApp]')).colorScheme === 'dark'"
+
+
+def over_a_chosen_option(page: Page) -> None:
+    """The mouse over what is chosen in the sidebar, where colours are other ones."""
+    chosen = page.get_by_test_id("stSidebar").locator("button[data-selected]").first
+    chosen.hover()
+    expect(chosen).to_have_attribute("data-hovered", "true")
 
 
 # --- a phone --------------------------------------------------------------------------------------
@@ -115,30 +137,30 @@ def test_a_phone_shows_every_page_whole(page: Page):
 def test_axe_finds_nothing_serious_in_light_or_dark(page: Page):
     page.set_viewport_size({"width": WHOLE[0], "height": WHOLE[1]})
     expect(page.get_by_test_id("stSidebar")).to_be_in_viewport(ratio=1)
+    over_a_chosen_option(page)
     assert findings(page) == []
     page.emulate_media(color_scheme="dark")
-    wait_until(page, is_dark(page), DRAWN)
+    wait_until(page, IS_DARK, DRAWN)
+    over_a_chosen_option(page)
     assert findings(page) == []
 
 
 @pytest.mark.parametrize("view", ["heads?task=label_mood&view=All+tasks", "induction?view=Against+importance",
-                                  "overlap?view=Top+heads", "lab?task=pick&scope=All+tasks&off=L1H2",
-                                  "runs?seed=77&n=9"])
-def test_axe_finds_nothing_serious_in_other_views(browser: Browser, address: str, view: str):
-    page = open_page(browser, f"{address}/{view}")
-    wait_until(page, DRAWN)
-    page.get_by_test_id("stSidebar").get_by_text("Details").click()
-    expect(page.get_by_role("combobox", name="Precision")).to_be_visible()
-    assert findings(page) == []
-    page.context.close()
+                                  "lab?task=pick&scope=All+tasks&off=L1H2"])
+def test_axe_finds_nothing_serious_in_other_views(visitor: Page, address: str, view: str):
+    go(visitor, f"{address}/{view}", WHOLE)
+    visitor.get_by_test_id("stSidebar").get_by_text("Details").click()
+    expect(visitor.get_by_role("combobox", name="Precision")).to_be_visible()
+    assert findings(visitor) == []
 
 
 # --- the bar of pages -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [PHONE, HALF, WHOLE])
-def test_every_page_is_one_click_away(browser: Browser, address: str, size: tuple[int, int]):
-    page = open_page(browser, f"{address}/runs", *size)
+def test_every_page_is_one_click_away(visitor: Page, address: str, size: tuple[int, int]):
+    page = visitor
+    go(page, f"{address}/runs", size)
     for name in NAMES:
         link = page_link(page, name)
         expect(link).to_be_in_viewport(ratio=1)
@@ -152,7 +174,6 @@ def test_every_page_is_one_click_away(browser: Browser, address: str, size: tupl
     expect(page.get_by_role("heading", name="Room", exact=True)).to_be_visible()
     expect(page_link(page, "Room")).to_have_attribute("aria-current", "page")
     expect(page.locator("[aria-current=page]")).to_have_count(1)
-    page.context.close()
 
 
 # --- a map and its numbers ------------------------------------------------------------------------
@@ -182,10 +203,11 @@ def all_in_sight(page: Page, *things: Locator) -> None:
         assert upper["y"] + upper["height"] <= lower["y"] + 1
 
 
-@pytest.mark.parametrize("size", [PHONE, HALF])
-@pytest.mark.parametrize("view", ["lab?task=pick", "lab?task=pick&scope=All+shots", "?step=2"])
-def test_the_numbers_stay_in_sight_of_the_map(browser: Browser, address: str, view: str, size: tuple[int, int]):
-    page = open_page(browser, f"{address}/{view}", *size)
+@pytest.mark.parametrize(("view", "size"), [("lab?task=pick", PHONE), ("lab?task=pick&scope=All+shots", HALF),
+                                            ("?step=2", PHONE)])
+def test_the_numbers_stay_in_sight_of_the_map(visitor: Page, address: str, view: str, size: tuple[int, int]):
+    page = visitor
+    go(page, f"{address}/{view}", size)
     if "step" in view:
         page.get_by_text("it depends on the head").click()
     maps.drawn(page)
@@ -203,21 +225,19 @@ def test_the_numbers_stay_in_sight_of_the_map(browser: Browser, address: str, vi
         expect(numbers).to_contain_text("Off: L4H2 and L0 FFN")
     all_in_sight(page, page.locator(".map .window").first, page.locator(".map .status").first, numbers)
     assert page.get_by_test_id("stMain").evaluate("main => main.scrollTop") == scrolled
-    page.context.close()
 
 
-@pytest.mark.parametrize("size", [PHONE, HALF])
-@pytest.mark.parametrize("view", ["heads?task=label_mood", "?step=3"])
+@pytest.mark.parametrize(("view", "size"), [("heads?task=label_mood", PHONE), ("?step=3", HALF)])
 def test_a_map_of_choices_says_below_it_how_many_are_chosen(
-        browser: Browser, address: str, view: str, size: tuple[int, int]):
-    page = open_page(browser, f"{address}/{view}", *size)
+        visitor: Page, address: str, view: str, size: tuple[int, int]):
+    page = visitor
+    go(page, f"{address}/{view}", size)
     if "step" in view:
         page.get_by_text("a handful").click()
     maps.drawn(page)
     maps.click(page, (1, 2))
     expect(page.locator(".map .status").first).to_have_text("1 of 40 heads chosen")
     all_in_sight(page, page.locator(".map .window").first, page.locator(".map .status").first)
-    page.context.close()
 
 
 # --- the keyboard ---------------------------------------------------------------------------------
@@ -247,7 +267,7 @@ FOCUS = """() => {
 }"""
 
 
-def tabbed(page: Page, until: str, dark: bool = False) -> list[str]:
+def tabbed(page: Page, until: str) -> list[str]:
     """Press Tab until the focus is on what bears this name; what it stopped at without a ring that one can see."""
     faint = []
     for _ in range(150):
@@ -266,17 +286,18 @@ def tabbed(page: Page, until: str, dark: bool = False) -> list[str]:
     pytest.fail(f"Tab never reaches '{until}'")
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_the_tour_is_walked_by_keyboard_and_one_sees_where_one_is(browser: Browser, address: str, dark: bool):
-    page = open_page(browser, address, *WHOLE, dark)
+def test_the_tour_is_walked_by_keyboard_and_one_sees_where_one_is(browser: Browser, address: str):
+    page = open_page(browser, address, *WHOLE)
     faint = []
     for step in range(1, 9):
         expect(page.get_by_role("heading", name=re.compile(rf"^{step} · "))).to_be_visible()
         settled(page)
+        dark = step % 2 == 0  # every other step in the dark
+        page.emulate_media(color_scheme="dark" if dark else "light")
+        wait_until(page, IS_DARK if dark else f"!({IS_DARK})", DRAWN)
         page.evaluate("document.activeElement.blur()")
         faint += tabbed(page, "Next" if step < 8 else "Back")
-        if not dark:
-            assert findings(page) == [], f"step {step}"
+        assert findings(page) == [], f"step {step}"
         page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name=re.compile("^7 · "))).to_be_visible()
     assert sorted(set(faint)) == []
@@ -284,8 +305,9 @@ def test_the_tour_is_walked_by_keyboard_and_one_sees_where_one_is(browser: Brows
     page.context.close()
 
 
-def test_whom_movement_disturbs_sees_none(browser: Browser, address: str):
-    page = open_page(browser, f"{address}/room", *WHOLE)
+def test_whom_movement_disturbs_sees_none(visitor: Page, address: str):
+    page = visitor
+    go(page, f"{address}/room", WHOLE)
     moving = """[...document.querySelectorAll('*')].filter(one => ['', '::before', '::after'].some(part => {
         const {transitionDuration, animationDuration} = getComputedStyle(one, part || null);
         return `${transitionDuration},${animationDuration}`.split(',').some(each => parseFloat(each) > 0.001);
@@ -293,7 +315,6 @@ def test_whom_movement_disturbs_sees_none(browser: Browser, address: str):
     assert page.evaluate(moving) != []
     page.emulate_media(reduced_motion="reduce")
     assert page.evaluate(moving) == []
-    page.context.close()
 
 
 # --- a room by touch ------------------------------------------------------------------------------
