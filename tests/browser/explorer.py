@@ -14,11 +14,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium")
 WITHOUT_CHROMIUM = "needs Debian's chromium: apt-get install chromium"
+MARKS = [  # of every module with tests in a browser
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM and os.environ.get("HEADROOM_BROWSER") != "required",
+                       reason=WITHOUT_CHROMIUM)]
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
         "--disable-component-update", "--disable-sync"]
 PATIENCE = 120_000  # ms; the first measurement loads torch, and tests run on busy machines

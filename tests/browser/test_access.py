@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from itertools import pairwise
@@ -16,10 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.browser import explorer, maps
 from tests.browser.explorer import DRAWN, open_page, page_link, settled, wait_until
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not explorer.CHROMIUM and os.environ.get("HEADROOM_BROWSER") != "required",
-                       reason=explorer.WITHOUT_CHROMIUM)]
+pytestmark = explorer.MARKS
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 SERIOUS = ("serious", "critical")
@@ -38,18 +34,6 @@ VIEWS = {  # page -> what follows its address; with and without something chosen
     "Room": "room",
 }
 PHONE, HALF, WHOLE = (390, 844), (900, 800), (1440, 900)  # a telephone, half a laptop's screen, a whole one
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with explorer.browser() as chromium:
-        yield chromium
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with explorer.server(tmp_path_factory.mktemp("cache")) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

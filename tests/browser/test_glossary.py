@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -12,10 +9,7 @@ from pages.shared import glossary
 from tests.browser import explorer
 from tests.browser.explorer import open_page
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not explorer.CHROMIUM and os.environ.get("HEADROOM_BROWSER") != "required",
-                       reason=explorer.WITHOUT_CHROMIUM)]
+pytestmark = explorer.MARKS
 
 READABLE = 4.5  # WCAG 2.2, 1.4.3
 SHOWN = """term => { const after = getComputedStyle(term, '::after');
@@ -37,18 +31,6 @@ CONTRASTS = """() => {
             const seen = [0, 1, 2].map(i => ink[i] * share + behind[i] * (1 - share));
             const [more, less] = [light(seen), light(behind)].sort((a, b) => b - a);
             return (more + 0.05) / (less + 0.05) }) }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with explorer.browser() as chromium:
-        yield chromium
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with explorer.server(tmp_path_factory.mktemp("cache")) as address:
-        yield address
 
 
 def tells(page: Page, term: str) -> bool:

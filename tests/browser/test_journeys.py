@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,24 +12,9 @@ from tests.browser import explorer, maps
 from tests.browser.explorer import DRAWN, chosen, chosen_field, click_cell, hovered, open_page, settled, wait_until
 from tests.pages import made_up
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not explorer.CHROMIUM and os.environ.get("HEADROOM_BROWSER") != "required",
-                       reason=explorer.WITHOUT_CHROMIUM)]
+pytestmark = explorer.MARKS
 
 PAGES = {path.stem for path in (explorer.ROOT / "pages").glob("*.py")} - {"__init__"}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with explorer.browser() as chromium:
-        yield chromium
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with explorer.server(tmp_path_factory.mktemp("cache")) as address:
-        yield address
 
 
 def numbers(page: Page) -> list[str]:

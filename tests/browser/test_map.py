@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 from collections.abc import Iterator
@@ -19,20 +18,11 @@ from tests.browser import explorer, maps
 from tests.browser.explorer import PATIENCE, chosen_field, open_page, settled
 from tests.pages import made_up
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not explorer.CHROMIUM and os.environ.get("HEADROOM_BROWSER") != "required",
-                       reason=explorer.WITHOUT_CHROMIUM)]
+pytestmark = explorer.MARKS
 
 LAYERS, HEADS = 5, 8  # of the bundled model
 TEN = [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (0, 5), (1, 6), (2, 7), (3, 1), (4, 2)]
 TEN_OF_4608 = [(6 * i, 7 * i) for i in range(10)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with explorer.browser() as chromium:
-        yield chromium
 
 
 @pytest.fixture(scope="module")

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
 
-import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import explorer
 from tests.browser.explorer import open_page, settled
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not explorer.CHROMIUM and os.environ.get("HEADROOM_BROWSER") != "required",
-                       reason=explorer.WITHOUT_CHROMIUM)]
+pytestmark = explorer.MARKS
 
 TRUTH = re.compile(r"It is 9\d\s%")  # how often the model is right in the round that is played
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with explorer.browser() as chromium:
-        yield chromium
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with explorer.server(tmp_path_factory.mktemp("cache")) as address:
-        yield address
 
 
 def come_in(browser: Browser, address: str, code: str, colour: str, animal: str, width: int) -> Page:

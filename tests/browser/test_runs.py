@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,16 +15,7 @@ from tests.browser import explorer
 from tests.models.small import small_network, small_tokenizer
 from tests.pages import made_up
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not explorer.CHROMIUM and os.environ.get("HEADROOM_BROWSER") != "required",
-                       reason=explorer.WITHOUT_CHROMIUM)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with explorer.browser() as chromium:
-        yield chromium
+pytestmark = explorer.MARKS
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,19 +17,10 @@ from tests.browser.explorer import PATIENCE, chosen_field, open_page, page_link,
 from tests.pages import made_up
 from tests.pages.test_lab import answered
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not explorer.CHROMIUM and os.environ.get("HEADROOM_BROWSER") != "required",
-                       reason=explorer.WITHOUT_CHROMIUM)]
+pytestmark = explorer.MARKS
 
 STORED = "lab?model=owner/small&task=antonym"
 A, B = 0, 1  # the maps, in the page's order
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with explorer.browser() as chromium:
-        yield chromium
 
 
 @pytest.fixture(scope="module")
