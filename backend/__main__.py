@@ -157,7 +157,7 @@ def requested(args: argparse.Namespace) -> planning.Request:
               for name in planning.options()}
     chosen["off"] = tuple(_ablation(text, info) for text in chosen["off"])
     request = planning.Request(_identity(args), info, (), args.shots, args.what, args.demos, args.n_examples,
-                               args.seeds, chosen)
+                               args.seeds, chosen, args.draws)
     if not request.needs_tasks:
         return request
     return replace(request, tasks=tuple(TaskId(task.name, task.fingerprint) for task in _tasks(args.tasks)))
@@ -310,7 +310,8 @@ class _Run:
 
 def _describe_plan(r: planning.Request, plan: planning.Plan) -> str:
     lines = [f"{_named(r.model)}: {len(r.tasks)} tasks x shots {_join(r.shots)}, "
-             f"{r.demos} demonstrations, {r.n_examples} queries, seeds {_join(r.seeds)}",
+             f"{f'{r.draws} draws of' if r.demos == 'fixed' else r.demos} demonstrations, {r.n_examples} queries, "
+             f"seeds {_join(r.seeds)}",
              f"{'':16}{'units':>7}{'done':>7}{'to do':>7}{'tokens to read':>17}"]
     for kind in dict.fromkeys(step.unit.KIND for step in plan.steps):
         steps = [s for s in plan.steps if kind == s.unit.KIND]

@@ -11,6 +11,7 @@ HEADS = 2**16  # of a model, all layers together: four times the largest; a page
 NUMBER = 2**53  # whole numbers beyond are not the same in every program that reads JSON, nor do tables hold them
 NAME = 500  # characters of a model's or a task's name, revision or digest; file systems stop at 255
 SHOTS = 10_000
+DRAWS = 1_000  # of demonstrations, over which queries are spread; a handful is usual
 SEQUENCES = 1_000_000  # random sequences behind an induction score
 
 MASK_TEXT = 2**20  # characters: every head of the largest model, one by one, takes 600,000

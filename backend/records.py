@@ -22,11 +22,11 @@ import numpy as np
 
 from backend import limits
 from backend.errors import StoreError
-from backend.values import Ablation, Head, parse_exact
+from backend.stats import Marks
+from backend.values import RARE, Ablation, Head, parse_exact
 
 _PLAIN = (str, int, float, bool)
 METRICS = ("acc", "em", "acc_by_group", "greedy")
-RARE = {"rare": True}  # metadata of a field that says something of few models
 
 
 def to_plain(value: Any) -> Any:
@@ -191,15 +191,17 @@ class Questions:
     dropped_demos: tuple[int, ...] = ()  # per query: demonstrations left out because the prompt was too long
     skipped: tuple[int, ...] = ()  # rows that did not fit the model's context even at 0 shots
     spanning: tuple[int, ...] = ()  # per query: options that begin with a token which holds some of the context's text
+    draws: tuple[int, ...] = field(default=(), metadata=RARE)  # per query: which draw of demonstrations it stood
+    # behind; empty where queries share none, or all share one
 
     def check(self) -> None:
         """Raises: StoreError: names the field that does not fit the others."""
         n = len(self.docs)
         require(n > 0, "docs names no query")
         require(self.metric in METRICS, f"metric holds '{self.metric[:60]}'; known: {', '.join(METRICS)}")
-        require_lengths(n, "queries", gold=self.gold, n_options=self.n_options, groups=self.groups,
-                        **{name: values for name in ("dropped_demos", "spanning") if (values := getattr(self, name))})
-        for name in ("docs", "skipped", "dropped_demos", "spanning"):
+        there = {name: values for name in ("dropped_demos", "spanning", "draws") if (values := getattr(self, name))}
+        require_lengths(n, "queries", gold=self.gold, n_options=self.n_options, groups=self.groups, **there)
+        for name in ("docs", "skipped", "dropped_demos", "spanning", "draws"):
             require_within(name, getattr(self, name), 0)
         require(len(set(self.docs)) == n and not set(self.docs) & set(self.skipped), "docs names a row twice")
         require_within("n_options", self.n_options, 1)
@@ -244,6 +246,14 @@ class Questions:
     def right(self, choices: tuple[int, ...]) -> np.ndarray:
         """(n_queries,) of bool: right or wrong, per query; `choices` holds one option each, -1 = none."""
         return np.array([c in g for c, g in zip(choices, self.gold, strict=True)], bool)
+
+    def outcome_draws(self) -> np.ndarray | None:
+        """(n,) which draw of demonstrations each outcome stood behind; None where they share none, or all share one."""
+        return np.array([self.draws[members[0]] for members in self.outcome_docs]) if self.draws else None
+
+    def marks(self, outcomes: np.ndarray) -> Marks:
+        """Outcomes of these questions, with the draws that they share: what intervals and tests are made of."""
+        return Marks(outcomes, self.outcome_draws())
 
     def outcomes(self, choices: tuple[int, ...]) -> np.ndarray:
         """(n,) of bool: right or wrong, per query or per group."""

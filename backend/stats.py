@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple, Protocol
 
@@ -39,8 +40,43 @@ class Interval(NamedTuple):
     high: float
 
 
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """Right or wrong, question by question, and which questions were asked behind the same demonstrations.
+
+    Questions of one draw rise and fall together, so that an interval over questions alone is too narrow: what is made
+    of marks here is clustered by draw.
+    """
+
+    right: np.ndarray  # (n,) of bool
+    draws: np.ndarray | None = None  # (n,) which draw; None where every question stands for itself
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "right", np.asarray(self.right, bool))
+        if self.right.ndim != 1 or (
+                self.draws is not None and self.draws.shape != self.right.shape):
+            raise BadInput(f"Outcomes of shape {self.right.shape} with draws of another: give one of each per "
+                           "question.")
+
+    @property
+    def clusters(self) -> np.ndarray:
+        """(n,) numbers from 0 of what was drawn together: draws, or single questions where there is but one draw."""
+        if self.draws is None or not len(self.draws) or (self.draws == self.draws[0]).all():
+            return np.arange(len(self.right))
+        return np.unique(self.draws, return_inverse=True)[1]
+
+    @property
+    def clustered(self) -> bool:
+        return len(self.right) > 0 and int(self.clusters.max()) + 1 < len(self.right)
+
+
+def marks_of(outcomes: Marks | np.ndarray) -> Marks:
+    """The same, or plain outcomes whose questions stand for themselves."""
+    return outcomes if isinstance(outcomes, Marks) else Marks(outcomes)
+
+
 class PairedTest(NamedTuple):
-    """McNemar's exact test of two masks on the same queries."""
+    """Two masks on the same queries: see `paired_test`."""
 
     only_a: int  # right under a alone
     only_b: int  # right under b alone
@@ -58,31 +94,50 @@ def wilson(right: int, n: int, level: float = 0.95) -> Interval:
     if not 0 <= right <= n:
         raise BadInput(f"{right} right answers of {n}: the number must lie between 0 and {n}.")
     z = _z(level)
-    if n == 0:
-        return Interval(0.0, 1.0)
-    p, scale = right / n, 1 + z * z / n
-    centre = (p + z * z / (2 * n)) / scale
-    half = z / scale * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return Interval(min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half)))
+    return _wilson(right / n, n, z) if n else Interval(0.0, 1.0)
 
 
-def mean_wilson(rights: Sequence[int], ns: Sequence[int], level: float = 0.95) -> Interval:
-    """An interval for the unweighted mean of several tasks' accuracies.
+def accuracy_interval(marks: Marks | np.ndarray, level: float = 0.95) -> Interval:
+    """Where the accuracy over questions and draws of demonstrations lies.
 
-    Each task's distance to its Wilson limit, added in quadrature (MOVER), so that it does not
-    collapse where every answer is right.
-    Source: Zou and Donner 2008, doi:10.1002/sim.3095.
+    `wilson`, of as many questions as the n are worth: where they share draws, at most p (1 - p) / (variance of the mean
+    over draws) * (z / t)^2, with the t quantile of one degree of freedom fewer than there are draws.
+    Source: Korn and Graubard 1998, Survey Methodology 24, 193-201.
+
+    Args:
+        marks: outcomes, with their draws; a plain (n,) array of bool: every question stands for itself.
+    """
+    marks = marks_of(marks)
+    n, right = len(marks.right), int(marks.right.sum())
+    if not marks.clustered:
+        return wilson(right, n, level)
+    p = right / n
+    variance, df = _clustered_variance(marks.right.astype(float), marks.clusters)
+    worth = p * (1 - p) / variance * (_z(level) / _t(df, level)) ** 2 if variance else n
+    return _wilson(p, min(n, worth), _z(level))
+
+
+def mean_accuracy_interval(tasks: Sequence[Marks | np.ndarray], level: float = 0.95) -> Interval:
+    """An `interval_of_mean` of several tasks' accuracies."""
+    return interval_of_mean([float(right.mean()) if len(right := marks_of(task).right) else 0.5 for task in tasks],
+                            [accuracy_interval(task, level) for task in tasks])
+
+
+def interval_of_mean(accuracies: Sequence[float], intervals: Sequence[tuple[float, float]]) -> Interval:
+    """An interval for the unweighted mean of several tasks' accuracies, from that of each.
+
+    Each task's distance to its own limit, added in quadrature (MOVER), so that it does not collapse where every answer
+    is right. Source: Zou and Donner 2008, doi:10.1002/sim.3095.
 
     Raises:
-        BadInput: if there are no tasks, or a task's numbers are impossible.
+        BadInput: if there are no tasks, or not an interval for each.
     """
-    if not ns or len(ns) != len(rights):
-        raise BadInput(f"{len(rights)} counts of right answers for {len(ns)} tasks: give one per task, at least one.")
-    each = [wilson(right, n, level) for right, n in zip(rights, ns, strict=True)]
-    p = np.array([right / n if n else 0.5 for right, n in zip(rights, ns, strict=True)])
-    low = math.sqrt(sum((p - i.low) ** 2 for p, i in zip(p, each, strict=True))) / len(ns)
-    high = math.sqrt(sum((p - i.high) ** 2 for p, i in zip(p, each, strict=True))) / len(ns)
-    return Interval(max(0.0, float(p.mean()) - low), min(1.0, float(p.mean()) + high))
+    if not len(accuracies) or len(accuracies) != len(intervals):
+        raise BadInput(f"{len(accuracies)} accuracies and {len(intervals)} intervals: give one per task, at least one.")
+    p, (lows, highs) = np.asarray(accuracies, float), np.asarray(intervals, float).T
+    mean = float(p.mean())
+    return Interval(max(0.0, mean - float(np.linalg.norm(p - lows)) / len(p)),
+                    min(1.0, mean + float(np.linalg.norm(highs - p)) / len(p)))
 
 
 def mcnemar(a: np.ndarray, b: np.ndarray) -> PairedTest:
@@ -100,47 +155,74 @@ def mcnemar(a: np.ndarray, b: np.ndarray) -> PairedTest:
     return PairedTest(only_a, only_b, _fair_coin(min(only_a, only_b), n))
 
 
-def difference_interval(a: np.ndarray, b: np.ndarray, level: float = 0.95, n_draws: int = 4000,
+def paired_test(a: Marks | np.ndarray, b: Marks | np.ndarray) -> PairedTest:
+    """Do a and b differ in accuracy, on the same questions behind the same demonstrations?
+
+    `mcnemar`; where questions share draws, p is the larger of its p and that of a t test over the draws' mean
+    differences: never surer than if every question stood for itself.
+
+    Raises:
+        BadInput: if the questions or their draws differ.
+    """
+    a, b, change = _changes(a, b)
+    test = mcnemar(a.right, b.right)
+    if not a.clustered or not change.any():
+        return test
+    variance, df = _clustered_variance(change, a.clusters)
+    if variance == 0:
+        return test
+    from scipy.special import stdtr
+
+    return test._replace(p=max(test.p, float(2 * stdtr(df, -abs(change.mean()) / math.sqrt(variance)))))
+
+
+def difference_interval(a: Marks | np.ndarray, b: Marks | np.ndarray, level: float = 0.95, n_draws: int = 4000,
                         seed: int = 0) -> Interval:
     """Where accuracy(b) - accuracy(a) lies: percentile bootstrap over the queries that both answered.
 
+    Where questions share draws of demonstrations, it is stretched to the t interval over the draws.
+
     Raises:
-        BadInput: if the lengths differ or are 0.
+        BadInput: if the questions or their draws differ, or there are none.
     """
-    a, b = _paired(a, b)
-    if not len(a):
-        raise BadInput("No queries: a difference needs at least one.")
-    _z(level)
-    n, gained, lost = len(a), int((b & ~a).sum()), int((a & ~b).sum())
-    counts = np.random.default_rng(seed).multinomial(n, [gained / n, lost / n, 1 - (gained + lost) / n], n_draws)
-    low, high = np.quantile((counts[:, 0] - counts[:, 1]) / n, [(1 - level) / 2, (1 + level) / 2])
-    estimate = (gained - lost) / n
-    return Interval(min(float(low), estimate), max(float(high), estimate))
+    return mean_difference_interval([(a, b)], level, n_draws, seed)
 
 
-def mean_difference_interval(pairs: Sequence[tuple[np.ndarray, np.ndarray]], level: float = 0.95,
+def mean_difference_interval(pairs: Sequence[tuple[Marks | np.ndarray, Marks | np.ndarray]], level: float = 0.95,
                              n_draws: int = 4000, seed: int = 0) -> Interval:
     """Where the unweighted mean over tasks of accuracy(b) - accuracy(a) lies: queries are drawn anew within each task.
 
+    Where questions share draws of demonstrations, it is stretched to the t interval that adds the tasks' variances
+    between draws (degrees of freedom after Satterthwaite 1946, doi:10.2307/3002019).
+
     Args:
-        pairs: per task (a, b), each (n,) of bool: right or wrong on the same queries in the same order.
+        pairs: per task (a, b): right or wrong on the same queries in the same order.
 
     Raises:
-        BadInput: if there are no tasks, a task has no queries, or a pair's lengths differ.
+        BadInput: if there are no tasks, a task has no queries, or a pair's questions or draws differ.
     """
-    if not pairs:
+    if not len(pairs):
         raise BadInput("No tasks: a mean difference needs at least one.")
     _z(level)
     rng, total, estimate = np.random.default_rng(seed), np.zeros(n_draws), 0.0
-    for a, b in (_paired(*pair) for pair in pairs):
-        if not len(a):
+    variances: list[tuple[float, int]] = []
+    shared = False
+    for a, _, change in (_changes(*pair) for pair in pairs):
+        if not len(change):
             raise BadInput("No queries: a difference needs at least one.")
-        n, gained, lost = len(a), int((b & ~a).sum()), int((a & ~b).sum())
+        n, gained, lost = len(change), int((change > 0).sum()), int((change < 0).sum())
         counts = rng.multinomial(n, [gained / n, lost / n, 1 - (gained + lost) / n], n_draws)
         total += (counts[:, 0] - counts[:, 1]) / n
         estimate += (gained - lost) / n
-    low, high = np.quantile(total / len(pairs), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(min(float(low), estimate / len(pairs)), max(float(high), estimate / len(pairs)))
+        shared |= a.clustered
+        variances.append(_clustered_variance(change, a.clusters))
+    estimate /= len(pairs)
+    low, high = map(float, np.quantile(total / len(pairs), [(1 - level) / 2, (1 + level) / 2]))
+    if shared and (together := sum(v for v, _ in variances)) > 0:
+        df = together**2 / sum(v**2 / df for v, df in variances if v)
+        half = _t(df, level) * math.sqrt(together) / len(pairs)
+        low, high = min(low, max(-1.0, estimate - half)), max(high, min(1.0, estimate + half))
+    return Interval(min(low, estimate), max(high, estimate))
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -530,6 +612,43 @@ def _z(level: float) -> float:
     if not 0 < level < 1:
         raise BadInput(f"A confidence level of {level}: it must lie between 0 and 1, for example 0.95.")
     return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def _t(df: float, level: float) -> float:
+    """The two-sided quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    _z(level)
+    return float(stdtrit(df, (1 + level) / 2))
+
+
+def _wilson(p: float, n: float, z: float) -> Interval:
+    """Wilson's interval of an accuracy over n questions, or over what they are worth."""
+    scale = 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / scale
+    half = z / scale * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Interval(min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half)))
+
+
+def _changes(a: Marks | np.ndarray, b: Marks | np.ndarray) -> tuple[Marks, Marks, np.ndarray]:
+    """Both as marks, and (n,) what changed from a to b: 1 newly right, -1 newly wrong, 0 as before."""
+    a, b = marks_of(a), marks_of(b)
+    right_a, right_b = _paired(a.right, b.right)
+    if not np.array_equal(a.clusters, b.clusters):
+        raise BadInput("Two outcomes behind other draws of demonstrations are no pair: ask both alike.")
+    return a, b, right_b.astype(float) - right_a
+
+
+def _clustered_variance(values: np.ndarray, clusters: np.ndarray) -> tuple[float, int]:
+    """The variance of the mean of values that come in clusters (numbers from 0), and its degrees of freedom.
+
+    The ratio of cluster sums to cluster sizes, linearised; infinite where there is but one cluster.
+    """
+    n_clusters = int(clusters.max()) + 1
+    if n_clusters < 2:
+        return math.inf, 1
+    sums = np.bincount(clusters, values - values.mean(), n_clusters)
+    return float(n_clusters / (n_clusters - 1) * (sums**2).sum() / len(values) ** 2), n_clusters - 1
 
 
 def _fair_coin(fewer: int, n: int) -> float:

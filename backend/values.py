@@ -18,6 +18,8 @@ import numpy as np
 from backend import limits
 from backend.errors import BadInput
 
+RARE = {"rare": True}  # metadata of a field that says something of few: not written where it holds its default
+
 Fill = Literal["zero", "mean"]
 
 
@@ -287,8 +289,14 @@ class Setup:
     demos: str = "fixed"  # or "per-query"
     n_examples: int = 100  # asked for; a record says how many there were
     seed: int = 0
+    draws: int = field(default=1, metadata=RARE)  # of `fixed` demonstrations, over which the queries are spread; 1
+    # where none are shared: at 0 shots, and `per-query`
 
     def __post_init__(self) -> None:
+        if self.n_shots == 0 or self.demos != "fixed":
+            object.__setattr__(self, "draws", 1)
+        if not 1 <= self.draws <= limits.DRAWS:
+            raise BadInput(f"The number of draws must lie between 1 and {limits.DRAWS}, got {_big(self.draws)}.")
         if self.n_shots < 0:
             raise BadInput(f"The number of shots must be 0 or more, got {self.n_shots}.")
         if self.n_shots > limits.SHOTS or max(abs(self.n_examples), abs(self.seed)) > limits.NUMBER:
@@ -296,7 +304,8 @@ class Setup:
                            f"{_big(self.seed)}: at most {limits.SHOTS:,} shots, and numbers below 2^53.")
 
     def __str__(self) -> str:
-        return f"{self.model.name} {self.task.name} {self.n_shots}-shot {self.demos}"
+        return f"{self.model.name} {self.task.name} {self.n_shots}-shot {self.demos}" + (
+            f" {self.draws} draws" if self.draws > 1 else "")
 
     def with_(self, **changes: Any) -> Setup:
         """The same with some fields changed."""

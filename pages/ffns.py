@@ -17,11 +17,12 @@ MEASURES = ("gradient importance", "switching them off")
 DEFINITION = ("Change: accuracy without the FFN minus the intact accuracy, on the same questions; the study's oracle "
               "importance is its negative")
 ORACLES = "oracles = {setup.task.name: record for setup, record in zip(setups, records, strict=True)}"
-INTERVALS = "95 % paired bootstrap intervals, pale where they include no change"
+PALE_BARS = "Pale: the 95 % interval includes no change"
 PALE = "pale: the 95 % interval includes no change"
 SCORED = "Answer: the option of highest summed log-likelihood"
 
 setup, info, chosen, by = selection.current(), selection.info(), selection.ablation(), selection.definition()
+HOW = words.how_tested(setup, "Intact against off")
 dark = st.context.theme.type == "dark"
 
 
@@ -47,7 +48,8 @@ def one_task() -> None:
     with left:
         effects(table, words.falls_most(table, f"on {setup.task}"),
                 line(record.questions.n, record.questions.chance),
-                blocks.provenance(setup, DEFINITION, INTERVALS, SCORED, source=blocks.STUDY),
+                blocks.provenance(setup, DEFINITION, HOW, PALE_BARS, SCORED,
+                    source=blocks.STUDY),
                 f"ffns-{setup.task}-{setup.n_shots}shot",
                 blocks.python_lines(unit, given={"chosen": chosen}, table="tables.effects_table(record, chosen, "
                                     "setup.task.name).drop(columns=['head'])"), "ffns")
@@ -66,7 +68,7 @@ def tests(table: pd.DataFrame) -> None:
                  alt="Paired tests of every layer.")
     blocks.note(f"Intact: {words.percent(table['intact'].iloc[0])} · chance {words.percent(table['chance'].iloc[0])} · "
                 "p (Holm) below 0.05 passes",
-                blocks.provenance(setup, "Exact McNemar test on the questions whose answer changed",
+                blocks.provenance(setup, HOW,
                                   "Holm: adjusted for having looked at every layer, below 0.05 counts", SCORED,
                                   source=blocks.STUDY))
 
@@ -96,7 +98,8 @@ def all_tasks() -> None:
     with left:
         effects(mean, words.falls_most(mean, f"averaged over {words.how_many(len(found), 'task')}"),
                 line(n, chance, f" of {len(found)} tasks"), blocks.provenance(
-                    setup, "Unweighted mean of the tasks", DEFINITION, INTERVALS, SCORED, source=blocks.STUDY,
+                    setup, "Unweighted mean of the tasks", DEFINITION, HOW, PALE_BARS, SCORED,
+                    source=blocks.STUDY,
                     task="each task"),
                 f"ffns-mean-{setup.n_shots}shot", reproduce(found, "tables.mean_effects_table(oracles, chosen)"),
                 "ffns-mean")
@@ -234,7 +237,7 @@ def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: in
         if same_unit:
             about_heads = blocks.note(f"n = {n_heads} questions · {PALE}", blocks.provenance(
                 setup, "Change: accuracy without any head of the layer minus the intact one, on the same questions",
-                INTERVALS, task=where))
+                HOW, PALE_BARS, task=where))
         else:
             about_heads = blocks.note(f"n = {n_heads} training examples", blocks.provenance(
                 setup, f"Gradient importance ({by}), summed over a layer's heads, as a share of all",
@@ -243,7 +246,8 @@ def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: in
         st.markdown("**FFNs**")
         st.altair_chart(of_ffns, key="beside ffns", alt=f"Bars: FFNs per layer; layer {top_ffn} leads.")
         about_ffns = blocks.note(f"n = {int(ffns['n'].iloc[0])} questions · {PALE}",
-                                 blocks.provenance(setup, DEFINITION, INTERVALS, source=blocks.STUDY, task=where))
+                                 blocks.provenance(setup, DEFINITION, HOW, PALE_BARS,
+                                                   source=blocks.STUDY, task=where))
     blocks.extras(tables.beside_table(ffns, heads), f"ffns-and-heads-{setup.n_shots}shot", python, "beside",
                   title=title, caption=f"Heads: {about_heads}\nFFNs: {about_ffns}",
                   shown=[("Heads", of_heads), ("FFNs", of_ffns)])

@@ -190,7 +190,7 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
                          task="each task" if each_task else "",
                          shots="" if each_task else f"{', '.join(map(str, selection.SHOTS))} shots"))
     blocks.extras(everything, f"importance-{len(shown)}-maps", blocks.python_lines(
-        units[0], f"maps = {{name: record.scores({by!r}) for name, record in zip(names, records, strict=True)}}",
+        units[-1], f"maps = {{name: record.scores({by!r}) for name, record in zip(names, records, strict=True)}}",
         table=f"tables.maps_table(maps, chosen{blocks.headless()})",
         then=[f"print(stats.spearman_matrix([scores{blocks.of_heads()} for scores in maps.values()]))"],
         over=[(unit.task, unit.setup.n_shots) for _, unit, _, _ in shown],

@@ -194,7 +194,7 @@ def one_task(pair: Pair | None) -> None:
             cell.metric(label, "–")
             cell.caption("Not measured yet.")
         return
-    a, chance = pair[0].outcomes(), pair[0].questions.chance
+    a, chance = pair[0].marks(), pair[0].questions.chance
     intact = tables.accuracy_row("intact", a, chance)
     cells[0].metric("Intact", words.percent(intact["accuracy"]))
     with cells[0]:
@@ -206,15 +206,15 @@ def one_task(pair: Pair | None) -> None:
         with cells[2]:
             blocks.note(f"Chance is {words.percent(chance)}.")
         return
-    b = pair[1].outcomes()
-    off, test, (low, high) = (tables.accuracy_row("ablated", b, chance), stats.mcnemar(a, b),
+    b = pair[1].marks()
+    off, test, (low, high) = (tables.accuracy_row("ablated", b, chance), stats.paired_test(a, b),
                               stats.difference_interval(a, b))
     cells[1].metric("Switched off", words.percent(off["accuracy"]))
     with cells[1]:
         blocks.note(words.interval(off))
     cells[2].metric("Change", words.points(off["accuracy"] - intact["accuracy"]))
     with cells[2]:
-        blocks.note(f"95 %: {words.points(low).split()[0]} to {words.points(high).split()[0]} · McNemar "
+        blocks.note(f"95 %: {words.points(low).split()[0]} to {words.points(high).split()[0]} · paired test "
                     f"{words.p_value(test.p)}")
 
 
@@ -268,7 +268,7 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
         shots = ", ".join(map(str, selection.SHOTS)) + " shots" if scope == "All shots" else ""
         each = " per task" * (scope == "All tasks")
         blocks.result(title, chart, caption=f"n = {int(table['n'].max())} questions{each} · grey tick: chance",
-                      measured=explain(setup, shots, "each task" if scope == "All tasks" else ""),
+                      measured=explain(list(setups.values())[-1], shots, "each task" if scope == "All tasks" else ""),
                       table=table, file=f"lab-{scope.lower().replace(' ', '-')}", key="lab",
                       python=reproduce(setups, scope), numbers=words.group_numbers(tables.groups_table(table)),
                       alt_text=f"Accuracy of the intact and the ablated model, {', '.join(labels)}. {title}.")
@@ -280,14 +280,13 @@ def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, com
 def explain(one: Setup, shots: str = "", task: str = "") -> str:
     """How accuracy is measured and how certain it is."""
     return blocks.provenance(one, "Answer: the option of highest summed log-likelihood",
-                             f"Off: {chosen.fill} ablation" if chosen else "", "95 % Wilson intervals",
-                             "Intact against switched off: exact McNemar test on the same questions; the change's 95 % "
-                             "interval is a paired bootstrap", shots=shots, task=task)
+                             f"Off: {chosen.fill} ablation" if chosen else "", words.how_certain(one),
+                             words.how_tested(one), shots=shots, task=task)
 
 
 def reproduce(setups: Mapping[str, Setup], scope: str) -> str:
     """Python that evaluates both models on everything that is shown, and compares them."""
-    one = next(iter(setups.values()))
+    one = list(setups.values())[-1]
     return blocks.python_lines(
         Evaluation(one), f"pairs = dict(zip(names, zip(records, {'ablated' if chosen else '[None] * len(records)'}, "
         "strict=True), strict=True))", "groups = dict(zip(names, averaged, strict=True))",
@@ -402,7 +401,7 @@ def example(prompt: Prompt, intact: Answers, ablated: Answers, q: int, names: tu
 def remember(off: Ablation, setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str) -> None:
     """Keep a mask and what it did, for this session."""
     history: dict[tuple[str, ...], dict[str, object]] = st.session_state.setdefault("history", {})
-    outcomes = {label: (a.outcomes(), b.outcomes()) for label, (a, b) in pairs.items() if b is not None}
+    outcomes = {label: (a.marks(), b.marks()) for label, (a, b) in pairs.items() if b is not None}
     what = [(f"{len(pairs)} tasks", setup.n_shots, list(outcomes.values()))] if scope == "All tasks" else \
         [(setup.task.name, setups[label].n_shots, [pair]) for label, pair in outcomes.items()]
     for where, n_shots, both in what:
@@ -454,7 +453,7 @@ def history() -> None:
                  row_height=height, column_config={"off": st.column_config.TextColumn(width=width), **{
                      name: st.column_config.NumberColumn(format="percent") for name in shares}})
     blocks.note("Select a row to switch the same components off again, two rows to compare them as A and B.",
-                "Change: ablated minus intact on the same questions, with its 95 % paired bootstrap interval")
+                "Change: ablated minus intact on the same questions, with its 95 % interval")
 
 
 # --- the page -----------------------------------------------------------------------------------

@@ -330,7 +330,8 @@ def python_lines(prompt: Prompt | str, *before: str, table: str, then: Sequence[
         lines.append(f"prompt = lens.own_prompt({prompt.example.contexts[0]!r}, {list(prompt.example.options)!r})")
     else:
         s = selection.current()
-        lines.append(f"prompt = prompts(get_task({s.task.name!r}), {s.n_shots}, {s.demos!r}, {s.n_examples}, {s.seed})"
+        lines.append(f"prompt = prompts(get_task({s.task.name!r}), {s.n_shots}, {s.demos!r}, {s.n_examples}, {s.seed}"
+                     + f", draws={s.draws}" * (s.draws > 1) + ")"
                      f"[{st.session_state.get('q') or 0}]")
     ablated = ABLATED[chosen.fill]
     if chosen.fill == "mean" and (both or any(ablated in line for line in before)):

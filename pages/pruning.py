@@ -79,7 +79,7 @@ def line(table: pd.DataFrame, names: Sequence[str], marks: str) -> str:
 def explain(names: Sequence[str], *parts: str) -> str:
     """How it is measured: intervals, what is removed in which order, how parameters are counted."""
     return blocks.provenance(
-        setup, "Unweighted mean of the tasks" if len(names) > 1 else "", "95 % Wilson intervals", *parts,
+        setup, "Unweighted mean of the tasks" if len(names) > 1 else "", words.how_certain(setup), *parts,
         f"Heads ranked by {by} gradient importance, FFNs by their oracle; the lowest go first, ties in index order",
         FORMULA, source=blocks.STUDY, task=names[0] if len(names) == 1 else "each task")
 
@@ -254,7 +254,7 @@ def transfer_to(table: pd.DataFrame, task: str, percent: int) -> None:
         caption=f"n = {int(table['n'].max())} questions · orange tick: chance, "
                 f"{words.percent(table['chance'].iloc[0])} · intact {words.percent(table['intact'].iloc[0])}",
         measured=blocks.provenance(
-            setup, "95 % Wilson intervals", f"Heads ranked by {by} gradient importance; the lowest go first",
+            setup, words.how_certain(setup), f"Heads ranked by {by} gradient importance; the lowest go first",
             source=blocks.STUDY),
         table=table, file=f"transfer-{task}-{setup.n_shots}shot",
         python=transfer_lines(table, percent, ".sort_values('accuracy', ascending=False)"),

@@ -353,19 +353,19 @@ def asked(kind: str, text: str, units: list[Unit]) -> Question:
     chance = first.questions.chance
     if isinstance(first, Sweep):
         names = [words.components(parse_exact(one)) for one in first.ablations]
-        rows = [bar(name, outcomes, chance) for name, outcomes in zip(names, first.outcomes(), strict=True)]
+        rows = [bar(name, outcomes, chance) for name, outcomes in zip(names, first.marks(), strict=True)]
     else:
-        rows = [bar(words.components(unit.ablation), record.outcomes(), chance) for unit in units
+        rows = [bar(words.components(unit.ablation), record.marks(), chance) for unit in units
                 if isinstance(unit, Evaluation) and (record := blocks.fetch(unit)) is not None]
     n = first.outcomes().shape[-1]
     intact, bars = (rows[0], tuple(rows[1:])) if len(rows) > 1 else (None, tuple(rows))
     return Question(kind, text, intact, bars, chance, blocks.provenance(
         setup, f"n = {n} questions · chance {words.percent(chance)}", "Off: zero ablation" if intact else "",
-        "95 % Wilson intervals"))
+        words.how_certain(setup)))
 
 
-def bar(name: str, outcomes: np.ndarray, chance: float) -> Bar:
-    row = tables.accuracy_row(name, outcomes, chance)
+def bar(name: str, marks: stats.Marks, chance: float) -> Bar:
+    row = tables.accuracy_row(name, marks, chance)
     return Bar(name, row["accuracy"], row["low"], row["high"])
 
 

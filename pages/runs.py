@@ -81,7 +81,7 @@ def wishes() -> planning.Request | None:
         return None
     s = selection.current()
     return planning.Request(s.model, selection.info(), identified(tasks), tuple(sorted(shots)), tuple(what), s.demos,
-                            s.n_examples, (s.seed,), options)
+                            s.n_examples, (s.seed,), options, selection.draws())
 
 
 def how_many(option: Option) -> int:
@@ -129,7 +129,8 @@ def plan_and_start(request: planning.Request) -> None:
     blocks.result(
         title, coverage.chart(table, [task.name for task in request.tasks]),
         caption=f"n = {request.n_examples} questions · the fuller a cell, the more of its results are stored",
-        measured=blocks.provenance(request.model, f"Setup: {request.demos} demonstrations, seed {request.seeds[0]}"),
+        measured=blocks.provenance(request.model, f"Setup: {request.demos} demonstrations" + f" ({request.draws} draws)"
+                                   * (request.demos == "fixed") + f", seed {request.seeds[0]}"),
         table=table, file=f"stored-{request.info.name.replace('/', '-')}", python=coverage.python_lines(request),
         key="coverage", alt_text=f"Map of stored results by task, topic and shots. {title}.")
     args = coverage.arguments(request, selection.model_arguments())

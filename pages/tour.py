@@ -118,8 +118,9 @@ def learn() -> None:
         f"From {words.percent(first)} without examples to {words.percent(last)} with {SHOTS[-1]}",
         charts.bars(table, x="accuracy", y="what", order=list(table["what"]), x_title="accuracy"), table=table,
         caption=f"n = {table['n'].iloc[-1]} questions of {len(names)} tasks · orange: chance",
-        measured=blocks.provenance(units[-1].setup, f"Mean of {len(names)} tasks", "95 % interval from the tasks' "
-                                   "Wilson intervals", task="in-context tasks", shots=asked_at(SHOTS)),
+        measured=blocks.provenance(units[-1].setup, f"Mean of {len(names)} tasks", "95 % interval from those of "
+                                   "the tasks", words.how_certain(units[-1].setup), task="in-context tasks",
+                                   shots=asked_at(SHOTS)),
         file="tour-shots", key="tour shots", python=blocks.python_lines(
             units[-1], f"groups = {{label: records[{len(names)} * i:{len(names)} * (i + 1)] for i, label in "
             f"enumerate({labels})}}", table="tables.means_table(groups)",
@@ -218,20 +219,21 @@ def switch() -> None:
         records = measured(units, "accuracy")
         if not records:
             return
-        a, b = records[0].outcomes(), records[1].outcomes()
+        marks_a, marks_b = records[0].marks(), records[1].marks()
+        a, b = marks_a.right, marks_b.right
         with blocks.numbers("tour"):
             st.metric(f"{setup.task}, {setup.n_shots} shots", words.percent(b.mean()),
                       words.points(b.mean() - a.mean()) if chosen else None,
                       delta_color="orange" if b.mean() < a.mean() else "blue",
                       delta_arrow="off" if b.mean() == a.mean() else "down" if b.mean() < a.mean() else "up")
-            test = stats.mcnemar(a, b)
+            test = stats.paired_test(marks_a, marks_b)
             caption = blocks.note(
-                f"Off: {words.components(chosen, 2)} · " * bool(chosen) + f"{words.interval(row(b))} · n = {len(b)} · "
-                f"chance {words.percent(records[0].questions.chance)}" + f" · McNemar {words.p_value(test.p)}" *
-                bool(chosen), blocks.provenance(
+                f"Off: {words.components(chosen, 2)} · " * bool(chosen) + f"{words.interval(row(marks_b))} · n = "
+                f"{len(b)} · chance {words.percent(records[0].questions.chance)}" +
+                f" · paired test {words.p_value(test.p)}" * bool(chosen), blocks.provenance(
                     setup, f"{chosen.fill.capitalize()} ablation of {words.components(chosen)}" if chosen else "",
-                    f"Intact: {words.percent(a.mean())}", "95 % Wilson interval",
-                    "Intact against switched off: exact McNemar test on the same questions"))
+                    f"Intact: {words.percent(a.mean())}", words.how_certain(setup),
+                    words.how_tested(setup)))
         if each is not None:
             missed = int((losses >= FEW_POINTS).sum())
             blocks.tell(f"Of {len(losses)} heads {words.how_many(missed, 'is', 'are')} missed by "
@@ -250,8 +252,8 @@ def switch() -> None:
                     "Undo and Clear are in the sidebar, and so is a text field that does the same by keyboard.")
 
 
-def row(outcomes: np.ndarray) -> dict:
-    return tables.accuracy_row("", outcomes, float("nan"))
+def row(marks: stats.Marks) -> dict:
+    return tables.accuracy_row("", marks, float("nan"))
 
 
 def look_back() -> None:
@@ -366,8 +368,8 @@ def knock_out() -> None:
         charts.bars(table, x="accuracy", y="what", order=list(masks), x_title="accuracy"), table=table,
         caption=f"n = {table['n'].iloc[0]} questions of {len(names)} tasks · orange: chance",
         measured=blocks.provenance(
-            units[0].setup, f"Mean of {len(names)} tasks", "Off: zero ablation", "95 % interval from the tasks' Wilson "
-            "intervals", f"Top {k}: {words.names(sorted(ranked[:k]))}",
+            units[0].setup, f"Mean of {len(names)} tasks", "Off: zero ablation", "95 % interval from those of the "
+            "tasks", words.how_certain(units[0].setup), f"Top {k}: {words.names(sorted(ranked[:k]))}",
             f"Random: {words.names(sorted(masks[f'without {k} random'].heads))}", task="in-context tasks"),
         file="tour-knock-out", key="tour knock out", python=blocks.python_lines(
             units[0], "groups = dict(zip(labels, (records, top, others), strict=True))",
@@ -490,8 +492,9 @@ def ffns() -> None:
         caption=f"n = {found[0].questions.n} questions per task · {len(names)} tasks · pale: the interval includes no "
                 "change",
         measured=blocks.provenance(
-            units[0].setup, f"Mean of {len(names)} tasks", "Change: accuracy with the FFN off minus intact", "95 % "
-            "paired bootstrap intervals, pale where they include no change", task="all tasks", source=blocks.STUDY),
+            units[0].setup, f"Mean of {len(names)} tasks", "Change: accuracy with the FFN off minus intact",
+            words.how_tested(units[0].setup, "Intact against off"), "Pale: the 95 % interval includes no change",
+            task="all tasks", source=blocks.STUDY),
         table=table.drop(columns=["head", "off"]), file="tour-ffns", key="tour ffns", python=blocks.python_lines(
             units[0], "oracles = {setup.task.name: record for setup, record in zip(setups, records, strict=True)}",
             table="tables.mean_effects_table(oracles).drop(columns=['head', 'off'])", over=over(names, n_shots)),
@@ -530,7 +533,8 @@ def at_scale() -> None:
                 units[0].setup, f"There: {parameters}, as reported",
                 f"Here: mean of {len(names)} tasks, with at least 90 % of the intact accuracy; that is "
                 f"{words.percent(here['of all parameters'][0])} of the parameters", "95 % interval of that "
-                "accuracy, from the tasks' Wilson intervals", task="all tasks", source=blocks.STUDY))
+                "accuracy, from those of the tasks", words.how_certain(units[0].setup), task="all tasks",
+                source=blocks.STUDY))
         blocks.extras(here, f"tour-{what.lower()}-can-go", blocks.python_lines(
             units[0], "info = get(Model(model))", f"curve = tables.curve_table(records, {tables.OWN!r}, weights(info), "
             "info.n_params)", table=f"tables.limits_table(curve, {what!r}, 0.9)", over=over(names, SHOTS[-1])),

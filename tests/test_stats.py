@@ -77,18 +77,22 @@ def test_impossible_counts_and_levels_are_refused(right, n, level):
         stats.wilson(right, n, level)
 
 
+def marks(right: int, n: int) -> np.ndarray:
+    return np.arange(n) < right
+
+
 def test_the_interval_of_one_task_s_mean_is_its_wilson_interval():
-    assert stats.mean_wilson([7], [20]) == pytest.approx(stats.wilson(7, 20))
+    assert stats.mean_accuracy_interval([marks(7, 20)]) == pytest.approx(stats.wilson(7, 20))
 
 
 def test_the_interval_of_a_mean_of_equal_tasks_shrinks_with_their_root():
-    one, four = stats.wilson(10, 20), stats.mean_wilson([10] * 4, [20] * 4)
+    one, four = stats.wilson(10, 20), stats.mean_accuracy_interval([marks(10, 20)] * 4)
     assert 0.5 - four.low == pytest.approx((0.5 - one.low) / 2)
 
 
 def test_a_mean_over_no_tasks_is_refused():
     with pytest.raises(BadInput, match="at least one"):
-        stats.mean_wilson([], [])
+        stats.mean_accuracy_interval([])
 
 
 def test_mcnemar_by_hand():

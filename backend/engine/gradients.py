@@ -29,6 +29,7 @@ class Pairs(NamedTuple):
     pairs: list[Scored]
     skipped: tuple[int, ...]  # rows that did not fit the model's context
     prefixes: list[int]  # per pair, how many first tokens it shares with all other pairs that share any
+    draws: tuple[int, ...] = ()  # per pair, which draw of demonstrations it stands behind, where there are several
 
 
 def gold_pairs(model: LoadedModel, prompts: Sequence[Prompt]) -> Pairs:
@@ -37,7 +38,8 @@ def gold_pairs(model: LoadedModel, prompts: Sequence[Prompt]) -> Pairs:
     sharing = model.d_model >= SHARING_WIDTH and shares_prefixes(model)
     pairs: list[Scored] = []
     shown: list[tuple[str, ...]] = []  # the demonstrations of each, those that fit
-    skipped = []
+    skipped: list[int] = []
+    draws: list[int] = []
     encoded = trees.encode(prompts, model.encode_pairs, model.info.max_positions)
     for prompt, (query, dropped) in zip(prompts, encoded, strict=True):
         if query is None:
@@ -45,7 +47,8 @@ def gold_pairs(model: LoadedModel, prompts: Sequence[Prompt]) -> Pairs:
         else:
             pairs.append(query.options[prompt.example.gold[0]])
             shown.append(prompt.demos[dropped:] if sharing else ())
-    return Pairs(pairs, tuple(skipped), _shared_prefixes(pairs, shown))
+            draws += [] if prompt.draw is None else [prompt.draw]
+    return Pairs(pairs, tuple(skipped), _shared_prefixes(pairs, shown), tuple(draws))
 
 
 def gate_gradients(

@@ -206,6 +206,7 @@ def questions_of(
         metric=metric, dropped_demos=tuple(d for _, _, d in kept),
         skipped=tuple(p.doc for p, (q, _) in zip(prompts, encoded, strict=True) if q is None),
         spanning=tuple(q.n_spanning for _, q, _ in kept),
+        draws=tuple(p.draw for p, _, _ in kept if p.draw is not None),
     )
 
 

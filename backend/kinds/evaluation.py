@@ -14,6 +14,7 @@ from backend.kinds.prompts import ready
 from backend.kinds.shapes import check_ablation, check_questions
 from backend.kinds.unit import CountTokens, Listener, OfTask, Option, Progress, Topic, Unit, Wish
 from backend.records import ModelInfo, Questions, Record, require, require_lengths, require_within
+from backend.stats import Marks
 from backend.values import INTACT, Ablation, Setup
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class Answers(Record):
     def outcomes(self, norm: bool = False) -> np.ndarray:
         """(n,) of bool: right or wrong."""
         return self.questions.outcomes(self.choices(norm))
+
+    def marks(self, norm: bool = False) -> Marks:
+        """The outcomes with the draws of demonstrations that they share, for intervals and tests."""
+        return self.questions.marks(self.outcomes(norm))
 
     @property
     def left_out(self) -> tuple[int, int]:

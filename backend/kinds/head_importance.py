@@ -30,8 +30,9 @@ _GRADIENT = 3  # a forward and a backward pass, in forward passes
 class HeadScores(Record):
     """Gradient importance of every head, in both reductions, with what bootstrap needs.
 
-    Examples are kept in blocks of consecutive ones (at most 32), so that the stability of a
-    ranking can be found without the gradients.
+    Examples are kept in blocks, of one draw of demonstrations each where several are shared, of
+    consecutive ones (at most 32) elsewhere: so that the stability of a ranking can be found without
+    the gradients, and knows what was drawn together.
     """
 
     n_examples: int  # that were used
@@ -149,18 +150,23 @@ def head_importance(
 
     found = gold_pairs(model, prompts)
     return importance_of_pairs(model, found.pairs, found.skipped, progress, batch_tokens=batch_tokens,
-                               prefixes=found.prefixes)
+                               prefixes=found.prefixes, draws=found.draws)
 
 
 def importance_of_pairs(
     model: LoadedModel, pairs: Sequence[Scored], skipped: tuple[int, ...] = (), progress: Progress | None = None, *,
-    batch_tokens: int | None = None, prefixes: Sequence[int] | None = None,
+    batch_tokens: int | None = None, prefixes: Sequence[int] | None = None, draws: Sequence[int] = (),
 ) -> HeadScores:
-    """As `head_importance`, over given (context, gold continuation) pairs in token ids; see `engine.gradients`."""
+    """As `head_importance`, over given (context, gold continuation) pairs in token ids; see `engine.gradients`.
+
+    Args:
+        draws: per pair, the draw of demonstrations that it shares with others; each becomes a block.
+    """
     from backend.engine.gradients import gate_gradients
 
     absolute, signed = gate_gradients(model, pairs, progress, batch_tokens=batch_tokens, prefixes=prefixes)
-    blocks = np.array_split(np.arange(len(pairs)), min(N_BLOCKS, len(pairs)))
+    blocks = [np.flatnonzero(np.asarray(draws) == draw) for draw in sorted(set(draws))] or np.array_split(
+        np.arange(len(pairs)), min(N_BLOCKS, len(pairs)))
     positions = np.array([[len(p.ids) - 1] * (model.n_layers - 1) + [len(p.continuation)] for p in pairs])
 
     def sums(values: np.ndarray) -> tuple:

@@ -71,6 +71,8 @@ def python(unit: Unit[Any], load: str, *after: str, over: Sequence[tuple[TaskId,
         if over:
             known |= {setup.task: "task"}
         made = expression(setup, known)
+        if over and len(shots) > 1 and not setup.n_shots:
+            raise ValueError("The lines loop over numbers of shots: give a setup that has some, it knows the draws.")
         if over:
             made = made.replace(f"n_shots={setup.n_shots}", "n_shots=n_shots" if len(shots) > 1 else
                                 f"n_shots={shots[0]}")

@@ -14,6 +14,7 @@ from backend.kinds.prompts import ready
 from backend.kinds.shapes import check_questions
 from backend.kinds.unit import CountTokens, OfTask, Progress, Topic, Wish
 from backend.records import ModelInfo, Questions, Record, require, require_lengths, require_within
+from backend.stats import Marks
 from backend.values import INTACT, Ablation, Setup
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ class Sweep(Record):
         """(n_ablations, n) of bool: right or wrong."""
         rows = self.choices_norm if norm else self.choices
         return np.stack([self.questions.outcomes(row) for row in rows])
+
+    def marks(self, norm: bool = False) -> list[Marks]:
+        """Per ablation the outcomes with the draws of demonstrations that they share, for intervals and tests."""
+        return [self.questions.marks(row) for row in self.outcomes(norm)]
 
     def accuracy(self, norm: bool = False) -> np.ndarray:
         """(n_ablations,) shares of right answers."""

@@ -34,7 +34,7 @@ def prompts_of(setup: Setup, split: Any) -> list[Prompt]:
     """The prompts of a split ("validation", "train"), as the setup asks them."""
     from backend.tasks.task import prompts
 
-    return prompts(task_of(setup), setup.n_shots, setup.demos, setup.n_examples, setup.seed, split)
+    return prompts(task_of(setup), setup.n_shots, setup.demos, setup.n_examples, setup.seed, split, setup.draws)
 
 
 def ready(model: LoadedModel, setup: Setup) -> Prepared:

@@ -18,6 +18,9 @@ def check_questions(setup: Setup, questions: Questions) -> None:
     if questions.metric != "acc_by_group":  # whole groups are taken until there are as many as asked for
         require(n <= setup.n_examples, f"docs and skipped hold {n} queries where {setup.n_examples} were asked for")
     require_within("dropped_demos", questions.dropped_demos, 0, setup.n_shots)
+    require(bool(questions.draws) == (setup.draws > 1), f"draws holds {len(questions.draws)} entries where the queries "
+            f"were asked for behind {setup.draws} draws")
+    require_within("draws", questions.draws, 0, setup.draws - 1)
 
 
 def check_ablation(ablation: Ablation, info: ModelInfo) -> None:

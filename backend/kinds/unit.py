@@ -263,7 +263,8 @@ class OfTask(Unit[R]):
 
     def _of_setup(self) -> list[str]:
         s = self.setup
-        return ["--tasks", s.task.name, "--shots", str(s.n_shots), "--demos", s.demos, "--seeds", str(s.seed),
+        return ["--tasks", s.task.name, "--shots", str(s.n_shots), "--demos", s.demos,
+                *(["--draws", str(s.draws)] if s.demos == "fixed" and s.n_shots else []), "--seeds", str(s.seed),
                 "--n-train" if self.TRAINING else "--n-examples", str(s.n_examples)]
 
 

@@ -22,7 +22,7 @@ from backend.kinds.unit import Option, Topic, Wish, with_needs
 from backend.records import ModelInfo
 from backend.store.live import Store
 from backend.tasks.registry import get_task, suite
-from backend.tasks.task import DEMOS, Prompt, iter_prompts
+from backend.tasks.task import DEMOS, DRAWS, Prompt, iter_prompts
 from backend.values import ModelId, Setup, TaskId
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Request:
     n_examples: int = N_EXAMPLES
     seeds: tuple[int, ...] = (0,)
     options: Mapping[str, Any] = field(default_factory=dict)  # of the topics, by name; defaults are filled in
+    draws: int = DRAWS  # of fixed demonstrations
 
     def __post_init__(self) -> None:
         known = topics()
@@ -91,8 +92,8 @@ class Request:
             raise BadInput(f"Unknown option '{odd[0]}'. Known: {', '.join(choices)}.")
         chosen = {name: option.default for name, option in choices.items()} | dict(self.options)
         object.__setattr__(self, "options", chosen)
-        least = [("n_examples", self.n_examples, 1), *(("shots", shots, 0) for shots in self.shots),
-                 *(("seeds", seed, 0) for seed in self.seeds),
+        least = [("n_examples", self.n_examples, 1), ("draws", self.draws, 1),
+                 *(("shots", shots, 0) for shots in self.shots), *(("seeds", seed, 0) for seed in self.seeds),
                  *((name, chosen[name], o.least) for name, o in choices.items() if o.least is not None)]
         for name, value, at_least in least:
             if value < at_least:
@@ -118,7 +119,7 @@ class Request:
     @property
     def setups(self) -> tuple[Setup, ...]:
         """Every task at every number of shots and seed."""
-        return tuple(Setup(self.model, task, n_shots, self.demos, self.n_examples, seed)
+        return tuple(Setup(self.model, task, n_shots, self.demos, self.n_examples, seed, self.draws)
                      for seed in self.seeds for n_shots in self.shots for task in self.tasks)
 
 
@@ -193,7 +194,7 @@ def _check_rows(request: Request) -> None:
     for setup in request.setups:
         for split in ["validation", *(["train"] if request.needs_training else [])]:
             next(iter_prompts(get_task(setup.task.name), setup.n_shots, setup.demos, 1, setup.seed,
-                              split))  # type: ignore[arg-type]
+                              split, setup.draws))  # type: ignore[arg-type]
 
 
 # --- cost ---------------------------------------------------------------------------------------
@@ -214,7 +215,8 @@ def _tokens(setup: Setup, split: str, count_text: CountText | None) -> int:
     """Tokens that one evaluation, or one pass over the training prompts, reads."""
     task = task_of(setup)
     sample: list[Prompt] = []
-    for prompt in iter_prompts(task, setup.n_shots, setup.demos, None, setup.seed, split):  # type: ignore[arg-type]
+    for prompt in iter_prompts(task, setup.n_shots, setup.demos, None, setup.seed, split,  # type: ignore[arg-type]
+                               setup.draws):
         sample.append(prompt)
         if len(sample) == min(_SAMPLE, setup.n_examples):
             break
@@ -230,7 +232,7 @@ def _tokens(setup: Setup, split: str, count_text: CountText | None) -> int:
         for i in options:  # together with its context, as it is read: alone it may be cut otherwise
             context = prompt.example.contexts[i]
             total += max(count(context + prompt.example.options[i]) - contexts[context], 1)
-    once = count(sample[0].prefix) if shared else 0
+    once = sum(map(count, {prompt.prefix for prompt in sample})) if shared else 0  # each draw is read once
     return once + round(total * n / len(sample))
 
 
@@ -276,7 +278,8 @@ def probe(model: LoadedModel, plan: Plan, at_most: float = 5.0) -> float | None:
     if setup is None:
         return None
     task = get_task(setup.task.name)
-    some = list(iter_prompts(task, setup.n_shots, setup.demos, 4, setup.seed))
+    some = list(iter_prompts(task, setup.n_shots, setup.demos, 4, setup.seed,
+                             draws=setup.draws))
     evaluate(model, some[:1], metric=task.metric)
     began, passes = time.perf_counter(), 0
     while passes == 0 or (time.perf_counter() - began < at_most / 2 and passes < 3):

@@ -10,26 +10,28 @@ import pandas as pd
 
 from backend import stats
 from backend.kinds import Answers
+from backend.stats import Marks
 from backend.tasks.task import Prompt
 from backend.values import Ablation
 
 SHOWN = 60  # characters of a question in a list: its end, where what is asked stands
 
 
-def accuracy_row(name: str, outcomes: np.ndarray, chance: float, group: str = "") -> dict[str, Any]:
-    """Accuracy of one model on one task, with its 95 % Wilson interval: a row of an accuracy table."""
-    right, n = int(outcomes.sum()), len(outcomes)
-    low, high = stats.wilson(right, n)
+def accuracy_row(name: str, marks: Marks | np.ndarray, chance: float, group: str = "") -> dict[str, Any]:
+    """Accuracy of one model on one task, with its 95 % `stats.accuracy_interval`: a row of an accuracy table."""
+    marks = stats.marks_of(marks)
+    right, n = int(marks.right.sum()), len(marks.right)
+    low, high = stats.accuracy_interval(marks)
     return {"task": name, "group": group, "accuracy": right / n if n else np.nan, "low": low, "high": high,
             "right": right, "n": n, "chance": chance}
 
 
 def mean_row(label: str, records: Sequence[Answers]) -> dict[str, Any]:
     """The unweighted mean accuracy of several tasks, with its 95 % interval and mean chance."""
-    outcomes = [r.outcomes() for r in records]
-    low, high = stats.mean_wilson([int(o.sum()) for o in outcomes], [len(o) for o in outcomes])
-    return {"what": label, "accuracy": float(np.mean([o.mean() for o in outcomes])), "low": low, "high": high,
-            "chance": float(np.mean([r.questions.chance for r in records])), "n": sum(map(len, outcomes))}
+    marks = [r.marks() for r in records]
+    low, high = stats.mean_accuracy_interval(marks)
+    return {"what": label, "accuracy": float(np.mean([m.right.mean() for m in marks])), "low": low, "high": high,
+            "chance": float(np.mean([r.questions.chance for r in records])), "n": sum(len(m.right) for m in marks)}
 
 
 def means_table(groups: Mapping[str, Sequence[Answers]]) -> pd.DataFrame:
@@ -45,32 +47,33 @@ def pairs_table(pairs: Mapping[str, tuple[Answers, Answers | None]],
         groups: what each is averaged with.
     """
     return comparison_table(
-        list(pairs), [(groups or {}).get(name, "") for name in pairs], [a.outcomes() for a, _ in pairs.values()],
-        [b.outcomes() if b is not None else None for _, b in pairs.values()],
+        list(pairs), [(groups or {}).get(name, "") for name in pairs], [a.marks() for a, _ in pairs.values()],
+        [b.marks() if b is not None else None for _, b in pairs.values()],
         [a.questions.chance for a, _ in pairs.values()])
 
 
-def comparison_table(names: Sequence[str], groups: Sequence[str], intact: Sequence[np.ndarray],
-                     ablated: Sequence[np.ndarray | None], chances: Sequence[float]) -> pd.DataFrame:
+def comparison_table(names: Sequence[str], groups: Sequence[str], intact: Sequence[Marks | np.ndarray],
+                     ablated: Sequence[Marks | np.ndarray | None], chances: Sequence[float]) -> pd.DataFrame:
     """Two rows per task, "intact" and "ablated" (while it is not there yet: one), with intervals and paired tests.
 
-    The change, ablated minus intact, has its paired bootstrap interval.
+    The change, ablated minus intact, has its `stats.difference_interval`, p is of the `stats.paired_test`.
     """
     rows = []
     for name, group, a, b, chance in zip(names, groups, intact, ablated, chances, strict=True):
         paired = {} if b is None else _paired(a, b)
-        for model, outcomes in (("intact", a), ("ablated", b)):
-            if outcomes is not None:
-                rows.append({**accuracy_row(name, outcomes, chance, group), "model": model, **paired})
+        for model, marks in (("intact", a), ("ablated", b)):
+            if marks is not None:
+                rows.append({**accuracy_row(name, marks, chance, group), "model": model, **paired})
     return pd.DataFrame(rows, columns=["task", "model", "accuracy", "low", "high", "right", "n", "chance", "change",
                                        "change from", "change to", "p", "newly wrong", "newly right", "group"])
 
 
-def _paired(intact: np.ndarray, ablated: np.ndarray) -> dict[str, float]:
+def _paired(intact: Marks | np.ndarray, ablated: Marks | np.ndarray) -> dict[str, float]:
     """What changed between two models' outcomes on the same questions, how sure that is, and which way."""
-    test, (low, high) = stats.mcnemar(intact, ablated), stats.difference_interval(intact, ablated)
-    return {"change": float(ablated.mean() - intact.mean()), "change from": low, "change to": high, "p": test.p,
-            "newly wrong": test.only_a, "newly right": test.only_b}
+    intact, ablated = stats.marks_of(intact), stats.marks_of(ablated)
+    test, (low, high) = stats.paired_test(intact, ablated), stats.difference_interval(intact, ablated)
+    return {"change": float(ablated.right.mean() - intact.right.mean()), "change from": low, "change to": high,
+            "p": test.p, "newly wrong": test.only_a, "newly right": test.only_b}
 
 
 def groups_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -91,17 +94,17 @@ def mean_rows(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for model, part in table.groupby("model"):
         if len(part) == table["task"].nunique():
-            low, high = stats.mean_wilson(part["right"].tolist(), part["n"].tolist())
+            low, high = stats.interval_of_mean(part["accuracy"].tolist(), part[["low", "high"]].to_numpy().tolist())
             rows[str(model)] = {"accuracy": float(part["accuracy"].mean()), "low": low, "high": high,
                                 "tasks": len(part)}
     return rows
 
 
 def tried_row(off: Ablation, where: str, n_shots: int,
-              pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+              pairs: Sequence[tuple[Marks | np.ndarray, Marks | np.ndarray]]) -> dict[str, Any]:
     """What a mask did to the mean accuracy of one or more tasks: outcomes intact and ablated, paired."""
     low, high = stats.mean_difference_interval(pairs)
-    intact, ablated = (float(np.mean([pair[i].mean() for pair in pairs])) for i in (0, 1))
+    intact, ablated = (float(np.mean([stats.marks_of(pair[i]).right.mean() for pair in pairs])) for i in (0, 1))
     return {"off": str(off), "heads": len(off.heads), "FFNs": len(off.ffns), "on": where, "shots": n_shots,
             "intact": intact, "ablated": ablated, "change": ablated - intact, "95 % from": low, "to": high}
 

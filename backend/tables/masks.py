@@ -9,20 +9,21 @@ import numpy as np
 import pandas as pd
 
 from backend import stats
+from backend.stats import Marks
 from backend.tables.accuracy import accuracy_row
 
 MASKS = ("intact", "A", "B")
 DIFFERENCE = "A − B"
 
-Outcomes = Mapping[str, np.ndarray | None]  # by one of the `MASKS`, (n,) of bool; None: not measured yet
+Outcomes = Mapping[str, Marks | np.ndarray | None]  # by one of the `MASKS`; None: not measured yet
 
 
 def masks_table(names: Sequence[str], groups: Sequence[str], outcomes: Sequence[Outcomes],
                 chances: Sequence[float]) -> pd.DataFrame:
     """A row per task: its accuracy intact, with A off and with B off, and what sets A and B apart.
 
-    `A − B` is acc(A) - acc(B) on the same questions with its paired bootstrap interval, `p` McNemar's exact one,
-    `p (Holm)` the same for having looked at every task; it is there once all tasks are.
+    `A − B` is acc(A) - acc(B) on the same questions with its `stats.difference_interval`, `p` is of the
+    `stats.paired_test`, `p (Holm)` the same for having looked at every task; it is there once all tasks are.
     """
     rows = [_row(*one) for one in zip(names, groups, outcomes, chances, strict=True)]
     columns = ["task", "group", "n", "chance", *(f"{mask}{end}" for mask in MASKS for end in ("", " from", " to")),
@@ -33,7 +34,7 @@ def masks_table(names: Sequence[str], groups: Sequence[str], outcomes: Sequence[
 
 
 def _row(name: str, group: str, outcomes: Outcomes, chance: float) -> dict[str, Any]:
-    n = next((len(one) for one in outcomes.values() if one is not None), 0)
+    n = next((len(stats.marks_of(one).right) for one in outcomes.values() if one is not None), 0)
     row: dict[str, Any] = {"task": name, "group": group, "n": n, "chance": chance}
     for mask in MASKS:
         if (one := outcomes[mask]) is not None:
@@ -41,8 +42,8 @@ def _row(name: str, group: str, outcomes: Outcomes, chance: float) -> dict[str, 
             row |= {mask: shown["accuracy"], f"{mask} from": shown["low"], f"{mask} to": shown["high"]}
     a, b = outcomes["A"], outcomes["B"]
     if a is not None and b is not None:
-        test, (low, high) = stats.mcnemar(a, b), stats.difference_interval(b, a)
-        row |= {DIFFERENCE: float(a.mean() - b.mean()), "95 % from": low, "to": high, "p": test.p,
+        test, (low, high) = stats.paired_test(a, b), stats.difference_interval(b, a)
+        row |= {DIFFERENCE: row["A"] - row["B"], "95 % from": low, "to": high, "p": test.p,
                 "right only with A": test.only_a, "right only with B": test.only_b}
     return row
 
@@ -57,17 +58,16 @@ def masks_points(table: pd.DataFrame) -> pd.DataFrame:
 def masks_means(outcomes: Sequence[Outcomes]) -> dict[str, dict[str, float]]:
     """Per mask, and for `A − B`, the unweighted mean over tasks with its interval; what is not complete is left out.
 
-    Intervals: of accuracies `stats.mean_wilson`, of the difference `stats.mean_difference_interval`.
+    Intervals: of accuracies `stats.mean_accuracy_interval`, of the difference `stats.mean_difference_interval`.
     """
     means = {}
     for mask in MASKS:
-        known = [found for one in outcomes if (found := one[mask]) is not None]
+        known = [stats.marks_of(found) for one in outcomes if (found := one[mask]) is not None]
         if known and len(known) == len(outcomes):
-            low, high = stats.mean_wilson([int(o.sum()) for o in known], list(map(len, known)))
-            means[mask] = {"accuracy": float(np.mean([o.mean() for o in known])), "low": low, "high": high}
+            low, high = stats.mean_accuracy_interval(known)
+            means[mask] = {"accuracy": float(np.mean([m.right.mean() for m in known])), "low": low, "high": high}
     pairs = [(b, a) for one in outcomes if (a := one["A"]) is not None and (b := one["B"]) is not None]
     if pairs and len(pairs) == len(outcomes):
         low, high = stats.mean_difference_interval(pairs)
-        means[DIFFERENCE] = {"accuracy": float(np.mean([a.mean() - b.mean() for b, a in pairs])), "low": low,
-                             "high": high}
+        means[DIFFERENCE] = {"accuracy": means["A"]["accuracy"] - means["B"]["accuracy"], "low": low, "high": high}
     return means

@@ -23,18 +23,19 @@ def curve_table(sweeps: Sequence[Sweep], source: str, each: Weights, n_params: i
         sweeps: one per task, pruned along the same kind of ranking. The mask is kept where there is only one.
         each: the parameters of one head and of one FFN.
     """
-    outcomes = [sweep.outcomes() for sweep in sweeps]
+    marks = [sweep.marks() for sweep in sweeps]
     rows: list[dict[str, Any]] = []
     for i, (heads, ffns) in enumerate(sweeps[0].removed):
-        right, n = [int(o[i].sum()) for o in outcomes], [o.shape[1] for o in outcomes]
-        low, high = stats.mean_wilson(right, n)
+        here = [of_task[i] for of_task in marks]
+        low, high = stats.mean_accuracy_interval(here)
         mask = parse_exact(sweeps[0].ablations[i])
         rows.append({"ranking": source, "heads": heads, "FFNs": ffns, "n heads": len(mask.heads),
                      "n FFNs": len(mask.ffns),
                      "parameters": (len(mask.heads) * each.head + len(mask.ffns) * each.ffn) / n_params,
-                     "accuracy": float(np.mean([o[i].mean() for o in outcomes])), "low": low, "high": high,
-                     "chance": float(np.mean([sweep.questions.chance for sweep in sweeps])), "n": sum(n),
-                     "tasks": len(sweeps), "mask": sweeps[0].ablations[i] if len(sweeps) == 1 else ""})
+                     "accuracy": float(np.mean([m.right.mean() for m in here])), "low": low, "high": high,
+                     "chance": float(np.mean([sweep.questions.chance for sweep in sweeps])),
+                     "n": sum(len(m.right) for m in here), "tasks": len(sweeps),
+                     "mask": sweeps[0].ablations[i] if len(sweeps) == 1 else ""})
     return pd.DataFrame(rows)
 
 
@@ -80,13 +81,13 @@ def transfer_table(sweeps: Mapping[tuple[str, str], Sweep], share: float) -> pd.
     rows: list[dict[str, Any]] = []
     for (task, ranking), sweep in sweeps.items():
         i = int(np.argmin([abs(heads - share) for heads, _ in sweep.removed]))
-        outcomes = sweep.outcomes()
-        low, high = stats.wilson(int(outcomes[i].sum()), outcomes.shape[1])
-        intact, accuracy = float(outcomes[0].mean()), float(outcomes[i].mean())
+        whole, pruned = sweep.marks()[0], sweep.marks()[i]
+        low, high = stats.accuracy_interval(pruned)
+        intact, accuracy = float(whole.right.mean()), float(pruned.right.mean())
         rows.append({"task": task, "ranking": ranking, "heads": sweep.removed[i][0],
                      "accuracy": accuracy, "low": low, "high": high, "intact": intact,
                      "kept": accuracy / intact if intact else np.nan, "chance": sweep.questions.chance,
-                     "n": outcomes.shape[1], "mask": sweep.ablations[i]})
+                     "n": len(pruned.right), "mask": sweep.ablations[i]})
     return pd.DataFrame(rows)
 
 

@@ -6,14 +6,16 @@ import hashlib
 import json
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from itertools import chain
+from typing import Any, Literal, TypeVar
 
 from backend.errors import BadInput, DataError
 from backend.tasks.notices import peculiarities
 
+T = TypeVar("T")
 Row = Mapping[str, Any]
 Split = Literal["train", "validation", "test"]
 Metric = Literal[
@@ -24,6 +26,7 @@ Metric = Literal[
 ]
 
 DEMOS = ("per-query", "fixed")
+DRAWS = 10  # of fixed demonstrations, over which the queries are spread, unless another number is asked for
 SEPARATOR = "\n\n"
 
 
@@ -91,6 +94,7 @@ class Prompt:
     demos: tuple[str, ...] = ()  # demonstrations in the order shown
     doc: int = 0  # row of the example in its split
     demo_docs: tuple[int, ...] = ()  # rows of the demonstrations
+    draw: int | None = None  # which of several shared draws of demonstrations it stands behind
 
     @property
     def prefix(self) -> str:
@@ -99,7 +103,7 @@ class Prompt:
 
     def without_first_demo(self) -> Prompt:
         """The same prompt with the demonstration farthest from the question left out."""
-        return Prompt(self.example, self.demos[1:], self.doc, self.demo_docs[1:])
+        return replace(self, demos=self.demos[1:], demo_docs=self.demo_docs[1:])
 
 
 class Task(ABC):
@@ -188,6 +192,8 @@ class Task(ABC):
         for split in ("train", "validation"):
             for doc in range(len(self.rows(split)))[:3]:  # the wording, so that a changed template is other data
                 digest.update(repr(self.ask(split, doc, self.draw_rule(random.Random(0)))).encode())
+        if self.draw_rule(random.Random(0)) is not None:
+            digest.update(b"|at 0 shots, a rule for every query")
         pool = self.demo_docs()
         if (narrowed := list(pool)) != list(range(len(self.rows("train")))):  # said only where it is not all of them
             digest.update(f"|{narrowed}".encode())
@@ -208,35 +214,41 @@ def prompt(
 
 def prompts(
     task: Task, n_shots: int, demos: str = "per-query", n_examples: int | None = None, seed: int = 0,
-    split: Split = "validation",
+    split: Split = "validation", draws: int = 1,
 ) -> list[Prompt]:
     """The prompts of a split: its first rows in a seeded order, each behind `n_shots` demonstrations.
 
     `per-query` draws demonstrations (and the episode's rule) afresh for every row, from a
     generator seeded by (seed, split, row), so that the order of evaluation cannot change them.
-    `fixed` makes one draw for all rows. A training row never demonstrates itself.
+    `fixed` makes `draws` draws, and the rows take them in turn: what rows of one draw share is read
+    once. Draw d of seed s is what the one draw of seed s * draws + d would be. A training row never
+    demonstrates itself: it takes the next draw that does not hold it. At 0 shots there is nothing to
+    share, and every row has a rule of its own either way.
 
     Args:
+        draws: of `fixed` demonstrations; a group of rows (MultiRC) stands behind one.
         n_examples: how many rows; all of them when None or when there are fewer. The same seed
             always takes the same rows first, so a larger run contains a smaller one. Where rows
             are scored in groups (MultiRC), whole groups are taken until there are this many rows.
 
     Raises:
-        BadInput: unknown `demos`, or `n_shots` below 0 or above the training rows.
+        BadInput: unknown `demos`, fewer than 1 draws, or `n_shots` below 0 or above the training rows.
         DataError: the split is empty.
     """
-    return list(iter_prompts(task, n_shots, demos, n_examples, seed, split))
+    return list(iter_prompts(task, n_shots, demos, n_examples, seed, split, draws))
 
 
 def iter_prompts(
     task: Task, n_shots: int, demos: str = "per-query", n_examples: int | None = None, seed: int = 0,
-    split: Split = "validation",
+    split: Split = "validation", draws: int = 1,
 ) -> Iterator[Prompt]:
     """As `prompts`, one at a time."""
     if demos not in DEMOS:
         raise BadInput(f"Unknown way to draw demonstrations '{demos}'. Known: {', '.join(DEMOS)}.")
     if n_examples is not None and n_examples < 1:
         raise BadInput(f"The number of examples must be at least 1, got {n_examples}.")
+    if draws < 1:
+        raise BadInput(f"The number of draws must be at least 1, got {draws}.")
     rows = task.rows(split)
     if not rows:
         raise DataError(f"Task '{task.name}' has no rows in its {split} split. Give it some, or choose another task.")
@@ -245,15 +257,10 @@ def iter_prompts(
     if n_shots < 0 or (n_shots and n_shots > len(pool) - spare):
         raise BadInput(f"{n_shots} shots asked of task '{task.name}', which has {len(pool)} training examples to "
                        f"demonstrate with. Choose 0 to {max(0, len(pool) - spare)}.")
-    left_out: set[int] = set()
-    if demos == "fixed":  # one draw; on the training split its rows are not asked as questions
-        rng = random.Random(f"demos/{seed}")
-        fixed_rule, fixed = task.draw_rule(rng), rng.sample(pool, n_shots)
-        left_out = set(fixed) if split == "train" else left_out
-    for doc in _seeded_docs(task, split, random.Random(f"rows/{seed}/{split}"), left_out, n_examples):
-        if demos == "fixed":
-            yield prompt(task, doc, fixed, split, fixed_rule)
-            continue
+    if demos == "fixed" and n_shots:
+        yield from _behind_shared(task, n_shots, pool, draws, seed, split, n_examples)
+        return
+    for doc in chain.from_iterable(_first(_seeded_units(task, split, seed), n_examples)):
         rng = random.Random(f"demos/{seed}/{split}/{doc}")
         rule = task.draw_rule(rng)
         drawn = rng.sample(pool, n_shots + spare if n_shots else 0)
@@ -261,19 +268,47 @@ def iter_prompts(
         yield prompt(task, doc, chosen, split, rule)
 
 
-def _seeded_docs(task: Task, split: Split, rng: random.Random, left_out: set[int], n: int | None) -> list[int]:
-    """The first `n` rows in a seeded order, counted up to whole groups where rows are scored in groups."""
-    rows = task.rows(split)
-    units = [[doc] for doc in range(len(rows))]
+def _behind_shared(task: Task, n_shots: int, pool: Sequence[int], draws: int, seed: int, split: Split,
+                   n_examples: int | None) -> Iterator[Prompt]:
+    """Rows behind `draws` draws of demonstrations, which they take in turn, whole groups together."""
+    shared = []
+    for draw in range(draws):
+        rng = random.Random(f"demos/{seed * draws + draw}")
+        rule = task.draw_rule(rng)
+        shared.append((rule, rng.sample(pool, n_shots)))
+
+    def placed() -> Iterator[list[tuple[int, int]]]:
+        """Per unit, (row, draw); a training row that every draw holds is left out."""
+        turn = 0
+        for unit in _seeded_units(task, split, seed):
+            held = [set(demos) & set(unit) if split == "train" else set() for _, demos in shared]
+            draw = next((d for step in range(draws) if not held[d := (turn + step) % draws]), turn % draws)
+            if rows := [(doc, draw) for doc in unit if doc not in held[draw]]:
+                turn += 1
+                yield rows
+
+    for doc, draw in chain.from_iterable(_first(placed(), n_examples)):
+        rule, demos = shared[draw]
+        yield replace(prompt(task, doc, demos, split, rule), draw=draw if draws > 1 else None)
+
+
+def _seeded_units(task: Task, split: Split, seed: int) -> list[list[int]]:
+    """All rows in a seeded order, as units that stay together: a row, or all rows of a group."""
+    units = [[doc] for doc in range(len(task.rows(split)))]
     if task.metric == "acc_by_group":  # half a question's answers would make it look easier than it is
         groups: dict[str, list[int]] = {}
-        for doc in range(len(rows)):
+        for doc in range(len(units)):
             groups.setdefault(task.ask(split, doc).group, []).append(doc)
         units = list(groups.values())
-    rng.shuffle(units)
-    docs: list[int] = []
+    random.Random(f"rows/{seed}/{split}").shuffle(units)
+    return units
+
+
+def _first(units: Iterable[list[T]], n: int | None) -> Iterator[list[T]]:
+    """The first units, until they hold `n` rows; all of them when None."""
+    taken = 0
     for unit in units:
-        if n is not None and len(docs) >= n:
-            break
-        docs += [doc for doc in unit if doc not in left_out]
-    return docs
+        if n is not None and taken >= n:
+            return
+        taken += len(unit)
+        yield unit

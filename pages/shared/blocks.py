@@ -373,8 +373,8 @@ def provenance(of: Setup | ModelId, *parts: str, shots: str = "", task: str = ""
     """
     lines = [*parts, f"Source: {source}" if source else ""]
     if isinstance(of, Setup):
-        lines.append(f"Setup: {task or of.task}, {shots or f'{of.n_shots}-shot'}, {of.demos} demonstrations, seed "
-                     f"{of.seed}")
+        lines.append(f"Setup: {task or of.task}, {shots or f'{of.n_shots}-shot'}, "
+                     f"{words.demonstrations(of, bool(shots))}, seed {of.seed}")
     return "\n".join(filter(None, [*lines, f"Model: {of.model if isinstance(of, Setup) else of}"]))
 
 

@@ -24,7 +24,8 @@ def arguments(request: planning.Request, model: Sequence[str]) -> list[str]:
     if request.needs_tasks:
         given += ["--tasks", ",".join(task.name for task in request.tasks), "--shots", _joined(request.shots)]
     for flag, value, default in [
-        ("--demos", request.demos, plain.demos), ("--n-examples", request.n_examples, plain.n_examples),
+        ("--demos", request.demos, plain.demos), ("--draws", request.draws, plain.draws),
+        ("--n-examples", request.n_examples, plain.n_examples),
         ("--seeds", request.seeds, plain.seeds),
     ]:
         if value != default:
@@ -40,7 +41,7 @@ def arguments(request: planning.Request, model: Sequence[str]) -> list[str]:
 def python_lines(request: planning.Request) -> str:
     """Python that makes the same plan and says what is missing."""
     plain = planning.Request(request.model, request.info)
-    more = "".join(f", {name}={getattr(request, name)!r}" for name in ("demos", "n_examples", "seeds")
+    more = "".join(f", {name}={getattr(request, name)!r}" for name in ("demos", "draws", "n_examples", "seeds")
                    if getattr(request, name) != getattr(plain, name))
     options = {name: value for name, value in request.options.items() if value != plain.options[name]}
     tasks = expression(tuple(request.tasks), {})

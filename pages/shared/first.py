@@ -32,7 +32,7 @@ def shown(importance: HeadScores | None, ffns: Sweep | None, intact: Answers | N
         pruned: whether its own pruning curve is stored.
     """
     missed = ffns is not None and any(
-        stats.mcnemar(ffns.outcomes()[0], off).p < CLEAR for off in ffns.outcomes()[1:])
+        stats.paired_test(ffns.marks()[0], off).p < CLEAR for off in ffns.marks()[1:])
     return Shown((importance is not None) + missed + (intact is not None) + pruned,
                  heads_shown(importance.scores()) if importance is not None else 0.0)
 

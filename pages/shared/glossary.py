@@ -49,9 +49,9 @@ TERMS: dict[str, tuple[tuple[str, ...], str]] = {
         "How far a head raises the probability of the very token it attends to: its share of all that it raises above "
         "the mean, between 0 and 1."),
     "demonstrations": (
-        ("fixed demonstrations", "per-query demonstrations", "demonstrations?"),
-        "The solved examples in a prompt. Fixed: one draw of them for all questions. Per-query: a fresh draw for every "
-        "question, as in the study."),
+        ("fixed demonstrations", "per-query demonstrations", "draws of demonstrations", "demonstrations?"),
+        "The solved examples in a prompt. Fixed: a few draws of them, which the questions share in turn. Per-query: a "
+        "fresh draw for every question, as in the study."),
     "FFN": (
         ("feed-forward networks?", "FFNs?"),
         "Feed-forward network: the part of a layer that works on each token by itself. Off, it adds nothing to the "
@@ -110,7 +110,9 @@ TERMS: dict[str, tuple[tuple[str, ...], str]] = {
         "How often a difference at least as large would come about by luck alone, if switching off made none."),
     "paired": (
         ("paired tests?", "paired"),
-        "Both models answer the same questions, so every question is compared with itself."),
+        "Both models answer the same questions behind the same demonstrations, so every question is compared with "
+        "itself: by McNemar's test and, where questions share draws of demonstrations, by a t test over the draws; the "
+        "larger p counts."),
     "per-example": (
         ("per-example",),
         "The importance as in the paper: z · dL/dz is summed over a whole example before the absolute value is taken."),

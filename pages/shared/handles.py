@@ -246,4 +246,5 @@ def task(wanted: TaskId) -> Task:
 @st.cache_resource(show_spinner=False, max_entries=32)
 def prompts(setup: Setup) -> Sequence[Prompt]:
     """The validation prompts of a setup. Raises: DataError: if its rows are not here."""
-    return list(iter_prompts(task(setup.task), setup.n_shots, setup.demos, setup.n_examples, setup.seed))
+    return list(iter_prompts(task(setup.task), setup.n_shots, setup.demos, setup.n_examples, setup.seed,
+                             draws=setup.draws))

@@ -3,7 +3,7 @@
 `sidebar` draws it, and `components` writes what is chosen of heads and FFNs. Every shared widget is bound to the URL
 parameter of its key's name, so the address bar is always a permalink:
 
-    ?model=bundled&task=antonym&shots=5&demos=fixed&n=100&seed=0&by=per-token&off=L3H7,F2
+    ?model=bundled&task=antonym&shots=5&demos=fixed&draws=10&n=100&seed=0&by=per-token&off=L3H7,F2
 
 Models and tasks are identities: what is here, or what the store has results of though it is not here itself. Pages
 read: `model()`, `info()`, `task()`, `current()`, `compared()`, `definition()`, `ablation()`; their own choices are
@@ -25,6 +25,7 @@ from backend.records import ModelInfo
 from backend.runs.queue import Queue
 from backend.store.catalogue import info_of
 from backend.tasks import registry
+from backend.tasks.task import DRAWS
 from backend.values import Ablation, ModelId, Ranking, Setup, TaskId, parse
 from pages.shared import first, handles
 
@@ -33,10 +34,11 @@ REDUCTIONS = ("per-token", "per-example")
 DTYPES = ("float32", "bfloat16", "float16")
 BOS = ("auto", "always", "never")
 DEFAULTS: Mapping[str, Any] = {"model": BUNDLED, "state": None, "task": None, "rows": None, "shots": 5,
-                               "demos": "fixed", "n": 100, "seed": 0, "by": "per-token", "dtype": "float32",
-                               "bos": "auto", "off": "", "against": "", "tasks": None}
+                               "demos": "fixed", "draws": DRAWS, "n": 100, "seed": 0, "by": "per-token",
+                               "dtype": "float32", "bos": "auto", "off": "", "against": "", "tasks": None}
 N_EXAMPLES = (1, 100_000)  # lowest and highest number of questions
 MOST_SEED = 10_000
+MOST_DRAWS = 100  # of fixed demonstrations
 N_TRAIN = 200  # training examples behind importance, as everywhere
 # Bound by pages, or Streamlit's own:
 PAGE_PARAMETERS = {"step", "scope", "name", "view", "section", "source", "q", "prompt", "options", "layer", "head",
@@ -185,7 +187,12 @@ def current(task: TaskId | None = None, n_shots: int | None = None) -> Setup:
         HeadroomError: the model or the task's rows cannot be found.
     """
     return Setup(model(), task or task_id(task_name()), value("shots") if n_shots is None else n_shots,
-                 value("demos"), int(value("n")), int(value("seed")))
+                 value("demos"), int(value("n")), int(value("seed")), draws())
+
+
+def draws() -> int:
+    """How many draws of demonstrations the questions share, where they are fixed."""
+    return int(value("draws"))
 
 
 def importance(task: TaskId | None = None, n_shots: int | None = None) -> HeadImportance:
@@ -320,7 +327,8 @@ def default_task(known: Sequence[str]) -> str:
         stored = {t.name: t for t in handles.known().tasks(of)}
         wanted = sorted((name for name in known if name in stored), key=lambda name: (
             registry.about(name).group != "in-context")) or list(known)
-        plain = Setup(of, TaskId("", ""), DEFAULTS["shots"], DEFAULTS["demos"], DEFAULTS["n"], DEFAULTS["seed"])
+        plain = Setup(of, TaskId("", ""), DEFAULTS["shots"], DEFAULTS["demos"], DEFAULTS["n"], DEFAULTS["seed"],
+                      DEFAULTS["draws"])
         kept[of] = first.task({name: plain.with_(task=stored[name]) for name in wanted}, N_TRAIN, handles.store()) \
             if stored else next((n for n in known if registry.about(n).group == "in-context"), known[0])
     return kept[of]

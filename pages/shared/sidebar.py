@@ -19,7 +19,17 @@ from backend.models.info import BUNDLED
 from backend.tasks import registry
 from backend.tasks.task import DEMOS
 from pages.shared import components, glossary, handles, lecture, notes, selection
-from pages.shared.selection import BOS, DEFAULTS, DTYPES, MOST_SEED, N_EXAMPLES, PAGE_PARAMETERS, REDUCTIONS, SHOTS
+from pages.shared.selection import (
+    BOS,
+    DEFAULTS,
+    DTYPES,
+    MOST_DRAWS,
+    MOST_SEED,
+    N_EXAMPLES,
+    PAGE_PARAMETERS,
+    REDUCTIONS,
+    SHOTS,
+)
 
 # Side padding that leaves room at 900 pixels, columns (`blocks.side_by_side`) that stack when they get narrow, and
 # captions of at least 4.5:1, which Streamlit draws at 4.05:1; titles and captions of our own bring their style.
@@ -147,6 +157,12 @@ def _details() -> None:
     st.segmented_control("Demonstrations", DEMOS[::-1], default=DEFAULTS["demos"], required=True, key="demos",
                          bind="query-params",
                          help=f"{glossary.says('demonstrations')} Fixed ones make toggling fast.")
+    if selection.value("demos") == "fixed":
+        st.number_input("Draws", 1, MOST_DRAWS, value=DEFAULTS["draws"], key="draws",
+                        **selection.number("draws", 1, MOST_DRAWS, DEFAULTS["draws"]),
+                        help="Of fixed demonstrations: the questions take them in turn. One draw is a sample of size "
+                             "one; intervals over several know how far draws differ. 1: a single draw, named by the "
+                             "seed.")
     freely = lecture.at_the_machine()
     most = N_EXAMPLES[1] if freely else lecture.MOST_QUESTIONS
     st.number_input("Questions", N_EXAMPLES[0], most, value=DEFAULTS["n"], key="n",

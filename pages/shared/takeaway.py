@@ -21,7 +21,7 @@ import streamlit as st
 
 from backend.errors import HeadroomError
 from backend.values import Setup
-from pages.shared import pictures, report, selection
+from pages.shared import pictures, report, selection, words
 from pages.shared.report import Figure, Sheet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +74,7 @@ def facts(setup: Setup, bos: str, by: str, compared: Sequence[str]) -> dict[str,
         "Model": model.name, "Revision": model.revision, "Digest": model.digest, "Precision": model.dtype,
         "BOS token": f"{bos}: {'yes' if model.bos else 'no'}",
         "Task": setup.task.name, "Rows (digest)": setup.task.digest, "Shots": str(setup.n_shots),
-        "Demonstrations": setup.demos, "Questions": f"n = {setup.n_examples}", "Seed": str(setup.seed),
+        "Demonstrations": words.demonstrations(setup), "Questions": f"n = {setup.n_examples}", "Seed": str(setup.seed),
         "Head importance": f"{by}, n = {selection.N_TRAIN} training examples",
         "Tasks that are compared": ", ".join(compared)}
 

@@ -108,7 +108,7 @@ class Comparison:
 
     @cached_property
     def outcomes(self) -> list[tables.Outcomes]:
-        return [{mask: one.outcomes() if one is not None else None for mask, one in self.answers(label).items()}
+        return [{mask: one.marks() if one is not None else None for mask, one in self.answers(label).items()}
                 for label in self.labels]
 
     @cached_property
@@ -168,7 +168,7 @@ def by_masks(of: Comparison) -> None:
     n = int((of.table["p (Holm)"] < words.SIGNIFICANT).sum())
     number(cells[DIFFERENCE], DIFFERENCE, words.points(apart["accuracy"]), span(apart["low"], apart["high"]),
            f"apart on {n or 'none'} of {words.how_many(len(of.setups), 'task')} (Holm)" if of.scope == "All tasks"
-           else f"McNemar {words.p_value(of.table['p'].iloc[0])}")
+           else f"paired test {words.p_value(of.table['p'].iloc[0])}")
 
 
 def by_shots(of: Comparison) -> None:
@@ -179,7 +179,7 @@ def by_shots(of: Comparison) -> None:
             number(cell, f"{label}, {DIFFERENCE}")
         else:
             number(cell, f"{label}, {DIFFERENCE}", words.points(row[DIFFERENCE]),
-                   f"{span(row['95 % from'], row['to'])} · McNemar {words.p_value(row['p'])}",
+                   f"{span(row['95 % from'], row['to'])} · paired test {words.p_value(row['p'])}",
                    f"intact {words.percent(row['intact'])} · A {words.percent(row['A'])} · B {words.percent(row['B'])}")
 
 
@@ -230,24 +230,24 @@ def in_short(of: Comparison) -> str:
 def explain(of: Comparison) -> str:
     """What is shown and how certain it is."""
     shots = ", ".join(map(str, selection.SHOTS)) + " shots" if of.scope == "All shots" else ""
+    last = list(of.setups.values())[-1]
     return blocks.provenance(
-        next(iter(of.setups.values())), "Answer: the option of highest summed log-likelihood",
+        last, "Answer: the option of highest summed log-likelihood",
         *(f"{name}: {words.components(mask)} off ({mask.fill} ablation)" for name, mask in (("A", of.a), ("B", of.b))
-          if mask), "95 % Wilson intervals", f"{DIFFERENCE}: paired bootstrap over the questions",
-        "A against B: exact McNemar test on the same questions", shots=shots,
+          if mask), words.how_certain(last), words.how_tested(last, "A against B"), shots=shots,
         task="each task" if of.scope == "All tasks" else "")
 
 
 def reproduce(of: Comparison) -> str:
     """Python that gets what both masks answer on everything that is shown, and compares them."""
-    first = next(iter(of.setups.values()))
+    last = list(of.setups.values())[-1]
     return blocks.python_lines(
-        Evaluation(first),
+        Evaluation(last),
         f"each = zip(records, {'a' if of.a else 'records'}, {'b' if of.b else 'records'}, strict=True)",
-        "outcomes = [dict(zip(tables.MASKS, [one.outcomes() for one in three], strict=True)) for three in each]",
+        "outcomes = [dict(zip(tables.MASKS, [one.marks() for one in three], strict=True)) for three in each]",
         "chances = [record.questions.chance for record in records]",
         table="tables.masks_table(names, groups, outcomes, chances)",
         then=["print(tables.masks_means(outcomes))"] * (of.scope == "All tasks"),
         over=[(one.task, one.n_shots) for one in of.setups.values()],
-        also={name: Evaluation(first, mask) for name, mask in (("a", of.a), ("b", of.b)) if mask},
+        also={name: Evaluation(last, mask) for name, mask in (("a", of.a), ("b", of.b)) if mask},
         given={"names": tuple(of.labels), "groups": tuple(of.groups)})

@@ -15,7 +15,7 @@ import pandas as pd
 from backend import stats
 from backend.kinds import InductionScores
 from backend.tables import AGGREGATE, DIFFERENCE, OWN, RANDOM, REVERSED
-from backend.values import Ablation, Head
+from backend.values import Ablation, Head, Setup
 
 if TYPE_CHECKING:
     from backend.lens.reading import Reading
@@ -50,6 +50,38 @@ def points(difference: float) -> str:
 def p_value(p: float) -> str:
     """`p = 0.03`, `p < 0.001`."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def demonstrations(setup: Setup, some: bool = False) -> str:
+    """How a setup draws its demonstrations: `10 draws of demonstrations`.
+
+    Args:
+        some: whether it stands for setups with demonstrations, though it may have none itself.
+    """
+    if not (setup.n_shots or some):
+        return "no demonstrations"
+    if setup.demos != "fixed":
+        return "fresh demonstrations for every question"
+    return f"{setup.draws} draws of demonstrations" if setup.draws > 1 else "one draw of demonstrations"
+
+
+def how_certain(setup: Setup) -> str:
+    """What intervals of accuracies are over, for people who want to know."""
+    if setup.draws > 1:
+        return (f"95 % intervals over questions and {setup.draws} draws of demonstrations: Wilson's, of as many "
+                "questions as they are worth (Korn and Graubard 1998)")
+    return "95 % Wilson intervals" + (
+        " over questions: of one draw of demonstrations, they say nothing of other draws"
+        if setup.n_shots and setup.demos == "fixed" else "")
+
+
+def how_tested(setup: Setup, what: str = "Intact against switched off") -> str:
+    """How two masks are told apart."""
+    if setup.draws > 1:
+        return (f"{what}: the same questions behind the same demonstrations; p is the larger one of McNemar's exact "
+                "test and a t test over the draws, the change's 95 % interval the wider one of a paired bootstrap over "
+                "questions and a t interval over the draws")
+    return (f"{what}: exact McNemar test on the same questions; the change's 95 % interval is a paired bootstrap")
 
 
 def how_many(n: int, one: str, many: str = "") -> str:
@@ -266,7 +298,7 @@ def big_numbers(table: pd.DataFrame) -> list[tuple[str, str, str]]:
         return shown
     low, high = (points(off[end]).split()[0] for end in ("change from", "change to"))
     return [*shown, ("Switched off", percent(off["accuracy"]), interval(off)),
-            ("Change", points(off["change"]), f"95 %: {low} to {high} · McNemar {p_value(off['p'])}")]
+            ("Change", points(off["change"]), f"95 %: {low} to {high} · paired test {p_value(off['p'])}")]
 
 
 def group_numbers(table: pd.DataFrame) -> list[tuple[str, str, str]]:

@@ -24,6 +24,7 @@ from backend.runs.plan import identify_tasks
 from backend.store import bundles, live
 from backend.store.live import Store
 from backend.store.shipped import ship
+from backend.tasks.task import DRAWS
 from backend.values import Setup
 from tests.models.small import small_network, small_tokenizer
 
@@ -103,7 +104,7 @@ ASKED = ["--tasks", "antonym", "--shots", "0,1", "--n-examples", "4", "--what", 
 
 def units(network: Path) -> list[AnswerSurprise]:
     task = identify_tasks("antonym")[0]
-    return [AnswerSurprise(Setup(identify(str(network)), task, n, "fixed", 4), 6) for n in (0, 1)]
+    return [AnswerSurprise(Setup(identify(str(network)), task, n, "fixed", 4, draws=DRAWS), 6) for n in (0, 1)]
 
 
 def test_the_command_line_knows_its_topic_its_option_and_its_limits(small, network, capsys):

@@ -41,7 +41,7 @@ from tests.store.test_store import RECORDS
 MODEL = identify("bundled")
 ANTONYM, CAPITAL = identify_tasks("antonym,capital")
 MINI = identify_tasks("mini")
-SETUPS = [Setup(MODEL, ANTONYM, 5), Setup(MODEL, CAPITAL, 0, "per-query", 7, 3)]
+SETUPS = [Setup(MODEL, ANTONYM, 5), Setup(MODEL, ANTONYM, 5, draws=10), Setup(MODEL, CAPITAL, 0, "per-query", 7, 3)]
 
 
 def rankings(n_train: int, reduction: str, setup: Setup) -> list[Ranking]:

@@ -24,7 +24,7 @@ def test_no_outcomes_have_no_accuracy():
 def test_a_mean_row_weighs_tasks_alike_whatever_their_size():
     few, many = answered([1, 0]), answered([1] * 6, chance=4)
     row = tables.mean_row("both", [few, many])
-    low, high = stats.mean_wilson([1, 6], [2, 6])
+    low, high = stats.mean_accuracy_interval([np.array([True, False]), np.ones(6, bool)])
     assert row == {"what": "both", "accuracy": 0.75, "low": low, "high": high, "chance": 0.375, "n": 8}
 
 

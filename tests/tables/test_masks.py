@@ -51,7 +51,8 @@ def test_means_weigh_tasks_alike_and_draw_questions_within_tasks():
     means = tables.masks_means(both)
     assert {name: row["accuracy"] for name, row in means.items()} == {"intact": 0.75, "A": 0.75, "B": 0.5,
                                                                      "A − B": 0.25}
-    assert (means["A"]["low"], means["A"]["high"]) == stats.mean_wilson([7, 1], [7, 2])
+    assert (means["A"]["low"], means["A"]["high"]) == stats.mean_accuracy_interval(
+        [np.array(TRUE), np.array([True, False])])
     pairs = [(one["B"], one["A"]) for one in both]
     assert (means["A − B"]["low"], means["A − B"]["high"]) == stats.mean_difference_interval(pairs)  # type: ignore
     assert set(tables.masks_means([both[0], outcomes(TRUE, None, FALSE)])) == {"intact", "B"}

@@ -33,7 +33,8 @@ def test_the_mean_curve_weighs_tasks_alike_and_has_no_mask_of_its_own():
     assert set(table["mask"]) == {""}
     assert set(table["n"]) == {6}
     assert set(table["chance"]) == {0.375}
-    assert (table["low"][1], table["high"][1]) == pytest.approx(tuple(stats.mean_wilson([3, 1], [4, 2])))
+    assert (table["low"][1], table["high"][1]) == pytest.approx(tuple(stats.mean_accuracy_interval(
+        [np.array([True, True, True, False]), np.array([True, False])])))
 
 
 def test_a_band_reaches_from_the_lowest_to_the_highest_curve():

@@ -25,7 +25,7 @@ def comparison(table: pd.DataFrame, order: Sequence[str]) -> Layers:
     tooltip = [alt.Tooltip("task:N"), alt.Tooltip("model:N"), alt.Tooltip("accuracy:Q", format=".1%"),
                alt.Tooltip("low:Q", title="95 % from", format=".1%"), alt.Tooltip("high:Q", title="to", format=".1%"),
                alt.Tooltip("n:Q"), alt.Tooltip("chance:Q", format=".1%"),
-               alt.Tooltip("p:Q", title="McNemar p", format=".2g")]
+               alt.Tooltip("p:Q", title="paired test p", format=".2g")]
     base = alt.Chart(table)
     chance = base.mark_tick(color=GREY, thickness=2, size=15).encode(
         x=alt.X("chance:Q", scale=share, axis=axis), y=y, tooltip=tooltip)

@@ -33,7 +33,7 @@ def masks(points: pd.DataFrame, order: Sequence[str]) -> Layers:
                alt.Tooltip("low:Q", title="95 % from", format=".1%"), alt.Tooltip("high:Q", title="to", format=".1%"),
                alt.Tooltip("n:Q"), alt.Tooltip("chance:Q", format=".1%"),
                alt.Tooltip(f"{DIFFERENCE}:Q", format="+.1%"),
-               alt.Tooltip("p (Holm):Q", title="McNemar p (Holm)", format=".2g")]
+               alt.Tooltip("p (Holm):Q", title="paired test p (Holm)", format=".2g")]
     base = alt.Chart(table)
     chance = base.mark_tick(color=GREY, thickness=2, size=15).encode(
         x=alt.X("chance:Q", scale=share, axis=axis), y=y, tooltip=tooltip)
