@@ -103,7 +103,7 @@ class Group:
     """Questions that share a prefix, or one batch of questions with a prefix each.
 
     `prefixes` are token ids, (n, n_prefix) for every pass that reads them, short ones padded behind their end: none,
-    one for all rows, or one per row of the batch, in its order.
+    one for all rows, or several, each for an equal share of the batch's rows, in order.
     """
 
     prefixes: tuple[np.ndarray, ...]
@@ -245,19 +245,66 @@ def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: 
                 rows.append(Row((chain,), (n,)))
         return rows
 
-    groups = []
+    groups, together = _draws_side_by_side(queries, together, row_tokens, batch_tokens, held_tokens) if trees else (
+        [], together)
     for numbers in filter(None, [*together, *([] if trees else [[n] for n in long]), short]):
         chosen = [queries[n] for n in numbers]
         skip = 0
         if numbers is not short:
-            # At least one token of each context stays behind the prefix: its logits score the first option token.
-            skip = common_prefix(chosen, min(len(o.context) - 1 for q in chosen for o in q.options))
-            skip = skip if skip >= MIN_PREFIX else 0
+            skip = _shared_prefix(chosen)
         batches = tuple(_batch(chunk, [skip] * len(chunk)) for chunk in _chunks(grown(numbers, skip), batch_tokens))
         groups.append(Group((np.array([chosen[0].options[0].ids[:skip]]),) if skip else (), batches))
     if trees:
         groups += _side_by_side({n: queries[n] for n in long}, own, batch_tokens, held_tokens)
     return groups
+
+
+def _draws_side_by_side(
+    queries: Sequence[Query], draws: Sequence[list[int]], row_tokens: int, batch_tokens: int, held_tokens: int
+) -> tuple[list[Group], list[list[int]]]:
+    """Questions behind several shared prefixes: those whose trees would not fill a pass are read beside one another.
+
+    Returns:
+        The groups, and the draws (as numbers of questions) that are better read alone.
+    """
+    prefixes: dict[int, tuple[int, ...]] = {}
+    rows: dict[int, list[Row]] = {}
+    alone = []
+    for place, numbers in enumerate(draws):
+        chosen = [queries[n] for n in numbers]
+        skip = _shared_prefix(chosen)
+        packed = _pack([(grow(queries[n], skip), n) for n in numbers], row_tokens) if skip else []
+        if not skip or 2 * len(packed) * max(map(len, packed)) > batch_tokens:
+            alone.append(numbers)
+        else:
+            prefixes[place], rows[place] = chosen[0].options[0].ids[:skip], packed
+
+    def size(chunk: list[int]) -> tuple[int, int]:
+        """Rows that each draw gets, the same number for all, and tokens of a row."""
+        return max(len(rows[d]) for d in chunk), max(len(row) for d in chunk for row in rows[d])
+
+    def fit(chunk: list[int]) -> bool:
+        n_rows, width = size(chunk)
+        return (len(chunk) * n_rows * width <= batch_tokens
+                and len(chunk) * len(prefixes[chunk[0]]) <= min(held_tokens, batch_tokens))
+
+    groups = []
+    for chunk in _cut(sorted(rows, key=lambda d: -len(prefixes[d])), fit):
+        n_rows, widest = size(chunk)[0], len(prefixes[chunk[0]])
+        padded = np.array([[*prefixes[d], *[0] * (widest - len(prefixes[d]))] for d in chunk])
+        filled = [row for d in chunk for row in [*rows[d], *[Row((), ())] * (n_rows - len(rows[d]))]]
+        behind = [len(prefixes[d]) for d in chunk for _ in range(n_rows)]
+        groups.append(Group((padded,), (_batch(filled, behind),)))
+    return groups, alone
+
+
+def _shared_prefix(queries: Sequence[Query]) -> int:
+    """How many first tokens questions share that are worth a pass of their own; 0 where too few.
+
+    At least one token of each context stays behind them: its logits score the first option token.
+    """
+    shared = common_prefix(queries, min(len(o.context) - 1 for q in queries for o in q.options))
+    return shared if shared >= MIN_PREFIX else 0
 
 
 def _side_by_side(
