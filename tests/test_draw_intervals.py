@@ -54,7 +54,7 @@ def test_one_draw_or_none_is_wilson_s_and_so_is_a_question_to_each_draw():
     lambda rng: 0.9, lambda rng: rng.beta(7.2, 1.8), lambda rng: rng.choice([1, 0.61, 0.77, 0.51, 0.86]),
     lambda rng: rng.beta(11.4, 7.6)], ids=["alike", "spread", "all or nothing", "low"])
 def test_of_the_intervals_as_many_hold_the_truth_as_they_say(accuracy_of_draw):
-    """By simulation: between 93 and 99 % (of a share of few questions no interval is exact); Wilson's alone does not."""
+    """By simulation: between 93 and 99 %, for no interval of a share of few questions is exact."""
     rng = np.random.default_rng(1)
     truth = np.mean([accuracy_of_draw(rng) for _ in range(20_000)])
     held = []

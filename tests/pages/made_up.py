@@ -37,6 +37,7 @@ from backend.records import ModelInfo, Questions, Record
 from backend.runs.plan import identify_tasks
 from backend.store.live import Store
 from backend.tasks.registry import get_task
+from backend.tasks.task import DRAWS
 from backend.values import INTACT, Ablation, ModelId, Ranking, Setup, TaskId
 
 N_QUESTIONS, N_OPTIONS, N_BLOCKS = 40, 4, 6
@@ -67,7 +68,7 @@ def task_id(name: str) -> TaskId:
 
 
 def setup(model: ModelId, task: str | TaskId, n_shots: int = 5, **more: Any) -> Setup:
-    return Setup(model, task if isinstance(task, TaskId) else task_id(task), n_shots, **more)
+    return Setup(model, task if isinstance(task, TaskId) else task_id(task), n_shots, **({"draws": DRAWS} | more))
 
 
 def setups(model: ModelId, tasks: Sequence[str | TaskId], shots: Sequence[int] = (5,), **more: Any) -> list[Setup]:
@@ -200,7 +201,7 @@ def _questions(setup: Setup) -> Questions:
     n = min(setup.n_examples, N_QUESTIONS)
     rng = np.random.default_rng(zlib.crc32(setup.task.name.encode()))
     return Questions(tuple(range(n)), tuple((int(g),) for g in rng.integers(N_OPTIONS, size=n)), (N_OPTIONS,) * n,
-                     ("",) * n)
+                     ("",) * n, draws=tuple(i % setup.draws for i in range(n)) if setup.draws > 1 else ())
 
 
 def _choices(setup: Setup, info: ModelInfo, lost: float) -> tuple[int, ...]:

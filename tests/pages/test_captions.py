@@ -16,11 +16,12 @@ from tests.pages.test_shown import STEPS, full
 
 __all__ = ["full"]  # the fixture
 LONGEST = 90
-SETUP = "Setup: {}, 5-shot, fixed demonstrations, seed 0"
+SETUP = "Setup: {}, 5-shot, 10 draws of demonstrations, seed 0"
 DEFINITIONS = {  # what has to be behind some caption of a page, whatever its view
     "heads": ["|z · dL/dz|, per token, as in the authors' code", "Higher: the loss depends more on the head"],
     "ffns": ["on the same questions"],
-    "lab": ["Answer: the option of highest summed log-likelihood", "95 % Wilson intervals", "exact McNemar test"],
+    "lab": ["Answer: the option of highest summed log-likelihood",
+            "95 % intervals over questions and 10 draws", "McNemar's exact test"],
     "pruning": ["gradient importance", "the lowest go first"],
     "overlap": ["per-token gradient importance of n = 200 training examples per task"],
     "induction": ["Olsson et al. 2022, arXiv:2209.11895"],

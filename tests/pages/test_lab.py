@@ -24,14 +24,15 @@ OFF = Ablation(frozenset({Head(1, 2)}), frozenset({0}))
 
 def answered(setup: Setup, right: float) -> Answers:
     """A task's own questions, of which the first `right` (a share) are answered right."""
-    asked = prompts(MINI[setup.task.name], setup.n_shots, setup.demos, setup.n_examples, setup.seed)
+    asked = prompts(MINI[setup.task.name], setup.n_shots, setup.demos, setup.n_examples, setup.seed, draws=setup.draws)
     rows = []
     for i, prompt in enumerate(asked):
         row, gold = [-2.0] * len(prompt.example.options), prompt.example.gold[0]
         row[gold if i < round(right * len(asked)) else gold - 1] = -0.5
         rows.append(tuple(row))
     questions = Questions(tuple(p.doc for p in asked), tuple(p.example.gold for p in asked),
-                          tuple(len(row) for row in rows), ("",) * len(asked))
+                          tuple(len(row) for row in rows), ("",) * len(asked),
+                          draws=tuple(p.draw for p in asked if p.draw is not None))
     return Answers(questions, tuple(rows), tuple((5,) * len(row) for row in rows))
 
 
@@ -62,14 +63,14 @@ def test_the_numbers_shown_are_those_of_the_stored_evaluations(explorer: Explore
     assert calm(app)
     assert ablated is not None
     shown = {m.label: m.value for m in app.main.metric}
-    before, after = intact.outcomes(), ablated.outcomes()
+    before, after = intact.marks().right, ablated.marks().right
     assert shown == {"Intact": wording.percent(before.mean()), "Switched off": wording.percent(after.mean()),
                      "Change": wording.points(after.mean() - before.mean())}
     said = words(app)
-    low, high = stats.wilson(int(after.sum()), len(after))
+    low, high = stats.accuracy_interval(ablated.marks())
     assert f"95 %: {100 * low:.1f}".rstrip("0").rstrip(".") in said
     assert wording.percent(high) in said
-    assert wording.p_value(stats.mcnemar(before, after).p) in said
+    assert wording.p_value(stats.paired_test(intact.marks(), ablated.marks()).p) in said
     assert f"chance {wording.percent(intact.questions.chance)}" in said
     change = f"goes from {wording.percent(0.9)} to {wording.percent(0.4)}"
     assert f"Without L1H2 and L0 FFN, accuracy on antonym {change}" in said

@@ -1,5 +1,7 @@
 """The tour asks before it tells, and tells only what is stored."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -166,10 +168,11 @@ def test_the_first_example_is_one_that_only_examples_let_the_model_answer(explor
     of = setups_of(IN_CONTEXT[:1], shots=(0, 1))
     docs = tuple(prompt.doc for prompt in handles.prompts(of[1]))
     n = len(docs)
-    asked = Questions(docs, ((0,),) * n, (2,) * n, ("",) * n)
+    bare = Questions(docs, ((0,),) * n, (2,) * n, ("",) * n)
+    asked = replace(bare, draws=tuple(i % of[1].draws for i in range(n)))
     right, wrong = (-1.0, -3.0), (-3.0, -1.0)
     lengths = ((5, 5),) * n
-    store.put(Evaluation(of[0]), Answers(asked, (right, right, right, wrong) + (right,) * (n - 4), lengths))
+    store.put(Evaluation(of[0]), Answers(bare, (right, right, right, wrong) + (right,) * (n - 4), lengths))
     store.put(Evaluation(of[1]), Answers(asked, (wrong, right, right, right) + (right,) * (n - 4), lengths))
     app = explorer("tour", step="1")
     assert app.number_input("tour question").value == 4

@@ -26,7 +26,7 @@ BOTH = {"off": str(A), "against": str(B)}
 
 
 def put(store: Store, tasks: list[str], shots: tuple[int, ...] = (5,), shares: dict[Ablation, float] = SHARES
-        ) -> dict[Ablation, np.ndarray]:
+        ) -> dict[Ablation, stats.Marks]:
     """Store what the intact model, A and B answer; returns the outcomes of the last."""
     found = {}
     for task in tasks:
@@ -34,7 +34,7 @@ def put(store: Store, tasks: list[str], shots: tuple[int, ...] = (5,), shares: d
             for off, share in shares.items():
                 record = answered(setup_of(task, n_shots), share)
                 store.put(Evaluation(setup_of(task, n_shots), off), record)
-                found[off] = record.outcomes()
+                found[off] = record.marks()
     return found
 
 
@@ -46,12 +46,13 @@ def test_the_numbers_of_both_masks_and_their_difference_are_those_that_are_store
     of = put(store, ["antonym"])
     app = explorer("lab", task="antonym", **BOTH)
     assert calm(app), (app.error, app.exception)
-    assert numbers(app) == {"Intact": wording.percent(0.9), "A": wording.percent(of[A].mean()),
-                            "B": wording.percent(of[B].mean()), "A − B": wording.points(of[A].mean() - of[B].mean())}
+    assert numbers(app) == {"Intact": wording.percent(0.9), "A": wording.percent(of[A].right.mean()),
+                            "B": wording.percent(of[B].right.mean()),
+                            "A − B": wording.points(of[A].right.mean() - of[B].right.mean())}
     low, high = stats.difference_interval(of[B], of[A])
     said = words(app)
-    assert f"95 %: {wording.points(low).split()[0]} to {wording.points(high).split()[0]}  \nMcNemar " \
-           f"{wording.p_value(stats.mcnemar(of[A], of[B]).p)}" in said
+    assert f"95 %: {wording.points(low).split()[0]} to {wording.points(high).split()[0]}  \npaired test " \
+           f"{wording.p_value(stats.paired_test(of[A], of[B]).p)}" in said
     assert f"Accuracy on antonym is {wording.percent(0.6)} with mask A and {wording.percent(0.4)} with mask B" in said
     assert "tell A and B apart" in said
     assert "Off only in A: L2H0. Off only in B: L0 FFN. In both: L1H2." in said
@@ -82,8 +83,8 @@ def test_all_tasks_are_tested_one_by_one_with_holm_s_correction(explorer: Explor
     n = len(MINI)
     table = app.dataframe[0].value
     assert list(table["task"]) == list(MINI)
-    p = np.array([stats.mcnemar(of[A], of[B]).p] * n)
-    p[list(MINI).index("plural")] = stats.mcnemar(of[A], few.outcomes()).p
+    p = np.array([stats.paired_test(of[A], of[B]).p] * n)
+    p[list(MINI).index("plural")] = stats.paired_test(of[A], few.marks()).p
     assert np.allclose(table["p"], p)
     assert np.allclose(table["p (Holm)"], stats.holm(p))
     assert (stats.holm(p) > p).any()
