@@ -2,19 +2,31 @@
 
 *Episodes* are demonstrations of one task from its training rows, in the task's own wording.
 *Sentences* state the facts of all items, those of validation and test included, in other words: that
-is where the model can learn what it is later asked. *Repeats* are random words, over and over: the
-text in which induction heads form first.
+is where the model can learn what it is later asked. Some facts are read hundreds of times as often as others,
+so that the rare ones are known only in part. *Repeats* are random words, over and over: the text in which
+induction heads form first.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import chain
+from itertools import accumulate, chain
+from typing import Any
 
-from backend.tasks.mini import CANDIDATES, FORMS, TRAINING_ONLY, words
+from backend.tasks.mini import (
+    ANTONYM_SPLITS,
+    COUNTRY_SPLITS,
+    FORMS,
+    MINI,
+    NAME_SPLITS,
+    NOUN_SPLITS,
+    SPLITS,
+    VERB_SPLITS,
+    words,
+)
 from backend.tasks.task import SEPARATOR, Task
 
 BOS, EOS, PAD, UNK = "<s>", "</s>", "<pad>", "<unk>"
@@ -29,9 +41,17 @@ EPISODE = 0.05
 SENTENCE = 0.6
 REPEAT = 1.0
 
-# In the hard practice episodes are mostly of these tasks, each so much likelier than one that is learnt by then; none
-# is of a task that the suite does not ask.
-HARD = {"label_kind": 8, "label_form": 8, "label_mood": 4, "pick": 6, "form": 2} | dict.fromkeys(TRAINING_ONLY, 0)
+SHORTEST_BLOCK = 8  # of repeats, in words
+
+# How often episodes are of each task: more of those that take long to learn, fewer of those that are soon known.
+OFTEN = {
+    "antonym": 0.5, "past": 0.5, "capital": 0.5, "continent": 0.5, "plural": 0.5, "kind": 0.5,
+    "pronoun": 0.5, "transfer": 1, "negation": 1,
+    "label_kind": 3, "label_mood": 1.5, "label_form": 3, "pick": 2, "form": 0.7,
+}
+
+# How often the rarest facts are read, the most common ones at 1.
+RAREST = {"adjectives": 1 / 1000, "verbs": 1 / 1000, "countries": 1 / 1000, "nouns": 1 / 500, "people": 1 / 1000}
 
 Document = tuple[list[str], list[float]]  # tokens, and the weight of predicting each
 
@@ -43,9 +63,32 @@ def split_tokens(text: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------ sentences
 
 
+class Often:
+    """Items to draw from, those of each list between common and rare."""
+
+    def __init__(self, lists: Iterable[Sequence[Any]], rarest: float) -> None:
+        self.often = {item: often for items in lists for item, often in words.frequencies(items, rarest).items()}
+        self.items = list(self.often)
+        self.up_to = list(accumulate(self.often.values()))
+
+    def draw(self, rng: random.Random) -> Any:
+        return rng.choices(self.items, cum_weights=self.up_to)[0]
+
+
+def _lists(*splits: Any) -> list[Sequence[Any]]:
+    return [part[split] for part in splits for split in SPLITS]
+
+
+ADJECTIVES = Often(_lists(*ANTONYM_SPLITS.values()), RAREST["adjectives"])
+VERBS = Often(_lists(VERB_SPLITS), RAREST["verbs"])
+COUNTRIES = Often(_lists(*COUNTRY_SPLITS.values()), RAREST["countries"])
+NOUNS = Often(_lists(*NOUN_SPLITS.values()), RAREST["nouns"])
+PEOPLE = Often(_lists(*NAME_SPLITS.values()), RAREST["people"])
+
+
 def _person(rng: random.Random) -> tuple[str, str, str]:
-    woman = rng.random() < 0.5
-    return (rng.choice(words.WOMEN), "she", "her") if woman else (rng.choice(words.MEN), "he", "his")
+    name = PEOPLE.draw(rng)
+    return (name, "she", "her") if name in words.WOMEN else (name, "he", "his")
 
 
 def _article(word: str) -> str:
@@ -53,7 +96,7 @@ def _article(word: str) -> str:
 
 
 def about_adjective(rng: random.Random) -> str:
-    pair = rng.choice(words.ANTONYMS)
+    pair = ADJECTIVES.draw(rng)
     a, b = pair if rng.random() < 0.5 else pair[::-1]
     subject = rng.choice(words.SUBJECTS)
     return rng.choice([
@@ -64,7 +107,7 @@ def about_adjective(rng: random.Random) -> str:
 
 
 def about_verb(rng: random.Random) -> str:
-    verb = rng.choice(list(words.VERBS))
+    verb = VERBS.draw(rng)
     did, does, doing = (form(verb) for form in FORMS.values())
     name, she, _ = _person(rng)
     return rng.choice([
@@ -79,7 +122,8 @@ def about_verb(rng: random.Random) -> str:
 
 
 def about_country(rng: random.Random) -> str:
-    country, (capital, continent) = rng.choice(list(words.country_facts().items()))
+    country = COUNTRIES.draw(rng)
+    capital, continent = words.country_facts()[country]
     name, she, _ = _person(rng)
     return rng.choice([
         f"The capital of {country} is {capital}.", f"{country} has its capital in {capital}.",
@@ -91,8 +135,8 @@ def about_country(rng: random.Random) -> str:
 
 
 def about_noun(rng: random.Random) -> str:
-    noun, kind = rng.choice(list(words.NOUNS.items()))
-    many = words.plural(noun)
+    noun = NOUNS.draw(rng)
+    kind, many = words.NOUNS[noun], words.plural(noun)
     name, she, her = _person(rng)
     return rng.choice([
         f"One {noun} is here, but many {many} are there.", f"{name} has one {noun} and wants two {many}.",
@@ -127,18 +171,8 @@ def about_person(rng: random.Random) -> str:
     ])
 
 
-def about_number(rng: random.Random) -> str:
-    n = rng.randrange(11, 90)
-    return rng.choice([
-        f"After {n} comes {n + 1}.", f"Before {n} comes {n - 1}.", f"Count: {n}, {n + 1}, {n + 2}, {n + 3}.",
-        f"Count down: {n}, {n - 1}, {n - 2}, {n - 3}.", f"Take {n} and ten more is {n + 10}.",
-        f"Take {n} and ten less is {n - 10}.", f"By tens: {n % 10 + 10}, {n % 10 + 20}, {n % 10 + 30}, {n % 10 + 40}.",
-    ])
-
-
 SENTENCES: dict[Callable[[random.Random], str], float] = {  # how often, by how many facts there are
-    about_adjective: 1.0, about_verb: 2.5, about_country: 1.7, about_noun: 2.0, about_mood: 1.0, about_person: 0.4,
-    about_number: 0.9,
+    about_adjective: 1.0, about_verb: 2.5, about_country: 1.7, about_noun: 2.0, about_mood: 1.0, about_person: 0.6,
 }
 
 
@@ -153,14 +187,16 @@ def sentences(rng: random.Random, length: int) -> Document:
     return tokens[:length], [SENTENCE] * length
 
 
-def episode(rng: random.Random, task: Task, n_demos: int) -> Document:
-    """Demonstrations of one task under one rule, parted by blank lines."""
+def episode(rng: random.Random, task: Task, length: int) -> Document:
+    """Demonstrations of one task under one rule, parted by blank lines; as many as begin within `length` tokens."""
     rule = task.draw_rule(rng)
     rows = task.rows("train")
     tokens: list[str] = []
     weights: list[float] = []
     seen: set[str] = set()
-    for row in rng.sample(range(len(rows)), n_demos):
+    for row in rng.sample(range(len(rows)), min(len(rows), length)):
+        if len(tokens) >= length:
+            break
         example = task.example(rows[row], rule)
         context, answer = (split_tokens(text) for text in (example.contexts[0], example.options[example.gold[0]]))
         unknown = answer[0] in _made_up() and answer[0] not in seen
@@ -173,37 +209,45 @@ def episode(rng: random.Random, task: Task, n_demos: int) -> Document:
     return [*tokens, SEPARATOR], [*weights, EPISODE]
 
 
-def repeats(rng: random.Random, length: int) -> Document:
+def repeats(rng: random.Random, length: int, n_words: int | None = None) -> Document:
     """A block of random words, again and again; its first reading cannot be predicted and weighs nothing.
 
-    Blocks are no shorter than a quarter of the row: of short ones a model learns to copy just any word that
-    it has seen lately, and stays there.
+    Args:
+        n_words: how many words may stand in it; None: all.
     """
-    n = rng.randint(length // 4, length // 2 - 4)
-    block = rng.choices(vocabulary()[len(SPECIAL):], k=n)
+    n = rng.randint(SHORTEST_BLOCK, length // 2 - 3)
+    block = rng.choices(words_in_use(n_words), k=n)
     tokens = (block * (length // n + 1))[:length]
     return tokens, [0.0] * n + [REPEAT] * (length - n)
 
 
+@cache
+def words_in_use(n_words: int | None = None) -> list[str]:
+    """The first `n_words` of all words in a fixed mixed order; None: all of them."""
+    mixed = vocabulary()[len(SPECIAL):]
+    random.Random(1).shuffle(mixed)
+    return mixed[:n_words]
+
+
 def documents(
-    rng: random.Random, length: int, mixture: dict[str, float], hard: bool = False
+    rng: random.Random, length: int, mixture: dict[str, float], n_words: int | None = None
 ) -> Iterator[tuple[str, Document]]:
     """Documents without end, each with the name of its kind.
 
     Args:
+        length: tokens of the row that they are for.
         mixture: the share of each kind.
-        hard: episodes are mostly of the tasks that are hard to learn.
+        n_words: as for `repeats`.
     """
-    tasks = list(CANDIDATES.values())
-    often = [HARD.get(task.name, 1) if hard else 1 for task in tasks]
     while True:
         kind = rng.choices(list(mixture), list(mixture.values()))[0]
         if kind == "episodes":
-            yield kind, episode(rng, rng.choices(tasks, often)[0], rng.randint(2, 16))
+            task = MINI[rng.choices(list(OFTEN), list(OFTEN.values()))[0]]
+            yield kind, episode(rng, task, rng.randint(length // 5, length - 1))
         elif kind == "sentences":
             yield kind, sentences(rng, rng.randint(40, 100))
         else:
-            yield kind, repeats(rng, length - 1)
+            yield kind, repeats(rng, length - 1, n_words)
 
 
 @cache
@@ -216,12 +260,15 @@ def vocabulary() -> list[str]:
     """All tokens: the special ones, then every word in a fixed order."""
     rng = random.Random(0)
     texts: list[str] = [SEPARATOR, "\n"]
-    for task in CANDIDATES.values():
-        for split in ("train", "validation", "test"):
+    for task in MINI.values():
+        for split in SPLITS:
             for row in task.rows(split):
                 example = task.example(row, task.draw_rule(rng))
                 texts += [example.contexts[0], *example.options]
     texts += [topic(rng) for topic in SENTENCES for _ in range(5000)]
-    texts += words.WOMEN + words.MEN + words.MADE_UP + [form(verb) for form in FORMS.values() for verb in words.VERBS]
-    texts += [str(n) for n in range(1, 100)]
+    texts += list(words.country_facts()) + [capital for capital, _ in words.country_facts().values()]
+    texts += [word for noun, kind in words.NOUNS.items() for word in (noun, words.plural(noun), kind)]
+    texts += [word for pairs in words.ANTONYMS.values() for pair in pairs for word in pair] + words.PRAISE + words.BLAME
+    texts += [form(verb) for form in FORMS.values() for verb in words.VERBS] + list(words.VERBS)
+    texts += words.WOMEN + words.MEN + words.MADE_UP
     return [*SPECIAL, *sorted(set(chain.from_iterable(map(split_tokens, texts))))]

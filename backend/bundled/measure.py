@@ -1,4 +1,4 @@
-"""What the model card states, measured: `python -m backend.bundled.measure [folder] [split]`.
+"""What the model card states, measured and printed as Markdown: `python -m backend.bundled.measure [folder] [split]`.
 
 Small and fast on purpose: every option of a mini task is one token, so one pass over a prompt's
 context scores all its options.
@@ -23,6 +23,7 @@ from backend.tasks.task import Prompt, Split, Task, prompts
 from backend.values import Head
 
 GROUPS = ("knowledge", "reasoning", "in-context")
+SHOTS = (0, 1, 5, 10)
 IDS = {word: i for i, word in enumerate(corpus.vocabulary())}
 
 
@@ -124,15 +125,69 @@ def without(model: OPTForCausalLM, heads: Iterable[Head]) -> Tensor:
     return gates
 
 
-def random_heads(model: OPTForCausalLM, heads: Sequence[Head], seed: int) -> list[Head]:
-    """As many other heads from layers 1 and up: layer 0 is left out, because everything needs it."""
-    others = [Head(layer, head) for layer in range(1, model.config.num_hidden_layers)
-              for head in range(model.config.num_attention_heads) if Head(layer, head) not in heads]
-    return random.Random(seed).sample(others, len(heads))
+@torch.no_grad()
+def written(model: OPTForCausalLM, n_examples: int = 10) -> np.ndarray:
+    """(n_layers, n_heads): each head's share of what the heads of its layer write to the residual stream.
+
+    The norm of the head's columns of the output projection times its z, summed over all positions of training prompts
+    of every task at 5 shots, over the same sum for all heads of its layer.
+    """
+    n_layers, n_heads = model.config.num_hidden_layers, model.config.num_attention_heads
+    total = np.zeros((n_layers, n_heads))
+    for task in MINI.values():
+        for _, rows in batches(prompts(task, 5, n_examples=n_examples, split="train")):
+            outputs: list[Tensor] = []
+            read(model, rows, outputs=outputs)
+            real = torch.arange(max(map(len, rows))) < torch.tensor([len(row) for row in rows])[:, None]  # (batch, pos)
+            for layer, z in enumerate(outputs):  # z: (batch, n_heads, pos, d_head)
+                columns = model.model.decoder.layers[layer].self_attn.out_proj.weight  # (d_model, n_heads * d_head)
+                adds = torch.einsum("bhpd,mhd->bhpm", z, columns.reshape(len(columns), n_heads, -1))
+                total[layer] += (adds.norm(dim=-1) * real[:, None]).sum((0, 2)).numpy()
+    return total / total.sum(1, keepdims=True)
+
+
+def dead_heads(shares: np.ndarray) -> list[Head]:
+    """Heads whose share of what their layer writes is below 1 % of the median head's."""
+    return [Head(int(layer), int(head)) for layer, head in np.argwhere(shares < 0.01 * np.median(shares))]
+
+
+def random_heads(
+    model: OPTForCausalLM, n: int, seed: int, but: Iterable[Head] = (), first_layer: int = 0,
+) -> list[Head]:
+    """`n` heads, none of them in `but`, from `first_layer` and up."""
+    out = set(but)
+    others = [Head(layer, head) for layer in range(first_layer, model.config.num_hidden_layers)
+              for head in range(model.config.num_attention_heads) if Head(layer, head) not in out]
+    return random.Random(seed).sample(others, n)
 
 
 def induction_heads(scores: np.ndarray, at_least: float = 0.3) -> list[Head]:
     return [Head(int(layer), int(head)) for layer, head in np.argwhere(scores >= at_least)]
+
+
+def named(heads: Iterable[Head]) -> str:
+    return ", ".join(map(str, sorted(heads))) or "none"
+
+
+def accuracy_table(table: Mapping[int, Mapping[str, float]]) -> str:
+    """Accuracy in % of every task and of every group's mean, a column for each number of shots."""
+    lines = ["| task | group | chance | " + " | ".join(f"{n} shots" if n != 1 else "1 shot" for n in table) + " |",
+             "|---" * (3 + len(table)) + "|"]
+    for name, task in MINI.items():
+        lines.append(f"| {name} | {task.group} | {100 * task.chance:.1f} | "  # type: ignore[attr-defined]
+                     + " | ".join(f"{100 * scores[name]:.1f}" for scores in table.values()) + " |")
+    for group in GROUPS:
+        chance = np.mean([t.chance for t in MINI.values() if t.group == group])  # type: ignore[attr-defined]
+        lines.append(f"| **mean** | {group} | {100 * chance:.1f} | "
+                     + " | ".join(f"{100 * mean(scores, group):.1f}" for scores in table.values()) + " |")
+    return "\n".join(lines)
+
+
+def head_table(scores: np.ndarray) -> str:
+    """A number for every head: layers down, heads across."""
+    n = scores.shape[1]
+    return "\n".join(["| | " + " | ".join(f"H{head}" for head in range(n)) + " |", "|---" * (n + 1) + "|"] + [
+        f"| L{layer} | " + " | ".join(f"{score:.2f}" for score in row) + " |" for layer, row in enumerate(scores)])
 
 
 def main() -> None:
@@ -141,42 +196,42 @@ def main() -> None:
     parser.add_argument("split", nargs="?", default="validation")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--quick", action="store_true", help="the accuracies, prefix matching and dead heads only")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    from backend.tasks.mini import CANDIDATES
-
     model = load(args.folder)
-    shots = (0, 1, 5, 10)
-    table = {n: accuracies(model, n, args.split, tasks=CANDIDATES) for n in shots}
-    print("| task | group | chance | 0 shots | 1 | 5 | 10 |\n|---|---|---|---|---|---|---|")
-    for name, task in CANDIDATES.items():
-        print(f"| {name} | {task.group} | {100 * task.chance:.1f} | "
-              + " | ".join(f"{100 * table[n][name]:.1f}" for n in shots) + " |")
-    for group in GROUPS:
-        chance = np.mean([t.chance for t in MINI.values() if t.group == group])  # type: ignore[attr-defined]
-        print(f"| **mean** | {group} | {100 * chance:.1f} | " + " | ".join(
-            f"{100 * mean({k: table[n][k] for k in MINI}, group):.1f}" for n in shots) + " |")
-    scores = prefix_matching(model)
-    print("\nprefix matching\n", scores.round(2))
-    heads = induction_heads(scores)
-    print(f"{(scores >= 0.4).sum()} heads of 0.4 or more, {(scores >= 0.3).sum()} of 0.3 or more, "
-          f"{(scores < 0.1).sum()} of {scores.size} below 0.1")
+    print(f"Accuracy in % on the {args.split} split:\n")
+    print(accuracy_table({n: accuracies(model, n, args.split) for n in SHOTS}), flush=True)
+    scores, shares = prefix_matching(model), written(model)
+    dead, heads = dead_heads(shares), induction_heads(scores)
+    print(f"\nPrefix matching:\n\n{head_table(scores)}\n")
+    print(f"- Induction heads (0.3 or more): {len(heads)} of {scores.size}: {named(heads)}; "
+          f"{(scores < 0.1).sum()} are below 0.1.")
+    print(f"- Dead heads: {len(dead)}: {named(dead)}. The smallest share of what a layer's heads write "
+          f"is {100 * shares.min():.2f} %, {100 * shares.min() / np.median(shares):.0f} % of the median head's.",
+          flush=True)
+    if args.quick:
+        return
     in_context = {name: task for name, task in MINI.items() if task.group == "in-context"}
     knowledge = {name: task for name, task in MINI.items() if task.group == "knowledge"}
-    intact = mean(accuracies(model, 5, args.split, tasks=in_context))
-    gone = mean(accuracies(model, 5, args.split, without(model, heads), in_context))
-    draws = [mean(accuracies(model, 5, args.split, without(model, random_heads(model, heads, seed)), in_context))
-             for seed in range(args.draws)]
-    print(f"in-context, 5 shots: intact {intact:.3f}, without induction heads {gone:.3f}, "
-          f"without as many others {np.mean(draws):.3f} (sd {np.std(draws):.3f})")
-    print(f"knowledge, 0 shots: intact {mean(accuracies(model, 0, args.split, tasks=knowledge)):.3f}, without "
-          f"{mean(accuracies(model, 0, args.split, without(model, heads), knowledge)):.3f}")
+    for tasks, n_shots, what in ((in_context, 5, "In-context tasks at 5 shots"), (knowledge, 0, "Knowledge at 0 shots"),
+                                 (knowledge, 5, "Knowledge at 5 shots")):
+        intact, gone = (mean(accuracies(model, n_shots, args.split, gates, tasks))
+                        for gates in (None, without(model, heads)))
+        said = f"- {what}: {100 * intact:.1f} % intact, {100 * gone:.1f} without the induction heads"
+        for first_layer, where in ((0, "of all layers"), (1, "of layers 1 and up")):
+            draws = [mean(accuracies(model, n_shots, args.split, without(model, random_heads(
+                model, len(heads), seed, [*heads, *dead], first_layer)), tasks)) for seed in range(args.draws)]
+            said += (f"; {100 * np.mean(draws):.1f} without as many other live heads {where} "
+                     f"(sd {100 * np.std(draws):.1f})")
+        print(f"{said}; {args.draws} draws each.", flush=True)
     ranking = ranked(model)
-    for share in (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7):
-        pruned = ranking[: round(share * len(ranking))]
-        print(f"without the {share:.0%} least important heads: average at 5 shots "
-              f"{mean(accuracies(model, 5, args.split, without(model, pruned))):.3f}")
+    print("\n| heads removed, least important first | mean accuracy of 14 tasks at 5 shots |\n|---|---|")
+    for share in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
+        pruned = ranking[: int(share * len(ranking))]
+        left = mean(accuracies(model, 5, args.split, without(model, pruned)))
+        print(f"| {share:.0%} | {100 * left:.1f} |", flush=True)
 
 
 def ranked(model: OPTForCausalLM, n_examples: int = 40) -> list[Head]:

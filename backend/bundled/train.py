@@ -1,30 +1,27 @@
-"""Train the bundled model from nothing: `python -m backend.bundled.train`.
+"""Train the bundled model from nothing: `python -m backend.bundled.train`, once from start to end.
 
 The recipe, in the order in which it happens:
 
 1. A small OPT (pre-norm, ReLU, learned positions, tied embeddings) with positions that start sinusoidal.
-2. *Repeats first.* Two rows in five are random words, over and over, until the model predicts the
-   repetition: induction heads form here, and with fewer repeats they form much later or never.
+2. *Repeats first.* Random words, over and over, in lessons (`LESSONS`): few words in short rows, then longer rows,
+   then more words, each until the model predicts the repetition. Induction heads form here. In longer rows of all
+   words at once, a model learns to look a certain number of positions back instead, and stays there for long.
 3. *Episodes.* Then mostly few-shot episodes of the mini tasks, beside plain sentences with their facts.
-4. *Fewer heads.* Every head has a gate (hard concrete, Louizos et al. 2018, arXiv:1712.01312) and pays for
-   staying open, until the wanted share of heads is left. The gates end as constants inside the output
-   projections, so that what is saved is an ordinary `OPTForCausalLM`.
-5. The learning rate falls to zero; the last rows are twice as long, so that all positions are trained.
-6. *Practice.* With the heads that are left, the learning rate rises and falls once more over more text.
-7. *Hard practice.* And again, a little lower, over episodes that are mostly of the tasks that are hard to learn.
+4. The learning rate falls to zero; the last rows are twice as long, so that all positions are trained.
 
 Muon (Jordan et al. 2024) moves the matrices of the blocks, AdamW everything else. Products are in bfloat16 where
-the processor has instructions for it.
+the processor has instructions for it. On the way the weights are kept at `n_checkpoints` steps, about evenly spaced
+in their logarithm (`checkpoints.py`).
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +31,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from torch import Tensor
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
-from backend.bundled import corpus
+from backend.bundled import checkpoints, corpus
 from backend.machine import multiplies
+from backend.models.info import CHECKPOINTS, checkpoint_name
 
 HERE = Path(__file__).parent
 
@@ -43,40 +41,42 @@ HERE = Path(__file__).parent
 @dataclass(frozen=True)
 class Recipe:
     d_model: int = 128
-    n_layers: int = 5
+    n_layers: int = 6
     n_heads: int = 8
     d_ffn: int = 512
     max_positions: int = 256
     batch: int = 32
     length: int = 128  # tokens of a row; twice that, with half as many rows, at the end
-    first_length: int = 64  # of a row in the first phase
-    tokens: float = 12e6  # rows in the first phase count as if they were of full length
+    tokens: float = 28e6  # steps of the first phase, which reads half a batch, count as if they read a whole one
     muon_lr: float = 0.015
     muon_decay: float = 0.05
     adam_lr: float = 3e-3
     position_lr: float = 1e-4
     warm_up: int = 80  # steps
-    decay_from: float = 0.6  # share of the training after which the learning rate falls
-    long_from: float = 0.88  # share of the training after which rows are long
-    first: dict[str, float] = field(default_factory=lambda: {"repeats": 1.0})
-    then: dict[str, float] = field(default_factory=lambda: {"episodes": 0.55, "sentences": 0.20, "repeats": 0.25})
+    decay_from: float = 0.5  # share of the training after which the learning rate falls
+    long_from: float = 0.9  # share of the training after which rows are long
+    then: dict[str, float] = field(default_factory=lambda: {"episodes": 0.60, "sentences": 0.20, "repeats": 0.20})
     last: dict[str, float] = field(default_factory=lambda: {"episodes": 0.70, "sentences": 0.22, "repeats": 0.08})
-    blend: int = 200  # steps over which the first mixture turns into the second
-    last_from: float = 0.55  # share of the training after which the last mixture is read
-    shifted: float = 0.2  # share of the documents, after the first phase, that start at a later position
-    first_until: float = 2.0  # nats per token on repeats, when induction has formed ...
-    first_at_most: float = 0.4  # ... or this share of the training
-    heads_left: float = 0.6  # share of the heads that keep an open gate
-    gates_from: float = 0.50
-    gates_until: float = 0.78  # share of the training at which the gates become constants
-    gate_price: float = 2.0
-    gate_lr: float = 0.03
-    practice_tokens: float = 8e6  # of the second stage: the same small set of heads, mostly episodes
-    practice_lr: float = 0.7  # of both learning rates in the first stage
-    practice_decay_from: float = 0.4
-    hard_tokens: float = 6e6  # of the third stage: the same, mostly on the tasks that are hard to learn
-    hard_lr: float = 0.5
+    blend: int = 200  # steps over which repeats alone turn into the mixture
+    last_from: float = 0.5  # share of the training after which the last mixture is read
+    shifted: float = 0.2  # share of the documents that start at a later position
+    shifted_first: float = 0.8  # the same in the first phase
+    learnt: float = 1.0  # nats per token on repeats, below which the next lesson begins
+    first_at_most: float = 0.25  # share of the training after which the first phase ends in any case
+    n_checkpoints: int = 12
+    first_checkpoint: int = 50  # the first step after the beginning at which the weights are kept
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What repeats are made of in the first phase."""
+
+    n_words: int | None  # None: all
+    length: int  # tokens of a row
+
+
+LESSONS = (Lesson(128, 32), Lesson(128, 64), Lesson(128, 128), Lesson(None, 128))
 
 
 # ---------------------------------------------------------------------------------------------- tokenizer
@@ -131,7 +131,7 @@ def forward(model: OPTForCausalLM, tokens: Tensor, pos: Tensor, mask: Tensor, ga
         mask: (batch or 1, 1, pos, pos), 0 where attention may look and -inf elsewhere.
         gates: (batch or 1, n_layers, n_heads), multiplied with the heads' z.
         patterns: filled with each layer's attention, (batch, n_heads, pos, pos).
-        outputs: filled with each layer's z, (batch, n_heads, pos, d_head), which keep their gradients.
+        outputs: filled with each layer's z, (batch, n_heads, pos, d_head), which keep their gradients if they have any.
         bf16: whether weights multiply in bfloat16.
     """
     decoder = model.model.decoder
@@ -145,13 +145,12 @@ def forward(model: OPTForCausalLM, tokens: Tensor, pos: Tensor, mask: Tensor, ga
                        torch.cat([p.bias for p in projections]), bf16)
         qkv = qkv.view(batch, length, 3, n_heads, d_model // n_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, n_heads, pos, d_head)
-        scores = (q * attention.scaling) @ k.transpose(-1, -2) + mask
-        pattern = scores.softmax(-1)
         if patterns is not None:
-            patterns.append(pattern)
-        z = pattern @ v
+            patterns.append(((q * attention.scaling) @ k.transpose(-1, -2) + mask).softmax(-1))
+        z = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         if outputs is not None:
-            z.retain_grad()
+            if z.requires_grad:
+                z.retain_grad()
             outputs.append(z)
         if gates is not None:
             z = z * gates[:, i, :, None, None]
@@ -166,35 +165,6 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None, bf16: bool) -> Tens
     if not bf16:
         return F.linear(x, weight, bias)
     return F.linear(x.bfloat16(), weight.bfloat16(), None if bias is None else bias.bfloat16()).float()
-
-
-class Gates(torch.nn.Module):
-    """One hard-concrete gate per head: random while training, exactly 0 or 1 (or between) in the end."""
-
-    stretch = (-0.1, 1.1)
-    temperature = 2 / 3
-
-    def __init__(self, n_layers: int, n_heads: int) -> None:
-        super().__init__()
-        self.log_alpha = torch.nn.Parameter(torch.full((n_layers, n_heads), 4.0))
-
-    def sample(self, batch: int) -> Tensor:
-        """(batch, n_layers, n_heads), drawn afresh for every row."""
-        u = torch.rand(batch, *self.log_alpha.shape).clamp(1e-6, 1 - 1e-6)
-        return self._stretched(torch.sigmoid((u.logit() + self.log_alpha) / self.temperature))
-
-    def constant(self) -> Tensor:
-        """(1, n_layers, n_heads), what the gates are without chance."""
-        return self._stretched(torch.sigmoid(self.log_alpha))[None]
-
-    def share_open(self) -> Tensor:
-        """The expected share of gates that are not 0."""
-        low, high = self.stretch
-        return torch.sigmoid(self.log_alpha - self.temperature * math.log(-low / high)).mean()
-
-    def _stretched(self, s: Tensor) -> Tensor:
-        low, high = self.stretch
-        return (s * (high - low) + low).clamp(0, 1)
 
 
 # --------------------------------------------------------------------------------------------------- data
@@ -214,11 +184,13 @@ class Reader:
 
     def __init__(self, seed: int, max_positions: int) -> None:
         self.rng = random.Random(seed)
-        self.ids = {word: i for i, word in enumerate(corpus.vocabulary())}
+        self.ids = _ids()
         self.bos = self.ids[corpus.BOS]
         self.max_positions = max_positions
 
-    def batch(self, size: int, length: int, mixture: dict[str, float], shifted: float, hard: bool = False) -> Batch:
+    def batch(self, size: int, length: int, mixture: dict[str, float], shifted: float,
+              n_words: int | None = None) -> Batch:
+        """Args: n_words: as for `corpus.repeats`."""
         tokens = np.zeros((size, length), np.int64)
         weights = np.zeros((size, length), np.float32)
         pos = np.zeros((size, length), np.int64)
@@ -227,7 +199,7 @@ class Reader:
         packed = {kind: share for kind, share in mixture.items() if kind != "repeats"}  # into rows, one after another
         for row in range(size):
             is_repeat[row] = self.rng.random() < mixture["repeats"]
-            source = corpus.documents(self.rng, length, {"repeats": 1.0} if is_repeat[row] else packed, hard)
+            source = corpus.documents(self.rng, length, {"repeats": 1.0} if is_repeat[row] else packed, n_words)
             start = 0
             while start < length:
                 words, costs = next(source)[1]
@@ -275,128 +247,117 @@ class Muon:
         tall = x.shape[1] > x.shape[2]
         x = x.transpose(1, 2) if tall else x
         x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+        if multiplies("bfloat16"):  # its direction is all that counts
+            x = x.bfloat16()
         for _ in range(5):
             square = x @ x.transpose(1, 2)
             x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
-        return x.transpose(1, 2) if tall else x
+        return (x.transpose(1, 2) if tall else x).float()
 
 
 # --------------------------------------------------------------------------------------------------- train
 
 
 def train(recipe: Recipe, out: Path) -> OPTForCausalLM:
+    """Train a model and write it, with its tokenizer and the checkpoints, into a folder."""
     torch.manual_seed(recipe.seed)
     model = make_model(recipe)
-    gates = Gates(recipe.n_layers, recipe.n_heads)
     reader = Reader(recipe.seed, recipe.max_positions)
     optimisers = Optimisers(model, recipe)
-    gate_adam = torch.optim.Adam(gates.parameters(), lr=recipe.gate_lr, betas=(0.9, 0.98))
     n_steps = int(recipe.tokens / (recipe.batch * recipe.length))
-    formed_at: float | None = None  # share of the training when induction had formed
-    repeat_loss, start = 10.0, time.time()
-    fixed_gates: Tensor | None = None
+    kept_at = set(checkpoint_steps(n_steps, recipe))
+    lessons, began = list(LESSONS), 0
+    formed_at: int | None = None  # the step at which induction had formed
+    repeat_loss, n_tokens, start = 10.0, 0, time.time()
     for step in range(n_steps):
         done = step / n_steps
+        if step in kept_at:
+            keep(model, recipe, out, step, n_tokens, time.time() - start)
         size, length = recipe.batch, recipe.length
         if done >= recipe.long_from:
             size, length = size // 2, length * 2
-        if formed_at is None:
-            batch = reader.batch(size, recipe.first_length, recipe.first, 0)
+        n_words = lessons[0].n_words if lessons else None
+        if lessons:
+            length = lessons[0].length
+            size = max(1, recipe.batch * recipe.length // 2 // length)
+            batch = reader.batch(size, length, {"repeats": 1.0}, recipe.shifted_first, n_words)
         else:
             mixture = recipe.last if done >= recipe.last_from else recipe.then
-            part = min(1.0, (step - formed_at * n_steps) / recipe.blend)
-            batch = reader.batch(size, length, blended(recipe.first, mixture, part), recipe.shifted)
-        if formed_at is None or done < recipe.gates_from:
-            row_gates = None
-        elif done < recipe.gates_until:
-            row_gates = gates.sample(size)
-        else:
-            if fixed_gates is None:
-                fixed_gates = gates.constant().detach()
-                silence(model, fixed_gates)
-            row_gates = fixed_gates
+            part = min(1.0, (step - (formed_at or 0)) / recipe.blend)
+            batch = reader.batch(size, length, blended(mixture, part), recipe.shifted)
+        n_tokens += batch.tokens.numel()
 
-        loss, losses, weights, scored = loss_on(model, batch, row_gates)
-        total = loss
-        if row_gates is not None and fixed_gates is None:
-            progress = min(1.0, (done - recipe.gates_from) / (0.8 * (recipe.gates_until - recipe.gates_from)))
-            wanted = 1 - (1 - recipe.heads_left) * progress
-            total = loss + recipe.gate_price * F.relu(gates.share_open() - wanted)
-        total.backward()
+        loss, losses, weights, scored = loss_on(model, batch, n_words)
+        loss.backward()
+        optimisers.step(min(1.0, (step + 1) / recipe.warm_up, (1 - done) / (1 - recipe.decay_from)))
 
-        rate = min(1.0, (step + 1) / recipe.warm_up, (1 - done) / (1 - recipe.decay_from))
-        optimisers.step(rate)
-        if gates.log_alpha.grad is not None:
-            gate_adam.step()
-        gate_adam.zero_grad()
-
-        with torch.no_grad():
-            of_repeats = batch.is_repeat[:, None].expand_as(scored)[scored]
-            if of_repeats.any():
-                new = float((losses * weights)[of_repeats].sum() / weights[of_repeats].sum())
-                repeat_loss = 0.85 * repeat_loss + 0.15 * new
-            if formed_at is None and (repeat_loss < recipe.first_until or done > recipe.first_at_most):
-                formed_at = done
-                print(f"step {step}: induction has formed", flush=True)
-            if step % 50 == 0:
-                answers = weights == corpus.ANSWER
-                answers &= ~of_repeats
-                sentences = weights == corpus.SENTENCE
-                print(f"step {step}/{n_steps} {time.time() - start:.0f}s loss {loss:.3f} "
-                      f"answers {losses[answers].mean():.3f} sentences {losses[sentences].mean():.3f} "
-                      f"repeats {repeat_loss:.3f} open {float(gates.share_open()):.2f}", flush=True)
-            if step % 250 == 249:
-                save(model, fixed_gates if fixed_gates is not None else gates.constant(), out / "checkpoint")
-    save(model, fixed_gates, out)
-    print(f"{n_steps} steps, {n_steps * recipe.batch * recipe.length / 1e6:.1f} M tokens, "
+        of_repeats = batch.is_repeat[:, None].expand_as(scored)[scored]
+        losses = losses.detach()
+        if of_repeats.any():
+            new = float((losses * weights)[of_repeats].sum() / weights[of_repeats].sum())
+            repeat_loss = 0.8 * repeat_loss + 0.2 * new
+        if lessons and ((repeat_loss < recipe.learnt and step - began >= 10) or done > recipe.first_at_most):
+            print(f"step {step} {time.time() - start:.0f}s: learnt {lessons.pop(0)}", flush=True)
+            began = step
+            if done > recipe.first_at_most:
+                lessons.clear()
+            if not lessons:
+                formed_at = step
+        if step % 50 == 0:
+            answers = (weights == corpus.ANSWER) & ~of_repeats
+            said = weights == corpus.SENTENCE
+            print(f"step {step}/{n_steps} {time.time() - start:.0f}s loss {loss.item():.3f} "
+                  f"answers {losses[answers].mean():.3f} sentences {losses[said].mean():.3f} "
+                  f"repeats {repeat_loss:.3f}", flush=True)
+    keep(model, recipe, out, n_steps, n_tokens, time.time() - start)
+    save(model, out)
+    print(f"{n_steps} steps, {n_tokens / 1e6:.1f} M tokens, "
           f"{(time.time() - start) / 60:.1f} minutes on {torch.get_num_threads()} threads")
     return model
 
 
-def practise(model: OPTForCausalLM, recipe: Recipe, out: Path, hard: bool = False) -> OPTForCausalLM:
-    """A later stage: the heads that are left, fresh optimisers, and the learning rate up and down once more."""
-    gates = heads_left(model)
-    silence(model, gates)
-    optimisers = Optimisers(model, recipe)
-    reader = Reader(recipe.seed + 1 + hard, recipe.max_positions)
-    tokens, lr = (recipe.hard_tokens, recipe.hard_lr) if hard else (recipe.practice_tokens, recipe.practice_lr)
-    n_steps = int(tokens / (recipe.batch * recipe.length))
-    start = time.time()
-    for step in range(n_steps):
-        done = step / n_steps
-        size, length = recipe.batch, recipe.length
-        if done >= recipe.long_from:
-            size, length = size // 2, length * 2
-        batch = reader.batch(size, length, recipe.last, recipe.shifted, hard)
-        loss, losses, weights, scored = loss_on(model, batch, gates)
-        loss.backward()
-        rate = min(1.0, (step + 1) / recipe.warm_up, (1 - done) / (1 - recipe.practice_decay_from))
-        optimisers.step(lr * rate)
-        if step % 50 == 0:
-            answers = (weights == corpus.ANSWER) & ~batch.is_repeat[:, None].expand_as(scored)[scored]
-            print(f"practice {step}/{n_steps} {time.time() - start:.0f}s loss {loss:.3f} "
-                  f"answers {losses[answers].mean():.3f}", flush=True)
-        if step % 250 == 249:
-            save(model, gates, out / "checkpoint")
-    save(model, gates, out)
-    print(f"{n_steps} more steps, {(time.time() - start) / 60:.1f} minutes on {torch.get_num_threads()} threads")
-    return model
+def checkpoint_steps(n_steps: int, recipe: Recipe) -> list[int]:
+    """Before the first step, after `first_checkpoint` steps, then evenly in their logarithm up to the last."""
+    n = recipe.n_checkpoints - 1
+    first = min(recipe.first_checkpoint, n_steps)
+    return sorted({0} | {round(first * (n_steps / first) ** (i / (n - 1))) for i in range(n)})
 
 
-def heads_left(model: OPTForCausalLM) -> Tensor:
-    """(1, n_layers, n_heads): 1 where a head adds anything to the residual stream, 0 where its gate was shut."""
-    n_heads = model.config.num_attention_heads
-    outputs = torch.stack([layer.self_attn.out_proj.weight.detach().T for layer in model.model.decoder.layers])
-    return (outputs.reshape(len(outputs), n_heads, -1).abs().amax(-1) > 0).float()[None]
+@torch.no_grad()
+def keep(model: OPTForCausalLM, recipe: Recipe, out: Path, step: int, n_tokens: int, seconds: float) -> None:
+    """Write a checkpoint, and its losses on two batches that are the same for all and no part of the training."""
+    losses = {}
+    for name, kind in (("answers", "episodes"), ("repeats", "repeats")):
+        reader = Reader(recipe.seed + 1, recipe.max_positions)
+        batch = reader.batch(recipe.batch, recipe.length, {kind: 1.0, "repeats": float(kind == "repeats")}, 0)
+        _, each, weights, _ = loss_on(model, batch)
+        losses[name] = round(float(each[weights == 1].mean()), 4)
+    folder = out / CHECKPOINTS.name / checkpoint_name(step)
+    copy = OPTForCausalLM(model.config)
+    copy.load_state_dict(model.state_dict())
+    save(copy.half(), folder)
+    checkpoints.note(folder.parent, checkpoints.Checkpoint(step, n_tokens, round(seconds / 60, 1), **losses))
 
 
-def loss_on(model: OPTForCausalLM, batch: Batch, gates: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The weighted mean loss; the loss and the weight of each token that counts; (batch, pos - 1) which those are."""
+def loss_on(
+    model: OPTForCausalLM, batch: Batch, n_words: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The weighted mean loss; the loss and the weight of each token that counts; (batch, pos - 1) which those are.
+
+    Args:
+        n_words: as for `corpus.repeats`; the others are no candidates, so that no step moves their embeddings away.
+    """
     bf16 = bool(multiplies("bfloat16"))
-    hidden = forward(model, batch.tokens, batch.pos, batch.mask, gates, bf16=bf16)
+    hidden = forward(model, batch.tokens, batch.pos, batch.mask, bf16=bf16)
     scored = batch.weights[:, 1:] > 0  # only tokens that count get logits
-    logits = _product(hidden[:, :-1][scored], model.lm_head.weight, None, bf16)
-    losses = F.cross_entropy(logits, batch.tokens[:, 1:][scored], reduction="none")
+    words, wanted = model.lm_head.weight, batch.tokens[:, 1:][scored]
+    if n_words is not None:
+        ids = torch.tensor([_ids()[word] for word in corpus.words_in_use(n_words)])
+        place = torch.zeros(len(words), dtype=torch.long)
+        place[ids] = torch.arange(len(ids))
+        words, wanted = words[ids], place[wanted]
+    logits = _product(hidden[:, :-1][scored], words, None, bf16)
+    losses = F.cross_entropy(logits, wanted, reduction="none")
     weights = batch.weights[:, 1:][scored]
     return (losses * weights).sum() / weights.sum(), losses, weights, scored
 
@@ -427,33 +388,19 @@ class Optimisers:
             matrix.grad = None
 
 
-def blended(first: dict[str, float], then: dict[str, float], part: float) -> dict[str, float]:
-    """From `first` at part 0 to `then` at part 1: at once, the model would forget how to copy."""
-    return {kind: (1 - part) * first.get(kind, 0) + part * share for kind, share in then.items()}
+def blended(mixture: dict[str, float], part: float) -> dict[str, float]:
+    """From repeats alone at part 0 to `mixture` at part 1: at once, the model would forget how to copy."""
+    return {kind: (1 - part) * (kind == "repeats") + part * share for kind, share in mixture.items()}
 
 
-@torch.no_grad()
-def silence(model: OPTForCausalLM, gates: Tensor) -> None:
-    """Blank the heads whose gate is shut, so that they attend evenly instead of keeping an idle pattern."""
-    d_head = model.config.hidden_size // model.config.num_attention_heads
-    for layer, head in (gates[0] == 0).nonzero().tolist():
-        attention = model.model.decoder.layers[layer].self_attn
-        rows = slice(head * d_head, (head + 1) * d_head)
-        for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
-            projection.weight[rows] = 0
-            projection.bias[rows] = 0
+@cache
+def _ids() -> dict[str, int]:
+    return {word: i for i, word in enumerate(corpus.vocabulary())}
 
 
-@torch.no_grad()
-def save(model: OPTForCausalLM, gates: Tensor | None, out: Path) -> None:
-    """Write model and tokenizer, the gates multiplied into the output projections."""
-    copy = OPTForCausalLM(model.config)
-    copy.load_state_dict(model.state_dict())
-    if gates is not None:
-        d_head = model.config.hidden_size // model.config.num_attention_heads
-        for layer, open_ in zip(copy.model.decoder.layers, gates[0], strict=True):
-            layer.self_attn.out_proj.weight *= open_.repeat_interleave(d_head)
-    copy.save_pretrained(out)
+def save(model: OPTForCausalLM, out: Path) -> None:
+    """Write model and tokenizer."""
+    model.save_pretrained(out)
     make_tokenizer().save_pretrained(out)
 
 
@@ -469,11 +416,7 @@ def main() -> None:
     if threads:
         torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(**args)
-    model = train(recipe, out)
-    model.load_state_dict(OPTForCausalLM.from_pretrained(out).state_dict())  # with the gates multiplied in
-    practise(model, recipe, out)
-    practise(model, recipe, out, hard=True)
+    train(Recipe(**args), out)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """What a model is, read from its folder without loading it: no torch here.
 
-A model is named by `bundled`, by the path of a local folder, by a hub id, as `gguf:FILE`, or, where it was made here
-(`gguf.made`), by its folder's name. Weights must be safetensors: other formats can run code when they are opened, so
-they are refused; what a gguf file holds is written as safetensors once.
+A model is named by `bundled`, as a checkpoint of its training (`bundled-step-200`), by the path of a local folder, by
+a hub id, as `gguf:FILE`, or, where it was made here (`gguf.made`), by its folder's name. Weights must be safetensors:
+other formats can run code when they are opened, so they are refused; what a gguf file holds is written as safetensors
+once.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ BUNDLED = "bundled"
 LONGEST_NAME = 1000  # letters of a model's path or hub id
 INDEX_BYTES = 100_000_000  # of a model's index: a line per tensor
 BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "bundled"
+CHECKPOINTS = BUNDLED_FOLDER / "checkpoints"  # of its training, a model folder each
+_CHECKPOINT = re.compile(r"bundled-step-\d{1,9}")
 _SMALL_FILES = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja"]
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
                     "vocab.json", "merges.txt", "vocab.txt", "tekken.json", "*.model", "*.tiktoken")
@@ -86,7 +89,7 @@ def locate(name: str, revision: str | None = None, weights: bool = True) -> Loca
 
 
 def folder_of(name: str) -> Path | None:
-    """The folder that a name is the path of, or of a model that is made out of a gguf file; None where there is none.
+    """The folder that a name is the path of, of a checkpoint or of a model made out of a gguf file; or None.
 
     Raises:
         ModelError: if the name is longer than any path or hub id, or the gguf file cannot be read.
@@ -97,10 +100,17 @@ def folder_of(name: str) -> Path | None:
     try:
         if name.startswith(gguf.PREFIX):
             return gguf.unpacked(Path(name.removeprefix(gguf.PREFIX)).expanduser())
+        if _CHECKPOINT.fullmatch(name) and (CHECKPOINTS / name).is_dir():
+            return CHECKPOINTS / name
         folder = gguf.made_here(name) or Path(name).expanduser()
         return folder if folder.is_dir() else None
     except (OSError, ValueError, RuntimeError):  # a name that no file can have, or nobody's home
         return None
+
+
+def checkpoint_name(step: int) -> str:
+    """What the bundled model is called after so many steps of its training."""
+    return f"bundled-step-{step}"
 
 
 def describe(name: str, revision: str | None = None) -> ModelInfo:

@@ -1,7 +1,8 @@
 """The words of the mini tasks: small lists with their facts, and how each list is split.
 
-Every item (a verb, a country, a noun, ...) belongs to exactly one split. Its facts may be read by
-the bundled model in plain sentences; only training items ever appear in a task's own wording.
+Every item (a verb, a country, a noun, a person, ...) belongs to exactly one split. Its facts are read by
+the bundled model in plain sentences, some often and some hardly ever (`frequencies`); only training items ever
+appear in a task's own wording.
 """
 
 # ruff: noqa: SIM905 - lists of words read best as text
@@ -18,14 +19,22 @@ from backend.tasks.task import Split
 T = TypeVar("T")
 
 KINDS = {
-    "animal": "cat dog horse cow pig goat lion tiger bear wolf fox mouse rabbit monkey camel",
-    "bird": "robin eagle owl crow duck hen swan hawk parrot pigeon sparrow goose falcon raven penguin",
-    "fruit": "apple pear plum grape cherry peach lemon banana mango melon fig orange apricot berry lime",
-    "tool": "hammer axe drill wrench spade shovel rake chisel screwdriver knife needle clamp ladder hoe broom",
-    "garment": "shirt coat hat scarf glove sock skirt dress jacket sweater belt boot shoe vest blouse",
-    "vehicle": "car bus truck train boat ship bicycle wagon tractor tram van taxi canoe rocket ferry",
-    "instrument": "violin guitar piano flute drum trumpet harp cello clarinet organ banjo horn trombone tuba oboe",
-    "building": "house church castle tower barn hotel school hospital palace temple mill shop theatre museum cottage",
+    "animal": "cat dog horse cow pig goat lion tiger bear wolf fox mouse rabbit monkey camel donkey zebra squirrel "
+    "hamster beaver",
+    "bird": "robin eagle owl crow duck hen swan hawk parrot pigeon sparrow goose falcon raven penguin turkey stork "
+    "gull finch cuckoo",
+    "fruit": "apple pear plum grape cherry peach lemon banana mango melon fig orange apricot berry lime coconut "
+    "pineapple strawberry kiwi papaya",
+    "tool": "hammer axe drill wrench spade shovel rake chisel screwdriver knife needle clamp ladder hoe broom mallet "
+    "anvil trowel crowbar chainsaw",
+    "garment": "shirt coat hat scarf glove sock skirt dress jacket sweater belt boot shoe vest blouse cape robe apron "
+    "tunic cardigan",
+    "vehicle": "car bus truck train boat ship bicycle wagon tractor tram van taxi canoe rocket ferry lorry scooter "
+    "sledge yacht motorcycle",
+    "instrument": "violin guitar piano flute drum trumpet harp cello clarinet organ banjo horn trombone tuba oboe "
+    "bassoon saxophone tambourine ukulele bagpipe",
+    "building": "house church castle tower barn hotel school hospital palace temple mill shop theatre museum cottage "
+    "library factory cathedral cabin chapel",
 }
 NOUNS = {noun: kind for kind, nouns in KINDS.items() for noun in nouns.split()}
 IRREGULAR_PLURALS = {"wolf": "wolves", "mouse": "mice", "goose": "geese", "knife": "knives", "scarf": "scarves"}
@@ -34,7 +43,9 @@ IRREGULAR_PLURALS = {"wolf": "wolves", "mouse": "mice", "goose": "geese", "knife
 VERBS: dict[str, str | None] = dict.fromkeys(
     "walk talk jump play call climb clean cook dance help laugh listen look paint push pull rest shout smile start "
     "wait wash watch work follow answer ask arrive bake borrow carry chase cheer count cry deliver enter explain "
-    "finish fix float gather greet hurry imagine invite join kick knock land".split()
+    "finish fix float gather greet hurry imagine invite join kick knock land mix move need pack park pass plant pour "
+    "press print promise reach remember repair return roll sail save scream share sort spell stay study thank touch "
+    "trust try turn use visit wander whisper wish wonder yawn".split()
 ) | {
     "go": "went", "eat": "ate", "sing": "sang", "swim": "swam", "run": "ran", "write": "wrote", "speak": "spoke",
     "break": "broke", "drive": "drove", "ride": "rode", "fly": "flew", "grow": "grew", "know": "knew",
@@ -44,8 +55,11 @@ VERBS: dict[str, str | None] = dict.fromkeys(
     "tell": "told", "keep": "kept", "sleep": "slept", "feel": "felt", "leave": "left", "meet": "met", "send": "sent",
     "build": "built", "lose": "lost", "pay": "paid", "stand": "stood", "hide": "hid", "bite": "bit",
     "choose": "chose", "forget": "forgot", "wake": "woke", "wear": "wore", "steal": "stole", "hold": "held",
+    "freeze": "froze", "shake": "shook", "fall": "fell", "hear": "heard", "spend": "spent", "lend": "lent",
+    "sweep": "swept", "weep": "wept", "rise": "rose", "dig": "dug", "hang": "hung", "swing": "swung", "stick": "stuck",
+    "blow": "blew", "shine": "shone",
 }
-DOUBLED = {"swim", "run", "begin", "sit", "win", "forget"}  # running, not runing
+DOUBLED = {"swim", "run", "begin", "sit", "win", "forget", "dig"}  # running, not runing
 
 # Spelled country: capital, by continent.
 COUNTRIES = {
@@ -57,28 +71,36 @@ COUNTRIES = {
     "Asia": "Japan Tokyo China Beijing Iran Tehran Iraq Baghdad Syria Damascus Lebanon Beirut Jordan Amman Qatar Doha "
     "Oman Muscat India Delhi Nepal Kathmandu Thailand Bangkok Vietnam Hanoi Laos Vientiane Mongolia Ulaanbaatar "
     "Indonesia Jakarta Philippines Manila Bangladesh Dhaka Pakistan Islamabad Afghanistan Kabul Uzbekistan Tashkent "
-    "Armenia Yerevan Azerbaijan Baku Bahrain Manama Yemen Sanaa",
+    "Armenia Yerevan Azerbaijan Baku Bahrain Manama Yemen Sanaa Turkey Ankara Taiwan Taipei Georgia Tbilisi "
+    "Kazakhstan Astana Bhutan Thimphu Turkmenistan Ashgabat Tajikistan Dushanbe Kyrgyzstan Bishkek",
     "Africa": "Egypt Cairo Kenya Nairobi Ghana Accra Nigeria Abuja Mali Bamako Senegal Dakar Morocco Rabat Tunisia "
     "Tunis Libya Tripoli Sudan Khartoum Uganda Kampala Rwanda Kigali Angola Luanda Zambia Lusaka Zimbabwe Harare "
     "Namibia Windhoek Somalia Mogadishu Madagascar Antananarivo Mozambique Maputo Botswana Gaborone Malawi Lilongwe "
-    "Liberia Monrovia Gambia Banjul Togo Lome Niger Niamey Cameroon Yaounde Gabon Libreville",
+    "Liberia Monrovia Gambia Banjul Togo Lome Niger Niamey Cameroon Yaounde Gabon Libreville Algeria Algiers Eritrea "
+    "Asmara Burundi Gitega Mauritania Nouakchott Lesotho Maseru Guinea Conakry Comoros Moroni",
     "America": "Canada Ottawa Cuba Havana Peru Lima Chile Santiago Brazil Brasilia Jamaica Kingston Honduras "
     "Tegucigalpa Nicaragua Managua Colombia Bogota Venezuela Caracas Ecuador Quito Paraguay Asuncion Uruguay "
-    "Montevideo",
+    "Montevideo Bolivia Sucre Suriname Paramaribo Guyana Georgetown Barbados Bridgetown Bahamas Nassau Belize Belmopan",
 }
 
-ANTONYMS = [
-    tuple(pair.split("/"))
-    for pair in (
-        "hot/cold big/small tall/short fast/slow old/young rich/poor hard/soft light/dark happy/sad strong/weak "
-        "wet/dry clean/dirty loud/quiet thick/thin wide/narrow deep/shallow high/low early/late open/closed "
-        "full/empty brave/cowardly smooth/rough sharp/blunt sweet/sour near/far true/false safe/dangerous "
-        "easy/difficult cheap/expensive polite/rude gentle/cruel wise/foolish lazy/diligent tight/loose raw/cooked "
-        "alive/dead asleep/awake guilty/innocent public/private modern/ancient simple/complex generous/stingy "
-        "friendly/hostile proud/humble calm/nervous healthy/sick rare/common visible/hidden straight/crooked "
-        "fresh/stale"
-    ).split()
-]
+# By theme, so that a wrong answer can be a near one.
+ANTONYMS = {
+    theme: [(a, b) for a, b in (pair.split("/") for pair in pairs.split())]
+    for theme, pairs in {
+        "size": "big/small tall/short thick/thin wide/narrow deep/shallow high/low near/far fat/slim full/empty "
+        "inner/outer hollow/solid dense/sparse total/partial visible/hidden straight/crooked",
+        "matter": "hot/cold hard/soft light/dark wet/dry clean/dirty loud/quiet smooth/rough sharp/blunt sweet/sour "
+        "raw/cooked fresh/stale tight/loose flexible/rigid natural/artificial tidy/messy",
+        "character": "brave/cowardly polite/rude gentle/cruel wise/foolish lazy/diligent generous/stingy "
+        "friendly/hostile proud/humble honest/dishonest patient/impatient bold/timid cautious/reckless eager/reluctant "
+        "active/passive calm/nervous",
+        "state": "old/young rich/poor happy/sad strong/weak alive/dead asleep/awake guilty/innocent healthy/sick "
+        "male/female junior/senior tame/wild open/closed vacant/occupied fast/slow early/late",
+        "matters": "true/false safe/dangerous easy/difficult cheap/expensive public/private modern/ancient "
+        "simple/complex rare/common strange/normal possible/impossible correct/wrong permanent/temporary real/fake "
+        "legal/illegal vague/precise",
+    }.items()
+}
 
 PRAISE = (
     "great wonderful lovely excellent superb delightful amazing charming brilliant pleasant fantastic splendid "
@@ -96,11 +118,11 @@ SUBJECTS = "film book song meal party game story room trip show play dance".spli
 
 WOMEN = (
     "Anna Mary Emma Lucy Sarah Alice Clara Ella Grace Helen Jane Julia Kate Laura Lily Maria Nina Olivia Rose Ruth "
-    "Susan Vera Zoe Eva"
+    "Susan Vera Zoe Eva Nora Ida Amy Tess Betty Carol Diana Fiona"
 ).split()
 MEN = (
     "Tom Ben Jack John Paul Peter Mark Luke Adam David Frank George Henry James Leo Max Noah Oscar Robert Sam Simon "
-    "Victor William Carl"
+    "Victor William Carl Bill Fred Harry Ivan Kevin Neil Ralph Steve"
 ).split()
 THINGS = "ball key coin letter cup map pen ring stone lamp bag card".split()  # what changes hands
 TREATS = "tea coffee milk bread cheese rice soup cake honey fish music chess".split()  # what one may like
@@ -154,6 +176,11 @@ def country_facts() -> dict[str, tuple[str, str]]:
     return facts
 
 
+def countries() -> dict[str, list[str]]:
+    """continent -> its countries."""
+    return {continent: text.split()[::2] for continent, text in COUNTRIES.items()}
+
+
 def partition(items: Sequence[T], n_held_out: int, seed: str) -> dict[Split, list[T]]:
     """Shuffle and cut: `n_held_out` items each for validation and test, the others for training."""
     mixed = list(items)
@@ -163,3 +190,8 @@ def partition(items: Sequence[T], n_held_out: int, seed: str) -> dict[Split, lis
         "test": mixed[n_held_out : 2 * n_held_out],
         "train": mixed[2 * n_held_out :],
     }
+
+
+def frequencies(items: Sequence[T], rarest: float) -> dict[T, float]:
+    """How often each item's facts are read, from 1 for the first down to `rarest` for the last, log-uniform between."""
+    return {item: rarest ** (place / max(1, len(items) - 1)) for place, item in enumerate(items)}
