@@ -10,14 +10,15 @@ import streamlit as st
 
 from backend import lens, stats, tables
 from backend.kinds import Copying, InductionScores, PrefixMatching
+from backend.models.info import BUNDLED
 from backend.values import Ablation, Head, ModelId, TaskId
 from pages.map import head_map
-from pages.shared import blocks, charts, components, glossary, selection, waiting, words
+from pages.shared import blocks, charts, components, glossary, growth, selection, waiting, words
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
 
-VIEWS = ("Scores", "Against importance", "Capacity", "One head")
+VIEWS = ("Scores", "Against importance", "Capacity", "One head", "In training")
 SHOW = ("mean", "variance")
 FRACTIONS = tuple(p / 10 for p in range(10))
 LIVE_PARAMETERS = 200_000_000  # models up to this size are looked at without being asked twice
@@ -356,5 +357,9 @@ match view:
         draw_capacity()
     case "One head":
         draw_one_head()
+    case "In training" if selection.model_name() == BUNDLED:
+        growth.section("training")
+    case "In training":
+        blocks.text("Checkpoints of its training are known of the bundled model alone: choose it in the sidebar.")
     case _:
         draw_scores()

@@ -16,13 +16,13 @@ from backend.tasks import registry
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId
 from pages.map import head_map
-from pages.shared import blocks, charts, components, handles, lecture, presenting, selection, waiting, words
+from pages.shared import blocks, charts, components, growth, handles, lecture, presenting, selection, waiting, words
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
 
 SHOTS = selection.SHOTS
-LOOKS_BACK = 0.3  # prefix matching from here on is called looking back, as in the model card
+LOOKS_BACK = tables.LOOKS_BACK
 FEW_POINTS = 0.05  # "little loss"
 NEARLY_ALWAYS = 0.85
 MISSED = [f"print((each.importance() >= {FEW_POINTS}).sum(), 'heads are missed when off alone; the most one costs:', "
@@ -292,6 +292,8 @@ def look_back() -> None:
             then=[f"print((np.array(record.mean) >= {LOOKS_BACK}).sum(), 'heads look back')"],
             given={"chosen": chosen}))
     at_work(stats.highest(scores, 1)[0])
+    if st.toggle("How did they come about? Back through the training", key="tour training", persist_state="session"):
+        growth.section("tour", level=3)
 
 
 @st.cache_data(show_spinner="Reading the repeated words …", max_entries=16)

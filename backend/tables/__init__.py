@@ -28,6 +28,7 @@ from backend.tables.effects import (
     leaning_table,
     mean_effects_table,
 )
+from backend.tables.growth import LOOKS_BACK, Grown, formed, growth_points, growth_table, learns
 from backend.tables.importance import (
     FFN,
     grid_table,
@@ -79,14 +80,15 @@ from backend.tables.pruning import (
 )
 
 __all__ = [
-    "AGGREGATE", "DIFFERENCE", "FFN", "MASKS", "NEWLINE", "OWN", "RANDOM", "REVERSED", "UNITS", "Outcomes",
-    "accuracy_row", "agreement_table", "all_effects_table", "attention_effects_table", "attention_table",
-    "band_table", "beside_table", "bets_table", "capacity_table", "comparison_table", "contribution_table",
-    "correlation_table", "counts_table", "curve_table", "curves_table", "depth_table", "effects_table",
-    "flips_table", "furthest", "grid_table", "group_table", "groups_table", "in_unit", "induction_table",
-    "kinds_table", "largest", "layer_shares", "leaders_table", "leading_heads_table", "leaning_table",
-    "limits_table", "map_table", "maps_table", "margin", "masks_means", "masks_points", "masks_table",
-    "matrix_table", "mean_effects_table", "mean_row", "mean_rows", "means_table", "member", "models_table",
-    "next_table", "option_table", "options_table", "overlap_table", "pairs_table", "plan_table", "scores_table",
-    "shots_correlations", "thumbnail_table", "transfer_table", "tried_row", "turned", "visible",
+    "AGGREGATE", "DIFFERENCE", "FFN", "LOOKS_BACK", "MASKS", "NEWLINE", "OWN", "RANDOM", "REVERSED", "UNITS",
+    "Grown", "Outcomes", "accuracy_row", "agreement_table", "all_effects_table", "attention_effects_table",
+    "attention_table", "band_table", "beside_table", "bets_table", "capacity_table", "comparison_table",
+    "contribution_table", "correlation_table", "counts_table", "curve_table", "curves_table", "depth_table",
+    "effects_table", "flips_table", "formed", "furthest", "grid_table", "group_table", "groups_table",
+    "growth_points", "growth_table", "in_unit", "induction_table", "kinds_table", "largest", "layer_shares",
+    "leaders_table", "leading_heads_table", "leaning_table", "learns", "limits_table", "map_table", "maps_table",
+    "margin", "masks_means", "masks_points", "masks_table", "matrix_table", "mean_effects_table", "mean_row",
+    "mean_rows", "means_table", "member", "models_table", "next_table", "option_table", "options_table",
+    "overlap_table", "pairs_table", "plan_table", "scores_table", "shots_correlations", "thumbnail_table",
+    "transfer_table", "tried_row", "turned", "visible",
 ]

@@ -307,6 +307,27 @@ def group_numbers(table: pd.DataFrame) -> list[tuple[str, str, str]]:
              f"{interval(row)}, mean of {how_many(row['tasks'], 'task')}") for row in table.to_dict("records")]
 
 
+def grown(formed: int | None, learns: int | None, steps: Sequence[int]) -> str:
+    """When induction heads formed in a training, when examples began to help, and whether these come together.
+
+    Args:
+        formed, learns: the first steps from which on they do; None: never.
+        steps: of the checkpoints: what happens between two of them cannot be told apart.
+    """
+    if formed is None and learns is None:
+        return "No head looks back in this training, and examples never help"
+    if learns is None:
+        return f"Heads look back from step {formed:,} on, and examples never help"
+    if formed is None:
+        return f"Examples help from step {learns:,} on, and no head looks back"
+    if formed == learns:
+        return f"Heads look back and examples help from the same checkpoint on, step {formed:,}"
+    apart = abs(list(steps).index(formed) - list(steps).index(learns))
+    both = (f"heads look back from step {formed:,} on", f"examples help from step {learns:,} on")
+    first, then = both if formed < learns else both[::-1]
+    return f"{first[0].upper()}{first[1:]}, {then}, {how_many(apart, 'checkpoint')} later"
+
+
 def answers_turned(lost: int, won: int, where: str) -> str:
     """How many answers turned wrong, and how many right."""
     if not lost + won:

@@ -6,6 +6,7 @@ across, layers up, layer 0 at the bottom; what can be clicked holds one selectio
 
 from pages.shared.charts.accuracies import bars, comparison, lines
 from pages.shared.charts.depth import depth_curves
+from pages.shared.charts.growth import growth
 from pages.shared.charts.heatmaps import clicked, layers_by_heads
 from pages.shared.charts.induction import capacity, framed, scatter
 from pages.shared.charts.layers import layer_bars, layer_effects
@@ -26,7 +27,7 @@ from pages.shared.charts.style import BLUE, CLICK, layer_step
 
 __all__ = [
     "BLUE", "CLICK", "FAINT", "OPEN", "attention_map", "bars", "capacity", "clicked", "comparison",
-    "counts_bars", "depth_curves", "framed", "layer_bars", "layer_effects", "layer_step", "layers_by_heads",
-    "lines", "masks", "matrix", "next_token_chart", "options_chart", "overlap_curve", "picked", "picked_mask",
-    "pictured", "pruning_curves", "scatter", "span", "thumbnails", "token_text",
+    "counts_bars", "depth_curves", "framed", "growth", "layer_bars", "layer_effects", "layer_step",
+    "layers_by_heads", "lines", "masks", "matrix", "next_token_chart", "options_chart", "overlap_curve",
+    "picked", "picked_mask", "pictured", "pruning_curves", "scatter", "span", "thumbnails", "token_text",
 ]
