@@ -21,7 +21,7 @@ def ours(*names: str) -> set[str]:
     return PLAIN | {f"backend.{name}" for name in names}
 
 
-_TOP = ours("tables", "kinds", "lens", "models", "rooms", "runs", "store", "tasks")
+_TOP = ours("tables", "kinds", "lens", "models", "rooms", "runs", "store", "tasks", "bundled.checkpoints")
 
 # Who may import what of ours; a package stands for all of its modules.
 MAY: dict[str, set[str]] = {
@@ -46,6 +46,7 @@ MAY: dict[str, set[str]] = {
     "backend.store": ours("store", "kinds", "models", "tasks"),
     "backend.runs": ours("runs", "store", "kinds", "models", "tasks"),
     "backend.bundled": ours("bundled", "kinds", "engine", "models", "tasks"),
+    "backend.bundled.checkpoints": ours("models.info"),
 }
 
 # Below all else, so that anybody can read it and install it: nothing but these beside the standard library.

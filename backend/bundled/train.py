@@ -44,10 +44,10 @@ class Recipe:
     n_layers: int = 6
     n_heads: int = 8
     d_ffn: int = 512
-    max_positions: int = 256
+    max_positions: int = 320
     batch: int = 32
     length: int = 128  # tokens of a row; twice that, with half as many rows, at the end
-    tokens: float = 28e6  # steps of the first phase, which reads half a batch, count as if they read a whole one
+    tokens: float = 27e6  # steps of the first phase, which reads half a batch, count as if they read a whole one
     muon_lr: float = 0.015
     muon_decay: float = 0.05
     adam_lr: float = 3e-3
@@ -55,10 +55,10 @@ class Recipe:
     warm_up: int = 80  # steps
     decay_from: float = 0.5  # share of the training after which the learning rate falls
     long_from: float = 0.9  # share of the training after which rows are long
-    then: dict[str, float] = field(default_factory=lambda: {"episodes": 0.60, "sentences": 0.20, "repeats": 0.20})
-    last: dict[str, float] = field(default_factory=lambda: {"episodes": 0.70, "sentences": 0.22, "repeats": 0.08})
+    then: dict[str, float] = field(default_factory=lambda: {"episodes": 0.10, "sentences": 0.70, "repeats": 0.20})
+    last: dict[str, float] = field(default_factory=lambda: {"episodes": 0.50, "sentences": 0.42, "repeats": 0.08})
     blend: int = 200  # steps over which repeats alone turn into the mixture
-    last_from: float = 0.5  # share of the training after which the last mixture is read
+    last_from: float = 0.25  # share of the training after which the last mixture is read
     shifted: float = 0.2  # share of the documents that start at a later position
     shifted_first: float = 0.8  # the same in the first phase
     learnt: float = 1.0  # nats per token on repeats, below which the next lesson begins
@@ -94,7 +94,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     ])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=corpus.BOS, eos_token=corpus.EOS, pad_token=corpus.PAD,
-        unk_token=corpus.UNK, clean_up_tokenization_spaces=False, model_max_length=256)
+        unk_token=corpus.UNK, clean_up_tokenization_spaces=False, model_max_length=320)
 
 
 # -------------------------------------------------------------------------------------------------- model

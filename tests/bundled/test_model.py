@@ -1,5 +1,6 @@
 """The shipped weights keep what the model card promises, measured on the test split, which nothing was chosen on."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from backend.bundled import measure
 from backend.bundled.train import HERE
 from backend.tasks.mini import MINI
 from backend.tasks.task import prompts
+from backend.values import Head
 
 SHOTS = (0, 1, 5, 10)
 N_DRAWS = 20
@@ -43,6 +45,7 @@ def test_the_folder_loads_offline_and_is_small():
     assert type(model).__name__ == "OPTForCausalLM"
     assert model.config.do_layer_norm_before
     assert model.config.max_position_embeddings >= 256
+    assert (model.config.num_hidden_layers, model.config.num_attention_heads) == (6, 8)
     assert len(tokenizer) == model.config.vocab_size
     assert sum(file.stat().st_size for file in Path(HERE).iterdir() if file.is_file()) < 20e6
 
@@ -78,18 +81,33 @@ def test_in_context_tasks_need_demonstrations_and_learn_from_them(table):
     assert ten >= five
 
 
-def test_in_context_tasks_reach_their_aim(table):
-    assert measure.mean(table[5], "in-context") >= 0.85
+@pytest.mark.parametrize("group", measure.GROUPS)
+def test_a_group_is_learnt_and_not_at_the_ceiling(table, group):
+    assert 0.75 <= measure.mean(table[5], group) <= 0.95
 
 
-@pytest.mark.parametrize("group", ["knowledge", "reasoning"])
-def test_knowledge_and_reasoning_are_answered_after_five_demonstrations(table, group):
-    assert measure.mean(table[5], group) >= 0.85
-    assert measure.mean(table[10], group) >= measure.mean(table[5], group) - 0.01
+def test_few_tasks_are_at_the_ceiling(table):
+    assert sum(score > 0.97 for score in table[5].values()) <= 3
 
 
-def test_knowledge_is_not_saturated_without_demonstrations(table):
-    assert min(table[0][name] for name in of_group("knowledge")) < 0.9
+@pytest.mark.parametrize("name", of_group("in-context"))
+def test_without_demonstrations_an_in_context_task_is_at_chance(table, name):
+    assert abs(table[0][name] - MINI[name].chance) <= 0.14  # three standard errors of 120 queries
+
+
+def test_no_head_is_dead(model):
+    shares = measure.written(model)
+    assert shares.shape == (6, 8)
+    np.testing.assert_allclose(shares.sum(1), 1)
+    assert len(measure.dead_heads(shares)) <= 2
+
+
+def test_a_head_without_output_is_found_dead_and_no_other(model):
+    silenced = copy.deepcopy(model)
+    with torch.no_grad():
+        silenced.model.decoder.layers[2].self_attn.out_proj.weight[:, 3 * 16 : 4 * 16] = 0
+    assert set(measure.dead_heads(measure.written(silenced, 1))) == {
+        Head(2, 3), *measure.dead_heads(measure.written(model, 1))}
 
 
 @pytest.mark.parametrize("name", MINI)
@@ -97,8 +115,8 @@ def test_every_task_is_learnt(table, name):
     assert table[5][name] >= MINI[name].chance + 0.2
 
 
-def test_a_few_heads_match_prefixes_and_most_do_not(scores):
-    assert (scores >= 0.4).sum() >= 3
+def test_a_handful_of_heads_matches_prefixes_and_most_do_not(scores):
+    assert 2 <= len(measure.induction_heads(scores)) <= 12
     assert (scores < 0.1).mean() >= 0.5
 
 
@@ -107,8 +125,9 @@ def test_in_context_learning_needs_the_induction_heads_and_knowledge_does_not(mo
     in_context, knowledge = of_group("in-context"), of_group("knowledge")
     without = measure.mean(measure.accuracies(model, 5, "test", measure.without(model, heads), in_context))
     controls = [
-        measure.mean(measure.accuracies(model, 5, "test", measure.without(model, measure.random_heads(model, heads, i)),
-                                        in_context, n_examples=40))
+        measure.mean(measure.accuracies(
+            model, 5, "test", measure.without(model, measure.random_heads(model, len(heads), i, heads)), in_context,
+            n_examples=40))
         for i in range(N_DRAWS)
     ]
     assert np.mean(controls) - without >= 0.20

@@ -2,14 +2,25 @@
 
 import json
 import random
-from itertools import islice
+from collections import Counter
+from itertools import islice, pairwise
 
 import pytest
 import torch
 
 from backend.bundled import checkpoints, corpus
-from backend.bundled.train import Batch, Reader, Recipe, checkpoint_steps, loss_on, make_model, make_tokenizer, train
-from backend.tasks.mini import COUNTRY_SPLITS, MINI, SPLITS, words
+from backend.bundled.train import (
+    LESSONS,
+    Batch,
+    Reader,
+    Recipe,
+    checkpoint_steps,
+    loss_on,
+    make_model,
+    make_tokenizer,
+    train,
+)
+from backend.tasks.mini import COUNTRY_SPLITS, MINI, words
 from backend.tasks.task import SEPARATOR
 
 SMALL = Recipe(d_model=16, n_layers=2, n_heads=2, d_ffn=32, batch=4, length=64, tokens=4 * 64 * 12,
@@ -38,7 +49,7 @@ def test_a_training_leaves_its_checkpoints_from_the_first_step_to_the_last(train
     known = checkpoints.known(folder / "checkpoints")
     assert [c.step for c in known] == checkpoint_steps(12, SMALL) == [0, 3, 6, 12]
     assert known[0].tokens == 0
-    assert all(a.tokens < b.tokens for a, b in zip(known, known[1:], strict=False))
+    assert all(a.tokens < b.tokens for a, b in pairwise(known))
     assert known[-1].answers < known[0].answers
     last = type(model).from_pretrained(folder / "checkpoints" / known[-1].name, dtype=torch.float32)
     for (name, kept), weight in zip(last.named_parameters(), model.parameters(), strict=True):
@@ -57,7 +68,7 @@ def test_checkpoints_begin_at_nothing_end_at_the_last_step_and_are_even_in_their
     assert steps[-1] == n_steps
     if n_steps == 5000:
         assert len(steps) == 12
-        ratios = [b / a for a, b in zip(steps[1:], steps[2:], strict=False)]
+        ratios = [b / a for a, b in pairwise(steps[1:])]
         assert max(ratios) / min(ratios) < 1.05
 
 
@@ -97,15 +108,18 @@ def test_episodes_ask_training_rows_alone(task):
     assert asked & known
 
 
-def test_facts_are_read_unequally_often_and_all_of_them():
+def test_facts_of_what_is_asked_later_are_read_unequally_often():
     rng = random.Random(0)
     drawn = [corpus.COUNTRIES.draw(rng) for _ in range(60_000)]
+    counts = Counter(drawn)
     for splits in COUNTRY_SPLITS.values():
-        for split in SPLITS:
-            counts = [drawn.count(country) for country in splits[split]]
-            assert counts[0] > 50 * counts[-1]
-            assert all(a > 0.7 * b for a, b in zip(counts, counts[1:], strict=False))
-    assert set(drawn) == set(words.country_facts())
+        assert min(counts[country] for country in splits["train"]) > 500
+        for split in ("validation", "test"):
+            common, *others = (counts[country] for country in splits[split])
+            assert common > 500
+            assert others[-1] < 0.01 * common
+            assert all(a > b for a, b in pairwise(others) if b > 20)
+    assert set(corpus.COUNTRIES.items) == set(words.country_facts())
 
 
 def test_frequencies_fall_evenly_in_their_logarithm():
@@ -119,3 +133,39 @@ def test_every_word_of_the_text_is_a_token():
     mixture = {"episodes": 1.0, "sentences": 1.0, "repeats": 1.0}
     for _, (tokens, _) in islice(corpus.documents(rng, 128, mixture), 400):
         assert tokenizer.unk_token_id not in tokenizer.convert_tokens_to_ids(tokens)
+
+
+def test_an_episode_in_context_repeats_no_item():
+    rng = random.Random(2)
+    for name in ("label_kind", "label_mood", "label_form", "pick"):
+        for _ in range(20):
+            demos = " ".join(corpus.episode(rng, MINI[name], 120)[0]).split(f" {SEPARATOR}")
+            items = [demo.split()[-1 if name == "pick" else -3] for demo in demos if demo.strip()]
+            assert len(items) > 3
+            assert len(set(items)) == len(items)
+
+
+def test_lessons_go_from_few_words_in_short_rows_to_all_words():
+    sizes = [(lesson.n_words or 10**9, lesson.length) for lesson in LESSONS]
+    assert sizes == sorted(sizes)
+    assert LESSONS[-1].n_words is None
+    rng = random.Random(0)
+    for lesson in LESSONS:
+        tokens, weights = corpus.repeats(rng, lesson.length, lesson.n_words)
+        n = weights.index(1.0)
+        assert tokens[n:] == tokens[:-n]  # the block again
+        assert set(tokens) <= set(corpus.words_in_use(lesson.n_words))
+    assert set(corpus.words_in_use()) == set(corpus.vocabulary()) - set(corpus.SPECIAL)
+
+
+def test_words_that_are_not_in_use_are_no_candidates_and_stay_as_they_are():
+    torch.manual_seed(0)
+    model = make_model(SMALL)
+    batch = Reader(0, 320).batch(4, 32, {"repeats": 1.0}, 0, n_words=128)
+    loss, losses, _, _ = loss_on(model, batch, n_words=128)
+    assert losses.mean() < loss_on(model, batch)[1].mean()  # of all 1,669 words it is harder to tell
+    loss.backward()
+    tokenizer = make_tokenizer()
+    used = set(tokenizer.convert_tokens_to_ids(corpus.words_in_use(128))) | {tokenizer.bos_token_id}
+    moved = model.lm_head.weight.grad.abs().sum(1) > 0
+    assert set(moved.nonzero()[:, 0].tolist()) <= used

@@ -97,9 +97,10 @@ def test_word_forms_are_spelled_as_in_english():
 # Results are shipped under these names: another fingerprint makes them results of other data. They change only with
 # rows or wording, and then everything shipped is measured anew.
 FINGERPRINTS = {
-    "antonym": "5a5b577c1751", "past": "3c90a2698c0f", "capital": "ae85563fac1a", "continent": "40c4e0e6814a",
-    "plural": "ac81a821e2c4", "kind": "4a1dab35c0fb", "pronoun": "52970c7aa81d", "transfer": "e7ea2ce0ec73",
-    "negation": "0df40a68b89f", "label_kind": "6ca3ee65b8cf", "label_mood": "efdea1a2a1b7", "label_form": "2319a48ddc50",
+    "antonym": "5a5b577c1751", "past": "3c90a2698c0f", "capital": "ae85563fac1a",
+    "continent": "40c4e0e6814a", "plural": "ac81a821e2c4", "kind": "4a1dab35c0fb",
+    "pronoun": "52970c7aa81d", "transfer": "6a3aa719d067", "negation": "0df40a68b89f",
+    "label_kind": "6ca3ee65b8cf", "label_mood": "f33c0827d959", "label_form": "2319a48ddc50",
     "pick": "68eced210332", "form": "9b2e8253626b",
 }
 

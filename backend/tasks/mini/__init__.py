@@ -252,8 +252,7 @@ class Transfer(Story):
     def moved(one: str, another: str, thing: str, rng: random.Random, of: str | None = None) -> tuple[str, str]:
         """A sentence, and who has the thing then; `of`: who had it before, where the story said so."""
         verb, way, gets = rng.choice([
-            ("gave", "to", False), ("sent", "to", False), ("sold", "to", False),
-            ("took", "from", True), ("got", "from", True), ("bought", "from", True),
+            ("gave", "to", False), ("sold", "to", False), ("took", "from", True), ("bought", "from", True),
         ])
         if (of or rng.choice([one, another])) == (another if gets else one):
             return f"{one} {verb} the {thing} {way} {another}.", one if gets else another
@@ -387,7 +386,7 @@ VERB_SPLITS = words.partition(list(words.VERBS), 35, "verbs")
 COUNTRY_SPLITS = {continent: words.partition(countries, 3 * len(countries) // 10, continent)
                   for continent, countries in words.countries().items()}
 NOUN_SPLITS = {kind: words.partition(nouns.split(), 6, kind) for kind, nouns in words.KINDS.items()}
-MOOD_SPLITS = (words.partition(words.PRAISE, 15, "praise"), words.partition(words.BLAME, 15, "blame"))
+MOOD_SPLITS = (words.partition(words.PRAISE, 10, "praise"), words.partition(words.BLAME, 10, "blame"))
 NAME_SPLITS = {"She": words.partition(words.WOMEN, 6, "women"), "He": words.partition(words.MEN, 6, "men")}
 PEOPLE = {split: [name for names in NAME_SPLITS.values() for name in names[split]] for split in SPLITS}
 
