@@ -4,10 +4,10 @@
 
 Heads across, layers up, layer 0 at the bottom; what is off keeps its colour, is hatched and crossed out. A click or a
 drag switches cells, a number beside a layer or below a column the whole line; arrows, space, Shift and Escape do the
-same. A map can be held against a second mask (`HeadMap.beside`): what is off in only one of the two is framed. A still
-map (`HeadMap.still`) shows a mask of its own, which no hand switches. `HeadMap` is plain data, `map.js` draws it and
-`protocol.py` says how browser and server stay one. Nothing that is passed is read as HTML. Pages draw maps through
-`components.clickable`, which holds the mask.
+same, and Ctrl+Z undoes. A map can be held against a second mask (`HeadMap.beside`): what is off in only one of the two
+is framed. A still map (`HeadMap.still`) shows a mask of its own, which no hand switches. `steps` are the buttons Undo,
+Redo and Clear. `HeadMap` is plain data, `map.js` draws it and `protocol.py` says how browser and server stay one.
+Nothing that is passed is read as HTML. Pages draw maps through `components.clickable`, which holds the mask.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import streamlit as st
 from backend.tables.importance import NO_HEADS
 from backend.values import Ablation
 from pages.map import protocol
-from pages.map.protocol import Held
+from pages.map.protocol import Held, Trail
 from pages.map.scales import plain, ranks, shades
 
 Number = Literal["plain", "percent", "+percent", "count", "+fixed"]  # 0.0123, 12.3 %, +12.3 %, 12, +0.012
@@ -41,9 +41,9 @@ class HeadMap:
     shape: protocol.Shape
     drawn: Mapping[str, Any]  # what the browser is given beside the mask: numbers and short labels
 
-    def draw(self, key: str, held: Held, on_change: Callable[[], None]) -> None:
+    def draw(self, key: str, held: Held, trail: Trail, on_change: Callable[[], None]) -> None:
         """Draw it, with what is held off; after a gesture `st.session_state[key]` holds the browser's message."""
-        _component(key=key, data={"map": dict(self.drawn), "answer": dict(protocol.answer(held, self.shape))},
+        _component(key=key, data={"map": dict(self.drawn), "answer": dict(protocol.answer(held, self.shape, trail))},
                    on_mask_change=on_change)
 
     def beside(self, other: Ablation, name: str) -> HeadMap:
@@ -64,6 +64,11 @@ class HeadMap:
 
     def _more(self, **given: Any) -> HeadMap:
         return replace(self, drawn={**self.drawn, **given})
+
+
+def steps(key: str, held: Held, trail: Trail, shape: protocol.Shape, on_change: Callable[[], None]) -> None:
+    """Draw Undo, Redo and Clear, whose presses count one by one; they say what they have to say as maps do."""
+    _component(key=key, data={"answer": dict(protocol.answer(held, shape, trail))}, on_mask_change=on_change)
 
 
 def head_map(values: np.ndarray | None, *, title: str = "", alt: str = "", shape: tuple[int, int] | None = None,

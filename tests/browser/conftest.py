@@ -11,7 +11,22 @@ from tests.browser import explorer
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with explorer.browser() as chromium:
+        chromium.new_context()  # the first: of all tabs that `open_page` opens
         yield chromium
+
+
+@pytest.fixture(autouse=True)
+def leave(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Close what a test has opened: a tab that is left goes on asking its server."""
+    if "browser" not in request.fixturenames:
+        yield
+        return
+    chromium: Browser = request.getfixturevalue("browser")
+    before = {page for context in chromium.contexts for page in context.pages}
+    yield
+    for page in [page for context in chromium.contexts for page in context.pages]:
+        if page not in before:
+            page.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -37,11 +36,9 @@ PHONE, HALF, WHOLE = (390, 844), (900, 800), (1440, 900)  # a telephone, half a 
 
 
 @pytest.fixture(scope="module")
-def visitor(browser: Browser, address: str) -> Iterator[Page]:
+def visitor(browser: Browser, address: str) -> Page:
     """One tab for all that need no fresh one: Streamlit's scripts, which every page loads, stay in its cache."""
-    page = open_page(browser, f"{address}/runs", *PHONE)
-    yield page
-    page.context.close()
+    return open_page(browser, f"{address}/runs", *PHONE)
 
 
 def go(page: Page, address: str, size: tuple[int, int]) -> None:
@@ -286,7 +283,6 @@ def test_the_tour_is_walked_by_keyboard_and_one_sees_where_one_is(browser: Brows
     expect(page.get_by_role("heading", name=re.compile("^7 · "))).to_be_visible()
     assert sorted(set(faint)) == []
     assert not page.complaints  # type: ignore[attr-defined]
-    page.context.close()
 
 
 def test_whom_movement_disturbs_sees_none(visitor: Page, address: str):
@@ -333,5 +329,3 @@ def test_a_class_guesses_by_touch_on_a_phone(browser: Browser, address: str):
         expect(page.get_by_role("heading", name=re.compile("^It is "))).to_be_visible()
         assert findings(page) == []
     whole(phone)
-    context.close()
-    teacher.context.close()

@@ -56,7 +56,6 @@ def test_a_term_explains_itself_by_mouse_by_keyboard_and_to_a_screen_reader(brow
     expect(here).to_be_focused()
     assert here.evaluate(SHOWN)
     expect(here).to_have_accessible_description(glossary.TERMS["z"][1])
-    page.context.close()
 
 
 def test_a_tap_explains_a_term_within_a_telephones_width(browser: Browser, address: str):
@@ -67,7 +66,6 @@ def test_a_tap_explains_a_term_within_a_telephones_width(browser: Browser, addre
     page.locator(".term", has_text="running sum").tap()
     assert tells(page, "residual stream")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    context.close()
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -78,4 +76,3 @@ def test_captions_can_be_read_on_either_theme(browser: Browser, address: str, da
     contrasts = page.evaluate(CONTRASTS)
     assert len(contrasts) > 12
     assert min(contrasts) >= READABLE, contrasts
-    page.context.close()

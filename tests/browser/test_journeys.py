@@ -196,7 +196,6 @@ def test_a_permalink_to_every_page_is_drawn_in_light_and_dark_without_complaints
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.get_by_test_id("stException").count() == 0
         assert not page.complaints  # type: ignore[attr-defined]
-    page.context.close()
 
 
 def test_the_tour_can_be_walked_from_start_to_end(browser: Browser, address: str):

@@ -1,4 +1,4 @@
-"""What a page has given to its maps. AppTest runs no component's script, so this is what there is to see of one."""
+"""What a page has given to its maps, and what they say. AppTest runs no component's script: this is all there is."""
 
 from __future__ import annotations
 
@@ -29,5 +29,21 @@ def given(app: AppTest) -> dict[str, Given]:
             continue
         key = element.proto.id.rsplit("-", 1)[-1]
         data = json.loads(element.proto.json)
+        if "map" not in data:  # Undo, Redo and Clear
+            continue
         found[key] = Given(data["map"], data["answer"])
     return found
+
+
+def press(app: AppTest, *steps: protocol.Step) -> AppTest:
+    """Press Undo, Redo or Clear, as many times as said, before the server has answered once."""
+    buttons = next(one for one in app.get("bidi_component") if one.proto.component_name == "headroom.map"
+                   and "map" not in json.loads(one.proto.json))
+    answer = json.loads(buttons.proto.json)["answer"]
+    states = app._tree.get_widget_states()
+    said = states.widgets.add()
+    said.id = buttons.proto.id
+    said.json_value = json.dumps({"mask": {
+        "rev": answer["rev"], "drawn": answer["rev"], "off": answer["off"],
+        "log": [[answer["seen"] + 1 + i, what] for i, what in enumerate(steps)]}})
+    return app._run(states)
