@@ -34,7 +34,6 @@ from backend.tables.importance import (
     layer_shares,
     leading_heads_table,
     maps_table,
-    member,
 )
 from backend.tables.induction import (
     capacity_table,
@@ -86,7 +85,7 @@ __all__ = [
     "flips_table", "furthest", "grid_table", "group_table", "groups_table", "in_unit", "induction_table",
     "kinds_table", "largest", "layer_shares", "leaders_table", "leading_heads_table", "leaning_table",
     "limits_table", "map_table", "maps_table", "margin", "masks_means", "masks_points", "masks_table",
-    "matrix_table", "mean_effects_table", "mean_row", "mean_rows", "means_table", "member", "models_table",
+    "matrix_table", "mean_effects_table", "mean_row", "mean_rows", "means_table", "models_table",
     "next_table", "option_table", "options_table", "overlap_table", "pairs_table", "plan_table", "scores_table",
     "shots_correlations", "thumbnail_table", "transfer_table", "tried_row", "turned", "visible",
 ]

@@ -1096,7 +1096,7 @@ export default function (component) {
   const { data, parentElement, setStateValue } = component;
   let held = made.get(parentElement);
   if (!held) {
-    held = { map: data.map ? new HeadMap(parentElement) : new Steps(parentElement), call: null };
+    held = { map: new (data.map ? HeadMap : data.plot ? Plot : Steps)(parentElement), call: null };
     made.set(parentElement, held);
     if (!data.map?.still) // what was told may be lost with a map
       shared.sent = shared.answer ? Math.min(shared.sent, shared.answer.seen) : 0;

@@ -35,6 +35,7 @@ from backend.runs import plan as planning
 from backend.runs.queue import Standing
 from backend.values import Ablation, Head, ModelId, Setup, TaskId
 from pages.map import Fact, HeadMap, protocol
+from pages.map.plots import Plot
 from pages.shared import (
     charts,
     components,
@@ -225,7 +226,7 @@ def report(standing: Standing, what: str, waited: float) -> tuple[float, str]:
 
 def result(title: str, chart: Chart | HeadMap, *, caption: str, measured: str, table: pd.DataFrame, file: str,
            python: str, key: str, alt_text: str = "", on_click: Callable[[], None] | None = None,
-           numbers: Sequence[tuple[str, str, str]] = (), level: int = 2) -> None:
+           clickable: Plot | None = None, numbers: Sequence[tuple[str, str, str]] = (), level: int = 2) -> None:
     """One finding, complete.
 
     Args:
@@ -236,7 +237,8 @@ def result(title: str, chart: Chart | HeadMap, *, caption: str, measured: str, t
         file: name of the CSV, without its ending.
         python: lines that reproduce the numbers and run as shown (see `python_lines`).
         alt_text: what a screen reader says of a chart; a map brings its own.
-        on_click: callback of a clickable chart's selection (see `components.toggle_clicked`).
+        on_click: callback of a chart in which one can be picked.
+        clickable: what is shown in the chart's place, so that its marks can be switched; the chart is its picture.
         numbers: big numbers that stand with it (see `extras`).
         level: of the title, below what it belongs to: 2 below the page's title, 3 below a section's.
     """
@@ -244,10 +246,11 @@ def result(title: str, chart: Chart | HeadMap, *, caption: str, measured: str, t
     heading(title, level, known)
     if isinstance(chart, HeadMap):
         components.clickable(chart, key)
+    elif clickable is not None:
+        components.clickable(clickable, key)
     elif on_click is None:  # without a key, so that a chart can be drawn again while results arrive
         st.altair_chart(chart, alt=alt_text)
     else:
-        components.begin_clicks(key)
         st.altair_chart(chart, key=key, alt=alt_text, on_select=on_click, selection_mode=charts.CLICK)
     said = note(caption, measured, known)
     extras(table, file, python, key, title=title, caption=said, shown=[("", chart)], numbers=numbers)
@@ -280,11 +283,10 @@ def tell(said: str) -> None:
 
 def picture(off: Ablation) -> None:
     """The chosen model as a picture, with what is off in it."""
-    model = selection.info()
-    shape = protocol.Shape(model.n_layers, model.n_heads, model.headless)
+    cells = shape()
     st.html(transformer.STYLE)
-    st.markdown(transformer.svg(shape, off), unsafe_allow_html=True)  # `st.html` drops SVG; all text in it is ours
-    note(f"{transformer.described(shape, off)}.", "At the end the sum is read as logits, one for each token\n"
+    st.markdown(transformer.svg(cells, off), unsafe_allow_html=True)  # `st.html` drops SVG; all text in it is ours
+    note(f"{transformer.described(cells, off)}.", "At the end the sum is read as logits, one for each token\n"
          "Simplified: norms are left out, and in some architectures the heads and the FFN of a layer read the same")
 
 
@@ -292,6 +294,12 @@ def side_by_side(key: str, *widths: float, gap: Literal["small", "medium", "larg
     """Columns of these relative widths that stack where each would be narrower than a chart needs."""
     with st.container(key=f"side-{key}"):
         return list(st.columns(list(widths), gap=gap))
+
+
+def shape() -> protocol.Shape:
+    """The cells that maps and plots of the chosen model have."""
+    model = selection.info()
+    return protocol.Shape(model.n_layers, model.n_heads, model.headless)
 
 
 def numbers(key: str) -> Any:

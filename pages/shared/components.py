@@ -1,7 +1,7 @@
 """Which components are chosen: what maps, charts, buttons and the text field do to them, and the way back.
 
 The text field of the sidebar (key "off") is the only place where they are held. Maps, charts, presets and undo write
-to it, always in a callback: `choose()`, `change()`, `toggle_clicked()`; maps are drawn by `clickable()`, Undo, Redo and
+to it, always in a callback: `choose()`, `change()`; maps and plots are drawn by `clickable()`, Undo, Redo and
 Clear by `steps()`. Lab and Playground switch the chosen components off; other pages mark them. Lab can compare them
 with a second mask, B, which a text field of its own holds (key "against"), and which has no trail.
 """
@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from backend import tables
 from backend.values import Ablation, Fill
 from pages.map import HeadMap, protocol
 from pages.map import steps as buttons
+from pages.map.plots import Plot
 from pages.map.protocol import Trail
-from pages.shared import charts, selection
+from pages.shared import selection
 
 STALE = 3.0  # seconds for which a browser may still say the B that was there before
 LAG = 0.5  # seconds after which a browser shows what was drawn, where no map says so
@@ -40,8 +40,9 @@ def change(how: Callable[[Ablation], Ablation], pressed: str | None = None) -> N
     _hold(how(selection.ablation()))
 
 
-def clickable(shown: HeadMap, key: str) -> None:
-    """Draw a map whose cells are the components to choose; several on a page show and change the same choice.
+def clickable(shown: HeadMap | Plot, key: str) -> None:
+    """Draw a map whose cells are the components to choose, or a plot whose marks are; several on a page show and change
+    the same choice.
 
     A still map is drawn as well, and changes nothing.
     """
@@ -85,33 +86,6 @@ def take_clicks(before: str | None = None) -> None:
     st.session_state["held"] = held
     if selection.value("off") != held.text:
         st.session_state["off"] = held.text
-
-
-def toggle_clicked(chart_key: str) -> None:
-    """A clickable chart's `on_select`: toggle what was clicked since the last time.
-
-    A chart's selection cannot be set from code, so it is not the truth but a series of events: what differs
-    from the selection seen before has been clicked once. Presets, undo and typing need not touch it.
-    """
-    now = set(charts.clicked(st.session_state.get(chart_key)))
-    seen_key = f"{chart_key}:seen"
-    events = now ^ st.session_state.get(seen_key, set())
-    st.session_state[seen_key] = now
-
-    def toggled(new: Ablation) -> Ablation:
-        for layer, head in events:
-            new = new.toggled(tables.member(layer, head))
-        return new.filled(fill)
-
-    fill = selection.ablation().fill if selection.ablation() else preferred_fill()
-    if events:
-        change(toggled)
-
-
-def begin_clicks(chart_key: str) -> None:
-    """Before a clickable chart is drawn: one that comes back after another page has forgotten what was clicked."""
-    if chart_key not in st.session_state:
-        st.session_state.pop(f"{chart_key}:seen", None)
 
 
 def keep_as_b() -> None:

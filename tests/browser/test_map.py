@@ -119,6 +119,33 @@ def test_ten_clicks_are_ten_heads_however_quick_and_so_are_ten_steps_back(
     assert not page.complaints  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(("where", "cells", "n_plots"), [
+    ("ffns?task=antonym", [(0, -1), (2, -1), (3, -1), (4, -1)], 1),
+    ("induction?task=antonym&view=Against importance", [(0, 5), (1, 2), (2, 6), (4, 2)], 2)])
+def test_four_clicks_on_a_plot_are_four_however_quick(browser: Browser, address: str, where: str,
+                                                      cells: list[maps.Cell], n_plots: int):
+    page = open_page(browser, f"{address}/{where}")
+    text = text_of({(layer, head if head >= 0 else HEADS) for layer, head in cells})
+    for pace in (30, 100, 200):
+        for cell in cells:
+            page.mouse.click(*maps.mark(page, cell))
+            page.wait_for_timeout(pace)
+        for i in range(n_plots):
+            assert maps.marked(page, i) == set(cells)  # at once, on all of them
+        expect(chosen_field(page)).to_have_value(text)
+        settled(page)
+        assert maps.marked(page) == set(cells)
+        page.get_by_role("button", name="Clear").click()
+        expect(chosen_field(page)).to_have_value("")
+    page.mouse.click(*maps.mark(page, cells[1]))
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("checkbox", checked=True)).to_have_count(2 * n_plots)
+    name = page.get_by_role("checkbox", checked=True).first
+    expect(name).to_have_accessible_name(re.compile(r"^L\d( FFN, change [−+]|H\d, ).*, chosen$"))
+    assert not page.complaints  # type: ignore[attr-defined]
+
+
 def test_ten_clicks_while_all_tasks_are_measured_are_ten_heads_and_so_is_the_number(browser: Browser, address: str):
     page = opened(browser, f"{address}/lab?demos=per-query&n=100&scope=All tasks")
     maps.click(page, (4, 6))
