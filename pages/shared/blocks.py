@@ -32,7 +32,7 @@ from backend.kinds.unit import R
 from backend.machine import duration
 from backend.records import Record, too_long
 from backend.runs import plan as planning
-from backend.runs.queue import Standing
+from backend.runs.queue import SoFar, Standing
 from backend.values import Ablation, Head, ModelId, Setup, TaskId
 from pages.map import Fact, HeadMap, protocol
 from pages.map.plots import Plot
@@ -156,7 +156,8 @@ def why_not_here(units: Iterable[Unit[Any]]) -> str:
 
 
 def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any], Record], None] | None = None,
-            on_stop: Callable[[], None] | None = None, on_wait: Callable[[], None] | None = None) -> bool:
+            on_stop: Callable[[], None] | None = None, on_wait: Callable[[], None] | None = None,
+            on_answers: Callable[[Unit[Any], SoFar], None] | None = None) -> bool:
     """Have some units measured in this session's turn, with progress and Stop; what is finished is stored and stays.
 
     Stop is an ordinary button: pressing it, or anything else, makes Streamlit end this run at once, and the queue the
@@ -168,8 +169,10 @@ def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any
         on_stop: the Stop button's callback, for pages that would measure again at the next run.
         on_wait: called once before progress is drawn, where it takes longer than a moment: until then the page can
             stand as it was.
+        on_answers: called with the unit that is measured and how its answers stand, each time that there are more; a
+            number that says so may stand where the number will.
     """
-    slot, bar, said = st.empty(), None, ("", 0)
+    slot, bar, said, answered = st.empty(), None, ("", 0), None
     started = reported = time.monotonic()
     try:
         with waiting.drawing.paused(waiting.stopped), selection.queue().ask(
@@ -189,7 +192,10 @@ def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any
                         with slot.container(horizontal=True, vertical_alignment="center"):
                             bar = st.progress(0.0, f"{what} …")
                             st.button("Stop", key=f"stop:{units[0].key}", icon=":material/stop:", on_click=on_stop)
-                    share, text = report(ticket.standing(), what, now - started)
+                    standing = ticket.standing()
+                    if on_answers is not None and standing.unit is not None and standing.so_far not in (None, answered):
+                        on_answers(standing.unit, answered := standing.so_far)
+                    share, text = report(standing, what, now - started)
                     if said != (said := (text, round(100 * share))):
                         bar.progress(share, text)
             complete = not (ticket.dropped or ticket.standing().finished < ticket.of)

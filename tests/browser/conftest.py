@@ -1,4 +1,7 @@
-"""What tests in a browser stand on: one browser for each of their modules, and the explorer over an empty store."""
+"""What tests in a browser stand on: a browser for each of their modules, and one explorer over an empty store.
+
+Modules that need results of their own, or none, start another.
+"""
 
 from collections.abc import Iterator
 
@@ -29,7 +32,7 @@ def leave(request: pytest.FixtureRequest) -> Iterator[None]:
             page.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with explorer.server(tmp_path_factory.mktemp("cache")) as address:
         yield address

@@ -108,6 +108,9 @@ DRAWN = """document.querySelector('[data-testid=stApp]')?.dataset.testScriptStat
     && [...document.querySelectorAll('[data-testid=stVegaLiteChart]')].every(chart => chart.querySelector('.marks'))"""
 
 
+IS_DARK = "getComputedStyle(document.querySelector('[data-testid=stApp]')).colorScheme === 'dark'"
+
+
 def chosen(name: str) -> str:
     """Whether the address and the text field both name a component."""
     return f"""(new URLSearchParams(location.search).get('off') ?? '').split(',').includes('{name}')

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from backend.kinds import Evaluation
 from backend.values import Ablation, Head
 from tests.browser import explorer, maps
-from tests.browser.explorer import PATIENCE, chosen_field, open_page, settled
+from tests.browser.explorer import DRAWN, PATIENCE, chosen, chosen_field, hovered, open_page, settled, wait_until
 from tests.pages import made_up
 
 pytestmark = explorer.MARKS
@@ -188,6 +188,21 @@ def test_two_tabs_do_not_touch_each_other(browser: Browser, address: str):
     maps.click(other, (0, 0))
     agree(page, {(1, 2)})
     agree(other, {(4, 4), (0, 0)})
+
+
+def test_one_of_4608_heads_is_clicked_on_and_off(browser: Browser, address: str):
+    page = opened(browser, f"{address}/heads?model=owner/large&task=antonym")
+    expect(page.get_by_text("of 4608 hold half of the importance for antonym")).to_be_visible()
+    wait_until(page, DRAWN)
+    x, y = maps.middle(page, (41, 23))
+    name = hovered(page, x, y)
+    page.mouse.click(x, y)
+    wait_until(page, chosen(name), DRAWN)
+    expect(page.get_by_role("link", name=f"Switch {name} off in Lab")).to_be_visible()
+    assert hovered(page, x, y) == name == "L41H23"  # nothing has moved
+    page.mouse.click(x, y)
+    agree(page, set(), 72)
+    assert not page.complaints  # type: ignore[attr-defined]
 
 
 def test_no_hand_switches_a_head_that_is_not_there(browser: Browser, address: str):
