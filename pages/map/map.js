@@ -1062,7 +1062,9 @@ class Steps {
       const picture = element("span", "icon", button);
       picture.textContent = icon;
       picture.setAttribute("aria-hidden", "true");
-      element("span", "", button).textContent = what[0].toUpperCase() + what.slice(1);
+      const name = what[0].toUpperCase() + what.slice(1);
+      element("span", "", button).textContent = name;
+      button.setAttribute("aria-label", name); // without the picture, which is a word of its font
       button.addEventListener("click", () => step(this, what));
       return [what, button];
     });

@@ -72,7 +72,11 @@ def tab_to(page: Page, name: str, key: str = "Tab") -> None:
     """Press Tab until the focus is on what bears this name."""
     for _ in range(150):
         page.keyboard.press(key)
-        here = page.evaluate("(document.activeElement.ariaLabel || document.activeElement.innerText || '').trim()")
+        here = page.evaluate("""() => {
+            let at = document.activeElement;
+            while (at.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;
+            return (at.ariaLabel || at.innerText || '').trim();
+        }""")
         if here.split("\n")[-1] == name:
             return
     pytest.fail(f"Tab never reaches '{name}'")
