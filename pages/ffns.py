@@ -9,7 +9,8 @@ import streamlit as st
 from backend import stats, tables
 from backend.kinds import Answers, Evaluation, FFNOracle, Sweep
 from backend.values import Ablation, TaskId
-from pages.shared import blocks, charts, components, selection, words
+from pages.map import plots
+from pages.shared import blocks, charts, selection, words
 
 SCOPES = ("This task", "All tasks")
 VIEWS = ("FFNs", "FFNs and heads")
@@ -21,6 +22,11 @@ PALE_BARS = "Pale: the 95 % interval includes no change"
 PALE = "pale: the 95 % interval includes no change"
 SCORED = "Answer: the option of highest summed log-likelihood"
 
+FACTS: plots.Facts = (
+    ("change", "change", "+percent"), ("intact", "intact", "percent"), ("without it", "accuracy", "percent"),
+    ("p", "p", "plain"), ("p (Holm)", "p (Holm)", "plain"), ("newly wrong", "newly wrong", "count"),
+    ("newly right", "newly right", "count"))
+
 setup, info, chosen, by = selection.current(), selection.info(), selection.ablation(), selection.definition()
 HOW = words.how_tested(setup, "Intact against off")
 dark = st.context.theme.type == "dark"
@@ -31,10 +37,11 @@ dark = st.context.theme.type == "dark"
 
 def effects(table: pd.DataFrame, title: str, caption: str, measured: str, file: str, python: str, key: str) -> None:
     """The clickable bars of one effects table."""
-    blocks.result(title, charts.layer_effects(table), caption=caption, measured=measured,
-                  table=table.drop(columns=["head"]), file=file, python=python, key=key,
-                  on_click=lambda: components.toggle_clicked(key),
-                  alt_text=f"Bars: change in accuracy when the FFN of each of {len(table)} layers is removed. {title}.")
+    shown = plots.bars(
+        table, blocks.shape(), x="change", x_title="change in accuracy when removed", facts=FACTS,
+        alt=f"Bars: change in accuracy when the FFN of each of {len(table)} layers is removed. {title}.")
+    blocks.result(title, charts.layer_effects(table), caption=caption, measured=measured, clickable=shown,
+                  table=table.drop(columns=["head"]), file=file, python=python, key=key)
 
 
 def one_task() -> None:
@@ -225,9 +232,9 @@ def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: in
     weight, loss = -heads["change"] if same_unit else heads["share"], -ffns["change"]
     top_heads, top_ffn = int(weight.idxmax()), int(loss.idxmax())
     title = words.matter_most(weight, loss, where)
-    of_heads = charts.layer_effects(heads, clickable=False, title="change in accuracy, all heads off") if same_unit \
+    of_heads = charts.layer_effects(heads, title="change in accuracy, all heads off") if same_unit \
         else charts.layer_bars(heads, "share", "share of the heads' importance")
-    of_ffns = charts.layer_effects(ffns, clickable=False)
+    of_ffns = charts.layer_effects(ffns)
     blocks.heading(title)
     left, right = blocks.side_by_side("beside", 1, 1, gap="large")
     with left:

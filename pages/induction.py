@@ -12,7 +12,7 @@ from backend import lens, stats, tables
 from backend.kinds import Copying, InductionScores, PrefixMatching
 from backend.models.info import BUNDLED
 from backend.values import Ablation, Head, ModelId, TaskId
-from pages.map import head_map
+from pages.map import head_map, plots
 from pages.shared import blocks, charts, components, glossary, growth, selection, waiting, words
 
 if TYPE_CHECKING:
@@ -184,18 +184,19 @@ def draw_scatter() -> None:
 def one_scatter(table: pd.DataFrame, name: str, record: InductionScores, called: str, python: str) -> None:
     """Importance against one score; a click chooses a head, in every chart."""
     agree = words.agreement(stats.spearman(table[name].to_numpy(), table["importance"].to_numpy()))
-    key = f"scatter {name}"
+    axes = {"x": name, "y": "importance", "x_title": name, "y_title": f"importance for {called}"}
     blocks.result(
         f"Importance for {called} and {name} {agree}",
-        charts.scatter(table, name, "importance", x_title=name, y_title=f"importance for {called}"),
+        charts.scatter(table, **axes),
         caption=f"n = {n_heads} heads, a dot each · orange: chosen · chance: ρ = 0",
         measured=blocks.provenance(
             setup, f"{name.capitalize()} over {record.n_seeds} random sequences, importance {by}",
             "Orange: chosen heads, in both charts", "ρ: Spearman's rank correlation; 0 is chance", source=SOURCE,
             task=called),
-        table=table.drop(columns=["off"]), file=f"{name.replace(' ', '-')}-and-importance", python=python, key=key,
-        on_click=lambda: components.toggle_clicked(key),
-        alt_text=f"Scatter of importance against {name}, one dot per head; they {agree}.")
+        table=table.drop(columns=["off"]), file=f"{name.replace(' ', '-')}-and-importance", python=python,
+        key=f"scatter {name}", clickable=plots.dots(
+            table, blocks.shape(), **axes, alt=f"Scatter of importance against {name}, one dot per head; they {agree}.",
+            facts=((name, name, "plain"), ("importance", "importance", "plain"))))
 
 
 def leaders(table: pd.DataFrame) -> None:

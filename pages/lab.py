@@ -16,6 +16,7 @@ from backend import stats, tables
 from backend.errors import HeadroomError
 from backend.kinds import Answers, Evaluation, PrefixMatching, Unit
 from backend.records import Record
+from backend.runs.queue import SoFar
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, Setup, TaskId, parse_exact
 from pages.map import HeadMap, head_map, scales
@@ -157,6 +158,7 @@ def picture() -> None:
 # --- accuracy -----------------------------------------------------------------------------------
 
 Pair = tuple[Answers, Answers | None]  # intact, and with the chosen components off
+Provisional = tuple[Ablation, SoFar]  # what is off in a model that is answering, and how its answers stand
 
 
 def asked(scope: str) -> dict[str, Setup]:
@@ -186,13 +188,26 @@ def pairs_of(setups: Mapping[str, Setup], found: Mapping[Evaluation, Answers], o
             for label, one in setups.items() if Evaluation(one) in found}
 
 
-def one_task(pair: Pair | None) -> None:
-    """Intact and ablated accuracy of one task in large numbers that keep their place."""
-    cells = st.columns(3)
+def one_task(pair: Pair | None, provisional: Provisional | None = None) -> None:
+    """Intact and ablated accuracy of one task in large numbers that keep their place.
+
+    Args:
+        provisional: how the answers stand that are being given; it stands, marked, where their number will.
+    """
+    cells, labels = st.columns(3), ("Intact", "Switched off", "Change")
+
+    def waits(i: int, why: str = "Not measured yet.") -> None:
+        if provisional is None or i != bool(provisional[0]):
+            cells[i].metric(labels[i], "–")
+            cells[i].caption(why)
+        else:
+            right, answered, of = provisional[1]
+            cells[i].metric(labels[i], f"≈ {words.percent(right / answered)}")
+            cells[i].caption(f"So far, on {answered} of {of} questions.")
+
     if pair is None:
-        for cell, label in zip(cells, ("Intact", "Switched off", "Change"), strict=True):
-            cell.metric(label, "–")
-            cell.caption("Not measured yet.")
+        for i in range(len(labels)):
+            waits(i)
         return
     a, chance = pair[0].marks(), pair[0].questions.chance
     intact = tables.accuracy_row("intact", a, chance)
@@ -200,8 +215,7 @@ def one_task(pair: Pair | None) -> None:
     with cells[0]:
         blocks.note(words.interval(intact))
     if pair[1] is None:
-        cells[1].metric("Switched off", "–")
-        cells[1].caption("Not measured yet." if chosen else "Nothing is off yet.")
+        waits(1, "Not measured yet." if chosen else "Nothing is off yet.")
         cells[2].metric("Change", "–")
         with cells[2]:
             blocks.note(f"Chance is {words.percent(chance)}.")
@@ -246,14 +260,15 @@ def table_of(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str)
     return tables.pairs_table(pairs, {label: group_of(label, setups[label], scope) for label in pairs})
 
 
-def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, complete: bool) -> None:
+def draw(pairs: Mapping[str, Pair], setups: Mapping[str, Setup], scope: str, complete: bool,
+         provisional: Provisional | None = None) -> None:
     """The numbers and, for several, the chart; its extras once everything is there."""
     table, labels = table_of(pairs, setups, scope), list(setups)
     title = words.accuracy_change(table, labels, chosen, setup.task.name if scope == "All shots" else "")
     if scope == "This task":
         blocks.heading(title)
         with blocks.numbers(f"lab-{next(times)}"):
-            one_task(pairs.get(labels[0]))
+            one_task(pairs.get(labels[0]), provisional)
         if complete:
             questions = pairs[labels[0]][0].questions
             caption = blocks.note(f"n = {questions.n} questions · chance {words.percent(questions.chance)}",
@@ -299,7 +314,7 @@ def reproduce(setups: Mapping[str, Setup], scope: str) -> str:
 # --- flipped examples ---------------------------------------------------------------------------
 
 
-@st.fragment
+@handles.fragment
 def flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str,
           from_b: Mapping[str, Pair] | None = None) -> None:
     """The questions that flipped; choosing among them draws nothing else again.
@@ -503,10 +518,10 @@ with right:
     def both() -> versus.Comparison:
         return versus.Comparison(setups, scope, dict(found), chosen, against)
 
-    def show(complete: bool) -> None:
+    def show(complete: bool, provisional: Provisional | None = None) -> None:
         if not comparing:
             with slot.container():
-                draw(pairs_of(setups, found, chosen), setups, scope, complete)
+                draw(pairs_of(setups, found, chosen), setups, scope, complete, provisional)
             return
         known = both()
         with slot.container():
@@ -534,8 +549,13 @@ with right:
                 show(False)
                 drawn[0] = time.monotonic()
 
+        def answers(unit: Unit[Any], so_far: SoFar) -> None:
+            """A number of one task before it is complete."""
+            if isinstance(unit, Evaluation) and scope == "This task" and not comparing:
+                show(False, (unit.ablation, so_far))
+
         with progress:
-            done = blocks.measure(todo, "accuracy", arrived, on_wait=lambda: show(False),
+            done = blocks.measure(todo, "accuracy", arrived, on_wait=lambda: show(False), on_answers=answers,
                                   on_stop=lambda: st.session_state.update(stopped=mask))
         show(done)
         todo = [] if done else todo

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import streamlit as st
@@ -14,7 +15,7 @@ from backend.errors import BadInput
 from backend.kinds import Evaluation, HeadOracle, Sweep, Unit
 from backend.rooms import COLOURS, SWITCHES, WANTED, Bar, Question, View
 from backend.values import Ablation, Head, parse_exact
-from pages.shared import blocks, boards, lecture, presenting, school, selection, waiting, words
+from pages.shared import blocks, boards, handles, lecture, presenting, school, selection, waiting, words
 
 HEARTBEAT = 8.0  # seconds between two looks of a browser of which the bell has nothing to tell
 KINDS = {"accuracy": "the accuracy", "heads": "which of three heads", "race": "a race"}
@@ -383,7 +384,7 @@ def three(draw: int) -> list[Head]:
 # --- the page -------------------------------------------------------------------------------------
 
 
-@st.fragment(run_every=HEARTBEAT)
+@partial(handles.fragment, run_every=HEARTBEAT)
 def live(teaching: bool) -> None:
     """The room as it is now; drawn again when its bell rings, and by itself now and then."""
     seen = school.view()

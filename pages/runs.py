@@ -185,7 +185,7 @@ def runs() -> None:
         except HeadroomError as error:
             st.error(str(error), icon=":material/error:")
 
-    st.fragment(listing, run_every=FOLLOW if active else None)()
+    handles.fragment(listing, run_every=FOLLOW if active else None)()
 
 
 def draw_runs(now: dict[jobs.Job, jobs.Progress]) -> None:

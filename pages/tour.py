@@ -490,7 +490,7 @@ def ffns() -> None:
     answer(guess, answers[0 if worst == 0 else 2 if worst == len(table) - 1 else 1])
     result(
         words.missed_most(table),
-        charts.layer_effects(table, clickable=False),
+        charts.layer_effects(table),
         caption=f"n = {found[0].questions.n} questions per task · {len(names)} tasks · pale: the interval includes no "
                 "change",
         measured=blocks.provenance(

@@ -35,7 +35,8 @@ BATCHES_HELD = 4  # long contexts whose options are read together, in passes ove
 LOGIT_ROWS = 512  # positions that wait for each other before the vocabulary is read
 LOGITS = 2**20  # logits that exist at once, about; they stay in the processor's cache. 64 times as many on a GPU
 ALIGNED = 1024  # a part of the vocabulary is a multiple of this long: products of odd widths are half as fast again
-STATE_BYTES = 256 * 2**20  # intact hidden states kept beside prepared prompts
+STATE_BYTES = 256 * 2**20  # intact hidden states of one section, while ablations are scored
+KEPT_BYTES = 512 * 2**20  # and of all sections, to stay beside the prompts: 40 queries of HellaSwag's lengths at 135 M
 STATES_OF_PREFIX = 3  # a prefix is kept as hidden states, keys and values
 
 
@@ -89,7 +90,7 @@ class Prepared:
         """What the intact model's states, kept once they were needed, take or would take; 0 where they do not fit."""
         tokens = sum(STATES_OF_PREFIX * g.n_prefix_tokens + sum(b.tokens.size for b in g.batches) for g in self.groups)
         size = tokens * self.state_width
-        return size if size <= STATE_BYTES else 0
+        return size if size <= KEPT_BYTES else 0
 
 
 @dataclass

@@ -29,21 +29,8 @@ from backend.tables.effects import (
     mean_effects_table,
 )
 from backend.tables.growth import LOOKS_BACK, Grown, formed, growth_points, growth_table, learns
-from backend.tables.importance import (
-    FFN,
-    grid_table,
-    layer_shares,
-    leading_heads_table,
-    maps_table,
-    member,
-)
-from backend.tables.induction import (
-    capacity_table,
-    correlation_table,
-    induction_table,
-    leaders_table,
-    scores_table,
-)
+from backend.tables.importance import FFN, grid_table, layer_shares, leading_heads_table, maps_table
+from backend.tables.induction import capacity_table, correlation_table, induction_table, leaders_table, scores_table
 from backend.tables.masks import DIFFERENCE, MASKS, Outcomes, masks_means, masks_points, masks_table
 from backend.tables.models import UNITS, depth_table, in_unit, models_table
 from backend.tables.overlap import (
@@ -86,9 +73,9 @@ __all__ = [
     "contribution_table", "correlation_table", "counts_table", "curve_table", "curves_table", "depth_table",
     "effects_table", "flips_table", "formed", "furthest", "grid_table", "group_table", "groups_table",
     "growth_points", "growth_table", "in_unit", "induction_table", "kinds_table", "largest", "layer_shares",
-    "leaders_table", "leading_heads_table", "leaning_table", "learns", "limits_table", "map_table", "maps_table",
-    "margin", "masks_means", "masks_points", "masks_table", "matrix_table", "mean_effects_table", "mean_row",
-    "mean_rows", "means_table", "member", "models_table", "next_table", "option_table", "options_table",
+    "leaders_table", "leading_heads_table", "leaning_table", "learns", "limits_table", "map_table",
+    "maps_table", "margin", "masks_means", "masks_points", "masks_table", "matrix_table", "mean_effects_table",
+    "mean_row", "mean_rows", "means_table", "models_table", "next_table", "option_table", "options_table",
     "overlap_table", "pairs_table", "plan_table", "scores_table", "shots_correlations", "thumbnail_table",
     "transfer_table", "tried_row", "turned", "visible",
 ]

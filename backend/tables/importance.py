@@ -9,7 +9,7 @@ import pandas as pd
 
 from backend import stats
 from backend.kinds import HeadScores
-from backend.values import INTACT, Ablation, Head
+from backend.values import INTACT, Ablation
 
 FFN = -1  # the `head` of what stands for a layer's FFN
 NO_HEADS = "no attention heads in this layer: linear attention"
@@ -35,11 +35,6 @@ def grid_table(scores: np.ndarray, off: Ablation = INTACT, *, label: str = "impo
              for head in range(n_heads)]
     return pd.DataFrame({"layer": layers, "head": heads, "name": names, label: scores, "rank": ranks,
                          "off": np.isin(names, [str(h) for h in off.heads])})
-
-
-def member(layer: int, head: int) -> Ablation:
-    """What a mark of a chart stands for: a head, or with `FFN` its layer's FFN."""
-    return Ablation(ffns=frozenset({layer})) if head == FFN else Ablation(frozenset({Head(layer, head)}))
 
 
 def layer_shares(scores: np.ndarray, headless: Collection[int] = ()) -> pd.DataFrame:

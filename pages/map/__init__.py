@@ -4,8 +4,9 @@
 
 Heads across, layers up, layer 0 at the bottom; what is off keeps its colour, is hatched and crossed out. A click or a
 drag switches cells, a number beside a layer or below a column the whole line; arrows, space, Shift and Escape do the
-same. A map can be held against a second mask (`HeadMap.beside`): what is off in only one of the two is framed. A still
-map (`HeadMap.still`) shows a mask of its own, which no hand switches. `HeadMap` is plain data, `map.js` draws it and
+same, and Ctrl+Z undoes. A map can be held against a second mask (`HeadMap.beside`): what is off in only one of the two
+is framed. A still map (`HeadMap.still`) shows a mask of its own, which no hand switches. `steps` are the buttons Undo,
+Redo and Clear; `plots` are charts whose marks are switched likewise. `HeadMap` is plain data, `map.js` draws it and
 `protocol.py` says how browser and server stay one. Nothing that is passed is read as HTML. Pages draw maps through
 `components.clickable`, which holds the mask.
 """
@@ -14,25 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import streamlit as st
 
 from backend.tables.importance import NO_HEADS
 from backend.values import Ablation
-from pages.map import protocol
-from pages.map.protocol import Held
-from pages.map.scales import plain, ranks, shades
+from pages.map import component, protocol
+from pages.map.protocol import Held, Trail
+from pages.map.scales import Number, plain, ranks, shades, written
 
-Number = Literal["plain", "percent", "+percent", "count", "+fixed"]  # 0.0123, 12.3 %, +12.3 %, 12, +0.012
 Fact = tuple[str, np.ndarray, Number]  # what else is known: a label, (n_layers, n_heads), how it is written
-
-_HERE = Path(__file__).parent
-_component = st.components.v2.component("headroom.map", js=(_HERE / "map.js").read_text("utf-8"),
-                                        css=(_HERE / "map.css").read_text("utf-8"))
-
 
 @dataclass(frozen=True, eq=False)
 class HeadMap:
@@ -41,10 +34,9 @@ class HeadMap:
     shape: protocol.Shape
     drawn: Mapping[str, Any]  # what the browser is given beside the mask: numbers and short labels
 
-    def draw(self, key: str, held: Held, on_change: Callable[[], None]) -> None:
+    def draw(self, key: str, held: Held, trail: Trail, on_change: Callable[[], None]) -> None:
         """Draw it, with what is held off; after a gesture `st.session_state[key]` holds the browser's message."""
-        _component(key=key, data={"map": dict(self.drawn), "answer": dict(protocol.answer(held, self.shape))},
-                   on_mask_change=on_change)
+        component.draw(key, {"map": dict(self.drawn)}, self.shape, held, trail, on_change)
 
     def beside(self, other: Ablation, name: str) -> HeadMap:
         """The same map held against another mask, called `name`: what is off in only one of the two is framed."""
@@ -64,6 +56,11 @@ class HeadMap:
 
     def _more(self, **given: Any) -> HeadMap:
         return replace(self, drawn={**self.drawn, **given})
+
+
+def steps(key: str, held: Held, trail: Trail, shape: protocol.Shape, on_change: Callable[[], None]) -> None:
+    """Draw Undo, Redo and Clear, whose presses count one by one; they say what they have to say as maps do."""
+    component.draw(key, {}, shape, held, trail, on_change)
 
 
 def head_map(values: np.ndarray | None, *, title: str = "", alt: str = "", shape: tuple[int, int] | None = None,
@@ -109,15 +106,3 @@ def head_map(values: np.ndarray | None, *, title: str = "", alt: str = "", shape
         "legend": said if legend and known else "", "scale": scale,
         "ticks": [[round(1000 * t), written(value, number)] for t, value in coloured.ticks],
         "title": title, "alt": alt or label, "file": file, "state": state})
-
-
-def written(value: float, number: Number) -> str:
-    """A number of the legend."""
-    if number.endswith("percent"):
-        digits = ".0f" if value == 0 or abs(value) >= 0.01 else ".1g"
-        return f"{100 * value:{'+' * number.startswith('+')}{digits}} %".replace("-", "−")
-    if number == "count":
-        return f"{value:.0f}"
-    sign = "+" if number.startswith("+") and value > 0 else ""
-    text = f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-") if 0 < abs(value) < 1e-3 else f"{value:.3g}"
-    return sign + text.replace("-", "−")

@@ -16,11 +16,15 @@ const ORANGE = "#e07b1f", APART = "#8c2f7d"; // off; off in only one of two mask
 // --- what all maps of this tab share ------------------------------------------------------------------------
 
 const shared = {
-  answer: null, // the server's last answer: {session, rev, seen, off, headless}
-  log: [], // gestures it has not seen, [n, off, lowest layer, highest, first column, last], and presses elsewhere
-  n: 0, // the last gesture's number
+  answer: null, // the server's last answer: {session, rev, seen, off, headless, trail}
+  // What it has not seen: gestures [n, off, lowest layer, highest, first column, last], [n, "undo"] and the like, and
+  // presses elsewhere
+  log: [],
+  n: 0, // the number of the last gesture or step
   mask: null, // [layer][column]: is it off? the answer with the log done to it
-  maps: new Set(), // those that switch it
+  at: 0, // where on the trail of masks that is, and how long the trail is then
+  of: 1,
+  maps: new Set(), // those that switch it, and the buttons for steps
   stills: new Set(), // those that show another mask, perhaps held against it
   from: null, // the map that tells
   drawn: [], // [revision, when] of the answers of late
@@ -31,7 +35,8 @@ const shared = {
   listening: false,
 };
 
-const isGesture = (entry) => Array.isArray(entry);
+const isOurs = (entry) => Array.isArray(entry); // no press elsewhere
+const isStep = (entry) => isOurs(entry) && typeof entry[1] === "string";
 
 function adopt(answer) {
   const known = shared.answer;
@@ -41,8 +46,8 @@ function adopt(answer) {
   if (known && known.session !== answer.session) [shared.sent, shared.told, shared.drawn] = [0, 0, []];
   if (answer.rev !== shared.drawn.at(-1)?.[0]) shared.drawn.push([answer.rev, performance.now()]);
   if (!known || known.session !== answer.session || answer.rev > known.rev) {
-    shared.log = shared.log.filter((entry) => !isGesture(entry) || entry[0] > answer.seen);
-    const first = shared.log.findIndex(isGesture);
+    shared.log = shared.log.filter((entry) => !isOurs(entry) || entry[0] > answer.seen);
+    const first = shared.log.findIndex(isOurs);
     shared.log = first < 0 ? [] : shared.log.slice(leading(first));
   }
   shared.answer = answer;
@@ -53,15 +58,33 @@ function adopt(answer) {
 // Presses just before the first open gesture still matter: their runs may not have begun.
 function leading(first) {
   let start = first;
-  while (start > 0 && !isGesture(shared.log[start - 1])) start -= 1;
+  while (start > 0 && !isOurs(shared.log[start - 1])) start -= 1;
   return start;
 }
 
 function replay() {
-  const mask = asMask(shared.answer.off);
-  for (const entry of shared.log) if (isGesture(entry)) apply(mask, entry);
-  shared.mask = mask;
+  const { off, trail } = shared.answer;
+  let mask = asMask(off), { at, of } = trail;
+  const known = new Map(Object.entries(trail.near).map(([i, rows]) => [Number(i), asMask(rows)])).set(at, mask);
+  const then = (next) => { mask = next; at += 1; of = at + 1; known.set(at, mask); };
+  for (const entry of shared.log.filter(isOurs)) {
+    if (!isStep(entry)) {
+      const next = mask.map((row) => row.slice());
+      apply(next, entry);
+      then(next);
+    } else if (entry[1] === "clear") {
+      if (any(mask)) then(mask.map((row) => new Uint8Array(row.length)));
+    } else {
+      const to = at + (entry[1] === "undo" ? -1 : 1);
+      if (to < 0 || to >= of) continue;
+      at = to;
+      mask = known.get(at) ?? mask; // farther than is known: as it is until the server has said
+    }
+  }
+  Object.assign(shared, { mask, at, of });
 }
+
+const any = (mask) => mask.some((row) => row.includes(1));
 
 // A rectangle may lie across layers without heads: there it switches the FFN alone.
 function apply(mask, [, off, low, high, left, right]) {
@@ -72,11 +95,23 @@ function apply(mask, [, off, low, high, left, right]) {
 }
 
 function gesture(map, { off, layers: [low, high], columns: [left, right] }) {
+  done(map, [off ? 1 : 0, low, high, left, right]);
+}
+
+// Undo, Redo or Clear, where there is anything to do so.
+function step(from, what) {
+  if (shared.answer && can(what)) done(from, [what]);
+}
+
+function can(what) {
+  return what === "undo" ? shared.at > 0 : what === "redo" ? shared.at < shared.of - 1 : any(shared.mask);
+}
+
+function done(from, entry) {
   shared.n += 1;
-  const entry = [shared.n, off ? 1 : 0, low, high, left, right];
-  shared.log.push(entry);
-  apply(shared.mask, entry);
-  shared.from = map;
+  shared.log.push([shared.n, ...entry]);
+  shared.from = from;
+  replay();
   repaint();
   tell(false);
 }
@@ -90,7 +125,7 @@ const asMask = (rows) => rows.map((row) => Uint8Array.from(row, Number));
 // The first message goes at once, the next when it is answered or after a pause; `now`: whatever is open goes.
 function tell(now) {
   clearTimeout(shared.timer);
-  const last = shared.log.findLast(isGesture)?.[0] ?? 0;
+  const last = shared.log.findLast(isOurs)?.[0] ?? 0;
   if (!shared.answer || last <= shared.answer.seen) return;
   const since = performance.now() - shared.sentAt;
   if (last === shared.sent) return; // told; saying it again would interrupt what answers it
@@ -108,7 +143,7 @@ function say(last) {
   shared.sentAt = performance.now();
   while (shared.drawn.length > 1 && shared.drawn[1][1] <= shared.sentAt - LAG) shared.drawn.shift();
   shared.told = shared.drawn[0][1] <= shared.sentAt - LAG ? shared.drawn[0][0] : shared.told;
-  const log = shared.log.filter((entry) => isGesture(entry) || entry.at > shared.sentAt - RECENT)
+  const log = shared.log.filter((entry) => isOurs(entry) || entry.at > shared.sentAt - RECENT)
     .map((entry) => entry.key ?? entry);
   map.say("mask", { rev: shared.answer.rev, drawn: shared.told, off: shared.mask.map((row) => row.join("")), log });
 }
@@ -128,6 +163,20 @@ function listen() {
   }, true);
   for (const kind of ["click", "change"])
     document.addEventListener(kind, (event) => outside(event) && note(event), true);
+  document.addEventListener("keydown", (event) => {
+    const what = stepOf(event);
+    if (!what || !shared.maps.size) return;
+    event.preventDefault();
+    step(shared.maps.values().next().value, what);
+  });
+}
+
+// What a key means, but for one who writes: a field has an undo of its own.
+function stepOf(event) {
+  if (!(event.ctrlKey || event.metaKey) || event.altKey) return null;
+  if (event.composedPath()[0].closest?.("input, textarea, select, [contenteditable=true]")) return null;
+  const key = event.key.toLowerCase();
+  return key === "z" ? (event.shiftKey ? "redo" : "undo") : key === "y" && !event.shiftKey ? "redo" : null;
 }
 
 function note(event) {
@@ -1002,6 +1051,38 @@ class HeadMap {
   }
 }
 
+// --- Undo, Redo and Clear -----------------------------------------------------------------------------------
+
+class Steps {
+  constructor(parent) {
+    this.box = element("div", "steps", parent);
+    this.buttons = Object.entries({ undo: "undo", redo: "redo", clear: "backspace" }).map(([what, icon]) => {
+      const button = element("button", "", this.box);
+      button.type = "button";
+      const picture = element("span", "icon", button);
+      picture.textContent = icon;
+      picture.setAttribute("aria-hidden", "true");
+      const name = what[0].toUpperCase() + what.slice(1);
+      element("span", "", button).textContent = name;
+      button.setAttribute("aria-label", name); // without the picture, which is a word of its font
+      button.addEventListener("click", () => step(this, what));
+      return [what, button];
+    });
+  }
+
+  update(data, say) { this.say = say; this.paint(); }
+
+  // Not `disabled`: the focus stays where the last step was undone.
+  paint() {
+    for (const [what, button] of this.buttons) button.setAttribute("aria-disabled", String(!can(what)));
+  }
+
+  destroy() {
+    shared.maps.delete(this);
+    this.box.remove();
+  }
+}
+
 // Diagonal lines across a rectangle, 5 pixels apart, ending at its edges.
 function hatching(x, y, w, h) {
   const lines = [];
@@ -1017,14 +1098,14 @@ export default function (component) {
   const { data, parentElement, setStateValue } = component;
   let held = made.get(parentElement);
   if (!held) {
-    held = { map: new HeadMap(parentElement), call: null };
+    held = { map: new (data.map ? HeadMap : data.plot ? Plot : Steps)(parentElement), call: null };
     made.set(parentElement, held);
-    if (!data.map.still) // what was told may be lost with a map
+    if (!data.map?.still) // what was told may be lost with a map
       shared.sent = shared.answer ? Math.min(shared.sent, shared.answer.seen) : 0;
   }
   const call = {};
   held.call = call;
-  if (data.map.still) {
+  if (data.map?.still) {
     shared.maps.delete(held.map);
     shared.stills.add(held.map);
     held.map.update(data, () => {});

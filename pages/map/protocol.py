@@ -9,8 +9,10 @@ text) comes through. The server does the same when something has changed that th
 
 Streamlit sends the state of every widget with every request, and joins requests that come while a page is being drawn.
 So a text field may report what it showed before the last clicks, which looks as if that had been written: `Held` keeps
-the texts that the browser may still show, until a message says that it has seen a later one. And a click and an Undo
+the texts that the browser may still show, until a message says that it has seen a later one. And a click and a preset
 may arrive as one: the log notes which other widgets were pressed, in order, and so says which of the two was first.
+Of two presses of a Streamlit button that arrive as one it counts one; so Undo, Redo and Clear are presses in the log,
+numbered like gestures (`Press`), and walk a `Trail`.
 """
 
 from __future__ import annotations
@@ -18,13 +20,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from backend.values import INTACT, Ablation, Fill, Head
+from backend.values import INTACT, Ablation, Fill, Head, parse
 
 MEMORY = 500  # texts that are kept while no browser confirms a later one
+NEAR, MOST_NEAR = 12, 6_000  # steps of the trail to either side that a browser is told, and all cells of those
+Step = Literal["undo", "redo", "clear"]
 
 
 class Shape(NamedTuple):
@@ -59,18 +64,49 @@ class Gesture:
 
 
 @dataclass(frozen=True)
+class Press:
+    """A press of Undo, Redo or Clear, between the gestures."""
+
+    n: int
+    what: Step
+
+
+@dataclass(frozen=True)
+class Trail:
+    """The masks that were chosen one after the other, as their texts, and where among them one is."""
+
+    texts: tuple[str, ...] = ("",)
+    at: int = 0
+
+    @property
+    def now(self) -> str:
+        return self.texts[self.at]
+
+    def then(self, text: str) -> Trail:
+        """The same with a step more; what was undone before it is forgotten."""
+        return self if text == self.now else Trail((*self.texts[:self.at + 1], text), self.at + 1)
+
+    def after(self, what: Step) -> Trail:
+        """The same after a press; itself where there is nothing to undo, to do again or to clear."""
+        if what == "clear":
+            return self.then("")
+        at = self.at + (-1 if what == "undo" else 1)
+        return replace(self, at=at) if 0 <= at < len(self.texts) else self
+
+
+@dataclass(frozen=True)
 class Message:
     """What the browser last said."""
 
     rev: int  # of the answer that it painted upon
     drawn: int  # the revision that the whole page is known to have drawn; a text field lags behind a map
     mask: np.ndarray  # (n_layers, n_heads + 1), True = off: the whole mask after the last gesture
-    log: tuple[Gesture | str, ...]  # gestures not yet answered, and the keys of other widgets pressed between them
+    log: tuple[Gesture | Press | str, ...]  # what is not answered yet, and keys of other widgets pressed in between
 
     @property
     def last(self) -> int:
-        """The number of its newest gesture."""
-        return max((one.n for one in self.log if isinstance(one, Gesture)), default=0)
+        """The number of its newest gesture or press."""
+        return max((one.n for one in self.log if not isinstance(one, str)), default=0)
 
 
 @dataclass(frozen=True)
@@ -114,45 +150,52 @@ def read(said: Any, shape: Shape) -> Message | None:
         mask = np.array([[cell == "1" for cell in row] for row in rows])
         if (mask & ~shape.there).any():
             return None
-        log: list[Gesture | str] = []
+        log: list[Gesture | Press | str] = []
         for entry in said["log"]:
             if isinstance(entry, str):
                 log.append(entry)
+                continue
+            if entry[1] in get_args(Step):
+                log.append(Press(int(entry[0]), entry[1]))
                 continue
             n, off, low, high, left, right = map(int, entry)
             if not (0 <= low <= high < n_layers and 0 <= left <= right < n_columns):
                 return None
             log.append(Gesture(n, bool(off), (low, high), (left, right)))
         return Message(int(said["rev"]), int(said["drawn"]), mask, tuple(log))
-    except (KeyError, TypeError, ValueError):
+    except (IndexError, KeyError, TypeError, ValueError):
         return None
 
 
-def take(held: Held, message: Message, shape: Shape, fill: Fill = "zero",
-         before: str | None = None) -> tuple[Held, list[Ablation]]:
-    """Bring a message's new gestures into what is held.
+def take(held: Held, trail: Trail, message: Message, shape: Shape, fill: Fill = "zero",
+         before: str | None = None) -> tuple[Held, Trail]:
+    """Bring a message's new gestures and presses into what is held, in their order; each is a step of the trail.
 
     Args:
-        before: only gestures made before the last press of this other widget, where the log knows of one.
-        fill: what stands in for components switched off now.
-
-    Returns:
-        What is then held, and the masks passed through, one per gesture, the last one included.
+        before: only what was done before the last press of this other widget, where the log knows of one.
+        fill: what stands in for components switched off now, where nothing was off before.
     """
-    log: Sequence[Gesture | str] = message.log
+    log: Sequence[Gesture | Press | str] = message.log
     known = before is not None and before in log
     if known:
         log = log[:len(log) - 1 - log[::-1].index(before)]
-    new = [one for one in log if isinstance(one, Gesture) and one.n > held.seen]
+    new = [one for one in log if not isinstance(one, str) and one.n > held.seen]
     if not new:
-        return held, []
-    mask, passed = as_mask(held.off, shape), []
-    for gesture in new:
-        mask = gesture.done_to(mask) & shape.there
-        passed.append(as_ablation(mask, fill))
-    if message.rev == held.rev and not known:  # nobody else has changed anything: the browser's own picture holds
-        passed[-1] = as_ablation(message.mask, fill)
-    return held.changed(passed[-1], seen=new[-1].n), passed
+        return held, trail
+    # nobody else has changed anything: the browser's own picture holds
+    as_shown = message.rev == held.rev and not known and all(isinstance(one, Gesture) for one in new)
+    off, text = held.off, held.text
+    for one in new:
+        if isinstance(one, Gesture):
+            mask = message.mask if as_shown and one is new[-1] else one.done_to(as_mask(off, shape)) & shape.there
+            off = as_ablation(mask, off.fill if off else fill)
+            text = str(off)
+            trail = trail.then(text)
+        else:
+            trail = trail.after(one.what)
+            text = trail.now
+            off = parse(text, *shape)[0]
+    return held.changed(off, text, seen=new[-1].n), trail
 
 
 def as_mask(off: Ablation, shape: Shape) -> np.ndarray:
@@ -176,7 +219,15 @@ def as_rows(off: Ablation, shape: Shape) -> list[str]:
     return ["".join("01"[cell] for cell in row) for row in as_mask(off, shape).astype(int).tolist()]
 
 
-def answer(held: Held, shape: Shape) -> Mapping[str, Any]:
-    """What a map is told with every drawing."""
+def answer(held: Held, shape: Shape, trail: Trail) -> Mapping[str, Any]:
+    """What a map is told with every drawing: with it what Undo and Redo would show, as far as that is not much."""
+    reach = min(NEAR, MOST_NEAR // (2 * shape.n_layers * (shape.n_heads + 1)))
+    near = {str(i): _rows(trail.texts[i], shape)
+            for i in range(max(0, trail.at - reach), min(len(trail.texts), trail.at + reach + 1)) if i != trail.at}
     return {"session": held.session, "rev": held.rev, "seen": held.seen, "off": as_rows(held.off, shape),
-            "headless": list(shape.headless)}
+            "headless": list(shape.headless), "trail": {"at": trail.at, "of": len(trail.texts), "near": near}}
+
+
+@lru_cache(maxsize=256)
+def _rows(text: str, shape: Shape) -> list[str]:
+    return as_rows(parse(text, *shape)[0], shape)

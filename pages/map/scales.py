@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from backend import stats
 
+Number = Literal["plain", "percent", "+percent", "count", "+fixed"]  # 0.0123, 12.3 %, +12.3 %, 12, +0.012
 SCALES = ("raw", "logarithmic", "per layer")
 VISIBLE = 0.25  # of the colours' range: a cell as strong as this stands out from the ground
 ENOUGH = 0.1  # of the cells: with as many visible, a map shows more than its peak
+
+LEAST = 0.1  # of accuracy: an axis of changes spans at least this much, so that next to nothing looks like it
 
 
 class Shades(NamedTuple):
@@ -102,3 +105,15 @@ def plain(matrix: np.ndarray | Sequence[Sequence[float]], digits: int = 6) -> li
     """A matrix for JSON: numbers rounded to some digits that matter, None where there is none."""
     return [[float(f"{x:.{digits}g}") if np.isfinite(x) else None for x in row]
             for row in np.asarray(matrix, float).tolist()]
+
+
+def written(value: float, number: Number) -> str:
+    """A number of the legend."""
+    if number.endswith("percent"):
+        digits = ".0f" if value == 0 or abs(value) >= 0.01 else ".1g"
+        return f"{100 * value:{'+' * number.startswith('+')}{digits}} %".replace("-", "−")
+    if number == "count":
+        return f"{value:.0f}"
+    sign = "+" if number.startswith("+") and value > 0 else ""
+    text = f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-") if 0 < abs(value) < 1e-3 else f"{value:.3g}"
+    return sign + text.replace("-", "−")

@@ -32,9 +32,10 @@ from backend.kinds.unit import R
 from backend.machine import duration
 from backend.records import Record, too_long
 from backend.runs import plan as planning
-from backend.runs.queue import Standing
+from backend.runs.queue import SoFar, Standing
 from backend.values import Ablation, Head, ModelId, Setup, TaskId
 from pages.map import Fact, HeadMap, protocol
+from pages.map.plots import Plot
 from pages.shared import (
     charts,
     components,
@@ -155,7 +156,8 @@ def why_not_here(units: Iterable[Unit[Any]]) -> str:
 
 
 def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any], Record], None] | None = None,
-            on_stop: Callable[[], None] | None = None, on_wait: Callable[[], None] | None = None) -> bool:
+            on_stop: Callable[[], None] | None = None, on_wait: Callable[[], None] | None = None,
+            on_answers: Callable[[Unit[Any], SoFar], None] | None = None) -> bool:
     """Have some units measured in this session's turn, with progress and Stop; what is finished is stored and stays.
 
     Stop is an ordinary button: pressing it, or anything else, makes Streamlit end this run at once, and the queue the
@@ -167,8 +169,10 @@ def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any
         on_stop: the Stop button's callback, for pages that would measure again at the next run.
         on_wait: called once before progress is drawn, where it takes longer than a moment: until then the page can
             stand as it was.
+        on_answers: called with the unit that is measured and how its answers stand, each time that there are more; a
+            number that says so may stand where the number will.
     """
-    slot, bar, said = st.empty(), None, ("", 0)
+    slot, bar, said, answered = st.empty(), None, ("", 0), None
     started = reported = time.monotonic()
     try:
         with waiting.drawing.paused(waiting.stopped), selection.queue().ask(
@@ -188,7 +192,10 @@ def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any
                         with slot.container(horizontal=True, vertical_alignment="center"):
                             bar = st.progress(0.0, f"{what} …")
                             st.button("Stop", key=f"stop:{units[0].key}", icon=":material/stop:", on_click=on_stop)
-                    share, text = report(ticket.standing(), what, now - started)
+                    standing = ticket.standing()
+                    if on_answers is not None and standing.unit is not None and standing.so_far not in (None, answered):
+                        on_answers(standing.unit, answered := standing.so_far)
+                    share, text = report(standing, what, now - started)
                     if said != (said := (text, round(100 * share))):
                         bar.progress(share, text)
             complete = not (ticket.dropped or ticket.standing().finished < ticket.of)
@@ -225,7 +232,7 @@ def report(standing: Standing, what: str, waited: float) -> tuple[float, str]:
 
 def result(title: str, chart: Chart | HeadMap, *, caption: str, measured: str, table: pd.DataFrame, file: str,
            python: str, key: str, alt_text: str = "", on_click: Callable[[], None] | None = None,
-           numbers: Sequence[tuple[str, str, str]] = (), level: int = 2) -> None:
+           clickable: Plot | None = None, numbers: Sequence[tuple[str, str, str]] = (), level: int = 2) -> None:
     """One finding, complete.
 
     Args:
@@ -236,7 +243,8 @@ def result(title: str, chart: Chart | HeadMap, *, caption: str, measured: str, t
         file: name of the CSV, without its ending.
         python: lines that reproduce the numbers and run as shown (see `python_lines`).
         alt_text: what a screen reader says of a chart; a map brings its own.
-        on_click: callback of a clickable chart's selection (see `components.toggle_clicked`).
+        on_click: callback of a chart in which one can be picked.
+        clickable: what is shown in the chart's place, so that its marks can be switched; the chart is its picture.
         numbers: big numbers that stand with it (see `extras`).
         level: of the title, below what it belongs to: 2 below the page's title, 3 below a section's.
     """
@@ -244,10 +252,11 @@ def result(title: str, chart: Chart | HeadMap, *, caption: str, measured: str, t
     heading(title, level, known)
     if isinstance(chart, HeadMap):
         components.clickable(chart, key)
+    elif clickable is not None:
+        components.clickable(clickable, key)
     elif on_click is None:  # without a key, so that a chart can be drawn again while results arrive
         st.altair_chart(chart, alt=alt_text)
     else:
-        components.begin_clicks(key)
         st.altair_chart(chart, key=key, alt=alt_text, on_select=on_click, selection_mode=charts.CLICK)
     said = note(caption, measured, known)
     extras(table, file, python, key, title=title, caption=said, shown=[("", chart)], numbers=numbers)
@@ -280,11 +289,10 @@ def tell(said: str) -> None:
 
 def picture(off: Ablation) -> None:
     """The chosen model as a picture, with what is off in it."""
-    model = selection.info()
-    shape = protocol.Shape(model.n_layers, model.n_heads, model.headless)
+    cells = shape()
     st.html(transformer.STYLE)
-    st.markdown(transformer.svg(shape, off), unsafe_allow_html=True)  # `st.html` drops SVG; all text in it is ours
-    note(f"{transformer.described(shape, off)}.", "At the end the sum is read as logits, one for each token\n"
+    st.markdown(transformer.svg(cells, off), unsafe_allow_html=True)  # `st.html` drops SVG; all text in it is ours
+    note(f"{transformer.described(cells, off)}.", "At the end the sum is read as logits, one for each token\n"
          "Simplified: norms are left out, and in some architectures the heads and the FFN of a layer read the same")
 
 
@@ -292,6 +300,12 @@ def side_by_side(key: str, *widths: float, gap: Literal["small", "medium", "larg
     """Columns of these relative widths that stack where each would be narrower than a chart needs."""
     with st.container(key=f"side-{key}"):
         return list(st.columns(list(widths), gap=gap))
+
+
+def shape() -> protocol.Shape:
+    """The cells that maps and plots of the chosen model have."""
+    model = selection.info()
+    return protocol.Shape(model.n_layers, model.n_heads, model.headless)
 
 
 def numbers(key: str) -> Any:

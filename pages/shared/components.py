@@ -1,9 +1,9 @@
 """Which components are chosen: what maps, charts, buttons and the text field do to them, and the way back.
 
 The text field of the sidebar (key "off") is the only place where they are held. Maps, charts, presets and undo write
-to it, always in a callback: `choose()`, `change()`, `toggle_clicked()`, `undo()`, `redo()`; maps are drawn by
-`clickable()`. Lab and Playground switch the chosen components off; other pages mark them. Lab can compare them with a
-second mask, B, which a text field of its own holds (key "against"), and which has no trail.
+to it, always in a callback: `choose()`, `change()`; maps and plots are drawn by `clickable()`, Undo, Redo and
+Clear by `steps()`. Lab and Playground switch the chosen components off; other pages mark them. Lab can compare them
+with a second mask, B, which a text field of its own holds (key "against"), and which has no trail.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from backend import tables
-from backend.values import INTACT, Ablation, Fill
+from backend.values import Ablation, Fill
 from pages.map import HeadMap, protocol
-from pages.shared import charts, selection
+from pages.map import steps as buttons
+from pages.map.plots import Plot
+from pages.map.protocol import Trail
+from pages.shared import selection
 
 STALE = 3.0  # seconds for which a browser may still say the B that was there before
 LAG = 0.5  # seconds after which a browser shows what was drawn, where no map says so
@@ -38,18 +40,21 @@ def change(how: Callable[[Ablation], Ablation], pressed: str | None = None) -> N
     _hold(how(selection.ablation()))
 
 
-def clickable(shown: HeadMap, key: str) -> None:
-    """Draw a map whose cells are the components to choose; several on a page show and change the same choice.
+def clickable(shown: HeadMap | Plot, key: str) -> None:
+    """Draw a map whose cells are the components to choose, or a plot whose marks are; several on a page show and change
+    the same choice.
 
     A still map is drawn as well, and changes nothing.
     """
-    if shown.is_still:
-        shown.draw(key, held_now(), on_change=lambda: None)
-        return
-    drawn: list[str] = st.session_state.setdefault("maps", [])
-    if key not in drawn:
-        drawn.append(key)
-    shown.draw(key, held_now(), on_change=take_clicks)
+    if not shown.is_still:
+        _listen(key)
+    shown.draw(key, held_now(), trail(), on_change=(lambda: None) if shown.is_still else take_clicks)
+
+
+def steps(key: str = "steps") -> None:
+    """Draw Undo, Redo and Clear."""
+    _listen(key)
+    buttons(key, held_now(), trail(), _shape(), on_change=take_clicks)
 
 
 def take_clicks(before: str | None = None) -> None:
@@ -60,8 +65,7 @@ def take_clicks(before: str | None = None) -> None:
     Args:
         before: only what was clicked before this other widget was pressed, where the map knows.
     """
-    model, held = selection.info(), st.session_state.get("held") or held_now()
-    shape = protocol.Shape(model.n_layers, model.n_heads, model.headless)
+    held, shape = st.session_state.get("held") or held_now(), _shape()
     said = [protocol.read((st.session_state.get(key) or {}).get("mask"), shape)
             for key in st.session_state.get("maps", ())]
     messages = sorted(filter(None, said), key=lambda message: message.last)
@@ -82,48 +86,6 @@ def take_clicks(before: str | None = None) -> None:
     st.session_state["held"] = held
     if selection.value("off") != held.text:
         st.session_state["off"] = held.text
-
-
-def toggle_clicked(chart_key: str) -> None:
-    """A clickable chart's `on_select`: toggle what was clicked since the last time.
-
-    A chart's selection cannot be set from code, so it is not the truth but a series of events: what differs
-    from the selection seen before has been clicked once. Presets, undo and typing need not touch it.
-    """
-    now = set(charts.clicked(st.session_state.get(chart_key)))
-    seen_key = f"{chart_key}:seen"
-    events = now ^ st.session_state.get(seen_key, set())
-    st.session_state[seen_key] = now
-
-    def toggled(new: Ablation) -> Ablation:
-        for layer, head in events:
-            new = new.toggled(tables.member(layer, head))
-        return new.filled(fill)
-
-    fill = selection.ablation().fill if selection.ablation() else preferred_fill()
-    if events:
-        change(toggled)
-
-
-def begin_clicks(chart_key: str) -> None:
-    """Before a clickable chart is drawn: one that comes back after another page has forgotten what was clicked."""
-    if chart_key not in st.session_state:
-        st.session_state.pop(f"{chart_key}:seen", None)
-
-
-def undo() -> None:
-    """Back to the components chosen before."""
-    _step(-1, "undo")
-
-
-def redo() -> None:
-    """Forward again."""
-    _step(+1, "redo")
-
-
-def clear() -> None:
-    """Choose nothing."""
-    choose(INTACT, "clear")
 
 
 def keep_as_b() -> None:
@@ -191,14 +153,23 @@ def preferred_fill() -> Fill:
 # --- inside -------------------------------------------------------------------------------------
 
 
+def _listen(key: str) -> None:
+    """Take in what the component of this key says."""
+    drawn: list[str] = st.session_state.setdefault("maps", [])
+    if key not in drawn:
+        drawn.append(key)
+
+
+def _shape() -> protocol.Shape:
+    model = selection.info()
+    return protocol.Shape(model.n_layers, model.n_heads, model.headless)
+
+
 def _taken(held: protocol.Held, messages: Sequence[protocol.Message], shape: protocol.Shape,
            before: str | None) -> protocol.Held:
-    """What is held with the maps' new gestures, each a step of the trail."""
+    """What is held with the new gestures and presses, each a step of the trail."""
     for message in messages:
-        fill = held.off.fill if held.off else preferred_fill()
-        held, passed = protocol.take(held, message, shape, fill, before)
-        for mask in passed:
-            remember(str(mask))
+        held, st.session_state["trail"] = protocol.take(held, trail(), message, shape, preferred_fill(), before)
     return held
 
 
@@ -225,19 +196,12 @@ def _hold_against(text: str) -> None:
     st.session_state["against"] = text
 
 
+def trail() -> Trail:
+    """The masks chosen one after the other, and where among them one is."""
+    found: Trail = st.session_state.get("trail") or Trail()
+    return found
+
+
 def remember(now: str) -> None:
-    """A step of the trail; what was undone before it is forgotten."""
-    trail, at = st.session_state.get("trail"), st.session_state.get("trail at", 0)
-    if trail is None:
-        st.session_state["trail"], st.session_state["trail at"] = [now], 0
-    elif now != trail[at]:
-        st.session_state["trail"], st.session_state["trail at"] = [*trail[: at + 1], now], at + 1
-
-
-def _step(by: int, pressed: str) -> None:
-    take_clicks(before=pressed)
-    at = st.session_state["trail at"] + by
-    if 0 <= at < len(st.session_state["trail"]):
-        st.session_state["trail at"] = at
-        st.session_state["off"] = st.session_state["trail"][at]
-        held_now()
+    """A step of the trail; the first mask of a session is its beginning."""
+    st.session_state["trail"] = trail().then(now) if "trail" in st.session_state else Trail((now,))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from threading import Lock, local
@@ -64,6 +65,24 @@ def once_per_run(find: Callable[_P, _T]) -> Callable[_P, _T]:
 def store() -> Store:
     """The results: this machine's own over the shipped ones."""
     return default_store()
+
+
+def fragment(draw: Callable[_P, None], run_every: float | None = None) -> Callable[_P, None]:
+    """A fragment that lets go of the store's connection when it was drawn alone, as `app.py` does after a whole run.
+
+    Each run has a thread of its own, and what a thread leaves open waits for the garbage collector.
+    """
+    @wraps(draw)
+    def drawn(*args: _P.args, **more: _P.kwargs) -> None:
+        try:
+            draw(*args, **more)
+        finally:
+            context = get_script_run_ctx(suppress_warning=True)
+            if context is not None and context.fragment_ids_this_run:
+                with suppress(HeadroomError):  # said by whoever needed it
+                    store().close()
+
+    return st.fragment(drawn, run_every=run_every)
 
 
 @once_per_run

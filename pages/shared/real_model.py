@@ -26,7 +26,7 @@ def offer(store_folder: str) -> None:
         _draw(store_folder)
 
     following = under_way(store_folder)
-    st.fragment(block, run_every=FOLLOW if following else None)()
+    handles.fragment(block, run_every=FOLLOW if following else None)()
 
 
 def under_way(store_folder: str) -> bool:

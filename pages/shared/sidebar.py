@@ -200,13 +200,8 @@ def _chosen() -> None:
     problems = selection.read()[1]
     for problem in problems:
         st.caption(f":orange[:material/warning: {problem}]")
-    trail, at, anything = st.session_state["trail"], st.session_state["trail at"], bool(selection.value("off"))
-    with st.container(horizontal=True, gap="xsmall"):
-        for label, press, disabled, icon in (("Undo", components.undo, at == 0, "undo"),
-                                             ("Redo", components.redo, at == len(trail) - 1, "redo"),
-                                             ("Clear", components.clear, not anything, "backspace")):
-            st.button(label, key=label.lower(), on_click=press, disabled=disabled, icon=f":material/{icon}:",
-                      type="tertiary")
+    components.steps()
+    anything = bool(selection.value("off"))
     with st.container(horizontal=True, gap="xsmall"):
         for page in ("Lab", "Playground", "Induction"):
             st.page_link(f"pages/{page.lower()}.py", label=page, disabled=not anything,

@@ -35,7 +35,12 @@ if TYPE_CHECKING:
 PAGES = ("Heads", "FFNs", "Lab", "Pruning", "Overlap", "Induction", "Playground", "Runs", "Tour")
 LARGE = made_up.model_info(64, 72, name="owner/large")
 N_SESSIONS = 8
-ACCURACY = """[...document.querySelectorAll('h4')].some(h4 => /^Without .*accuracy (on|averaged)/.test(h4.innerText))
+HANDS = {  # where heads are switched, and what changes there with the answer to a click
+    "Heads": ("heads", "[...document.querySelectorAll('[data-testid=stMain] a')].map(a => a.innerText).join()"),
+    "Lab": ("lab", "document.querySelector('[class*=st-key-numbers-]')?.innerText ?? '–'"),
+    "Tour": ("?step=2", "document.querySelector('[class*=st-key-numbers-]')?.innerText ?? '–'"),
+}
+ACCURACY = """[...document.querySelectorAll('h2')].some(title => /^Without /.test(title.innerText))
     && ![...document.querySelectorAll('[data-testid=stMetricValue]')].some(one => one.innerText.includes('–'))"""
 
 
@@ -48,6 +53,7 @@ def explorer(bench: Bench) -> list[Row]:
         with served() as address:
             rows += page_switches(browser, address, bench.repeat)
             rows += accuracies(browser, address, bench.repeat)
+            rows += hands(browser, address, bench.repeat)
             rows.append(click(browser, f"{address}/heads", describe(BUNDLED), bench.repeat))
         with served() as address:
             rows.append(memory(browser, address, 2 if bench.quick else N_SESSIONS))
@@ -115,6 +121,30 @@ def accuracies(browser: Browser, address: str, repeat: int) -> list[Row]:
         page = open_page(browser, f"{address}/lab?scope={scope.replace(' ', '+')}")
         seconds = [answer(page, name, ACCURACY) for name in heads(info)[:1 + repeat]]
         rows.append(row(f"click to new accuracy in Lab, {of}, 100 questions each, 5 shots", seconds[1:]))
+        page.context.close()
+    return rows
+
+
+def hands(browser: Browser, address: str, repeat: int) -> list[Row]:
+    """From the finger on a head to the painted cell, and from another to what the page says of it."""
+    rows = []
+    for name, (path, said) in HANDS.items():
+        answered = f"(said => said !== window.before && !said.includes('–'))({said})"
+        page = open_page(browser, f"{address}/{path}")
+        if name == "Tour":
+            page.get_by_text("it depends on the head").click()
+        maps.drawn(page)
+        paints, numbers = list[float](), list[float]()
+        for number in range(2 * (1 + repeat)):
+            wait_until(page, DRAWN)
+            layer, head = 1 + number % 4, number // 4 % 8
+            x, y = maps.middle(page, (layer, head))
+            page.evaluate(f"window.before = {said}")
+            painted = f"(i => {maps.MAP}.shown().some(([l, h]) => l === {layer} && h === {head}))(0)"
+            awaited, seconds = ([painted], paints) if number % 2 else ([answered, DRAWN], numbers)
+            seconds.append(seconds_to(page, partial(page.mouse.click, x, y), *awaited))
+        rows += [row(f"{name}: from the finger on a head to the painted cell", paints[1:], 0.1),
+                 row(f"{name}: from the finger on a head to what follows from it", numbers[1:], 0.3)]
         page.context.close()
     return rows
 

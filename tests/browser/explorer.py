@@ -75,10 +75,15 @@ def browser() -> Iterator[Browser]:
 
 
 def open_page(browser: Browser, address: str, width: int = 1440, height: int = 1000, dark: bool = False) -> Page:
-    """A page of a fresh visitor, fully drawn; `page.complaints` collects what the console says."""
-    context = browser.new_context(viewport={"width": width, "height": height},
-                                  color_scheme="dark" if dark else "light")
-    page = context.new_page()
+    """A page of a fresh visitor, fully drawn; `page.complaints` collects what the console says.
+
+    A tab of its own, and so a session; Streamlit's scripts stay in the cache that all tabs share, which halves the
+    time that it takes.
+    """
+    tabs = browser.contexts[0] if browser.contexts else browser.new_context()
+    page = tabs.new_page()
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme="dark" if dark else "light")
     page.set_default_timeout(PATIENCE)
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(f"{message.text} ({message.location['url']})")
@@ -101,6 +106,9 @@ def settled(page: Page) -> None:
 DRAWN = """document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
     && !!document.querySelector('h1') && !document.querySelector('[data-testid=stSkeleton], [data-stale=true]')
     && [...document.querySelectorAll('[data-testid=stVegaLiteChart]')].every(chart => chart.querySelector('.marks'))"""
+
+
+IS_DARK = "getComputedStyle(document.querySelector('[data-testid=stApp]')).colorScheme === 'dark'"
 
 
 def chosen(name: str) -> str:

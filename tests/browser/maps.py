@@ -50,3 +50,18 @@ def wait_for(page: Page, cells: set[Cell], i: int = 0) -> None:
     """Wait until a map shows these as off, and no others: it is drawn a moment after the rest of the page."""
     page.wait_for_function(f"""([cells, i]) => {MAP}.shown().map(String).sort().join(' ') === cells""",
                            arg=[" ".join(sorted(f"{layer},{column}" for layer, column in cells)), i], timeout=PATIENCE)
+
+
+PLOT = MAP.replace(".map')", ".plot')").replace("headMap", "headPlot")
+
+
+def mark(page: Page, cell: Cell, i: int = 0) -> tuple[float, float]:
+    """The middle of a plot's mark, of a layer and a head (-1: the FFN), scrolled to where it can be clicked."""
+    page.wait_for_function(f"(i) => {PLOT}?.width", arg=i, timeout=PATIENCE)
+    x, y = page.evaluate(f"([layer, head, i]) => {PLOT}.middle(layer, head)", [*cell, i])
+    return float(x), float(y)
+
+
+def marked(page: Page, i: int = 0) -> set[Cell]:
+    """What a plot shows as chosen."""
+    return {(layer, head) for layer, head in page.evaluate(f"(i) => {PLOT}.shown()", i)}

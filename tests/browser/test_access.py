@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import axe_playwright_python
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser import explorer, maps
-from tests.browser.explorer import DRAWN, open_page, page_link, settled, wait_until
+from tests.browser.explorer import DRAWN, IS_DARK, chosen_field, open_page, page_link, settled, wait_until
 
 pytestmark = explorer.MARKS
 
@@ -22,26 +22,24 @@ SERIOUS = ("serious", "critical")
 
 NAMES = ("Tour", "Heads", "FFNs", "Lab", "Pruning", "Overlap", "Induction", "Playground", "Runs", "Room")
 VIEWS = {  # page -> what follows its address; with and without something chosen, which some pages show otherwise
-    "Tour": "?step=1",
+    "Tour": "?step=1&task=plural&shots=1&off=L1H2",
     "Heads": "heads?task=label_mood&off=L1H2",
-    "FFNs": "ffns?task=label_mood",
+    "FFNs": "ffns?task=label_mood&shots=1",
     "Lab": "lab?task=pick&off=L1H1-3",
     "Pruning": "pruning?task=label_mood",
     "Overlap": "overlap?task=label_mood&off=L0H1",
     "Induction": "induction?task=label_mood&off=L1H2",
     "Playground": "playground?task=pick&off=L1H3",
-    "Runs": "runs",
-    "Room": "room",
+    "Runs": "runs?task=plural&shots=1&off=L1H2",
+    "Room": "room?task=plural&shots=0",
 }
 PHONE, HALF, WHOLE = (390, 844), (900, 800), (1440, 900)  # a telephone, half a laptop's screen, a whole one
 
 
 @pytest.fixture(scope="module")
-def visitor(browser: Browser, address: str) -> Iterator[Page]:
+def visitor(browser: Browser, address: str) -> Page:
     """One tab for all that need no fresh one: Streamlit's scripts, which every page loads, stay in its cache."""
-    page = open_page(browser, f"{address}/runs", *PHONE)
-    yield page
-    page.context.close()
+    return open_page(browser, f"{address}/runs", *PHONE)
 
 
 def go(page: Page, address: str, size: tuple[int, int]) -> None:
@@ -56,7 +54,8 @@ def go(page: Page, address: str, size: tuple[int, int]) -> None:
 
 @pytest.fixture(scope="module", params=NAMES)
 def page(request: pytest.FixtureRequest, visitor: Page, address: str) -> Page:
-    """Each page once, opened on a phone, fully drawn."""
+    """Each page once, opened on a phone by a permalink, fully drawn."""
+    visitor.complaints.clear()  # type: ignore[attr-defined]
     go(visitor, f"{address}/{VIEWS[request.param]}", PHONE)
     return visitor
 
@@ -75,14 +74,29 @@ def findings(page: Page) -> list[str]:
     return said
 
 
-IS_DARK = "getComputedStyle(document.querySelector('[data-testid=stApp]')).colorScheme === 'dark'"
+# The contrast of a text with all that lies behind it, tint upon tint; axe passes over what is see-through.
+CONTRAST = """element => {
+    const pixel = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
+    const fill = css => { pixel.fillStyle = css; pixel.fillRect(0, 0, 1, 1); };
+    const over = (css, [r, g, b]) => { fill(`rgb(${r} ${g} ${b})`); fill(css);
+                                       return [...pixel.getImageData(0, 0, 1, 1).data].slice(0, 3); };
+    const part = c => c <= 10.3 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4;
+    const light = ([r, g, b]) => 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+    const above = [];
+    for (let one = element; one; one = one.parentElement) above.unshift(getComputedStyle(one).backgroundColor);
+    const ground = above.reduce((behind, css) => over(css, behind), [255, 255, 255]);
+    const [a, b] = [light(over(getComputedStyle(element).color, ground)), light(ground)].sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05);
+}"""
 
 
 def over_a_chosen_option(page: Page) -> None:
-    """The mouse over what is chosen in the sidebar, where colours are other ones."""
+    """The mouse over what is chosen in the sidebar, where colours are other ones: it can be read."""
     chosen = page.get_by_test_id("stSidebar").locator("button[data-selected]").first
     chosen.hover()
     expect(chosen).to_have_attribute("data-hovered", "true")
+    page.wait_for_function(f"button => ({CONTRAST})(button.querySelector('p')) >= 4.5",  # colours change gradually
+                           arg=chosen.element_handle(), timeout=5_000)
 
 
 # --- a phone --------------------------------------------------------------------------------------
@@ -115,6 +129,23 @@ def test_a_phone_shows_every_page_whole(page: Page):
     whole(page)
 
 
+# --- half a screen --------------------------------------------------------------------------------
+
+
+def test_a_permalink_to_every_page_is_drawn_as_it_says_without_complaints(page: Page):
+    page.set_viewport_size({"width": HALF[0], "height": HALF[1]})
+    path, _, query = page.url.removeprefix("http://").partition("/")[2].partition("?")
+    title = f"^{path or 'Which parts of a language model'}"
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile(title, re.IGNORECASE))
+    asked, side = dict(parse_qsl(query)), page.get_by_test_id("stSidebar")
+    expect(side.get_by_role("combobox", name="Task")).to_have_value(asked["task"])
+    expect(side.get_by_role("radio", name=asked.get("shots", "5"), exact=True)).to_be_checked()
+    expect(chosen_field(page)).to_have_value(asked.get("off", ""))
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.get_by_test_id("stException").count() == 0
+    assert not page.complaints  # type: ignore[attr-defined]
+
+
 # --- axe-core -------------------------------------------------------------------------------------
 
 
@@ -141,18 +172,19 @@ def test_axe_finds_nothing_serious_in_other_views(visitor: Page, address: str, v
 # --- the bar of pages -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [PHONE, HALF, WHOLE])
-def test_every_page_is_one_click_away(visitor: Page, address: str, size: tuple[int, int]):
+def test_every_page_is_one_click_away(visitor: Page, address: str):
     page = visitor
-    go(page, f"{address}/runs", size)
-    for name in NAMES:
-        link = page_link(page, name)
-        expect(link).to_be_in_viewport(ratio=1)
-        assert link.evaluate("""link => {
-            const {left, top, width, height} = link.getBoundingClientRect();
-            return link.contains(document.elementFromPoint(left + width / 2, top + height / 2));
-        }"""), f"{name} is covered"
-    assert height(page_link(page, "Room")) >= (44 if size == PHONE else 24)
+    go(page, f"{address}/runs", WHOLE)
+    for size in (WHOLE, HALF, PHONE):
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        for name in NAMES:
+            link = page_link(page, name)
+            expect(link).to_be_in_viewport(ratio=1)
+            page.wait_for_function("""link => {
+                const {left, top, width, height} = link.getBoundingClientRect();
+                return link.contains(document.elementFromPoint(left + width / 2, top + height / 2));
+            }""", arg=link.element_handle())  # nothing covers it
+        assert height(page_link(page, "Room")) >= (44 if size == PHONE else 24)
     page.mouse.move(*middle(page_link(page, "Room")))
     page_link(page, "Room").click()
     expect(page.get_by_role("heading", name="Room", exact=True)).to_be_visible()
@@ -251,6 +283,14 @@ FOCUS = """() => {
 }"""
 
 
+FROM_THE_TOP = "document.activeElement.blur()"
+FROM_THE_STEP = """() => {
+    const title = document.querySelector('[data-testid=stMain] h2');
+    title.tabIndex = -1;
+    title.focus();
+}"""
+
+
 def tabbed(page: Page, until: str) -> list[str]:
     """Press Tab until the focus is on what bears this name; what it stopped at without a ring that one can see."""
     faint = []
@@ -279,14 +319,13 @@ def test_the_tour_is_walked_by_keyboard_and_one_sees_where_one_is(browser: Brows
         dark = step % 2 == 0  # every other step in the dark
         page.emulate_media(color_scheme="dark" if dark else "light")
         wait_until(page, IS_DARK if dark else f"!({IS_DARK})", DRAWN)
-        page.evaluate("document.activeElement.blur()")
+        page.evaluate(FROM_THE_TOP if step == 1 else FROM_THE_STEP)  # what stands above it is walked once
         faint += tabbed(page, "Next" if step < 8 else "Back")
         assert findings(page) == [], f"step {step}"
         page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name=re.compile("^7 · "))).to_be_visible()
     assert sorted(set(faint)) == []
     assert not page.complaints  # type: ignore[attr-defined]
-    page.context.close()
 
 
 def test_whom_movement_disturbs_sees_none(visitor: Page, address: str):
@@ -333,5 +372,3 @@ def test_a_class_guesses_by_touch_on_a_phone(browser: Browser, address: str):
         expect(page.get_by_role("heading", name=re.compile("^It is "))).to_be_visible()
         assert findings(page) == []
     whole(phone)
-    context.close()
-    teacher.context.close()

@@ -64,7 +64,7 @@ def test_a_class_guesses_sees_and_keeps_its_places(browser: Browser, address: st
     for left, name in ((9, "L1H2"), (8, "L0H6"), (7, "L4H0")):
         newt.get_by_text(name, exact=True).click()
         expect(newt.get_by_text(f"{left} switches left.")).to_be_visible()
-    teacher.context.close()  # nobody will reveal: the others go on, and the round closes by itself
+    teacher.close()  # nobody will reveal: the others go on, and the round closes by itself
     expect(fox.get_by_role("heading", name=re.compile("Missed most"))).to_be_visible()
     expect(fox.get_by_role("button", name="Teach")).to_be_visible()
     fox.get_by_role("button", name="Teach").click()

@@ -78,7 +78,10 @@ def test_a_bundle_comes_in_and_its_results_are_on_the_pages(browser: Browser, tm
         bundles.export(tmp_path / "results.zip", theirs, theirs.live_units())
         n = len(theirs.live_units())
     with explorer.server(tmp_path / "cache") as address:
-        page = explorer.open_page(browser, f"{address}/runs?section=Storage")
+        page = explorer.open_page(browser, f"{address}/runs?section=Storage&task=plural&shots=1")
+        # the first page of a fresh server, by a permalink: it has its frame
+        expect(page.get_by_role("combobox", name="Task")).to_have_value("plural")
+        expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
         page.locator("input[type=file]").set_input_files(tmp_path / "results.zip")
         expect(page.get_by_text(f"{n} new, none here already, none that differ")).to_be_visible()
         page.get_by_role("button", name=f"Take in {n} results").click()

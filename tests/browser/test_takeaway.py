@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from playwright.sync_api import Download, Page, expect
+from playwright.sync_api import Browser, Download, Page, expect
 
 from tests.browser import explorer
 from tests.browser.explorer import open_page, settled
@@ -21,30 +21,30 @@ def pressed(page: Page, name: str) -> Download:
     return download.value
 
 
-def test_a_report_made_in_the_dark_opens_offline_on_white_and_asks_for_nothing(tmp_path: Path):
-    with explorer.server(tmp_path / "cache") as address, explorer.browser() as browser:
-        page = open_page(browser, f"{address}/heads?task=antonym&off=L1H2", dark=True)
-        expect(page.get_by_role("button", name="Report")).to_be_visible()
-        settled(page)
-        titles = page.get_by_role("heading", level=2).all_inner_texts()
-        assert titles
-        picture = pressed(page, "SVG")
-        picture.save_as(tmp_path / picture.suggested_filename)
-        report = pressed(page, "Report")
-        report.save_as(tmp_path / "report.html")
-        assert report.suggested_filename == "headroom-heads-antonym.html"
-        assert not page.complaints  # type: ignore[attr-defined]
+def test_a_report_made_in_the_dark_opens_offline_on_white_and_asks_for_nothing(
+        browser: Browser, address: str, tmp_path: Path):
+    page = open_page(browser, f"{address}/heads?task=antonym&off=L1H2", dark=True)
+    expect(page.get_by_role("button", name="Report")).to_be_visible()
+    settled(page)
+    titles = page.get_by_role("heading", level=2).all_inner_texts()
+    assert titles
+    picture = pressed(page, "SVG")
+    picture.save_as(tmp_path / picture.suggested_filename)
+    report = pressed(page, "Report")
+    report.save_as(tmp_path / "report.html")
+    assert report.suggested_filename == "headroom-heads-antonym.html"
+    assert not page.complaints  # type: ignore[attr-defined]
 
-        ElementTree.parse(tmp_path / picture.suggested_filename)
-        alone = browser.new_context(offline=True, java_script_enabled=False).new_page()
-        asked: list[str] = []
-        alone.on("request", lambda request: asked.append(request.url))
-        alone.goto(f"file://{tmp_path}/report.html")
-        assert alone.get_by_role("heading", level=2).all_inner_texts() == [*titles, "Made with"]
-        assert alone.locator("figure svg").count() == 2
-        assert asked == [f"file://{tmp_path}/report.html"]
-        table = alone.locator("details").first
-        expect(table.locator("table")).to_be_hidden()
-        table.locator("summary").click()
-        expect(table.locator("table")).to_be_visible()
-        assert alone.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    ElementTree.parse(tmp_path / picture.suggested_filename)
+    alone = browser.new_context(offline=True, java_script_enabled=False).new_page()
+    asked: list[str] = []
+    alone.on("request", lambda request: asked.append(request.url))
+    alone.goto(f"file://{tmp_path}/report.html")
+    assert alone.get_by_role("heading", level=2).all_inner_texts() == [*titles, "Made with"]
+    assert alone.locator("figure svg").count() == 2
+    assert asked == [f"file://{tmp_path}/report.html"]
+    table = alone.locator("details").first
+    expect(table.locator("table")).to_be_hidden()
+    table.locator("summary").click()
+    expect(table.locator("table")).to_be_visible()
+    assert alone.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

@@ -60,7 +60,6 @@ def alone(browser: Browser, address: str, off: str) -> str:
     expect(page.get_by_role("heading", name=re.compile("^Without .* (goes from|stays at)"))).to_be_visible()
     settled(page)
     shown = page.get_by_test_id("stMetricValue").all_inner_texts()[1]
-    page.context.close()
     return shown
 
 
@@ -101,7 +100,6 @@ def test_quick_clicks_on_a_are_seen_beside_b_at_once_and_the_numbers_are_those_o
     assert b_field(page).input_value() == "L1H2,F1"
     assert shown[1:3] == [alone(browser, address, off) for off in ("L0H0-1,L1H2,L3H4", "L1H2,F1")]
     assert not page.complaints  # type: ignore[attr-defined]
-    page.context.close()
 
 
 def test_b_is_not_switched_by_a_hand_and_says_what_is_off_in_it(browser: Browser, address: str):
@@ -114,7 +112,6 @@ def test_b_is_not_switched_by_a_hand_and_says_what_is_off_in_it(browser: Browser
     settled(page)
     assert (maps.off(page, A), maps.off(page, B)) == ({(1, 2)}, {(2, 3)})
     expect(page.get_by_role("grid").nth(B)).to_have_attribute("aria-readonly", "true")
-    page.context.close()
 
 
 def test_b_survives_a_reload_another_page_and_the_way_back_and_is_swapped_and_let_go(browser: Browser, address: str):
@@ -146,7 +143,6 @@ def test_b_survives_a_reload_another_page_and_the_way_back_and_is_swapped_and_le
     expect(page.get_by_text("Switched off", exact=True)).to_be_visible()
     page.wait_for_function("() => !new URLSearchParams(location.search).has('against')", timeout=PATIENCE)
     assert not page.complaints  # type: ignore[attr-defined]
-    page.context.close()
 
 
 def test_two_rows_of_what_was_tried_are_compared(browser: Browser, address: str):
@@ -167,4 +163,3 @@ def test_two_rows_of_what_was_tried_are_compared(browser: Browser, address: str)
     expect(b_field(page)).to_have_value("L1H2")
     expect(chosen_field(page)).to_have_value("L1H2,L3H4")
     expect(page.get_by_text("Off only in A: L3H4. In both: L1H2.")).to_be_visible()
-    page.context.close()

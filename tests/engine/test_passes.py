@@ -245,10 +245,26 @@ def test_states_beyond_the_memory_budget_are_forgotten_and_the_numbers_stay(monk
     expected = passes.score(passes.prepare(model, FIXED), ablations)
     for budget in (1, 64 * model.d_model * model.n_layers * 4):
         monkeypatch.setattr(passes, "STATE_BYTES", budget)
+        monkeypatch.setattr(passes, "KEPT_BYTES", budget)
         prepared = passes.prepare(model, FIXED, row_tokens=1, batch_tokens=1)
         for one, other in zip(passes.score(prepared, ablations), expected, strict=True):
             assert np.abs(found(one) - found(other)).max() < TOLERANCE
         assert not prepared.states
+
+
+def test_states_of_several_sections_stay_as_long_as_all_of_them_fit(monkeypatch):
+    model, ablations = small_model("llama, grouped queries"), [INTACT, MIXED, LATE]
+    expected = passes.score(passes.prepare(model, FIXED), ablations)
+    size = passes.prepare(model, FIXED, row_tokens=1, batch_tokens=1).state_bytes
+    monkeypatch.setattr(passes, "STATE_BYTES", size // 3)
+    for kept, n in ((size, 2), (size - 1, 0)):
+        monkeypatch.setattr(passes, "KEPT_BYTES", kept)
+        prepared = passes.prepare(model, FIXED, row_tokens=1, batch_tokens=1)
+        assert prepared.state_bytes == (size if n else 0)
+        for one, other in zip(passes.score(prepared, ablations), expected, strict=True):
+            assert np.abs(found(one) - found(other)).max() < TOLERANCE
+        assert len(prepared.states) >= n
+        assert bool(prepared.states) == bool(n)
 
 
 def test_few_logits_exist_at_a_time(monkeypatch):

@@ -1,4 +1,4 @@
-"""What a page has given to its maps. AppTest runs no component's script, so this is what there is to see of one."""
+"""What a page has given to its maps and plots, and what they say: AppTest runs no script of theirs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pages.map import protocol
 
 
 class Given(NamedTuple):
-    map: dict[str, Any]  # what `head_map` made: numbers and labels
+    map: dict[str, Any]  # what `head_map`, or a plot, is made of: numbers and labels
     answer: dict[str, Any]  # what the server holds
 
     @property
@@ -22,12 +22,27 @@ class Given(NamedTuple):
 
 
 def given(app: AppTest) -> dict[str, Given]:
-    """The page's maps by their keys, in the page's order."""
+    """The page's maps and plots by their keys, in the page's order."""
     found = {}
     for element in app.get("bidi_component"):
         if element.proto.component_name != "headroom.map":  # the frame's script
             continue
         key = element.proto.id.rsplit("-", 1)[-1]
         data = json.loads(element.proto.json)
-        found[key] = Given(data["map"], data["answer"])
+        if shown := data.get("map") or data.get("plot"):  # else Undo, Redo and Clear
+            found[key] = Given(shown, data["answer"])
     return found
+
+
+def press(app: AppTest, *steps: protocol.Step) -> AppTest:
+    """Press Undo, Redo or Clear, as many times as said, before the server has answered once."""
+    buttons = next(one for one in app.get("bidi_component") if one.proto.component_name == "headroom.map"
+                   and set(json.loads(one.proto.json)) == {"answer"})
+    answer = json.loads(buttons.proto.json)["answer"]
+    states = app._tree.get_widget_states()
+    said = states.widgets.add()
+    said.id = buttons.proto.id
+    said.json_value = json.dumps({"mask": {
+        "rev": answer["rev"], "drawn": answer["rev"], "off": answer["off"],
+        "log": [[answer["seen"] + 1 + i, what] for i, what in enumerate(steps)]}})
+    return app._run(states)

@@ -18,7 +18,7 @@ from backend.runs import plan as planning
 from backend.store.live import Store
 from backend.values import Ablation, Head
 from pages.shared import blocks, handles
-from tests.pages import made_up
+from tests.pages import made_up, maps
 from tests.pages.conftest import INFO, MODEL, ROOT, Explorer, calm, framed, opened, setup_of, words
 from tests.pages.shown import understood
 
@@ -129,11 +129,11 @@ def test_what_is_typed_becomes_canonical_and_can_be_undone(explorer: Explorer):
     app.sidebar.text_input("off").set_value("L1H9").run()
     assert app.session_state["off"] == "L1H9"  # stays as it was typed, with what is wrong about it below
     assert any("'L1H9' is not in this model" in c.value for c in app.sidebar.caption)
-    app.button("undo").click().run()
+    maps.press(app, "undo")
     assert app.session_state["off"] == "L1H0-3,L2H1,F0"
-    app.button("undo").click().run()
+    maps.press(app, "undo")
     assert app.session_state["off"] == ""
-    app.button("redo").click().run()
+    maps.press(app, "redo")
     assert app.session_state["off"] == "L1H0-3,L2H1,F0"
 
 

@@ -172,16 +172,3 @@ def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):
     app = explorer("induction", view="no such view")
     assert calm(app)
     assert app.segmented_control(key="view").value == VIEWS[0]
-
-
-def test_a_chart_that_comes_back_has_forgotten_what_was_clicked(explorer: Explorer, store: Store):
-    made_up.fill(store, [*scores(), made_up.importance(setup_of("antonym"))], INFO)
-    app = explorer("induction", task="antonym")
-    app.segmented_control("view").set_value("Against importance").run()
-    app.session_state["scatter copying:seen"] = {(1, 2)}
-    app.run()
-    assert app.session_state["scatter copying:seen"] == {(1, 2)}
-    app.segmented_control("view").set_value("Scores").run()
-    app.segmented_control("view").set_value("Against importance").run()
-    assert calm(app)
-    assert "scatter copying:seen" not in app.session_state

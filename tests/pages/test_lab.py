@@ -163,11 +163,11 @@ def test_presets_choose_what_they_say(explorer: Explorer, store: Store):
     before = chosen()
     app.button("invert").click().run()
     assert len(chosen().heads) == INFO.n_layers * INFO.n_heads - 3
-    app.button("undo").click().run()
+    maps.press(app, "undo")
     assert chosen() == before
-    app.button("redo").click().run()
+    maps.press(app, "redo")
     assert chosen() != before
-    app.button("clear").click().run()
+    maps.press(app, "clear")
     assert not chosen()
 
 
@@ -245,7 +245,7 @@ def test_a_mask_has_a_name_that_its_address_carries(explorer: Explorer, store: S
     app.toggle("live").set_value(False).run()
     app.sidebar.text_input("off").set_value("L2H0").run()
     assert app.text_input("name").value == ""  # another mask has no name yet
-    app.button("undo").click().run()
+    maps.press(app, "undo")
     assert app.text_input("name").value == "the two"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from backend.values import INTACT, Ablation, parse_exact
 from pages.map import head_map, protocol, scales, written
-from pages.map.protocol import Gesture, Held
+from pages.map.protocol import Gesture, Held, Press, Trail
 from pages.shared import components, selection
 from tests.pages.conftest import INFO
 
@@ -26,10 +26,11 @@ def one(n: int, name: str, off: bool = True) -> Gesture:
     return Gesture(n, off, (layer, layer), (column, column))
 
 
-def said(rev: int, off: str, *log: Gesture | str, drawn: int = 0) -> dict[str, Any]:
+def said(rev: int, off: str, *log: Gesture | Press | str, drawn: int = 0) -> dict[str, Any]:
     """What the browser says, as JSON."""
     return {"rev": rev, "drawn": drawn, "off": protocol.as_rows(parse_exact(off), SHAPE), "log": [
-        entry if isinstance(entry, str) else [entry.n, int(entry.off), *entry.layers, *entry.columns] for entry in log]}
+        entry if isinstance(entry, str) else [entry.n, entry.what] if isinstance(entry, Press) else
+        [entry.n, int(entry.off), *entry.layers, *entry.columns] for entry in log]}
 
 
 def message(*args: Any, **more: Any) -> protocol.Message:
@@ -41,41 +42,67 @@ def message(*args: Any, **more: Any) -> protocol.Message:
 # --- what follows from what was said ----------------------------------------------------------------------------
 
 
+def take(held: Held, *args: Any, **more: Any) -> Held:
+    """What is held then, whatever the trail."""
+    return protocol.take(held, Trail(), *args, **more)[0]
+
+
 def test_gestures_are_taken_once_each_with_the_masks_on_the_way():
-    held, passed = protocol.take(Held(), message(0, "L0H0,F0", one(1, "L0H0"), one(2, "F0")), SHAPE)
-    assert [str(mask) for mask in passed] == ["L0H0", "L0H0,F0"]
+    held, trail = protocol.take(Held(), Trail(), message(0, "L0H0,F0", one(1, "L0H0"), one(2, "F0")), SHAPE)
+    assert trail == Trail(("", "L0H0", "L0H0,F0"), 2)
     assert (str(held.off), held.text, held.seen, held.rev) == ("L0H0,F0", "L0H0,F0", 2, 1)
-    assert protocol.take(held, message(0, "L0H0,F0", one(1, "L0H0"), one(2, "F0")), SHAPE) == (held, [])
-    held, passed = protocol.take(held, message(0, "L0H0,L1H2,F0", one(2, "F0"), one(3, "L1H2")), SHAPE)
-    assert [str(mask) for mask in passed] == ["L0H0,L1H2,F0"]
+    assert protocol.take(held, trail, message(0, "L0H0,F0", one(1, "L0H0"), one(2, "F0")), SHAPE) == (held, trail)
+    held, trail = protocol.take(held, trail, message(0, "L0H0,L1H2,F0", one(2, "F0"), one(3, "L1H2")), SHAPE)
+    assert trail == Trail(("", "L0H0", "L0H0,F0", "L0H0,L1H2,F0"), 3)
 
 
 def test_what_changed_elsewhere_stays_under_gestures_that_did_not_know_of_it():
-    held = Held().changed(parse_exact("L2H3"))  # an undo, while the browser painted upon revision 0
-    held, _ = protocol.take(held, message(0, "L0H0", one(1, "L0H0")), SHAPE)
+    held = Held().changed(parse_exact("L2H3"))  # a preset, while the browser painted upon revision 0
+    held = take(held, message(0, "L0H0", one(1, "L0H0")), SHAPE)
     assert str(held.off) == "L0H0,L2H3"
-    held, _ = protocol.take(held, message(0, "L0H0", one(2, "L2H3", off=False)), SHAPE)
+    held = take(held, message(0, "L0H0", one(2, "L2H3", off=False)), SHAPE)
     assert str(held.off) == "L0H0"
 
 
 def test_a_press_that_the_log_notes_comes_between_the_gestures_around_it():
-    both = message(0, "L0H0,L1H2", one(1, "L0H0"), "undo", one(2, "L1H2"))
-    held, passed = protocol.take(Held(), both, SHAPE, before="undo")
-    assert ([str(mask) for mask in passed], held.seen) == (["L0H0"], 1)
-    held, passed = protocol.take(held.changed(INTACT), both, SHAPE)
+    both = message(0, "L0H0,L1H2", one(1, "L0H0"), "invert", one(2, "L1H2"))
+    held, trail = protocol.take(Held(), Trail(), both, SHAPE, before="invert")
+    assert (trail.texts, held.seen) == (("", "L0H0"), 1)
+    held = take(held.changed(INTACT), both, SHAPE)
     assert (str(held.off), held.seen) == ("L1H2", 2)
-    unknown, _ = protocol.take(Held(), both, SHAPE, before="redo")  # pressed after all that the log knows
+    unknown = take(Held(), both, SHAPE, before="swap")  # pressed after all that the log knows
     assert unknown.seen == 2
 
 
+def test_every_press_of_undo_redo_and_clear_counts_between_the_gestures():
+    cells = [one(i + 1, name) for i, name in enumerate(CELL)]
+    log = [*cells, *(Press(5 + i, "undo") for i in range(3)), Press(8, "redo"), one(9, "F0"), Press(10, "redo"),
+           Press(11, "clear"), Press(12, "clear"), Press(13, "undo")]
+    held, trail = protocol.take(Held(), Trail(), message(0, "", *log), SHAPE)
+    assert trail == Trail(("", "L0H0", "L0H0,L1H2", "L0H0,L1H2,F0", ""), 3)
+    assert (str(held.off), held.text, held.seen) == ("L0H0,L1H2,F0", "L0H0,L1H2,F0", 13)
+    held, trail = protocol.take(held, trail, message(1, "", *(Press(14 + i, "undo") for i in range(9))), SHAPE)
+    assert (held.text, trail.at) == ("", 0)  # no farther than to the beginning
+    assert protocol.take(held, trail, message(1, "", Press(22, "undo")), SHAPE) == (held, trail)  # seen
+
+
+def test_what_stands_in_for_what_is_off_comes_back_with_undo():
+    held, trail = Held().changed(parse_exact("mean:L0H0")), Trail(("", "mean:L0H0"), 1)
+    held, trail = protocol.take(held, trail, message(1, "", Press(1, "clear"), Press(2, "undo"), one(3, "F0")), SHAPE)
+    assert str(held.off) == "mean:L0H0,F0"
+    held = take(held, message(2, "", Press(4, "clear"), one(5, "F0")), SHAPE)
+    assert str(held.off) == "F0"
+
+
 def test_a_rectangle_a_fill_and_the_ffns_are_taken():
-    held, _ = protocol.take(Held(), message(0, "L1-2H0-3,F1-2", Gesture(1, True, (1, 2), (0, 4))), SHAPE, "mean")
+    held = take(Held(), message(0, "L1-2H0-3,F1-2", Gesture(1, True, (1, 2), (0, 4))), SHAPE, "mean")
     assert str(held.off) == "mean:L1H0-3,L2H0-3,F1-2"
 
 
 @pytest.mark.parametrize("wrong", [
     None, {}, "mask", {"rev": 0, "drawn": 0, "off": ["00000"], "log": []},  # another model's shape
-    {**said(0, ""), "off": ["0000x"] * 3}, {**said(0, ""), "log": [[1, 1, 0, 9, 0, 0]]}, {**said(0, ""), "log": [[1]]}])
+    {**said(0, ""), "off": ["0000x"] * 3}, {**said(0, ""), "log": [[1, 1, 0, 9, 0, 0]]}, {**said(0, ""), "log": [[1]]},
+    {**said(0, ""), "log": [[1, "open"]]}])
 def test_what_is_no_message_of_this_map_says_nothing(wrong: Any):
     assert protocol.read(wrong, SHAPE) is None
 
@@ -90,43 +117,58 @@ def test_a_rectangle_across_layers_without_heads_switches_what_there_is():
     across = protocol.read(said(0, "L1H2-3,F0-2", Gesture(1, True, (0, 2), (2, 4))), HALF)
     assert across is not None
     for rev in (0, 1):  # by the browser's own picture, and by its gestures on top of what it did not know of
-        held, passed = protocol.take(Held(rev=rev), across, HALF)
-        assert str(held.off) == "L1H2-3,F0-2" == str(passed[-1])
-    assert protocol.answer(held, HALF)["headless"] == [0, 2]
+        held, trail = protocol.take(Held(rev=rev), Trail(), across, HALF)
+        assert str(held.off) == "L1H2-3,F0-2" == trail.now
+    assert protocol.answer(held, HALF, trail)["headless"] == [0, 2]
     assert protocol.as_rows(parse_exact("L0H1,L1H1"), HALF) == ["00000", "01000", "00000"]  # of another model
 
 
-def test_every_gesture_counts_once_however_messages_and_answers_cross():
+def test_every_gesture_and_press_counts_once_however_messages_and_answers_cross():
     """The browser's side in Python (a log, late answers, its own picture) against the order in which things reached
-    the server: each gesture once, on top of what was changed elsewhere before it."""
+    the server: each gesture and each press once, on top of what was changed elsewhere before it."""
     for seed in range(200):
         rng = random.Random(seed)
-        held, known, shown, answers, log = Held(), Held(), INTACT, list[Held](), list[Gesture]()
-        truth, seen, n = protocol.as_mask(INTACT, SHAPE), 0, 0
+        held, trail, known, shown, answers, log = Held(), Trail(), Held(), INTACT, list[Held](), list[Gesture | Press]()
+        truth, steps, at, seen, n = INTACT, [INTACT], 0, 0, 0
         for _ in range(40):
-            match rng.choice(["gesture", "gesture", "tell", "elsewhere", "answer"]):
+            match rng.choice(["gesture", "gesture", "press", "tell", "elsewhere", "answer"]):
                 case "gesture":
                     n, name = n + 1, rng.choice(list(CELL))
                     mask = protocol.as_mask(shown, SHAPE)
                     log.append(one(n, name, not mask[CELL[name]]))
                     shown = protocol.as_ablation(log[-1].done_to(mask))
+                case "press":
+                    n += 1
+                    log.append(Press(n, rng.choice(["undo", "undo", "redo", "clear"])))
                 case "tell":
-                    held, _ = protocol.take(held, message(known.rev, str(shown), *log), SHAPE)
+                    held, trail = protocol.take(held, trail, message(known.rev, str(shown), *log), SHAPE)
                     answers.append(held)
-                    for gesture in log:
-                        if gesture.n > seen:
-                            truth, seen = gesture.done_to(truth), gesture.n
-                    assert protocol.as_mask(held.off, SHAPE).tolist() == truth.tolist()
+                    for what in log:
+                        if what.n <= seen:
+                            continue
+                        seen = what.n
+                        if isinstance(what, Press) and what.what != "clear":
+                            at = min(max(at + (1 if what.what == "redo" else -1), 0), len(steps) - 1)
+                            truth = steps[at]
+                            continue
+                        truth = INTACT if isinstance(what, Press) else protocol.as_ablation(
+                            what.done_to(protocol.as_mask(truth, SHAPE)))
+                        if truth != steps[at]:
+                            steps, at = [*steps[:at + 1], truth], at + 1
+                    assert (held.off, trail.at, len(trail.texts)) == (truth, at, len(steps))
                 case "elsewhere":
                     held = held.changed(parse_exact(rng.choice(["", "L0H0", "L1H2,F0"])))
+                    trail = trail.then(held.text)
                     answers.append(held)
-                    truth = protocol.as_mask(held.off, SHAPE)
+                    truth = held.off
+                    if truth != steps[at]:
+                        steps, at = [*steps[:at + 1], truth], at + 1
                 case "answer" if answers:
                     known = answers.pop(0)
-                    log = [gesture for gesture in log if gesture.n > known.seen]
+                    log = [what for what in log if what.n > known.seen]
                     mask = protocol.as_mask(known.off, SHAPE)
-                    for gesture in log:
-                        mask = gesture.done_to(mask)
+                    for what in log:
+                        mask = what.done_to(mask) if isinstance(what, Gesture) else mask
                     shown = protocol.as_ablation(mask)
 
 
@@ -136,7 +178,7 @@ def test_every_gesture_counts_once_however_messages_and_answers_cross():
 @pytest.fixture
 def state(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A session that has drawn one map, "map", and its text field."""
-    session: dict[str, Any] = {"off": "", "maps": ["map"], "trail": [""], "trail at": 0}
+    session: dict[str, Any] = {"off": "", "maps": ["map", "steps"], "trail": Trail()}
     monkeypatch.setattr(selection.st, "session_state", session)
     monkeypatch.setattr(selection, "info", lambda: INFO)
     components.held_now()
@@ -155,29 +197,38 @@ def test_a_text_that_the_browser_still_showed_is_not_taken_for_written(state: di
     state["map"] = {"mask": said(2, "L0H0,L1H2", drawn=2)}
     components.take_clicks()
     assert state["off"] == ""
-    assert state["trail"] == ["", "L0H0", "L0H0,L1H2", ""]
+    assert state["trail"].texts == ("", "L0H0", "L0H0,L1H2", "")
 
 
 def test_clicks_and_text_of_one_request_come_in_their_order(state: dict[str, Any]):
     state["off"] = "1.2, l2h3"
     state["map"] = {"mask": said(0, "L0H0", one(1, "L0H0"))}  # clicked, then written
     components.take_clicks()
-    assert (state["off"], state["trail"]) == ("L1H2,L2H3", ["", "L0H0", "L1H2,L2H3"])
+    assert (state["off"], state["trail"].texts) == ("L1H2,L2H3", ("", "L0H0", "L1H2,L2H3"))
     state["off"] = "L2H3"
     state["map"] = {"mask": said(1, "F0", "off", one(2, "F0"), drawn=9)}  # written, then clicked
     components.take_clicks()
     assert state["off"] == "L2H3,F0"
 
 
-def test_an_undo_of_the_same_request_undoes_what_was_clicked_before_it(state: dict[str, Any]):
-    state["map"] = {"mask": said(0, "L0H0,L1H2", one(1, "L0H0"), "undo", one(2, "L1H2"))}
-    components.undo()
-    assert (state["off"], state["trail"]) == ("", ["", "L0H0"])
+def test_a_preset_of_the_same_request_changes_what_was_clicked_before_it(state: dict[str, Any]):
+    state["map"] = {"mask": said(0, "L0H0,L1H2", one(1, "L0H0"), "invert", one(2, "L1H2"))}
+    components.change(lambda now: Ablation(now.heads, frozenset({0})), "invert")
+    assert (state["off"], state["trail"].texts) == ("L0H0,F0", ("", "L0H0", "L0H0,F0"))
     components.take_clicks()
-    assert (state["off"], state["trail"]) == ("L1H2", ["", "L1H2"])
-    state["map"] = {"mask": said(3, "L0H0,L1H2", one(3, "L0H0"))}
-    components.change(lambda now: Ablation(now.heads, frozenset({0})))  # a preset: what it changes has the click in it
-    assert state["off"] == "L0H0,L1H2,F0"
+    assert (state["off"], state["trail"].at) == ("L0H0,L1H2,F0", 3)
+    state["map"] = {"mask": said(3, "L0H0,L1H2,L2H3,F0", one(3, "L2H3"))}
+    components.change(lambda now: Ablation(now.heads))  # what a preset changes has the click in it
+    assert state["off"] == "L0H0,L1H2,L2H3"
+
+
+def test_presses_of_undo_are_heard_beside_the_map_and_bring_back_what_could_not_be_read(state: dict[str, Any]):
+    state["off"] = "L1H2, what"
+    components.take_clicks()
+    state["map"] = {"mask": said(1, "L0H0,L1H2", one(1, "L0H0"), drawn=9)}
+    state["steps"] = {"mask": said(1, "", one(1, "L0H0"), Press(2, "undo"), drawn=9)}
+    components.take_clicks()
+    assert (state["off"], str(state["held"].off), state["trail"].at) == ("L1H2, what", "L1H2", 1)
 
 
 def test_what_cannot_be_read_stays_as_it_was_written(state: dict[str, Any]):
@@ -279,7 +330,10 @@ def test_a_layer_without_heads_has_neither_colour_value_nor_rank_and_says_why():
     assert head_map(values, ffns=values[:, 0], headless=(0,)).drawn["values"][0] == [None, None, 9]  # an FFN it has
 
 
-def test_an_answer_says_the_mask_row_by_row():
-    answer = protocol.answer(Held().changed(parse_exact("L0H1-2,F2")), SHAPE)
+def test_an_answer_says_the_mask_row_by_row_and_what_undo_and_redo_would_show():
+    answer = protocol.answer(Held().changed(parse_exact("L0H1-2,F2")), SHAPE, Trail(("", "L0H1-2,F2", "L2H3"), 1))
     assert (answer["off"], answer["rev"], answer["seen"]) == (["01100", "00000", "00001"], 1, 0)
+    assert answer["trail"] == {"at": 1, "of": 3, "near": {"0": ["00000"] * 3, "2": ["00000", "00000", "00010"]}}
+    large = protocol.Shape(64, 72)
+    assert protocol.answer(Held(), large, Trail(("", "L0H0", ""), 1))["trail"] == {"at": 1, "of": 3, "near": {}}
     assert protocol.as_rows(parse_exact("L9H9,F9"), SHAPE) == ["00000"] * 3  # of another model

@@ -212,3 +212,35 @@ def test_visits_leave_no_open_files_of_the_store_behind(explorer: Explorer, stor
         assert opened() <= before
     finally:
         gc.enable()
+
+
+def a_fragment() -> None:
+    """A fragment that looks into the store, first while the whole page is drawn, then alone."""
+    import streamlit as st
+    from streamlit.runtime.scriptrunner import RerunData, get_script_run_ctx
+
+    from pages.shared import handles
+
+    context, looked = get_script_run_ctx(), st.session_state.setdefault("looked", [])
+    assert context is not None
+
+    def part() -> None:
+        looked.append(handles.store().live_units())
+        if len(looked) == 1:
+            context.script_requests.request_rerun(RerunData(fragment_id_queue=list(context.fragment_storage._fragments)))
+
+    handles.fragment(part)()
+
+
+def test_a_fragment_that_is_drawn_alone_lets_go_of_the_store(store: Store, monkeypatch: pytest.MonkeyPatch):
+    closed, close = [], Store.close
+
+    def noted(self: Store) -> None:
+        closed.append(self)
+        close(self)
+
+    monkeypatch.setattr(Store, "close", noted)
+    app = AppTest.from_function(a_fragment, default_timeout=60).run()
+    assert not app.exception
+    assert app.session_state["looked"] == [[], []]
+    assert closed == [store]  # after the second: the whole page's run is let go of by app.py

@@ -13,6 +13,7 @@ from backend.kinds import Evaluation
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import INTACT, Ablation, parse_exact
+from pages.map.protocol import Trail
 from pages.shared import components, selection
 from pages.shared import words as wording
 from tests.pages import made_up, maps
@@ -159,9 +160,9 @@ def test_a_mask_is_kept_swapped_and_let_go_and_undo_is_a_s(explorer: Explorer, s
     assert "Off only in A: L0 FFN. Off only in B: L2H0. In both: L1H2." in words(app)
     app.button("swap").click().run()
     assert (app.session_state["off"], app.text_input("against").value) == (str(A), str(B))
-    app.button("undo").click().run()
+    maps.press(app, "undo")
     assert (app.session_state["off"], app.text_input("against").value) == (str(B), str(B))
-    app.button("clear").click().run()
+    maps.press(app, "clear")
     assert app.button("swap").disabled
     assert numbers(app)["A"] == numbers(app)["Intact"] == wording.percent(0.9)
     assert numbers(app)["B"] == wording.percent(0.4)
@@ -236,7 +237,7 @@ def test_a_result_that_is_there_before_the_intact_one_does_not_end_the_page(expl
 
 @pytest.fixture
 def state(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    session: dict[str, Any] = {"off": "L0H0", "against": "", "maps": [], "trail": ["L0H0"], "trail at": 0,
+    session: dict[str, Any] = {"off": "L0H0", "against": "", "maps": [], "trail": Trail(("L0H0",)),
                                "B shown before": True}
     monkeypatch.setattr(selection.st, "session_state", session)
     monkeypatch.setattr(selection, "info", lambda: INFO)
@@ -267,4 +268,4 @@ def test_what_a_browser_still_showed_is_not_taken_for_another_b(state: dict[str,
 
 def test_two_rows_that_were_tried_become_a_and_b(state: dict[str, Any]):
     components.compare_masks(A, B)
-    assert (state["off"], state["against"], state["trail"]) == (str(A), str(B), ["L0H0", str(A)])
+    assert (state["off"], state["against"], state["trail"].texts) == (str(A), str(B), ("L0H0", str(A)))

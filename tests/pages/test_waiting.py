@@ -144,6 +144,22 @@ def test_one_is_told_how_it_stands() -> None:
     assert blocks.report(replace(measured, loading=True), "accuracy", 10)[1] == "Loading the model …"
 
 
+def test_a_number_that_is_not_complete_stands_marked_where_it_will_stand(
+        store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half_way(units: Any, *more: Any, on_answers: Callable[[Any, SoFar], None], **others: Any) -> bool:
+        on_answers(units[0], SoFar(right=5, answered=8, of=20))
+        st.stop()
+
+    app = lab()
+    intact = shown(app)["Intact"]
+    monkeypatch.setattr(blocks, "measure", half_way)
+    app.sidebar.text_input("off").set_value("L2H1").run()
+    assert shown(app) == {"Intact": intact, "Switched off": f"≈ {words.percent(5 / 8)}", "Change": "–"}
+    assert "So far, on 8 of 20 questions." in [caption.value for caption in app.main.caption]
+    fresh = lab(n="19")
+    assert shown(fresh) == {"Intact": f"≈ {words.percent(5 / 8)}", "Switched off": "–", "Change": "–"}
+
+
 # --- giving way ---------------------------------------------------------------------------------
 
 

@@ -33,11 +33,6 @@ def test_equal_scores_have_ranks_of_their_own():
     assert sorted(tables.grid_table(SCORES)["rank"]) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_mark_stands_for_a_head_or_for_a_layer_s_ffn():
-    assert tables.member(1, 2) == parse_exact("L1H2")
-    assert tables.member(2, tables.FFN) == parse_exact("F2")
-
-
 def test_a_layer_s_share_is_of_all_heads_importance():
     table = tables.layer_shares(SCORES)
     assert table["layer"].tolist() == [0, 1, 2]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from pages.shared.charts.style import CANVAS, CLICK, ORANGE, Layers, layer_step
+from pages.shared.charts.style import CANVAS, ORANGE, Layers, layer_step
 from pages.shared.words import tiny
 
 
@@ -44,9 +42,3 @@ def _scale(values: np.ndarray, logarithmic: bool) -> alt.Scale:
                          domain=[float(finite[finite > 0].min()), float(finite.max())])
     low, high = min(0.0, float(finite.min(initial=0))), float(finite.max(initial=0))
     return alt.Scale(range="heatmap", domain=[low, high if high > low else low + 1])
-
-
-def clicked(state: Any) -> list[tuple[int, int]]:
-    """The (layer, head) pairs in a clickable chart's selection; `tables.member` says what they stand for."""
-    points = ((state or {}).get("selection") or {}).get(CLICK) or []
-    return [(int(p["layer"]), int(p["head"])) for p in points if "layer" in p and "head" in p]

@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from pages.shared.charts.style import BLUE, CLICK, GREEN, GREY, ORANGE, PERCENT_AXIS, PURPLE, steady
+from pages.shared.charts.style import BLUE, GREEN, GREY, ORANGE, PERCENT_AXIS, PURPLE
 from pages.shared.words import tiny
 
 
@@ -38,26 +38,23 @@ def capacity(table: pd.DataFrame, highlighted: Sequence[str], title: str) -> alt
 
 
 def scatter(table: pd.DataFrame, x: str, y: str, *, x_title: str, y_title: str) -> alt.Chart:
-    """One dot per head (columns layer, head, name, off and the two scores); a click chooses it.
+    """One dot per head (columns layer, head, name, off and the two scores).
 
     The two scores' axes start at 0. Chosen heads are filled orange, in every chart that shows them.
     """
     last = int(table["layer"].max())
     layer = alt.Color("layer:Q", scale=alt.Scale(range="heatmap", domain=[-0.35 * (last + 1), last]), legend=alt.Legend(
         title="layer", orient="right", format="d", values=sorted({0, last // 2, last})))
-    click = alt.selection_point(name=CLICK, fields=["layer", "head"], on="click", toggle="true", clear=False,
-                                empty=False)
     tooltip = [alt.Tooltip("name:N", title="head"), alt.Tooltip(f"{x}:Q", format=".3g", title=x_title),
                alt.Tooltip(f"{y}:Q", format=".3g", title=y_title)]
     def axis(column: str) -> alt.Axis:
         return alt.Axis(tickCount=6, format="~e" if tiny(table[column]) else "~g")
 
-    data, held = steady(table)
-    return alt.Chart(data).mark_circle(cursor="pointer", stroke=GREY, strokeWidth=0.6).encode(
+    return alt.Chart(table).mark_circle(stroke=GREY, strokeWidth=0.6).encode(
         x=alt.X(f"{x}:Q", title=x_title, axis=axis(x)), y=alt.Y(f"{y}:Q", title=y_title, axis=axis(y)),
         color=alt.condition("datum.off", alt.value(ORANGE), layer),
         size=alt.condition("datum.off", alt.value(200), alt.value(90 if len(table) < 400 else 34)),
-        opacity=alt.value(0.9), tooltip=tooltip).add_params(click).properties(height=380, **held)
+        opacity=alt.value(0.9), tooltip=tooltip).properties(height=380)
 
 
 def framed(pattern: Any, targets: Sequence[tuple[int, int]]) -> alt.LayerChart:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from pages.shared.charts.style import AXIS, BLUE, CLICK, GREY, ORANGE, PERCENT_AXIS, layer_step, steady
-
-_LEAST = 0.1  # of accuracy: an axis of changes spans at least this much, so that next to nothing looks like it
+from pages.map.scales import LEAST
+from pages.shared.charts.style import AXIS, BLUE, GREY, ORANGE, PERCENT_AXIS, layer_step
 
 
 def layer_bars(table: pd.DataFrame, value: str, title: str, *, percent: bool = True,
@@ -25,33 +24,28 @@ def layer_bars(table: pd.DataFrame, value: str, title: str, *, percent: bool = T
     ).properties(height=round(step * n_layers) + AXIS)
 
 
-def layer_effects(table: pd.DataFrame, *, title: str = "change in accuracy when removed",
-                  clickable: bool = True) -> alt.LayerChart:
+def layer_effects(table: pd.DataFrame, *, title: str = "change in accuracy when removed") -> alt.LayerChart:
     """An effects table as bars from zero with their intervals; layer 0 at the bottom, orange = accuracy falls."""
     n_layers = int(table["layer"].max()) + 1
     y = alt.Y("layer:O", sort="descending", title="layer", scale=alt.Scale(paddingInner=0.25, paddingOuter=0),
               axis=alt.Axis(ticks=False, domain=False, labelOverlap=True))
     axis = alt.Axis(**PERCENT_AXIS, title=title)
     low, high = min(0.0, float(table["low"].min())), max(0.0, float(table["high"].max()))
-    scale = alt.Scale(domain=[low, high] if high - low >= _LEAST else [-_LEAST / 2, _LEAST / 2], nice=True)
+    scale = alt.Scale(domain=[low, high] if high - low >= LEAST else [-LEAST / 2, LEAST / 2], nice=True)
     tooltip = [alt.Tooltip("name:N", title="removed"), alt.Tooltip("change:Q", format="+.1%"),
                alt.Tooltip("low:Q", title="95 % from", format="+.1%"), alt.Tooltip("high:Q", title="to", format="+.1%")]
     tooltip += [alt.Tooltip(f"{column}:Q", format=number) for column, number in
                 (("intact", ".1%"), ("accuracy", ".1%"), ("p", ".2g"), ("p (Holm)", ".2g"), ("newly wrong", ""),
                  ("newly right", ""), ("n", ""), ("tasks", "")) if column in table]
-    data, held = steady(table)
-    base = alt.Chart(data)
-    bars = base.mark_bar(cornerRadius=2, cursor="pointer" if clickable else "default").encode(
+    base = alt.Chart(table)
+    bars = base.mark_bar(cornerRadius=2).encode(
         y=y, x=alt.X("change:Q", axis=axis, scale=scale), tooltip=tooltip,
         color=alt.when("datum.change < 0").then(alt.value(ORANGE)).otherwise(alt.value(BLUE)),
         opacity=alt.when("datum.low <= 0 && datum.high >= 0").then(alt.value(0.45)).otherwise(alt.value(0.95)))
-    if clickable:
-        bars = bars.properties(name="bars").add_params(alt.selection_point(
-            name=CLICK, fields=["layer", "head"], on="click", toggle="true", clear=False, empty=False))
     whiskers = base.mark_rule(color=GREY, strokeWidth=2).encode(y=y, x=alt.X("low:Q", axis=axis), x2="high:Q",
                                                                  tooltip=tooltip)
     zero = alt.Chart(alt.InlineData([{"zero": 0.0}])).mark_rule(color=GREY).encode(x=alt.X("zero:Q", axis=axis))
     crosses = base.transform_filter("datum.off").mark_point(shape="cross", angle=45, size=60, filled=True,
                                                             color=ORANGE, aria=False).encode(y=y, x=alt.datum(0))
     return alt.LayerChart(layer=[bars, zero, whiskers, crosses]).properties(
-        height=round(layer_step(n_layers) * n_layers) + AXIS, **held)
+        height=round(layer_step(n_layers) * n_layers) + AXIS)

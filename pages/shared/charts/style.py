@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import altair as alt
-import pandas as pd
 
 BLUE, ORANGE, GREY = "#3d8fd1", "#e07b1f", "#8593a3"  # readable on light and dark alike
 PURPLE, GREEN = "#b3579a", "#1b9e77"  # further curves; told apart by dash and label as well as by colour
 INKS = {False: ("#1d2733", "#ffffff"), True: ("#e6ebf1", "#0c1620")}  # dark theme? -> on weak colours, on strong ones
-CLICK = "click"  # the name of every clickable chart's selection
+CLICK = "click"  # the name of the selection of every chart in which one can be picked
 CANVAS = 2000  # Streamlit draws more marks than this on a canvas, where names for each of them would reach nobody
 PERCENT_AXIS: dict[str, Any] = {"format": "%", "tickCount": 6}
 Layers = alt.LayerChart | alt.FacetChart  # what `alt.layer(...).properties(...)` is typed as
@@ -27,12 +26,3 @@ LEGEND = 30  # and for a legend on top
 def layer_step(n_layers: int) -> float:
     """How many pixels a layer is high, in every chart with layers up: what stands side by side lines up."""
     return max(_CELL_LOW, min(_CELL_HIGH, _GRID_HEIGHT / n_layers))
-
-
-def steady(table: pd.DataFrame) -> tuple[alt.NamedData, dict[str, Any]]:
-    """A table as data for a chart that is clicked, and the chart's properties that hold it.
-
-    Its specification stays the same while numbers or marks in the table change: a browser then changes the data and
-    keeps the chart, with the clicks that it has not yet sent. A chart drawn from the table itself is built anew.
-    """
-    return alt.NamedData("table"), {"datasets": {"table": table.to_dict("records")}}

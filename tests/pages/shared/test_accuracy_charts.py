@@ -88,9 +88,3 @@ def test_changes_have_room_for_their_intervals_and_next_to_nothing_looks_like_it
 def test_whiskers_are_the_interval_s_ends():
     whiskers = charts.layer_effects(tables.effects_table(ORACLE)).to_dict()["layer"][2]["encoding"]
     assert [whiskers[end]["field"] for end in ("x", "x2")] == ["low", "high"]
-
-
-def test_effects_that_lead_nowhere_cannot_be_clicked():
-    table = tables.effects_table(ORACLE)
-    assert charts.layer_effects(table).to_dict()["params"][0]["name"] == charts.CLICK
-    assert "params" not in charts.layer_effects(table, clickable=False).to_dict()

@@ -61,13 +61,6 @@ def test_tiny_scores_are_written_with_their_exponent():
     assert written(SCORES * 1e-5) == ".2~e"
 
 
-def test_what_was_clicked_is_read_from_the_chart_s_state():
-    state = {"selection": {charts.CLICK: [{"layer": 1, "head": tables.FFN}, {"layer": 0, "head": 2}, {"head": 3}]}}
-    assert charts.clicked(state) == [(1, tables.FFN), (0, 2)]
-    for nothing in (None, {}, {"selection": {}}, {"selection": {charts.CLICK: None}}):
-        assert charts.clicked(nothing) == []
-
-
 def test_large_grids_are_drawn_on_a_canvas_without_a_name_for_every_cell():
     assert cells(charts.layers_by_heads(tables.grid_table(np.ones((2, 3)))))["mark"]["aria"]
     side = int(CANVAS**0.5) + 1

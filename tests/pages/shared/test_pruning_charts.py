@@ -101,7 +101,6 @@ def test_a_scatter_colours_by_layer_and_marks_chosen_heads():
     assert spec["encoding"]["color"]["condition"] == {"test": "datum.off", "value": ORANGE}
     assert spec["encoding"]["x"]["axis"]["format"] == "~g"
     assert spec["encoding"]["y"]["axis"]["format"] == "~e"  # tiny
-    assert spec["params"][0]["select"]["fields"] == ["layer", "head"]
 
 
 def test_no_tooltip_speaks_of_what_changes_under_the_mouse():
@@ -121,26 +120,6 @@ def test_no_tooltip_speaks_of_what_changes_under_the_mouse():
 def walk(spec: dict[str, Any]) -> list[dict[str, Any]]:
     """The encodings of a chart and of its layers."""
     return [spec.get("encoding", {}), *(one for layer in spec.get("layer", []) for one in walk(layer))]
-
-
-def test_what_is_chosen_changes_the_data_of_a_clickable_chart_and_not_its_specification():
-    scores = induction([[0.1, 0.4], [0.3, 0.2]])
-
-    def scatter(off: str) -> dict[str, Any]:
-        table = tables.scores_table(np.array([[1.0, 2.0], [3.0, 4.0]]), scores, scores, parse_exact(off))
-        return charts.scatter(table, "prefix matching", "importance", x_title="x", y_title="y").to_dict()
-
-    def bars(off: str) -> dict[str, Any]:
-        return charts.layer_effects(tables.effects_table(sweep([[1, 1], [1, 0], [0, 0]]), parse_exact(off))).to_dict()
-
-    for chart in (scatter, bars):
-        one, other = chart("L1H1,F1"), chart("")
-        assert one.pop("datasets") != other.pop("datasets")
-        for spec in (one, other):  # Streamlit numbers views anew
-            spec.pop("params", None)
-            for layer in [spec, *spec.get("layer", [])]:
-                layer.pop("name", None)
-        assert one == other
 
 
 def test_frames_stand_where_an_ideal_head_would_look():
