@@ -34,7 +34,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from backend import places
+from backend import demo, places
 from backend.errors import BadInput, StoreError
 from backend.runs import arguments, processes
 from backend.store.entries import replace_file
@@ -100,7 +100,9 @@ def start(args: Sequence[str], store_folder: str | Path | None = None) -> Job:
 
     Raises:
         StoreError: if the folder cannot be written or the process cannot start.
+        BadInput: in a demo.
     """
+    demo.refuse("start runs")
     store = _folder(store_folder)
     folder = _new_folder(store)
     here = ["--store", str(store)]  # the last one counts
@@ -149,7 +151,9 @@ def cancel(job: Job) -> None:
 
     Raises:
         StoreError: if it cannot be asked.
+        BadInput: in a demo.
     """
+    demo.refuse("stop runs")
     if not job.folder.is_dir() or stop_asked_at(job) is not None:
         return
     try:
@@ -171,8 +175,9 @@ def kill(job: Job) -> None:
     """End a run at once: at most the unit under way is lost. For one that does not answer to `cancel`.
 
     Raises:
-        BadInput: if the process on record is not this user's, or does something else.
+        BadInput: if the process on record is not this user's, or does something else; or in a demo.
     """
+    demo.refuse("end runs")
     if not is_running(job):
         return
     if not processes.is_mine(job.pid, job.born, job.args):
@@ -204,8 +209,9 @@ def forget(job: Job) -> None:
     """Remove what is kept about a run that has ended; its results stay.
 
     Raises:
-        BadInput: if it is still running.
+        BadInput: if it is still running, or in a demo.
     """
+    demo.refuse("remove runs")
     if is_running(job):
         raise BadInput("This run is still at work. Stop it first.")
     shutil.rmtree(job.folder, ignore_errors=True)
