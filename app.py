@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from urllib.parse import quote
 
 import streamlit as st
 
 from backend.errors import HeadroomError
+from backend.runs import journal
 from pages.shared import frame, handles, routes, school, sidebar, takeaway, waiting
 from pages.shared.plain import plain
 
@@ -53,7 +53,7 @@ try:
 except HeadroomError as error:
     st.error(plain(error), icon=":material/error:")
 except Exception as error:
-    logging.getLogger("headroom").exception("page %s", page.title)
+    journal.trouble(f"page {page.title}", error)
     st.error(f"This page could not be drawn ({type(error).__name__}). The log of the command that started Headroom has "
              "the details; the other pages work as before.", icon=":material/error:")
 finally:

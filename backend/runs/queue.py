@@ -19,7 +19,6 @@ Limits are settings of the environment, see `Limits`.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -44,8 +43,6 @@ IDLE = 5.0  # seconds without work after which the thread ends
 DESERTED = 30.0  # seconds after which a request that nobody has looked at is dropped
 GRACE = 1.0  # seconds that a measurement nobody waits for goes on while nobody else waits: a page may just be redrawn
 REMEMBERED = 1000  # sessions whose last turn is remembered
-
-log = logging.getLogger("headroom")
 
 Load = Callable[[ModelId], "LoadedModel"]
 
@@ -500,7 +497,7 @@ def _in_words(job: _Job, error: BaseException) -> HeadroomError:
     if isinstance(error, HeadroomError):
         return type(error)(*error.args)
     what = str(job.unit) if job.unit is not None else "A look at the model"
-    log.error("measuring %s", what, exc_info=error)
+    journal.trouble(f"measuring {what}", error)
     return ModelError(f"{what} failed ({type(error).__name__}). The log of the command that started Headroom has the "
                       "details; whatever else is asked for is measured as before.")
 
