@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from urllib.parse import quote
 
 import streamlit as st
 
 from backend.errors import HeadroomError
-from pages.shared import frame, handles, lecture, routes, school, sidebar, takeaway, waiting
+from backend.runs import journal
+from pages.shared import frame, handles, routes, school, sidebar, takeaway, waiting
+from pages.shared.plain import plain
 
 PAGES = [
     st.Page("pages/tour.py", title="Tour", icon=":material/explore:", default=True),
@@ -23,7 +24,6 @@ PAGES = [
     st.Page("pages/runs.py", title="Runs", icon=":material/database:"),
     st.Page("pages/room.py", title=school.PAGE, icon=":material/school:"),
 ]
-AT_THE_MACHINE = "Runs"  # starts long work and opens files: in a lecture only for who sits at the machine
 
 # A small heatmap, in the page itself: Streamlit would fetch an emoji from the network, and forgets a picture's file
 # while a quick hand makes it draw anew.
@@ -41,10 +41,6 @@ try:
             sidebar.style()
             page.run()
             sidebar.foot()
-        elif page.title == AT_THE_MACHINE and not lecture.at_the_machine():
-            sidebar.frame()
-            st.title(page.title)
-            st.info("In a lecture, runs are started at the machine itself.", icon=":material/lock:")
         else:
             above = sidebar.frame()
             takeaway.begin(page.title)
@@ -55,9 +51,9 @@ try:
                 sidebar.foot()
                 sidebar.show_notices(above)
 except HeadroomError as error:
-    st.error(str(error), icon=":material/error:")
+    st.error(plain(error), icon=":material/error:")
 except Exception as error:
-    logging.getLogger("headroom").exception("page %s", page.title)
+    journal.trouble(f"page {page.title}", error)
     st.error(f"This page could not be drawn ({type(error).__name__}). The log of the command that started Headroom has "
              "the details; the other pages work as before.", icon=":material/error:")
 finally:

@@ -30,3 +30,10 @@ BUNDLE_ENTRIES = 50_000  # 25 times the largest honest bundle
 BUNDLE_BYTES = 2**32  # of all of a bundle's results as JSON: four times the largest honest bundle
 MANIFEST_BYTES = 2**25  # of a bundle's manifest: 600 bytes for each of the entries
 DIRECTORY_BYTES = BUNDLE_ENTRIES * 200  # of the zip's own table, which is read whole before anything else
+
+# Of a demo (`backend.demo`), where anybody may come in; the first three can be set, see `runs.queue.Limits`.
+DEMO_QUESTIONS = 200  # of one evaluation: the bundled model answers them in two seconds
+DEMO_WAITING = 200  # results that one visitor may wait for: 14 tasks at 3 numbers of shots, four times
+DEMO_PROMPT = 2000  # characters of a prompt and its options: more than the bundled model can read
+DEMO_SESSIONS = 60  # visitors at a time, two classes: each holds a few megabytes and four open files
+MESSAGE_MEGABYTES = 2  # of what a browser may send at once: a mask of every head of the largest model takes 0.6

@@ -21,6 +21,7 @@ from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, Setup, TaskId, parse_exact
 from pages.map import HeadMap, head_map, scales
 from pages.shared import blocks, charts, components, glossary, handles, selection, takeaway, versus, words
+from pages.shared.plain import plain
 from pages.shared.report import Figure
 
 SCOPES = ("This task", "All shots", "All tasks")
@@ -101,7 +102,8 @@ def lowest(share: float, ranking: str) -> None:
     records = [handles.store().get(selection.importance(task)) for task in tasks]
     scores = [record.scores(by) for record in records if record is not None]
     if len(scores) < len(tasks):
-        st.toast(f"The importance for {ranking} is not measured, {setup.n_shots}-shot; the Heads page offers to.")
+        st.toast(f"The importance for {plain(ranking)} is not measured, {setup.n_shots}-shot; the Heads page offers "
+                 "to.")
     else:
         ordered = [head for head in stats.lowest(stats.aggregate(scores), 1) if head in info.heads]
         replace_heads(frozenset(ordered[:stats.count(share, len(ordered))]))
@@ -241,7 +243,7 @@ def overview(table: pd.DataFrame, setups: Mapping[str, Setup], scope: str) -> No
         means = tables.mean_rows(part)
         shown = means.get("ablated", means.get("intact"))
         change = means["ablated"]["accuracy"] - means["intact"]["accuracy"] if "ablated" in means else None
-        cell.metric(group[0].upper() + group[1:], words.percent(shown["accuracy"]) if shown else "–",
+        cell.metric(plain(group[0].upper() + group[1:]), words.percent(shown["accuracy"]) if shown else "–",
                     words.points(change) if change is not None else "intact" if shown else None,
                     delta_color="off" if not change else "orange" if change < 0 else "blue",
                     delta_arrow="off" if not change else "down" if change < 0 else "up")
@@ -329,7 +331,7 @@ def flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str,
     try:
         list_flips(setups, from_b or pairs, scope, ("B", "A") if from_b else ("intact", "ablated"))
     except HeadroomError as error:
-        st.info(f"The questions' text is not at hand: {error}")
+        st.info(f"The questions' text is not at hand: {plain(error)}")
 
 
 def list_flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str, names: tuple[str, str]) -> None:

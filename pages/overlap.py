@@ -12,6 +12,7 @@ from backend import stats, tables
 from backend.kinds import HeadScores
 from pages.map import head_map, scales
 from pages.shared import blocks, charts, components, glossary, selection, words
+from pages.shared.plain import plain
 
 VIEWS = ("Tasks", "Shots", "Top heads", "Heads that many need")
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
@@ -166,7 +167,7 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
     for column, (name, _), one in zip(columns, (a, b), scores, strict=True):
         with column:
             reliable = float(pair[f"halves of {name}"])
-            st.markdown(f"**{name}** · {stats.highest(one, 1)[0]} leads")
+            st.markdown(f"**{plain(name)}** · {stats.highest(one, 1)[0]} leads")
             drawn.append(("", head_map(
                 one, title=name, scale=scale, file=f"map-{name}".replace(", ", "-"), state="chosen",
                 headless=info.headless, facts=[

@@ -18,6 +18,7 @@ from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, ModelId
 from pages.map import head_map
 from pages.shared import blocks, charts, handles, selection, waiting, words
+from pages.shared.plain import plain
 
 if TYPE_CHECKING:
     from backend.lens.patterns import Contributions
@@ -82,7 +83,7 @@ def from_me() -> Prompt | str | None:
     given = list(dict.fromkeys(part.strip() for part in (options or "").split("|") if part.strip()))
     if not text.strip():
         return None
-    handles.limits().check_prompt(text)
+    handles.limits().check_prompt(text, options or "")
     return lens.own_prompt(text, given) if given else text
 
 
@@ -264,7 +265,7 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading) -> None:
     try:
         found = _contributions(selection.model(), reading.token_ids, known[answer], known.get(foil))
     except ModelError as error:
-        st.info(str(error), icon=":material/info:")
+        st.info(plain(error), icon=":material/info:")
         return
     what = f"logit of ‘{answer}’" + (f" minus logit of ‘{foil}’" if foil != NOTHING else "")
     table = tables.contribution_table(found.heads, found.ffns, chosen)
@@ -353,7 +354,7 @@ def ready(prompt: Prompt | str) -> bool:
     wanted = f"{prompt} {chosen} {selection.model()!r}"
     if info.n_params <= LIVE_PARAMETERS or st.session_state.get("read this") == wanted:
         return True
-    st.info(f"{info.name} has {info.n_params / 1e9:.1f} billion parameters: reading takes a moment, and memory.")
+    st.info(f"{plain(info.name)} has {info.n_params / 1e9:.1f} billion parameters: reading takes a moment, and memory.")
     st.button("Read it", key="read it", type="primary", icon=":material/play_arrow:",
               on_click=lambda: st.session_state.update({"read this": wanted}))
     return False
@@ -395,4 +396,4 @@ try:
     else:
         look(asked)
 except HeadroomError as error:
-    st.info(str(error), icon=":material/info:")
+    st.info(plain(error), icon=":material/info:")

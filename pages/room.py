@@ -16,6 +16,7 @@ from backend.kinds import Evaluation, HeadOracle, Sweep, Unit
 from backend.rooms import COLOURS, SWITCHES, WANTED, Bar, Question, View
 from backend.values import Ablation, Head, parse_exact
 from pages.shared import blocks, boards, handles, lecture, presenting, school, selection, waiting, words
+from pages.shared.plain import plain
 
 HEARTBEAT = 8.0  # seconds between two looks of a browser of which the bell has nothing to tell
 KINDS = {"accuracy": "the accuracy", "heads": "which of three heads", "race": "a race"}
@@ -40,7 +41,7 @@ def act(what: Callable[[], object], teacher_only: bool = False) -> None:
 
 def say_refused() -> None:
     if refused := st.session_state.pop("refused", ""):
-        st.warning(refused, icon=":material/block:")
+        st.warning(plain(refused), icon=":material/block:")
 
 
 def open_room() -> None:
@@ -92,7 +93,7 @@ def guess(value: int | str) -> None:
 def lobby(gone: str) -> None:
     """In no room yet: come in, or open one."""
     if gone:
-        st.info(f"There is no room {gone} any more: rooms live for two hours, and end with the server.",
+        st.info(f"There is no room {plain(gone)} any more: rooms live for two hours, and end with the server.",
                 icon=":material/door_front:")
     say_refused()
     left, right = blocks.side_by_side("lobby", 1, 1, gap="large")
@@ -204,7 +205,7 @@ def pupil(seen: View) -> None:
 def footer(seen: View) -> None:
     """Who one is, who is here, and the way out."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f"You are the **{seen.me}** · {len(seen.people)} in room {seen.code}")
+        st.caption(f"You are the **{seen.me}** · {len(seen.people)} in room {plain(seen.code)}")
         if seen.may_take_over:
             st.button("Teach", key="take over", on_click=take_over, icon=":material/swap_horiz:",
                       help="The teacher has not been seen for a while: you can ask the next question.")
@@ -229,8 +230,8 @@ def revealed(seen: View) -> None:
     at = seen.round
     blocks.heading(boards.verdict(at))
     if told := boards.told(at, seen.me):
-        st.markdown(f":blue[:material/flag: {told}]")
-    st.caption(at.text)
+        st.markdown(f":blue[:material/flag: {plain(told)}]")
+    st.caption(plain(at.text))
     st.html(boards.board(at, seen.me))
     st.html(boards.closest(at, seen.me))
     line, _, measured = at.source.partition("\n")
@@ -250,10 +251,10 @@ def teacher(seen: View) -> None:
             lecture.code(url, 200)
         with st.container():
             if big:
-                st.header(f"Room {seen.code}", anchor=False)
+                st.header(f"Room {plain(seen.code)}", anchor=False)
             else:
                 blocks.heading(f"Room {seen.code}")
-            st.markdown(f"**{lecture.short(base())}**, then *Room* and the code" + (
+            st.markdown(f"**{plain(lecture.short(base()))}**, then *Room* and the code" + (
                 "" if big else f" · {len(seen.people)} here"))
             if big:
                 st.caption(f"Or point a telephone here. The room is gone in {seen.seconds_left / 60:.0f} minutes.")
@@ -306,8 +307,8 @@ def compose(seen: View) -> None:
     else:
         text = f"{where}: find the heads that are missed most, {WANTED} at most, with {SWITCHES} switches"
         units = [HeadOracle(setup)]
-    st.markdown(f"*{text}*")
-    st.caption(f"{selection.about(setup.task).about} Task, shots and heads are chosen in the sidebar or on Lab. "
+    st.markdown(f"*{plain(text)}*")
+    st.caption(f"{plain(selection.about(setup.task).about)} Task, shots and heads are chosen in the sidebar or on Lab. "
                + ("Choose exactly three heads to ask about those." if kind == "heads" else ""))
     wanted = seen.code, kind, text, units, float(seconds or 45)
     st.button("Ask the room", key="ask", type="primary", icon=":material/campaign:",

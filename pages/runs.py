@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from backend import machine, tables
+from backend import demo, machine, tables
 from backend.errors import HeadroomError, ModelError
 from backend.kinds import KINDS, Unit
 from backend.kinds.unit import Option
@@ -25,7 +25,8 @@ from backend.store import bundles
 from backend.tasks import own
 from backend.tasks.task import Task, prompts
 from backend.values import ModelId, TaskId
-from pages.shared import blocks, coverage, handles, real_model, routes, selection, words
+from pages.shared import blocks, coverage, handles, lecture, real_model, routes, selection, words
+from pages.shared.plain import code, plain
 
 SECTIONS = ("Results", "Storage", "Models", "Own tasks")
 STATES = {  # of a run: an icon and a word
@@ -58,7 +59,22 @@ def act(what: Callable[..., object], *args: object) -> None:
 
 def say_what_went_wrong() -> None:
     if wrong := st.session_state.pop("went wrong", None):
-        st.error(wrong, icon=":material/error:")
+        st.error(plain(wrong), icon=":material/error:")
+
+
+# --- for visitors of a lecture or a demo ----------------------------------------------------------
+
+
+def look_only() -> None:
+    """What is stored of the chosen model and of the others; nothing that changes anything, no place on the disk."""
+    st.info("This server is a demo: runs, imports and deletions are closed." if demo.on() else
+            "In a lecture, runs are started at the machine itself.", icon=":material/lock:")
+    topics = {name: topic for name, topic in planning.topics().items() if name in planning.usual_topics()}
+    s = selection.current()
+    request = planning.Request(s.model, selection.info(), identified(usual_tasks()), selection.SHOTS, tuple(topics),
+                               s.demos, s.n_examples, (s.seed,))
+    show_plan(request)
+    with_results()
 
 
 # --- results: what there is, what is missing, what is under way ---------------------------------
@@ -94,8 +110,8 @@ def identified(names: Sequence[str]) -> tuple[TaskId, ...]:
     """The tasks as their rows are here; those whose rows are not are named."""
     found = {name: handles.here(name) for name in names}
     if missing := [name for name, task in found.items() if task is None]:
-        st.warning(f"Left out, because their rows are not here: {', '.join(missing)}. "
-                   f"{handles.why_not_here(TaskId(missing[0], ''))}", icon=":material/folder_off:")
+        st.warning(f"Left out, because their rows are not here: {plain(', '.join(missing))}. "
+                   f"{plain(handles.why_not_here(TaskId(missing[0], '')))}", icon=":material/folder_off:")
     return tuple(task for task in found.values() if task is not None)
 
 
@@ -120,8 +136,8 @@ def finding(plan: planning.Plan, seconds: float | None) -> str:
         f"{rest} {how_long}"
 
 
-def plan_and_start(request: planning.Request) -> None:
-    """The map of what is stored, and the button that starts the rest."""
+def show_plan(request: planning.Request) -> planning.Plan:
+    """The map of what is stored."""
     rates = planning.rates(request.model, request.info, store)
     plan = planning.make(request, store)
     table = tables.plan_table(plan, rates)
@@ -133,12 +149,18 @@ def plan_and_start(request: planning.Request) -> None:
                                    * (request.demos == "fixed") + f", seed {request.seeds[0]}"),
         table=table, file=f"stored-{request.info.name.replace('/', '-')}", python=coverage.python_lines(request),
         key="coverage", alt_text=f"Map of stored results by task, topic and shots. {title}.")
+    return plan
+
+
+def plan_and_start(request: planning.Request) -> None:
+    """The map of what is stored, and the button that starts the rest."""
+    plan = show_plan(request)
     args = coverage.arguments(request, selection.model_arguments())
     under_way = any(job.args[: len(args)] == tuple(args) and not jobs.progress(job).ended
                     for job in jobs.jobs(store.folder))
     problem = selection.why_no_model()
     if problem:
-        st.caption(f":material/cloud_off: It cannot be measured here. {problem}")
+        st.caption(f":material/cloud_off: It cannot be measured here. {plain(problem)}")
     with st.container(horizontal=True, gap="small"):
         st.button("Start" if plan.n_done == 0 else "Start the rest" if plan.to_do else "Nothing to start",
                   key="start", type="primary", icon=":material/play_arrow:", on_click=act,
@@ -163,7 +185,7 @@ def results() -> None:
             try:
                 plan_and_start(request)
             except HeadroomError as error:
-                st.info(str(error), icon=":material/info:")
+                st.info(plain(error), icon=":material/info:")
     runs()
 
 
@@ -183,7 +205,7 @@ def runs() -> None:
             say_what_went_wrong()
             draw_runs(now)
         except HeadroomError as error:
-            st.error(str(error), icon=":material/error:")
+            st.error(plain(error), icon=":material/error:")
 
     handles.fragment(listing, run_every=FOLLOW if active else None)()
 
@@ -227,12 +249,12 @@ def card(job: jobs.Job, progress: jobs.Progress) -> None:
     stop_asked = not progress.ended and jobs.stop_asked_at(job) is not None
     with st.container(border=True, key=f"run-{job.id}"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.markdown(f"{icon} **{'Stopping' if stop_asked else word}** · {coverage.asked(job.args)}",
+            st.markdown(f"{icon} **{'Stopping' if stop_asked else word}** · {plain(coverage.asked(job.args))}",
                         width="stretch")
             with st.container(horizontal=True, gap="xsmall", width="content"):
                 buttons(job, progress, stop_asked)
         st.progress(*bar(progress))
-        st.caption(status_line(job, progress, stop_asked))
+        st.caption(plain(status_line(job, progress, stop_asked)))
 
 
 def buttons(job: jobs.Job, progress: jobs.Progress, stop_asked: bool) -> None:
@@ -250,7 +272,8 @@ def buttons(job: jobs.Job, progress: jobs.Progress, stop_asked: bool) -> None:
     elif progress.state != "done":  # its card will take the place of this one, whose process may be on its way out
         problem = jobs.why_not_resumed(job)
         st.button("Resume", key=f"resume {job.id}", icon=":material/play_arrow:", on_click=act, args=(jobs.resume, job),
-                  disabled=bool(problem), help=problem or "Start the same command again; what is stored is skipped.")
+                  disabled=bool(problem),
+                  help=plain(problem) or "Start the same command again; what is stored is skipped.")
     with st.popover("Command", icon=":material/terminal:"):
         st.code(jobs.command_line(job.args), language="bash", wrap_lines=True)
         st.caption("Its last lines:")
@@ -264,7 +287,7 @@ def bar(progress: jobs.Progress) -> tuple[float, str]:
     part = progress.done / progress.total if progress.total and not progress.ended else 0
     words = [f"{progress.units_done} of {progress.units_total} results"]
     if not progress.ended and progress.unit:
-        words.append(progress.unit + (f" ({progress.done} of {progress.total})" if progress.total else ""))
+        words.append(plain(progress.unit) + (f" ({progress.done} of {progress.total})" if progress.total else ""))
     return min(1.0, (progress.units_done + part) / progress.units_total), " · ".join(words)
 
 
@@ -294,15 +317,16 @@ def storage() -> None:
     if units:
         st.dataframe(inventory(units, live), hide_index=True, alt="Stored results by model and kind.", column_config={
             "seconds": st.column_config.NumberColumn("computed here in", format="%.0f s")})
-    st.caption(f"Results computed or imported here are in `{store.folder}` (HEADROOM_CACHE names another place; "
+    st.caption(f"Results computed or imported here are in {code(store.folder)} (HEADROOM_CACHE names another place; "
                f"{machine.size(machine.free_disk(store.folder))} are free there). Shipped ones came with Headroom and "
                "stay.")
     if store.read_only:
-        st.info(f"This store can only be read: {store.read_only}. Pages measure as ever; what they measure is kept in "
-                "memory until Headroom ends. Runs, imports and deletions need a folder that can be written: name one "
-                "in HEADROOM_CACHE.", icon=":material/lock:")
+        st.info(f"This store can only be read: {plain(store.read_only)}. Pages measure as ever; what they measure is "
+                "kept in memory until Headroom ends. Runs, imports and deletions need a folder that can be written: "
+                "name one in HEADROOM_CACHE.", icon=":material/lock:")
     for place in store.set_aside():
-        st.caption(f"What was damaged and taken out of the store is kept in `{place}`; delete it when nobody wants it.")
+        st.caption(f"What was damaged and taken out of the store is kept in {code(place)}; delete it when nobody wants "
+                   "it.")
     if earlier := store.earlier():
         st.info(f"{words.how_many(len(earlier), 'result').capitalize()} of an earlier version of Headroom "
                 f"{'is' if len(earlier) == 1 else 'are'} set aside here: their names did not hold all that they depend "
@@ -366,9 +390,9 @@ def take_out(units: Sequence[Unit[Any]], live: set[str]) -> None:
 def confirm(question: str, label: str, what: Callable[[], object]) -> None:
     """Ask before something is lost."""
 
-    st.markdown(question)
+    st.markdown(plain(question))
     with st.container(horizontal=True):
-        if st.button(label, key="confirmed", type="primary", on_click=act, args=(what,)) or st.button(
+        if st.button(plain(label), key="confirmed", type="primary", on_click=act, args=(what,)) or st.button(
                 "Keep it", key="kept"):
             st.rerun()
 
@@ -379,7 +403,7 @@ def take_in() -> None:
     st.session_state.setdefault("uploads", 0)
     file = st.file_uploader("A bundle (.zip)", "zip", key=f"bundle {st.session_state['uploads']}")
     if said := st.session_state.pop("taken in", None):
-        st.success(said, icon=":material/check_circle:")
+        st.success(plain(said), icon=":material/check_circle:")
     if file is None:
         return
     try:
@@ -388,17 +412,17 @@ def take_in() -> None:
         st.session_state["bundle"] = (file.file_id, contents)
         offer_bundle(contents)
     except HeadroomError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(error), icon=":material/error:")
 
 
 def offer_bundle(contents: bundles.Contents) -> None:
     """What a checked bundle holds, and the button that takes it in."""
     n_new, n_same, n_other = len(contents.new), len(contents.same), len(contents.conflicts)
     st.markdown(f"**{words.how_many(len(contents.manifest.entries), 'result')} of "
-                f"{', '.join(contents.manifest.model_names)}**: {n_new or 'none'} new, {n_same or 'none'} here "
+                f"{plain(', '.join(contents.manifest.model_names))}**: {n_new or 'none'} new, {n_same or 'none'} here "
                 f"already, {n_other or 'none'} that differ.")
     for note in contents.notes:
-        st.caption(note)
+        st.caption(plain(note))
     replacing = False
     if n_other:
         st.dataframe(pd.DataFrame([{"result": str(unit), "differs in": "; ".join(told)}
@@ -429,7 +453,8 @@ def damage(units: Sequence[Unit[Any]]) -> None:
     found: list[Unit[Any]] | None = st.session_state.get("damaged")
     problems = store.problems()
     if problems:
-        st.warning("  \n".join(problems[:8] + [f"… and {len(problems) - 8} more."] * (len(problems) > 8)),
+        more = [f"… and {len(problems) - 8} more."] * (len(problems) > 8)
+        st.warning("  \n".join([*map(plain, problems[:8]), *more]),
                    icon=":material/broken_image:")
         mine = [unit for unit in found or () if store.get(unit) is None]
         if mine:
@@ -469,24 +494,29 @@ def models() -> None:
         try:
             check(name.strip(), *looked_at(name.strip()))
         except HeadroomError as error:
-            st.error(str(error), icon=":material/error:")
+            st.error(plain(error), icon=":material/error:")
     else:
         st.caption("The check says what the model is and what it needs. Nothing large is fetched.")
     real_model.offer(str(store.folder))
-    known = handles.known()
     left, right = blocks.side_by_side("models", 1, 1, gap="large")
     with left:
-        blocks.heading(f"{words.how_many(len(known.names), 'model').capitalize()} with results here")
-        if known.names:
-            st.dataframe(pd.DataFrame([
-                {"model": model.name, "revision": model.revision, "digest": model.digest, "precision": model.dtype,
-                 "BOS": model.bos, "results": known.n_results(model)} for model in known.models()]), hide_index=True,
-                         alt="Models with stored results.")
-            st.caption("The sidebar offers them all; their results can be browsed even where the model is not.")
+        with_results()
     with right:
         blocks.heading(f"{len(ADAPTERS)} architectures are understood")
         st.markdown(" ".join(f"`{name}`" for name in sorted(ADAPTERS)))
         st.caption("Another one is a row in `backend/models/adapters.py`: where its layers, heads and FFNs are.")
+
+
+def with_results() -> None:
+    """The models that have results here."""
+    known = handles.known()
+    blocks.heading(f"{words.how_many(len(known.names), 'model').capitalize()} with results here")
+    if known.names:
+        st.dataframe(pd.DataFrame([
+            {"model": model.name, "revision": model.revision, "digest": model.digest, "precision": model.dtype,
+             "BOS": model.bos, "results": known.n_results(model)} for model in known.models()]), hide_index=True,
+                     alt="Models with stored results.")
+        st.caption("The sidebar offers them all; their results can be browsed even where the model is not.")
 
 
 def check(name: str, info: ModelInfo | None, found: Sequence[str]) -> None:
@@ -495,7 +525,7 @@ def check(name: str, info: ModelInfo | None, found: Sequence[str]) -> None:
         with st.container(border=True, key="model-check"):
             blocks.heading(f"{name} cannot be used")
             for sentence in found:
-                said(False, sentence)
+                said(False, plain(sentence))
         return
     adapter = ADAPTERS.get(info.architecture)
     free = machine.free_memory()
@@ -510,14 +540,14 @@ def check(name: str, info: ModelInfo | None, found: Sequence[str]) -> None:
         left, right = st.columns([3, 2], gap="medium")
         with left:
             for sentence in found:
-                said(False, sentence)
-            said(True, f"A decoder-only transformer: `{info.architecture}`, {info.n_layers} layers × {info.n_heads} "
-                       f"heads, d_model {info.d_model:,}, d_head {info.d_head}, d_ffn {info.d_ffn:,}, "
+                said(False, plain(sentence))
+            said(True, f"A decoder-only transformer: {code(info.architecture)}, {info.n_layers} layers × "
+                       f"{info.n_heads} heads, d_model {info.d_model:,}, d_head {info.d_head}, d_ffn {info.d_ffn:,}, "
                        f"{info.n_params:,} parameters, context of {info.max_positions:,} tokens.")
             if adapter:
                 said(True, f"Its heads and FFNs are known: `{adapter.attn_out}`, `{adapter.ffn}`.")
-            said(True, f"Weights as safetensors, {machine.size(info.bytes)} ({info.dtype}), revision "
-                       f"`{info.revision}`. From the hub they are fetched when first used; "
+            said(True, f"Weights as safetensors, {machine.size(info.bytes)} ({plain(info.dtype)}), revision "
+                       f"{code(info.revision)}. From the hub they are fetched when first used; "
                        f"{machine.size(machine.free_disk(store.folder))} of disk are free.")
             said(bool(fitting), f"{machine.size(free)} of memory are free on this machine."
                  + ("" if fitting else " Import results that were computed elsewhere, or use a larger machine: the "
@@ -526,13 +556,13 @@ def check(name: str, info: ModelInfo | None, found: Sequence[str]) -> None:
             st.dataframe(needs, hide_index=True, alt="Memory of the weights at each precision.")
             st.caption("The weights alone; keep about half as much again free for what passes through them. With a "
                        "GPU, its memory counts instead.")
-        st.button(f"Open {info.name}", key="open model", type="primary", icon=":material/arrow_forward:",
+        st.button(f"Open {plain(info.name)}", key="open model", type="primary", icon=":material/arrow_forward:",
                   disabled=bool(found), on_click=open_model, args=(name,),
                   help="Makes it the model of all pages; the sidebar keeps it.")
 
 
 def said(good: bool, sentence: str) -> None:
-    """One line of a check."""
+    """One line of a check, as Markdown."""
     st.markdown(f"{':green[:material/check:]' if good else ':orange[:material/close:]'} {sentence}")
 
 
@@ -570,7 +600,7 @@ def own_tasks() -> None:
                                       default_name=rows.name.rpartition(".")[0])
                 preview(task)
             except HeadroomError as error:
-                st.error("  \n".join(str(error).splitlines()), icon=":material/error:")
+                st.error("  \n".join(map(plain, str(error).splitlines())), icon=":material/error:")
         kept_tasks()
 
 
@@ -583,7 +613,7 @@ def preview(task: Task) -> None:
     first = prompts(task, n_shots, "fixed", 1)[0]
     st.caption(f"The first question, {n_shots}-shot; each option is scored in place of the dots:")
     st.code(first.prefix + first.example.contexts[0] + " …", language=None, wrap_lines=True)
-    st.markdown("Options: " + ", ".join(f"**{option.strip()}**" if i in first.example.gold else option.strip()
+    st.markdown("Options: " + ", ".join(f"**{plain(option)}**" if i in first.example.gold else plain(option)
                                         for i, option in enumerate(first.example.options)))
     st.button("Keep this task", key="keep task", type="primary", icon=":material/save:", on_click=act,
               args=(keep, task))
@@ -599,19 +629,19 @@ def kept_tasks() -> None:
     names = own.kept()
     blocks.heading(f"{words.how_many(len(names), 'task').capitalize()} of your own")
     if (fresh := st.session_state.get("kept task")) and fresh.partition(":")[2] in names:
-        st.success(f"'{fresh.partition(':')[2]}' is kept: it is in the sidebar's list of tasks, and `--tasks {fresh}` "
-                   "names it on the command line.", icon=":material/check_circle:")
+        st.success(f"'{plain(fresh.partition(':')[2])}' is kept: it is in the sidebar's list of tasks, and "
+                   f"{code(f'--tasks {fresh}')} names it on the command line.", icon=":material/check_circle:")
     for name in names:
         with st.container(horizontal=True, vertical_alignment="center"):
             try:
                 task = own.find(name)
-                st.markdown(f"**{name}** · {len(task.rows('validation'))} questions · `{task.fingerprint}`",
+                st.markdown(f"**{plain(name)}** · {len(task.rows('validation'))} questions · `{task.fingerprint}`",
                             width="stretch")
                 st.button("Ask it", key=f"use {name}", icon=":material/arrow_forward:", on_click=ask,
                           args=(f"own:{name}",),
                           help="Makes it the task of all pages, and opens it in Playground.")
             except HeadroomError as error:
-                st.markdown(f"**{name}** · :orange[{error}]", width="stretch")
+                st.markdown(f"**{plain(name)}** · :orange[{plain(error)}]", width="stretch")
             if st.button("Remove …", key=f"remove {name}", icon=":material/delete:"):
                 confirm(f"The rows of '{name}' will be deleted from this machine. Its stored results stay.",
                         f"Remove {name}", partial(own.remove, name))
@@ -629,9 +659,12 @@ def ask(task_name: str) -> None:
 
 st.title("Runs")
 st.markdown("What is computed, what is missing, and how to get it. Here results, models and tasks come in and go out.")
-section = selection.control("Section", SECTIONS, "section", label_visibility="collapsed")
+freely = lecture.at_the_machine()
+section = selection.control("Section", SECTIONS, "section", label_visibility="collapsed") if freely else "none"
 say_what_went_wrong()
 match section:
+    case "none":
+        look_only()
     case "Storage":
         storage()
     case "Models":

@@ -17,6 +17,7 @@ from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId
 from pages.map import head_map
 from pages.shared import blocks, charts, components, growth, handles, lecture, presenting, selection, waiting, words
+from pages.shared.plain import plain
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -222,7 +223,7 @@ def switch() -> None:
         marks_a, marks_b = records[0].marks(), records[1].marks()
         a, b = marks_a.right, marks_b.right
         with blocks.numbers("tour"):
-            st.metric(f"{setup.task}, {setup.n_shots} shots", words.percent(b.mean()),
+            st.metric(f"{plain(setup.task)}, {setup.n_shots} shots", words.percent(b.mean()),
                       words.points(b.mean() - a.mean()) if chosen else None,
                       delta_color="orange" if b.mean() < a.mean() else "blue",
                       delta_arrow="off" if b.mean() == a.mean() else "down" if b.mean() < a.mean() else "up")

@@ -1,6 +1,7 @@
 """What every test may use."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ settings.load_profile("headroom")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the tests share the cores; torch, imported later, should not take them all
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Seals of the runs that tests start are made with a key of their own.
+os.environ.setdefault("HEADROOM_KEY", str(Path(tempfile.mkdtemp(prefix="headroom-key-")) / "key"))
 
 REPOSITORY = Path(__file__).parent.parent
 

@@ -23,7 +23,7 @@ from backend.errors import BadInput, DataError, HeadroomError, ModelError
 from backend.models import text
 from backend.models.identity import identify
 from backend.models.obstacles import obstacles
-from backend.runs import arguments, jobs
+from backend.runs import arguments, jobs, seal
 from backend.tasks import data, own, registry
 from backend.tasks.task import prompts
 from backend.values import parse, parse_exact
@@ -201,6 +201,10 @@ GOOD = {"args": ["precompute"], "pid": 1, "born": "", "started": 1.0}
 def test_any_folder_among_the_runs_is_a_run_or_a_stranger(tmp_path, record, progress, log):
     folder = tmp_path / "jobs" / "20260101-120000-abcd"
     folder.mkdir(parents=True, exist_ok=True)
+    with suppress(ValueError, TypeError, KeyError):
+        value = json.loads(record)
+        parts = [value[name] for name in ("args", "pid", "born", "started")]
+        record = json.dumps(value | {"seal": seal.of(["run", folder.name, *parts])}).encode()
     for name, content in (("job.json", record), ("progress.json", progress), ("log.txt", log)):
         (folder / name).write_bytes(content)
     found = jobs.jobs(tmp_path)

@@ -53,7 +53,8 @@ def test_commands_on_the_bundled_model_work_and_reach_for_nothing(reached, tmp_p
     capsys.readouterr()
 
 
-@pytest.mark.parametrize("page", ["tour", "heads", "pruning", "playground", "runs"])
+@pytest.mark.parametrize("page", ["tour", "heads", "ffns", "lab", "pruning", "overlap", "induction", "playground",
+                                  "runs", "room"])
 def test_pages_are_drawn_and_reach_for_nothing(page, reached, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADROOM_CACHE", str(tmp_path / "live"))
     st.cache_resource.clear()

@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from backend import places
+from backend import demo, places
 from backend.errors import ModelError
 
 PREFIX = "gguf:"
@@ -57,10 +57,11 @@ def made_here(name: str) -> Path | None:
 
 
 def made() -> list[str]:
-    """Names of the models that were made here."""
+    """Names of the models that were made here; in a demo those that it lists."""
     if not (folder := places.models()).is_dir():
         return []
-    return sorted(path.name for path in folder.iterdir() if made_here(path.name))
+    return sorted(path.name for path in folder.iterdir() if made_here(path.name) and not (
+        demo.on() and path.name not in demo.models()))
 
 
 def origin(folder: Path) -> Origin | None:

@@ -21,6 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from backend import demo
 from backend.errors import ModelError
 from backend.machine import is_full
 from backend.models import gguf
@@ -71,8 +72,9 @@ def locate(name: str, revision: str | None = None, weights: bool = True) -> Loca
         weights: False fetches only configuration and tokenizer from the hub.
 
     Raises:
-        ModelError: no such folder or hub model, no safetensors in it, or no network.
+        ModelError: no such folder or hub model, no safetensors in it, or no network; or a demo does not list it.
     """
+    demo.check_model(name)
     folder = BUNDLED_FOLDER if name == BUNDLED else folder_of(name)
     if folder is not None or _looks_like_path(name):
         if folder is None:
@@ -92,8 +94,10 @@ def folder_of(name: str) -> Path | None:
     """The folder that a name is the path of, of a checkpoint or of a model made out of a gguf file; or None.
 
     Raises:
-        ModelError: if the name is longer than any path or hub id, or the gguf file cannot be read.
+        ModelError: if the name is longer than any path or hub id, or the gguf file cannot be read, or a demo does not
+            list it.
     """
+    demo.check_model(name)
     if len(name) > LONGEST_NAME:
         raise ModelError(f"The model's name begins '{name[:40]}' and has {len(name):,} letters; no folder's path and "
                          f"no hub id has more than {LONGEST_NAME}.")

@@ -6,8 +6,9 @@ it to end, a file `stop`, which it looks for between batches. A run started in a
 To resume, start the same command again: what is stored is skipped.
 
 A store may come from anybody, and with it what looks like runs. A run is one of `arguments.RUNS` on this very store,
-whose folder is this user's; a process is ended only if it is the one on record and runs that command. Whatever else
-lies there is a `Stranger`: named, with the reason, and never started, ended, asked or removed.
+whose folder is this user's and whose record carries this user's seal (`seal`); a process is ended only if it is the one
+on record and runs that command. Whatever else lies there is a `Stranger`: named, with the reason, and never started,
+ended, asked or removed.
 
 What a run writes about itself never ends it: on a full disk it goes on unseen.
 """
@@ -34,9 +35,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from backend import places
+from backend import demo, places
 from backend.errors import BadInput, StoreError
-from backend.runs import arguments, processes
+from backend.runs import arguments, processes, seal
 from backend.store.entries import replace_file
 
 JOB_SETTING = "HEADROOM_JOB"  # tells a started command which folder is its own
@@ -44,6 +45,7 @@ ENDED = ("done", "failed", "cancelled", "died")
 STATES = ("starting", "running", *ENDED)
 MOST_BYTES = 1 << 18  # of a record, or of a progress; this program writes a few hundred
 MOST_FOLDERS = 1000  # looked at, the newest; this program makes one a run
+LOG_BYTES = 5_000_000  # of a run's log before it is turned over; the one before is kept
 LONGEST = 2000  # characters of a text in a progress
 _NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")  # of a run's folder, as `_new_folder` makes it
 
@@ -100,7 +102,9 @@ def start(args: Sequence[str], store_folder: str | Path | None = None) -> Job:
 
     Raises:
         StoreError: if the folder cannot be written or the process cannot start.
+        BadInput: in a demo.
     """
+    demo.refuse("start runs")
     store = _folder(store_folder)
     folder = _new_folder(store)
     here = ["--store", str(store)]  # the last one counts
@@ -149,7 +153,9 @@ def cancel(job: Job) -> None:
 
     Raises:
         StoreError: if it cannot be asked.
+        BadInput: in a demo.
     """
+    demo.refuse("stop runs")
     if not job.folder.is_dir() or stop_asked_at(job) is not None:
         return
     try:
@@ -171,8 +177,9 @@ def kill(job: Job) -> None:
     """End a run at once: at most the unit under way is lost. For one that does not answer to `cancel`.
 
     Raises:
-        BadInput: if the process on record is not this user's, or does something else.
+        BadInput: if the process on record is not this user's, or does something else; or in a demo.
     """
+    demo.refuse("end runs")
     if not is_running(job):
         return
     if not processes.is_mine(job.pid, job.born, job.args):
@@ -197,6 +204,9 @@ def resume(job: Job) -> Job:
     store = job.folder.parents[1]
     if problem := _why_not_ours(job.args, store) or why_not_resumed(job):
         raise BadInput(problem)
+    now = _told(job.folder)
+    if not isinstance(now, Job) or now.args != job.args:
+        raise BadInput("The record of this run has changed, or is gone. Start the command anew.")
     return start(job.args, store)
 
 
@@ -204,8 +214,9 @@ def forget(job: Job) -> None:
     """Remove what is kept about a run that has ended; its results stay.
 
     Raises:
-        BadInput: if it is still running.
+        BadInput: if it is still running, or in a demo.
     """
+    demo.refuse("remove runs")
     if is_running(job):
         raise BadInput("This run is still at work. Stop it first.")
     shutil.rmtree(job.folder, ignore_errors=True)
@@ -248,9 +259,12 @@ def _told(folder: Path) -> Job | Stranger | None:
             raise BadInput("It belongs to another user.")
         if not _NAME.fullmatch(folder.name):
             raise BadInput("It is not named as a run is.")
-        job = _job(folder, _json(folder / "job.json"))
+        value = _json(folder / "job.json")
+        job = _job(folder, value)
         if problem := _why_not_ours(job.args, folder.parents[1]):
             raise BadInput(problem)
+        if not seal.holds(_sealed(job), value.get("seal")):
+            raise BadInput("It was not started by this user's Headroom.")
     except FileNotFoundError:
         return None  # being made, or removed, by another process
     except OSError as error:
@@ -271,6 +285,11 @@ def _job(folder: Path, value: Any) -> Job:
             and started is not None and _is_number(started)):
         raise BadInput("Its record is damaged, or not one of this version.")
     return Job(folder, tuple(args), pid, born, float(started))
+
+
+def _sealed(job: Job) -> list[object]:
+    """What of a run its seal is of."""
+    return ["run", job.id, list(job.args), job.pid, job.born, job.started]
 
 
 @lru_cache(maxsize=256)
@@ -342,6 +361,7 @@ class Report:
         if self.job and (at_once or time.monotonic() - self._written > self.EVERY):
             self._written = time.monotonic()
             _write(self.job.folder, self.now)
+            _turn_over(self.job.folder / "log.txt")
 
     def stop_requested(self) -> bool:
         """Whether somebody asked this run to stop."""
@@ -383,6 +403,14 @@ def _write(folder: Path, now: Progress) -> None:
         replace_file(folder / "progress.json", json.dumps(asdict(short)).encode())
 
 
+def _turn_over(log: Path) -> None:
+    """Let a log that has grown long begin anew; whoever writes it appends, so it goes on in the same file."""
+    with suppress(OSError):
+        if log.lstat().st_size > LOG_BYTES and not log.is_symlink():
+            replace_file(log.with_name("log.1.txt"), log.read_bytes())
+            os.truncate(log, 0)
+
+
 def _folder(store_folder: str | Path | None) -> Path:
     return Path(store_folder or places.live()).resolve()
 
@@ -402,7 +430,8 @@ def _register(folder: Path, args: Sequence[str], pid: int) -> Job:
     job = Job(folder, tuple(args), pid, processes.birth(pid) or "", time.time())
     try:
         replace_file(folder / "job.json", json.dumps(
-            {"args": job.args, "pid": pid, "born": job.born, "started": job.started}).encode())
+            {"args": job.args, "pid": pid, "born": job.born, "started": job.started,
+             "seal": seal.of(_sealed(job))}).encode())
     except OSError as error:
         raise StoreError(f"The run cannot be put on record in {folder} ({error.strerror}). It is at work, and cannot "
                          "be followed here.") from error

@@ -12,11 +12,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+import traceback
 from collections.abc import Iterable
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from backend import demo
 from backend.kinds.unit import Unit
 
 FILE = "explorer.log"
@@ -46,6 +48,16 @@ def keep_in(folder: str | Path) -> None:
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     _log.addHandler(handler)
+
+
+def trouble(what: str, error: BaseException) -> None:
+    """Something unforeseen, for the log of the command that started Headroom: where it came from and, but for a demo,
+    what it says; that may hold words of a visitor's prompt."""
+    log = logging.getLogger("headroom")
+    if demo.on():
+        log.error("%s: %s\n%s", what, type(error).__name__, "".join(traceback.format_tb(error.__traceback__)).rstrip())
+    else:
+        log.error("%s", what, exc_info=error)
 
 
 def note(event: str, unit: Unit | None, sessions: Iterable[str], seconds: float, error: BaseException | None = None

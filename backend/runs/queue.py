@@ -19,7 +19,6 @@ Limits are settings of the environment, see `Limits`.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -29,9 +28,12 @@ from threading import Condition, RLock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from backend import demo
+from backend import limits as bounds
 from backend.errors import BadInput, Cancelled, HeadroomError, ModelError
 from backend.kinds.unit import OfTask, Results, Unit, compute, compute_together
 from backend.runs import journal
+from backend.tasks import registry
 from backend.values import ModelId
 
 if TYPE_CHECKING:
@@ -41,8 +43,6 @@ IDLE = 5.0  # seconds without work after which the thread ends
 DESERTED = 30.0  # seconds after which a request that nobody has looked at is dropped
 GRACE = 1.0  # seconds that a measurement nobody waits for goes on while nobody else waits: a page may just be redrawn
 REMEMBERED = 1000  # sessions whose last turn is remembered
-
-log = logging.getLogger("headroom")
 
 Load = Callable[[ModelId], "LoadedModel"]
 
@@ -71,8 +71,12 @@ class Limits:
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> Limits:
-        """As the environment says. Raises: BadInput: if a setting is no number."""
-        given = {}
+        """As the environment says; in a demo less where it says nothing.
+
+        Raises: BadInput: if a setting is no number.
+        """
+        given = {"questions": bounds.DEMO_QUESTIONS, "waiting": bounds.DEMO_WAITING, "prompt": bounds.DEMO_PROMPT} \
+            if demo.on() else {}
         for name, setting in cls.SETTINGS.items():
             text = environment.get(setting, "").strip()
             if text and not (text.isascii() and text.isdecimal() and len(text) < 10):
@@ -82,7 +86,13 @@ class Limits:
         return cls(**given)
 
     def check(self, units: Sequence[Unit[Any]], waiting: int = 0) -> None:
-        """Raises: BadInput: if units ask for more questions than allowed, or are too many beside those waiting."""
+        """Raises: BadInput: if units ask for more questions than allowed, or are too many beside those waiting; in a
+        demo also ModelError or DataError, if they are of a model or task that is not listed."""
+        for unit in units if demo.on() else ():
+            if not demo.shows_model(unit.model.name):
+                demo.check_model(unit.model.name)
+            for task in filter(None, [unit.task, *(need.task for need in unit.needs())]):
+                registry.check_listed(task.name)
         most = max((one.setup.n_examples for one in units if isinstance(one, OfTask) and not one.TRAINING), default=0)
         if self.questions and most > self.questions:
             raise BadInput(f"{most:,} questions were asked for; this server takes up to {self.questions:,} at a time "
@@ -91,8 +101,9 @@ class Limits:
             raise BadInput(f"{len(units) + waiting:,} results would be waited for; this server lets a visitor wait for "
                            f"{self.waiting:,} at a time ({self.SETTINGS['waiting']}). Ask for fewer at a time.")
 
-    def check_prompt(self, text: str) -> None:
-        """Raises: BadInput: if a prompt of one's own is too long."""
+    def check_prompt(self, text: str, options: str = "") -> None:
+        """Raises: BadInput: if a prompt of one's own, its options included, is too long."""
+        text += options
         if self.prompt and len(text) > self.prompt:
             raise BadInput(f"The prompt has {len(text):,} characters; this server reads up to {self.prompt:,} "
                            f"({self.SETTINGS['prompt']}). Shorten it.")
@@ -486,7 +497,7 @@ def _in_words(job: _Job, error: BaseException) -> HeadroomError:
     if isinstance(error, HeadroomError):
         return type(error)(*error.args)
     what = str(job.unit) if job.unit is not None else "A look at the model"
-    log.error("measuring %s", what, exc_info=error)
+    journal.trouble(f"measuring {what}", error)
     return ModelError(f"{what} failed ({type(error).__name__}). The log of the command that started Headroom has the "
                       "details; whatever else is asked for is measured as before.")
 

@@ -25,7 +25,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from backend import limits
+from backend import demo, limits
 from backend.errors import BadInput, StoreError
 from backend.kinds.model import Model
 from backend.kinds.unit import KINDS, SCHEMA, Unit
@@ -94,6 +94,7 @@ def export(path: str | Path | BinaryIO, store: Store, units: Iterable[Unit[Any]]
         BadInput: if there is nothing to export.
         StoreError: if a result is missing or damaged, or the file cannot be written.
     """
+    demo.refuse("export results")
     bodies = {}
     for unit in sorted(set(units), key=lambda u: u.key):
         record = store.get(unit)
@@ -133,6 +134,7 @@ def inspect(path: str | Path | BinaryIO, store: Store) -> Contents:
         StoreError: if it is no bundle, cut short, damaged, of another schema, larger than allowed, or holds what its
             manifest does not name, or a result that cannot be one; names the entry and the field.
     """
+    demo.refuse("read bundles")
     if isinstance(path, str | Path) and not Path(path).is_file():
         raise BadInput(f"There is no file {path}.")
     with _whole():
@@ -223,6 +225,7 @@ def take_in(contents: Contents, store: Store, replace: bool = False) -> None:
     Raises:
         StoreError: if results differ and `replace` is not set; names them.
     """
+    demo.refuse("import results")
     if contents.conflicts and not replace:
         first = [f"{unit} ({'; '.join(told)})" for unit, told in list(contents.conflicts.items())[:3]]
         raise StoreError(f"Nothing was imported: {len(contents.conflicts)} results differ from those here, for example "

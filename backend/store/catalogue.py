@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from backend import demo
 from backend.kinds import Model, Unit
 from backend.records import ModelInfo
 from backend.store.live import Store
+from backend.tasks import registry
 from backend.values import ModelId, TaskId
 
 
@@ -53,8 +55,17 @@ class Catalogue:
 
 
 def catalogue(store: Store) -> Catalogue:
-    """What is in a store now."""
+    """What is in a store now; in a demo what came with Headroom, and results of models and tasks that it lists."""
+    if demo.on():
+        return store.derived("catalogue", lambda earlier: Catalogue(_listed(store), earlier))
     return store.derived("catalogue", lambda earlier: Catalogue(store.by_key(), earlier))
+
+
+def _listed(store: Store) -> dict[str, Unit[Any]]:
+    shipped = store.shipped.by_key() if store.shipped else {}
+    tasks = set(registry.known())
+    return {key: unit for key, unit in store.by_key().items() if key in shipped or (
+        demo.shows_model(unit.model.name) and (unit.task is None or unit.task.name in tasks))}
 
 
 def info_of(model: ModelId, store: Store) -> ModelInfo | None:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar, cast
 
 import diskcache
 
-from backend import limits, places
+from backend import demo, limits, places
 from backend.errors import StoreError
 from backend.kinds.model import Model
 from backend.kinds.unit import SCHEMA, R, Unit
@@ -50,8 +50,11 @@ KEPT_BYTES = 2**26  # of JSON: results that are kept in memory where nothing can
 
 
 def default_store() -> Store:
-    """The store that pages and commands share: cache/live, or the folder named by HEADROOM_CACHE, over the shipped."""
-    return Store(places.live(), shipped=SHIPPED)
+    """The store that pages and commands share: cache/live, or the folder named by HEADROOM_CACHE, over the shipped.
+
+    A demo writes nothing into it.
+    """
+    return Store(places.live(), shipped=SHIPPED, why_not=demo.READ_ONLY if demo.on() else "")
 
 
 # --- the store ----------------------------------------------------------------------------------
@@ -60,12 +63,16 @@ def default_store() -> Store:
 class Store:
     """Results by unit. Open one per process and share it between threads.
 
+    Args:
+        why_not: why nothing is to be stored in it, as the end of a sentence; empty where results are.
+
     Raises:
         StoreError: if the folder cannot be opened as a store.
     """
 
-    def __init__(self, folder: str | Path, shipped: str | Path | None = None) -> None:
+    def __init__(self, folder: str | Path, shipped: str | Path | None = None, why_not: str = "") -> None:
         self.folder = Path(folder)
+        self._why_not = why_not
         self.shipped = Shipped(Path(shipped)) if shipped else None
         self._damage: dict[str, str] = {}
         self._catalogue: tuple[Any, dict[str, Unit[Any]]] = (None, {})
@@ -82,7 +89,7 @@ class Store:
 
     def _open(self) -> None:
         with self._told():
-            opened = opening.open_store(self.folder, _worth_keeping)
+            opened = opening.open_store(self.folder, _worth_keeping, self._why_not)
         self._cache: Any = opened.cache
         self.read_only = opened.read_only  # why nothing can be stored; empty where it can
         self._told_once += opened.told
@@ -188,7 +195,8 @@ class Store:
     def refuse_to_write(self) -> None:
         """Raises: StoreError: where nothing can be stored; why, and what to do."""
         if self.read_only:
-            raise StoreError(f"The store in {self.folder} can only be read ({self.read_only}). Make the folder "
+            raise StoreError(f"Nothing can be stored or deleted here: {self.read_only}." if self._why_not else
+                             f"The store in {self.folder} can only be read ({self.read_only}). Make the folder "
                              "writable, or name another one in HEADROOM_CACHE.")
 
     @contextmanager

@@ -115,16 +115,19 @@ class Opened:
     told: tuple[str, ...] = ()  # what befell the file, one sentence each
 
 
-def open_store(folder: Path, keep: Keep) -> Opened:
+def open_store(folder: Path, keep: Keep, why_not: str = "") -> Opened:
     """Open a folder's store, make it where there is none, and mend it where it is damaged.
 
     Args:
         keep: of a damaged file's row, the keys and values that a new file gets; none where it is no good.
+        why_not: why it is only to be read, though it could be written.
 
     Raises:
         OSError, sqlite3.Error: if it can neither be used nor read.
     """
     path = folder / FILE
+    if why_not:
+        return _to_be_read(path, why_not)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
@@ -140,6 +143,10 @@ def open_store(folder: Path, keep: Keep) -> Opened:
         if "locked" in str(error) or "busy" in str(error):
             raise
         why_not = str(error)
+    return _to_be_read(path, why_not)
+
+
+def _to_be_read(path: Path, why_not: str) -> Opened:
     damage = fault(path) if path.exists() else ""
     return Opened(ReadOnly(path), why_not, (f"The store's file {path} is damaged ({damage}): what can be read of it is "
                                             "shown. It cannot be mended where nothing can be written.",) * bool(damage))

@@ -26,6 +26,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from backend import demo
 from backend.errors import BadInput, DataError, HeadroomError
 from backend.tasks import files
 from backend.tasks.data import divide
@@ -122,8 +123,9 @@ def parse_task(
 ) -> OwnTask:
     """The task in uploaded text: `text` holds all rows, or the questions when `train` holds the training rows.
 
-    Raises: as `read_task`.
+    Raises: as `read_task`; BadInput also in a demo.
     """
+    demo.refuse("bring tasks")
     where = f"{name or default_name}.jsonl" if train is None else "validation.jsonl"
     return _parsed(text, where, train, name, template, default_name)
 
@@ -173,6 +175,7 @@ def keep(task: OwnTask, replace: bool = False) -> Path:
         BadInput: if other rows are kept under that name, unless they are to be replaced.
         DataError: if the files cannot be written.
     """
+    demo.refuse("keep tasks")
     place = folder() / task.title
     if _is_kept(task):
         return place
@@ -216,6 +219,7 @@ def remove(name: str) -> None:
     Raises:
         BadInput: if no task is kept under that name.
     """
+    demo.refuse("remove tasks")
     if name not in kept():
         raise BadInput(f"No task of your own is kept as '{name}'. Kept: {', '.join(kept()) or 'none'}.")
     shutil.rmtree(folder() / name)

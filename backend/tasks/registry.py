@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 
+from backend import demo
 from backend.errors import BadInput
 from backend.tasks import harness, own
 from backend.tasks.paper import HELD_OUT, PAPER, STUDY
@@ -20,8 +21,9 @@ def get_task(name: str) -> Task:
 
     Raises:
         BadInput: if there is none; the message lists the known ones and the closest.
-        DataError: if a task of one's own cannot be read.
+        DataError: if a task of one's own cannot be read, or a demo does not list it.
     """
+    check_listed(name)
     kind, colon, rest = name.partition(":")
     if colon and kind == "own":
         return own.find(rest)
@@ -79,8 +81,16 @@ def suite(names: str) -> list[Task]:
 
 
 def known() -> list[str]:
-    """Names of all tasks that are at hand: built in, and kept ones of one's own."""
+    """Names of all tasks that are at hand: built in, and kept ones of one's own; in a demo those that it lists."""
+    if demo.on():
+        return [*_mini(), *demo.tasks()]
     return [*_built_in(), *(f"own:{name}" for name in own.kept())]
+
+
+def check_listed(name: str) -> None:
+    """Raises: DataError: if this is a demo, and it does not list the task."""
+    if demo.on():
+        demo.check_task(name, tuple(_mini()))
 
 
 @cache

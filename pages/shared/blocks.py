@@ -50,6 +50,7 @@ from pages.shared import (
     words,
 )
 from pages.shared.charts.paper import Chart
+from pages.shared.plain import plain
 from pages.shared.report import Figure
 
 REPORT = 0.2  # seconds between reports of progress; each is a message that the browser answers by drawing
@@ -66,7 +67,7 @@ def fetch(unit: Unit[R]) -> R | None:
     try:
         return fetch_from(unit, handles.store())
     except StoreError as error:
-        st.warning(f"A stored result cannot be used: {error}", icon=":material/broken_image:")
+        st.warning(f"A stored result cannot be used: {plain(error)}", icon=":material/broken_image:")
         return None
 
 
@@ -97,7 +98,7 @@ def say_too_long(results: Iterable[tuple[Unit[Any], Record | None]]) -> None:
     told = dict.fromkeys(f"{unit.setup.task}, {unit.setup.n_shots}-shot: {said}" for unit, record in results
                          if unit.setup is not None and record is not None and (said := too_long(record)))
     if told:
-        st.caption(":orange[:material/content_cut: " + "  \n".join(told) + "]")
+        st.caption(":orange[:material/content_cut: " + "  \n".join(map(plain, told)) + "]")
 
 
 def offer(units: Sequence[Unit[Any]], what: str, of: int = 1) -> None:
@@ -109,17 +110,17 @@ def offer(units: Sequence[Unit[Any]], what: str, of: int = 1) -> None:
     why_not = why_not_here(units)
     with st.container(border=True, key=re.sub(r"\W+", "-", key)):
         some = f" ({len(units)} of {of} results)" if of > 1 else ""
-        st.markdown(f":material/hourglass_empty: **Not measured yet:** {what}{some}.")
+        st.markdown(f":material/hourglass_empty: **Not measured yet:** {plain(what)}{some}.")
         if why_not:
-            st.caption(f":material/cloud_off: It cannot be measured here. {why_not}")
+            st.caption(f":material/cloud_off: It cannot be measured here. {plain(why_not)}")
         else:
             st.caption(cost(units))
         if why := handles.store().read_only:
-            st.caption(f":material/lock: Nothing can be stored here ({why}): what is measured is kept in memory until "
-                       "Headroom ends.")
+            st.caption(f":material/lock: Nothing can be stored here ({plain(why)}): what is measured is kept in memory "
+                       "until Headroom ends.")
         if damage := handles.store().problems():
             more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
-            st.caption(f":orange[:material/broken_image: Something stored is damaged{more}: {damage[0]}]")
+            st.caption(f":orange[:material/broken_image: Something stored is damaged{more}: {plain(damage[0])}]")
         go = _asked(key) and not why_not
         with st.container(horizontal=True, gap="small"):
             if not why_not:
@@ -190,20 +191,20 @@ def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any
                         if on_wait is not None:
                             on_wait()
                         with slot.container(horizontal=True, vertical_alignment="center"):
-                            bar = st.progress(0.0, f"{what} …")
+                            bar = st.progress(0.0, f"{plain(what)} …")
                             st.button("Stop", key=f"stop:{units[0].key}", icon=":material/stop:", on_click=on_stop)
                     standing = ticket.standing()
                     if on_answers is not None and standing.unit is not None and standing.so_far not in (None, answered):
                         on_answers(standing.unit, answered := standing.so_far)
                     share, text = report(standing, what, now - started)
                     if said != (said := (text, round(100 * share))):
-                        bar.progress(share, text)
+                        bar.progress(share, plain(text))
             complete = not (ticket.dropped or ticket.standing().finished < ticket.of)
             if ticket.error is not None:
                 raise ticket.error
     except HeadroomError as error:
         slot.empty()
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(error), icon=":material/error:")
         return False
     slot.empty()
     return complete

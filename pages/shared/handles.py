@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from backend import demo
 from backend.errors import DataError, HeadroomError, ModelError
 from backend.kinds import Model, compute
 from backend.models import gguf
@@ -205,8 +206,8 @@ def limits() -> Limits:
 
 
 def model_names() -> list[str]:
-    """The bundled model, those that were made here, then every other one that the store has results of."""
-    return list(dict.fromkeys([BUNDLED, *gguf.made(), *known().names]))
+    """The bundled model, those that were made here or a demo lists, then all others that the store has results of."""
+    return list(dict.fromkeys([BUNDLED, *gguf.made(), *(demo.models() if demo.on() else ()), *known().names]))
 
 
 # --- tasks --------------------------------------------------------------------------------------

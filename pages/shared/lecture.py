@@ -2,7 +2,8 @@
 
 `HEADROOM_LECTURE` is set by `make serve` to the address that people type, or to `auto`: the machine's own on its
 network. What a lecture needs beside it: nobody but the lecturer, at the machine itself, starts long work there, opens
-its folders by their path, or asks for more than a moment's work.
+its folders by their path, or asks for more than a moment's work. In a demo (`backend.demo`) nobody does: behind a proxy
+every visitor seems to sit at the machine.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import socket
 
 import streamlit as st
 
-from pages.shared import notes, qr
+from backend import demo
+from pages.shared import handles, notes, qr
 
 SETTING = "HEADROOM_LECTURE"
 MOST_QUESTIONS = 200  # of an evaluation that a visitor asks for
@@ -32,8 +34,18 @@ def address() -> str:
 
 
 def at_the_machine() -> bool:
-    """Whether this visitor sits at the machine itself, or there is no lecture."""
-    return not on() or st.context.ip_address is None  # as Streamlit says of a loopback address
+    """Whether this visitor may do everything: sits at the machine itself, or there is no lecture; not in a demo."""
+    return not demo.on() and (not on() or st.context.ip_address is None)  # as Streamlit says of a loopback address
+
+
+def where() -> str:
+    """Where the limits of this visitor hold: "in a lecture"."""
+    return "in this demo" if demo.on() else "on this server" if at_the_machine() else "in a lecture"
+
+
+def most_questions() -> int:
+    """Of an evaluation that this visitor may ask for; 0: as many as there are."""
+    return handles.limits().questions or (0 if at_the_machine() else MOST_QUESTIONS)
 
 
 def invitation() -> None:

@@ -8,6 +8,7 @@ from backend import machine
 from backend.models import gguf, smollm2
 from backend.runs import jobs
 from pages.shared import blocks, handles
+from pages.shared.plain import code, plain
 
 COMMAND = ("smollm2",)
 FOLLOW = 1.0  # seconds between two looks at how far it is
@@ -45,7 +46,7 @@ def _draw(store_folder: str) -> None:
         blocks.heading("A real language model" + (" is here" if folder else ", with no hub"))
         if folder is not None:
             found = gguf.origin(folder)
-            st.caption(found.words if found else f"In `{folder}`.")
+            st.caption(plain(found.words) if found else f"In {code(folder)}.")
             st.button(f"Open {smollm2.NAME}", key="open smollm2", icon=":material/arrow_forward:", on_click=_open)
             return
         st.caption(f"SmolLM2-135M has 30 layers × 9 heads and writes English; the package index carries it with 4-bit "
@@ -54,13 +55,13 @@ def _draw(store_folder: str) -> None:
         job = _job(store_folder)
         progress = jobs.progress(job) if job else None
         if job is not None and progress is not None and not progress.ended:
-            st.progress(progress.done / progress.total if progress.total else 0.0, _how_far(progress))
+            st.progress(progress.done / progress.total if progress.total else 0.0, plain(_how_far(progress)))
             stopping = jobs.stop_asked_at(job) is not None
             st.button("Stopping …" if stopping else "Stop", key="stop smollm2", icon=":material/stop:",
                       disabled=stopping, on_click=jobs.cancel, args=(job,))
             return
         if progress is not None and progress.state != "done":
-            st.warning(progress.message, icon=":material/info:")
+            st.warning(plain(progress.message), icon=":material/info:")
         st.button("Go on" if progress is not None and progress.state == "cancelled" else f"Get {smollm2.NAME}",
                   key="get smollm2", type="primary", icon=":material/download:", on_click=_start,
                   args=(store_folder,))

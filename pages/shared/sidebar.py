@@ -12,13 +12,14 @@ from typing import Any
 
 import streamlit as st
 
-from backend import machine
+from backend import demo, machine
 from backend.errors import ModelError
 from backend.models import gguf
 from backend.models.info import BUNDLED
 from backend.tasks import registry
 from backend.tasks.task import DEMOS
 from pages.shared import components, glossary, handles, lecture, notes, selection
+from pages.shared.plain import code, plain
 from pages.shared.selection import (
     BOS,
     DEFAULTS,
@@ -79,7 +80,7 @@ def show_notices(above: Any) -> None:
     notices: dict[str, str] = st.session_state["notices"]
     if notices:
         with above, st.container(key="notices"):
-            st.warning("  \n".join(notices.values()), icon=":material/link_off:")
+            st.warning("  \n".join(map(plain, notices.values())), icon=":material/link_off:")
             st.button("Understood", key="understood", on_click=notices.clear, type="tertiary")
 
 
@@ -90,8 +91,10 @@ def _model() -> None:
     known, asked = handles.model_names(), st.query_params.get("model") or selection.value("model")
     anything = lecture.at_the_machine()  # or else only what has results: a path would open a folder of the lecturer's
     if asked not in known and not anything:
-        st.session_state["notices"]["model"] = (f"In a lecture '{asked}' can be chosen at the machine itself only. "
-                                                f"Known: {', '.join(known)}. Showing the bundled model instead.")
+        st.session_state["notices"]["model"] = (
+            f"In this demo '{asked[:40]}' cannot be chosen" if demo.on() else
+            f"In a lecture '{asked[:40]}' can be chosen at the machine itself only") + (
+            f". Known: {', '.join(known)}. Showing the bundled model instead.")
         st.query_params.pop("model", None)
         asked = st.session_state["model"] = BUNDLED
     st.selectbox("Model", known + [asked] * (asked not in known), key="model", bind="query-params",
@@ -99,7 +102,7 @@ def _model() -> None:
                  "`facebook/opt-125m`, or the path of a local folder with safetensors weights.")
     here = handles.look(selection.value("model"))
     if isinstance(here, ModelError):
-        st.caption(f":orange[:material/warning: {here} " + (
+        st.caption(f":orange[:material/warning: {plain(here)} " + (
             "Its stored results are shown." if selection.model_name() == selection.value("model") else
             "Showing the bundled model instead.") + "]")
     states = selection.models(selection.model_name())
@@ -113,16 +116,16 @@ def _model() -> None:
     shape = selection.info()
     some = f" in {len(shape.attending)} of them" if shape.headless else ""
     st.caption(f"{shape.n_layers} layers × {shape.n_heads} heads{some} · {_count(shape.n_params)} parameters · "
-               f"revision `{selection.model().revision}`")
+               f"revision {code(selection.model().revision)}")
     if (folder := gguf.made_here(selection.model_name())) and (made_from := gguf.origin(folder)):
-        st.caption(made_from.words)
+        st.caption(plain(made_from.words))
 
 
 def _task() -> None:
     known = selection.task_names()
     st.selectbox("Task", known, index=known.index(selection.default_task(known)), key="task", bind="query-params")
     words = registry.about(selection.task_name())
-    st.caption(f"{words.group} · {words.about}")
+    st.caption(plain(f"{words.group} · {words.about}"))
     found = selection.rows(selection.task_name())
     _known_here("rows", [t.digest for t in found])
     if len(found) > 1:
@@ -150,7 +153,8 @@ def _one_of(key: str, label: str, options: Sequence[str], shown: Mapping[str, st
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
     now = st.selectbox(label, options, key=key, bind="query-params", help=help)
-    st.caption("  \n".join(f"{'**' * (one == now)}`{one}`{'**' * (one == now)} {shown[one]}" for one in options))
+    st.caption("  \n".join(f"{'**' * (one == now)}{code(one)}{'**' * (one == now)} {plain(shown[one])}"
+                           for one in options))
 
 
 def _details() -> None:
@@ -163,10 +167,10 @@ def _details() -> None:
                         help="Of fixed demonstrations: the questions take them in turn. One draw is a sample of size "
                              "one; intervals over several know how far draws differ. 1: a single draw, named by the "
                              "seed.")
-    freely = lecture.at_the_machine()
-    most = N_EXAMPLES[1] if freely else lecture.MOST_QUESTIONS
+    most = lecture.most_questions()
+    where, most = lecture.where() if most else "", most or N_EXAMPLES[1]
     st.number_input("Questions", N_EXAMPLES[0], most, value=DEFAULTS["n"], key="n",
-                    **selection.number("n", N_EXAMPLES[0], most, DEFAULTS["n"], "" if freely else "in a lecture"),
+                    **selection.number("n", N_EXAMPLES[0], most, DEFAULTS["n"], where),
                     help="The first n of the seeded order; a larger number contains the smaller one.")
     st.number_input("Seed", 0, MOST_SEED, value=DEFAULTS["seed"], key="seed",
                     **selection.number("seed", 0, MOST_SEED, DEFAULTS["seed"]),
@@ -199,7 +203,7 @@ def _chosen() -> None:
                        f"{glossary.says('FFN')}")
     problems = selection.read()[1]
     for problem in problems:
-        st.caption(f":orange[:material/warning: {problem}]")
+        st.caption(f":orange[:material/warning: {plain(problem)}]")
     components.steps()
     anything = bool(selection.value("off"))
     with st.container(horizontal=True, gap="xsmall"):

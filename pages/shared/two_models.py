@@ -18,6 +18,7 @@ from backend.store.catalogue import info_of
 from backend.values import INTACT, ModelId
 from pages.map import HeadMap, Number, head_map, scales
 from pages.shared import blocks, charts, components, handles, selection, words
+from pages.shared.plain import plain
 
 AUTOMATIC = "automatic"
 TOP = 0.2  # the top share of the heads whose overlap is said
@@ -102,7 +103,7 @@ def draw(scale: str, definition: str) -> None:
         unit = str(selection.control("Unit", offered, "unit", help=None if same else (
             "The models differ in shape: their raw scores are not offered, for their sizes mean different things.")))
     if missing:
-        st.caption(f"Not measured for this task, these rows, shots and seed: {', '.join(missing)}.")
+        st.caption(f"Not measured for this task, these rows, shots and seed: {plain(', '.join(missing))}.")
     if same:
         agreement(a, b)
     maps(a, b, unit, scale, definition, same)

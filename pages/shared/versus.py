@@ -19,6 +19,7 @@ from backend.tables import DIFFERENCE
 from backend.values import INTACT, Ablation, Setup
 from pages.map import HeadMap
 from pages.shared import blocks, charts, components, selection, words
+from pages.shared.plain import plain
 
 SHOWN = ("task", "intact", "A", "B", DIFFERENCE, "95 % from", "to", "p", "p (Holm)")  # columns of the table on the page
 NOTHING = "\u00a0"  # of a line that keeps its place
@@ -43,7 +44,7 @@ def field() -> None:
                        "is then A: change it, and see what that does beside B. Empty: nothing is compared.")
     components.note_against()
     for problem in selection.unread_against():
-        st.caption(f":orange[:material/warning: {problem}]")
+        st.caption(f":orange[:material/warning: {plain(problem)}]")
 
 
 def keep_button() -> None:
@@ -185,7 +186,7 @@ def by_shots(of: Comparison) -> None:
 
 def number(cell: DeltaGenerator, label: str, value: str = "", how_sure: str = "", more: str = NOTHING) -> None:
     """A large number over two lines of words, whether it is there or not."""
-    cell.metric(label, value or "–")
+    cell.metric(plain(label), value or "–")
     cell.caption(f"{how_sure or 'Not measured yet.'}  \n{more}")
 
 

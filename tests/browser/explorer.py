@@ -32,16 +32,23 @@ expect.set_options(timeout=PATIENCE)
 
 
 @contextmanager
-def server(cache: Path | str, log: Path | None = None) -> Iterator[str]:
-    """The explorer on a free port over its own live store; yields its address."""
+def server(cache: Path | str, log: Path | None = None, script: str = "app.py", *options: str,
+           **settings: str) -> Iterator[str]:
+    """The explorer on a free port over its own live store; yields its address.
+
+    Args:
+        script: `app.py`, or `serve.py` for the explorer behind its door.
+        options: more of Streamlit's.
+        settings: of the environment.
+    """
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true", "--server.port",
-               str(port), "--server.address", "127.0.0.1"]
+    command = [sys.executable, "-m", "streamlit", "run", script, "--server.headless", "true", "--server.port",
+               str(port), "--server.address", "127.0.0.1", *options]
     out = open(log, "w") if log else subprocess.DEVNULL  # noqa: SIM115 - lives as long as the process
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "HEADROOM_CACHE": str(cache)}, stdout=out,
-                               stderr=subprocess.STDOUT)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT,
+                               env={**os.environ, "HEADROOM_CACHE": str(cache), **settings})
     try:
         address = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + 60

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import BadInput, StoreError
-from backend.runs import jobs, processes
+from backend.runs import jobs, processes, seal
 from backend.runs.jobs import Job, Report
 from tests.models.small import small_network, small_tokenizer
 
@@ -49,10 +49,16 @@ def ended_process() -> int:
     return process.pid
 
 
+def sealed(folder: Path, record: dict) -> dict:
+    """A record with the seal that this user's Headroom would give it."""
+    parts = [record[name] for name in ("args", "pid", "born", "started")]
+    return record | {"seal": seal.of(["run", folder.name, *parts])}
+
+
 def rewrite(job: Job, **changes) -> Job:
     """The job with something else on record."""
     path = job.folder / "job.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(sealed(job.folder, json.loads(path.read_text()) | changes)))
     (found,) = [j for j in jobs.jobs(job.folder.parents[1]) if j.id == job.id]
     return found
 
@@ -145,6 +151,21 @@ def test_the_log_s_tail_is_its_last_lines(tmp_path):
     assert jobs.log_tail(report.job, 2) == "line 998\nline 999"
 
 
+def test_a_log_that_has_grown_long_is_turned_over_while_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "LOG_BYTES", 1000)
+    report = Report(tmp_path, RUN)
+    path = report.job.folder / "log.txt"
+    with path.open("ab", buffering=0) as log:  # as a run's process has it open
+        for i in range(300):
+            log.write(b"line %d\n" % i)
+            report.update(at_once=True, done=i)
+            assert path.stat().st_size <= 1010
+    assert jobs.log_tail(report.job, 1) == "line 299"
+    kept = (report.job.folder / "log.1.txt").read_text() + path.read_text()
+    assert kept.splitlines() == [f"line {i}" for i in range(300)][-len(kept.splitlines()):]
+    assert len(kept) > 1000
+
+
 def test_a_store_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="HEADROOM_CACHE"):
@@ -190,12 +211,13 @@ def test_a_run_killed_outright_is_told_to_have_died(tmp_path, model_folder):
 # --- what somebody else has put among the runs ------------------------------------------------------
 
 
-def planted(store: Path, name: str = "20260101-120000-abcd", **record) -> Path:
-    """A folder among the runs, as an archive may bring it along."""
+def planted(store: Path, name: str = "20260101-120000-abcd", seal: str | None = None, **record) -> Path:
+    """A folder among the runs, as an archive may bring it along; by default with a seal that would hold, so that it is
+    something else that keeps it out."""
     folder = store / "jobs" / name
     folder.mkdir(parents=True)
     whole = {"args": RUN, "pid": ended_process(), "born": "", "started": 1.0, **record}
-    (folder / "job.json").write_text(json.dumps(whole))
+    (folder / "job.json").write_text(json.dumps(whole | {"seal": seal} if seal is not None else sealed(folder, whole)))
     return folder
 
 
@@ -219,6 +241,56 @@ def test_a_planted_command_is_named_with_the_reason_and_nothing_is_started(tmp_p
     monkeypatch.setattr(jobs, "start", lambda *_: pytest.fail("it was started"))
     with pytest.raises(BadInput):
         jobs.resume(Job(tmp_path / "jobs" / "x", tuple(map(str, args)), 1, "", 1.0))
+
+
+@pytest.mark.parametrize("seal", ["", "0" * 64, "\u0661" * 64])
+def test_a_run_that_this_user_has_not_started_is_not_resumed_however_good_its_command_is(tmp_path, seal, monkeypatch):
+    monkeypatch.setattr(jobs.subprocess, "Popen", lambda *_, **__: pytest.fail("it was started"))
+    folder = planted(tmp_path, seal=seal)
+    assert jobs.jobs(tmp_path) == []
+    assert [one.why for one in jobs.strangers(tmp_path)] == ["It was not started by this user's Headroom."]
+    with pytest.raises(BadInput, match="record of this run has changed"):
+        jobs.resume(Job(folder, tuple(RUN), 1, "", 1.0))
+
+
+@pytest.mark.parametrize("change", [{"args": [*RUN, "--model", "/tmp/other"]}, {"pid": 2}, {"started": 2.0},
+                                    {"seal": None}])
+def test_a_seal_is_of_one_run_alone(tmp_path, change):
+    path = planted(tmp_path) / "job.json"
+    (job,) = jobs.jobs(tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert jobs.jobs(tmp_path) == []
+    with pytest.raises(BadInput, match="record of this run has changed"):
+        jobs.resume(job)
+
+
+def test_a_seal_does_not_go_with_a_copied_record_or_another_user_s_key(tmp_path, monkeypatch):
+    path = planted(tmp_path) / "job.json"
+    copied = tmp_path / "jobs" / "20260101-120000-ffff"
+    copied.mkdir()
+    (copied / "job.json").write_bytes(path.read_bytes())
+    assert [job.id for job in jobs.jobs(tmp_path)] == ["20260101-120000-abcd"]
+    monkeypatch.setenv(seal.SETTING, str(tmp_path / "other" / "key"))
+    assert jobs.jobs(tmp_path) == []
+    mine = planted(tmp_path, "20260101-120000-aaaa")
+    assert [job.id for job in jobs.jobs(tmp_path)] == [mine.name]
+    key = tmp_path / "other" / "key"
+    assert (key.stat().st_mode & 0o777, key.stat().st_size) == (0o600, seal.BYTES)
+    assert [path.name for path in key.parent.iterdir()] == ["key"]
+
+
+@pytest.mark.parametrize("spoil", [lambda key: key.write_bytes(b"short"), lambda key: key.chmod(0o644),
+                                   lambda key: (key.unlink(), key.mkdir()), lambda key: (
+                                       key.rename(key.with_name("there")), key.symlink_to("there"))])
+def test_a_key_that_others_may_know_is_not_used(tmp_path, monkeypatch, spoil):
+    key = tmp_path / "key"
+    monkeypatch.setenv(seal.SETTING, str(key))
+    before = seal.of(["x"])
+    spoil(key)
+    seal._key.cache_clear()
+    assert seal.of(["x"]) != before
+    assert seal.holds(["x"], seal.of(["x"]))  # of this process, while it lasts
+    seal._key.cache_clear()
 
 
 def test_a_command_that_writes_elsewhere_is_not_started_again_from_here(tmp_path, monkeypatch):

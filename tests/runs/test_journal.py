@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from backend import demo
 from backend.errors import ModelError
 from backend.kinds import Evaluation, Model
 from backend.runs import journal
@@ -40,6 +41,25 @@ def test_what_a_model_is_called_stays_on_its_line(lines):
     (line,) = lines()
     assert LINE.fullmatch(line)
     assert "\u202e" not in line
+
+
+@pytest.mark.parametrize("on", ["1", ""])
+def test_a_demo_s_log_has_no_words_of_a_prompt(monkeypatch, caplog, on):
+    monkeypatch.setenv(demo.SETTING, on)
+
+    words = "my secret"
+
+    def look() -> None:
+        raise RuntimeError(f"{words!r} is no token")
+
+    try:
+        look()
+    except RuntimeError as error:
+        journal.trouble("page Playground", error)
+    assert "page Playground" in caplog.text
+    assert "RuntimeError" in caplog.text
+    assert "in look" in caplog.text  # where it came from
+    assert ("my secret is" in caplog.text.replace("'", "")) == (not on)
 
 
 def test_it_is_turned_over(tmp_path, monkeypatch, lines):

@@ -1,0 +1,189 @@
+"""Foreign text, wherever it comes from, is shown as it stands: nothing is fetched, linked or typeset because of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from backend.runs import seal
+from backend.tasks.mini import MINI
+from backend.values import INTACT, ModelId, TaskId, parse_exact
+from tests.browser import explorer
+from tests.browser.explorer import server, settled
+from tests.pages import made_up
+from tests.store import attacks
+
+pytestmark = explorer.MARKS
+PAGES = ("tour", "heads", "ffns", "lab", "pruning", "overlap", "induction", "playground", "runs", "room")
+FIELDS = ("model", "state", "task", "rows", "shots", "demos", "n", "seed", "by", "dtype", "bos", "off", "against",
+          "tasks", "step", "scope", "name", "view", "section", "source", "q", "layer", "head", "room", "seat", "with",
+          "unit", "present")
+heard: list[str] = []  # what the beacon was asked for
+
+
+class Beacon(BaseHTTPRequestHandler):
+    """Whom a picture in a foreign text would call."""
+
+    def do_GET(self) -> None:
+        heard.append(self.path)
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def beacon() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Beacon) as listening:
+        Thread(target=listening.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.server_address[1]}"
+        listening.shutdown()
+
+
+@pytest.fixture(scope="module")
+def markup(beacon: str) -> str:
+    return (f"![zz]({beacon}/a) [zz](http://evil.test) $zz^2$ :red[zz] :smile: :material/home: **zz** _zz_ `zz` "
+            f"<img src={beacon}/b> <b>zz</b> http://evil.test")
+
+
+@pytest.fixture(scope="module")
+def address(markup: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server over a store, own tasks and runs in all of which somebody has written markup."""
+    live = tmp_path_factory.mktemp("foreign") / "live"
+    info = made_up.model_info(name=markup[:400])
+    model = ModelId(info.name, markup[:100], digest="0123456789ab")
+    tasks = [made_up.task_id(name) for name in list(MINI)[:2]]
+    strange = TaskId(markup[:300], "0123456789ab")
+    units = list(made_up.everything(model, tasks, parse_exact("L1H2"), (5,)))
+    units += [one for one in made_up.everything(model, [strange], INTACT, (5,)) if one.task == strange]
+    made_up.filled(live, units, info)
+    kept = live / "tasks" / "mine"
+    kept.mkdir(parents=True)
+    rows = [{"name": "mine", "template": "{query}\n**zz** {answer}", "preamble": markup}] + [
+        {"query": f"{markup} {i}", "options": [f"{markup} a{i}", f"{markup} b{i}"], "gold": 0} for i in range(8)]
+    for split in ("train", "validation"):
+        (kept / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    broken = live / "tasks" / "broken"
+    broken.mkdir()
+    (broken / "validation.jsonl").write_text(json.dumps({"query": markup, "options": markup, "gold": markup}))
+    run = live / "jobs" / "20260101-120000-abcd"
+    run.mkdir(parents=True)
+    args = ["precompute", "--model", markup, "--tasks", markup, "--store", str(live)]
+    (run / "job.json").write_text(json.dumps({
+        "args": args, "pid": 1, "born": "x", "started": 1.0, "seal": seal.of(["run", run.name, args, 1, "x", 1.0])}))
+    (run / "progress.json").write_text(json.dumps({
+        "state": "failed", "unit": markup, "done": 1, "total": 2, "units_done": 1, "units_total": 2,
+        "seconds_left": None, "message": markup, "updated": 2.0}))
+    (run / "log.txt").write_text(markup)
+    (live / "jobs" / markup.replace("/", "∕")[:80]).mkdir()
+    with server(live) as found:
+        yield found
+
+
+# Of a page as it is drawn: what Markdown or HTML would have made of the text above.
+MADE = r"""() => [
+    ...document.querySelectorAll('.katex, img[src*="127.0.0.1"], img[alt="zz"], a[href*="evil"], img[src*="/a"][alt]'),
+    ...[...document.querySelectorAll('strong, em, b, i, code, span[class*="olored"], span[style*="color"], del')]
+        .filter(
+        one => one.textContent.trim() === 'zz'),
+    ...[...document.querySelectorAll('[data-testid="stIconMaterial"]')].filter(
+        one => one.textContent.trim() === 'home'),
+].map(one => one.outerHTML.slice(0, 200) + ' in ' + one.parentElement.textContent.slice(0, 120))"""
+
+
+def look(page: Page, beacon: str) -> str:
+    """What a page says, after everything folded in it was opened; fails where a foreign text was read."""
+    for closed in page.get_by_test_id("stExpander").locator("details:not([open]) > summary").all():
+        closed.click()
+    page.wait_for_timeout(300)  # what is fetched is fetched at once
+    settled(page)
+    assert page.evaluate(MADE) == []
+    said = page.locator("body").inner_text()
+    assert "😄" not in said
+    assert heard == []
+    return said
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """One tab; fails in the end if it has asked for anything elsewhere than its server."""
+    tab = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
+    tab.set_default_timeout(explorer.PATIENCE)
+    own, asked = urlsplit(address).netloc, []
+    tab.on("request", lambda one: asked.append(one.url) if urlsplit(one.url).netloc not in (own, "") else None)
+    yield tab
+    tab.context.close()
+    assert asked == []
+
+
+def visit(page: Page, address: str) -> None:
+    page.goto(address)
+    settled(page)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_what_an_address_asks_for_is_shown_as_it_stands(page: Page, address: str, beacon: str, markup: str,
+                                                        name: str) -> None:
+    short = markup.replace("![zz]", "![z]", 1)[:36]  # of most, the first 40 characters are shown
+    query = urlencode([*((field, markup) for field in FIELDS), (short, "x"), ("prompt", markup), ("options", markup)])
+    visit(page, f"{address}/{name}?{query}")
+    assert "zz](http" in look(page, beacon).replace("\u2060", "").replace("[z]", "[zz]")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_names_from_a_store_are_shown_as_they_stand(page: Page, address: str, beacon: str, markup: str,
+                                                    name: str) -> None:
+    view = {"heads": "view=All tasks", "ffns": "scope=All tasks", "lab": "scope=All tasks&off=L1H2",
+            "pruning": "scope=All tasks", "overlap": "view=Tasks"}.get(name, "")
+    visit(page, f"{address}/{name}?" + urlencode({
+        "model": markup[:400], "task": markup[:300]}) + f"&{view}")
+    assert name == "room" or "zz" in look(page, beacon)
+
+
+@pytest.mark.parametrize("query", [
+    "lab?scope=This task&n=4&off=L1H2", "playground?n=4", "playground?source=My own&prompt=**zz**&options=**zz**|_zz_",
+    "runs?section=Own tasks", "runs?section=Storage", "runs?section=Models", "runs?"])
+def test_rows_runs_and_folders_are_shown_as_they_stand(page: Page, address: str, beacon: str, query: str) -> None:
+    visit(page, f"{address}/{query}&task=own:mine&tasks=own:mine&shots=1")
+    if "lab" in query:
+        page.get_by_role("textbox", name="Name this mask").fill("**zz** $zz$")
+        page.get_by_role("textbox", name="Name this mask").press("Enter")
+        settled(page)
+    for button in page.get_by_test_id("stPopover").get_by_role("button").all()[:2]:
+        button.click()
+        page.keyboard.press("Escape")
+    assert "zz" in look(page, beacon) or "section=Models" in query
+
+
+def test_bundles_and_files_are_shown_as_they_stand(page: Page, address: str, beacon: str, markup: str,
+                                                   tmp_path: Path) -> None:
+    unit, record = attacks.entry("model", name=markup[:200])
+    unit["model"]["name"] = markup[:200]
+    visit(page, f"{address}/runs?section=Storage")
+    for number, more in enumerate([{}, {"versions": {"torch": markup, markup: "1"}, "definitions": {"model": markup}},
+                                   {"models": [{"name": markup}]}, {"schema": markup}]):
+        file = attacks.bundle(tmp_path / f"**zz** {number} $z$ ![zz](x).zip", [(unit, record)], **{
+            "models": [{"name": markup[:200], "revision": "r", "digest": "d", "bos": False, "dtype": ""}], **more})
+        page.get_by_test_id("stFileUploader").locator("input").first.set_input_files(file)
+        expect(page.get_by_text(re.compile("1 result of|manifest|bundle"), exact=False).first).to_be_visible()
+        settled(page)
+        assert "zz" in look(page, beacon)
+    visit(page, f"{address}/runs?section=Own tasks")
+    for content in (json.dumps({"query": markup, "options": [markup, "b"], "gold": 0}),
+                    json.dumps({"name": markup}), json.dumps({"query": "a", "options": ["b", "c"], "gold": markup})):
+        file = tmp_path / "**zz** [zz](x).jsonl"
+        file.write_text("\n".join([content] * 4))
+        page.get_by_test_id("stFileUploader").locator("input").first.set_input_files(file)
+        settled(page)
+        assert "zz" in look(page, beacon)
+
+
