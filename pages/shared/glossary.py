@@ -50,8 +50,8 @@ TERMS: dict[str, tuple[tuple[str, ...], str]] = {
         "the mean, between 0 and 1."),
     "dead head": (
         ("dead heads?", "live heads?"),
-        "Dead: a head whose share of what its layer writes to the residual stream is below 1 % of the median head's, over "
-        "training prompts. Its scores are zeros or rounding, so statistics are over the others, the live ones."),
+        "Dead: a head whose share of what its layer writes to the residual stream is below 1 % of the median head's, "
+        "over training prompts. Its scores are zeros or rounding, so statistics are over the others, the live ones."),
     "demonstrations": (
         ("fixed demonstrations", "per-query demonstrations", "demonstrations?"),
         "The solved examples in a prompt. Fixed: one draw of them for all questions. Per-query: a fresh draw for every "

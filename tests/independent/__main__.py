@@ -13,7 +13,7 @@ from tests.independent import published
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--what", choices=("all", "card", "shipped"), default="all")
+    parser.add_argument("--what", choices=("all", "card", "tour", "shipped"), default="all")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--kind", help="of the shipped results, those of one kind alone")
     args = parser.parse_args()
@@ -34,6 +34,9 @@ def claims(what: str, kind: str | None) -> Iterator[published.Claim]:
         yield from card.sentences()
         for bullet in card.unread():
             print("not read, for a person to check:", bullet)
+    if what in ("all", "tour"):
+        with published.shipped() as store:
+            yield from published.told(store)
     if what in ("all", "shipped"):
         with published.shipped() as store:
             for unit in published.of_bundled(store):

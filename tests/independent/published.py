@@ -1,13 +1,13 @@
 """What is published of the bundled model, beside what plain transformers find.
 
-Three sources: the model card's table and sentences; every shipped result; and the Tour's titles, which are read from the
-pages. A claim that this file cannot read is listed, not passed over.
+Three sources: the model card's table and sentences; every shipped result; and the Tour's titles, which are read from
+the pages. A claim that this file cannot read is listed, not passed over.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,9 +163,10 @@ def recomputed(unit: Unit[Any], store: Store, every: int = 1) -> Iterator[Claim]
     """The claims of one shipped result; of sweeps every so many masks."""
     record = store.get(unit)
     if isinstance(unit, Evaluation) and isinstance(record, Answers) and unit.ablation.fill == "zero":
-        yield from answers(unit, record, [str(unit.ablation)], [record.choices()])
-        asked = {prompt.doc: prompt for prompt in prompts_of(unit.setup, "validation")}
-        found = plain.loglikelihoods([asked[doc] for doc in record.questions.docs], plain.mask_of(str(unit.ablation)))
+        by_doc = {prompt.doc: prompt for prompt in prompts_of(unit.setup, "validation")}
+        asked = [by_doc[doc] for doc in record.questions.docs]
+        found = plain.loglikelihoods(asked, plain.mask_of(str(unit.ablation)))
+        yield Claim(f"{unit}: choices that differ", 0, len(differing(asked, record.choices(), found)), 0)
         yield Claim(f"{unit}: log-likelihoods", np.concatenate([np.array(row) for row in record.loglikelihoods]),
                     np.concatenate(found), TIE)
     elif isinstance(unit, FFNOracle | HeadOracle | Pruning):
@@ -193,52 +194,93 @@ def percent(share: float) -> str:
 class Tour:
     """What the Tour's titles must say, worked out from plain passes over the questions of the shipped results."""
 
-    def __init__(self, store: Store, in_suite: Mapping[int, Sequence[Evaluation]]) -> None:
-        """`in_suite`: by number of shots, the intact evaluations of the suite's tasks, in its order."""
-        self.store, self.evaluations = store, in_suite
-        self.most = max(in_suite)
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        units = [unit for unit in of_bundled(store) if isinstance(unit, Evaluation) and not unit.ablation]
+        self.evaluations = {n: self._one_each([unit for unit in units if unit.setup.n_shots == n]) for n in (0, 1, 5)}
+        self.writes = [unit for unit in of_bundled(store) if isinstance(unit, Writes) and unit.setup.n_shots == 5]
+
+    @staticmethod
+    def _one_each(units: Sequence[Any]) -> list[Any]:
+        """The unit of each task of the suite, in its order, as pages ask for it: shared demonstrations, most draws."""
+        return [max((unit for unit in units if unit.task.name == task and unit.setup.demos == "fixed"),
+                    key=lambda unit: getattr(unit.setup, "draws", 1)) for task in MINI]
+
+    def alive(self) -> np.ndarray:
+        """(n_layers, n_heads) of bool: by the rule, over the prompts of what is shipped; all, where nothing is."""
+        found = np.ones(plain.shape(), bool) if not self.writes else np.zeros(plain.shape(), bool)
+        for unit in self.writes:
+            norms = plain.writes(prompts_of(unit.setup, "train"))
+            parts = norms / np.maximum(norms.sum(1, keepdims=True), 1e-300)
+            some = parts == parts.max()
+            while (now := parts >= 0.01 * np.median(parts[some])).sum() > some.sum():
+                some = now
+            found |= some
+        return found
 
     def asked(self, unit: Unit[Any]) -> list[Prompt]:
-        record = self.store.get(unit)
+        record: Any = self.store.get(unit)
         by_doc = {prompt.doc: prompt for prompt in prompts_of(unit.setup, "validation")}  # type: ignore[arg-type]
         return [by_doc[doc] for doc in record.questions.docs]
 
-    def mean_accuracy(self, units: Sequence[Unit[Any]], mask: Callable[[Unit[Any]], plain.Mask] | None = None) -> float:
-        return float(np.mean([accuracy(self.asked(unit), mask(unit) if mask else plain.INTACT) for unit in units]))
+    def mean_accuracy(self, units: Sequence[Unit[Any]], mask: plain.Mask = plain.INTACT) -> float:
+        return float(np.mean([accuracy(self.asked(unit), mask) for unit in units]))
 
-    def examples(self) -> list[str]:
-        """Step 1."""
+    def expected(self) -> dict[int, str]:
+        """By step, what its title says."""
+        alive = self.alive()
         group = [i for i, task in enumerate(MINI) if MINI[task].group == "in-context"]
-        first, last = (self.mean_accuracy([self.evaluations[n][i] for i in group]) for n in (
-            min(self.evaluations), self.most))
-        return [f"From {percent(first)} without examples to {percent(last)} with {self.most}"]
+        first, last = (self.mean_accuracy([self.evaluations[n][i] for i in group]) for n in (0, 5))
+        (matching,) = (unit for unit in self.store.units("prefix_matching") if isinstance(unit, PrefixMatching)
+                       and unit.variant == "exact" and unit.model == self.evaluations[5][0].model)
+        back = int((np.where(alive, plain.prefix_matching(matching.n_sequences), 0) >= 0.3).sum())
+        return {1: f"From {percent(first)} without examples to {percent(last)} with 5",
+                3: f"{back or 'no'} {'head' if back == 1 else 'heads'} of {int(alive.sum())} ".capitalize(),
+                6: self.kinds(alive), 7: self.ffns()}
 
-    def looking_back(self, alive: np.ndarray, n_sequences: int) -> list[str]:
-        """Step 3."""
-        n = int((np.where(alive, plain.prefix_matching(n_sequences), 0) >= 0.3).sum())
-        return [f" of {int(alive.sum())} ", "heads" if n != 1 else "head"]
-
-    def kinds(self, alive: np.ndarray, units: Sequence[HeadImportance]) -> list[str]:
-        """Step 6."""
+    def kinds(self, alive: np.ndarray) -> str:
+        """Step 6: rank agreement of tasks of one kind, and of different kinds."""
+        units = self._one_each([unit for unit in of_bundled(self.store) if isinstance(unit, HeadImportance)
+                                and unit.setup.n_shots == 5 and unit.setup.n_examples == 200])
         scores = [plain.importance(prompts_of(unit.setup, "train"))["per-token"][alive] for unit in units]
-        kinds = [MINI[unit.task.name].group for unit in units]
+        kinds = [MINI[task].group for task in MINI]
         pairs: dict[bool, list[float]] = {True: [], False: []}
         for i, a in enumerate(scores):
             for j in range(i):
                 pairs[kinds[i] == kinds[j]].append(float(scipy_stats.spearmanr(a, scores[j]).statistic))
-        return [f"ρ = {np.mean(pairs[True]):.2f} against {np.mean(pairs[False]):.2f}"]
+        return f"ρ = {np.mean(pairs[True]):.2f} against {np.mean(pairs[False]):.2f}"
 
-    def ffns(self) -> list[str]:
-        """Step 7."""
-        units = self.evaluations[self.most]
+    def ffns(self) -> str:
+        """Step 7: the FFN that costs most."""
+        units = self.evaluations[5]
         intact = self.mean_accuracy(units)
-        n_layers = plain.shape()[0]
-        losses = [intact - self.mean_accuracy(units, lambda unit, layer=layer: (frozenset(), frozenset({layer})))
-                  for layer in range(n_layers)]
+        losses = [intact - self.mean_accuracy(units, (frozenset(), frozenset({layer})))
+                  for layer in range(plain.shape()[0])]
         worst = int(np.argmax(losses))
         value = f"{100 * losses[worst]:.1f}".rstrip("0").rstrip(".")
-        return [f"Without the FFN of layer {worst} accuracy falls most, by {value} points"] if losses[worst] > 0 else [
-            "No FFN's removal lowers accuracy on average"]
+        return (f"Without the FFN of layer {worst} accuracy falls most, by {value} point{'s' * (value != '1')}"
+                if losses[worst] > 0 else "No FFN's removal lowers accuracy on average")
+
+
+def titles(step: int) -> list[str]:
+    """What a step of the Tour says in its titles, over the shipped results, once its question is answered."""
+    import pytest
+
+    from pages.shared import notes
+    from tests.pages.conftest import bodies, framed, opened
+
+    with pytest.MonkeyPatch.context() as patch:
+        framed(patch)
+        app = opened("tour", step=str(step))
+        app.radio[0].set_value(app.radio[0].options[0]).run()
+        return [notes.plain(body).replace("\u00a0", " ") for body in bodies(app) if body.startswith("<h")]
+
+
+def told(store: Store) -> Iterator[Claim]:
+    """The Tour's titles, step by step."""
+    for step, text in Tour(store).expected().items():
+        yield Claim(f"Tour, step {step}: '{text}' among {titles(step)}", 1, int(any(text in one for one in titles(
+            step))), 0)
 
 
 def shipped() -> Store:
