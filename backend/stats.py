@@ -246,6 +246,54 @@ def break_point(accuracies: Sequence[float], fractions: Sequence[float], share_o
     return next((float(f) for f, acc in zip(fractions, accuracies, strict=True) if acc < floor), None)
 
 
+def can_go(curve: np.ndarray, fractions: Sequence[float], share_of_intact: float = 0.9) -> float:
+    """The last fraction before accuracy first falls below a share of the intact one; the last of all if it never does.
+
+    Args:
+        curve: (n_points,) accuracies, of which the first is the intact model's.
+    """
+    return float(np.asarray(fractions)[_last_before(np.asarray(curve, float)[None], share_of_intact)[0]])
+
+
+def can_go_interval(outcomes: Sequence[np.ndarray], fractions: Sequence[float], share_of_intact: float = 0.9,
+                    level: float = 0.95, n_draws: int = 2000, seed: int = 0, *,
+                    clusters: Sequence[np.ndarray | None] | None = None) -> Interval:
+    """Where `can_go` lies for the mean over tasks of a pruning curve: percentile bootstrap over the questions.
+
+    Questions are drawn anew within each task, the same ones at every point; where they stand in clusters (draws of
+    demonstrations), whole clusters are. It moves by steps of the fractions, so it says no more than these resolve.
+
+    Args:
+        outcomes: per task (n_points, n) of bool, right or wrong at each point on the same questions; the first point is
+            the intact model's.
+        clusters: per task (n,), which cluster each question is of; None: each is its own.
+
+    Raises:
+        BadInput: if there are no tasks, or one has no questions or another number of points.
+    """
+    if not outcomes or any(o.ndim != 2 or len(o) != len(fractions) or not o.shape[1] for o in outcomes):
+        raise BadInput("How much can go is told of at least one task with questions, at every fraction.")
+    _z(level)
+    rng, total = np.random.default_rng(seed), np.zeros((n_draws, len(fractions)))
+    for i, right in enumerate(outcomes):
+        of = clusters[i] if clusters is not None else None
+        members = np.arange(right.shape[1]) if of is None else np.unique(of, return_inverse=True)[1]
+        n = int(members.max()) + 1
+        sums = np.stack([np.bincount(members, row, n) for row in np.asarray(right, float)], 1)  # (n clusters, n_points)
+        times = rng.multinomial(n, np.full(n, 1 / n), n_draws).astype(float)  # (n_draws, n clusters)
+        total += times @ sums / (times @ np.bincount(members, minlength=n))[:, None]
+    found = np.asarray(fractions, float)[_last_before(total, share_of_intact)]
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2], method="closest_observation")
+    estimate = can_go(np.sum([np.mean(o, 1) for o in outcomes], 0), fractions, share_of_intact)
+    return Interval(min(float(low), estimate), max(float(high), estimate))
+
+
+def _last_before(curves: np.ndarray, share_of_intact: float) -> np.ndarray:
+    """(n,): the place of the last point before each of (n, n_points) curves first falls below its floor."""
+    below = curves < share_of_intact * curves[:, :1] - 1e-12
+    return np.where(below.any(1), np.maximum(below.argmax(1) - 1, 0), curves.shape[1] - 1)
+
+
 class Band(NamedTuple):
     """Several curves as one: each (n_points,)."""
 
@@ -264,6 +312,37 @@ def band(curves: Sequence[Sequence[float]] | np.ndarray) -> Band:
         raise BadInput("A band needs at least one curve, and all of one length.")
     array = np.asarray(curves, float)
     return Band(array.mean(0), array.min(0), array.max(0))
+
+
+# --- heads that do nothing ----------------------------------------------------------------------
+
+
+def layer_parts(norms: np.ndarray) -> np.ndarray:
+    """(n_layers, n_heads): each head's part of its layer's total; 0 where a layer has none."""
+    norms = np.asarray(norms, float)
+    total = norms.sum(1, keepdims=True)
+    return np.divide(norms, total, out=np.zeros_like(norms), where=total > 0)
+
+
+def alive(parts: np.ndarray, least: float = 0.01) -> np.ndarray:
+    """(n_layers, n_heads) of bool: the heads that do something; the others are dead.
+
+    A head is dead when its share of what its layer writes is below `least` times that of the median head. The median
+    is taken over the heads that are alive, which are found from the largest share on: whoever comes near enough to the
+    median of those found so far joins them, until nobody does. However many dead heads there are, they excuse none.
+
+    Args:
+        parts: (n_layers, n_heads), each head's share of what its layer writes (see `layer_parts`); 0 is always dead,
+            so is a place where there is no head.
+    """
+    parts = np.asarray(parts, float)
+    found = (parts > 0) & (parts == parts.max(initial=0))
+    while found.any():
+        now = parts >= least * np.median(parts[found])
+        if (now == found).all():
+            break
+        found = now
+    return found
 
 
 # --- rankings -----------------------------------------------------------------------------------
@@ -394,6 +473,42 @@ def topk_counts_chance(n: int, k: int, n_matrices: int) -> np.ndarray:
     return n * np.exp(_log_choose(n_matrices, times)) * share**times * (1 - share)**(n_matrices - times)
 
 
+class Grouping(NamedTuple):
+    """Whether what belongs together is more alike: a permutation test."""
+
+    within: float  # mean over pairs of one group
+    across: float  # mean over pairs of different groups
+    p: float  # two-sided
+
+
+def grouping(correlations: np.ndarray, groups: Sequence[str], n_draws: int = 5000, seed: int = 0) -> Grouping:
+    """Are members of one group more alike than those of different groups, or less?
+
+    p: how often groups dealt out at random, of the same sizes, differ at least as much. NaN where there is no pair
+    within, or none across. Pairs share members, so a test over pairs as if they were independent would claim too much.
+    Source: Mantel 1967, Cancer Research 27, 209-220, for distances in two groupings.
+
+    Args:
+        correlations: (n, n), symmetric.
+        groups: of each of the n.
+    """
+    rows, columns = np.triu_indices(len(groups), 1)
+    values = np.asarray(correlations, float)[rows, columns]
+    labels = np.unique(np.array(list(groups)), return_inverse=True)[1]
+    same = labels[rows] == labels[columns]
+    if not same.any() or same.all() or np.isnan(values).any():
+        within, across = (float(np.mean(v)) if len(v) else math.nan for v in (values[same], values[~same]))
+        return Grouping(within, across, math.nan)
+    rng = np.random.default_rng(seed)
+    dealt = rng.permuted(np.tile(labels, (n_draws, 1)), axis=1)
+    mixed = dealt[:, rows] == dealt[:, columns]  # (n_draws, n pairs), as many within in each
+    inside = mixed @ values / same.sum()
+    gaps = inside - (values.sum() - mixed @ values) / (~same).sum()
+    gap = float(values[same].mean() - values[~same].mean())
+    p = (1 + int((np.abs(gaps) >= abs(gap) - 1e-12).sum())) / (1 + n_draws)
+    return Grouping(float(values[same].mean()), float(values[~same].mean()), p)
+
+
 def cluster_order(correlations: np.ndarray) -> list[int]:
     """Row indices of a correlation matrix that put like beside like: average linkage of 1 - rho, leaves ordered.
 
@@ -490,9 +605,14 @@ def retained(scores: np.ndarray, removed: Iterable[Head]) -> float:
 
 
 def retained_curve(scores: np.ndarray, ranking: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
-    """(n_fractions,): `retained` while heads are pruned in ascending order of another score."""
+    """(n_fractions,): the share of the total score that is left while heads are pruned in ascending order of another.
+
+    NaN where the total is 0. Scores of any one shape: those of live heads alone are a flat list.
+    """
     scores, ranking = _same_shape(scores, ranking)
-    return np.array([retained(scores, lowest(ranking, f)) for f in fractions])
+    ascending = scores.ravel()[order(ranking)]
+    total = ascending.sum()
+    return np.array([ascending[count(f, scores.size):].sum() / total if total else math.nan for f in fractions])
 
 
 def prefix_targets(n_block: int, n_repeats: int = 4, variant: str = "exact") -> list[tuple[int, int]]:
@@ -542,10 +662,13 @@ class Stability(NamedTuple):
 
 
 def bootstrap_stability(importance: Blocks, reduction: str = "per-token", n_draws: int = 200,
-                        level: float = 0.95, seed: int = 0) -> Stability:
+                        level: float = 0.95, seed: int = 0, *, heads: np.ndarray | None = None) -> Stability:
     """Spearman between two random halves of the examples, over many halvings; NaN with fewer than 2 blocks.
 
     Each half has half the examples, so the full ranking is at least this stable.
+
+    Args:
+        heads: (n_layers, n_heads) of bool, those that are ranked; all by default.
     """
     n = len(importance.block_sizes)
     if n < 2:
@@ -556,28 +679,32 @@ def bootstrap_stability(importance: Blocks, reduction: str = "per-token", n_draw
     for _ in range(n_draws):
         shuffled = rng.permutation(n)
         a, b = (sums[half].sum(0) / weights[half].sum(0) for half in (shuffled[: n // 2], shuffled[n // 2:]))
-        rhos.append(spearman(a, b))
+        rhos.append(spearman(*(one if heads is None else one[heads] for one in (a, b))))
     low, high = np.quantile(rhos, [(1 - level) / 2, (1 + level) / 2])
     return Stability(float(np.mean(rhos)), float(low), float(high), n)
 
 
 def bootstrap_spearman(a: Blocks, b: Blocks, reduction: str = "per-token", n_draws: int = 200,
-                       level: float = 0.95, seed: int = 0) -> Interval:
+                       level: float = 0.95, seed: int = 0, *, heads: np.ndarray | None = None) -> Interval:
     """Where the rank correlation of two importance matrices lies: bootstrap over each one's blocks of examples.
 
     Fewer examples rank less steadily, and so does a resample: the interval may lie below the estimate, which it
     is then stretched to contain. NaN with fewer than two blocks in either.
+
+    Args:
+        heads: (n_layers, n_heads) of bool, those that are ranked; all by default.
     """
     if min(len(a.block_sizes), len(b.block_sizes)) < 2:
         return Interval(math.nan, math.nan)
     rng, parts = np.random.default_rng(seed), [_blocks(one, reduction) for one in (a, b)]
+    which = np.ones(np.shape(parts[0][0])[1:], bool) if heads is None else heads
     rhos = []
     for _ in range(n_draws):
         draws = [rng.integers(len(sums), size=len(sums)) for sums, _ in parts]
-        rhos.append(spearman(*(sums[d].sum(0) / weights[d].sum(0)
+        rhos.append(spearman(*((sums[d].sum(0) / weights[d].sum(0))[which]
                                for (sums, weights), d in zip(parts, draws, strict=True))))
     low, high = np.quantile(rhos, [(1 - level) / 2, (1 + level) / 2])
-    estimate = spearman(a.scores(reduction), b.scores(reduction))
+    estimate = spearman(a.scores(reduction)[which], b.scores(reduction)[which])
     return Interval(min(float(low), estimate), max(float(high), estimate))
 
 
@@ -600,9 +727,12 @@ def _blocks(importance: Blocks, reduction: str) -> tuple[np.ndarray, np.ndarray]
     """Sums (n_blocks, n_layers, n_heads) and what to divide them by (n_blocks, n_layers or 1, 1)."""
     if reduction == "per-token":
         return np.asarray(importance.block_per_token), np.asarray(importance.block_positions, float)[:, :, None]
+    if reduction == "one-divisor":
+        positions = np.asarray(importance.block_positions, float).max(1)
+        return np.asarray(importance.block_per_token), positions[:, None, None]
     if reduction == "per-example":
         return np.asarray(importance.block_per_example), np.asarray(importance.block_sizes, float)[:, None, None]
-    raise BadInput(f"Unknown reduction '{reduction}'. Known: per-token, per-example.")
+    raise BadInput(f"Unknown reduction '{reduction}'. Known: per-token, one-divisor, per-example.")
 
 
 # --- helpers ------------------------------------------------------------------------------------

@@ -323,7 +323,8 @@ class Ranking:
 
     Attributes:
         tasks: whose importance; the mean of several is the aggregate. None: a random order, or the pruned task's own.
-        n_train, reduction: how the heads' importance was measured.
+        n_train, reduction: how the heads' importance was measured; of a random order, over how many training prompts
+            it was measured which heads are dead, which then go first: 0 where all heads are drawn alike.
         reverse: the most important first.
         seed: of a random order; -1 where it is none.
     """
@@ -340,24 +341,29 @@ class Ranking:
         return cls(tuple(sorted(set(tasks))), n_train, reduction, reverse)
 
     @classmethod
-    def random(cls, seed: int = 0) -> Ranking:
-        """In a random order."""
-        return cls(seed=seed)
+    def random(cls, seed: int = 0, n_probe: int = 0) -> Ranking:
+        """In a random order: of all heads, or dead heads first and then the live ones at random.
+
+        Args:
+            n_probe: over how many training prompts it was measured which heads are dead; 0: of all heads.
+        """
+        return cls(n_train=n_probe, seed=seed)
 
     @property
     def is_random(self) -> bool:
         return self.seed >= 0
 
     def named(self, own: TaskId) -> str:
-        """As it is written: `own`, `task:piqa`, `aggregate:cb+rte`, `random:0`; `reverse:` in front."""
+        """As it is written: `own`, `task:piqa`, `aggregate:cb+rte`, `random:0`, `live:0`; `reverse:` in front."""
         names = [task.name for task in self.tasks]
-        text = (f"random:{self.seed}" if self.is_random else "own" if self.tasks == (own,) else
+        at_random = "live" if self.n_train else "random"
+        text = (f"{at_random}:{self.seed}" if self.is_random else "own" if self.tasks == (own,) else
                 f"task:{names[0]}" if len(names) == 1 else f"aggregate:{'+'.join(names)}")
         return "reverse:" * self.reverse + text
 
     @classmethod
     def parse(cls, text: str, own: TaskId, find: Callable[[str], Sequence[TaskId]], n_train: int = 200,
-              reduction: str = "per-token") -> Ranking:
+              reduction: str = "per-token", n_probe: int = 32) -> Ranking:
         """Read what `named` writes; `aggregate:` may also name a suite.
 
         Args:
@@ -372,8 +378,8 @@ class Ranking:
                            f"{len(text):,}.")
         reverse = text.startswith("reverse:")
         kind, _, value = text.removeprefix("reverse:").partition(":")
-        if kind == "random" and re.fullmatch("[0-9]{1,9}", value) and not reverse:
-            return cls.random(int(value))
+        if kind in ("random", "live") and re.fullmatch("[0-9]{1,9}", value) and not reverse:
+            return cls.random(int(value), n_probe if kind == "live" else 0)
         if kind == "own" and not value:
             return cls.by(own, n_train=n_train, reduction=reduction, reverse=reverse)
         if kind in ("task", "aggregate") and value:
@@ -381,4 +387,4 @@ class Ranking:
             if kind == "aggregate" or len(found) == 1:
                 return cls.by(*found, n_train=n_train, reduction=reduction, reverse=reverse)
         raise BadInput(f"Unknown ranking '{text}'. Known: own, task:<name>, aggregate:<suite, or names with + "
-                       "between>, random:<seed>; reverse: in front of all but the last.")
+                       "between>, random:<seed>, live:<seed>; reverse: in front of all but the last two.")

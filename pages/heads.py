@@ -8,21 +8,25 @@ import numpy as np
 import streamlit as st
 
 from backend import stats, tables
-from backend.kinds import HeadImportance, HeadScores
+from backend.kinds import HeadImportance, HeadOracle, HeadScores
 from backend.values import TaskId
 from pages.map import Number, head_map, scales
-from pages.shared import blocks, charts, selection, two_models, words
+from pages.shared import blocks, charts, living, selection, two_models, words
 
 VIEWS = ("One task", "All tasks", "Shots", "Difference", "Average", "Models")
 SCALES = (two_models.AUTOMATIC, *scales.SCALES)
 LABEL = "importance"
 THUMBNAIL = 170  # pixels of a small map's width in a picture of all
 DEFINITIONS = {
-    "per-token": "Importance: mean over positions of |z · dL/dz|, per token, as in the authors' code",
+    "per-token": "Importance: mean over positions of |z · dL/dz|, per token, as in the authors' code: in the last "
+                 "layer over the answer's positions alone, so that its scores are larger than other layers'",
+    "one-divisor": "Importance: mean over positions of |z · dL/dz|, per token, with one divisor for all layers",
     "per-example": "Importance: mean over examples of |Σ z · dL/dz|, as in the paper (Michel et al. 2019)",
 }
 
 setup, info, by, chosen = selection.current(), selection.info(), selection.definition(), selection.ablation()
+alive = living.now()
+HEAD = "live head" if alive.dead else "head"
 
 
 def scaled(scores: np.ndarray, scale: str) -> np.ndarray:
@@ -59,29 +63,36 @@ def heatmap(title: str, scores: np.ndarray, scale: str, caption: str, measured: 
         table=tables.grid_table(scores, chosen, label=label, headless=info.headless))
 
 
-def by_layer(scores: np.ndarray, n: int, python: str, key: str, task: str = "") -> None:
-    """How much of the importance each layer holds, drawn at the height of the map beside it."""
+def even(records: Sequence[HeadScores]) -> np.ndarray | None:
+    """The mean of the scores by one divisor for all layers, where those that are shown are by the authors'."""
+    return stats.aggregate([r.scores("one-divisor") for r in records]) if by == "per-token" else None
+
+
+def by_layer(scores: np.ndarray, n: int, python: str, key: str, task: str = "", *,
+             evenly: np.ndarray | None = None) -> None:
+    """How much of the importance falls on each layer, drawn at the height of the map beside it."""
     table = tables.layer_shares(scores)
     top = int(table["share"].idxmax())
     blocks.result(
-        f"Layer {top} holds {words.percent(float(table['share'].max()))}",
+        words.layer_holds(table["share"], None if evenly is None else tables.layer_shares(evenly)["share"]),
         charts.layer_bars(table, "share", "share of the importance"),
         caption=f"n = {n} training examples · evenly: {words.percent(1 / len(info.attending))} each",
         measured=explain("The importance of a layer's heads, summed, as a share of all heads' sum",
-                         "Raw scores: layers differ in scale", task=task),
+                         "Raw scores: layers differ in scale", "" if evenly is None else "One divisor: what is chosen "
+                         "as one-divisor in the sidebar", task=task),
         table=table, file=f"{key}-by-layer-{setup.task}-{setup.n_shots}shot", python=python, key=f"{key}-layers",
         alt_text=f"Bars: share of the importance in each layer; layer {top} holds most.")
 
 
 @st.cache_data(show_spinner=False, max_entries=16, hash_funcs={HeadScores: hash})
-def spread(record: HeadScores, by: str, attending: Sequence[int]) -> tuple[np.ndarray, np.ndarray, stats.Stability]:
+def spread(record: HeadScores, by: str, heads: np.ndarray) -> tuple[np.ndarray, np.ndarray, stats.Stability]:
     """The scores' intervals and the ranking's stability: the same at every click, and the slowest to work out."""
-    return *stats.bootstrap_scores(record, by), stats.bootstrap_stability(record.of_layers(attending), by)
+    return *stats.bootstrap_scores(record, by), stats.bootstrap_stability(record, by, heads=heads)
 
 
 def top_heads(record: HeadScores) -> None:
     """The highest heads with their intervals, and how far the ranking would repeat itself."""
-    low, high, stability = spread(record, by, info.attending)
+    low, high, stability = spread(record, by, alive.mask)
     table = tables.leading_heads_table(record, by, chosen, (low, high), headless=info.headless)
     halves = stability.n_blocks > 1
     title = f"Two halves of the examples rank the heads alike at ρ = {stability.split_half:.2f}" if halves else \
@@ -90,15 +101,15 @@ def top_heads(record: HeadScores) -> None:
     st.dataframe(blocks.aligned(table, percent=("share",), scores=("importance", "95 % from", "to")),
                  hide_index=True, height=300, key="top heads", alt="The twenty highest heads, with intervals.")
     caption = blocks.note(
-        f"n = {record.n_examples} training examples"
-        + f" · 95 % of halvings: {stability.low:.2f} to {stability.high:.2f} · chance: ρ = 0" * halves,
-        explain("ρ: mean Spearman over 200 random halvings of the examples into blocks" * halves,
-                "Intervals of the importance: 95 %, bootstrap over blocks of examples"))
-    there = f".of_layers({info.attending})" if info.headless else ""
+        f"n = {record.n_examples} training examples · {alive.over}"
+        + f" · 95 % of halvings: {stability.low:.2f} to {stability.high:.2f}" * halves,
+        explain("ρ: mean Spearman over 200 random halvings of the examples into blocks; 0 is chance" * halves,
+                alive.measured, "Intervals of the importance: 95 %, bootstrap over blocks of examples"))
     blocks.extras(table, f"top-heads-{setup.task}-{setup.n_shots}shot", blocks.python_lines(
-        selection.importance(), given={"chosen": chosen},
+        selection.importance(), *alive.lines, given=alive.given | {"chosen": chosen},
         table=f"tables.leading_heads_table(record, {by!r}, chosen{blocks.headless()})",
-        then=[f"print(stats.bootstrap_stability(record{there}, {by!r}))"]), "top-heads", title=title, caption=caption)
+        then=[f"print(stats.bootstrap_stability(record, {by!r}{alive.argument}))"]), "top-heads", title=title,
+        caption=caption)
 
 
 def one_task(scale: str) -> None:
@@ -110,20 +121,44 @@ def one_task(scale: str) -> None:
     scores = record.scores(by)
     left, right = blocks.side_by_side("map", 5, 3)
     with left:
-        heatmap(words.concentrated(scores, f"for {setup.task}", info.headless), scores, scale,
-                line(record.n_examples), explain(), map_lines(unit, f"scores = record.scores({by!r})"), "importance")
+        heatmap(words.concentrated(scores, f"for {setup.task}", alive.mask, even([record]), HEAD), scores, scale,
+                line(record.n_examples), explain(alive.measured),
+                map_lines(unit, f"scores = record.scores({by!r})"), "importance")
     with right:
         by_layer(scores, record.n_examples, blocks.python_lines(
-            unit, table=f"tables.layer_shares(record.scores({by!r}))"), "importance")
+            unit, table=f"tables.layer_shares(record.scores({by!r}))", then=[
+                "print(stats.layer_shares(record.scores('one-divisor')))"] if by == "per-token" else ()), "importance",
+                 evenly=even([record]))
+    need(record)
     top_heads(record)
+
+
+def need(record: HeadScores) -> None:
+    """Where importance and need part ways, if it is stored what each head's removal costs."""
+    oracle = blocks.fetch(HeadOracle(setup))
+    if oracle is None:
+        return
+    table = tables.need_table(record.scores(by), oracle, alive.mask)
+    title = words.need_apart(table, str(setup.task))
+    blocks.heading(title)
+    together = stats.spearman(table["importance"].to_numpy(), -table["change"].to_numpy())
+    caption = blocks.note(
+        f"n = {int(table['n'].iloc[0])} questions, {record.n_examples} training examples · {alive.over}",
+        explain("Need: accuracy with the head off minus intact, on the same questions; 95 % paired bootstrap interval",
+                "Importance: gradients, to first order and one head at a time; another head may do what one that is "
+                "off did", f"Importance and need {words.agreement(together)}", alive.measured))
+    blocks.extras(table, f"importance-and-need-{setup.task}-{setup.n_shots}shot", blocks.python_lines(
+        selection.importance(), *alive.lines, given=alive.given, also={"oracle": HeadOracle(setup)},
+        table=f"tables.need_table(record.scores({by!r}), oracle{alive.argument})"), "need", title=title,
+        caption=caption)
 
 
 def map_lines(unit: HeadImportance, scores: str, over: Sequence[tuple[TaskId, int]] = ()) -> str:
     """Python behind a map, and how many heads hold half of it; `scores` is the line that makes the scores."""
     return blocks.python_lines(
-        unit, scores, over=over, given={"chosen": chosen},
+        unit, *alive.lines, scores, over=over, given=alive.given | {"chosen": chosen},
         table=f"tables.grid_table(scores, chosen{blocks.headless()})",
-        then=["print(stats.concentration(scores), 'heads hold half of it')"])
+        then=[f"print(stats.concentration(scores{alive.index}), 'heads come to half of it')"])
 
 
 def average(scale: str) -> None:
@@ -140,13 +175,14 @@ def average(scale: str) -> None:
     mean = f"scores = stats.aggregate([record.scores({by!r}) for record in records])"
     over, n = [(unit.task, setup.n_shots) for unit in units], sum(r.n_examples for r in records)
     with left:
-        heatmap(words.concentrated(scores, f"averaged over {words.how_many(len(records), 'task')}", info.headless),
+        heatmap(words.concentrated(scores, f"averaged over {words.how_many(len(records), 'task')}", alive.mask,
+                                   even(records), HEAD),
                 scores, scale, line(n, f" of {words.how_many(len(records), 'task')}"),
-                explain("The mean of the tasks' raw scores", task="each task"), map_lines(units[0], mean, over),
-                "average")
+                explain("The mean of the tasks' raw scores", alive.measured, task="each task"),
+                map_lines(units[0], mean, over), "average")
     with right:
         by_layer(scores, n, blocks.python_lines(units[0], mean, table="tables.layer_shares(scores)", over=over),
-                 "average", task="each task")
+                 "average", task="each task", evenly=even(records))
 
 
 def open_map(unit: HeadImportance) -> None:
@@ -164,7 +200,7 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
         return
     title, drawn = "One map", []
     if len(shown) > 1:
-        rhos = stats.off_diagonal(stats.spearman_matrix([info.of_heads(scores) for _, _, scores, _ in shown]))
+        rhos = stats.off_diagonal(stats.spearman_matrix([alive.of(scores) for _, _, scores, _ in shown]))
         title = words.alike("The maps", rhos)
         blocks.heading(title)
     per_row = 4 if len(shown) > 3 else len(shown)
@@ -184,18 +220,19 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
                                    info.headless)
     each_task = len({unit.task for unit in units}) > 1
     caption = blocks.note(
-        f"n = {sum(n for *_, n in shown)} training examples · each map on its own colour scale ({scale}) · chance: "
-        "ρ = 0", explain("Maps: heads across, layers up, layer 0 at the bottom", "ρ: Spearman's rank correlation of "
-                         "every pair of maps; mean, lowest and highest; 0 is chance",
+        f"n = {sum(n for *_, n in shown)} training examples · {alive.over} · colours: each its own ({scale})",
+        explain("Maps: heads across, layers up, layer 0 at the bottom", "ρ: Spearman's rank correlation of "
+                         "every pair of maps; mean, lowest and highest; 0 is chance", alive.measured,
                          task="each task" if each_task else "",
                          shots="" if each_task else f"{', '.join(map(str, selection.SHOTS))} shots"))
     blocks.extras(everything, f"importance-{len(shown)}-maps", blocks.python_lines(
-        units[-1], f"maps = {{name: record.scores({by!r}) for name, record in zip(names, records, strict=True)}}",
+        units[-1], *alive.lines,
+        f"maps = {{name: record.scores({by!r}) for name, record in zip(names, records, strict=True)}}",
         table=f"tables.maps_table(maps, chosen{blocks.headless()})",
-        then=[f"print(stats.spearman_matrix([scores{blocks.of_heads()} for scores in maps.values()]))"],
+        then=[f"print(stats.spearman_matrix([scores{alive.index} for scores in maps.values()]))"],
         over=[(unit.task, unit.setup.n_shots) for _, unit, _, _ in shown],
-        given={"names": tuple(label for label, *_ in shown), "chosen": chosen}), "many", title=title, caption=caption,
-        shown=drawn)
+        given=alive.given | {"names": tuple(label for label, *_ in shown), "chosen": chosen}), "many", title=title,
+        caption=caption, shown=drawn)
 
 
 def difference() -> None:
@@ -212,14 +249,14 @@ def difference() -> None:
     delta = shares[0] - shares[1]
     label = "difference of shares"
     here = setup.task.name if others[other][0] != setup.task else f"{setup.task}, {setup.n_shots}-shot"
-    heatmap(words.sets_apart(delta, here, other, stats.spearman(*map(info.of_heads, shares))), delta, "raw",
+    heatmap(words.sets_apart(delta, here, other, stats.spearman(*map(alive.of, shares))), delta, "raw",
             f"n = {a.n_examples + b.n_examples} training examples · blue: {here} leans on it more, orange: {other}",
-            explain(f"{here} minus {other}, each as a share of its total"),
+            explain(f"{here} minus {other}, each as a share of its total", alive.measured),
             blocks.python_lines(
-                units[0], f"a, b = (stats.shares(record.scores({by!r})) for record in records)",
+                units[0], *alive.lines, f"a, b = (stats.shares(record.scores({by!r})) for record in records)",
                 table=f"tables.grid_table(a - b, chosen, label={label!r}{blocks.headless()})",
-                then=[f"print(stats.spearman(a{blocks.of_heads()}, b{blocks.of_heads()}))"], over=asked,
-                given={"chosen": chosen}),
+                then=[f"print(stats.spearman(a{alive.index}, b{alive.index}))"], over=asked,
+                given=alive.given | {"chosen": chosen}),
             "difference", signed=True, label=label, number="+percent")
 
 

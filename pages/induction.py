@@ -13,7 +13,7 @@ from backend.kinds import Copying, InductionScores, PrefixMatching
 from backend.models.info import BUNDLED
 from backend.values import Ablation, Head, ModelId, TaskId
 from pages.map import head_map, plots
-from pages.shared import blocks, charts, components, glossary, growth, selection, waiting, words
+from pages.shared import blocks, charts, components, glossary, growth, living, selection, waiting, words
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -33,7 +33,8 @@ SOURCE = f"Olsson et al. 2022, arXiv:2209.11895; {blocks.STUDY}"
 
 setup, info, by, chosen = selection.current(), selection.info(), selection.definition(), selection.ablation()
 tasks = selection.compared()
-n_heads = len(info.heads)
+alive, n_heads = living.now(), len(info.heads)
+HEAD = "live head" if alive.dead else "head"
 
 
 # --- get ----------------------------------------------------------------------------------------
@@ -96,10 +97,10 @@ def draw_scores() -> None:
                 one_map(b, "copying", copying, show, "0: nothing is raised",
                         f"Copying: {COPYING[copying]}; 1 = only that token, 0 = nothing is raised")
         if a is not None and b is not None:
-            rho = stats.spearman(*(info.of_heads(np.array(record.mean)) for record in (a, b)))
-            blocks.note(f"Prefix matching and copying {words.agreement(rho)}.",
-                        blocks.provenance(setup.model, f"ρ: Spearman's rank correlation over {n_heads} heads; 0 is "
-                                          "chance"))
+            rho = stats.spearman(*(alive.of(np.array(record.mean)) for record in (a, b)))
+            blocks.note(f"Prefix matching and copying {words.agreement(rho)}, over {alive.over}.",
+                        blocks.provenance(setup.model, f"ρ: Spearman's rank correlation over {alive.n} {alive.called}; "
+                                          "0 is chance", alive.measured))
 
 
 def one_map(record: InductionScores, name: str, variant: str, show: str, least: str, definition: str) -> None:
@@ -110,20 +111,22 @@ def one_map(record: InductionScores, name: str, variant: str, show: str, least: 
     unit = PrefixMatching(setup.model, variant) if name == "prefix matching" else Copying(setup.model, variant)
     file = f"{name.replace(' ', '-')}-{variant}-{show}"
     other = record.variance if show == "mean" else record.mean
-    title = words.leads_in(record, name, info.headless)
+    title = words.leads_in(record, name, alive.mask, HEAD)
     blocks.result(
         title, head_map(
             values, title=title, label=label, file=file, state="chosen", headless=info.headless, facts=[
                 ("variance" if show == "mean" else "mean", np.array(other), "plain")],
             alt=f"Heatmap of {label} over {info.n_layers} layers and {info.n_heads} heads. {title}."),
-        caption=f"n = {record.n_seeds} random sequences · {least}",
+        caption=f"n = {record.n_seeds} random sequences · {alive.over} · {least}",
         measured=blocks.provenance(
             setup.model, definition, f"Random sequences of up to {record.max_length} tokens, {record.tokens}",
-            "The title's interval: 95 % of the mean over sequences", source=SOURCE),
+            "The title's interval: 95 % of the mean over sequences", "A dead head can score: copying as in the "
+            "authors' code reads the projection's bias, which is nobody's" * bool(alive.dead), alive.measured,
+            source=SOURCE),
         table=table, file=file, key=f"induction {name}", python=blocks.python_lines(
-            unit, table=f"tables.induction_table(record, {name!r}, {show!r}, chosen{blocks.headless()})",
-            then=["print(stats.concentration(np.array(record.mean)), 'heads hold half of it')"],
-            given={"chosen": chosen}))
+            unit, *alive.lines, table=f"tables.induction_table(record, {name!r}, {show!r}, chosen{blocks.headless()})",
+            then=[f"print(stats.concentration(np.array(record.mean){alive.index}), 'heads hold half of it')"],
+            given=alive.given | {"chosen": chosen}))
 
 
 def chance(record: InductionScores) -> str:
@@ -143,7 +146,7 @@ def induction_heads() -> None:
 
 def choose_top(k: int) -> None:
     if (record := blocks.fetch(PrefixMatching(setup.model))) is not None:
-        ranked = [head for head in stats.highest(np.array(record.mean), 1) if head in info.heads]
+        ranked = [head for head in stats.highest(np.array(record.mean), 1) if alive.mask[head.layer, head.head]]
         components.change(lambda now: Ablation(frozenset(ranked[:k]), now.ffns, components.preferred_fill()))
     else:
         st.toast("Prefix matching is not measured for this model.")
@@ -164,14 +167,14 @@ def draw_scatter() -> None:
     if found is None or a is None or b is None:
         return
     called, values, those = found
-    table = tables.scores_table(values, a, b, chosen, info.headless)
+    table = tables.scores_table(values, a, b, chosen, alive.mask)
     python = blocks.python_lines(
-        selection.importance(those[0]),
+        selection.importance(those[0]), *alive.lines,
         f"importance = stats.aggregate([record.scores({by!r}) for record in records])",
-        table=f"tables.scores_table(importance, prefix, copying, chosen{blocks.headless()}).drop(columns=['off'])",
+        table=f"tables.scores_table(importance, prefix, copying, chosen{alive.argument}).drop(columns=['off'])",
         then=[blocks.printed("tables.correlation_table(table)")], over=[(task, setup.n_shots) for task in those],
         also={"prefix": PrefixMatching(setup.model, prefix), "copying": Copying(setup.model, copying)},
-        given={"chosen": chosen})
+        given=alive.given | {"chosen": chosen})
     with place:
         left, right = blocks.side_by_side("induction", 1, 1, gap="large")
         with left:
@@ -188,11 +191,11 @@ def one_scatter(table: pd.DataFrame, name: str, record: InductionScores, called:
     blocks.result(
         f"Importance for {called} and {name} {agree}",
         charts.scatter(table, **axes),
-        caption=f"n = {n_heads} heads, a dot each · orange: chosen · chance: ρ = 0",
+        caption=f"n = {alive.over}, a dot each · orange: chosen · chance: ρ = 0",
         measured=blocks.provenance(
             setup, f"{name.capitalize()} over {record.n_seeds} random sequences, importance {by}",
-            "Orange: chosen heads, in both charts", "ρ: Spearman's rank correlation; 0 is chance", source=SOURCE,
-            task=called),
+            "Orange: chosen heads, in both charts", "ρ: Spearman's rank correlation; 0 is chance", alive.measured,
+            source=SOURCE, task=called),
         table=table.drop(columns=["off"]), file=f"{name.replace(' ', '-')}-and-importance", python=python,
         key=f"scatter {name}", clickable=plots.dots(
             table, blocks.shape(), **axes, alt=f"Scatter of importance against {name}, one dot per head; they {agree}.",
@@ -203,8 +206,8 @@ def leaders(table: pd.DataFrame) -> None:
     """The heads that lead in prefix matching, with their other ranks."""
     listed = tables.leaders_table(table)
     top = listed.iloc[0]
-    blocks.heading(f"{top['head']} leads in prefix matching and has rank {top['importance rank']:.0f} of {n_heads} in "
-                   "importance")
+    blocks.heading(f"{top['head']} leads in prefix matching and has rank {top['importance rank']:.0f} of {alive.n} "
+                   "in importance")
     st.dataframe(
         blocks.aligned(listed, scores=("prefix matching", "copying", "importance"), whole=("importance rank",)),
         hide_index=True, height=300, key="induction leaders",
@@ -231,23 +234,24 @@ def draw_capacity() -> None:
     rankings, bold, over, made = by_task() if lines == "tasks" else by_shots()
     if record is None or not rankings:
         return
-    table = tables.capacity_table(record, rankings, FRACTIONS, info.headless)
+    table = tables.capacity_table(record, rankings, FRACTIONS, alive.mask)
     with place:
         blocks.result(
-            words.keeps(table, int(at), bold, name),
+            words.keeps(table, int(at), bold, name, alive.called),
             charts.capacity(table, bold, f"{name} retained"),
-            caption=f"n = {record.n_seeds} random sequences · dashed: random pruning" + (
+            caption=f"n = {record.n_seeds} sequences · {alive.over} · dashed: random" + (
                 " · thin: the other tasks" if lines == "tasks" else ""),
             measured=blocks.provenance(
                 setup, f"Retained: the share of the total {name} that the remaining heads hold",
                 f"Heads go by {by} importance, lowest first",
                 f"{name.capitalize()}: {PREFIX[prefix] if name == 'prefix matching' else COPYING[copying]}",
-                "Dashed: random pruning on average", source=SOURCE,
+                "Dashed: random pruning on average", alive.measured, source=SOURCE,
                 task="each task" if lines == "tasks" else "mean of tasks"),
             table=table, file=f"capacity-{name.replace(' ', '-')}-{lines}",
             python=blocks.python_lines(
-                selection.importance(*over[0]), *made, over=over, also={"scores": unit},
-                table=f"tables.capacity_table(scores, rankings, {FRACTIONS}{blocks.headless()})"),
+                selection.importance(*over[0]), *alive.lines, *made, over=over, also={"scores": unit},
+                given=alive.given,
+                table=f"tables.capacity_table(scores, rankings, {FRACTIONS}{alive.argument})"),
             key="capacity", alt_text=f"Curves of the {name} retained as heads are pruned by {len(rankings)} rankings.")
 
 

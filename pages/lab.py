@@ -14,13 +14,25 @@ import streamlit as st
 
 from backend import stats, tables
 from backend.errors import HeadroomError
-from backend.kinds import Answers, Evaluation, PrefixMatching, Unit
+from backend.kinds import Answers, Evaluation, InductionScores, PrefixMatching, Unit
 from backend.records import Record
 from backend.runs.queue import SoFar
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, Setup, TaskId, parse_exact
 from pages.map import HeadMap, head_map, scales
-from pages.shared import blocks, charts, components, glossary, handles, selection, takeaway, versus, words
+from pages.shared import (
+    blocks,
+    charts,
+    components,
+    glossary,
+    handles,
+    living,
+    selection,
+    takeaway,
+    verdicts,
+    versus,
+    words,
+)
 from pages.shared.plain import plain
 from pages.shared.report import Figure
 
@@ -92,7 +104,8 @@ def presets() -> None:
                   help=f"By prefix matching. {glossary.says('induction head', 'prefix matching')}")
         seed = st.number_input("Seed", 0, 10_000, 0, key="preset seed", persist_state="session")
         st.button(f"{k} random heads", key="preset random", on_click=random_heads, args=(k, int(seed)),
-                  help="From layers 1 and up: everything needs layer 0, which would make the comparison unfair.")
+                  help="To hold the induction heads against: none of those, no dead head where these are known, and "
+                       "from layers 1 and up, for everything needs layer 0.")
 
 
 def lowest(share: float, ranking: str) -> None:
@@ -114,13 +127,19 @@ def top_induction(k: int) -> None:
     if record is None:
         st.toast("Prefix matching is not measured for this model; the Induction page offers to.")
     else:
-        replace_heads(frozenset([h for h in stats.highest(np.array(record.mean), 1) if h in info.heads][:k]))
+        replace_heads(frozenset(leading(record, k)))
 
 
 def random_heads(k: int, seed: int) -> None:
-    pool = [head for head in info.heads if head.layer > 0]
-    picked = np.random.default_rng(seed).permutation(len(pool))[:k]
-    replace_heads(frozenset(pool[i] for i in picked))
+    record = handles.store().get(PrefixMatching(setup.model))
+    replace_heads(frozenset(verdicts.control(living.now().heads, leading(record, k), k, seed)))
+
+
+def leading(record: InductionScores | None, k: int) -> list[Head]:
+    """The k live heads of highest prefix matching; none where that is not measured."""
+    alive = living.now().mask
+    return [] if record is None else [
+        head for head in stats.highest(np.array(record.mean), 1) if alive[head.layer, head.head]][:k]
 
 
 def replace_heads(heads: frozenset[Head]) -> None:

@@ -11,7 +11,7 @@ import streamlit as st
 from backend import stats, tables
 from backend.kinds import HeadScores
 from pages.map import head_map, scales
-from pages.shared import blocks, charts, components, glossary, selection, words
+from pages.shared import blocks, charts, components, glossary, living, selection, words
 from pages.shared.plain import plain
 
 VIEWS = ("Tasks", "Shots", "Top heads", "Heads that many need")
@@ -19,7 +19,7 @@ SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 TOP = 0.2  # the top share of two maps that is compared beside them
 PAIRS = ((0, 1), (0, 5), (1, 5))  # numbers of shots that are compared
 HOVER = "Hover over a cell to see its two maps, click to open them"
-PAIR = "hover or click a cell: its two maps"
+PAIR = "a cell: its two maps"
 CORRELATION = "Spearman's rank correlation of the scores: 1 = same order, 0 = unrelated (chance)"
 AS_AUTHORS = "As in the authors' code: correlation of argsort index lists"
 AUTHORS = ("The study's script correlates two lists of head *indices*, sorted by importance, instead of the heads' "
@@ -31,7 +31,7 @@ setup, info, by = selection.current(), selection.info(), selection.definition()
 chosen, tasks = selection.ablation(), selection.compared()
 suite = list(tasks)
 dark = st.context.theme.type == "dark"
-n_heads = len(info.heads)
+alive = living.now()
 
 
 # --- get ----------------------------------------------------------------------------------------
@@ -54,11 +54,12 @@ def n_of(records: Mapping[tuple[str, int], HeadScores]) -> str:
 def explain(records: Mapping[tuple[str, int], HeadScores], *parts: str, shots: str = "",
             task: str = "each task") -> str:
     """How every chart of this page is measured."""
-    return blocks.provenance(setup, *parts, f"Over {n_heads} heads: {by} gradient importance of {n_of(records)} "
-                             "training examples per task", source=blocks.STUDY, shots=shots, task=task)
+    return blocks.provenance(setup, *parts, f"Over {alive.n} {alive.called}: {by} gradient importance of "
+                             f"{n_of(records)} training examples per task", alive.measured, source=blocks.STUDY,
+                             shots=shots, task=task)
 
 
-SCORES = f"scores = [record.scores({by!r}){blocks.of_heads()} for record in records]"
+SCORES = f"scores = [record.scores({by!r}){alive.index} for record in records]"
 NAMES = "names = [setup.task.name for setup in setups]"
 
 
@@ -66,7 +67,8 @@ def reproduce(found: Iterable[tuple[str, int]], *before: str, table: str, then: 
               given: Mapping[str, Any] | None = None) -> str:
     """Python that gets the records of every (task, shots) pair, and compares them."""
     over = [(tasks[name], n_shots) for name, n_shots in found]
-    return blocks.python_lines(selection.importance(*over[0]), *before, table=table, then=then, over=over, given=given)
+    return blocks.python_lines(selection.importance(*over[0]), *alive.lines, *before, table=table, then=then, over=over,
+                               given=alive.given | dict(given or {}))
 
 
 def pairs_of(names: Sequence[str],
@@ -93,7 +95,7 @@ def draw_tasks() -> None:
         return
     names = [name for name, _ in found]
     scores = [record.scores(by) for record in found.values()]
-    ranked = list(map(info.of_heads, scores))
+    ranked = list(map(alive.of, scores))
     rhos = stats.spearman_matrix(ranked, as_authors)
     order = stats.cluster_order(stats.spearman_matrix(ranked)) if clustered else range(len(names))
     ordered = [names[i] for i in order]
@@ -109,7 +111,7 @@ def draw_tasks() -> None:
                 words.tasks_alike(names, rhos, as_authors),
                 charts.matrix(charts.pictured(table, pairs_of(names, scores)), label, rows=ordered, columns=ordered,
                                 signed=bool((pairs < -0.05).any()), domain=domain, dark=dark, chosen=pair),
-                caption=f"{n_of(found)} training examples per task · chance: 0 · {PAIR}",
+                caption=f"{n_of(found)} per task · {alive.over} · chance: 0 · {PAIR}",
                 measured=explain(found, AS_AUTHORS if as_authors else CORRELATION, colours(domain), HOVER),
                 table=table, file=f"overlap-tasks-{setup.n_shots}shot",
                 python=reproduce(
@@ -156,8 +158,8 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
     """
     records = found[a[1]], found[b[1]]
     scores = records[0].scores(by), records[1].scores(by)
-    ranked = info.of_heads(scores[0]), info.of_heads(scores[1])
-    pair = tables.agreement_table({a[0]: records[0], b[0]: records[1]}, by, info.attending, TOP).iloc[0]
+    ranked = alive.of(scores[0]), alive.of(scores[1])
+    pair = tables.agreement_table({a[0]: records[0], b[0]: records[1]}, by, alive.mask, TOP).iloc[0]
     low, high = pair["95 % from"], pair["to"]
     sure = f" (95\u00a0%: {low:.2f} to {high:.2f})" if not np.isnan(low) else ""
     title = f"{a[0]} and {b[0]} {words.agreement(pair['Spearman ρ'])}{sure}"
@@ -187,13 +189,12 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
     table = tables.maps_table({name: one for (name, _), one in zip((a, b), scores, strict=True)}, chosen,
                             headless=info.headless)
     names = f"({a[0]!r}, {b[0]!r})"
-    attending = f"{info.attending}" if info.headless else "None"
     blocks.extras(table, f"maps-{a[0]}-{b[0]}".replace(", ", "-"), reproduce(
         (a[1], b[1]), f"pair = dict(zip({names}, records, strict=True))",
         f"maps = {{name: record.scores({by!r}) for name, record in pair.items()}}",
         table=f"tables.maps_table(maps, chosen{blocks.headless()})", given={"chosen": chosen},
-        then=[blocks.printed(f"tables.agreement_table(pair, {by!r}, {attending}, {TOP})")]), "two maps", title=title,
-        caption=caption, shown=drawn)
+        then=[blocks.printed(f"tables.agreement_table(pair, {by!r}{alive.argument}, share={TOP})")]), "two maps",
+        title=title, caption=caption, shown=drawn)
 
 
 def shots_of(a: int, b: int) -> str:
@@ -215,7 +216,7 @@ def draw_shots() -> None:
         return
     columns = [f"{a} and {b} shots" for a, b in PAIRS]
     scores = {key: record.scores(by) for key, record in found.items()}
-    rhos = tables.shots_correlations({key: info.of_heads(one) for key, one in scores.items()}, names, PAIRS, as_authors)
+    rhos = tables.shots_correlations({key: alive.of(one) for key, one in scores.items()}, names, PAIRS, as_authors)
     label = "ρ of index lists" if as_authors else "Spearman ρ"
     table = tables.matrix_table(rhos, names, columns, label)
     domain = charts.span(rhos)
@@ -233,13 +234,13 @@ def draw_shots() -> None:
                 words.shots_alike(columns, rhos, as_authors),
                 charts.matrix(charts.pictured(table, maps), label, rows=names, columns=columns, dark=dark,
                               chosen=(task, pair), signed=bool((rhos < -0.05).any()), domain=domain),
-                caption=f"{n_of(found)} training examples per task · chance: 0 · {PAIR}",
+                caption=f"{n_of(found)} per task · {alive.over} · chance: 0 · {PAIR}",
                 measured=explain(found, AS_AUTHORS if as_authors else CORRELATION, colours(domain), HOVER,
                                  shots="0, 1 and 5 shots"),
                 table=table, file="overlap-shots", key="overlap shots", python=reproduce(
                     [(name, n) for name in names for n in shots], f"pairs = {PAIRS}",
                     "names = list(dict.fromkeys(setup.task.name for setup in setups))",
-                    f"scores = {{(setup.task.name, setup.n_shots): record.scores({by!r}){blocks.of_heads()}",
+                    f"scores = {{(setup.task.name, setup.n_shots): record.scores({by!r}){alive.index}",
                     "          for setup, record in zip(setups, records, strict=True)}",
                     f"rhos = tables.shots_correlations(scores, names, pairs{', as_authors=True' * as_authors})",
                     table=f"tables.matrix_table(rhos, names, [f'{{a}} and {{b}} shots' for a, b in pairs], {label!r})",
@@ -264,9 +265,9 @@ def draw_top() -> None:
     if len(found) < 2:
         return
     names, scores = [name for name, _ in found], [record.scores(by) for record in found.values()]
-    ranked = list(map(info.of_heads, scores))
+    ranked = list(map(alive.of, scores))
     curve = tables.overlap_table(ranked, SHARES)
-    overlaps, k = stats.overlap_matrix(ranked, share), max(1, stats.count(share, n_heads))
+    overlaps, k = stats.overlap_matrix(ranked, share), max(1, stats.count(share, alive.n))
     here = curve[np.isclose(curve["share"], share)].iloc[0]
     table = tables.matrix_table(overlaps, names, names, "overlap", blank_diagonal=True)
     with place:
@@ -278,7 +279,7 @@ def draw_top() -> None:
                 f"would give {words.percent(here['chance'])}",
                 charts.matrix(charts.pictured(table, pairs_of(names, scores)), "overlap", rows=names, columns=names,
                                 number=".0%", dark=dark, chosen=pair, domain=(float(here["chance"]), 1.0)),
-                caption=f"{n_of(found)} training examples per task · weakest colour: chance, "
+                caption=f"{n_of(found)} per task · {alive.over} · weakest colour: chance, "
                         f"{words.percent(here['chance'])}",
                 measured=explain(found, f"Intersection over union of the top {words.how_many(k, 'head')}",
                                  f"Chance: {words.percent(here['chance'])}, the weakest colour", HOVER),
@@ -314,36 +315,33 @@ def draw_counts() -> None:
     if not found:
         return
     counts = np.zeros((info.n_layers, info.n_heads), int)
-    counts[info.attending] = stats.topk_counts([info.of_heads(record.scores(by)) for record in found.values()],
-                                               percent / 100)
-    table = tables.counts_table(info.of_heads(counts), percent / 100, len(found))
+    counts[alive.mask] = stats.topk_counts([alive.of(record.scores(by)) for record in found.values()], percent / 100)
+    table = tables.counts_table(alive.of(counts), percent / 100, len(found))
     everywhere, nowhere = table.iloc[-1], table.iloc[0]
     grid = tables.grid_table(counts.astype(float), chosen, label="tasks", headless=info.headless)
     count = f"counts = stats.topk_counts(scores, {percent / 100})"
-    whole = [f"counts = np.zeros({counts.shape}, int)", f"counts[{info.attending}] = {count[9:]}"] \
-        if info.headless else [count]
+    whole = [f"counts = np.zeros({counts.shape}, int)", f"counts[live] = {count[9:]}"] if alive.lines else [count]
     with place:
         left, right = blocks.side_by_side("overlap", 6, 5, gap="large")
         with left:
-            title = (f"{stats.highest(counts, 1)[0]} is in the top {percent} % of {counts.max()} of {len(found)} "
-                     f"tasks; {everywhere['heads']:.0f} of {n_heads} heads are in all of them")
+            title = words.needed(counts, len(found), percent, alive.n, alive.called)
             blocks.result(
                 title, head_map(counts.astype(float), title=title, label="tasks", number="count",
                                 domain=(0, len(found)), file=f"overlap-heads-top{percent}-{setup.n_shots}shot",
                                 state="chosen", headless=info.headless,
                                 alt="Heatmap of the number of tasks that need each head."),
-                caption=f"{n_of(found)} training examples per task · colour: number of tasks",
+                caption=f"{n_of(found)} per task · {alive.over} · colour: number of tasks",
                 measured=explain(found, f"Colour: in how many tasks' top {percent} % the head is"),
                 table=grid, file=f"overlap-heads-top{percent}-{setup.n_shots}shot", key="overlap counts",
                 python=reproduce(found, SCORES, *whole, given={"chosen": chosen}, table="tables.grid_table("
                                  f"counts.astype(float), chosen, label='tasks'{blocks.headless()})"))
         with right:
             blocks.result(
-                f"{nowhere['heads']:.0f} of {n_heads} heads are in no task's top, by chance it would be "
+                f"{nowhere['heads']:.0f} of {alive.n} {alive.called} are in no task's top, by chance it would be "
                 f"{nowhere['by chance']:.1f}; in all tasks' tops are {everywhere['heads']:.0f}, by chance "
                 f"{everywhere['by chance']:.1f}",
                 charts.counts_bars(table),
-                caption=f"{n_of(found)} training examples per task · orange: by chance",
+                caption=f"{n_of(found)} per task · {alive.over} · orange: by chance",
                 measured=explain(found, "Orange: expected of independent random rankings (binomial)"),
                 table=table, file=f"overlap-counts-top{percent}-{setup.n_shots}shot", python=reproduce(
                     found, SCORES, count, table=f"tables.counts_table(counts, {percent / 100}, len(records))"),

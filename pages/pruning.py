@@ -12,24 +12,30 @@ import streamlit as st
 from backend import tables
 from backend.kinds import Pruning, Sweep
 from backend.kinds.lines import expression
+from backend.kinds.writes import N_PROBE
 from backend.models.info import weights
 from backend.values import Ranking, TaskId, parse_exact
-from pages.shared import blocks, charts, components, glossary, selection, words
+from pages.shared import blocks, charts, components, glossary, living, selection, words
 
 SCOPES = ("This task", "All tasks")
 VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")
 WHAT = {"heads": "heads", "FFNs": "ffns", "heads and FFNs": "combined"}  # as the page says it -> as the service does
 N_RANDOM = 5
+SAME_QUESTIONS = ("FFNs are ranked by what their removal costs on these very questions: the curve flatters its own "
+                  "ranking, others' less")
 FORMULA = ("Parameters: 4 · d_model · d_head per head (its slices of query, key, value and output projection), the "
            "FFN's matrices of d_model · d_ffn, biases and norms left out")
 
 setup, info, by = selection.current(), selection.info(), selection.definition()
 tasks, dark = selection.compared(), st.context.theme.type == "dark"
 suite = list(tasks)
+alive = living.now()
+LIVE_ORDERS = living.known_for(selection.current(task) for task in {*tasks.values(), setup.task})
 
 
 def at_random(seed: int, task: TaskId) -> Ranking:
-    return Ranking.random(seed)
+    """A random order of the live heads, behind the dead ones; of all heads, where it is not known which are dead."""
+    return Ranking.random(seed, N_PROBE if LIVE_ORDERS else 0)
 
 
 RANKINGS: dict[str, list[Callable[[TaskId], Ranking]]] = {  # of a task that is pruned
@@ -98,9 +104,10 @@ def reproduce(names: Sequence[str], what: str, found: Mapping[str, Iterable[int]
         lists.append(f"    {kind!r}: [{', '.join(next(left) for _ in those)}],")
     first, *others = units.items()
     return blocks.python_lines(
-        first[1], "info = get(Model(model))", "sweeps = {", *lists, "}", table=table, then=[then], also=dict(others),
-        over=[(all_tasks()[name], setup.n_shots) for name in names],
-        given={"compared": tuple(sorted(tasks.values()))} if len(names) == 1 and tables.AGGREGATE in found else {})
+        first[1], *alive.lines, "info = get(Model(model))", "sweeps = {", *lists, "}", table=table, then=[then],
+        also=dict(others), over=[(all_tasks()[name], setup.n_shots) for name in names],
+        given=alive.given | ({"compared": tuple(sorted(tasks.values()))} if len(names) == 1 and tables.AGGREGATE in
+                             found else {}))
 
 
 def share_of_intact() -> float:
@@ -142,39 +149,46 @@ def draw_curves(what: str, names: Sequence[str], share: float) -> None:
     found = complete(names, what, RANKINGS)
     if not found:
         return
-    table = tables.curves_table({kind: list(those.values()) for kind, those in found.items()}, weights(info),
-                                info.n_params)
-    limits = tables.limits_table(table, what, share)
-    key = f"pruning {what}"
+    sweeps = {kind: list(those.values()) for kind, those in found.items()}
+    counted = "live heads" if what == "heads" and alive.known is not None else what
+    live, drawn = alive.known if counted != what else None, counted if alive.dead else what
+    table = tables.curves_table(sweeps, weights(info), info.n_params, live)
+    limits = tables.limits_table(table, counted, share, sweeps)
+    key, said = f"pruning {what}", alive.over if what == "heads" else "ranked on these very questions"
     with place:
         blocks.result(
-            words.can_go(limits, what, share, words.tasks(names)),
-            charts.pruning_curves(table, what, floor=share * table["accuracy"].iloc[0], clickable=len(names) == 1),
-            caption=line(table, names, f"dashed: {words.percent(share)} of intact"
-                         + " · grey band: random" * (tables.RANDOM in found)),
-            measured=explain(names, f"Dashed: {words.percent(share)} of the intact accuracy", band(found)),
+            words.can_go(limits, counted, share, words.tasks(names)),
+            charts.pruning_curves(table, drawn, floor=share * table["accuracy"].iloc[0], clickable=len(names) == 1),
+            caption=line(table, names, f"dashed: {words.percent(share)} · {said}"),
+            measured=explain(names, f"Dashed: {words.percent(share)} of the intact accuracy", band(found),
+                             alive.measured if what == "heads" else SAME_QUESTIONS,
+                             "How much can go: the last point before the first below that level; 95 % interval from "
+                             "questions drawn anew within tasks. Own and aggregate rankings have points 5 % apart, "
+                             "others 10 %: an interval resolves no more"),
             table=table, file=f"pruning-{WHAT[what]}-{names[0] if len(names) == 1 else 'all'}-{setup.n_shots}shot",
-            python=reproduce(names, what, found, "tables.curves_table(sweeps, weights(info), info.n_params)",
-                             blocks.printed(f"tables.limits_table(table, {what!r}, {share})")), key=key,
+            python=reproduce(names, what, found, f"tables.curves_table(sweeps, weights(info), info.n_params"
+                             f"{', live' if live is not None else ''})",
+                             blocks.printed(f"tables.limits_table(table, {counted!r}, {share}, sweeps)")), key=key,
             on_click=(lambda: choose(charts.picked_mask(st.session_state.get(key)))) if len(names) == 1 else None,
             alt_text=f"Accuracy against the share of {what} removed, by {len(found)} kinds of ranking.")
         if len(names) == 1:
-            to_lab(words.point_labels(table, what), f"point {what}")
+            to_lab(words.point_labels(table, counted), f"point {what}")
         else:
             st.caption("Each task has masks of its own: choose *This task* to click a point and open it in Lab.")
-        list_limits(limits, what)
+        list_limits(limits, what, counted)
 
 
 def band(found: Mapping[str, Mapping[int, list[Sweep]]]) -> str:
     n = len(found.get(tables.RANDOM, {}))
-    return f"Grey band: mean, lowest and highest of {words.how_many(n, 'random order')}; its masks are the first's" \
-        if n else ""
+    of = "of live heads, dead ones first" if LIVE_ORDERS else "of all heads, dead ones among them"
+    return f"Grey band: mean, lowest and highest of {words.how_many(n, 'random order')} {of}; its masks are the " \
+        "first's" if n else ""
 
 
-def list_limits(limits: pd.DataFrame, what: str) -> None:
+def list_limits(limits: pd.DataFrame, what: str, counted: str) -> None:
     shares = [name for name in limits.columns if name not in ("ranking", "that is")]
     st.dataframe(blocks.aligned(limits, percent=shares), hide_index=True, key=f"limits {what}",
-                 column_config={"that is": f"that is, {what}"}, alt="How much can go by each ranking.")
+                 column_config={"that is": f"that is, {counted}"}, alt="How much can go by each ranking.")
 
 
 # --- heads and FFNs together --------------------------------------------------------------------
@@ -190,7 +204,8 @@ def draw_map(names: Sequence[str], share: float) -> None:
     found = complete(names, what, {kind: RANKINGS[kind]})
     if not found:
         return
-    table = tables.map_table(tables.curve_table(found[kind][0], kind, weights(info), info.n_params))
+    live = alive.known
+    table = tables.map_table(tables.curve_table(found[kind][0], kind, weights(info), info.n_params, live))
     most = tables.furthest(table, share)
     key = "pruning map"
     with place:
@@ -203,11 +218,11 @@ def draw_map(names: Sequence[str], share: float) -> None:
                             clickable=len(names) == 1),
             caption=line(table, names, f"framed: the most removed at {words.percent(share)} of intact"),
             measured=explain(names, f"Framed: the most parameters removed with at least {words.percent(share)} of the "
-                             "intact accuracy", "Colours run from chance to 100 %"),
+                             "intact accuracy", "Colours run from chance to 100 %", alive.measured, SAME_QUESTIONS),
             table=table.drop(columns=["row", "column"]), file=f"pruning-map-{setup.task}-{setup.n_shots}shot",
             python=reproduce(
                 names, what, {kind: [0]}, f"tables.curve_table(sweeps[{kind!r}][0], {kind!r}, weights(info), "
-                "info.n_params)", f"print(tables.furthest(table, {share}))"), key=key,
+                f"info.n_params{', live' * (live is not None)})", f"print(tables.furthest(table, {share}))"), key=key,
             on_click=(lambda: choose_cell(key, table)) if len(names) == 1 else None,
             alt_text="Heatmap of accuracy over the shares of heads and of FFNs removed.")
         if len(names) == 1:
@@ -236,7 +251,7 @@ def draw_transfer(names: Sequence[str]) -> None:
     found = {pair: record for pair, record in zip(pairs, records, strict=True) if record is not None}
     if not found:
         return
-    table = tables.transfer_table(found, percent / 100)
+    table = tables.transfer_table(found, percent / 100, alive.known)
     with place:
         if len(names) == 1:
             transfer_to(table, names[0], percent)
@@ -249,7 +264,7 @@ def transfer_to(table: pd.DataFrame, task: str, percent: int) -> None:
     table = table.sort_values("accuracy", ascending=False)
     shown = table.assign(ranking=["its own" if ranking == task else f"of {ranking}" for ranking in table["ranking"]])
     blocks.result(
-        words.transfers(table, percent, f"{task} keeps"),
+        words.transfers(table, percent, f"{task} keeps", called=alive.called),
         charts.bars(shown, x="accuracy", y="ranking", order=shown["ranking"].tolist(), x_title="accuracy"),
         caption=f"n = {int(table['n'].max())} questions · orange tick: chance, "
                 f"{words.percent(table['chance'].iloc[0])} · intact {words.percent(table['intact'].iloc[0])}",
@@ -271,17 +286,18 @@ def transfer_lines(table: pd.DataFrame, percent: int, more: str = "") -> str:
     one = expression(selection.ranking(setup.task), {setup.task: "task"})
     return blocks.python_lines(
         unit(str(next(iter(names))), "heads", selection.ranking(all_tasks()[str(next(iter(names)))])),
-        f"sweeps = {{(setup.task.name, task.name): get(Pruning(setup, ranking={one}))", "          for setup in setups "
-        "for task in rankings}", table=f"tables.transfer_table(sweeps, {percent / 100}){more}",
+        *alive.lines, f"sweeps = {{(setup.task.name, task.name): get(Pruning(setup, ranking={one}))",
+        "          for setup in setups for task in rankings}", table=f"tables.transfer_table(sweeps, {percent / 100}"
+        f"{', live' * (alive.known is not None)}){more}",
         over=[(all_tasks()[str(name)], setup.n_shots) for name in names],
-        given={"rankings": tuple(all_tasks()[name] for name in by)})
+        given=alive.given | {"rankings": tuple(all_tasks()[name] for name in by)})
 
 
 def transfer_among(table: pd.DataFrame, percent: int) -> None:
     """Every task pruned by every task's ranking."""
     floor = float(np.nanmin(table["chance"] / table["intact"]))
     blocks.result(
-        words.transfers(table, percent, "the tasks keep", "kept", " of their intact accuracy"),
+        words.transfers(table, percent, "the tasks keep", "kept", " of their intact accuracy", alive.called),
         charts.matrix(table.assign(row=table["task"], column=table["ranking"]), "kept", rows=suite, columns=suite,
                       number=".0%", dark=dark, domain=(min(floor, 0.9), 1.0), x_title="ranking of",
                       y_title="task that is pruned", clickable=False),

@@ -11,12 +11,26 @@ import streamlit as st
 
 from backend import lens, stats, tables
 from backend.kinds import Answers, Evaluation, FFNOracle, HeadOracle, InductionScores, PrefixMatching, Pruning
+from backend.kinds.writes import N_PROBE
 from backend.models.info import BUNDLED, weights
 from backend.tasks import registry
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId
 from pages.map import head_map
-from pages.shared import blocks, charts, components, growth, handles, lecture, presenting, selection, waiting, words
+from pages.shared import (
+    blocks,
+    charts,
+    components,
+    growth,
+    handles,
+    lecture,
+    living,
+    presenting,
+    selection,
+    verdicts,
+    waiting,
+    words,
+)
 from pages.shared.plain import plain
 
 if TYPE_CHECKING:
@@ -25,9 +39,6 @@ if TYPE_CHECKING:
 SHOTS = selection.SHOTS
 LOOKS_BACK = tables.LOOKS_BACK
 FEW_POINTS = 0.05  # "little loss"
-NEARLY_ALWAYS = 0.85
-MISSED = [f"print((each.importance() >= {FEW_POINTS}).sum(), 'heads are missed when off alone; the most one costs:', "
-          "each.importance().max())"]
 N_WORDS = 10  # of the block that is repeated
 
 
@@ -113,10 +124,10 @@ def learn() -> None:
         return
     labels = tuple(f"{n} shots" if n != 1 else "1 shot" for n in SHOTS)
     table = tables.means_table({label: found[i * len(names):(i + 1) * len(names)] for i, label in enumerate(labels)})
-    first, last = table["accuracy"].iloc[0], table["accuracy"].iloc[-1]
-    answer(guess, answers[2] if last >= NEARLY_ALWAYS else answers[last > table["chance"].iloc[-1] + FEW_POINTS])
+    title, right = verdicts.learned(table, SHOTS)
+    answer(guess, answers[right])
     result(
-        f"From {words.percent(first)} without examples to {words.percent(last)} with {SHOTS[-1]}",
+        title,
         charts.bars(table, x="accuracy", y="what", order=list(table["what"]), x_title="accuracy"), table=table,
         caption=f"n = {table['n'].iloc[-1]} questions of {len(names)} tasks · orange: chance",
         measured=blocks.provenance(units[-1].setup, f"Mean of {len(names)} tasks", "95 % interval from those of "
@@ -205,9 +216,11 @@ def switch() -> None:
     if guess is None:
         return
     each = blocks.fetch(HeadOracle(setup))
+    alive = living.now([setup.task], [setup.n_shots])
     if each is not None:
-        losses = each.importance()
-        answer(guess, answers[1 if losses.max() < FEW_POINTS else 0 if losses.min() >= FEW_POINTS else 2])
+        alone = tables.need_table(np.zeros(alive.mask.shape), each, alive.mask)
+        told, right_answer = verdicts.missed_alone(alone, "live head" if alive.dead else "head")
+        answer(guess, answers[right_answer])
     chosen = selection.ablation()
     left, right = blocks.side_by_side("switch", 3, 2, gap="large")
     with left:
@@ -236,20 +249,20 @@ def switch() -> None:
                     f"Intact: {words.percent(a.mean())}", words.how_certain(setup),
                     words.how_tested(setup)))
         if each is not None:
-            missed = int((losses >= FEW_POINTS).sum())
-            blocks.tell(f"Of {len(losses)} heads {words.how_many(missed, 'is', 'are')} missed by "
-                        f"{words.points(FEW_POINTS)[1:]} or more when off alone; the most that one costs is "
-                        f"{words.points(losses.max())[1:]}.")
+            blocks.tell(told)
         pairs = {setup.task.name: (records[0], records[1] if chosen else None)}
         table = tables.pairs_table(pairs)
         blocks.extras(table, "tour-switch", blocks.python_lines(
-            units[0], f"pairs = {{setup.task.name: (record, {'ablated' if chosen else 'None'})}}",
-            table="tables.pairs_table(pairs)", then=MISSED if each is not None else (),
+            units[0], *alive.lines, f"pairs = {{setup.task.name: (record, {'ablated' if chosen else 'None'})}}",
+            table="tables.pairs_table(pairs)", given=alive.given, then=[
+                f"alone = tables.need_table(np.zeros({alive.mask.shape}), each{alive.argument})",
+                "print(alone.sort_values('change').to_string())"] if each is not None else (),
             also=({"ablated": units[1]} if chosen else {}) | ({"each": HeadOracle(setup)} if each is not None else {})),
             "tour switch", title=f"{setup.task}, {setup.n_shots} shots", caption=caption, shown=[("", grid)],
             numbers=words.big_numbers(table))
-        blocks.tell("One head is rarely missed: others do the same work. Which ones are missed is the question of the "
-                    "next steps." if chosen and abs(b.mean() - a.mean()) < FEW_POINTS and len(chosen.heads) == 1 else
+        blocks.tell("These questions do not tell this head's absence: others may do the same work. Which ones are "
+                    "missed is the question of the next steps."
+                    if len(chosen.heads) == 1 and test.p >= words.SIGNIFICANT else
                     "Undo and Clear are in the sidebar, and so is a text field that does the same by keyboard.")
 
 
@@ -266,8 +279,9 @@ def look_back() -> None:
     record = matching()
     if record is None:
         return
-    scores, info = np.array(record.mean), selection.info()
-    n, n_heads = int((scores >= LOOKS_BACK).sum()), len(info.heads)
+    info, alive = selection.info(), living.now(suite().values())
+    scores = np.where(alive.mask, np.array(record.mean), 0)
+    n, n_heads = int((scores >= LOOKS_BACK).sum()), alive.n
     answers = ("none", "a handful", "about a third", "most")
     guess = ask("look back", f"How many of the {n_heads} heads put {words.percent(LOOKS_BACK)} or more of their "
                 "attention there?", answers)
@@ -279,19 +293,23 @@ def look_back() -> None:
     table = tables.induction_table(record, "prefix matching", chosen=chosen, headless=info.headless)
     layers = sorted({h.layer for h in stats.highest(scores, 1)[:n]})
     where = f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}"
-    title = (f"{words.how_many(n, 'head').capitalize()} of {n_heads} {'looks' if n == 1 else 'look'} back"
+    title = (f"{words.how_many(n, 'head').capitalize()} of {n_heads} {'live ones ' * bool(alive.dead)}"
+             f"{'looks' if n == 1 else 'look'} back"
              + (f", all in {where}" if n else ""))
     result(
-        title, head_map(scores, title=title, label="prefix matching", domain=(0, 1), file="prefix-matching",
-                        state="chosen", headless=info.headless, alt="Heatmap of prefix matching over layers and heads; "
+        title, head_map(np.array(record.mean), title=title, label="prefix matching", domain=(0, 1),
+                        file="prefix-matching", state="chosen", headless=info.headless,
+                        alt="Heatmap of prefix matching over layers and heads; "
                         f"{n} of {n_heads} heads reach {LOOKS_BACK}."), table=table,
-        caption=f"n = {record.n_seeds} random sequences · 1: all attention goes there",
+        caption=f"n = {record.n_seeds} random sequences · {alive.over} · 1: all attention goes there",
         measured=blocks.provenance(unit.model, f"Mean over n = {record.n_seeds} random sequences of repeated tokens",
+                                   f"Called looking back: {words.percent(LOOKS_BACK)} or more", alive.measured,
                                    "1 = all attention goes to what followed before", source=blocks.STUDY),
         file="prefix-matching", key="tour matching", python=blocks.python_lines(
-            unit, table=f"tables.induction_table(record, 'prefix matching', chosen=chosen{blocks.headless()})",
-            then=[f"print((np.array(record.mean) >= {LOOKS_BACK}).sum(), 'heads look back')"],
-            given={"chosen": chosen}))
+            unit, *alive.lines, table="tables.induction_table(record, 'prefix matching', chosen=chosen"
+            f"{blocks.headless()})",
+            then=[f"print((np.array(record.mean){alive.index} >= {LOOKS_BACK}).sum(), 'heads look back')"],
+            given=alive.given | {"chosen": chosen}))
     at_work(stats.highest(scores, 1)[0])
     if st.toggle("How did they come about? Back through the training", key="tour training", persist_state="session"):
         growth.section("tour", level=3)
@@ -336,26 +354,26 @@ def knock_out() -> None:
     record = matching()
     if record is None:
         return
-    scores = np.array(record.mean)
-    ranked = [head for head in stats.highest(scores, 1) if head in selection.info().heads]
+    alive = living.now(suite().values())
+    scores = np.where(alive.mask, np.array(record.mean), 0)
+    ranked = [head for head in stats.highest(scores, 1) if alive.mask[head.layer, head.head]]
     everyone = int((scores >= LOOKS_BACK).sum())
     blocks.tell("If looking back is how the model reads the examples, then switching those heads off should hurt "
-                "more than switching off as many others. (Random heads come from layers 1 and up: everything needs "
-                "layer 0.)")
+                "more than switching off as many others. (Random heads are none of those, no dead ones where these are "
+                "known, and come from layers 1 and up: everything needs layer 0.)")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         sizes = sorted({min(3, everyone), everyone} - {0}) or [1]
         k = st.segmented_control("How many heads", sizes, default=sizes[-1], required=True, key=f"tour k {sizes}")
         seed = st.number_input("Draw", 0, 99, 0, key="tour seed", persist_state="session", width=130,
                                help="Another number draws other random heads.")
-    answers = ("the random ones", "about the same", "the ones that look back")
+    answers = ("the random ones", "these questions do not tell", "the ones that look back")
     guess = ask("knock out", f"Off {'goes' if k == 1 else 'go'} the {words.how_many(int(k), 'head')} that "
                 f"{'looks' if k == 1 else 'look'} back most, or as many random ones: which hurts more?", answers)
     if guess is None:
         return
-    pool = [head for head in selection.info().heads if head.layer > 0]
-    order = np.random.default_rng(int(seed)).permutation(len(pool))
+    others = verdicts.control(alive.heads, ranked[:max(everyone, int(k))], int(k), int(seed))
     masks = {"intact": INTACT, f"without the top {k}": Ablation(frozenset(ranked[:k])),
-             f"without {k} random": Ablation(frozenset(pool[i] for i in order[:k]))}
+             f"without {len(others)} random": Ablation(frozenset(others))}
     names = group("in-context")
     units = [Evaluation(one, mask) for mask in masks.values() for one in setups(names, SHOTS[-1])]
     records = measured(units, "accuracy")
@@ -363,26 +381,29 @@ def knock_out() -> None:
         return
     table = tables.means_table({label: records[i * len(names):(i + 1) * len(names)] for i, label in enumerate(masks)})
     intact, top, random = table["accuracy"]
-    worse = "The heads that look back are missed more" if random - top > 0.01 else \
-        "The random heads are missed more" if top - random > 0.01 else "It makes no difference"
-    answer(guess, answers[2 if random - top > 0.01 else 0 if top - random > 0.01 else 1])
+    difference = stats.mean_difference_interval([(a.marks(), b.marks()) for a, b in zip(
+        records[len(names):2 * len(names)], records[2 * len(names):], strict=True)])
+    title, right = verdicts.knocked_out(top - intact, random - intact, difference)
+    answer(guess, answers[right])
     result(
-        f"{worse}: {words.points(top - intact)} against {words.points(random - intact)}",
+        title,
         charts.bars(table, x="accuracy", y="what", order=list(masks), x_title="accuracy"), table=table,
         caption=f"n = {table['n'].iloc[0]} questions of {len(names)} tasks · orange: chance",
         measured=blocks.provenance(
-            units[0].setup, f"Mean of {len(names)} tasks", "Off: zero ablation", "95 % interval from those of the "
-            "tasks", words.how_certain(units[0].setup), f"Top {k}: {words.names(sorted(ranked[:k]))}",
-            f"Random: {words.names(sorted(masks[f'without {k} random'].heads))}", task="in-context tasks"),
+            units[0].setup, f"Mean of {len(names)} tasks", "Off: zero ablation", "95 % intervals from those of the "
+            "tasks", words.how_certain(units[0].setup), alive.measured, f"Top {k}: {words.names(sorted(ranked[:k]))}",
+            f"Random: {words.names(sorted(others))}", task="in-context tasks"),
         file="tour-knock-out", key="tour knock out", python=blocks.python_lines(
             units[0], "groups = dict(zip(labels, (records, top, others), strict=True))",
-            table="tables.means_table(groups)", given={"labels": tuple(masks)},
+            table="tables.means_table(groups)", given={"labels": tuple(masks)}, then=[
+                "pairs = [(a.marks(), b.marks()) for a, b in zip(top, others, strict=True)]",
+                "print(stats.mean_difference_interval(pairs))"],
             also={"top": units[len(names)], "others": units[2 * len(names)]}, over=over(names, SHOTS[-1])),
-        alt_text=f"Bars of accuracy. {worse}.")
+        alt_text=f"Bars of accuracy. {title}.")
     blocks.picture(masks[f"without the top {k}"])
     if k < everyone and intact - top < FEW_POINTS:
-        blocks.tell(f"With {k} of them gone the model hardly notices: the other {everyone - k} do the same. That is "
-                    "*redundancy*. Try all of them.")
+        blocks.tell(f"With {k} of them gone accuracy changes by less than {words.points(FEW_POINTS)[1:]}: perhaps the "
+                    f"other {everyone - k} do the same. That would be *redundancy*. Try all of them.")
     elif k == everyone and len(sizes) > 1:
         blocks.tell(f"Now try {sizes[0]} of them: does the model notice?")
 
@@ -398,33 +419,38 @@ def prune() -> None:
     guess = ask("prune", "What share of the heads can go before accuracy falls below that?", answers)
     if guess is None:
         return
-    rankings = ("least important first", "random")
-    units = [Pruning(one, "heads", Ranking.random(0) if label == "random" else Ranking.by(one.task))
+    rankings, alive = ("least important first", "random"), living.now(suite().values(), [SHOTS[-1]])
+    at_random = Ranking.random(0, N_PROBE if living.known_for(setups(names, SHOTS[-1])) else 0)
+    units = [Pruning(one, "heads", at_random if label == "random" else Ranking.by(one.task))
              for label in rankings for one in setups(names, SHOTS[-1])]
     records = blocks.get_all(units, f"pruning curves of all {len(names)} tasks, {SHOTS[-1]}-shot")
     found = [r for r in records if r is not None]
     if len(found) < len(units):
         return
     info = selection.info()
-    table = tables.curves_table({label: [found[i * len(names):(i + 1) * len(names)]] for i, label in enumerate(
-        rankings)}, weights(info), info.n_params)
-    held = float(tables.limits_table(table, "heads", share)["can go"].iloc[0])  # of the model's own ranking
+    sweeps = {label: [found[i * len(names):(i + 1) * len(names)]] for i, label in enumerate(rankings)}
+    what, live = ("heads" if alive.known is None else "live heads"), alive.known
+    table = tables.curves_table(sweeps, weights(info), info.n_params, live)
+    title, right = verdicts.spared(tables.limits_table(table, what, share, sweeps), share, what)
     intact, chance = float(table["accuracy"].iloc[0]), float(table["chance"].iloc[0])
-    answer(guess, answers[0 if held <= 0.2 else 1 if held < 0.5 else 2])
+    answer(guess, answers[right])
     result(
-        f"{words.percent(held)} of the heads can go and {words.percent(share)} of the accuracy stays",
-        charts.lines(table, x="heads", y="accuracy", colour="ranking", x_title="share of heads removed",
+        title,
+        charts.lines(table, x=what, y="accuracy", colour="ranking", x_title=f"share of {what} removed",
                      y_title="accuracy", rules={"chance": chance,
                                                 f"{words.percent(share)} of intact": share * intact}),
-        caption=f"n = {found[0].questions.n} questions per task · {len(names)} tasks · chance {words.percent(chance)}",
+        caption=f"n = {found[0].questions.n} questions of {len(names)} tasks each · {alive.over} · chance "
+                f"{words.percent(chance)}",
         measured=blocks.provenance(
             units[0].setup, f"Mean of {len(names)} tasks", "Heads ranked by gradient importance, the lowest go first; "
-            "one random ranking", task="all tasks", source=blocks.STUDY),
+            "one random ranking", "95 % interval of how much can go from questions drawn anew within tasks",
+            alive.measured, task="all tasks", source=blocks.STUDY),
         table=table, file="tour-pruning", key="tour pruning", python=blocks.python_lines(
-            units[0], "info = get(Model(model))", f"sweeps = {{{rankings[0]!r}: [records], {rankings[1]!r}: [others]}}",
-            table="tables.curves_table(sweeps, weights(info), info.n_params)",
-            then=[blocks.printed(f"tables.limits_table(table, 'heads', {share})")],
-            also={"others": units[len(names)]}, over=over(names, SHOTS[-1])),
+            units[0], *alive.lines, "info = get(Model(model))",
+            f"sweeps = {{{rankings[0]!r}: [records], {rankings[1]!r}: [others]}}",
+            table=f"tables.curves_table(sweeps, weights(info), info.n_params{', live' * (live is not None)})",
+            then=[blocks.printed(f"tables.limits_table(table, {what!r}, {share}, sweeps)")],
+            also={"others": units[len(names)]}, over=over(names, SHOTS[-1]), given=alive.given),
         alt_text="Lines of accuracy against the share of heads removed, by ranking.")
 
 
@@ -435,7 +461,7 @@ def share_heads() -> None:
                 "unrelated.")
     n_shots = st.segmented_control("Shots", SHOTS, default=SHOTS[-1], required=True, key="tour overlap shots",
                                    persist_state="session")
-    answers = ("the same kind", "different kinds", "no difference")
+    answers = ("the same kind", "different kinds", "these tasks do not tell")
     guess = ask("share", "Two tasks of the same kind, or of different kinds: whose rankings agree more?", answers)
     if guess is None:
         return
@@ -445,26 +471,28 @@ def share_heads() -> None:
     found = [r for r in records if r is not None]
     if len(found) < len(units):
         return
-    info = selection.info()
-    rho = stats.spearman_matrix([info.of_heads(r.scores(selection.definition())) for r in found])
+    alive = living.now(suite().values(), [int(n_shots)])
+    rho = stats.spearman_matrix([alive.of(r.scores(selection.definition())) for r in found])
     kinds = [registry.about(name).group for name in names]
     table = tables.kinds_table(rho, kinds)
-    within, across = table.set_index("pairs")["mean ρ"][["within one kind", "across kinds"]]
-    verdict = "agree more than those of different kinds" if within - across > 0.02 else \
-        "agree no more than those of different kinds"
-    answer(guess, answers[0 if within - across > 0.02 else 1 if across - within > 0.02 else 2])
+    title, right = verdicts.kinds_agree(stats.grouping(rho, kinds))
+    answer(guess, answers[right])
     result(
-        f"Tasks of one kind {verdict}: ρ = {within:.2f} against {across:.2f}",
+        title,
         charts.bars(table, x="mean ρ", y="pairs", order=list(table["pairs"]), x_title="Spearman ρ of two tasks' "
                     "importance, mean over pairs", percent=False),
-        caption=f"{table['n'].iloc[-2:].sum()} pairs of tasks · grey: lowest pair to highest · chance: 0",
+        caption=f"{table['n'].iloc[-2:].sum()} pairs of tasks · {alive.over} · grey: lowest to highest · chance: 0",
         measured=blocks.provenance(
-            units[0].setup, f"ρ over {len(info.heads)} heads", f"Head importance {selection.definition()}",
-            "Grey: from the lowest pair to the highest", task="all tasks", source=blocks.STUDY),
+            units[0].setup, f"ρ over {alive.n} {alive.called}", f"Head importance {selection.definition()}",
+            "p: how often kinds dealt out to the tasks at random differ as much (two-sided permutation test, 5,000 "
+            "deals)",
+            alive.measured, "Grey: from the lowest pair to the highest", task="all tasks", source=blocks.STUDY),
         table=table, file="tour-overlap", key="tour overlap", python=blocks.python_lines(
-            units[0], f"scores = [record.scores({selection.definition()!r}){blocks.of_heads()} for record in records]",
+            units[0], *alive.lines,
+            f"scores = [record.scores({selection.definition()!r}){alive.index} for record in records]",
             table="tables.kinds_table(stats.spearman_matrix(scores), kinds)", over=over(names, n_shots),
-            given={"kinds": tuple(kinds)}),
+            then=["print(stats.grouping(stats.spearman_matrix(scores), kinds))"],
+            given=alive.given | {"kinds": tuple(kinds)}),
         alt_text="Bars of mean rank correlation between tasks.")
 
 
@@ -489,18 +517,21 @@ def ffns() -> None:
     table = tables.mean_effects_table(dict(zip(names, found, strict=True)))
     worst = int(table["change"].idxmin())
     answer(guess, answers[0 if worst == 0 else 2 if worst == len(table) - 1 else 1])
+    second, ahead = tables.runner_up(list(found), worst)
     result(
-        words.missed_most(table),
+        verdicts.missed_most(table, second, ahead),
         charts.layer_effects(table),
         caption=f"n = {found[0].questions.n} questions per task · {len(names)} tasks · pale: the interval includes no "
                 "change",
         measured=blocks.provenance(
             units[0].setup, f"Mean of {len(names)} tasks", "Change: accuracy with the FFN off minus intact",
             words.how_tested(units[0].setup, "Intact against off"), "Pale: the 95 % interval includes no change",
-            task="all tasks", source=blocks.STUDY),
+            "Most: against the next FFN, on the same questions, by the same interval", task="all tasks",
+            source=blocks.STUDY),
         table=table.drop(columns=["head", "off"]), file="tour-ffns", key="tour ffns", python=blocks.python_lines(
             units[0], "oracles = {setup.task.name: record for setup, record in zip(setups, records, strict=True)}",
-            table="tables.mean_effects_table(oracles).drop(columns=['head', 'off'])", over=over(names, n_shots)),
+            table="tables.mean_effects_table(oracles).drop(columns=['head', 'off'])", over=over(names, n_shots),
+            then=[f"print(tables.runner_up(records, {worst}))"]),
         alt_text=f"Bars of the change in accuracy without each layer's FFN; layer {worst} is missed most.")
 
 
@@ -525,22 +556,32 @@ def at_scale() -> None:
     records = blocks.get_all(units, f"accuracy as {what} are removed, all {len(names)} tasks, {SHOTS[-1]}-shot")
     found = [r for r in records if r is not None]
     if len(found) == len(names):
-        info = selection.info()
-        here = tables.limits_table(tables.curve_table(found, tables.OWN, weights(info), info.n_params), what, 0.9)
-        title = (f"OPT-66B spares {share} of its {what}; this model {words.percent(here['can go'][0])}, still at "
+        info, alive = selection.info(), living.now(suite().values(), [SHOTS[-1]])
+        live = alive.known if what == "heads" else None
+        counted = what if live is None else "live heads"
+        curve = tables.curve_table(found, tables.OWN, weights(info), info.n_params, live)
+        here = tables.limits_table(curve, counted, 0.9, {tables.OWN: [found]})
+        of = f" of its {counted}" * (counted != what)
+        title = (f"OPT-66B spares {share} of its {what}; this model {words.percent(here['can go'][0])}{of} "
+                 f"({verdicts.span(here['can go from'][0], here['can go to'][0])}), still at "
                  f"{words.percent(here['accuracy there'][0])}")
         heading(title)
         caption = blocks.note(
-            f"n = {found[0].questions.n} questions of {len(names)} tasks each · 95\u00a0%: "
-            f"{words.percent(here['from'][0])} to {words.percent(here['to'][0])}", blocks.provenance(
+            f"n = {found[0].questions.n} questions of {len(names)} tasks each · " + (
+                alive.over if what == "heads" else "ranked on the same questions"), blocks.provenance(
                 units[0].setup, f"There: {parameters}, as reported",
                 f"Here: mean of {len(names)} tasks, with at least 90 % of the intact accuracy; that is "
-                f"{words.percent(here['of all parameters'][0])} of the parameters", "95 % interval of that "
-                "accuracy, from those of the tasks", words.how_certain(units[0].setup), task="all tasks",
-                source=blocks.STUDY))
+                f"{words.percent(here['of all parameters'][0])} of the parameters", "95 % interval of how much can go, "
+                "from questions and draws taken anew within tasks; that accuracy's: "
+                f"{words.percent(here['from'][0])} to {words.percent(here['to'][0])}", words.how_certain(units[0].setup),
+                alive.measured if what == "heads" else "FFNs are ranked by what their removal costs on these very "
+                "questions, which flatters the curve", task="all tasks", source=blocks.STUDY))
         blocks.extras(here, f"tour-{what.lower()}-can-go", blocks.python_lines(
-            units[0], "info = get(Model(model))", f"curve = tables.curve_table(records, {tables.OWN!r}, weights(info), "
-            "info.n_params)", table=f"tables.limits_table(curve, {what!r}, 0.9)", over=over(names, SHOTS[-1])),
+            units[0], *(alive.lines if live is not None else []), "info = get(Model(model))",
+            f"curve = tables.curve_table(records, {tables.OWN!r}, weights(info), info.n_params"
+            f"{', live' * (live is not None)})", over=over(names, SHOTS[-1]),
+            given=alive.given if live is not None else {},
+            table=f"tables.limits_table(curve, {counted!r}, 0.9, {{{tables.OWN!r}: [records]}})"),
             "tour at scale", title=title, caption=caption)
     blocks.tell("""
 The study also found that important heads sit in the middle layers and important FFNs in the later ones; that tasks

@@ -384,7 +384,7 @@ def test_one_block_says_nothing_about_stability():
 
 
 def test_an_unknown_reduction_is_refused():
-    with pytest.raises(BadInput, match="per-token, per-example"):
+    with pytest.raises(BadInput, match="per-token, one-divisor, per-example"):
         stats.bootstrap_stability(importance(), "sum")
 
 
@@ -494,3 +494,123 @@ def test_the_interval_of_a_mean_narrows_with_the_root_of_the_draws():
     wide, narrow = stats.mean_interval(0.5, 0.04, 25), stats.mean_interval(0.5, 0.04, 100)
     assert narrow.high - narrow.low == pytest.approx((wide.high - wide.low) / 2)
     assert wide.low + wide.high == pytest.approx(1)
+
+
+# --- how much can go ----------------------------------------------------------------------------
+
+
+def test_how_much_can_go_by_hand():
+    assert stats.can_go(np.array([1.0, 0.95, 0.8, 0.95]), (0, 0.3, 0.6, 0.9)) == 0.3  # the first break counts
+    assert stats.can_go(np.array([1.0, 0.9, 0.9]), (0, 0.5, 0.9)) == 0.9  # exactly at the level still holds
+    assert stats.can_go(np.array([1.0, 0.2]), (0, 0.5)) == 0
+
+
+def test_the_interval_of_how_much_can_go_is_a_point_where_every_question_says_the_same():
+    outcomes = np.array([[1] * 30, [1] * 30, [0] * 30], bool)
+    assert stats.can_go_interval([outcomes] * 2, (0, 0.4, 0.8)) == (0.4, 0.4)
+
+
+def test_the_interval_contains_what_the_questions_say_and_narrows_with_more_of_them():
+    rng = np.random.default_rng(3)
+    fractions = [i / 20 for i in range(19)]
+    fall = np.linspace(0.95, 0.1, 19)
+    widths = []
+    for n in (40, 4000):
+        outcomes = rng.random(n) < fall[:, None]
+        low, high = stats.can_go_interval([outcomes], fractions)
+        assert low <= stats.can_go(outcomes.mean(1), fractions) <= high
+        assert {low, high} <= set(fractions)
+        widths.append(high - low)
+    assert widths[1] < widths[0]
+
+
+def test_questions_in_clusters_are_drawn_together_and_tell_less():
+    rng = np.random.default_rng(5)
+    skill = np.repeat(rng.random(6), 30)  # six draws of demonstrations, good and bad
+    outcomes = skill > np.linspace(0, 1, 11)[:, None] * 0.9
+    fractions = [i / 10 for i in range(11)]
+    alone, together = (stats.can_go_interval([outcomes], fractions, clusters=[of]) for of in (
+        None, np.repeat(np.arange(6), 30)))
+    assert together.low <= alone.low
+    assert together.high >= alone.high
+    assert together != alone
+
+
+def test_how_much_can_go_needs_questions_at_every_fraction():
+    for outcomes in ([], [np.ones((2, 3), bool)], [np.ones((3, 0), bool)]):
+        with pytest.raises(BadInput, match="at every fraction"):
+            stats.can_go_interval(outcomes, (0, 0.5, 0.9))
+
+
+# --- kinds ----------------------------------------------------------------------------------------
+
+
+def alike(labels: str, gap: float, noise: float = 0.02, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    n = len(labels)
+    matrix = 0.5 + gap * np.array([[a == b for b in labels] for a in labels]) + noise * rng.normal(size=(n, n))
+    return (matrix + matrix.T) / 2
+
+
+def test_groups_that_agree_are_told_and_groups_that_do_not_are_not():
+    labels = "aaaaabbbbbcccc"
+    found = stats.grouping(alike(labels, 0.3), labels)
+    assert found.p < 0.01
+    assert found.within - found.across == pytest.approx(0.3, abs=0.05)
+    assert stats.grouping(alike(labels, -0.3), labels).p < 0.01
+    assert stats.grouping(alike(labels, 0.0), labels).p > 0.05
+
+
+def test_the_test_of_groups_claims_too_much_as_rarely_as_it_says():
+    """One task that agrees with none lowers all of its pairs at once: pairs as independent would call that a kind."""
+    rng, rejected = np.random.default_rng(7), 0
+    for _ in range(200):
+        quality = rng.normal(size=14)
+        matrix = 0.5 + 0.1 * (quality[:, None] + quality) + 0.02 * alike("x" * 14, 0, 1, int(rng.integers(10**6)))
+        rejected += stats.grouping(matrix, "aaaaabbbbbcccc", 199).p < 0.05
+    assert rejected <= 20
+
+
+def test_one_group_or_none_has_no_test():
+    assert math.isnan(stats.grouping(alike("aaaa", 0.1), "aaaa").p)
+    assert math.isnan(stats.grouping(alike("abcd", 0.1), "abcd").p)
+
+
+# --- one divisor --------------------------------------------------------------------------------
+
+
+def test_one_divisor_lowers_the_last_layer_alone():
+    result = importance()
+    authors, one = result.scores("per-token"), result.scores("one-divisor")
+    assert one[:2] == pytest.approx(authors[:2])
+    assert one[2] * 5 == pytest.approx(authors[2])  # positions of the last layer are a fifth
+    low, high = stats.bootstrap_scores(result, "one-divisor")
+    assert np.all((low <= one + 1e-9) & (one <= high + 1e-9))
+
+
+# --- zeros change nothing ------------------------------------------------------------------------
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0, 3, 16]))
+def test_rank_statistics_over_some_heads_do_not_know_of_the_others(seed, n_zeros):
+    rng = np.random.default_rng(seed)
+    a, b = rng.lognormal(size=(2, 4, 6))
+    wider = [np.pad(one, ((0, 0), (0, n_zeros))) for one in (a, b)]
+    heads = np.pad(np.ones((4, 6), bool), ((0, 0), (0, n_zeros)))
+    ranked = [one[heads] for one in wider]
+    assert stats.spearman(*ranked) == stats.spearman(a, b)
+    assert stats.topk_overlap(*ranked, 0.2) == stats.topk_overlap(a, b, 0.2)
+    assert stats.topk_counts(ranked, 0.2).tolist() == stats.topk_counts([a, b], 0.2).ravel().tolist()
+    assert stats.concentration(wider[0]) == stats.concentration(a)
+    assert stats.retained_curve(*ranked, (0, 0.3, 0.6)).tolist() == stats.retained_curve(a, b, (0, 0.3, 0.6)).tolist()
+
+
+def test_a_bootstrap_over_some_heads_is_that_of_a_model_without_the_others():
+    result = importance()
+    wide = HeadScores(result.n_examples, (), result.block_sizes, result.block_positions, *(tuple(
+        tuple((*row, 0.0, 0.0) for row in block) for block in blocks)
+        for blocks in (result.block_per_token, result.block_per_example)))
+    heads = np.array([[True] * 4 + [False] * 2] * 3)
+    assert stats.bootstrap_stability(wide, heads=heads) == stats.bootstrap_stability(result)
+    assert stats.bootstrap_spearman(wide, wide, heads=heads) == stats.bootstrap_spearman(result, result)
+    assert stats.bootstrap_stability(wide).split_half > stats.bootstrap_stability(result).split_half

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -34,18 +34,48 @@ def mean_outputs(
     Raises:
         BadInput: if no prompt is left.
     """
+    sequences = gold_texts(model, prompts)
+    heads = torch.zeros(model.n_layers, model.n_heads, model.d_head, dtype=torch.float64)
+    ffns = torch.zeros(model.n_layers, model.d_model, dtype=torch.float64)
+
+    def add(z: Mapping[int, Tensor], ffn_out: Sequence[Tensor], real: Tensor) -> None:
+        for layer in range(model.n_layers):
+            if layer in z:
+                heads[layer] += z[layer].cpu()[real].double().sum(0)
+            ffns[layer] += ffn_out[layer].cpu()[real].double().sum(0)
+
+    each_pass(model, sequences, add, progress, batch_tokens)
+    n = sum(map(len, sequences))
+    return MeanOutputs(len(sequences), n, heads / n, ffns / n)
+
+
+def gold_texts(model: LoadedModel, prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Prompts with their gold answers in token ids, without the last token: no position reads it.
+
+    Raises:
+        BadInput: if no prompt is left.
+    """
     sequences = []
     for prompt, (query, _) in zip(prompts, trees.encode(prompts, model.encode_pairs, model.info.max_positions),
                                   strict=True):
         if query is not None:
-            sequences.append(query.options[prompt.example.gold[0]].ids[:-1])
+            sequences.append(list(query.options[prompt.example.gold[0]].ids[:-1]))
     if not sequences:
         raise BadInput("No prompt fits the model's context, or none was given: there is nothing to take means of.")
-    heads = torch.zeros(model.n_layers, model.n_heads, model.d_head, dtype=torch.float64)
-    ffns = torch.zeros(model.n_layers, model.d_model, dtype=torch.float64)
+    return sequences
 
-    batch_tokens = batch_tokens or tokens_per_pass(model, every_layer=True)
 
+def each_pass(
+    model: LoadedModel, sequences: Sequence[Sequence[int]], add: Callable[[Mapping[int, Tensor], Sequence[Tensor],
+                                                                           Tensor], None],
+    progress: Progress | None = None, batch_tokens: int | None = None,
+) -> None:
+    """Read sequences in padded batches, and hand on what heads and FFNs put out.
+
+    Args:
+        add: called per batch with z by layer, (batch, pos, n_heads, d_head) of the layers that have heads; what each
+            FFN adds, (batch, pos, d_model); and which positions are real, (batch, pos) of bool.
+    """
     def measure(batch: Sequence[int]) -> None:
         chosen = [sequences[i] for i in batch]
         tokens = torch.zeros(len(chosen), max(map(len, chosen)), dtype=torch.long)
@@ -56,11 +86,6 @@ def mean_outputs(
         ffn_out: list[Tensor] = []
         with passing(kept=Kept(z=z, ffn_out=ffn_out)):
             model.trunk(input_ids=tokens.to(model.device), use_cache=False)
-        for layer in range(model.n_layers):
-            if layer in z:
-                heads[layer] += z[layer].cpu()[real].double().sum(0)
-            ffns[layer] += ffn_out[layer].cpu()[real].double().sum(0)
+        add(z, ffn_out, real)
 
-    in_batches(measure, list(map(len, sequences)), batch_tokens, progress)
-    n = sum(map(len, sequences))
-    return MeanOutputs(len(sequences), n, heads / n, ffns / n)
+    in_batches(measure, list(map(len, sequences)), batch_tokens or tokens_per_pass(model, every_layer=True), progress)

@@ -12,9 +12,10 @@ from backend.kinds.model import Model
 from backend.kinds.oracles import FFNOracle, HeadOracle, Sweep
 from backend.kinds.pruning import Pruning
 from backend.kinds.unit import KINDS, OfModel, OfTask, Unit, compute, fetch
+from backend.kinds.writes import HeadWrites, Writes
 
 __all__ = [
     "KINDS", "Activations", "Answers", "Copying", "Evaluation", "FFNOracle", "HeadImportance", "HeadOracle",
-    "HeadScores", "InductionScores", "Means", "Model", "OfModel", "OfTask", "PrefixMatching", "Pruning", "Sweep",
-    "Unit", "compute", "evaluate", "fetch",
+    "HeadScores", "HeadWrites", "InductionScores", "Means", "Model", "OfModel", "OfTask", "PrefixMatching", "Pruning",
+    "Sweep", "Unit", "Writes", "compute", "evaluate", "fetch",
 ]

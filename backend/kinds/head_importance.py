@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from backend.tasks.task import Prompt
 
 N_BLOCKS = 32  # examples are kept in this many sums, for bootstrap
-REDUCTIONS = ("per-token", "per-example")
+REDUCTIONS = ("per-token", "one-divisor", "per-example")
 _GRADIENT = 3  # a forward and a backward pass, in forward passes
 
 
@@ -66,24 +66,20 @@ class HeadScores(Record):
         """(n_layers, n_heads): the importance; higher means more important.
 
         Args:
-            reduction: "per-token" (the authors' code) or "per-example" (the paper's formula).
+            reduction: "per-token" (the authors' code: the last layer divided by the answer's positions alone, so that
+                it cannot be compared with the others), "one-divisor" (the same with every layer divided by all
+                positions) or "per-example" (the paper's formula).
             blocks: which blocks to use, with repetition (bootstrap); all of them when None.
         """
         which = np.arange(len(self.block_sizes)) if blocks is None else blocks
         if reduction == "per-token":
             total = np.asarray(self.block_per_token)[which].sum(0)
             return total / np.asarray(self.block_positions)[which].sum(0)[:, None]
+        if reduction == "one-divisor":
+            return np.asarray(self.block_per_token)[which].sum(0) / np.asarray(self.block_positions)[which].sum(0).max()
         if reduction == "per-example":
             return np.asarray(self.block_per_example)[which].sum(0) / np.asarray(self.block_sizes)[which].sum()
         raise BadInput(f"Unknown reduction '{reduction}'. Known: {', '.join(REDUCTIONS)}.")
-
-    def of_layers(self, layers: Sequence[int]) -> HeadScores:
-        """The same of some layers alone, in this order: for statistics, where not every layer has heads."""
-        def some(blocks: tuple[tuple[Any, ...], ...]) -> tuple[tuple[Any, ...], ...]:
-            return tuple(tuple(block[layer] for layer in layers) for block in blocks)
-
-        return replace(self, block_positions=some(self.block_positions), block_per_token=some(self.block_per_token),
-                       block_per_example=some(self.block_per_example))
 
     @property
     def left_out(self) -> tuple[int, int]:
@@ -98,7 +94,8 @@ class HeadImportance(OfTask[HeadScores]):
     RECORD = HeadScores
     TITLE = "head importance"
     DEFINITION = ("per-token: sum over examples and positions of |sum over d_head of z * dL/dz| / positions that "
-                  "carry a gradient; per-example: mean over examples of |sum over positions and d_head of z * "
+                  "carry a gradient, in the last layer the answer's; one-divisor: the same / all positions in every "
+                  "layer; per-example: mean over examples of |sum over positions and d_head of z * "
                   "dL/dz|; L = mean cross-entropy of the gold answer's tokens, nats")
     SOURCE = "Bansal et al. 2023, arXiv:2212.09095; after Michel et al. 2019, arXiv:1905.10650"
     TOPICS = {"importance": Topic("importance", "gradient importance of every head, in both reductions", training=True,

@@ -23,7 +23,7 @@ def expression(value: Any, known: Mapping[Any, str]) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(expression(v, known) for v in value)}{',' * (len(value) == 1)})"
     if isinstance(value, Ranking) and value.is_random:
-        return f"Ranking.random({value.seed})"
+        return f"Ranking.random({value.seed}{f', {value.n_train}' * bool(value.n_train)})"
     if isinstance(value, Ranking) and value.tasks:
         given = [f"*{known[value.tasks]}"] if value.tasks in known else [expression(t, known) for t in value.tasks]
         usual = Ranking.by(*value.tasks)

@@ -16,6 +16,7 @@ from backend.kinds.oracles import FFNOracle, Sweep, sweep
 from backend.kinds.prompts import ready
 from backend.kinds.shapes import check_ablation, check_questions
 from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish
+from backend.kinds.writes import PROBE, HeadWrites, Writes
 from backend.records import ModelInfo, require, require_lengths
 from backend.values import Ablation, Head, Ranking, Setup, TaskId, parse_exact
 
@@ -25,13 +26,19 @@ if TYPE_CHECKING:
     from backend.tasks.task import Prompt
 
 HEAD_SHARES = tuple(p / 100 for p in range(0, 100, 10))  # of heads, or of FFNs, removed along a curve
+FINE_SHARES = tuple(p / 100 for p in range(0, 95, 5))  # by the rankings of which it is told how much can go
 COMBINED_HEAD_SHARES = tuple(p / 100 for p in range(0, 80, 10))  # 0..70 % of the heads ...
 COMBINED_FFN_SHARES = tuple(p / 100 for p in range(0, 60, 10))  # ... x 0..50 % of the FFNs
-SHARES = {  # what is removed -> the shares of (heads, FFNs) at each point
-    "heads": [(h, 0.0) for h in HEAD_SHARES],
-    "ffns": [(0.0, f) for f in HEAD_SHARES],
-    "combined": [(h, f) for h in COMBINED_HEAD_SHARES for f in COMBINED_FFN_SHARES],
-}
+PARTS = ("heads", "ffns", "combined")
+
+
+def shares(what: str, fine: bool = False) -> list[tuple[float, float]]:
+    """The share of (heads, FFNs) removed at each point of a curve or map."""
+    each = FINE_SHARES if fine else HEAD_SHARES
+    return {"heads": [(h, 0.0) for h in each], "ffns": [(0.0, f) for f in each],
+            "combined": [(h, f) for h in COMBINED_HEAD_SHARES for f in COMBINED_FFN_SHARES]}[what]
+
+
 N_RANDOM = Option("n_random", 5, "random rankings to prune by", least=0)
 
 
@@ -52,9 +59,10 @@ REDUCTION = Option("reduction", "per-token", f"how gradients rank heads: {' or '
                    metavar="NAME")
 REMOVE = Option("remove", ("heads", "ffns"), "what pruning removes: heads, ffns or both, each along curves of its own",
                 read=_parts, metavar="PART,PART")
-BY = Option("by", (), "rankings to prune by: own, task:NAME, aggregate:SUITE or aggregate:NAME+NAME, random:SEED; "
-            "reverse: in front puts the most important first; can be given again (default: own, aggregate of the tasks "
-            "named, reverse:own, and --n-random random ones)", read=str, metavar="RANKING", many=True)
+BY = Option("by", (), "rankings to prune by: own, task:NAME, aggregate:SUITE or aggregate:NAME+NAME, random:SEED, or "
+            "live:SEED (dead heads first, then the others at random); reverse: in front puts the most important first; "
+            "can be given again (default: own, aggregate of the tasks named, reverse:own, and --n-random live ones)",
+            read=str, metavar="RANKING", many=True)
 
 
 @dataclass(frozen=True)
@@ -74,21 +82,21 @@ class Pruning(OfTask[Sweep]):
         "transfer": Topic("transfer", "accuracy as heads are removed by every other task's ranking", training=True,
                           rank=9),
     }
-    OPTIONS = (N_TRAIN, N_RANDOM, REDUCTION, REMOVE, BY)
+    OPTIONS = (N_TRAIN, N_RANDOM, PROBE, REDUCTION, REMOVE, BY)
 
     setup: Setup
     what: str = "heads"  # "heads", "ffns" or "combined"
     ranking: Ranking = field(default_factory=Ranking)  # the task's own, where none is given
 
     def __post_init__(self) -> None:
-        if self.what not in SHARES:
-            raise BadInput(f"Cannot prune '{self.what}'. Known: {', '.join(SHARES)}.")
+        if self.what not in PARTS:
+            raise BadInput(f"Cannot prune '{self.what}'. Known: {', '.join(PARTS)}.")
         if self.ranking.reduction not in (*REDUCTIONS, "") or self.ranking.n_train < 0:
             raise BadInput(f"No ranking is by '{self.ranking.reduction[:60]}' over {self.ranking.n_train} prompts. "
                            f"Known: {', '.join(REDUCTIONS)}.")
         if self.ranking == Ranking():
             object.__setattr__(self, "ranking", Ranking.by(self.setup.task))
-        if self.what == "ffns" and not self.ranking.is_random:  # FFNs are ranked by their oracle, which has neither
+        if self.what == "ffns":  # FFNs are ranked by their oracle, which has neither, and none is dead
             object.__setattr__(self, "ranking", replace(self.ranking, n_train=0, reduction=""))
 
     def __str__(self) -> str:
@@ -116,6 +124,8 @@ class Pruning(OfTask[Sweep]):
 
     def needs(self) -> Sequence[Unit[Any]]:
         units: list[Unit[Any]] = []
+        if self.ranking.is_random and self.ranking.n_train:
+            units.append(Writes(self.setup.with_(n_examples=self.ranking.n_train)))
         for task in self.ranking.tasks:
             one = self.setup.with_(task=task)
             if self.what != "ffns":
@@ -127,8 +137,15 @@ class Pruning(OfTask[Sweep]):
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         """Steps that remove the same are measured once."""
         n_heads = len(info.heads)
-        points = {(stats.count(h, n_heads), stats.count(f, info.n_layers)) for h, f in SHARES[self.what]}
+        points = {(stats.count(h, n_heads), stats.count(f, info.n_layers)) for h, f in self.steps}
         return len(points) * count(self.setup, "validation")
+
+    @property
+    def steps(self) -> list[tuple[float, float]]:
+        """The share of (heads, FFNs) removed at each point: 5 % apart by the task's own ranking and by an aggregate,
+        of which it is told how much can go, and 10 % by others."""
+        own = not self.ranking.reverse and (len(self.ranking.tasks) > 1 or self.ranking.tasks == (self.setup.task,))
+        return shares(self.what, fine=own)
 
     @property
     def topic(self) -> str:
@@ -151,17 +168,25 @@ class Pruning(OfTask[Sweep]):
             given["remove"] = self.what
         if self.ranking.reduction:
             given |= {"n_train": self.ranking.n_train, "reduction": self.ranking.reduction}
+        elif self.ranking.n_train:
+            given |= {"n_probe": self.ranking.n_train}
         return given
 
     def orders(self, basis: Sequence[Any], n_layers: int, n_heads: int,
                headless: Collection[int] = ()) -> tuple[list[Head], list[int]]:
-        """The heads and the layers of FFNs in the order in which they are removed; `basis`: the records of `needs`."""
+        """The heads and the layers of FFNs in the order in which they are removed; `basis`: the records of `needs`.
+
+        A random order of live heads has the dead ones in front, as rankings by importance do.
+        """
         attending = [layer for layer in range(n_layers) if layer not in headless]
         there = [Head(layer, head) for layer in attending for head in range(n_heads)]
         n = len(there)
         if self.ranking.is_random:
             rng = np.random.default_rng(self.ranking.seed)
             head_order, ffn_order = rng.permutation(n), rng.permutation(n_layers)
+            for written in (r for r in basis if isinstance(r, HeadWrites)):
+                alive = written.alive()[attending].ravel()
+                head_order = np.r_[np.flatnonzero(~alive), head_order[alive[head_order]]]
         else:
             heads = [r.scores(self.ranking.reduction)[attending] for r in basis if isinstance(r, HeadScores)]
             ffns = [r.importance() for r in basis if isinstance(r, Sweep)]
@@ -174,7 +199,7 @@ class Pruning(OfTask[Sweep]):
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Sweep:
         heads, ffns = self.orders(basis, model.n_layers, model.n_heads, model.info.headless)
-        return pruning_curve(model, ready(model, self.setup), heads, ffns, self.what, progress)
+        return pruning_curve(model, ready(model, self.setup), heads, ffns, self.what, progress, steps=self.steps)
 
 
 def _rankings(topic: str, setup: Setup, wish: Wish) -> Iterator[Ranking]:
@@ -186,7 +211,7 @@ def _rankings(topic: str, setup: Setup, wish: Wish) -> Iterator[Ranking]:
 
     if options["by"]:
         for text in options["by"]:
-            yield Ranking.parse(text, own, wish.find, options["n_train"], options["reduction"])
+            yield Ranking.parse(text, own, wish.find, options["n_train"], options["reduction"], options["n_probe"])
         return
     if topic == "transfer":
         yield from (by(other) for other in wish.tasks if other != own)
@@ -196,7 +221,7 @@ def _rankings(topic: str, setup: Setup, wish: Wish) -> Iterator[Ranking]:
         yield by(*peers)
     if topic == "pruning":
         yield by(own, reverse=True)
-        yield from map(Ranking.random, range(options["n_random"]))
+        yield from (Ranking.random(seed, options["n_probe"]) for seed in range(options["n_random"]))
 
 
 def aggregate_of(task: TaskId, tasks: Sequence[TaskId], find: Any) -> tuple[TaskId, ...]:
@@ -220,28 +245,30 @@ def _names(suite: str) -> set[str]:
 
 
 def pruning_steps(
-    head_order: Sequence[Head], ffn_order: Sequence[int], what: str
-) -> tuple[list[Ablation], list[tuple[float, float]]]:
-    """The ablations of a pruning curve or map, and the share of (heads, FFNs) removed at each.
+    head_order: Sequence[Head], ffn_order: Sequence[int], steps: Sequence[tuple[float, float]]
+) -> list[Ablation]:
+    """The ablations of a pruning curve or map: the first floor(share * n) of each order go.
 
-    The first floor(share * n) of each order go. "heads" and "ffns": 0, 10, .., 90 %. "combined": heads 0..70 % x FFNs
-    0..50 %, the FFN share changing fastest.
+    Args:
+        steps: the share of (heads, FFNs) removed at each point, see `shares`.
     """
-    steps = [Ablation(frozenset(head_order[:stats.count(h, len(head_order))]),
-                      frozenset(ffn_order[:stats.count(f, len(ffn_order))])) for h, f in SHARES[what]]
-    return steps, SHARES[what]
+    return [Ablation(frozenset(head_order[:stats.count(h, len(head_order))]),
+                     frozenset(ffn_order[:stats.count(f, len(ffn_order))])) for h, f in steps]
 
 
 def pruning_curve(
     model: LoadedModel, prompts: Sequence[Prompt] | Prepared, head_order: Sequence[Head], ffn_order: Sequence[int],
     what: str = "heads", progress: Progress | None = None, *, metric: str = "acc",
+    steps: Sequence[tuple[float, float]] | None = None,
 ) -> Sweep:
     """Accuracy as components go in the given order, the first of each order first.
 
     Args:
         head_order: heads, the first to go first; all of them, or none for what="ffns".
         ffn_order: layers likewise; none for what="heads".
-        what: "heads", "ffns" or "combined" (the 8 x 6 map).
+        what: "heads", "ffns" or "combined" (the 8 x 6 map, the FFN share changing fastest).
+        steps: the share of (heads, FFNs) removed at each point; by default 0, 10, .., 90 % or the map's.
     """
-    steps, shares = pruning_steps(head_order, ffn_order, what)
-    return sweep(model, prompts, steps, progress, metric=metric, removed=shares)
+    removed = shares(what) if steps is None else steps
+    return sweep(model, prompts, pruning_steps(head_order, ffn_order, removed), progress, metric=metric,
+                 removed=removed)

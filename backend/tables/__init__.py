@@ -27,6 +27,8 @@ from backend.tables.effects import (
     effects_table,
     leaning_table,
     mean_effects_table,
+    need_table,
+    runner_up,
 )
 from backend.tables.growth import LOOKS_BACK, Grown, formed, growth_points, growth_table, learns
 from backend.tables.importance import FFN, grid_table, layer_shares, leading_heads_table, maps_table
@@ -75,7 +77,7 @@ __all__ = [
     "growth_points", "growth_table", "in_unit", "induction_table", "kinds_table", "largest", "layer_shares",
     "leaders_table", "leading_heads_table", "leaning_table", "learns", "limits_table", "map_table",
     "maps_table", "margin", "masks_means", "masks_points", "masks_table", "matrix_table", "mean_effects_table",
-    "mean_row", "mean_rows", "means_table", "models_table", "next_table", "option_table", "options_table",
-    "overlap_table", "pairs_table", "plan_table", "scores_table", "shots_correlations", "thumbnail_table",
-    "transfer_table", "tried_row", "turned", "visible",
+    "mean_row", "mean_rows", "means_table", "models_table", "need_table", "next_table", "option_table",
+    "options_table", "overlap_table", "pairs_table", "plan_table", "runner_up", "scores_table",
+    "shots_correlations", "thumbnail_table", "transfer_table", "tried_row", "turned", "visible",
 ]

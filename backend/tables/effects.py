@@ -12,7 +12,7 @@ from backend import stats
 from backend.kinds import Answers, Sweep
 from backend.stats import Marks
 from backend.tables.importance import FFN
-from backend.values import INTACT, Ablation
+from backend.values import INTACT, Ablation, parse_exact
 
 
 def effects_table(oracle: Sweep, chosen: Ablation = INTACT, task: str = "") -> pd.DataFrame:
@@ -36,6 +36,32 @@ def effects_table(oracle: Sweep, chosen: Ablation = INTACT, task: str = "") -> p
     return table
 
 
+def need_table(scores: np.ndarray, oracle: Sweep, heads: np.ndarray | None = None) -> pd.DataFrame:
+    """How important heads are by gradient, and what each one's removal costs: a row per head, the most important first.
+
+    `change` is acc(off) - acc(intact) with its `stats.difference_interval`, `p (Holm)` that of the `stats.paired_test`
+    for having looked at every head of the table.
+
+    Args:
+        scores: (n_layers, n_heads) importance.
+        oracle: a `head_oracle` of the same model.
+        heads: (n_layers, n_heads) of bool, those that have rows; None: all.
+    """
+    (intact, *others), n_heads = oracle.marks(), scores.shape[1]
+    places = [min(parse_exact(text).heads) for text in oracle.ablations[1:]]
+    rows: list[dict[str, Any]] = []
+    for head, off in zip(places, others, strict=True):
+        if heads is None or heads[head.layer, head.head]:
+            low, high = stats.difference_interval(intact, off)
+            rows.append({"head": str(head), "importance": float(scores[head.layer, head.head]),
+                         "change": float(off.right.mean() - intact.right.mean()), "low": low, "high": high,
+                         "p": stats.paired_test(intact, off).p, "place": head.layer * n_heads + head.head})
+    table = pd.DataFrame(rows).sort_values(["importance", "place"], ascending=False, kind="stable", ignore_index=True)
+    return table.drop(columns=["place"]).assign(**{
+        "p (Holm)": stats.holm(table["p"].to_numpy()), "importance rank": np.arange(1, len(table) + 1),
+        "n": len(intact.right)})
+
+
 def all_effects_table(oracles: Mapping[str, Sweep], chosen: Ablation = INTACT) -> pd.DataFrame:
     """The `effects_table` of every task, below one another."""
     return pd.concat([effects_table(oracle, chosen, task) for task, oracle in oracles.items()], ignore_index=True)
@@ -46,6 +72,23 @@ def mean_effects_table(oracles: Mapping[str, Sweep], chosen: Ablation = INTACT) 
     table = _mean_effects([oracle.marks() for oracle in oracles.values()])
     return table.assign(name=[f"L{layer} FFN" for layer in table["layer"]],
                         off=[layer in chosen.ffns for layer in table["layer"]])
+
+
+def runner_up(oracles: Sequence[Sweep], first: int) -> tuple[int, stats.Interval]:
+    """Which other component costs most on average over tasks, and the interval of how much more the first one costs.
+
+    The interval is of the mean over tasks of the difference on the same questions. With no other component: NaN.
+
+    Args:
+        oracles: one per task; first: the place of a component in them, from 0.
+    """
+    marks = [oracle.marks() for oracle in oracles]
+    left = np.mean([[off.right.mean() for off in of_task[1:]] for of_task in marks], 0)
+    left[first] = np.inf
+    second = int(left.argmin())
+    if second == first:
+        return second, stats.Interval(np.nan, np.nan)
+    return second, stats.mean_difference_interval([(m[1 + first], m[1 + second]) for m in marks])
 
 
 def attention_effects_table(evaluations: Mapping[str, Sequence[Answers]],

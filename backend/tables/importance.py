@@ -53,7 +53,7 @@ def leading_heads_table(record: HeadScores, by: str = "per-token", chosen: Ablat
     """The highest heads with their intervals: a row per head, the highest first.
 
     Args:
-        by: which reduction of the importance, "per-token" or "per-example".
+        by: which reduction of the importance, see `HeadScores.scores`.
         spread: the interval's ends, (n_layers, n_heads) each; by default `stats.bootstrap_scores`.
         headless: layers without attention heads, which have no rows.
     """

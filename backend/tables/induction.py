@@ -38,31 +38,35 @@ def correlation_table(table: pd.DataFrame, by: str = "importance") -> pd.DataFra
 
 
 def capacity_table(scores: InductionScores, rankings: Mapping[str, np.ndarray],
-                   fractions: Sequence[float], headless: Collection[int] = ()) -> pd.DataFrame:
+                   fractions: Sequence[float], heads: np.ndarray | None = None) -> pd.DataFrame:
     """The induction capacity retained as heads are pruned along each ranking: label, removed, retained.
 
     Args:
-        headless: layers without attention heads, of which nothing is pruned.
+        heads: (n_layers, n_heads) of bool, those that are pruned and counted; None: all.
     """
     total = np.asarray(scores.mean)
-    attending = [layer for layer in range(len(total)) if layer not in headless]
+    which = np.ones(total.shape, bool) if heads is None else heads
     return pd.DataFrame([
         {"ranking": label, "removed": float(fraction), "retained": float(left)}
         for label, ranking in rankings.items()
-        for fraction, left in zip(fractions, stats.retained_curve(total[attending], ranking[attending],
-                                                                 fractions), strict=True)])
+        for fraction, left in zip(fractions, stats.retained_curve(total[which], ranking[which], fractions),
+                                  strict=True)])
 
 
 def scores_table(importance: np.ndarray, prefix_matching: InductionScores, copying: InductionScores,
-                 chosen: Ablation = INTACT, headless: Collection[int] = ()) -> pd.DataFrame:
+                 chosen: Ablation = INTACT, heads: np.ndarray | None = None) -> pd.DataFrame:
     """One row per head: its importance and rank in it, and both induction scores.
 
     Args:
-        headless: layers without attention heads, which have no rows.
+        heads: (n_layers, n_heads) of bool, those that have rows, and are ranked; None: all.
     """
-    table = grid_table(importance, chosen, headless=headless).rename(columns={"rank": "importance rank"}).assign(
+    which = np.ones(importance.shape, bool) if heads is None else heads
+    table = grid_table(importance, chosen).assign(
         **{"prefix matching": np.array(prefix_matching.mean).ravel(), "copying": np.array(copying.mean).ravel()})
-    return table[~table["layer"].isin(headless)]
+    table = table.rename(columns={"rank": "importance rank"})[which.ravel()]
+    ranks = np.empty(len(table))
+    ranks[stats.order(table["importance"].to_numpy())[::-1]] = np.arange(1, len(table) + 1)
+    return table.assign(**{"importance rank": ranks})
 
 
 def leaders_table(table: pd.DataFrame, by: str = "prefix matching", n: int = 12) -> pd.DataFrame:

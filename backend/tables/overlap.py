@@ -21,7 +21,7 @@ def matrix_table(values: np.ndarray, rows: Sequence[str], columns: Sequence[str]
         for i, row in enumerate(rows) for j, column in enumerate(columns)])
 
 
-def agreement_table(records: Mapping[str, HeadScores], by: str = "per-token", attending: Sequence[int] | None = None,
+def agreement_table(records: Mapping[str, HeadScores], by: str = "per-token", heads: np.ndarray | None = None,
                     share: float = 0.2) -> pd.DataFrame:
     """How alike two score matrices are, and how sure that is: one row.
 
@@ -30,18 +30,18 @@ def agreement_table(records: Mapping[str, HeadScores], by: str = "per-token", at
 
     Args:
         records: two, by what they are called.
-        by: which reduction of the importance, "per-token" or "per-example".
-        attending: the layers with attention heads; None: all.
+        by: which reduction of the importance, see `HeadScores.scores`.
+        heads: (n_layers, n_heads) of bool, those that are ranked; None: all.
         share: of the heads, the top that is compared.
     """
-    first, second = there = [one if attending is None else one.of_layers(attending) for one in records.values()]
-    a, b = first.scores(by), second.scores(by)
-    low, high = stats.bootstrap_spearman(first, second, by)
+    first, second = records.values()
+    a, b = (one.scores(by) if heads is None else one.scores(by)[heads] for one in (first, second))
+    low, high = stats.bootstrap_spearman(first, second, by, heads=heads)
     row: dict[str, Any] = {"pair": " and ".join(records), "Spearman ρ": stats.spearman(a, b), "95 % from": low,
                            "to": high, "top share": share, "overlap": stats.topk_overlap(a, b, share),
                            "chance": stats.topk_overlap_chance(a.size, max(1, stats.count(share, a.size)))}
-    return pd.DataFrame([row | {f"halves of {name}": stats.bootstrap_stability(one, by).split_half
-                                for name, one in zip(records, there, strict=True)}])
+    return pd.DataFrame([row | {f"halves of {name}": stats.bootstrap_stability(one, by, heads=heads).split_half
+                                for name, one in records.items()}])
 
 
 def counts_table(counts: np.ndarray, share: float, n_matrices: int) -> pd.DataFrame:

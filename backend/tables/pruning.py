@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,43 +11,63 @@ import pandas as pd
 from backend import stats
 from backend.kinds import Sweep
 from backend.models.info import Weights
+from backend.stats import Marks
 from backend.values import parse_exact
 
 OWN, AGGREGATE, REVERSED, RANDOM = "own ranking", "aggregate ranking", "most important first", "random order"
 
 
-def curve_table(sweeps: Sequence[Sweep], source: str, each: Weights, n_params: int) -> pd.DataFrame:
+def curve_table(sweeps: Sequence[Sweep], source: str, each: Weights, n_params: int,
+                live: np.ndarray | None = None) -> pd.DataFrame:
     """One curve or map, a row per point: the mean accuracy of the tasks' sweeps, its interval, what is removed there.
+
+    Points are those that all sweeps have.
 
     Args:
         sweeps: one per task, pruned along the same kind of ranking. The mask is kept where there is only one.
         each: the parameters of one head and of one FFN.
+        live: (n_layers, n_heads) of bool, the heads that do something; then "live heads" is the share of these that is
+            removed, "n live heads" how many that are, both on average over the sweeps.
     """
-    marks = [sweep.marks() for sweep in sweeps]
     rows: list[dict[str, Any]] = []
-    for i, (heads, ffns) in enumerate(sweeps[0].removed):
-        here = [of_task[i] for of_task in marks]
-        low, high = stats.mean_accuracy_interval(here)
-        mask = parse_exact(sweeps[0].ablations[i])
-        rows.append({"ranking": source, "heads": heads, "FFNs": ffns, "n heads": len(mask.heads),
-                     "n FFNs": len(mask.ffns),
-                     "parameters": (len(mask.heads) * each.head + len(mask.ffns) * each.ffn) / n_params,
-                     "accuracy": float(np.mean([m.right.mean() for m in here])), "low": low, "high": high,
-                     "chance": float(np.mean([sweep.questions.chance for sweep in sweeps])),
-                     "n": sum(len(m.right) for m in here), "tasks": len(sweeps),
-                     "mask": sweeps[0].ablations[i] if len(sweeps) == 1 else ""})
+    for (heads, ffns), marks, masks in points_of(sweeps):
+        low, high = stats.mean_accuracy_interval(marks)
+        off = [parse_exact(mask) for mask in masks]
+        row = {"ranking": source, "heads": heads, "FFNs": ffns, "n heads": len(off[0].heads),
+               "n FFNs": len(off[0].ffns),
+               "parameters": (len(off[0].heads) * each.head + len(off[0].ffns) * each.ffn) / n_params,
+               "accuracy": float(np.mean([m.right.mean() for m in marks])), "low": low, "high": high,
+               "chance": float(np.mean([sweep.questions.chance for sweep in sweeps])),
+               "n": sum(len(m.right) for m in marks), "tasks": len(sweeps), "mask": masks[0] if len(sweeps) == 1 else ""}
+        if live is not None:
+            gone = float(np.mean([sum(live[h.layer, h.head] for h in one.heads) for one in off]))
+            row |= {"live heads": gone / max(1, int(live.sum())), "n live heads": round(gone, 1)}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
-def curves_table(found: Mapping[str, Sequence[Sequence[Sweep]]], each: Weights, n_params: int) -> pd.DataFrame:
+def points_of(sweeps: Sequence[Sweep]) -> Iterator[tuple[tuple[float, float], list[Marks], list[str]]]:
+    """The points that all of some curves have: the shares removed, and each one's marks and mask there."""
+    marks = [sweep.marks() for sweep in sweeps]
+    places = [{removed: i for i, removed in enumerate(sweep.removed)} for sweep in sweeps]
+    for removed in sweeps[0].removed:
+        if all(removed in place for place in places):
+            yield (removed, [m[place[removed]] for m, place in zip(marks, places, strict=True)],
+                   [sweep.ablations[place[removed]] for sweep, place in zip(sweeps, places, strict=True)])
+
+
+def curves_table(found: Mapping[str, Sequence[Sequence[Sweep]]], each: Weights, n_params: int,
+                 live: np.ndarray | None = None) -> pd.DataFrame:
     """One curve per kind of ranking, below one another; `RANDOM` orders become one, with their band.
 
     Args:
         found: per kind of ranking its rankings, and for each of them one sweep per task.
+        live: as in `curve_table`.
     """
     return pd.concat([
-        band_table([curve_table(sweeps, kind, each, n_params) for sweeps in rankings], kind) if kind == RANDOM else
-        curve_table(rankings[0], kind, each, n_params) for kind, rankings in found.items()], ignore_index=True)
+        band_table([curve_table(sweeps, kind, each, n_params, live) for sweeps in rankings], kind) if kind == RANDOM
+        else curve_table(rankings[0], kind, each, n_params, live) for kind, rankings in found.items()],
+        ignore_index=True)
 
 
 def band_table(curves: Sequence[pd.DataFrame], source: str) -> pd.DataFrame:
@@ -56,35 +76,58 @@ def band_table(curves: Sequence[pd.DataFrame], source: str) -> pd.DataFrame:
     return curves[0].assign(ranking=source, accuracy=together.mean, low=together.low, high=together.high)
 
 
-def limits_table(table: pd.DataFrame, what: str, share: float) -> pd.DataFrame:
+def limits_table(table: pd.DataFrame, what: str, share: float,
+                 found: Mapping[str, Sequence[Sequence[Sweep]]] | None = None) -> pd.DataFrame:
     """Per ranking: the last point before accuracy falls below a share of the intact one, and the first below it.
 
     Args:
-        what: the column that counts what is removed, "heads" or "FFNs".
+        what: the column that counts what is removed, "heads", "live heads" or "FFNs".
+        found: the sweeps behind the table, as `curves_table` takes them; then "can go from" and "can go to" are the
+            95 % interval of how much can go, NaN for random orders, which are several.
     """
     rows: list[dict[str, Any]] = []
     for source, curve in table.groupby("ranking", sort=False):
-        breaks = stats.break_point(curve["accuracy"].tolist(), curve[what].tolist(), share)
-        before = curve if breaks is None else curve[curve[what] < breaks]
+        breaks = stats.break_point(curve["accuracy"].tolist(), range(len(curve)), share)
+        before = curve if breaks is None else curve.iloc[:int(breaks)]
         last = (before if len(before) else curve).iloc[-1 if len(before) else 0]
-        rows.append({"ranking": source, "can go": float(last[what]), "that is": int(last[f"n {what}"]),
-                     "of all parameters": float(last["parameters"]), "accuracy there": float(last["accuracy"]),
-                     "from": float(last["low"]), "to": float(last["high"]), "broken at": breaks})
+        row = {"ranking": source, "can go": float(last[what])}
+        if found is not None:
+            row["can go from"], row["can go to"] = (np.nan, np.nan) if source == RANDOM else _interval(
+                found[str(source)][0], curve[what].tolist(), share)
+        rows.append(row | {
+            "that is": float(last[f"n {what}"]), "of all parameters": float(last["parameters"]),
+            "accuracy there": float(last["accuracy"]), "from": float(last["low"]), "to": float(last["high"]),
+            "broken at": None if breaks is None else float(curve[what].iloc[int(breaks)])})
     return pd.DataFrame(rows)
 
 
-def transfer_table(sweeps: Mapping[tuple[str, str], Sweep], share: float) -> pd.DataFrame:
+def _interval(sweeps: Sequence[Sweep], fractions: Sequence[float], share: float) -> stats.Interval:
+    """The 95 % interval of how much can go by one ranking, for the mean of its tasks."""
+    points = [[m.right for m in marks] for _, marks, _ in points_of(sweeps)]
+    return stats.can_go_interval([np.stack(of_task) for of_task in zip(*points, strict=True)], fractions, share,
+                                 clusters=[sweep.marks()[0].clusters for sweep in sweeps])
+
+
+def transfer_table(sweeps: Mapping[tuple[str, str], Sweep], share: float, live: np.ndarray | None = None
+                   ) -> pd.DataFrame:
     """Every task pruned by every task's ranking, at one share of the heads: a row per (task, ranking) pair.
 
     `kept` is the accuracy as a share of the intact one.
+
+    Args:
+        share: read at the point nearest to it.
+        live: (n_layers, n_heads) of bool, the heads of which it is a share; None: of all.
     """
     rows: list[dict[str, Any]] = []
     for (task, ranking), sweep in sweeps.items():
-        i = int(np.argmin([abs(heads - share) for heads, _ in sweep.removed]))
+        gone = [heads for heads, _ in sweep.removed] if live is None else [
+            sum(live[h.layer, h.head] for h in parse_exact(mask).heads) / max(1, int(live.sum()))
+            for mask in sweep.ablations]
+        i = int(np.argmin(np.abs(np.array(gone) - share)))
         whole, pruned = sweep.marks()[0], sweep.marks()[i]
         low, high = stats.accuracy_interval(pruned)
         intact, accuracy = float(whole.right.mean()), float(pruned.right.mean())
-        rows.append({"task": task, "ranking": ranking, "heads": sweep.removed[i][0],
+        rows.append({"task": task, "ranking": ranking, "heads": float(gone[i]),
                      "accuracy": accuracy, "low": low, "high": high, "intact": intact,
                      "kept": accuracy / intact if intact else np.nan, "chance": sweep.questions.chance,
                      "n": len(pruned.right), "mask": sweep.ablations[i]})

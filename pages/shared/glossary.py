@@ -48,6 +48,10 @@ TERMS: dict[str, tuple[tuple[str, ...], str]] = {
         ("copying scores?", "copying"),
         "How far a head raises the probability of the very token it attends to: its share of all that it raises above "
         "the mean, between 0 and 1."),
+    "dead head": (
+        ("dead heads?", "live heads?"),
+        "Dead: a head whose share of what its layer writes to the residual stream is below 1 % of the median head's, "
+        "over training prompts. Its scores are zeros or rounding, so statistics are over the others, the live ones."),
     "demonstrations": (
         ("fixed demonstrations", "per-query demonstrations", "draws of demonstrations", "demonstrations?"),
         "The solved examples in a prompt. Fixed: a few draws of them, which the questions share in turn. Per-query: a "
@@ -113,13 +117,17 @@ TERMS: dict[str, tuple[tuple[str, ...], str]] = {
         "Both models answer the same questions behind the same demonstrations, so every question is compared with "
         "itself: by McNemar's test and, where questions share draws of demonstrations, by a t test over the draws; the "
         "larger p counts."),
+    "one-divisor": (
+        ("one-divisor", "one divisor"),
+        "As per-token, but with every layer divided by all positions, so that the last layer can be compared with the "
+        "others: the authors' code divides it by the answer's positions alone."),
     "per-example": (
         ("per-example",),
         "The importance as in the paper: z · dL/dz is summed over a whole example before the absolute value is taken."),
     "per-token": (
         ("per-token", "per token"),
         "The importance as in the authors' code: the absolute value is taken at every position, and the mean is over "
-        "positions."),
+        "positions; in the last layer over the answer's alone, which makes its scores larger than the others'."),
     "prefix matching": (
         ("prefix-matching scores?", "prefix matching"),
         "On random tokens that repeat: the share of a head's attention that goes to the tokens which followed earlier "

@@ -20,6 +20,7 @@ import streamlit as st
 
 from backend.errors import ModelError
 from backend.kinds import HeadImportance, Means
+from backend.kinds.head_importance import REDUCTIONS as REDUCTIONS
 from backend.models.info import BUNDLED
 from backend.records import ModelInfo
 from backend.runs.queue import Queue
@@ -30,7 +31,6 @@ from backend.values import Ablation, ModelId, Ranking, Setup, TaskId, parse
 from pages.shared import first, handles
 
 SHOTS = (0, 1, 5)
-REDUCTIONS = ("per-token", "per-example")
 DTYPES = ("float32", "bfloat16", "float16")
 BOS = ("auto", "always", "never")
 DEFAULTS: Mapping[str, Any] = {"model": BUNDLED, "state": None, "task": None, "rows": None, "shots": 5,
@@ -211,7 +211,7 @@ def ranking(*tasks: TaskId, reverse: bool = False) -> Ranking:
 
 
 def definition() -> str:
-    """How gradients become head importance: "per-token" or "per-example"."""
+    """How gradients become head importance: "per-token", "one-divisor" or "per-example"."""
     return value("by")
 
 

@@ -178,6 +178,7 @@ def _details() -> None:
     st.segmented_control("Head importance", REDUCTIONS, default=DEFAULTS["by"], required=True, key="by",
                          bind="query-params",
                          help=f"{glossary.says('importance')}  \n**per-token** {glossary.says('per-token')}  \n"
+                              f"**one-divisor** {glossary.says('one-divisor')}  \n"
                               f"**per-example** {glossary.says('per-example')}")
     known = selection.task_names()
     st.multiselect("Tasks that are compared", known, default=[t for t in selection.usual() if t in known], key="tasks",

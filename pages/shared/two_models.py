@@ -15,9 +15,9 @@ import streamlit as st
 from backend import stats, tables
 from backend.kinds import HeadImportance, HeadScores
 from backend.store.catalogue import info_of
-from backend.values import INTACT, ModelId
+from backend.values import INTACT, Ablation, Head, ModelId
 from pages.map import HeadMap, Number, head_map, scales
-from pages.shared import blocks, charts, components, handles, selection, words
+from pages.shared import blocks, charts, components, handles, living, selection, words
 from pages.shared.plain import plain
 
 AUTOMATIC = "automatic"
@@ -128,18 +128,32 @@ def side(name: str, unit: HeadImportance, record: HeadScores) -> Side:
 def agreement(a: Side, b: Side) -> None:
     """How alike the two rank their heads, and how sure that is; for models of one shape."""
     by = selection.definition()
-    ranked = a.scores[a.attending], b.scores[b.attending]
-    low, high = stats.bootstrap_spearman(a.record.of_layers(a.attending), b.record.of_layers(b.attending), by)
+    which, over, known = both_alive(a, b)
+    ranked, n = (a.scores[which], b.scores[which]), int(which.sum())
+    low, high = stats.bootstrap_spearman(a.record, b.record, by, heads=which)
     sure = f" (95\u00a0%: {low:.2f} to {high:.2f})".replace("-", "−") if not np.isnan(low) else ""
     blocks.heading(f"{a.name} and {b.name} {words.agreement(stats.spearman(*ranked))}{sure}")
-    k = max(1, stats.count(TOP, a.n_heads))
+    k = max(1, stats.count(TOP, n))
     blocks.note(f"Of the top {words.percent(TOP)} of heads the two share "
                 f"{words.percent(stats.topk_overlap(*ranked, TOP))} · chance "
-                f"{words.percent(stats.topk_overlap_chance(a.n_heads, k))} · chance: ρ = 0", "\n".join([
-                    f"ρ: Spearman's rank correlation over {a.n_heads} heads by their place, layer and head; its 95 % "
-                    "interval is a bootstrap over blocks of each model's examples",
-                    "Shared: intersection over union of the two tops",
+                f"{words.percent(stats.topk_overlap_chance(n, k))} · {over}", "\n".join([
+                    f"ρ: Spearman's rank correlation over {n} heads by their place, layer and head; 0 is chance; its "
+                    "95 % interval is a bootstrap over blocks of each model's examples",
+                    "Shared: intersection over union of the two tops", known,
                     words.same_place(a.unit.model.name == b.unit.model.name)]))
+
+
+def both_alive(a: Side, b: Side) -> tuple[np.ndarray, str, str]:
+    """Which heads are compared, (n_layers, n_heads) of bool: without those that are dead in both; and two sentences."""
+    there = np.zeros(a.scores.shape, bool)
+    there[a.attending] = True
+    records = [blocks.fetch(living.writes(one.unit.setup)) for one in (a, b)]
+    found = [record.alive() for record in records if record is not None]
+    if len(found) < len(records):
+        return there, words.heads_over(int(there.sum()), None), "Which heads are dead is not measured for both"
+    which = there & (found[0] | found[1])
+    dead = int(there.sum() - which.sum())
+    return which, words.heads_over(int(which.sum()), dead), "Dead: left out where dead in both"
 
 
 def maps(a: Side, b: Side, unit: str, scale: str, definition: str, same: bool) -> None:
@@ -166,7 +180,7 @@ def maps(a: Side, b: Side, unit: str, scale: str, definition: str, same: bool) -
                                 {one.name: one.headless for one in (a, b)}, selection.ablation(), unit)
     python = lines(
         a, b, f"maps = {{name: tables.in_unit(one, {unit!r}, headless[name]) for name, one in scores.items()}}",
-        table=f"tables.models_table(maps, headless, chosen, {unit!r})", then=agreement_lines(a) if same else ())
+        table=f"tables.models_table(maps, headless, chosen, {unit!r})", then=agreement_lines(a, b) if same else ())
     blocks.extras(table, "importance-two-models", python, "models", title=f"{a.name} and {b.name}", caption=said,
                   shown=pictures)
 
@@ -246,9 +260,11 @@ def lines(a: Side, b: Side, *before: str, table: str, then: Sequence[str] = ()) 
         also={"other": b.unit})
 
 
-def agreement_lines(a: Side) -> list[str]:
+def agreement_lines(a: Side, b: Side) -> list[str]:
     """What `agreement` says."""
-    some, by = f".of_layers({a.attending})" if a.headless else "", selection.definition()
-    return [f"ranked = [one{blocks.of_heads()} for one in scores.values()]", "print(stats.spearman(*ranked))",
-            f"print(stats.bootstrap_spearman(record{some}, other{some}, {by!r}))",
+    which, by = both_alive(a, b)[0], selection.definition()
+    left_out = Ablation(frozenset(Head(int(layer), int(head)) for layer, head in np.argwhere(~which)))
+    return [f"which = parse_exact({str(left_out)!r}).head_mask{which.shape} == 1",
+            "ranked = [one[which] for one in scores.values()]", "print(stats.spearman(*ranked))",
+            f"print(stats.bootstrap_spearman(record, other, {by!r}, heads=which))",
             f"print(stats.topk_overlap(*ranked, {TOP}))"]

@@ -6,7 +6,7 @@ little in common, they are not called alike.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -131,6 +131,26 @@ def holders(n: int, total: int, what: str = "head") -> str:
     return f"{how_many(n, what)} of {total} {'holds' if n == 1 else 'hold'}"
 
 
+def heads_over(n: int, dead: int | None) -> str:
+    """Which heads a statistic is over: `24 live heads of 40`, `40 heads, dead or alive`.
+
+    Args:
+        dead: how many are left out; None where it is not measured which are dead.
+    """
+    if dead is None:
+        return f"{how_many(n, 'head')}, dead or alive"
+    return f"{how_many(n, 'live head')} of {n + dead}" if dead else how_many(n, "head")
+
+
+def dead_heads(dead: Sequence[Head], n_heads: int, n_prompts: int, n_setups: int) -> str:
+    """Which heads are dead and how that is known, in a sentence without its full stop."""
+    over = f"over {n_prompts} training prompts" + (f" of {how_many(n_setups, 'setup')}" if n_setups > 1 else "")
+    rule = "share of its layer's write to the residual stream below 1 % of the median head's"
+    if not dead:
+        return f"Dead: none of {n_heads} heads ({rule}, {over})"
+    return f"Dead and left out: {components(Ablation(frozenset(dead)), 20)} of {n_heads} heads ({rule}, {over})"
+
+
 def some_layers(n: int, total: int) -> str:
     """`3 of 6 layers`, `none of 6 layers`."""
     return f"{n or 'none'} of {how_many(total, 'layer')}"
@@ -144,21 +164,76 @@ def tasks(names: Sequence[str]) -> str:
 # --- importance and its overlap -------------------------------------------------------------------
 
 
-def concentrated(scores: np.ndarray, of: str, headless: Collection[int] = ()) -> str:
+def concentrated(scores: np.ndarray, of: str, heads: np.ndarray | None = None, even: np.ndarray | None = None,
+                 what: str = "head") -> str:
     """How concentrated the importance is, and which head leads.
 
     Args:
-        headless: layers without attention heads, whose scores are 0.
+        scores: (n_layers, n_heads).
+        heads: which heads count, (n_layers, n_heads) of bool; all by default.
+        even: the scores by one divisor for all layers, where `scores` are by the authors', under which a share of the
+            whole means little; then both are given.
+        what: what those heads are called, one of them.
     """
-    if not scores.any():
-        return f"No head has any importance {of}"
-    return (f"{holders(stats.concentration(scores), _heads(scores, headless))} half of the importance {of}; "
-            f"{stats.highest(scores, 1)[0]} leads")
+    both = [np.where(heads, one, 0) if heads is not None else one for one in (scores, even) if one is not None]
+    n = scores.size if heads is None else int(heads.sum())
+    if not both[0].any():
+        return f"No {what} has any importance {of}"
+    few, leads = [stats.concentration(one) for one in both], [stats.highest(one, 1)[0] for one in both]
+    if len(set(few)) == len(set(leads)) == 1:
+        either = ", by either divisor" if even is not None else ""
+        return f"{holders(few[0], n, what)} half of the importance {of}{either}; {leads[0]} leads"
+    leader = f"{leads[0]} leads by both" if leads[0] == leads[1] else f"{leads[0]} leads by that, {leads[1]} by this"
+    return (f"Half of the importance {of} falls on {few[0]} of {how_many(n, what)} by the authors' divisor, which is "
+            f"smaller for the last layer, and on {few[1]} by one divisor for all layers; {leader}")
 
 
-def _heads(scores: np.ndarray, headless: Collection[int]) -> int:
-    """How many heads a model has, from (n_layers, n_heads) scores."""
-    return scores.size - len(headless) * scores.shape[1]
+def layer_holds(shares: pd.Series, even: pd.Series | None = None) -> str:
+    """Which layer's heads hold most of the importance, from shares by layer.
+
+    Args:
+        even: the same by one divisor for all layers, where `shares` are by the authors'; then both are given.
+    """
+    top = shares.idxmax()
+    if even is None:
+        return f"Layer {top} holds {percent(float(shares[top]))}"
+    best = even.idxmax()
+    if best == top and percent(float(shares[top])) == percent(float(even[top])):
+        return f"Layer {top} holds {percent(float(shares[top]))}, by either divisor"
+    other = f"; by that, layer {best} has most, {percent(float(even[best]))}" if best != top else ""
+    return (f"Layer {top} comes to {percent(float(shares[top]))} by the authors' divisor, which is smaller for the "
+            f"last layer, and to {percent(float(even[top]))} by one divisor for all layers{other}")
+
+
+def need_apart(table: pd.DataFrame, task: str) -> str:
+    """Whether the head of highest importance is missed when it is off, and which is missed most.
+
+    Args:
+        table: a `need_table`, the most important head first.
+    """
+    first, worst = table.iloc[0], table.loc[table["change"].idxmin()]
+    spared = not first["high"] < 0
+    text = (f"{first['head']} has the highest importance, {'and yet' if spared else 'and'} without it accuracy on "
+            f"{task} {_moves(first)}")
+    if worst["change"] >= 0:
+        return f"{text}; no head is missed when off alone. Gradient sensitivity is not need"
+    if worst["head"] == first["head"]:
+        return f"{text}: more than without any other" if not spared else f"{text}, like without any other head"
+    tested = "" if worst["p (Holm)"] < SIGNIFICANT else f", though a test that knows of all {len(table)} heads tells " \
+        "no difference"
+    text += (f"; without {worst['head']}, of rank {worst['importance rank']:.0f}, it {_moves(worst)}{tested}")
+    return f"{text}. Gradient sensitivity is not need" if spared and not tested else text
+
+
+def _moves(row: pd.Series) -> str:
+    """`falls by 12 points (95 %: −20 to −4)`, `does not change`."""
+    low, high = (points(row[end]).split(chr(160))[0] for end in ("low", "high"))
+    change = round(100 * row["change"], 1)
+    if not change and low == high == "0":
+        return "does not change"
+    by = points(abs(row["change"]))[1:]
+    verb = "stays the same" if not change else f"falls by {by}" if change < 0 else f"rises by {by}"
+    return f"{verb} (95\u00a0%: {low} to {high})"
 
 
 def sets_apart(delta: np.ndarray, here: str, other: str, correlation: float) -> str:
@@ -254,15 +329,18 @@ def above_chance(curve: pd.DataFrame) -> str:
     return f"The overlap is above chance for the top {where} of the heads"
 
 
-def needed(counts: np.ndarray, n_tasks: int, share: int) -> str:
+def needed(counts: np.ndarray, n_tasks: int, share: int, n_heads: int, called: str = "heads") -> str:
     """Which head is in the top of most tasks, and how many are in all of them.
 
     Args:
         counts: (n_layers, n_heads), in how many tasks' top each head is; share: of that top, in percent.
+        n_heads, called: how many heads the tops are of, and what these are called.
     """
-    everywhere = int((counts == n_tasks).sum())
-    return (f"{stats.highest(counts, 1)[0]} is in the top {share} % of {counts.max()} of {n_tasks} tasks; "
-            f"{everywhere} of {counts.size} heads {'is' if everywhere == 1 else 'are'} in all of them")
+    everywhere, most = int((counts == n_tasks).sum()), counts == counts.max()
+    first = stats.highest(counts, 1)[0]
+    who = f"{first} is" if most.sum() == 1 else f"{most.sum()} heads are each"
+    return (f"{who} in the top {share} % of {counts.max()} of {n_tasks} tasks; "
+            f"{everywhere} of {n_heads} {called} {'is' if everywhere == 1 else 'are'} in all of them")
 
 
 # --- switched off --------------------------------------------------------------------------------
@@ -399,15 +477,6 @@ def falls_most(table: pd.DataFrame, where: str) -> str:
             f"{low} to {high}); the interval excludes 0 in {some_layers(clear, len(table))}")
 
 
-def missed_most(table: pd.DataFrame) -> str:
-    """Without which FFN accuracy falls most, in a `mean_effects_table`."""
-    worst = table.loc[table["change"].idxmin()]
-    if worst["change"] >= 0:
-        return "No FFN's removal lowers accuracy on average"
-    return (f"Without the FFN of layer {worst['layer']} accuracy falls most, by {points(-worst['change'])[1:]} on "
-            "average")
-
-
 def leaning(leans: pd.DataFrame, n_tasks: int) -> str:
     """On which layer most tasks lean, and the largest fall, from a `leaning_table`."""
     if not len(leans):
@@ -440,10 +509,16 @@ def can_go(limits: pd.DataFrame, what: str, share: float, where: str) -> str:
     """How far pruning goes before accuracy breaks, by the first ranking of a `limits_table` and by chance.
 
     Args:
+        what: is removed, as its column is called.
         where: whose accuracy, see `tasks`.
     """
     first = limits.iloc[0]
-    text = f"By {_RANKINGS.get(first['ranking'], first['ranking'])}, {percent(first['can go'])} of the {what} can go "
+    sure = ""
+    if not pd.isna(first.get("can go from", np.nan)):
+        low, high = percent(first["can go from"]), percent(first["can go to"])
+        sure = f"(95\u00a0%: {low.removesuffix(chr(160) + '%')} to {high}) " if low != high else ""
+    text = (f"By {_RANKINGS.get(first['ranking'], first['ranking'])}, {percent(first['can go'])} of the {what} {sure}"
+            "can go ")
     below = f"below {percent(share)} of its intact accuracy"
     text += f"and {where} does not fall {below}: more was not tried" if pd.isna(first["broken at"]) else \
         f"before {where} falls {below}"
@@ -455,7 +530,8 @@ def can_go(limits: pd.DataFrame, what: str, share: float, where: str) -> str:
 
 def go_together(point: pd.Series, intact: float, where: str) -> str:
     """How many heads and FFNs can go together, from a point of a `curve_table`."""
-    return (f"{percent(point['heads'])} of the heads and {percent(point['FFNs'])} of the FFNs can go together, "
+    which = "live heads" if "live heads" in point else "heads"
+    return (f"{percent(point[which])} of the {which} and {percent(point['FFNs'])} of the FFNs can go together, "
             f"{percent(point['parameters'])} of all parameters, with {where} still at {percent(point['accuracy'])} "
             f"(intact {percent(intact)})")
 
@@ -467,11 +543,12 @@ def point_labels(table: pd.DataFrame, what: str) -> dict[str, str]:
             for row in table.to_dict("records")[::-1] if row["mask"]}
 
 
-def transfers(table: pd.DataFrame, share: int, subject: str, column: str = "accuracy", of: str = "") -> str:
+def transfers(table: pd.DataFrame, share: int, subject: str, column: str = "accuracy", of: str = "",
+              called: str = "heads") -> str:
     """Own ranking against the others', on average of a column of a `transfer_table`, which is a share `of` something.
 
     Args:
-        share: of the heads that are gone, in percent.
+        share: of the heads that are gone, in percent; called: what those heads are called.
     """
     own, others = table[table["task"] == table["ranking"]], table[table["task"] != table["ranking"]]
     parts = []
@@ -481,31 +558,34 @@ def transfers(table: pd.DataFrame, share: int, subject: str, column: str = "accu
         means = others.groupby("ranking")[column].mean()
         best = f"; {means.idxmax()}'s transfers best" if len(means) > 1 and not means.isna().all() else ""
         parts.append(f"{percent(others[column].mean())}{of if not parts else ''} on average by other tasks'{best}")
-    return f"With {share} % of the heads gone, {subject} " + " and ".join(parts)
+    return f"With {share} % of the {called} gone, {subject} " + " and ".join(parts)
 
 
 # --- induction ------------------------------------------------------------------------------------
 
 
-def leads_in(record: InductionScores, name: str, headless: Collection[int] = ()) -> str:
+def leads_in(record: InductionScores, name: str, heads: np.ndarray | None = None, what: str = "head") -> str:
     """The leading head of a score with its interval, and how few heads hold half of it.
 
     Args:
-        headless: layers without attention heads, whose scores are 0.
+        heads: which heads count, (n_layers, n_heads) of bool; all by default.
+        what: what those heads are called, one of them.
     """
     mean, variance = np.array(record.mean), np.array(record.variance)
+    n = mean.size if heads is None else int(heads.sum())
+    mean = mean if heads is None else np.where(heads, mean, 0)
     if not mean.any():
-        return f"No head scores in {name}"
+        return f"No {what} scores in {name}"
     top = stats.highest(mean, 1)[0]
     low, high = stats.mean_interval(mean[top.layer, top.head], variance[top.layer, top.head], record.n_seeds)
     return (f"{top} leads in {name} with {mean[top.layer, top.head]:.2f} (95\u00a0%: {low:.2f} to {high:.2f}); "
-            f"{holders(stats.concentration(mean), _heads(mean, headless))} half of it")
+            f"{holders(stats.concentration(mean), n, what)} half of it")
 
 
-def keeps(table: pd.DataFrame, at: int, rankings: Sequence[str], name: str) -> str:
+def keeps(table: pd.DataFrame, at: int, rankings: Sequence[str], name: str, called: str = "heads") -> str:
     """How much of a score a `capacity_table` keeps with `at` % of the heads gone, by some of its rankings."""
     here = table[np.isclose(table["removed"], at / 100)].set_index("ranking")["retained"]
-    return (f"With {at} % of the heads gone, {name} keeps "
+    return (f"With {at} % of the {called} gone, {name} keeps "
             + ", ".join(f"{percent(here[one])} by {one}" for one in rankings) + f"; at random {100 - at} %")
 
 

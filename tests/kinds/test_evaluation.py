@@ -120,9 +120,11 @@ def test_an_oracle_is_the_difference_that_each_component_makes():
     assert ffns.choices_norm[2] == evaluate(model, PROMPTS, [Ablation(ffns=frozenset({1}))])[0].choices(norm=True)
 
 
-@pytest.mark.parametrize(("what", "n_points"), [("heads", 10), ("ffns", 10), ("combined", 48)])
-def test_pruning_begins_intact_and_removes_the_first_of_each_order(what, n_points):
-    steps, shares = pruning.pruning_steps(HEADS, [2, 0, 1], what)
+@pytest.mark.parametrize(("what", "fine", "n_points"), [
+    ("heads", False, 10), ("heads", True, 19), ("ffns", False, 10), ("ffns", True, 19), ("combined", True, 48)])
+def test_pruning_begins_intact_and_removes_the_first_of_each_order(what, fine, n_points):
+    shares = pruning.shares(what, fine)
+    steps = pruning.pruning_steps(HEADS, [2, 0, 1], shares)
     assert len(steps) == len(shares) == n_points
     assert steps[0] == INTACT
     for step, (heads, ffns) in zip(steps, shares, strict=True):
@@ -133,7 +135,7 @@ def test_pruning_begins_intact_and_removes_the_first_of_each_order(what, n_point
 def test_a_pruning_curve_is_the_evaluation_of_its_steps():
     model = small_model("opt")
     curve = pruning.pruning_curve(model, PROMPTS, HEADS, [0, 1, 2], "combined")
-    steps, _ = pruning.pruning_steps(HEADS, [0, 1, 2], "combined")
+    steps = pruning.pruning_steps(HEADS, [0, 1, 2], pruning.shares("combined"))
     for i in (0, 7, 47):
         assert curve.choices[i] == evaluate(model, PROMPTS, [steps[i]])[0].choices()
 

@@ -21,6 +21,7 @@ from backend.kinds import (
     PrefixMatching,
     Pruning,
     Unit,
+    Writes,
 )
 from backend.kinds.unit import SCHEMA
 from backend.values import ModelId, Ranking, Setup, TaskId, parse_exact
@@ -37,7 +38,7 @@ OTHER_SETUPS = [SETUP.with_(**change) for change in (
     {"n_examples": 99}, {"seed": 1}, *({"model": model} for model in OTHER_MODELS))]
 RANKINGS = [Ranking.by(PIQA), Ranking.by(COPA), Ranking.by(TaskId("piqa", "d2")), Ranking.by(PIQA, COPA),
             Ranking.by(PIQA, reverse=True), Ranking.by(PIQA, n_train=50), Ranking.by(PIQA, reduction="per-example"),
-            Ranking.random(0), Ranking.random(1)]
+            Ranking.random(0), Ranking.random(1), Ranking.random(0, 32), Ranking.random(0, 31)]
 
 
 def different(kind: type[Unit]) -> list[Unit]:
@@ -53,7 +54,7 @@ def different(kind: type[Unit]) -> list[Unit]:
             (50, 200) if text.startswith("mean") else (0,))]
     if kind is Pruning:
         found += [kind(SETUP, what, ranking) for what in ("heads", "combined") for ranking in RANKINGS]
-        found += [kind(SETUP, "ffns", ranking) for ranking in (*RANKINGS[:5], *RANKINGS[7:])]
+        found += [kind(SETUP, "ffns", ranking) for ranking in (*RANKINGS[:5], *RANKINGS[7:9])]
         found.remove(kind(SETUP))  # is there as the first
     return found
 
@@ -77,7 +78,8 @@ def test_a_name_reads_back_as_what_it_names(kind):
 
 
 def test_kinds_of_one_setup_have_names_of_their_own():
-    keys = {kind(SETUP).key for kind in (Evaluation, HeadImportance, Means, FFNOracle, HeadOracle, Pruning)}
+    keys = {kind(SETUP).key for kind in (
+        Evaluation, HeadImportance, Means, FFNOracle, HeadOracle, Pruning, Writes)}
     assert len(keys | {kind(MODEL).key for kind in (PrefixMatching, Copying, Model)}) == len(KINDS)
 
 

@@ -25,6 +25,7 @@ from backend.kinds import (
     Pruning,
     Sweep,
     Unit,
+    Writes,
 )
 from backend.kinds.lines import commands, python
 from backend.models import loading
@@ -47,7 +48,7 @@ SETUPS = [Setup(MODEL, ANTONYM, 5), Setup(MODEL, ANTONYM, 5, draws=10), Setup(MO
 def rankings(n_train: int, reduction: str, setup: Setup) -> list[Ranking]:
     """Every ranking that a page offers, for one setup."""
     other = CAPITAL if setup.task == ANTONYM else ANTONYM
-    return [Ranking.random(0), Ranking.random(12), *(
+    return [Ranking.random(0), Ranking.random(12), Ranking.random(0, 32), Ranking.random(12, 5), *(
         Ranking.by(*tasks, n_train=n_train, reduction=reduction, reverse=reverse)
         for tasks in ((setup.task,), (other,), (ANTONYM, CAPITAL), MINI) for reverse in (False, True))]
 
@@ -57,7 +58,8 @@ def every_unit(setup: Setup) -> list[Unit[Any]]:
     return list(dict.fromkeys([
         Evaluation(setup), *(Evaluation(setup, mask) for mask in masks), Evaluation(setup, masks[2], 50),
         HeadImportance(setup.with_(n_examples=200)), HeadImportance(setup.with_(n_examples=50)),
-        Means(setup.with_(n_examples=50)), FFNOracle(setup), HeadOracle(setup),
+        Means(setup.with_(n_examples=50)), Writes(setup.with_(n_examples=32)), Writes(setup.with_(n_examples=50)),
+        FFNOracle(setup), HeadOracle(setup),
         *(Pruning(setup, what, ranking) for what, n_train, reduction in product(
             ("heads", "ffns", "combined"), (200, 50), ("per-token", "per-example"))
           for ranking in rankings(n_train, reduction, setup)),
@@ -109,6 +111,7 @@ def test_commands_bring_together_what_differs_by_task_alone_and_make_all_of_it()
 
 
 @pytest.mark.parametrize("text", ["random:", "random:1.5", "random:-1", "random:99999999999", "reverse:random:1",
+                                  "live:", "reverse:live:1",
                                   "own:antonym", "task:", "aggregate:", "best", "", "reverse:"])
 def test_what_is_no_ranking_is_refused(text):
     with pytest.raises(BadInput, match="Unknown ranking"):
@@ -147,6 +150,7 @@ def recorded(unit: Unit[Any]) -> Any:
     Evaluation(SETUPS[1], parse_exact("mean:L1H0,F1"), 50),
     Pruning(SETUPS[0], "combined", Ranking.by(ANTONYM, CAPITAL, n_train=50, reduction="per-example")),
     Pruning(SETUPS[0], "ffns", Ranking.by(CAPITAL, reverse=True)), Pruning(SETUPS[0], "heads", Ranking.random(3)),
+    Pruning(SETUPS[0], "heads", Ranking.random(3, 32)),
     Copying(MODEL.with_(dtype="bfloat16", bos=True), "olsson", 7)], ids=str)
 def test_the_lines_of_a_unit_fetch_its_record(unit, store):
     store.put(unit, recorded(unit))

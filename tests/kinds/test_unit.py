@@ -12,14 +12,17 @@ from backend.kinds import (
     Copying,
     Evaluation,
     HeadImportance,
+    HeadWrites,
     Means,
     Model,
     PrefixMatching,
     Pruning,
     Unit,
+    Writes,
     compute,
     fetch,
 )
+from backend.kinds.pruning import shares
 from backend.kinds.unit import with_needs
 from backend.models.loading import LoadedModel
 from backend.runs.plan import identify_tasks
@@ -150,7 +153,8 @@ def test_layers_without_heads_are_in_no_ranking_no_step_and_no_oracle(setup: Set
         assert sorted(ffns) == [0, 1, 2, 3, 4]
     curve = compute(Pruning(half, "heads", Ranking.random(1)), store, model)
     assert len(parse_exact(curve.ablations[5]).heads) == len(there) // 2
-    assert Pruning(half, "heads").cost(model.info, lambda *_: 1) == 10
+    n_points = len({stats.count(share, len(there)) for share, _ in shares("heads", fine=True)})
+    assert Pruning(half, "heads").cost(model.info, lambda *_: 1) == n_points
     singles = compute(KINDS["head_oracle"](half), store, model).ablations
     assert list(map(parse_exact, singles)) == [INTACT, *(Ablation(frozenset({head})) for head in there)]
     assert not any(map(any, compute(Means(half.with_(n_examples=N_TRAIN)), store, model).heads[3]))
@@ -161,6 +165,37 @@ def test_random_rankings_repeat_with_their_seed_and_differ_between_seeds(setup: 
     assert one == again
     assert one != other
     assert sorted(one) == sorted(other)
+
+
+def test_a_random_order_of_live_heads_begins_with_the_dead_and_keeps_the_others_order(setup: Setup) -> None:
+    norms = np.ones((2, 4))
+    norms[0, 1] = norms[1, 3] = 0
+    written = HeadWrites(1, 1, tuple(map(tuple, norms.tolist())))
+    unit = Pruning(setup, "heads", Ranking.random(1, 32))
+    assert unit.needs() == [Writes(setup.with_(n_examples=32))]
+    dead = [Head(0, 1), Head(1, 3)]
+    order, _ = unit.orders([written], 2, 4)
+    assert order[:2] == dead
+    assert order[2:] == [head for head in Pruning(setup, "heads", Ranking.random(1)).orders([], 2, 4)[0]
+                         if head not in dead]
+    assert Pruning(setup, "ffns", Ranking.random(1, 32)) == Pruning(setup, "ffns", Ranking.random(1))
+
+
+def test_a_random_order_of_live_heads_is_measured_behind_what_they_write(setup: Setup, store: Store,
+                                                                         model: LoadedModel) -> None:
+    unit = Pruning(setup, "heads", Ranking.random(0, 4))
+    curve = compute(unit, store, model)
+    assert store.get(unit.needs()[0]) is not None
+    assert curve.removed == tuple(shares("heads"))
+    assert compute(Pruning(setup, "heads"), store, model).removed == tuple(shares("heads", fine=True))
+
+
+def test_rankings_of_which_it_is_told_how_much_can_go_have_finer_steps(setup: Setup) -> None:
+    other = TaskId("capital", "x")
+    fine = [own(setup), Ranking.by(setup.task, other)]
+    coarse = [own(setup, reverse=True), Ranking.by(other), Ranking.random(0)]
+    assert {len(Pruning(setup, "heads", ranking).steps) for ranking in fine} == {19}
+    assert {len(Pruning(setup, "heads", ranking).steps) for ranking in coarse} == {10}
 
 
 def test_mean_ablation_first_measures_the_means(setup: Setup, store: Store, model: LoadedModel) -> None:

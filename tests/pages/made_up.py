@@ -24,6 +24,7 @@ from backend.kinds import (
     HeadImportance,
     HeadOracle,
     HeadScores,
+    HeadWrites,
     InductionScores,
     Means,
     Model,
@@ -31,14 +32,16 @@ from backend.kinds import (
     Pruning,
     Sweep,
     Unit,
+    Writes,
 )
-from backend.kinds.pruning import SHARES, pruning_steps
+from backend.kinds.pruning import pruning_steps
+from backend.kinds.writes import N_PROBE
 from backend.records import ModelInfo, Questions, Record
 from backend.runs.plan import identify_tasks
 from backend.store.live import Store
 from backend.tasks.registry import get_task
 from backend.tasks.task import DRAWS
-from backend.values import INTACT, Ablation, ModelId, Ranking, Setup, TaskId
+from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId
 
 N_QUESTIONS, N_OPTIONS, N_BLOCKS = 40, 4, 6
 LARGE = 1000  # heads; models with more get fewer blocks, so that their stores are made in seconds
@@ -85,6 +88,11 @@ def means(of: Setup) -> Means:
     return Means(of.with_(n_examples=N_TRAIN))
 
 
+def writes(of: Setup) -> Writes:
+    """What heads write, as pages ask for it."""
+    return Writes(of.with_(n_examples=N_PROBE))
+
+
 def pruning(of: Setup, what: str = "heads", ranking: str = "own") -> Pruning:
     """A curve by a ranking as the command line names it."""
     return Pruning(of, what, Ranking.parse(ranking, of.task, identify_tasks))
@@ -94,12 +102,12 @@ def everything(model: ModelId, tasks: Sequence[TaskId], off: Ablation, shots: Se
                ) -> Iterator[Unit[Any]]:
     """All that any view of any page reads: at every number of shots what is set side by side, else at the last."""
     for one in setups(model, tasks, shots):
-        yield from (importance(one), Evaluation(one), Evaluation(one, off))
+        yield from (importance(one), writes(one), Evaluation(one), Evaluation(one, off))
     for one in setups(model, tasks, shots[-1:]):
         own, reverse = Ranking.by(one.task), Ranking.by(one.task, reverse=True)
         yield from (FFNOracle(one), Pruning(one, "combined", own))
         for what in ("heads", "ffns"):
-            for ranking in (own, Ranking.by(*tasks), reverse, *map(Ranking.random, range(5))):
+            for ranking in (own, Ranking.by(*tasks), reverse, *(Ranking.random(seed, N_PROBE) for seed in range(5))):
                 yield Pruning(one, what, ranking)
     for ranking in map(Ranking.by, tasks):
         for one in setups(model, tasks, shots[-1:]):
@@ -121,6 +129,8 @@ def record(unit: Unit[Any], info: ModelInfo) -> Record:
         return _induction(unit, info)
     if unit.RECORD is HeadScores:
         return _importance(unit, info)
+    if unit.RECORD is HeadWrites:
+        return _writes(unit, info)
     if unit.RECORD is Activations:
         return _means(unit, info)
     if isinstance(unit, Evaluation):
@@ -197,6 +207,20 @@ def _means(unit: Unit[Any], info: ModelInfo) -> Activations:
                        ((0.5,) * info.d_model,) * info.n_layers)
 
 
+def dead_head(info: ModelInfo) -> Head:
+    """The one head that does nothing, where it is known."""
+    return Head(info.attending[0], info.n_heads - 1)
+
+
+def _writes(unit: Unit[Any], info: ModelInfo) -> HeadWrites:
+    assert unit.setup is not None
+    norms = np.ones((info.n_layers, info.n_heads))
+    norms[list(info.headless)] = 0
+    norms[dead_head(info).layer, dead_head(info).head] = 1e-5
+    n = unit.setup.n_examples
+    return HeadWrites(n, 20 * n, tuple(tuple(row) for row in norms.tolist()))
+
+
 def _questions(setup: Setup) -> Questions:
     n = min(setup.n_examples, N_QUESTIONS)
     rng = np.random.default_rng(zlib.crc32(setup.task.name.encode()))
@@ -236,7 +260,8 @@ def _sweep(unit: Unit[Any], info: ModelInfo) -> Sweep:
     elif isinstance(unit, HeadOracle):
         steps = _masks((INTACT, *(Ablation(frozenset({head})) for head in info.heads)), info)
     elif isinstance(unit, Pruning):
-        steps, removed = _pruning_steps(unit.ranking, unit.what, tuple(unit.needs()), info), SHARES[unit.what]
+        removed = unit.steps
+        steps = _pruning_steps(unit.ranking, unit.what, tuple(unit.needs()), info, tuple(removed))
     else:
         raise NotImplementedError(f"No made-up record of {type(unit).__name__}.")
     choices = tuple(_choices(unit.setup, info, _lost(unit.setup.task.name, info, *kept)) for _, *kept in steps)
@@ -248,8 +273,8 @@ def _masks(ablations: Sequence[Ablation], info: ModelInfo) -> list[tuple[str, np
 
 
 @lru_cache(maxsize=64)  # every task is pruned by the same aggregate, and by every other task's ranking
-def _pruning_steps(ranking: Ranking, what: str, needs: tuple[Unit[Any], ...], info: ModelInfo
-                   ) -> list[tuple[str, np.ndarray, np.ndarray]]:
+def _pruning_steps(ranking: Ranking, what: str, needs: tuple[Unit[Any], ...], info: ModelInfo,
+                   removed: tuple[tuple[float, float], ...]) -> list[tuple[str, np.ndarray, np.ndarray]]:
     unit = Pruning(Setup(ModelId(info.name, info.revision, ""), TaskId("any", "")), what, ranking)
     orders = unit.orders([record(need, info) for need in needs], info.n_layers, info.n_heads, info.headless)
-    return _masks(pruning_steps(*orders, what)[0], info)
+    return _masks(pruning_steps(*orders, removed), info)

@@ -20,6 +20,7 @@ from tests.pages.shown import run_shown_python
 
 HALF = replace(made_up.model_info(6, 4), headless=(0, 2, 4))
 MODEL, THERE = made_up.model_id(HALF), [1, 3, 5]  # 12 heads of 24 places
+ARE_THERE = np.isin(np.indices((HALF.n_layers, HALF.n_heads))[0], THERE)
 ABSENT = "no attention heads in this layer: linear attention"
 
 
@@ -70,7 +71,7 @@ def test_heads_counts_and_ranks_the_heads_that_there_are(explorer: Explorer, fil
     filled(every_task())
     app = explorer("heads", task="antonym")
     half = stats.concentration(scores("antonym"))
-    stable = stats.bootstrap_stability(record("antonym").of_layers(THERE))
+    stable = stats.bootstrap_stability(record("antonym"), heads=ARE_THERE)
     assert calm(app)
     assert f"{half} heads of 12 hold half of the importance for antonym" in words(app)
     assert f"Two halves of the examples rank the heads alike at ρ = {stable.split_half:.2f}" in words(app)
@@ -180,7 +181,7 @@ def test_overlap_compares_the_rankings_of_the_heads_that_there_are(
     app = explorer("overlap", task="antonym")
     rhos = stats.spearman_matrix([scores(task) for task in MINI])
     b = str(app.selectbox(key="overlap tasks:b").value)
-    low, high = stats.bootstrap_spearman(*(record(task).of_layers(THERE) for task in ("antonym", b)))
+    low, high = stats.bootstrap_spearman(record("antonym"), record(b), heads=ARE_THERE)
     assert calm(app)
     assert f"14 tasks rank their heads alike at {wording.rho(stats.off_diagonal(rhos).mean())}" in words(app)
     assert (f"antonym and {b} {wording.agreement(stats.spearman(scores('antonym'), scores(b)))} (95\u00a0%: {low:.2f} "

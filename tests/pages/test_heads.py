@@ -34,7 +34,7 @@ def test_the_title_and_the_table_say_what_is_stored(explorer: Explorer, store: S
     scores = record.scores("per-token")
     top, half = stats.highest(scores, 1)[0], stats.concentration(scores)
     assert calm(app)
-    assert f"{half} heads of 12 hold half of the importance for antonym; {top} leads" in words(app)
+    assert f"{half} heads of 12 hold half of the importance for antonym, by either divisor; {top} leads" in words(app)
     table = app.dataframe[0].value
     assert list(table["head"])[:2] == [str(h) for h in stats.highest(scores, 1)[:2]]
     assert table["importance"][0] == scores[top.layer, top.head]

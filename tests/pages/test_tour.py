@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend import stats
+from backend import stats, tables
 from backend.kinds import (
     Answers,
     Evaluation,
@@ -20,7 +20,7 @@ from backend.kinds import (
 from backend.records import Questions
 from backend.store.live import Store
 from backend.tasks.mini import MINI
-from pages.shared import handles
+from pages.shared import handles, verdicts
 from pages.shared import words as wording
 from tests.pages import made_up
 from tests.pages.conftest import INFO, MODEL, Explorer, are_here, bodies, calm, setups_of, words
@@ -93,7 +93,9 @@ def test_sharing_heads_compares_pairs_within_and_across_groups(explorer: Explore
     for i, a in enumerate(tasks):
         for j in range(i):
             rhos[a.group == tasks[j].group].append(stats.spearman(scores[i], scores[j]))
-    assert f"ρ = {np.mean(rhos[True]):.2f} against {np.mean(rhos[False]):.2f}" in words(app)
+    title, _ = verdicts.kinds_agree(stats.grouping(stats.spearman_matrix(scores), [task.group for task in tasks]))
+    assert title in words(app)
+    assert f"ρ = {np.mean(rhos[True]):.2f} against {np.mean(rhos[False]):.2f}" in title
 
 
 def test_ffns_and_pruning_say_what_the_sweeps_say(explorer: Explorer, store: Store):
@@ -110,9 +112,9 @@ def test_ffns_and_pruning_say_what_the_sweeps_say(explorer: Explorer, store: Sto
     app.radio[0].set_value("about a third").run()
     assert calm(app)
     own = np.mean([r.accuracy() for r in records(curves[:len(MINI)])], 0)
-    broken = stats.break_point(list(own), [p / 10 for p in range(10)], 0.9)
-    held = 0.9 if broken is None else broken - 0.1
-    assert f"{wording.percent(held)} of the heads can go and {wording.percent(0.9)} of the accuracy stays" in words(app)
+    held = stats.can_go(own, [p / 20 for p in range(19)], 0.9)
+    assert f"{wording.percent(held)} of the heads (95" in words(app)
+    assert f"can go and {wording.percent(0.9)} of the accuracy stays" in words(app)
 
 
 def test_a_guess_is_judged_by_what_is_stored(explorer: Explorer, store: Store):
@@ -147,8 +149,7 @@ def test_the_study_stands_beside_what_holds_here(explorer: Explorer, store: Stor
     assert calm(app)
     assert "You guessed right: **about 20 %**" in words(app)
     mean = np.mean([r.accuracy() for r in records(sweeps)], 0)
-    broken = stats.break_point(list(mean), [p / 10 for p in range(10)], 0.9)
-    held = 0.9 if broken is None else broken - 0.1
+    held = stats.can_go(mean, [p / 20 for p in range(19)], 0.9)
     assert f"OPT-66B spares about 20 % of its FFNs; this model {wording.percent(held)}" in words(app)
 
 
@@ -185,13 +186,13 @@ def test_switching_off_says_whether_the_guess_was_right(explorer: Explorer, stor
     (of,) = setups_of(IN_CONTEXT[:1])
     made_up.fill(store, [Evaluation(of), HeadOracle(of)], INFO)
     (oracle,) = records([HeadOracle(of)])
-    losses = oracle.importance()
-    right = "hardly anything" if losses.max() < 0.05 else "the model breaks down" if losses.min() >= 0.05 else \
-        "it depends on the head"
+    alone = tables.need_table(np.zeros((INFO.n_layers, INFO.n_heads)), oracle)
+    told, at = verdicts.missed_alone(alone)
+    right = ("the model breaks down", "hardly anything", "it depends on the head")[at]
     app = explorer("tour", step="2")
     app.radio[0].set_value(right).run()
     assert f"You guessed right: **{right}**" in words(app)
-    assert f"{int((losses >= 0.05).sum())} " in words(app)
+    assert told in words(app)
 
 
 def test_knocking_out_begins_with_all_heads_that_look_back(explorer: Explorer, store: Store):

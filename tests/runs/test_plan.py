@@ -19,7 +19,7 @@ from backend.kinds import (
     Pruning,
     compute,
 )
-from backend.kinds.pruning import aggregate_of, pruning_steps
+from backend.kinds.pruning import aggregate_of, pruning_steps, shares
 from backend.runs import plan as planning
 from backend.runs.plan import Counting, Request, identify_tasks, make, topics, units
 from backend.store.live import Store
@@ -78,17 +78,18 @@ def test_every_kind_can_be_asked_for():
 def test_every_topic_gives_its_units():
     tasks, shots = 2, 2
     count = Counter(u.KIND for u in units(EVERYTHING))
-    per_setup = {"evaluation": 3, "head_importance": 1, "ffn_oracle": 1, "head_oracle": 1, "means": 1}
+    per_setup = {"evaluation": 3, "head_importance": 1, "ffn_oracle": 1, "head_oracle": 1, "means": 1, "writes": 1}
     assert {kind: count[kind] for kind in per_setup} == {kind: n * tasks * shots for kind, n in per_setup.items()}
     assert (count["prefix_matching"], count["copying"], count["model"]) == (2, 2, 1)
     pruned = [u for u in units(EVERYTHING) if isinstance(u, Pruning) and u.task.name == "antonym"]
     rankings = Counter((u.what, u.ranking.named(u.task)) for u in pruned)
-    one_curve = {"own", "aggregate:antonym+capital", "reverse:own", "random:0", "random:1"}
+    one_curve = {"own", "aggregate:antonym+capital", "reverse:own"}
     assert rankings == Counter(dict.fromkeys([
-        *(("heads", r) for r in one_curve | {"task:capital"}), *(("ffns", r) for r in one_curve),
+        *(("heads", r) for r in one_curve | {"task:capital", "live:0", "live:1"}),
+        *(("ffns", r) for r in one_curve | {"random:0", "random:1"}),
         ("combined", "own"), ("combined", "aggregate:antonym+capital")], shots))
-    assert {u.ranking.n_train for u in pruned} == {0, 4}
-    assert all(bool(u.ranking.n_train) == (u.what != "ffns" and not u.ranking.is_random) for u in pruned)
+    assert {u.ranking.n_train for u in pruned if not u.ranking.is_random} == {0, 4}
+    assert all(bool(u.ranking.n_train) == (u.what != "ffns") for u in pruned)
 
 
 @pytest.mark.parametrize("topic", topics())
@@ -101,7 +102,7 @@ def test_a_topic_alone_gives_only_units_that_say_they_are_of_it_and_what_they_bu
 
 def test_pruning_alone_brings_the_importance_it_needs():
     found = units(request("antonym", (1,), ("pruning",)))
-    assert [u.KIND for u in found if not isinstance(u, Pruning)] == ["model", "head_importance", "ffn_oracle"]
+    assert [u.KIND for u in found if not isinstance(u, Pruning)] == ["model", "head_importance", "writes", "ffn_oracle"]
 
 
 def test_a_whole_suite_is_pruned_by_its_aggregate_and_so_are_the_held_out_tasks():
@@ -205,7 +206,8 @@ def test_fixed_demonstrations_are_read_once_and_a_question_once_for_all_its_opti
     half = (INFO.n_layers + 1) / 2  # an oracle starts where it differs
     train = 4 * (2 * 3 + 2 + 1)  # demonstrations, question and gold answer; forwards and backwards
     ffns, heads = round(read * (1 + half)), round(read * (1 + half * INFO.n_heads))
-    assert costs(setup) == [read, ffns, heads, 10 * read, 3 * train, train]
+    points = len({int(share * INFO.n_layers * INFO.n_heads + 1e-9) for share, _ in shares("heads", fine=True)})
+    assert costs(setup) == [read, ffns, heads, points * read, 3 * train, train]
 
 
 def test_pruning_costs_as_many_evaluations_as_it_makes(pets):
@@ -213,7 +215,7 @@ def test_pruning_costs_as_many_evaluations_as_it_makes(pets):
     read = cost(Evaluation(setup))
     heads = [Head(*divmod(i, INFO.n_heads)) for i in range(INFO.n_layers * INFO.n_heads)]
     for what in ("heads", "ffns", "combined"):
-        steps, _ = pruning_steps(heads, range(INFO.n_layers), what)
+        steps = pruning_steps(heads, range(INFO.n_layers), shares(what, fine=True))
         assert cost(Pruning(setup, what)) == len(set(steps)) * read
     assert cost(Pruning(setup, "heads", Ranking.random(3))) == 10 * read
 

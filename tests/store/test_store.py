@@ -27,12 +27,14 @@ from backend.kinds import (
     HeadImportance,
     HeadOracle,
     HeadScores,
+    HeadWrites,
     InductionScores,
     Means,
     Model,
     PrefixMatching,
     Pruning,
     Sweep,
+    Writes,
 )
 from backend.kinds.unit import KINDS, SCHEMA
 from backend.records import ModelInfo, Questions
@@ -99,6 +101,7 @@ RECORDS = [
     (HeadImportance(SETUP.with_(n_examples=5)), HeadScores(4, (7,), (2, 2), ((9, 9), (8, 8)), (((0.5,), (0.25,)),) * 2,
                                        (((0.5,), (1.0,)),) * 2, 3)),
     (Means(SETUP.with_(n_examples=4)), Activations(4, 90, (((0.5, -0.25),), ((1.0, 2.0),)), ((0.5, 0.0), (0.25, 1.0)))),
+    (Writes(SETUP.with_(n_examples=4)), HeadWrites(4, 90, ((0.5,), (0.25,)))),
     (Model(MODEL), ModelInfo("tiny", "abc", "opt", 2, 1, 2, 2, 8, 100, 64, 50, "float32", 400)),
 ]
 

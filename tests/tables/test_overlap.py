@@ -71,5 +71,5 @@ def test_two_maps_are_compared_with_interval_overlap_and_their_own_halves():
     assert row["95 % from"] <= rho <= row["to"]
     assert (row["overlap"], row["chance"]) == (1 / 3, stats.topk_overlap_chance(4, 2))
     assert row["halves of a"] == stats.bootstrap_stability(a).split_half
-    upper = tables.agreement_table({"a": a, "b": b}, attending=[1]).iloc[0]
+    upper = tables.agreement_table({"a": a, "b": b}, heads=np.array([[False] * 2, [True] * 2])).iloc[0]
     assert upper["Spearman ρ"] == stats.spearman(a.scores("per-token")[1], b.scores("per-token")[1])

@@ -69,6 +69,46 @@ def test_each_ranking_has_its_own_limit_in_the_order_given():
     assert limits["can go"].tolist() == [0.5, 0.0]
 
 
+LIVE = np.array([[False, True], [True, True]])  # L0H0 is dead
+
+
+def test_live_heads_are_counted_beside_all():
+    table = tables.curve_table([A], tables.OWN, EACH, 1000, LIVE)
+    assert table["n live heads"].tolist() == [0, 1, 2]
+    assert table["live heads"].tolist() == pytest.approx([0, 1 / 3, 2 / 3])
+    assert tables.limits_table(table, "live heads", 0.7).loc[0, "can go"] == pytest.approx(1 / 3)
+
+
+def test_a_dead_head_that_goes_is_no_head_that_can_go():
+    dead_first = sweep([[1, 1], [1, 1], [0, 0]], [INTACT, parse_exact("L0H0"), parse_exact("L0H0-1")],
+                       [(0.0, 0.0), (0.25, 0.0), (0.5, 0.0)])
+    table = tables.curve_table([dead_first], tables.OWN, EACH, 1000, LIVE)
+    assert tables.limits_table(table, "heads", 0.9).loc[0, "can go"] == 0.25
+    row = tables.limits_table(table, "live heads", 0.9, {tables.OWN: [[dead_first]]}).loc[0]
+    assert row[["can go", "can go from", "can go to", "broken at"]].tolist() == pytest.approx([0, 0, 0, 1 / 3])
+
+
+def test_curves_of_finer_and_coarser_steps_meet_at_the_points_of_both():
+    coarse = sweep([[1, 1], [0, 1]], [MASKS[0], MASKS[2]], [REMOVED[0], REMOVED[2]])
+    table = tables.curve_table([A, coarse], tables.OWN, EACH, 1000)
+    assert table[["heads", "FFNs"]].to_numpy().tolist() == [list(REMOVED[0]), list(REMOVED[2])]
+    assert table["accuracy"].tolist() == [1.0, (0.25 + 0.5) / 2]
+
+
+def test_how_much_can_go_has_an_interval_for_all_but_random_orders():
+    found = {tables.OWN: [[A, B]], tables.RANDOM: [[A, B], [A, B]]}
+    limits = tables.limits_table(tables.curves_table(found, EACH, 1000), "heads", 0.7, found).set_index("ranking")
+    wanted = stats.can_go_interval([A.outcomes(), B.outcomes()], [heads for heads, _ in REMOVED], 0.7)
+    assert limits.loc[tables.OWN, ["can go from", "can go to"]].tolist() == list(wanted)
+    assert limits.loc[tables.RANDOM, ["can go from", "can go to"]].isna().all()
+
+
+def test_a_transfer_is_read_at_a_share_of_the_live_heads():
+    table = tables.transfer_table({("a", "a"): A}, 0.6, LIVE)
+    assert table["heads"].tolist() == pytest.approx([2 / 3])
+    assert table["accuracy"].tolist() == [0.25]
+
+
 def test_a_map_names_its_cells_by_what_is_removed():
     table = tables.map_table(tables.curve_table([A], tables.OWN, EACH, 1000))
     assert table[["row", "column"]].to_numpy().tolist() == [["0%", "0%"], ["0%", "50%"], ["50%", "75%"]]

@@ -19,10 +19,11 @@ DASHES = {OWN: [1, 0], AGGREGATE: [7, 3], REVERSED: [2, 3], RANDOM: [1, 2]}
 def pruning_curves(table: pd.DataFrame, what: str, *, floor: float, clickable: bool = True) -> alt.LayerChart:
     """Curve tables below one another as one chart: accuracy against the share removed, intact, chance and floor.
 
-    A second axis on top counts the share of the model's parameters that is removed.
+    A second axis on top counts the share of the model's parameters that is removed; not of live heads, for dead ones
+    go with them.
 
     Args:
-        what: the column that counts what is removed, "heads" or "FFNs".
+        what: the column that counts what is removed, "heads", "live heads" or "FFNs".
         floor: the accuracy below which a curve counts as broken.
     """
     order = list(dict.fromkeys(table["ranking"]))
@@ -57,13 +58,15 @@ def pruning_curves(table: pd.DataFrame, what: str, *, floor: float, clickable: b
     if clickable:
         points = points.properties(name="points").add_params(alt.selection_point(
             name=CLICK, fields=["mask"], on="click", toggle=False, clear=False, empty=False))
+    curves = alt.LayerChart(layer=[*levels, band, spans, lines, points])
+    if what == "live heads":
+        return curves.properties(height=480)
     whole = float(table["parameters"].max() / max(table[what].max(), 1e-9))  # of the parameters, if all were removed
     top = alt.X(f"{what}:Q", scale=scale, axis=alt.Axis(
         orient="top", values=tenths, grid=False, title="share of all the model's parameters",
         labelExpr=f"format(datum.value * {whole:.6g}, '.{_digits(whole)}%')"))
     hidden = base.mark_point(opacity=0, size=0, tooltip=None).encode(x=top)
-    return alt.LayerChart(layer=[hidden, alt.LayerChart(layer=[*levels, band, spans, lines, points])]).resolve_axis(
-        x="independent").properties(height=480)
+    return alt.LayerChart(layer=[hidden, curves]).resolve_axis(x="independent").properties(height=480)
 
 
 def _level(value: float, label: str, colour: str, dash: Sequence[int] = (1, 0)) -> alt.LayerChart:

@@ -92,6 +92,75 @@ def test_importance_is_told_by_its_half_and_its_leader():
         "1 head of 4 holds half of the importance for piqa; L0H1 leads")
 
 
+def test_dead_heads_are_counted_in_no_half():
+    scores, heads = np.array([[1.0, 6.0, 9.0], [1.0, 2.0, 0.0]]), np.array([[True, True, False]] * 2)
+    assert words.concentrated(scores, "for piqa", heads, what="live head") == (
+        "1 live head of 4 holds half of the importance for piqa; L0H1 leads")
+
+
+def test_nothing_is_held_under_a_divisor_that_flatters_one_layer():
+    authors, even = np.array([[1.0, 1.5, 1.0], [8.0, 0.0, 0.0]]), np.array([[1.0, 1.5, 1.0], [0.8, 0.0, 0.0]])
+    told = words.concentrated(authors, "for piqa", even=even)
+    assert "hold" not in told
+    assert told == ("Half of the importance for piqa falls on 1 of 6 heads by the authors' divisor, which is smaller "
+                    "for the last layer, and on 2 by one divisor for all layers; L1H0 leads by that, L0H1 by this")
+    assert words.concentrated(even, "for piqa", even=even) == (
+        "2 heads of 6 hold half of the importance for piqa, by either divisor; L0H1 leads")
+    shares, fair = pd.Series([0.3, 0.7]), pd.Series([0.8, 0.2])
+    assert said(words.layer_holds(shares, fair)) == (
+        "Layer 1 comes to 70 % by the authors' divisor, which is smaller for the last layer, and to 20 % by one "
+        "divisor for all layers; by that, layer 0 has most, 80 %")
+    assert said(words.layer_holds(fair, fair)) == "Layer 0 holds 80 %, by either divisor"
+    assert said(words.layer_holds(fair)) == "Layer 0 holds 80 %"
+    assert "hold" not in words.layer_holds(pd.Series([0.7, 0.3]), fair)
+
+
+def needs(outcomes: list[list[int]], scores: list[list[float]]) -> pd.DataFrame:
+    masks = [INTACT, *(parse_exact(f"L{layer}H{head}") for layer in range(len(scores))
+                       for head in range(len(scores[0])))]
+    return tables.need_table(np.array(scores), sweep(outcomes, masks))
+
+
+def test_a_head_that_can_go_is_not_needed_however_sensitive_the_loss_is_to_it():
+    fine, lost = [1] * 20, [0] * 10 + [1] * 10
+    table = needs([fine, fine, lost, fine], [[9.0, 5.0, 1.0]])
+    assert table["head"].tolist() == ["L0H0", "L0H1", "L0H2"]
+    assert said(words.need_apart(table, "piqa")) == (
+        "L0H0 has the highest importance, and yet without it accuracy on piqa does not change; without L0H1, of rank "
+        f"2, it falls by 50 points (95 %: {said(span(table, 'L0H1'))}). Gradient sensitivity is not need")
+
+
+def span(table: pd.DataFrame, head: str) -> str:
+    row = table[table["head"] == head].iloc[0]
+    return " to ".join(words.points(row[end]).split("\u00a0")[0] for end in ("low", "high"))
+
+
+def test_where_importance_and_need_agree_they_are_not_parted():
+    fine, lost = [1] * 20, [0] * 10 + [1] * 10
+    told = words.need_apart(needs([fine, lost, fine], [[9.0, 5.0]]), "piqa")
+    assert told.endswith("more than without any other")
+    assert "not need" not in told
+
+
+def test_no_head_is_said_to_be_needed_where_a_test_of_all_tells_none():
+    fine, few = [1] * 20, [0] + [1] * 19
+    told = words.need_apart(needs([fine, fine, few], [[9.0, 5.0]]), "piqa")
+    assert "though a test that knows of all 2 heads tells no difference" in told
+    assert "not need" not in told
+    none = words.need_apart(needs([fine, fine, fine], [[9.0, 5.0]]), "piqa")
+    assert none.endswith("no head is missed when off alone. Gradient sensitivity is not need")
+
+
+def test_heads_are_told_with_those_left_out():
+    assert words.heads_over(24, 16) == "24 live heads of 40"
+    assert words.heads_over(24, 0) == "24 heads"
+    assert words.heads_over(40, None) == "40 heads, dead or alive"
+    rule = "share of its layer's write to the residual stream below 1 % of the median head's"
+    assert words.dead_heads([Head(0, 1)], 8, 32, 1) == (
+        f"Dead and left out: L0H1 of 8 heads ({rule}, over 32 training prompts)")
+    assert words.dead_heads([], 8, 64, 2) == f"Dead: none of 8 heads ({rule}, over 64 training prompts of 2 setups)"
+
+
 def test_where_no_head_matters_none_leads():
     assert words.concentrated(np.zeros((2, 2)), "for piqa") == "No head has any importance for piqa"
     assert "leads" not in words.leads_in(induction([[0.0, 0.0]]), "copying")
@@ -157,9 +226,9 @@ def test_only_sizes_of_the_top_above_chance_are_named(means: list[float], text: 
 
 
 def test_heads_in_every_top_are_counted():
-    assert words.needed(np.array([[1, 3], [0, 2]]), 3, 20) == (
+    assert words.needed(np.array([[1, 3], [0, 2]]), 3, 20, 4) == (
         "L0H1 is in the top 20 % of 3 of 3 tasks; 1 of 4 heads is in all of them")
-    assert words.needed(np.array([[2, 1]]), 3, 20).endswith("0 of 2 heads are in all of them")
+    assert words.needed(np.array([[2, 1]]), 3, 20, 2).endswith("0 of 2 heads are in all of them")
 
 
 # --- switched off ---------------------------------------------------------------------------------
@@ -208,12 +277,6 @@ def test_where_accuracy_falls_nowhere_no_ffn_is_said_to_matter():
     assert words.leaning(leans, 1) == "No FFN's removal lowers any task's accuracy"
 
 
-def test_the_ffn_that_is_missed_most_is_named_only_where_one_is_missed():
-    table = tables.mean_effects_table({"piqa": sweep([[1, 1], [1, 1], [0, 1]])})
-    assert said(words.missed_most(table)) == "Without the FFN of layer 1 accuracy falls most, by 50 points on average"
-    assert words.missed_most(table.assign(change=0.0)) == "No FFN's removal lowers accuracy on average"
-
-
 def test_tasks_are_counted_by_the_layer_they_lean_on():
     leans = pd.DataFrame([("a", 2, "L2 FFN", -0.1), ("b", 2, "L2 FFN", -0.3), ("c", 0, "L0 FFN", -0.2)],
                          columns=["task", "layer", "name", "change"])
@@ -247,6 +310,12 @@ def test_how_far_pruning_goes_is_told_beside_a_random_order():
     assert said(words.can_go(limits, "heads", 0.9, "piqa")) == (
         "By its own ranking, 50 % of the heads can go before piqa falls below 90 % of its intact accuracy; in random "
         "order 0 %")
+
+
+def test_how_far_pruning_goes_has_its_interval():
+    limits = tables.limits_table(curve(tables.OWN, [1, 1], [1, 1], [0, 0]), "heads", 0.9)
+    told = words.can_go(limits.assign(**{"can go from": 0.35, "can go to": 0.6}), "live heads", 0.9, "piqa")
+    assert said(told).startswith("By its own ranking, 50 % of the live heads (95 %: 35 to 60 %) can go before piqa")
 
 
 def test_a_curve_that_never_breaks_is_not_said_to_fall():

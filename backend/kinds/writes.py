@@ -1,0 +1,107 @@
+"""Which heads do anything at all? How much each head writes to the residual stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backend import stats
+from backend.kinds.prompts import prompts_of
+from backend.kinds.shapes import check_heads
+from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Wish
+from backend.records import ModelInfo, Record, require, require_within
+from backend.values import Setup
+
+if TYPE_CHECKING:
+    from backend.models.loading import LoadedModel
+    from backend.tasks.task import Prompt
+
+N_PROBE = 32
+PROBE = Option("n_probe", N_PROBE, "training prompts on which it is measured what each head writes", least=1)
+
+
+@dataclass(frozen=True)
+class HeadWrites(Record):
+    """How much every head writes to the residual stream, over training prompts."""
+
+    n_examples: int
+    n_positions: int
+    norms: tuple[tuple[float, ...], ...]  # [layer][head]: mean norm of what it writes; 0 where a layer has no heads
+
+    def check(self) -> None:
+        require_within("n_examples", [self.n_examples], 1)
+        require_within("n_positions", [self.n_positions], 1)
+        require(bool(self.norms and self.norms[0]), "norms holds no head")
+        check_heads(None, norms=self.norms)
+        for row in self.norms:
+            require_within("norms", row, 0)
+
+    def shares(self) -> np.ndarray:
+        """(n_layers, n_heads): each head's part of what the heads of its layer write; 0 where they write nothing."""
+        return stats.layer_parts(np.asarray(self.norms))
+
+    def alive(self) -> np.ndarray:
+        """(n_layers, n_heads) of bool: which heads do something; see `stats.alive`."""
+        return stats.alive(self.shares())
+
+
+@dataclass(frozen=True)
+class Writes(OfTask[HeadWrites]):
+    """What each head writes over the first `setup.n_examples` training prompts."""
+
+    KIND = "writes"
+    RECORD = HeadWrites
+    TITLE = "writes"
+    DEFINITION = ("norm of what a head writes to the residual stream (its output z times its rows of the output "
+                  "projection, no bias), mean over the positions of training prompts; a head is dead when its share of "
+                  "its layer's write is below 1 % of the median head's")
+    TOPICS = {"writes": Topic("writes", "how much each head writes, which tells dead heads", training=True, rank=2,
+                              by_default=True)}
+    OPTIONS = (PROBE,)
+    TRAINING = True
+
+    setup: Setup
+
+    def check(self, record: HeadWrites, info: ModelInfo | None) -> None:
+        require(record.n_examples <= self.setup.n_examples, f"n_examples holds {record.n_examples} where "
+                f"{self.setup.n_examples} were asked for")
+        check_heads(info, norms=record.norms)
+
+    def cost(self, info: ModelInfo, count: CountTokens) -> int:
+        return count(self.setup, "train")
+
+    @classmethod
+    def asked(cls, topic: str, wish: Wish) -> Iterator[Writes]:
+        for setup in wish.setups:
+            yield cls(setup.with_(n_examples=wish.options["n_probe"]))
+
+    def options(self) -> Mapping[str, Any]:
+        return {"n_probe": self.setup.n_examples}
+
+    def _of_setup(self) -> list[str]:
+        return super()._of_setup()[:-2]  # its own option says how many prompts
+
+    def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> HeadWrites:
+        return head_writes(model, prompts_of(self.setup, "train"), progress)
+
+
+def head_writes(
+    model: LoadedModel, prompts: Sequence[Prompt], progress: Progress | None = None, *, batch_tokens: int | None = None
+) -> HeadWrites:
+    """How much each head writes: the norm of z times its rows of the output projection, mean over positions.
+
+    Positions are those of the prompts with their gold answers, demonstrations included. The projection's bias is
+    nobody's and left out. So is a norm that some architectures put behind their attention: shares are of what stands
+    before it. Prompts that do not fit the model's context lose demonstrations from the front; if that is not enough,
+    they are left out.
+
+    Raises:
+        BadInput: if no prompt is left.
+    """
+    from backend.engine.writes import mean_writes
+
+    found = mean_writes(model, prompts, progress, batch_tokens=batch_tokens)
+    return HeadWrites(found.n_examples, found.n_positions, tuple(tuple(row) for row in found.norms.tolist()))

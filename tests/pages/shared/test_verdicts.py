@@ -1,0 +1,115 @@
+"""What the Tour concludes, and when it must not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backend import stats
+from backend.values import Head
+from pages.shared import verdicts
+from tests.tables.records import sweep
+
+
+def said(text: str) -> str:
+    return text.replace("\u00a0", " ")
+
+
+def means(*rows: tuple[float, float, float], chance: float = 0.5) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["accuracy", "low", "high"]).assign(chance=chance)
+
+
+def test_examples_help_where_the_intervals_are_apart():
+    text, right = verdicts.learned(means((0.5, 0.4, 0.6), (0.96, 0.9, 1.0)), (0, 5))
+    assert (said(text), right) == ("From 50 % without examples to 96 % with 5", 2)
+    assert verdicts.learned(means((0.5, 0.4, 0.6), (0.7, 0.62, 0.78)), (0, 5))[1] == 1
+
+
+def test_no_rise_is_claimed_where_the_intervals_overlap_and_none_above_chance_where_they_hold_it():
+    text, right = verdicts.learned(means((0.5, 0.4, 0.6), (0.58, 0.48, 0.68)), (0, 5))
+    assert "these questions tell no difference" in text
+    assert right == 0
+
+
+def needs(*rows: tuple[str, float, float, float, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["head", "change", "low", "high", "p (Holm)"])
+
+
+def test_heads_are_missed_by_a_test_that_knows_how_many_were_tried():
+    table = needs(("L0H0", -0.5, -0.6, -0.4, 0.001), ("L0H1", -0.06, -0.2, 0.05, 0.6), ("L1H0", 0.0, 0.0, 0.0, 1.0))
+    text, right = verdicts.missed_alone(table)
+    assert said(text) == ("Of 3 heads 1 is missed when off alone, by a paired test of each that knows how many were "
+                          "tried; the most that one costs is 50 points, L0H0 (95 %: −60 to −40 points).")
+    assert right == 2
+    assert verdicts.missed_alone(table[:1])[1] == 0
+
+
+def test_a_large_loss_of_few_questions_is_no_missed_head():
+    text, right = verdicts.missed_alone(needs(("L0H0", -0.1, -0.3, 0.1, 0.5)))
+    assert "Of 1 head no are missed" in text
+    assert right == 1
+
+
+@pytest.mark.parametrize(("interval", "claim", "right"), [
+    ((0.02, 0.3), "The heads that look back are missed more", 2),
+    ((-0.3, -0.02), "The random heads are missed more", 0),
+    ((-0.02, 0.3), "These questions do not tell which are missed more", 1),
+    ((0.0, 0.0), "These questions do not tell which are missed more", 1)])
+def test_who_is_missed_more_is_the_interval_s_to_say(interval: tuple[float, float], claim: str, right: int):
+    text, answer = verdicts.knocked_out(-0.2, -0.1, stats.Interval(*interval))
+    assert text.startswith(f"{claim}: ")
+    assert "difference +10" in text
+    assert answer == right
+
+
+def test_how_much_can_go_has_its_interval():
+    limits = pd.DataFrame({"can go": [0.5], "can go from": [0.4], "can go to": [0.55]})
+    text, right = verdicts.spared(limits, 0.9, "live heads")
+    assert said(text) == "50 % of the live heads (95 %: 40 to 55 %) can go and 90 % of the accuracy stays"
+    assert right == 2
+
+
+@pytest.mark.parametrize(("within", "across", "p", "claim", "right"), [
+    (0.9, 0.5, 0.01, "Tasks of one kind agree more than", 0),
+    (0.5, 0.9, 0.01, "Tasks of one kind agree less than", 1),
+    (0.9, 0.5, 0.2, "is not told by these tasks", 2),
+    (0.9, np.nan, np.nan, "is not told by these tasks", 2)])
+def test_kinds_agree_only_by_a_test(within: float, across: float, p: float, claim: str, right: int):
+    text, answer = verdicts.kinds_agree(stats.Grouping(within, across, p))
+    assert claim in text
+    assert answer == right
+
+
+def effects(*changes: float, high: float = -0.1) -> pd.DataFrame:
+    return pd.DataFrame({"layer": range(len(changes)), "change": changes, "high": high})
+
+
+def test_the_ffn_that_is_missed_most_is_told_from_the_next_or_is_not():
+    ahead, level = stats.Interval(0.1, 0.3), stats.Interval(-0.05, 0.3)
+    table = effects(-0.2, -0.5)
+    assert said(verdicts.missed_most(table, 0, ahead)) == (
+        "Without the FFN of layer 1 accuracy falls most, by 50 points on average")
+    assert verdicts.missed_most(table, 0, level).endswith("do not tell it from that of layer 0")
+    assert verdicts.missed_most(effects(-0.2, -0.5, high=0.02), 0, ahead).endswith("do not tell from no change")
+    assert verdicts.missed_most(effects(0.0, 0.1), 0, ahead) == "No FFN's removal lowers accuracy on average"
+
+
+def test_a_control_draws_none_of_those_it_is_held_against_and_nothing_of_layer_0():
+    there = [Head(layer, head) for layer in range(3) for head in range(4) if head != 3]
+    controlled = [Head(1, 0), Head(2, 2)]
+    for seed in range(30):
+        drawn = verdicts.control(there, controlled, 4, seed)
+        assert len(drawn) == len(set(drawn)) == 4
+        assert not set(drawn) & set(controlled)
+        assert all(head.layer > 0 and head in there for head in drawn)
+    assert len(verdicts.control(there, controlled, 99, 0)) == 4
+    assert verdicts.control(there, controlled, 4, 1) == verdicts.control(there, controlled, 4, 1)
+
+
+def test_the_runner_up_is_the_next_and_its_distance_a_paired_interval():
+    from backend import tables
+
+    one = sweep([[1] * 20, [0] * 20, [1] * 10 + [0] * 10, [1] * 20])
+    second, ahead = tables.runner_up([one, one], 0)
+    assert second == 1
+    assert 0.2 < ahead.low <= 0.5 <= ahead.high < 0.8
+    assert tables.runner_up([one], 1)[0] == 0
