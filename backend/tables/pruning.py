@@ -38,7 +38,8 @@ def curve_table(sweeps: Sequence[Sweep], source: str, each: Weights, n_params: i
                "parameters": (len(off[0].heads) * each.head + len(off[0].ffns) * each.ffn) / n_params,
                "accuracy": float(np.mean([m.right.mean() for m in marks])), "low": low, "high": high,
                "chance": float(np.mean([sweep.questions.chance for sweep in sweeps])),
-               "n": sum(len(m.right) for m in marks), "tasks": len(sweeps), "mask": masks[0] if len(sweeps) == 1 else ""}
+               "n": sum(len(m.right) for m in marks), "tasks": len(sweeps),
+               "mask": masks[0] if len(sweeps) == 1 else ""}
         if live is not None:
             gone = float(np.mean([sum(live[h.layer, h.head] for h in one.heads) for one in off]))
             row |= {"live heads": gone / max(1, int(live.sum())), "n live heads": round(gone, 1)}

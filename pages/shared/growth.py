@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from backend import stats, tables
 from backend.bundled import checkpoints
 from backend.bundled.checkpoints import Checkpoint
-from backend.kinds import Evaluation, HeadImportance, PrefixMatching
+from backend.kinds import Evaluation, HeadImportance, PrefixMatching, Unit
 from backend.kinds.lines import expression, with_imports
+from backend.kinds.unit import R
 from backend.models.info import BUNDLED
 from backend.tables import Grown
 from backend.tasks import registry
@@ -62,18 +64,20 @@ def _model(one: Checkpoint, last: bool) -> ModelId | None:
 def _grown(one: Checkpoint, model: ModelId | None, tasks: Sequence[TaskId]) -> Grown:
     if model is None:
         return Grown(one.step, one.tokens, None, {}, {}, {})
-    found: list[dict[str, object]] = []
-    for unit_of in (lambda task: Evaluation(selection.current(task, 0).with_(model=model)),
-                    lambda task: Evaluation(selection.current(task, SHOTS).with_(model=model)),
-                    lambda task: HeadImportance(selection.importance(task, SHOTS).setup.with_(model=model))):
-        records = {task.name: blocks.fetch(unit_of(task)) for task in tasks}
-        found.append({name: record for name, record in records.items() if record is not None})
-    without, with_, importance = found
-    return Grown(one.step, one.tokens, blocks.fetch(PrefixMatching(model)), without, with_,
-                 importance)  # type: ignore[arg-type]
+    without, with_ = (_stored({task.name: Evaluation(selection.current(task, n_shots).with_(model=model))
+                               for task in tasks}) for n_shots in (0, SHOTS))
+    importance = _stored({task.name: HeadImportance(selection.importance(task, SHOTS).setup.with_(model=model))
+                          for task in tasks})
+    return Grown(one.step, one.tokens, blocks.fetch(PrefixMatching(model)), without, with_, importance)
 
 
-def _curves(table, at: int, models: Mapping[int, ModelId | None], tasks: Sequence[TaskId], key: str,  # type: ignore
+def _stored(units: Mapping[str, Unit[R]]) -> dict[str, R]:
+    """Those of which there are results."""
+    records = {name: blocks.fetch(unit) for name, unit in units.items()}
+    return {name: record for name, record in records.items() if record is not None}
+
+
+def _curves(table: pd.DataFrame, at: int, models: Mapping[int, ModelId | None], tasks: Sequence[TaskId], key: str,
             level: int) -> None:
     formed, learns = tables.formed(table), tables.learns(table)
     title = words.grown(formed, learns, table["step"].tolist())
