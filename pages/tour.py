@@ -574,7 +574,8 @@ def at_scale() -> None:
                 f"{words.percent(here['of all parameters'][0])} of the parameters", "95 % interval of how much can go, "
                 "from questions and draws taken anew within tasks; that accuracy's: "
                 f"{words.percent(here['from'][0])} to {words.percent(here['to'][0])}",
-                words.how_certain(units[0].setup), alive.measured if what == "heads" else "FFNs are ranked by what their removal costs on these very "
+                words.how_certain(units[0].setup),
+                alive.measured if what == "heads" else "FFNs are ranked by what their removal costs on these very "
                 "questions, which flatters the curve", task="all tasks", source=blocks.STUDY))
         blocks.extras(here, f"tour-{what.lower()}-can-go", blocks.python_lines(
             units[0], *(alive.lines if live is not None else []), "info = get(Model(model))",
