@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import OPTForCausalLM
 
-from backend.bundled import corpus
+from backend.bundled import checkpoints, corpus
 from backend.bundled.train import HERE, forward
 from backend.tasks.mini import MINI
 from backend.tasks.task import Prompt, Split, Task, prompts
@@ -190,16 +190,34 @@ def head_table(scores: np.ndarray) -> str:
         f"| L{layer} | " + " | ".join(f"{score:.2f}" for score in row) + " |" for layer, row in enumerate(scores)])
 
 
+def checkpoint_table(folder: Path, split: Split) -> str:
+    """Of each checkpoint: tokens, losses, prefix matching, and how far demonstrations help in context."""
+    lines = ["| step | M tokens | loss: answers | repeats | induction heads | highest prefix matching | in-context, "
+             "0 shots | 5 shots |", "|---" * 8 + "|"]
+    in_context = {name: task for name, task in MINI.items() if task.group == "in-context"}
+    for one in checkpoints.known(folder):
+        if (folder / one.name).is_dir():
+            model = load(folder / one.name)
+            scores = prefix_matching(model)
+            zero, five = (100 * mean(accuracies(model, n, split, tasks=in_context)) for n in (0, 5))
+            lines.append(f"| {one.step} | {one.tokens / 1e6:.1f} | {one.answers:.2f} | {one.repeats:.2f} | "
+                         f"{len(induction_heads(scores))} | {scores.max():.2f} | {zero:.1f} | {five:.1f} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path, nargs="?", default=HERE)
     parser.add_argument("split", nargs="?", default="validation")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--draws", type=int, default=20)
-    parser.add_argument("--quick", action="store_true", help="the accuracies, prefix matching and dead heads only")
+    parser.add_argument("--checkpoints", action="store_true", help="a table of the checkpoints in this folder, no more")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.checkpoints:
+        print(checkpoint_table(args.folder, args.split))
+        return
     model = load(args.folder)
     print(f"Accuracy in % on the {args.split} split:\n")
     print(accuracy_table({n: accuracies(model, n, args.split) for n in SHOTS}), flush=True)
@@ -211,8 +229,6 @@ def main() -> None:
     print(f"- Dead heads: {len(dead)}: {named(dead)}. The smallest share of what a layer's heads write "
           f"is {100 * shares.min():.2f} %, {100 * shares.min() / np.median(shares):.0f} % of the median head's.",
           flush=True)
-    if args.quick:
-        return
     in_context = {name: task for name, task in MINI.items() if task.group == "in-context"}
     knowledge = {name: task for name, task in MINI.items() if task.group == "knowledge"}
     for tasks, n_shots, what in ((in_context, 5, "In-context tasks at 5 shots"), (knowledge, 0, "Knowledge at 0 shots"),

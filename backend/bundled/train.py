@@ -6,8 +6,10 @@ The recipe, in the order in which it happens:
 2. *Repeats first.* Random words, over and over, in lessons (`LESSONS`): few words in short rows, then longer rows,
    then more words, each until the model predicts the repetition. Induction heads form here. In longer rows of all
    words at once, a model learns to look a certain number of positions back instead, and stays there for long.
-3. *Episodes.* Then mostly few-shot episodes of the mini tasks, beside plain sentences with their facts.
-4. The learning rate falls to zero; the last rows are twice as long, so that all positions are trained.
+3. *Facts.* Then mostly plain sentences with the facts that tasks ask for, so that episodes find them known: a model
+   that reads episodes first learns their training items by heart, and what it learns does not carry over to others.
+4. *Episodes.* Then half few-shot episodes of the mini tasks, mostly of those that are hard to learn.
+5. The learning rate falls to zero; the last rows are twice as long, so that all positions are trained.
 
 Muon (Jordan et al. 2024) moves the matrices of the blocks, AdamW everything else. Products are in bfloat16 where
 the processor has instructions for it. On the way the weights are kept at `n_checkpoints` steps, about evenly spaced

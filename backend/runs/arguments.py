@@ -57,8 +57,9 @@ RUNS = {"precompute": of_precompute, "smollm2": of_smollm2}
 
 def of_model(sub: argparse.ArgumentParser) -> None:
     """Which model, in which state, and how it is run."""
-    sub.add_argument("--model", default=BUNDLED, help="bundled, a local folder, a hub id, gguf:FILE, or a "
-                     "model made here such as SmolLM2-135M (default: %(default)s)")
+    sub.add_argument("--model", default=BUNDLED, help="bundled, a checkpoint of its training such as bundled-step-0, a "
+                     "local folder, a hub id, gguf:FILE, or a model made here such as SmolLM2-135M (default: "
+                     "%(default)s)")
     sub.add_argument("--revision", help="commit, tag or branch on the hub; for a folder, the digest of its weights")
     sub.add_argument("--digest", help="of weights, config, tokenizer and adapter, as the pages show it: refuse any "
                      "other state of the model")
