@@ -48,7 +48,10 @@ class Plot {
     this.say = say;
     this.data = data.plot;
     const style = getComputedStyle(this.box);
-    const stops = (style.getPropertyValue("--st-chart-sequential-colors").trim() || "#b9d3ea,#08305e").split(/,(?![^(]*\))/).map(rgb);
+    const colours = style.getPropertyValue("--st-chart-sequential-colors").trim() || "#b9d3ea,#08305e";
+    const stops = colours.split(/,(?![^(]*\))/).map(rgb);
+    if (colours !== this.colours) for (const { group } of this.nodes.values()) group.said = null; // another theme
+    this.colours = colours;
     this.colour = (layer) => css(between(stops, 0.25 + 0.75 * layer / Math.max(1, this.data.layers - 1)));
     this.svg.setAttribute("aria-label", this.data.alt);
     this.layout();

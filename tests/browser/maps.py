@@ -65,3 +65,9 @@ def mark(page: Page, cell: Cell, i: int = 0) -> tuple[float, float]:
 def marked(page: Page, i: int = 0) -> set[Cell]:
     """What a plot shows as chosen."""
     return {(layer, head) for layer, head in page.evaluate(f"(i) => {PLOT}.shown()", i)}
+
+
+def colours(page: Page, i: int = 0) -> list[str]:
+    """The colours of a plot's dots."""
+    dots = f"(i) => [...{PLOT}.nodes.values()].map(({{parts}}) => parts.dot?.getAttribute('fill') ?? '')"
+    return list(page.evaluate(dots, i))

@@ -137,6 +137,10 @@ def test_four_clicks_on_a_plot_are_four_however_quick(browser: Browser, address:
         assert maps.marked(page) == set(cells)
         page.get_by_role("button", name="Clear").click()
         expect(chosen_field(page)).to_have_value("")
+    light = maps.colours(page)
+    page.emulate_media(color_scheme="dark")
+    wait_until(page, explorer.IS_DARK, DRAWN)
+    assert n_plots == 1 or maps.colours(page) != light  # dots take the colours of their legend
     page.mouse.click(*maps.mark(page, cells[1]))
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Space")
