@@ -141,12 +141,9 @@ class Mutants:
         n_all = len(todo)
         random.Random(self.seed).shuffle(todo)
         began = time.monotonic()
+        assert not self._fails(session), "a test fails without any fault"
         for number, (name, what, tree) in enumerate(todo[:self.most]):
-            child = os.fork()
-            if not child:
-                self._try(session, name, tree)
-            status = os.waitpid(child, 0)[1]
-            if status:
+            if self._fails(session, name, tree):
                 self.killed += 1
             else:
                 self.survived.append(f"{name}:{what}")
@@ -156,8 +153,10 @@ class Mutants:
         print(f"{self.killed} of {min(self.most, n_all)} faults were noticed, of {n_all} there could be")
         return True
 
-    def _try(self, session: pytest.Session, name: str, tree: ast.Module) -> None:
-        """In a process of its own: ends with 0 where no test fails."""
+    def _fails(self, session: pytest.Session, name: str = "", tree: ast.Module | None = None) -> bool:
+        """Whether a test fails, in a process of its own, where a module is of this source."""
+        if child := os.fork():
+            return bool(os.waitpid(child, 0)[1])
         signal.setitimer(signal.ITIMER_PROF, PATIENCE)
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         quiet = os.open(os.devnull, os.O_WRONLY)
@@ -165,7 +164,8 @@ class Mutants:
         os.dup2(quiet, 2)
         failed = 1
         try:
-            apply(importlib.import_module(name), tree)
+            if tree is not None:
+                apply(importlib.import_module(name), tree)
             for at, item in enumerate(session.items):
                 following = session.items[at + 1] if at + 1 < len(session.items) else None
                 if any(report.failed for report in runtestprotocol(item, log=False, nextitem=following)):
