@@ -62,7 +62,7 @@ class Visitor:
 def visiting(address: str, page: str = "", query: str = "") -> Iterator[Visitor]:
     """A visitor who has opened a page, and seen it drawn."""
     with connect(f"ws://{urlsplit(address).netloc}/_stcore/stream", max_size=None,
-                 subprotocols=[Subprotocol("streamlit")]) as socket:
+                 ping_interval=None, subprotocols=[Subprotocol("streamlit")]) as socket:
         visitor = Visitor(socket, page, query)
         visitor.write()
         yield visitor

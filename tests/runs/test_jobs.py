@@ -245,8 +245,8 @@ def test_a_planted_command_is_named_with_the_reason_and_nothing_is_started(tmp_p
 
 @pytest.mark.parametrize("seal", ["", "0" * 64, "\u0661" * 64])
 def test_a_run_that_this_user_has_not_started_is_not_resumed_however_good_its_command_is(tmp_path, seal, monkeypatch):
-    monkeypatch.setattr(jobs.subprocess, "Popen", lambda *_, **__: pytest.fail("it was started"))
     folder = planted(tmp_path, seal=seal)
+    monkeypatch.setattr(jobs.subprocess, "Popen", lambda *_, **__: pytest.fail("it was started"))
     assert jobs.jobs(tmp_path) == []
     assert [one.why for one in jobs.strangers(tmp_path)] == ["It was not started by this user's Headroom."]
     with pytest.raises(BadInput, match="record of this run has changed"):
