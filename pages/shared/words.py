@@ -463,7 +463,8 @@ def can_go(limits: pd.DataFrame, what: str, share: float, where: str) -> str:
     sure = ""
     if not pd.isna(first.get("can go from", np.nan)):
         low, high = percent(first["can go from"]), percent(first["can go to"])
-        sure = f"(95\u00a0%: {low.removesuffix(chr(160) + '%')} to {high}) " if low != high else ""
+        sure = f"(95\u00a0%: {low.removesuffix(chr(160) + '%')} to {high}) " if low != high else \
+            "(95\u00a0%: within this step) "
     text = (f"By {_RANKINGS.get(first['ranking'], first['ranking'])}, {percent(first['can go'])} of the {what} {sure}"
             "can go ")
     below = f"below {percent(share)} of its intact accuracy"

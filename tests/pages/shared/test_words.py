@@ -316,6 +316,8 @@ def test_how_far_pruning_goes_has_its_interval():
     limits = tables.limits_table(curve(tables.OWN, [1, 1], [1, 1], [0, 0]), "heads", 0.9)
     told = words.can_go(limits.assign(**{"can go from": 0.35, "can go to": 0.6}), "live heads", 0.9, "piqa")
     assert said(told).startswith("By its own ranking, 50 % of the live heads (95 %: 35 to 60 %) can go before piqa")
+    same = words.can_go(limits.assign(**{"can go from": 0.5, "can go to": 0.5}), "heads", 0.9, "piqa")
+    assert "50 % of the heads (95 %: within this step) can go" in said(same)
 
 
 def test_a_curve_that_never_breaks_is_not_said_to_fall():
