@@ -288,6 +288,10 @@ def test_tasks_are_counted_by_the_layer_they_lean_on():
 def test_layers_that_are_not_missed_are_not_said_to_matter():
     assert said(words.matter_most(pd.Series([0.1, 0.5, 0.3]), pd.Series([0.3, 0.2, 0.0]), "piqa")) == (
         "For piqa, heads matter most in layer 1, FFNs in layer 0 (ρ = −0.50 over 3 layers)")
+    even = words.matter_most(pd.Series([0.1, 0.5]), pd.Series([0.3, 0.2]), "piqa", pd.Series([0.5, 0.1]))
+    assert "heads matter most in layer 1 by the authors' divisor and in layer 0 by one for all layers" in even
+    both = words.matter_most(pd.Series([0.1, 0.5]), pd.Series([0.3, 0.2]), "piqa", pd.Series([0.1, 0.3]))
+    assert "heads matter most in layer 1 by either divisor" in both
     told = words.matter_most(pd.Series([-0.1, 0.0]), pd.Series([0.0, 0.0]), "piqa")
     assert told == "For piqa, no layer's heads are missed, no FFN is missed"
     half = pd.Series([0.5, 0.1, 0.2], [1, 3, 5])  # the other layers have no heads
