@@ -157,8 +157,9 @@ def beside_heads(scope: str) -> None:
         help="gradient importance: the sum over a layer's heads, as a share of all. switching them off: the change in "
              "accuracy without any head of the layer, the same unit as for FFNs.")
     found = oracles() if scope == "All tasks" else one_oracle()
+    even = None
     if measure == MEASURES[0]:
-        heads, n_heads = gradient_shares(asked(found))
+        heads, even, n_heads = gradient_shares(asked(found))
     else:
         heads, n_heads = attention_off(asked(found))
     if not found or heads is None:
@@ -166,7 +167,7 @@ def beside_heads(scope: str) -> None:
     ffns = tables.mean_effects_table(found, chosen) if scope == "All tasks" else tables.effects_table(
         found[setup.task.name], chosen, setup.task.name)
     draw_beside(heads, ffns, f"{len(found)} tasks" if scope == "All tasks" else setup.task.name, n_heads,
-                lines_beside(asked(found), scope, measure == MEASURES[0]))
+                lines_beside(asked(found), scope, measure == MEASURES[0]), even)
 
 
 def lines_beside(tasks: list[TaskId], scope: str, by_gradient: bool) -> str:
@@ -197,14 +198,19 @@ def asked(found: dict[str, Sweep]) -> list[TaskId]:
     return [tasks[name] for name in found] or [setup.task]
 
 
-def gradient_shares(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
-    """Each layer's share of the heads' importance, of one task or of the aggregate."""
+def gradient_shares(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, pd.Series | None, int]:
+    """Each layer's share of the heads' importance, of one task or of the aggregate; by one divisor for all layers too,
+    where the importance that is shown has the authors'; and over how many examples."""
     units = [selection.importance(task) for task in tasks]
     records = [r for r in blocks.get_all(units, f"head importance, {setup.n_shots}-shot") if r is not None]
     if not records:
-        return None, 0
-    table = tables.layer_shares(stats.aggregate([r.scores(by) for r in records]), info.headless)
-    return table, sum(r.n_examples for r in records)
+        return None, None, 0
+
+    def shares(reduction: str) -> pd.DataFrame:
+        return tables.layer_shares(stats.aggregate([r.scores(reduction) for r in records]), info.headless)
+
+    return shares(by), shares("one-divisor")["share"] if by == "per-token" else None, sum(
+        r.n_examples for r in records)
 
 
 def layers_off() -> list[Ablation]:
@@ -226,12 +232,13 @@ def attention_off(tasks: list[TaskId]) -> tuple[pd.DataFrame | None, int]:
     return table, int(table["n"].iloc[0])
 
 
-def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: int, python: str) -> None:
+def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: int, python: str,
+                even: pd.Series | None = None) -> None:
     """Two charts of one height, layer beside layer."""
     same_unit = "change" in heads
     weight, loss = -heads["change"] if same_unit else heads["share"], -ffns["change"]
     top_heads, top_ffn = int(weight.idxmax()), int(loss.idxmax())
-    title = words.matter_most(weight, loss, where)
+    title = words.matter_most(weight, loss, where, even)
     of_heads = charts.layer_effects(heads, title="change in accuracy, all heads off") if same_unit \
         else charts.layer_bars(heads, "share", "share of the heads' importance")
     of_ffns = charts.layer_effects(ffns)

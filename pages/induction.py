@@ -98,7 +98,7 @@ def draw_scores() -> None:
                         f"Copying: {COPYING[copying]}; 1 = only that token, 0 = nothing is raised")
         if a is not None and b is not None:
             rho = stats.spearman(*(alive.of(np.array(record.mean)) for record in (a, b)))
-            blocks.note(f"Prefix matching and copying {words.agreement(rho)}, over {alive.over}.",
+            blocks.note(f"Prefix matching and copying {words.agreement(rho)}.",
                         blocks.provenance(setup.model, f"ρ: Spearman's rank correlation over {alive.n} {alive.called}; "
                                           "0 is chance", alive.measured))
 

@@ -154,7 +154,7 @@ def draw_curves(what: str, names: Sequence[str], share: float) -> None:
     live, drawn = alive.known if counted != what else None, counted if alive.dead else what
     table = tables.curves_table(sweeps, weights(info), info.n_params, live)
     limits = tables.limits_table(table, counted, share, sweeps)
-    key, said = f"pruning {what}", alive.over if what == "heads" else "ranked on these very questions"
+    key, said = f"pruning {what}", alive.over if what == "heads" else "ranked on these"
     with place:
         blocks.result(
             words.can_go(limits, counted, share, words.tasks(names)),

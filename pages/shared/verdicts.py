@@ -46,8 +46,9 @@ def missed_alone(table: pd.DataFrame, what: str = "head") -> tuple[str, int]:
     """
     missed = int(((table["p (Holm)"] < SIGNIFICANT) & (table["change"] < 0)).sum())
     worst = table.loc[table["change"].idxmin()]
-    text = (f"Of {how_many(len(table), what)} {how_many(missed, 'is', 'are')} missed when off alone, by a paired test "
-            "of each that knows how many were tried")
+    so_many = how_many(missed, "is", "are") if missed else "none is"
+    text = (f"Of {how_many(len(table), what)} {so_many} missed when off alone, by a paired test of each that knows "
+            "how many were tried")
     if worst["change"] < 0:
         text += (f"; the most that one costs is {points(-worst['change'])[1:]}, {worst['head']} "
                  f"({span(worst['low'], worst['high'], 'points')})")

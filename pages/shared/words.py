@@ -487,13 +487,20 @@ def leaning(leans: pd.DataFrame, n_tasks: int) -> str:
             f"largest fall is {points(worst['change'])}, {worst['task']} without the {worst['name']}")
 
 
-def matter_most(heads: pd.Series, ffns: pd.Series, where: str) -> str:
+def matter_most(heads: pd.Series, ffns: pd.Series, where: str, even: pd.Series | None = None) -> str:
     """In which layers heads and FFNs matter most; by layer, larger = matters more, 0 or below = not missed.
 
     Layers without heads are compared in nothing.
+
+    Args:
+        even: the heads by one divisor for all layers, where `heads` are by the authors'; then both are given.
     """
     together = stats.spearman(heads.to_numpy(), ffns[heads.index].to_numpy())
-    parts = [f"heads matter most in layer {heads.idxmax()}" if heads.max() > 0 else "no layer's heads are missed",
+    most = f"heads matter most in layer {heads.idxmax()}"
+    if even is not None:
+        most += " by either divisor" if even.idxmax() == heads.idxmax() else \
+            f" by the authors' divisor and in layer {even.idxmax()} by one for all layers"
+    parts = [most if heads.max() > 0 else "no layer's heads are missed",
              f"FFNs in layer {ffns.idxmax()}" if ffns.max() > 0 else "no FFN is missed"]
     return f"For {where}, {', '.join(parts)}" + (
         "" if np.isnan(together) else f" ({rho(together)} over {how_many(len(heads), 'layer')})")
@@ -516,7 +523,8 @@ def can_go(limits: pd.DataFrame, what: str, share: float, where: str) -> str:
     sure = ""
     if not pd.isna(first.get("can go from", np.nan)):
         low, high = percent(first["can go from"]), percent(first["can go to"])
-        sure = f"(95\u00a0%: {low.removesuffix(chr(160) + '%')} to {high}) " if low != high else ""
+        sure = f"(95\u00a0%: {low.removesuffix(chr(160) + '%')} to {high}) " if low != high else \
+            "(95\u00a0%: within this step) "
     text = (f"By {_RANKINGS.get(first['ranking'], first['ranking'])}, {percent(first['can go'])} of the {what} {sure}"
             "can go ")
     below = f"below {percent(share)} of its intact accuracy"

@@ -45,7 +45,7 @@ def test_heads_are_missed_by_a_test_that_knows_how_many_were_tried():
 
 def test_a_large_loss_of_few_questions_is_no_missed_head():
     text, right = verdicts.missed_alone(needs(("L0H0", -0.1, -0.3, 0.1, 0.5)))
-    assert "Of 1 head no are missed" in text
+    assert "Of 1 head none is missed" in text
     assert right == 1
 
 

@@ -288,6 +288,10 @@ def test_tasks_are_counted_by_the_layer_they_lean_on():
 def test_layers_that_are_not_missed_are_not_said_to_matter():
     assert said(words.matter_most(pd.Series([0.1, 0.5, 0.3]), pd.Series([0.3, 0.2, 0.0]), "piqa")) == (
         "For piqa, heads matter most in layer 1, FFNs in layer 0 (ρ = −0.50 over 3 layers)")
+    even = words.matter_most(pd.Series([0.1, 0.5]), pd.Series([0.3, 0.2]), "piqa", pd.Series([0.5, 0.1]))
+    assert "heads matter most in layer 1 by the authors' divisor and in layer 0 by one for all layers" in even
+    both = words.matter_most(pd.Series([0.1, 0.5]), pd.Series([0.3, 0.2]), "piqa", pd.Series([0.1, 0.3]))
+    assert "heads matter most in layer 1 by either divisor" in both
     told = words.matter_most(pd.Series([-0.1, 0.0]), pd.Series([0.0, 0.0]), "piqa")
     assert told == "For piqa, no layer's heads are missed, no FFN is missed"
     half = pd.Series([0.5, 0.1, 0.2], [1, 3, 5])  # the other layers have no heads
@@ -316,6 +320,8 @@ def test_how_far_pruning_goes_has_its_interval():
     limits = tables.limits_table(curve(tables.OWN, [1, 1], [1, 1], [0, 0]), "heads", 0.9)
     told = words.can_go(limits.assign(**{"can go from": 0.35, "can go to": 0.6}), "live heads", 0.9, "piqa")
     assert said(told).startswith("By its own ranking, 50 % of the live heads (95 %: 35 to 60 %) can go before piqa")
+    same = words.can_go(limits.assign(**{"can go from": 0.5, "can go to": 0.5}), "heads", 0.9, "piqa")
+    assert "50 % of the heads (95 %: within this step) can go" in said(same)
 
 
 def test_a_curve_that_never_breaks_is_not_said_to_fall():
