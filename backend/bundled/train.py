@@ -4,10 +4,9 @@ The recipe, in the order in which it happens:
 
 1. A small OPT (pre-norm, ReLU, learned positions, tied embeddings) with positions that start sinusoidal.
 2. *Repeats first.* Random words, over and over, in lessons (`LESSONS`): few words in short rows, then longer rows,
-   then more words, each until the model predicts the repetition. Induction heads form here. In longer rows of all
-   words at once, a model learns to look a certain number of positions back instead, and stays there for long.
-3. *Facts.* Then mostly plain sentences with the facts that tasks ask for, so that episodes find them known: a model
-   that reads episodes first learns their training items by heart, and what it learns does not carry over to others.
+   then more words, each until the model predicts the repetition. Induction heads form here. Of all words at once,
+   what was learned in short rows did not hold in longer ones.
+3. *Facts.* Then mostly plain sentences with the facts that tasks ask for, so that episodes find them known.
 4. *Episodes.* Then half few-shot episodes of the mini tasks, mostly of those that are hard to learn.
 5. The learning rate falls to zero; the last rows are twice as long, so that all positions are trained.
 
