@@ -73,16 +73,6 @@ class Ablation:
         layers = {h.layer for h in self.heads} | self.ffns
         return min(layers) if layers else None
 
-    def covers(self, group: Ablation) -> bool:
-        """Whether all of a group is off."""
-        return group.heads <= self.heads and group.ffns <= self.ffns
-
-    def toggled(self, group: Ablation) -> Ablation:
-        """The same with a group switched together: all of it off, or on again where all of it was off."""
-        if self.covers(group):
-            return Ablation(self.heads - group.heads, self.ffns - group.ffns, self.fill)
-        return Ablation(self.heads | group.heads, self.ffns | group.ffns, self.fill)
-
     def filled(self, fill: Fill) -> Ablation:
         """The same components, replaced by something else."""
         return Ablation(self.heads, self.ffns, fill)

@@ -163,3 +163,19 @@ def test_two_rows_of_what_was_tried_are_compared(browser: Browser, address: str)
     expect(b_field(page)).to_have_value("L1H2")
     expect(chosen_field(page)).to_have_value("L1H2,L3H4")
     expect(page.get_by_text("Off only in A: L3H4. In both: L1H2.")).to_be_visible()
+
+
+def test_in_half_a_window_the_numbers_stay_in_sight_above_both_maps(browser: Browser, address: str):
+    page = open_page(browser, f"{address}/{STORED}&off=L1H2&against=L2H3", width=900, height=800)
+    maps.drawn(page, 2)
+    shown = numbers(page)
+    for i in (A, B):
+        page.evaluate(f"i => {maps.MAP}.box.scrollIntoView({{block: 'end', behavior: 'instant'}})", i)
+        bar, place = page.locator(".st-key-pages").bounding_box(), page.locator(".st-key-versus-numbers").bounding_box()
+        assert bar is not None
+        assert place is not None
+        assert bar["y"] + bar["height"] - 1 <= place["y"] < 200
+        metric = page.get_by_test_id("stMetricValue").nth(2)
+        assert metric.evaluate("""one => { const {left, top, width, height} = one.getBoundingClientRect();
+            return one.contains(document.elementFromPoint(left + width / 4, top + height / 2)); }""")  # nothing over it
+    assert page.get_by_test_id("stMetricValue").all_inner_texts() == shown
