@@ -261,7 +261,7 @@ def buttons(job: jobs.Job, progress: jobs.Progress, stop_asked: bool) -> None:
     """Stop, resume, look."""
     if not progress.ended:
         asked_at = jobs.stop_asked_at(job)
-        patient = asked_at is None or time.time() - asked_at < PATIENCE
+        patient = asked_at is None or 0 <= time.time() - asked_at < PATIENCE  # a clock set back makes nobody wait
         if patient:
             st.button("Stop", key=f"stop {job.id}", icon=":material/stop:", disabled=stop_asked,
                       on_click=act, args=(jobs.cancel, job), help="After the batch under way; what is finished stays.")

@@ -198,9 +198,10 @@ def resume(job: Job) -> Job:
     """Start the same command again on the same store; what is stored is skipped.
 
     Raises:
-        BadInput: if it is not one that may be started from here.
+        BadInput: if it is not one that may be started from here, or in a demo.
         StoreError: as `start`.
     """
+    demo.refuse("resume runs")
     store = job.folder.parents[1]
     if problem := _why_not_ours(job.args, store) or why_not_resumed(job):
         raise BadInput(problem)

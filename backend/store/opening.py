@@ -304,7 +304,8 @@ def _mended(folder: Path, keep: Keep) -> tuple[str, ...]:
 
 
 def _set_right(path: Path) -> None:
-    """Our settings in a file whose tables are diskcache's, whatever it held, and a generation that can be counted."""
+    """Our settings in a file whose tables are diskcache's, whatever it held, a generation that can be counted, and
+    nothing that would count as missing after a time."""
     with reading(path) as database:
         found = dict(database.execute("SELECT key, value FROM Settings"))
         wanted = {name.encode(): value.encode() if isinstance(value, str) else value
@@ -312,13 +313,15 @@ def _set_right(path: Path) -> None:
         settings = {name: value for name, value in found.items() if name not in map(str.encode, COUNTERS)}
         counted = database.execute("SELECT raw, mode, typeof(value) = 'integer' AND value BETWEEN 0 AND ?, filename, "
                                    "expire_time FROM Cache WHERE key = ?", (limits.NUMBER, GENERATION)).fetchall()
+        (ends,) = database.execute("SELECT EXISTS (SELECT 1 FROM Cache WHERE expire_time IS NOT NULL)").fetchone()
     countable = counted in ([], [(1, _RAW, True, None, None)])
-    if settings == wanted and countable:
+    if settings == wanted and countable and not ends:
         return
     with closing(sqlite3.connect(path, timeout=60)) as database, database:
         database.execute("PRAGMA trusted_schema=OFF")
         database.execute(f"DELETE FROM Settings WHERE key NOT IN ({','.join('?' * len(COUNTERS))})", COUNTERS)
         database.executemany("INSERT OR REPLACE INTO Settings VALUES (?, ?)", SETTINGS.items())
+        database.execute("UPDATE Cache SET expire_time = NULL WHERE expire_time IS NOT NULL")
         if not countable:
             database.execute("DELETE FROM Cache WHERE key = ?", (GENERATION,))
             _insert(database, GENERATION, int(time.time()), None)

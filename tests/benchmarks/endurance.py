@@ -69,6 +69,7 @@ def visit(address: str, models: list[str], draw: random.Random, seen: Seen, unti
                 wrong = [one for one in visitor.alerts if "could not be drawn" in one]
         except Exception as error:
             runs, wrong = 0, [f"{type(error).__name__}: {error}"[:200]]
+            time.sleep(EVERY)
         with seen.lock:
             seen.visits += 1
             seen.runs += runs

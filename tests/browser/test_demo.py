@@ -51,8 +51,9 @@ def test_an_address_does_not_tell_which_folders_there_are(demo: str) -> None:
     told = {}
     for name in ("/etc", "/no/such", "~root", "nobody/nothing", "gguf:/etc/passwd"):
         with visiting(demo, "heads", f"model={name}") as visitor:
-            told[name] = [said.replace(name, "NAME") for said in visitor.said if name in said or "demo" in said]
-            assert f"In this demo '{name}' cannot be chosen. Known: bundled." in "\n".join(visitor.alerts)
+            said = [one.replace("\\", "") for one in visitor.said]  # as Markdown shows it
+            told[name] = [one.replace(name, "NAME") for one in said if name in one or "demo" in one]
+            assert any(f"In this demo '{name}' cannot be chosen. Known: bundled." in one for one in said)
     assert len({json.dumps(one) for one in told.values()}) == 1
 
 

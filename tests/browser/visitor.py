@@ -15,7 +15,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets import Subprotocol
 from websockets.sync.client import ClientConnection, connect
 
-PATIENCE = 120.0  # seconds for one run of a page
+PATIENCE = 300.0  # seconds for one run of a page
 
 
 class Visitor:
@@ -62,7 +62,7 @@ class Visitor:
 def visiting(address: str, page: str = "", query: str = "") -> Iterator[Visitor]:
     """A visitor who has opened a page, and seen it drawn."""
     with connect(f"ws://{urlsplit(address).netloc}/_stcore/stream", max_size=None,
-                 ping_interval=None, subprotocols=[Subprotocol("streamlit")]) as socket:
+                 open_timeout=PATIENCE, ping_interval=None, subprotocols=[Subprotocol("streamlit")]) as socket:
         visitor = Visitor(socket, page, query)
         visitor.write()
         yield visitor

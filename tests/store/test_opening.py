@@ -211,6 +211,14 @@ def test_planted_seconds_are_none(folder, planted):
         assert store.seconds(unit(seed=4)) == 5.0
 
 
+def test_no_entry_goes_missing_after_a_planted_time(folder):
+    with changed(folder) as database:
+        database.execute("UPDATE Cache SET expire_time = store_time - 1")
+    with Store(folder) as store:
+        assert [store.get(unit(seed=seed)) for seed in range(N)] == [evaluation(-seed) for seed in range(N)]
+        assert store.check() == []
+
+
 def test_no_pickle_is_loaded_wherever_it_lies(folder, tmp_path):
     trap = pickle.dumps(Trap(tmp_path / "sprung"))
     with changed(folder) as database:

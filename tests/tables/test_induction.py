@@ -44,6 +44,10 @@ def test_a_score_stands_beside_its_interval_and_variance():
     low, high = stats.mean_interval(0.8, 0.04, 25)
     assert table.loc[1, ["95 % from", "to", "variance of copying"]].tolist() == [low, high, 0.04]
     assert table.query("off")["name"].tolist() == ["L1H0"]
+    with_a_layer_less = tables.induction_table(record, "copying", headless=(0,))
+    assert with_a_layer_less["copying"].isna().tolist() == [True, True, False, False]
+    assert with_a_layer_less["rank"].isna().tolist() == [True, True, False, False]
+    assert with_a_layer_less["rank"].tolist()[2:] == [1, 2]
     by_variance = tables.induction_table(record, "copying", "variance", headless=(0,))
     assert by_variance.columns[3] == "variance of copying"
     assert by_variance.loc[:1, ["copying", "95 % from", "to", "variance of copying"]].isna().all(axis=None)

@@ -44,3 +44,4 @@ def test_models_of_any_shape_stand_below_one_another():
     maps = tables.models_table(scores, {"small": (), "large": (1,)})
     assert maps["model"].tolist() == ["small"] * 2 + ["large"] * 3
     assert maps["importance"].isna().tolist() == [False, False, False, True, False]
+    assert maps.index.tolist() == list(range(5))

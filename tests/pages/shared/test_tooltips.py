@@ -1,0 +1,36 @@
+"""What charts say under the mouse: shares in per cent, and intervals under their own names."""
+
+from typing import Any
+
+import pandas as pd
+
+from pages.shared import charts
+
+
+def tooltips(told: Any) -> list[dict[str, Any]]:
+    """Every entry of every tooltip, wherever in a chart."""
+    if isinstance(told, dict):
+        own = told.get("tooltip")
+        found = own if isinstance(own, list) else []
+        return [*found, *(one for name, part in told.items() if name != "datasets" for one in tooltips(part))]
+    return [one for part in told for one in tooltips(part)] if isinstance(told, list) else []
+
+
+def test_overlap_is_said_in_per_cent_with_its_lowest_and_highest_pair():
+    table = pd.DataFrame({"share": [0.1, 0.2], "mean": [0.3, 0.4], "low": [0.2, 0.3], "high": [0.4, 0.5],
+                          "chance": [0.05, 0.1]})
+    told = charts.overlap_curve(table, 0.2).to_dict()
+    said = {one["field"]: (one["format"], one.get("title")) for one in tooltips(told)}
+    assert said == {"share": (".0%", "top"), "mean": (".1%", None), "low": (".1%", "lowest pair"),
+                    "high": (".1%", "highest pair"), "chance": (".1%", None)}
+
+
+def test_accuracies_are_said_in_per_cent_with_their_interval_and_test():
+    rows = [{"task": "antonym", "model": model, "accuracy": 0.5, "low": 0.4, "high": 0.6, "n": 40, "chance": 0.25,
+             "p": 0.03, "group": "in-context"} for model in ("intact", "ablated")]
+    told = charts.comparison(pd.DataFrame(rows), ["antonym"]).to_dict()
+    said = {one["field"]: (one.get("format"), one.get("title")) for one in tooltips(told)}
+    assert {name: said[name] for name in ("accuracy", "low", "high", "chance", "p")} == {
+        "accuracy": (".1%", None), "low": (".1%", "95 % from"), "high": (".1%", "to"), "chance": (".1%", None),
+        "p": (".2g", "McNemar p")}
+    assert {"task", "model", "n"} <= set(said)
