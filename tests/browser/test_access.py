@@ -252,7 +252,7 @@ def test_a_map_of_choices_says_below_it_how_many_are_chosen(
         page.get_by_text("a handful").click()
     maps.drawn(page)
     maps.click(page, (1, 2))
-    expect(page.locator(".map .status").first).to_have_text("1 of 40 heads chosen")
+    expect(page.locator(".map .status").first).to_have_text("1 of 48 heads chosen")
     all_in_sight(page, page.locator(".map .window").first, page.locator(".map .status").first)
 
 

@@ -20,7 +20,7 @@ from tests.pages import made_up
 
 pytestmark = explorer.MARKS
 
-LAYERS, HEADS = 5, 8  # of the bundled model
+LAYERS, HEADS = 6, 8  # of the bundled model
 TEN = [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (0, 5), (1, 6), (2, 7), (3, 1), (4, 2)]
 TEN_OF_4608 = [(6 * i, 7 * i) for i in range(10)]
 
