@@ -249,7 +249,8 @@ def draw_capacity() -> None:
                 task="each task" if lines == "tasks" else "mean of tasks"),
             table=table, file=f"capacity-{name.replace(' ', '-')}-{lines}",
             python=blocks.python_lines(
-                selection.importance(*over[0]), *alive.lines, *made, over=over, also={"scores": unit},
+                selection.importance(*max(over, key=lambda one: one[1])), *alive.lines, *made, over=over,
+                also={"scores": unit},
                 given=alive.given,
                 table=f"tables.capacity_table(scores, rankings, {FRACTIONS}{alive.argument})"),
             key="capacity", alt_text=f"Curves of the {name} retained as heads are pruned by {len(rankings)} rankings.")

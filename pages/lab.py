@@ -219,11 +219,11 @@ def one_task(pair: Pair | None, provisional: Provisional | None = None) -> None:
 
     def waits(i: int, why: str = "Not measured yet.") -> None:
         if provisional is None or i != bool(provisional[0]):
-            cells[i].metric(labels[i], "–")
+            cells[i].metric(plain(labels[i]), "–")
             cells[i].caption(why)
         else:
             right, answered, of = provisional[1]
-            cells[i].metric(labels[i], f"≈ {words.percent(right / answered)}")
+            cells[i].metric(plain(labels[i]), f"≈ {words.percent(right / answered)}")
             cells[i].caption(f"So far, on {answered} of {of} questions.")
 
     if pair is None:

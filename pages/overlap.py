@@ -67,7 +67,8 @@ def reproduce(found: Iterable[tuple[str, int]], *before: str, table: str, then: 
               given: Mapping[str, Any] | None = None) -> str:
     """Python that gets the records of every (task, shots) pair, and compares them."""
     over = [(tasks[name], n_shots) for name, n_shots in found]
-    return blocks.python_lines(selection.importance(*over[0]), *alive.lines, *before, table=table, then=then, over=over,
+    unit = selection.importance(*max(over, key=lambda one: one[1]))
+    return blocks.python_lines(unit, *alive.lines, *before, table=table, then=then, over=over,
                                given=alive.given | dict(given or {}))
 
 

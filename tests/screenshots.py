@@ -19,11 +19,11 @@ PAGES = {
     "tour": "",
     "heads": "/heads?task=label_mood",
     "ffns": "/ffns?task=label_mood",
-    "lab": "/lab?task=pick&off=L1H1-3,L1H5-7",
+    "lab": "/lab?task=pick&off=L5H2,L5H7",
     "pruning": "/pruning?task=label_mood",
     "overlap": "/overlap?task=label_mood",
     "induction": "/induction?task=label_mood",
-    "playground": "/playground?task=pick&off=L1H3",
+    "playground": "/playground?task=pick&off=L5H7",
     "runs": "/runs",
 }
 

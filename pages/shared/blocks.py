@@ -444,10 +444,15 @@ def repeated_lines(head: Head, n_block: int, seed: int) -> str:
         f"print(stats.prefix_match(pattern, {n_block}), stats.prefix_match_by_chance({n_block}, 2))"])
 
 
-def command_lines(units: Sequence[Unit[Any]]) -> str:
-    """The commands that measure these units, and refuse to measure others where model or rows are elsewhere."""
+def command_lines(units: Sequence[Unit[Any]], look: bool = True) -> str:
+    """The commands that measure these units, and refuse to measure others where model or rows are elsewhere.
+
+    Args:
+        look: for rows that may have to be fetched; else they are named as if they were elsewhere.
+    """
     tasks = dict.fromkeys(task for unit in units for one in (unit, *unit.needs()) if (task := one.task) is not None)
-    rows = ",".join(f"{task.name}={task.digest}" for task in tasks if handles.why_not_here(task))
+    rows = ",".join(f"{task.name}={task.digest}" for task in tasks
+                    if (not look and selection.is_fetched(task.name)) or handles.why_not_here(task))
     return commands(units, [*selection.model_arguments(), *(["--rows", rows] if rows else [])])
 
 

@@ -112,7 +112,7 @@ def _now(tasks: tuple[TaskId, ...], shots: tuple[int, ...]) -> Living:
     there[info.attending] = True
     if not records:
         return Living(there, None, "Which heads are dead is not measured; this tells: " + "; ".join(
-            blocks.command_lines(units).splitlines()))
+            blocks.command_lines(units, look=False).splitlines()))
     mask = there & np.any([record.alive() for record in records], axis=0)
     dead = frozenset(Head(int(layer), int(head)) for layer, head in np.argwhere(there & ~mask))
     n = sum(record.n_examples for record in records)

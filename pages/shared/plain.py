@@ -23,7 +23,8 @@ _FOUND_LATER = re.compile(r"(?<=:)(?=[\w+/-]+:)|(?<=https:)(?=//)|(?<=http:)(?=/
 
 def plain(text: object) -> str:
     """A text as Markdown that shows it: one line, its invisible characters spelt out, nothing in it read."""
-    shown = "".join(one if one.isprintable() else " " if one.isspace() else ascii(one)[1:-1] for one in str(text))
+    shown = "".join(one if one.isprintable() or one == "\u00a0" else " " if one.isspace() else ascii(one)[1:-1]
+                    for one in str(text))
     shown = shown if len(shown) <= LONGEST else shown[:LONGEST] + " …"
     cut = _JOINER.join(_split(shown.strip()))
     escaped = _MEANT.sub(r"\\\g<0>", cut)

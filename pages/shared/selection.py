@@ -148,10 +148,15 @@ def rows(name: str, of: ModelId | None = None) -> list[TaskId]:
     be fetched, are first what results are stored of.
     """
     stored = handles.known().tasks(of or model(), name)
-    if stored and registry.about(name).group in ("paper", "held out", "lm_eval"):
+    if stored and is_fetched(name):
         return stored
     here = handles.here(name)
     return list(dict.fromkeys([*([here] if here else []), *stored]))
+
+
+def is_fetched(name: str) -> bool:
+    """Whether a task's rows may have to be fetched: a look for them may take long."""
+    return registry.about(name).group in ("paper", "held out", "lm_eval")
 
 
 def task_id(name: str) -> TaskId:

@@ -169,8 +169,8 @@ def _details() -> None:
                              "seed.")
     most = lecture.most_questions()
     where, most = lecture.where() if most else "", most or N_EXAMPLES[1]
-    st.number_input("Questions", N_EXAMPLES[0], most, value=DEFAULTS["n"], key="n",
-                    **selection.number("n", N_EXAMPLES[0], most, DEFAULTS["n"], where),
+    st.number_input("Questions", N_EXAMPLES[0], most, value=min(DEFAULTS["n"], most), key="n",
+                    **selection.number("n", N_EXAMPLES[0], most, min(DEFAULTS["n"], most), where),
                     help="The first n of the seeded order; a larger number contains the smaller one.")
     st.number_input("Seed", 0, MOST_SEED, value=DEFAULTS["seed"], key="seed",
                     **selection.number("seed", 0, MOST_SEED, DEFAULTS["seed"]),

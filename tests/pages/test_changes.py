@@ -192,7 +192,8 @@ def test_results_of_rows_that_were_replaced_stay_and_are_named_by_them(
         explorer: Explorer, store: Store, rows: list[own.OwnTask]):
     ids = [TaskId("own:mine", task.fingerprint) for task in rows]
     own.keep(rows[1])
-    made_up.fill(store, [Evaluation(Setup(MODEL, ids[0], 5)), made_up.importance(Setup(MODEL, ids[0], 5))], INFO)
+    setup = made_up.setup(MODEL, ids[0], 5)
+    made_up.fill(store, [Evaluation(setup), made_up.importance(setup)], INFO)
     app = explorer("heads", task="own:mine")
     assert "Not measured yet" in words(app)
     assert app.sidebar.selectbox("rows").options == [ids[1].digest, ids[0].digest]

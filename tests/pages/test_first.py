@@ -1,5 +1,6 @@
 """What is seen first is what shows most, whatever it is called."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import streamlit as st
 from backend.kinds import Evaluation, FFNOracle
 from backend.models.identity import identify
 from backend.store.live import Store
+from backend.tasks.task import DRAWS
 from backend.values import Setup
 from pages.map import scales
 from pages.shared import first, handles
@@ -59,7 +61,9 @@ def stored(store: Store, task: str, *rows: list[float], missed: bool = True) -> 
     made_up.fill(store, [made_up.pruning(setup, "heads"), Evaluation(setup)], INFO)
     ablations = FFNOracle.ablations(INFO)
     rows_of = [[1] * 20, [1 - missed] * 20, *[[1] * 20] * (len(ablations) - 2)]
-    store.put(FFNOracle(setup), sweep(rows_of, ablations), replace=True)
+    oracle = sweep(rows_of, ablations)
+    behind = replace(oracle.questions, draws=tuple(i % setup.draws for i in range(20)))
+    store.put(FFNOracle(setup), replace(oracle, questions=behind), replace=True)
     store.put(made_up.importance(setup), importance(rows), replace=True)
 
 
@@ -112,6 +116,6 @@ def test_on_the_shipped_results_a_bare_address_shows_something(
     assert "Not measured yet" not in said
     assert "No FFN's removal lowers accuracy" not in said
     if page == "heads":
-        setup = Setup(identify("bundled"), made_up.task_id(app.sidebar.selectbox("task").value), 5)
+        setup = Setup(identify("bundled"), made_up.task_id(app.sidebar.selectbox("task").value), 5, draws=DRAWS)
         scores = handles.store().get(made_up.importance(setup)).scores()
         assert first.heads_shown(scores) > scores.size / 3  # far from one dark cell

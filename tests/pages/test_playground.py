@@ -12,7 +12,7 @@ from backend.kinds import PrefixMatching, compute
 from backend.models.loading import LoadedModel
 from backend.store.live import Store
 from backend.tasks.registry import get_task
-from backend.tasks.task import Prompt, prompts
+from backend.tasks.task import DRAWS, Prompt, prompts
 from backend.values import INTACT, Ablation, ModelId, parse_exact
 from pages.shared import handles, notes
 from pages.shared import words as wording
@@ -33,7 +33,7 @@ def model(store: Store, monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
 
 
 def question(q: int = 0, n_shots: int = 1) -> Prompt:
-    return prompts(get_task("antonym"), n_shots, "fixed", 100)[q]
+    return prompts(get_task("antonym"), n_shots, "fixed", 100, draws=DRAWS)[q]
 
 
 def table(app: AppTest, after: str) -> str:

@@ -472,7 +472,7 @@ def test_a_template_without_its_places_is_refused(explorer: Explorer):
     app.get_by_key("own template").set_value("only {query}")
     app.run()
     assert not app.exception
-    assert "must hold {query} once and, after it, {answer} once" in app.error[0].value
+    assert r"must hold \{query\} once and, after it, \{answer\} once" in app.error[0].value
 
 
 def test_every_section_answers_a_cold_permalink(explorer: Explorer):

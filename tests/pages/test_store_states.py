@@ -43,10 +43,8 @@ def every_task(unit: Callable[..., Unit], *more: object) -> list[Unit]:
 
 
 def importance(records: Sequence) -> list[str]:
-    scores = stats.aggregate([record.scores("per-token") for record in records])
-    half = stats.concentration(scores)
-    return [f"{wording.how_many(half, 'head')} of {scores.size} {'holds' if half == 1 else 'hold'} half of the "
-            f"importance averaged over {len(records)} tasks; {stats.highest(scores, 1)[0]} leads"]
+    raw, even = (stats.aggregate([record.scores(by) for record in records]) for by in ("per-token", "one-divisor"))
+    return [wording.concentrated(raw, f"averaged over {len(records)} tasks", even=even)]
 
 
 def losses(records: Sequence) -> list[str]:
@@ -65,7 +63,7 @@ def accuracies(records: Sequence) -> list[str]:
 def break_point(records: Sequence) -> list[str]:
     accuracy, removed = records[0].accuracy(), records[0].removed
     fine = next((i - 1 for i, a in enumerate(accuracy) if a < 0.9 * accuracy[0]), len(accuracy) - 1)
-    return [f"By its own ranking, {wording.percent(removed[fine][0])} of the heads can go before {TASK}"]
+    return [f"By its own ranking, {wording.percent(removed[fine][0])} of the heads (95"]
 
 
 def agreement(records: Sequence) -> list[str]:

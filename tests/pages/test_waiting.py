@@ -20,6 +20,7 @@ from backend.runs import queue as queues
 from backend.runs.queue import Queue, SoFar, Standing, Ticket
 from backend.store import live as stores
 from backend.store.live import Store
+from backend.tasks.task import DRAWS
 from backend.values import ModelId, Setup, TaskId, parse_exact
 from pages.shared import blocks, handles, waiting, words
 from tests.pages.conftest import once_more
@@ -67,7 +68,7 @@ def setup_of(app: AppTest) -> Setup:
     assert isinstance(id, handles.Found)
     task = handles.here("antonym")
     assert task is not None
-    return Setup(id.id, task, 5, n_examples=20)
+    return Setup(id.id, task, 5, n_examples=20, draws=DRAWS)
 
 
 @pytest.fixture
@@ -119,7 +120,10 @@ def test_what_a_server_does_not_allow_is_said(store: Store, monkeypatch: pytest.
     monkeypatch.setenv("HEADROOM_QUESTIONS", "10")
     app = lab()
     assert not app.exception
-    assert [error.value[:60] for error in app.error] == ["20 questions were asked for; this server takes up to 10 at a"]
+    assert not app.error
+    assert app.sidebar.number_input("n").value == 10
+    assert any("asks for n '20'. Known: whole numbers from 1 to 10. Showing 10 instead." in said.value
+               for said in app.warning)
 
 
 def test_presets_are_drawn_when_they_are_opened(store: Store) -> None:

@@ -98,10 +98,12 @@ pages/induction.py: info.bytes / 1000000000.0
 pages/induction.py: k
 pages/induction.py: prefix
 pages/lab.py: by
+pages/lab.py: answered
 pages/lab.py: k
-pages/lab.py: label
+pages/lab.py: of
 pages/lab.py: setup.n_shots
 pages/lab.py: share
+pages/lab.py: why
 pages/overlap.py: AUTHORS
 pages/overlap.py: stats.highest(one, 1)[0]
 pages/playground.py: UNKNOWN
@@ -140,7 +142,7 @@ pages/shared/blocks.py: cost(units)
 pages/shared/blocks.py: more
 pages/shared/blocks.py: share
 pages/shared/blocks.py: some
-pages/shared/blocks.py: transformer.svg(shape, off)
+pages/shared/blocks.py: transformer.svg(cells, off)
 pages/shared/frame.py: page
 pages/shared/real_model.py: job
 pages/shared/real_model.py: progress.done / progress.total
@@ -163,6 +165,7 @@ pages/tour.py: everyone - k
 pages/tour.py: guess
 pages/tour.py: head
 pages/tour.py: k
+pages/tour.py: told
 pages/tour.py: link
 pages/tour.py: model.n_heads
 pages/tour.py: model.n_layers
@@ -176,7 +179,6 @@ pages/tour.py: times
 pages/tour.py: title
 pages/tour.py: without_examples(prompt, setup)
 pages/tour.py: words.points(FEW_POINTS)[1:]
-pages/tour.py: words.points(losses.max())[1:]
 """.strip().splitlines())
 
 

@@ -32,5 +32,5 @@ def test_accuracies_are_said_in_per_cent_with_their_interval_and_test():
     said = {one["field"]: (one.get("format"), one.get("title")) for one in tooltips(told)}
     assert {name: said[name] for name in ("accuracy", "low", "high", "chance", "p")} == {
         "accuracy": (".1%", None), "low": (".1%", "95 % from"), "high": (".1%", "to"), "chance": (".1%", None),
-        "p": (".2g", "McNemar p")}
+        "p": (".2g", "paired test p")}
     assert {"task", "model", "n"} <= set(said)
