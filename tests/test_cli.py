@@ -171,9 +171,10 @@ def test_a_failed_unit_is_named_what_builds_on_it_is_left_out_and_the_rest_goes_
     told = capsys.readouterr()
     assert "use bfloat16" in told.err
     assert "It builds on head_importance" in told.err
-    assert "3 of 10 results could not be computed" in told.out
+    assert "3 of 11 results could not be computed" in told.out
     with stored(small) as store:
-        assert Counter(u.KIND for u in store.units()) == {"model": 1, "evaluation": 1, "ffn_oracle": 1, "pruning": 4}
+        assert Counter(u.KIND for u in store.units()) == {"model": 1, "evaluation": 1, "writes": 1, "ffn_oracle": 1,
+                                                              "pruning": 4}
     assert jobs.progress(jobs.jobs(small[3])[0]).state == "failed"
     monkeypatch.undo()
     assert precompute(small, "--what", "pruning,accuracy") == DONE

@@ -227,7 +227,8 @@ class Here:
         hub = source != BUNDLED and "/" in source and not Path(source).expanduser().is_dir()
         place = locate(source, revision if hub else None, weights=False)
         config = config_of(place)
-        bos = bool(config.get("prompts_start_with_bos", config.get("model_type") in _BEGAN_WITH_BOS))
+        bos = bool(config.get("prompts_start_with_bos", source == BUNDLED or
+                              config.get("model_type") in _BEGAN_WITH_BOS))
         model = identify(source, revision if hub else None, bos="always" if bos else "never")
         return cls(model, place.folder.name[:12] if place.is_hub else weights_digest(place.folder),
                    info_from(config, place.name, place.revision, []).max_positions, _tokenizer(place),

@@ -110,17 +110,19 @@ def _maps(one: Grown, grown: Sequence[Grown], key: str) -> None:
                 domain=(0, 1), file=f"prefix-matching-step-{one.step}",
                 alt=f"Prefix matching of every head at step {one.step:,}").still(chosen), f"{key} matching")
     with right:
-        every = {each.step: stats.aggregate([record.scores("per-example") for record in each.importance.values()])
+        every = {each.step: stats.shares(stats.aggregate([record.scores("per-example") for record in
+                                                          each.importance.values()]))
                  for each in grown if each.importance}
         if one.step in every:
             components.clickable(head_map(
                 every[one.step], title=f"Head importance at step {one.step:,}",
-                label=f"importance at step {one.step:,}", domain=(0, float(max(map(np.max, every.values())))),
+                label=f"share of the importance at step {one.step:,}",
+                number="percent", domain=(0, float(max(map(np.max, every.values())))),
                 file=f"importance-step-{one.step}",
                 alt=f"Importance of every head at step {one.step:,}").still(chosen), f"{key} importance")
     blocks.note("Both maps keep their colours over all checkpoints: 0 to 1, and 0 to the highest of any",
-                blocks.provenance(selection.current(None, SHOTS), "Importance: per example, mean of the tasks",
-                                  task="in-context tasks", source=blocks.STUDY))
+                blocks.provenance(selection.current(None, SHOTS), "Importance: per example, mean of the tasks, as a "
+                                  "share of all heads' together", task="in-context tasks", source=blocks.STUDY))
 
 
 def _lines(models: Mapping[int, ModelId | None], tasks: Sequence[TaskId]) -> str:

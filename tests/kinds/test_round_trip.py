@@ -147,7 +147,7 @@ def recorded(unit: Unit[Any]) -> Any:
 
 
 @pytest.mark.parametrize("unit", [one for one, _ in RECORDS] + [
-    Evaluation(SETUPS[1], parse_exact("mean:L1H0,F1"), 50),
+    Evaluation(SETUPS[-1], parse_exact("mean:L1H0,F1"), 50),
     Pruning(SETUPS[0], "combined", Ranking.by(ANTONYM, CAPITAL, n_train=50, reduction="per-example")),
     Pruning(SETUPS[0], "ffns", Ranking.by(CAPITAL, reverse=True)), Pruning(SETUPS[0], "heads", Ranking.random(3)),
     Pruning(SETUPS[0], "heads", Ranking.random(3, 32)),

@@ -100,8 +100,8 @@ FINGERPRINTS = {
     "antonym": "5a5b577c1751", "past": "3c90a2698c0f", "capital": "ae85563fac1a",
     "continent": "40c4e0e6814a", "plural": "ac81a821e2c4", "kind": "4a1dab35c0fb",
     "pronoun": "52970c7aa81d", "transfer": "6a3aa719d067", "negation": "0df40a68b89f",
-    "label_kind": "6ca3ee65b8cf", "label_mood": "f33c0827d959", "label_form": "2319a48ddc50",
-    "pick": "68eced210332", "form": "9b2e8253626b",
+    "label_kind": "1d15ee45c00b", "label_mood": "3046ad0890ae", "label_form": "84ca23649cf6",
+    "pick": "ed83e356e4b7", "form": "468c186f8c00",
 }
 
 
