@@ -12,6 +12,7 @@ from backend.kinds import HeadImportance, HeadOracle, HeadScores
 from backend.values import TaskId
 from pages.map import Number, head_map, scales
 from pages.shared import blocks, charts, living, selection, two_models, words
+from pages.shared.plain import plain
 
 VIEWS = ("One task", "All tasks", "Shots", "Difference", "Average", "Models")
 SCALES = (two_models.AUTOMATIC, *scales.SCALES)
@@ -209,7 +210,7 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
             columns = st.columns(per_row, gap="small")
         with columns[i % per_row]:
             top = stats.highest(scores, 1)[0]
-            st.button(f"**{label}** · {top} leads", key=f"open {label}", type="tertiary", on_click=open_map,
+            st.button(f"**{plain(label)}** · {top} leads", key=f"open {label}", type="tertiary", on_click=open_map,
                       args=(unit,), icon=":material/open_in_full:", help="Show this map large.")
             used = colours(scores, scale)
             table = tables.grid_table(scaled(scores, used), chosen, label=LABEL, headless=info.headless)

@@ -299,6 +299,9 @@ def tabbed(page: Page, until: str) -> list[str]:
         here = page.evaluate(FOCUS)
         if here["nowhere"]:
             continue
+        if here["ring"] < 3:  # a theme that has just changed is still being drawn: half a second for it
+            page.wait_for_timeout(500)
+            here = page.evaluate(FOCUS)
         if here["ring"] < 3:
             faint.append(f"{here['kind']} {here['name']}: {here['ring']:.1f}")
         if here["kind"] == "radio" and "guess" in page.evaluate(

@@ -89,7 +89,6 @@ MARKDOWN = {"markdown", "caption", "write", "error", "warning", "info", "success
 # comes from.
 OURS = set("""
 app.py: type(error).__name__
-pages/heads.py: label
 pages/heads.py: top
 pages/induction.py: COPYING[str(copying)]
 pages/induction.py: PREFIX[str(prefix)]
