@@ -319,9 +319,6 @@ def test_the_tour_is_walked_by_keyboard_and_one_sees_where_one_is(browser: Brows
     for step in range(1, 9):
         expect(page.get_by_role("heading", name=re.compile(rf"^{step} · "))).to_be_visible()
         settled(page)
-        dark = step % 2 == 0  # every other step in the dark
-        page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")  # no colour is on its way
-        wait_until(page, IS_DARK if dark else f"!({IS_DARK})", DRAWN)
         page.evaluate(FROM_THE_TOP if step == 1 else FROM_THE_STEP)  # what stands above it is walked once
         faint += tabbed(page, "Next" if step < 8 else "Back")
         assert findings(page) == [], f"step {step}"

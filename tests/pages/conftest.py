@@ -112,7 +112,7 @@ def framed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def opened(page: str, **parameters: str | list[str]) -> AppTest:
     """A page, run once, in a session of its own."""
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)  # seconds, where others are at work
     for name, value in parameters.items():
         app.query_params[name] = value
     app.run()

@@ -149,6 +149,6 @@ def test_what_a_chart_says_beside_its_table_is_printed_too(shown: list[tuple[pd.
     assert tables.groups_table(table).to_string() in run_lines(lines, monkeypatch)["printed"]
     app = opened("overlap", task="antonym", view="Tasks")
     names = run_lines(shown[-1][1], monkeypatch)
-    row = tables.agreement_table(names["pair"]).iloc[0]
+    row = tables.agreement_table(names["pair"], heads=names["live"]).iloc[0]
     assert f"(95\u00a0%: {row['95 % from']:.2f} to {row['to']:.2f})" in words(app)
-    assert tables.agreement_table(names["pair"], attending=None).to_string() in names["printed"]
+    assert tables.agreement_table(names["pair"], heads=names["live"]).to_string() in names["printed"]
