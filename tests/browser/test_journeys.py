@@ -55,7 +55,7 @@ def test_a_click_moves_accuracy_and_the_address_and_the_link_shows_another_visit
 
 
 def test_all_tasks_arrive_one_by_one_and_stop_keeps_what_is_there(browser: Browser, address: str):
-    page = open_page(browser, f"{address}/lab?demos=per-query&n=60")
+    page = open_page(browser, f"{address}/lab?demos=per-query&n=119")
     page.get_by_role("radio", name="All tasks").click()
     expect(page.get_by_test_id("stVegaLiteChart")).to_have_count(1)  # the first task is there: nothing moves any more
     page.get_by_test_id("stMain").get_by_role("button", name="Stop", exact=True).click()
