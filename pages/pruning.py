@@ -187,7 +187,7 @@ def band(found: Mapping[str, Mapping[int, list[Sweep]]]) -> str:
 
 def list_limits(limits: pd.DataFrame, what: str, counted: str) -> None:
     shares = [name for name in limits.columns if name not in ("ranking", "that is")]
-    st.dataframe(blocks.aligned(limits, percent=shares), hide_index=True, key=f"limits {what}",
+    st.dataframe(blocks.aligned(limits, percent=shares, counts=["that is"]), hide_index=True, key=f"limits {what}",
                  column_config={"that is": f"that is, {counted}"}, alt="How much can go by each ranking.")
 
 

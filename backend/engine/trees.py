@@ -245,39 +245,39 @@ def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: 
                 rows.append(Row((chain,), (n,)))
         return rows
 
-    groups, together = _draws_side_by_side(queries, together, row_tokens, batch_tokens, held_tokens) if trees else (
-        [], together)
-    for numbers in filter(None, [*together, *([] if trees else [[n] for n in long]), short]):
-        chosen = [queries[n] for n in numbers]
-        skip = 0
-        if numbers is not short:
-            skip = _shared_prefix(chosen)
-        batches = tuple(_batch(chunk, [skip] * len(chunk)) for chunk in _chunks(grown(numbers, skip), batch_tokens))
-        groups.append(Group((np.array([chosen[0].options[0].ids[:skip]]),) if skip else (), batches))
+    groups = _behind_draws(queries, together, row_tokens, batch_tokens, held_tokens) if trees else []
+    for numbers in filter(None, [*([] if trees else [*together, *([n] for n in long)]), short]):
+        skip = _shared_prefix([queries[n] for n in numbers]) if numbers is not short else 0
+        groups.append(_alone(queries[numbers[0]], skip, grown(numbers, skip), batch_tokens))
     if trees:
         groups += _side_by_side({n: queries[n] for n in long}, own, batch_tokens, held_tokens)
     return groups
 
 
-def _draws_side_by_side(
-    queries: Sequence[Query], draws: Sequence[list[int]], row_tokens: int, batch_tokens: int, held_tokens: int
-) -> tuple[list[Group], list[list[int]]]:
-    """Questions behind several shared prefixes: those whose trees would not fill a pass are read beside one another.
+def _alone(first: Query, skip: int, rows: Sequence[Row], batch_tokens: int) -> Group:
+    """Rows behind one prefix, the first `skip` tokens of `first`, or behind none."""
+    batches = tuple(_batch(chunk, [skip] * len(chunk)) for chunk in _chunks(rows, batch_tokens))
+    return Group((np.array([first.options[0].ids[:skip]]),) if skip else (), batches)
 
-    Returns:
-        The groups, and the draws (as numbers of questions) that are better read alone.
+
+def _behind_draws(
+    queries: Sequence[Query], draws: Sequence[list[int]], row_tokens: int, batch_tokens: int, held_tokens: int
+) -> list[Group]:
+    """Questions behind several shared prefixes: draws whose trees would not fill a pass are read beside one another.
+
+    Args:
+        draws: the numbers of the questions that share a prefix, one list for each.
     """
     prefixes: dict[int, tuple[int, ...]] = {}
     rows: dict[int, list[Row]] = {}
-    alone = []
+    groups = []
     for place, numbers in enumerate(draws):
-        chosen = [queries[n] for n in numbers]
-        skip = _shared_prefix(chosen)
-        packed = _pack([(grow(queries[n], skip), n) for n in numbers], row_tokens) if skip else []
+        first, skip = queries[numbers[0]], _shared_prefix([queries[n] for n in numbers])
+        packed = _pack([(grow(queries[n], skip), n) for n in numbers], row_tokens)
         if not skip or 2 * len(packed) * max(map(len, packed)) > batch_tokens:
-            alone.append(numbers)
+            groups.append(_alone(first, skip, packed, batch_tokens))
         else:
-            prefixes[place], rows[place] = chosen[0].options[0].ids[:skip], packed
+            prefixes[place], rows[place] = first.options[0].ids[:skip], packed
 
     def size(chunk: list[int]) -> tuple[int, int]:
         """Rows that each draw gets, the same number for all, and tokens of a row."""
@@ -288,14 +288,13 @@ def _draws_side_by_side(
         return (len(chunk) * n_rows * width <= batch_tokens
                 and len(chunk) * len(prefixes[chunk[0]]) <= min(held_tokens, batch_tokens))
 
-    groups = []
     for chunk in _cut(sorted(rows, key=lambda d: -len(prefixes[d])), fit):
         n_rows, widest = size(chunk)[0], len(prefixes[chunk[0]])
         padded = np.array([[*prefixes[d], *[0] * (widest - len(prefixes[d]))] for d in chunk])
         filled = [row for d in chunk for row in [*rows[d], *[Row((), ())] * (n_rows - len(rows[d]))]]
         behind = [len(prefixes[d]) for d in chunk for _ in range(n_rows)]
         groups.append(Group((padded,), (_batch(filled, behind),)))
-    return groups, alone
+    return groups
 
 
 def _shared_prefix(queries: Sequence[Query]) -> int:

@@ -59,7 +59,8 @@ class Sweep(Record):
 
     def marks(self, norm: bool = False) -> list[Marks]:
         """Per ablation the outcomes with the draws of demonstrations that they share, for intervals and tests."""
-        return [self.questions.marks(row) for row in self.outcomes(norm)]
+        draws = self.questions.outcome_draws()
+        return [Marks(row, draws) for row in self.outcomes(norm)]
 
     def accuracy(self, norm: bool = False) -> np.ndarray:
         """(n_ablations,) shares of right answers."""

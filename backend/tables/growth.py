@@ -68,7 +68,7 @@ def _same_questions(without: Answers, with_: Answers) -> tuple[Marks, Marks]:
 
     a, b = by_question(without), by_question(with_)
     both = [question for question in b if question in a]
-    draws = with_.marks().draws
+    draws = with_.questions.outcome_draws()
     shared = None if draws is None else draws[[b[question] for question in both]]
     return (Marks(without.outcomes()[[a[question] for question in both]], shared),
             Marks(with_.outcomes()[[b[question] for question in both]], shared))

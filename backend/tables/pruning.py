@@ -104,9 +104,9 @@ def limits_table(table: pd.DataFrame, what: str, share: float,
 
 def _interval(sweeps: Sequence[Sweep], fractions: Sequence[float], share: float) -> stats.Interval:
     """The 95 % interval of how much can go by one ranking, for the mean of its tasks."""
-    points = [[m.right for m in marks] for _, marks, _ in points_of(sweeps)]
-    return stats.can_go_interval([np.stack(of_task) for of_task in zip(*points, strict=True)], fractions, share,
-                                 clusters=[sweep.marks()[0].clusters for sweep in sweeps])
+    tasks = list(zip(*(marks for _, marks, _ in points_of(sweeps)), strict=True))  # per task its marks at each point
+    return stats.can_go_interval([np.stack([m.right for m in marks]) for marks in tasks], fractions, share,
+                                 clusters=[marks[0].clusters for marks in tasks])
 
 
 def transfer_table(sweeps: Mapping[tuple[str, str], Sweep], share: float, live: np.ndarray | None = None
@@ -125,7 +125,8 @@ def transfer_table(sweeps: Mapping[tuple[str, str], Sweep], share: float, live: 
             sum(live[h.layer, h.head] for h in parse_exact(mask).heads) / max(1, int(live.sum()))
             for mask in sweep.ablations]
         i = int(np.argmin(np.abs(np.array(gone) - share)))
-        whole, pruned = sweep.marks()[0], sweep.marks()[i]
+        marks = sweep.marks()
+        whole, pruned = marks[0], marks[i]
         low, high = stats.accuracy_interval(pruned)
         intact, accuracy = float(whole.right.mean()), float(pruned.right.mean())
         rows.append({"task": task, "ranking": ranking, "heads": float(gone[i]),

@@ -315,7 +315,7 @@ def numbers(key: str) -> Any:
 
 
 def aligned(table: pd.DataFrame, *, percent: Sequence[str] = (), scores: Sequence[str] = (),
-            p: Sequence[str] = (), whole: Sequence[str] = ()) -> Styler:
+            p: Sequence[str] = (), whole: Sequence[str] = (), counts: Sequence[str] = ()) -> Styler:
     """The table with numbers whose digits stand below one another.
 
     Args:
@@ -323,8 +323,10 @@ def aligned(table: pd.DataFrame, *, percent: Sequence[str] = (), scores: Sequenc
         scores: columns shown with three decimals, or as `2.66e-05` where they are tiny.
         p: columns of p-values, shown as `0.031` or `< 0.001`.
         whole: columns of whole numbers.
+        counts: columns of counts, or of means of counts: `9`, `9.4`.
     """
     formats: dict[str, Any] = dict.fromkeys(percent, "{:.1%}") | dict.fromkeys(whole, "{:.0f}")
+    formats |= dict.fromkeys(counts, "{:g}")
     formats |= {column: "{:.2e}" if words.tiny(table[column]) else "{:.3f}" for column in scores}
     formats |= dict.fromkeys(p, lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}")
     return table.style.format(formats, na_rep="–")

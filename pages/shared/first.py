@@ -31,8 +31,10 @@ def shown(importance: HeadScores | None, ffns: Sweep | None, intact: Answers | N
         importance, ffns, intact: what is stored, None where nothing is.
         pruned: whether its own pruning curve is stored.
     """
-    missed = ffns is not None and any(
-        stats.paired_test(ffns.marks()[0], off).p < CLEAR for off in ffns.marks()[1:])
+    missed = False
+    if ffns is not None:
+        whole, *without = ffns.marks()
+        missed = any(stats.paired_test(whole, off).p < CLEAR for off in without)
     return Shown((importance is not None) + missed + (intact is not None) + pruned,
                  heads_shown(importance.scores()) if importance is not None else 0.0)
 
