@@ -12,6 +12,8 @@ from backend.kinds.lines import expression
 from backend.runs import plan as planning
 from pages.shared.charts import BLUE
 
+ROOM = 400  # pixels that the columns of the map may take together
+
 
 def arguments(request: planning.Request, model: Sequence[str]) -> list[str]:
     """The arguments of `python -m backend` that compute a request.
@@ -76,7 +78,10 @@ def asked(args: Sequence[str]) -> str:
 
 
 def chart(cells: pd.DataFrame, tasks: Sequence[str]) -> alt.FacetChart:
-    """A `plan_table` as a map: tasks down, shots within topics across; the fuller the colour, the more is stored."""
+    """A `plan_table` as a map: tasks down, shots within topics across; the fuller the colour, the more is stored.
+
+    The more columns, the narrower they are: all of them stand in the page where that is half a window wide.
+    """
     order = [topic.title for topic in planning.topics().values() if topic.title in set(cells["topic"])]
     base = alt.Chart(cells).encode(
         x=alt.X("shots:N", title="shots", axis=alt.Axis(labelAngle=0, ticks=False, domain=False)),
@@ -87,7 +92,8 @@ def chart(cells: pd.DataFrame, tasks: Sequence[str]) -> alt.FacetChart:
     cell = base.mark_rect(cornerRadius=3, stroke=BLUE, strokeOpacity=0.35).encode(
         color=alt.value(BLUE), fillOpacity=alt.FillOpacity(
             "share:Q", scale=alt.Scale(domain=[0, 1], range=[0.03, 0.9]), legend=None))
-    return cell.properties(width=alt.Step(30), height=alt.Step(20)).facet(
+    columns = max(1, len(cells[["topic", "shots"]].drop_duplicates()))
+    return cell.properties(width=alt.Step(max(12, min(30, ROOM // columns))), height=alt.Step(20)).facet(
         column=alt.Column("topic:N", sort=order, title=None, header=alt.Header(labelFontWeight=600, labelLimit=110)),
         spacing=10).resolve_scale(x="independent")
 
