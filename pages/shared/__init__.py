@@ -8,6 +8,8 @@ Streamlit forgets then, is kept for `routes.settle`.
 And a server draws pages on the cores on which it measures. By default OpenMP's threads, torch's among them, wait for
 one another in a busy loop; where pages or visitors take one of two cores, a mask of the bundled model then cost 0.3 s
 of processor time instead of 0.03. OpenMP reads the setting once, when torch is first imported, which is later.
+
+And callbacks run whole (`callbacks`).
 """
 
 import os
@@ -17,9 +19,11 @@ from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from backend import machine
+from pages.shared import callbacks
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 machine.raise_open_files()  # Streamlit keeps an event loop per session, see docs/streamlit.md
+callbacks.run_whole()
 
 without_frame = PagesManager.uses_pages_directory
 PagesManager.uses_pages_directory = False

@@ -54,7 +54,7 @@ def test_a_term_explains_itself_by_mouse_by_keyboard_and_to_a_screen_reader(brow
     here = page.locator(".note [open] .term").first
     expect(here).to_be_focused()
     assert here.evaluate(SHOWN)
-    expect(here).to_have_accessible_description(glossary.TERMS["z"][1])
+    expect(here).to_have_accessible_description(glossary.TERMS["head"][1])
 
 
 def test_a_tap_explains_a_term_within_a_telephones_width(browser: Browser, address: str):

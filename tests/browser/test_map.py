@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from backend.kinds import Evaluation
+from backend.kinds import Evaluation, PrefixMatching
 from backend.values import Ablation, Head
 from tests.browser import explorer, maps
 from tests.browser.explorer import DRAWN, PATIENCE, chosen, chosen_field, hovered, open_page, settled, wait_until
+from tests.independent import published
 from tests.pages import made_up
 
 pytestmark = explorer.MARKS
@@ -230,6 +231,22 @@ def test_no_hand_switches_a_head_that_is_not_there(browser: Browser, address: st
     assert not page.complaints  # type: ignore[attr-defined]
 
 
+def test_a_press_and_what_a_quick_hand_does_next_are_both_heard(browser: Browser, address: str):
+    """A menu's button, and Escape while its callback runs: the press is heard, and what was clicked before it."""
+    page = opened(browser, f"{address}/lab?task=antonym")
+    page.get_by_text("As I click", exact=True).click()
+    for _ in range(8):
+        maps.click(page, (1, 1))
+        page.get_by_role("button", name="Undo").click()
+        page.get_by_role("button", name="Presets").click()
+        page.get_by_role("button", name="8 random heads").click()
+        page.keyboard.press("Escape")
+        agree(page, random_heads(0))
+        page.get_by_role("button", name="Clear").click()
+        agree(page, set())
+    assert not page.complaints  # type: ignore[attr-defined]
+
+
 # --- against a model of the state -------------------------------------------------------------------------------
 
 
@@ -259,8 +276,15 @@ def rectangle(a: maps.Cell, b: maps.Cell) -> set[maps.Cell]:
 
 
 def random_heads(seed: int, k: int = 8) -> set[maps.Cell]:
-    """What Lab's preset of random heads chooses."""
-    pool = [(layer, head) for layer in range(1, LAYERS) for head in range(HEADS)]
+    """What Lab's preset of random heads chooses: of layer 1 and up, and none of the k that look back most."""
+    store = published.shipped()
+    (unit,) = (unit for unit in store.units("prefix_matching") if unit.model.name == "bundled" and isinstance(
+        unit, PrefixMatching) and unit.variant == "exact")
+    record = store.get(unit)
+    assert record is not None
+    matching = np.array(record.mean)
+    led = {divmod(int(i), HEADS) for i in np.argsort(-matching, axis=None, kind="stable")[:k]}
+    pool = [(layer, head) for layer in range(1, LAYERS) for head in range(HEADS) if (layer, head) not in led]
     return {pool[i] for i in np.random.default_rng(seed).permutation(len(pool))[:k]}
 
 
@@ -334,7 +358,7 @@ def focused(page: Page) -> str:
     }"""))
 
 
-@pytest.mark.parametrize(("where", "layers", "heads"), [("heads?task=antonym", 5, 8),
+@pytest.mark.parametrize(("where", "layers", "heads"), [("heads?task=antonym", LAYERS, HEADS),
                                                         ("heads?model=owner/large&task=antonym", 64, 72)])
 def test_the_keyboard_walks_switches_and_leaves_and_every_place_has_a_name(
         browser: Browser, address: str, where: str, layers: int, heads: int):
@@ -383,4 +407,4 @@ def test_the_map_is_taken_home_as_a_picture(browser: Browser, address: str, tmp_
     assert svg.value.suggested_filename == "importance-antonym-5shot.svg"
     text = Path(svg.value.path()).read_text("utf-8")
     assert text.count("<rect") >= 40
-    assert "hold half of the importance for antonym" in text
+    assert "Half of the importance for antonym falls on" in text

@@ -5,6 +5,7 @@ A page shows what it offers; this visitor also writes into fields that are not s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -53,6 +54,7 @@ class Visitor:
         if getattr(what, "id", "") and getattr(what, "label", ""):
             self.widgets[what.label] = what.id
         body = next((str(getattr(what, name)) for name in ("body", "message", "code_text") if hasattr(what, name)), "")
+        body = re.sub(r"\\(?=[^\w\s])|\u2060", "", body)  # as Markdown shows it
         self.said.append(body)
         if element.WhichOneof("type") in ("alert", "exception"):
             self.alerts.append(body)

@@ -267,10 +267,11 @@ def titles(step: int) -> list[str]:
     import pytest
 
     from pages.shared import notes
-    from tests.pages.conftest import bodies, framed, opened
+    from tests.pages.conftest import bodies, forget, framed, opened
 
     with pytest.MonkeyPatch.context() as patch:
         framed(patch)
+        forget()
         app = opened("tour", step=str(step))
         app.radio[0].set_value(app.radio[0].options[0]).run()
         return [notes.plain(body).replace("\u00a0", " ") for body in bodies(app) if body.startswith("<h")]

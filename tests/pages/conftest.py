@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +81,21 @@ def is_here(monkeypatch: pytest.MonkeyPatch, loaded: LoadedModel) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """An empty store behind the pages; the bundled model is `INFO`, and has no weights to load."""
     monkeypatch.setenv("HEADROOM_CACHE", str(tmp_path / "live"))
     monkeypatch.setattr(stores, "SHIPPED", tmp_path / "shipped")
     are_here(monkeypatch, INFO)
     monkeypatch.setattr(components, "LAG", 0)  # nobody looks at a browser here
+    forget()
+    yield handles.store()
+    forget()
+
+
+def forget() -> None:
+    """Let pages look anew at what is stored, known and loaded."""
     st.cache_resource.clear()
     st.cache_data.clear()
-    return handles.store()
 
 
 @pytest.fixture
