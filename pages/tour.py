@@ -1,4 +1,4 @@
-"""What is this about? A story in eight steps, each with something to guess and something to play with."""
+"""What is this about? A story in nine steps, each with something to guess and something to play with."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ from pages.shared import (
     lecture,
     living,
     presenting,
+    real_story,
     selection,
     verdicts,
     waiting,
     words,
 )
+from pages.shared.guesses import answer, ask
 from pages.shared.plain import plain
 
 if TYPE_CHECKING:
@@ -43,18 +45,6 @@ N_WORDS = 10  # of the block that is repeated
 
 
 # --- pieces -------------------------------------------------------------------------------------
-
-
-def ask(key: str, question: str, answers: Sequence[str]) -> str | None:
-    """A question to answer before the reveal; None until it is answered."""
-    return st.radio(f"**{question}**", answers, index=None, key=f"guess {key}", horizontal=True,
-                    persist_state="session")
-
-
-def answer(guess: str, right: str) -> None:
-    """Whether the guess was right, by what the model does."""
-    st.markdown(f":blue[:material/check_circle: You guessed right: **{right}**.]" if guess == right else
-                f":orange[:material/lightbulb: You guessed “{guess}”. It is **{right}**.]")
 
 
 def suite() -> dict[str, TaskId]:
@@ -535,6 +525,11 @@ def ffns() -> None:
         alt_text=f"Bars of the change in accuracy without each layer's FFN; layer {worst} is missed most.")
 
 
+def real() -> None:
+    """The same questions, asked of a real language model."""
+    real_story.section()
+
+
 AT_SCALE = {  # what can go of OPT-66B with little loss on average, as the study reports it
     "heads": ("about 70 %", "some 15 billion parameters"), "FFNs": ("about 20 %", "some 8.5 billion parameters")}
 
@@ -584,6 +579,8 @@ def at_scale() -> None:
             given=alive.given if live is not None else {},
             table=f"tables.limits_table(curve, {counted!r}, 0.9, {{{tables.OWN!r}: [records]}})"),
             "tour at scale", title=title, caption=caption)
+    if told := real_story.spared(what):
+        blocks.tell(told)
     blocks.tell("""
 The study also found that important heads sit in the middle layers and important FFNs in the later ones; that tasks
 **share** many of their important heads, and so do different numbers of shots; and that a small set of heads does
@@ -606,11 +603,13 @@ STEPS: dict[str, tuple[Callable[[], None], str, str]] = {  # title -> what it sh
     "How many can go?": (prune, "pages/pruning.py", "More rankings in Pruning"),
     "Do tasks share them?": (share_heads, "pages/overlap.py", "Every pair of tasks in Overlap"),
     "And the FFNs?": (ffns, "pages/ffns.py", "Task by task in FFNs"),
+    "A real language model": (real, "pages/heads.py", "Its heads, task by task"),
     "At 66 billion": (at_scale, "pages/runs.py", "Add a model in Runs"),
 }
 
 
-SHORT = ("Examples", "Off", "Look back", "Knock out", "How many?", "Shared?", "FFNs", "66 billion")  # in the control
+SHORT = ("Examples", "Off", "Look back", "Knock out", "How many?", "Shared?", "FFNs", "Real",  # in the control
+         "66 billion")
 
 
 def go(by: int) -> None:
@@ -651,13 +650,14 @@ def use_bundled() -> None:
 
 st.title("Which parts of a language model does in-context learning need?")
 blocks.tell("Headroom shows which **attention heads** and **feed-forward networks** a task leans on, lets you switch "
-            "them off with a click, and shows what that does to accuracy. Here is the story in eight steps, on a small "
+            "them off with a click, and shows what that does to accuracy. Here is the story in nine steps, on a small "
             "model that runs on this machine.")
 lecture.invitation()
 if selection.model_name() != BUNDLED:
-    st.info("The tour is told on the bundled model; another one is chosen in the sidebar.")
-    st.button("Use the bundled model", on_click=use_bundled, type="primary")
-    st.stop()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        blocks.text("The tour was written for the bundled model and is now taken with "
+                    f"{selection.model_name()}: every number is that model's, and some steps may find little.")
+        st.button("Use the bundled model", on_click=use_bundled)
 at = st.session_state["tour at"] = step_control()
 presenting.switch()
 title = list(STEPS)[at - 1]
@@ -675,5 +675,5 @@ if presenting.on():  # a presenter's remote control sends these
     with presenting.only_keys("pages"):
         st.button("Page back", key="page back", on_click=go, args=(-1,), disabled=at == 1, shortcut="PageUp")
         st.button("Page on", key="page on", on_click=go, args=(1,), disabled=at == len(STEPS), shortcut="PageDown")
-st.caption("Every number but the study's is computed from the bundled model with the settings in the sidebar. "
+st.caption("Every number but the study's is computed, by default with the settings in the sidebar. "
            "Answer each question before you look: being wrong is the point.")

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 from backend import demo
 from backend.errors import ModelError
-from backend.machine import is_full
-from backend.models import gguf
+from backend.machine import is_full, size
+from backend.models import gguf, smollm2
 from backend.models.adapters import ADAPTERS, Adapter
 from backend.models.defaults import SIZES, filled
 from backend.models.plain import check_plain, read_object, size_of
@@ -87,6 +87,9 @@ def locate(name: str, revision: str | None = None, weights: bool = True) -> Loca
             raise ModelError(f"'{name}' has no config.json: it is not a transformers model folder.")
         _require_safetensors(folder, name)
         return Location(name if name == BUNDLED else folder.resolve().name, folder, _digest(folder))
+    if name == smollm2.NAME:
+        raise ModelError(f"The weights of {name} are not here. `make smollm2`, or the button on Runs > Models, fetches "
+                         f"them ({size(smollm2.BYTES)}).")
     return _from_hub(name, revision, weights)
 
 

@@ -67,10 +67,11 @@ from backend.tables.pruning import (
     map_table,
     transfer_table,
 )
+from backend.tables.shots import WITH, WITHOUT, shots_table
 
 __all__ = [
-    "AGGREGATE", "DIFFERENCE", "FFN", "LOOKS_BACK", "MASKS", "NEWLINE", "OWN", "RANDOM", "REVERSED", "UNITS",
-    "Grown", "Outcomes", "accuracy_row", "agreement_table", "all_effects_table", "attention_effects_table",
+    "AGGREGATE", "DIFFERENCE", "FFN", "LOOKS_BACK", "MASKS", "NEWLINE", "OWN", "RANDOM", "REVERSED", "UNITS", "WITH",
+    "WITHOUT", "Grown", "Outcomes", "accuracy_row", "agreement_table", "all_effects_table", "attention_effects_table",
     "attention_table", "band_table", "beside_table", "bets_table", "capacity_table", "comparison_table",
     "contribution_table", "correlation_table", "counts_table", "curve_table", "curves_table", "depth_table",
     "effects_table", "flips_table", "formed", "furthest", "grid_table", "group_table", "groups_table",
@@ -79,5 +80,5 @@ __all__ = [
     "maps_table", "margin", "masks_means", "masks_points", "masks_table", "matrix_table", "mean_effects_table",
     "mean_row", "mean_rows", "means_table", "models_table", "need_table", "next_table", "option_table",
     "options_table", "overlap_table", "pairs_table", "plan_table", "runner_up", "scores_table",
-    "shots_correlations", "thumbnail_table", "transfer_table", "tried_row", "turned", "visible",
+    "shots_correlations", "shots_table", "thumbnail_table", "transfer_table", "tried_row", "turned", "visible",
 ]

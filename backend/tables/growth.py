@@ -10,7 +10,7 @@ import pandas as pd
 
 from backend import stats
 from backend.kinds import Answers, HeadScores, InductionScores
-from backend.stats import Marks
+from backend.tables.shots import same_questions
 
 LOOKS_BACK = 0.3  # prefix matching from here on is called looking back
 FAR = 10.0  # times: steps that lie further apart are not called together
@@ -46,7 +46,7 @@ def growth_table(grown: Sequence[Grown]) -> pd.DataFrame:
                "heads that look back": float((matching >= LOOKS_BACK).sum()) if one.matching else np.nan,
                "tasks": len(tasks)}
         if tasks:
-            pairs = [_same_questions(one.without[name], one.with_[name]) for name in tasks]
+            pairs = [same_questions(one.without[name], one.with_[name]) for name in tasks]
             low, high = stats.mean_difference_interval(pairs)
             without, with_ = (float(np.mean([pair[i].right.mean() for pair in pairs])) for i in (0, 1))
             (a, b), (c, d) = (stats.mean_accuracy_interval([pair[i] for pair in pairs]) for i in (0, 1))
@@ -58,20 +58,6 @@ def growth_table(grown: Sequence[Grown]) -> pd.DataFrame:
     columns = ["step", "tokens", "prefix matching", "heads that look back", "without", "without from", "without to",
                "with", "with from", "with to", "gain", "gain from", "gain to", "n", "tasks", "chance"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _same_questions(without: Answers, with_: Answers) -> tuple[Marks, Marks]:
-    """Both answers as marks of the questions that both were asked; those of one draw in either belong together."""
-    def by_question(record: Answers) -> dict[tuple[int, ...], int]:
-        return {tuple(record.questions.docs[i] for i in members): place
-                for place, members in enumerate(record.questions.outcome_docs)}
-
-    a, b = by_question(without), by_question(with_)
-    both = [question for question in b if question in a]
-    draws = with_.questions.outcome_draws()
-    shared = None if draws is None else draws[[b[question] for question in both]]
-    return (Marks(without.outcomes()[[a[question] for question in both]], shared),
-            Marks(with_.outcomes()[[b[question] for question in both]], shared))
 
 
 def formed(table: pd.DataFrame) -> int | None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from backend import stats
+from backend.tables import WITH
 from backend.values import Head
 from pages.shared.words import SIGNIFICANT, how_many, p_value, percent, points
 
@@ -36,6 +37,23 @@ def learned(table: pd.DataFrame, shots: Sequence[int]) -> tuple[str, int]:
         text += ": their intervals overlap, so these questions tell no difference"
     above = last["low"] > last["chance"]
     return text, 0 if not above else 2 if last["accuracy"] >= NEARLY_ALWAYS else 1
+
+
+def helped(table: pd.DataFrame, n_shots: int) -> tuple[str, int]:
+    """On how many tasks demonstrations help, and the right answer: 0 = nearly all, 1 = about half, 2 = few or none.
+
+    Args:
+        table: a `shots_table`.
+    """
+    tasks = table[table["model"] == WITH]
+    told = tasks[tasks["p (Holm)"] < SIGNIFICANT]
+    up, down = told[told["change"] > 0], told[told["change"] < 0]
+    share = len(up) / len(tasks)
+    text = (f"{how_many(n_shots, 'example').capitalize()} {'helps' if n_shots == 1 else 'help'} on {len(up)} of "
+            f"{how_many(len(tasks), 'task')}, by a paired test of each that knows how many were tried")
+    if len(down):
+        text += f", and {'hurts' if n_shots == 1 else 'hurt'} on {len(down)}"
+    return text, 0 if share >= 0.8 else 1 if share >= 0.3 else 2
 
 
 def missed_alone(table: pd.DataFrame, what: str = "head") -> tuple[str, int]:

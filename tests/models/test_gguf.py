@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from backend.__main__ import DONE, main
 from backend.errors import Cancelled, ModelError
-from backend.models import gguf, smollm2
+from backend.models import gguf, info, smollm2
 from backend.models.identity import identify
 from backend.models.info import describe
 from backend.models.loading import load_model
@@ -281,3 +281,12 @@ def test_no_room_is_said_before_anything_is_fetched(tmp_path, place, package, mo
     with pytest.raises(ModelError, match=r"takes 730 MB while it is made, and 1 MB are free"):
         smollm2.fetch()
     assert not place.exists()
+
+
+def test_the_real_model_s_weights_are_asked_for_by_the_command_that_fetches_them(tmp_path, monkeypatch):
+    """Its results are shipped, so it stands in the sidebar before it is here; no hub is asked for it."""
+    monkeypatch.setenv("HEADROOM_CACHE", str(tmp_path))
+    monkeypatch.setattr(info, "_from_hub", lambda *_: pytest.fail("the hub was asked"))
+    with pytest.raises(ModelError, match=r"The weights of SmolLM2-135M are not here. `make smollm2`, or the button on Runs > "
+                                         r"Models, fetches them \(92.9 MB\)\."):
+        info.describe(smollm2.NAME)

@@ -36,6 +36,7 @@ from backend.kinds import (
 )
 from backend.kinds.pruning import pruning_steps
 from backend.kinds.writes import N_PROBE
+from backend.models import smollm2
 from backend.records import ModelInfo, Questions, Record
 from backend.runs.plan import identify_tasks
 from backend.store.live import Store
@@ -119,6 +120,17 @@ def everything(model: ModelId, tasks: Sequence[TaskId], off: Ablation, shots: Se
 
 
 # --- records ----------------------------------------------------------------------------------------
+
+
+REAL = model_info(4, 2, name=smollm2.NAME)  # the real model that the Tour tells of, on paper
+
+
+def real_story(tasks: Sequence[TaskId]) -> Iterator[Unit[Any]]:
+    """What the Tour tells of a real model."""
+    for one in setups(model_id(REAL), tasks, (0, 5)):
+        yield Evaluation(one)
+        if one.n_shots:
+            yield from (importance(one), writes(one), pruning(one), pruning(one, "ffns"))
 
 
 def record(unit: Unit[Any], info: ModelInfo) -> Record:

@@ -22,7 +22,7 @@ from tests.pages.test_lab import answered
 
 OFF = Ablation(frozenset({Head(1, 2)}))
 TASKS = list(map(made_up.task_id, MINI))
-STEPS = [("tour", {"step": str(step)}) for step in range(1, 9)]
+STEPS = [("tour", {"step": str(step)}) for step in range(1, 10)]
 OTHERWISE: list[tuple[str, dict[str, Any]]] = [  # choices of the sidebar that a command has to carry
     *(("pruning", {"scope": scope, "view": view, "by": "per-example", "tasks": ["pick", "antonym"]})
       for scope in ("This task", "All tasks") for view in ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")),
@@ -66,6 +66,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
         made_up.fill(store, [unit for unit in units if not isinstance(unit, Evaluation)], INFO)
         store.put_all((unit, answered(unit.setup, 0.4 if unit.ablation else 0.9)) for unit in units
                       if isinstance(unit, Evaluation))
+        made_up.fill(store, made_up.real_story(TASKS), made_up.REAL)
     return folder
 
 
@@ -117,7 +118,7 @@ def test_the_lines_beside_every_chart_print_the_table_of_its_csv(
     ("show", "variance", "induction", {"view": "Scores"}),
     ("importance of", "all tasks", "induction", {"view": "Against importance"}),
     ("map ranking", "aggregate ranking", "pruning", {"view": "Heads and FFNs", "scope": "This task"}),
-    ("tour scale", "FFNs", "tour", {"step": "8"}),
+    ("tour scale", "FFNs", "tour", {"step": "9"}),
 ], ids=str)
 def test_so_do_those_of_a_page_s_own_choices(shown: list[tuple[pd.DataFrame, str]], explorer: Explorer,
                                              monkeypatch: pytest.MonkeyPatch, widget: str, value: str, page: str,

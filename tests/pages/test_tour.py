@@ -26,7 +26,7 @@ from tests.pages import made_up
 from tests.pages.conftest import INFO, MODEL, Explorer, are_here, bodies, calm, setups_of, words
 
 IN_CONTEXT = [task.name for task in MINI.values() if task.group == "in-context"]
-N_STEPS = 8
+N_STEPS = 9
 
 
 def records(units: list[Unit]) -> list:
@@ -130,20 +130,54 @@ def test_a_guess_is_judged_by_what_is_stored(explorer: Explorer, store: Store):
                 f"You guessed “{guess}”. It is **{right}**") in words(app)
 
 
-def test_the_tour_keeps_to_the_bundled_model(explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
+def test_another_model_can_be_taken_and_the_tour_says_so(explorer: Explorer, store: Store,
+                                                         monkeypatch: pytest.MonkeyPatch):
     other = made_up.model_info(2, 2, name="other")
     are_here(monkeypatch, INFO, other)
-    app = explorer("tour", model="other")
+    made_up.fill(store, [FFNOracle(s) for s in made_up.setups(made_up.model_id(other), list(MINI))], other)
+    app = explorer("tour", model="other", step="7")
+    app.radio[0].set_value("that of the first layer").run()
     assert calm(app)
-    assert "The tour is told on the bundled model" in words(app)
+    assert "now taken with other" in words(app)
+    assert "Without the FFN of layer" in words(app)
     next(b for b in app.main.button if b.label == "Use the bundled model").click().run()
+    assert "now taken with" not in words(app)
+
+
+def test_a_real_model_is_told_of_from_what_is_stored(explorer: Explorer, store: Store):
+    tasks = list(map(made_up.task_id, MINI))
+    made_up.fill(store, made_up.real_story(tasks), made_up.REAL)
+    of = made_up.setups(made_up.model_id(made_up.REAL), tasks)
+    pairs = {s.task.name: tuple(made_up.record(Evaluation(one), made_up.REAL) for one in (s.with_(n_shots=0), s))
+             for s in of}
+    table = tables.shots_table(pairs, dict.fromkeys(pairs, ""))
+    told, at = verdicts.helped(table, 5)
+    answers = ("on nearly all", "on about half", "on few or none")
+    app = explorer("tour", step="8")
+    assert "**SmolLM2-135M** has 4 layers of 2 heads" in words(app)
+    app.radio[0].set_value(answers[at]).run()
+    assert calm(app)
+    assert f"You guessed right: **{answers[at]}**" in words(app)
+    assert told in words(app)
+    assert "half of the importance averaged over 14 tasks" in words(app)
+    app = explorer("tour", step="9")
+    app.radio[0].set_value("about 70 %").run()
+    assert "**SmolLM2-135M**, over the same 14 tasks: " in words(app)
+
+
+def test_the_tour_goes_on_with_the_real_model(explorer: Explorer, store: Store):
+    made_up.fill(store, made_up.real_story(list(map(made_up.task_id, MINI))), made_up.REAL)
+    app = explorer("tour", step="8")
+    app.radio[0].set_value(app.radio[0].options[0]).run()
+    app.button("tour real").click().run()
     assert app.header[0].value.startswith("1 · ")
+    assert "now taken with SmolLM2-135M" in words(app)
 
 
 def test_the_study_stands_beside_what_holds_here(explorer: Explorer, store: Store):
     sweeps = [made_up.pruning(s, "ffns") for s in setups_of(list(MINI))]
     made_up.fill(store, sweeps, INFO)
-    app = explorer("tour", step="8")
+    app = explorer("tour", step="9")
     app.segmented_control("tour scale").set_value("FFNs").run()
     app.radio[0].set_value("about 20 %").run()
     assert calm(app)

@@ -11,16 +11,19 @@ import pandas as pd
 from pages.shared.charts.style import AXIS, BLUE, GREY, LEGEND, ORANGE, Layers
 
 
-def comparison(table: pd.DataFrame, order: Sequence[str]) -> Layers:
+def comparison(table: pd.DataFrame, order: Sequence[str], models: Sequence[str] = ("intact", "ablated")) -> Layers:
     """A `comparison_table`: per task a line from the intact accuracy to the ablated one, intervals, chance.
 
     All tasks of `order` have their place from the start, so that nothing jumps as results arrive.
+
+    Args:
+        models: what the two are called in the table.
     """
     y = alt.Y("task:N", sort=list(order), title=None, scale=alt.Scale(domain=list(order)),
               axis=alt.Axis(ticks=False, domain=False, labelLimit=190))
     share = alt.Scale(domain=[0, 1])
     axis = alt.Axis(format="%", tickCount=6, title="accuracy")
-    colour = alt.Color("model:N", title=None, scale=alt.Scale(domain=["intact", "ablated"], range=[BLUE, ORANGE]),
+    colour = alt.Color("model:N", title=None, scale=alt.Scale(domain=list(models), range=[BLUE, ORANGE]),
                        legend=alt.Legend(orient="top", symbolType="circle", symbolOpacity=1))
     tooltip = [alt.Tooltip("task:N"), alt.Tooltip("model:N"), alt.Tooltip("accuracy:Q", format=".1%"),
                alt.Tooltip("low:Q", title="95 % from", format=".1%"), alt.Tooltip("high:Q", title="to", format=".1%"),

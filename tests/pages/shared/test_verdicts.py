@@ -30,6 +30,25 @@ def test_no_rise_is_claimed_where_the_intervals_overlap_and_none_above_chance_wh
     assert right == 0
 
 
+def helps(*rows: tuple[float, float]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=["change", "p (Holm)"]).assign(model="with")
+    return pd.concat([table.assign(model="without"), table])
+
+
+@pytest.mark.parametrize(("rows", "text", "right"), [
+    ([(0.4, 0.001), (0.4, 0.2), (-0.1, 0.9)], "5 examples help on 1 of 3 tasks", 1),
+    ([(0.4, 0.2), (0.9, 0.05), (-0.1, 0.9)], "5 examples help on 0 of 3 tasks", 2),  # large, and not told from chance
+    ([(0.4, 0.01)] * 4 + [(0.0, 1.0)], "5 examples help on 4 of 5 tasks", 0),
+    ([(-0.4, 0.01), (0.4, 0.01)], "5 examples help on 1 of 2 tasks, by a paired test of each that knows how many were "
+                                  "tried, and hurt on 1", 1),
+])
+def test_examples_help_where_a_test_says_so_that_knows_how_many_were_tried(rows: list, text: str, right: int):
+    told, at = verdicts.helped(helps(*rows), 5)
+    assert said(told).startswith(text)
+    assert at == right
+    assert ("hurt" in told) == ("hurt" in text)
+
+
 def needs(*rows: tuple[str, float, float, float, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["head", "change", "low", "high", "p (Holm)"])
 
