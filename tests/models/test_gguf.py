@@ -287,6 +287,5 @@ def test_the_real_model_s_weights_are_asked_for_by_the_command_that_fetches_them
     """Its results are shipped, so it stands in the sidebar before it is here; no hub is asked for it."""
     monkeypatch.setenv("HEADROOM_CACHE", str(tmp_path))
     monkeypatch.setattr(info, "_from_hub", lambda *_: pytest.fail("the hub was asked"))
-    with pytest.raises(ModelError, match=r"The weights of SmolLM2-135M are not here. `make smollm2`, or the button on Runs > "
-                                         r"Models, fetches them \(92.9 MB\)\."):
+    with pytest.raises(ModelError, match=r"not here\. `make smollm2`, or .* fetches them \(92\.9 MB\)\."):
         info.describe(smollm2.NAME)
