@@ -11,7 +11,7 @@ WORKERS ?= 3
 .PHONY: app serve smollm2 test lint bench screenshots clean
 
 app: $(VENV)/.app
-	$(BIN)/streamlit run app.py --server.port $(PORT) $(ARGS)
+	$(BIN)/streamlit run serve.py --server.port $(PORT) $(ARGS)
 
 # For a lecture: the machine's whole network may come in, at ADDRESS; SHOWN is what people type, if not http://<its own>:PORT.
 # HEADROOM_DEMO=1 in front of it: for strangers, who may look and touch but change nothing (see docs/reliability.md).

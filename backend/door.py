@@ -1,8 +1,9 @@
-"""The door of a server that a network may reach: every request and every visitor passes it before Streamlit.
+"""The door of a server: every request and every visitor passes it before Streamlit.
 
 It lets in so many visitors at a time and tells the others so; closes what pages do not need (Streamlit's metrics, its
 programming interface, uploads by anyone but who sits at the machine); and sends with every answer what browsers have to
-know: that no other site may show these pages in a frame, and that nothing is to be fetched from elsewhere.
+know: that no other site may show these pages in a frame, and that nothing is to be fetched from elsewhere. An address
+with slashes in it is sent to one without, where Streamlit can say that there is no such page (docs/streamlit.md).
 
 Plain ASGI (https://asgi.readthedocs.io), so that it can be tested alone.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import quote, unquote
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -43,10 +45,11 @@ class Door:
     Args:
         most: visitors at a time; 0: as many as come.
         uploads: who may send files: "loopback" (who sits at the machine) or "nobody".
+        base: the server's base path, as `/heads`; none by default.
     """
 
-    def __init__(self, app: App, most: int = 0, uploads: str = "nobody") -> None:
-        self.app, self.most, self.uploads = app, most, uploads
+    def __init__(self, app: App, most: int = 0, uploads: str = "nobody", base: str = "") -> None:
+        self.app, self.most, self.uploads, self.base = app, most, uploads, base.rstrip("/")
         self.inside = 0  # visitors: connections that stand
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,8 +82,18 @@ class Door:
         elif self.full and not path.startswith(FILES):
             await _say(send, 503, FULL.format(most=self.most, again=AGAIN), "text/html; charset=utf-8",
                        {"retry-after": str(AGAIN)})
+        elif flat := self._flat(str(scope.get("raw_path", b"").decode("latin-1")) or path):
+            query = scope.get("query_string", b"").decode("latin-1")
+            await _say(send, 307, "", "text/plain", {"location": flat + (f"?{query}" if query else "")})
         else:
             await self.app(scope, receive, _with_headers(send))
+
+    def _flat(self, path: str) -> str:
+        """Where an address with slashes, as it was written, is sent; empty for any other."""
+        rest = path.removeprefix(self.base)
+        if rest.startswith(FILES) or CORE in rest or "/" not in (page := rest.strip("/")):
+            return ""
+        return f"{self.base}/{quote(unquote(page), safe='')}"
 
     def _is_closed(self, path: str, scope: Scope) -> bool:
         at = path.find(CORE)  # behind whatever the server's base path is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -24,7 +25,8 @@ def asked(door: Door, path: str, client: str | None = "192.168.1.5") -> tuple[in
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(door({"type": "http", "path": path, "client": (client, 1) if client else None}, _nothing, send))
+    asyncio.run(door({"type": "http", "path": unquote(path), "raw_path": path.encode(),
+                      "client": (client, 1) if client else None}, _nothing, send))
     return sent[0]["status"], sent[0]["headers"], sent[1]["body"]
 
 
@@ -39,6 +41,20 @@ def test_pages_and_what_they_need_pass_with_headers_that_keep_other_sites_out(pa
     assert (status, body) == (200, b"inside")
     assert {name.decode(): value.decode() for name, value in headers} == HEADERS
     assert HEADERS["x-frame-options"] == "DENY"
+
+
+@pytest.mark.parametrize(("base", "path", "to"), [
+    ("", "/deep/path", "/deep%2Fpath"), ("", "/a/b/c/", "/a%2Fb%2Fc"), ("", "//evil.example/x", "/evil.example%2Fx"),
+    ("/base", "/base/deep/path", "/base/deep%2Fpath"), ("", "/a%20b/c", "/a%20b%2Fc")])
+def test_an_address_with_slashes_is_sent_to_one_without(base: str, path: str, to: str):
+    status, headers, _ = asked(Door(inside, base=base), path)
+    assert (status, dict(headers)[b"location"].decode()) == (307, to)
+
+
+@pytest.mark.parametrize(("base", "path"), [("/base", "/base/heads"), ("", "/heads/"), ("", "/static/js/a/b.js"),
+                                            ("/", "/heads"), ("", "/deep%2Fpath"), ("", "/_stcore/bidi-components/a/b.js")])
+def test_a_page_s_own_address_stays(base: str, path: str):
+    assert asked(Door(inside, base=base), path)[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/_stcore/metrics", "/base/_stcore/metrics", "/_stcore/metrics/", "/_stcore/agent/x",

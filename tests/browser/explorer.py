@@ -58,7 +58,7 @@ def server(cache: Path | str, log: Path | None = None, script: str = "app.py", *
                 break
             except OSError:
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError("The explorer did not start; run `streamlit run app.py` to see why.") from None
+                    raise RuntimeError("The explorer did not start; run `streamlit run serve.py` to see why.") from None
                 time.sleep(0.1)
         yield address
     finally:
