@@ -52,7 +52,7 @@ def test_an_address_with_slashes_is_sent_to_one_without(base: str, path: str, to
 
 
 @pytest.mark.parametrize(("base", "path"), [("/base", "/base/heads"), ("", "/heads/"), ("", "/static/js/a/b.js"),
-                                            ("/", "/heads"), ("", "/deep%2Fpath"), ("", "/_stcore/bidi-components/a/b.js")])
+                                            ("/", "/heads"), ("", "/deep%2Fpath"), ("", "/_stcore/component/a/b.js")])
 def test_a_page_s_own_address_stays(base: str, path: str):
     assert asked(Door(inside, base=base), path)[0] == 200
 
