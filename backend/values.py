@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import groupby
 from typing import Any, Literal
 
@@ -86,13 +87,14 @@ class Ablation:
         Raises:
             BadInput: names the components and the model's ranges.
         """
-        wrong = [str(h) for h in sorted(self.heads) if not (0 <= h.layer < n_layers and 0 <= h.head < n_heads)]
+        beyond = [h for h in self.heads if not (0 <= h.layer < n_layers and 0 <= h.head < n_heads)]
+        wrong = [str(h) for h in sorted(beyond)]
         wrong += [f"L{layer} FFN" for layer in sorted(self.ffns) if not 0 <= layer < n_layers]
         if wrong:
             raise BadInput(f"No such component: {', '.join(wrong)}. This model has layers 0 to {n_layers - 1}, "
                            f"each with heads 0 to {n_heads - 1} and one FFN.")
-        if nowhere := [str(h) for h in sorted(self.heads) if h.layer in headless]:
-            raise BadInput(f"No such component: {', '.join(nowhere)}. {no_heads(n_layers, headless)}")
+        if headless and (nowhere := [h for h in self.heads if h.layer in headless]):
+            raise BadInput(f"No such component: {', '.join(map(str, sorted(nowhere)))}. {no_heads(n_layers, headless)}")
 
     def head_mask(self, n_layers: int, n_heads: int) -> np.ndarray:
         """(n_layers, n_heads) of float32: 1 = kept, 0 = off."""
@@ -151,10 +153,11 @@ def parse(text: str, n_layers: int, n_heads: int, headless: Collection[int] = ()
     for item in filter(None, (part.strip() for part in re.split(r"[,;\n]+", text))):
         compact = re.sub(r"\s+", "", item)
         item = item if len(item) <= 40 else f"{item[:40]} …"
+        is_ffn = False
         if m := _HEADS.fullmatch(compact):
             layers, chosen = _span(m[1], m[2]), _span(m[3], m[4])
         elif m := _FFNS.fullmatch(compact):
-            layers, chosen = _span(m[1] or m[3], m[2] or m[4]), range(0)
+            layers, chosen, is_ffn = _span(m[1] or m[3], m[2] or m[4]), range(0), True
         elif m := _LAYER.fullmatch(compact):
             layers, chosen = _span(m[1], m[2]), range(n_heads)
         else:
@@ -170,14 +173,15 @@ def parse(text: str, n_layers: int, n_heads: int, headless: Collection[int] = ()
             problems.append(f"From '{item}' on this mask was not read: it names more than {limits.MASK_NAMES:,} "
                             "components. Name each once.")
             break
-        elif _FFNS.fullmatch(compact):
+        elif is_ffn:
             ffns.update(layers)
-        elif set(layers) & set(headless):
+        elif headless and set(layers) & set(headless):
             problems.append(f"'{item}' is not in this model. {no_heads(n_layers, headless)}")
         elif not chosen:
             problems.append(f"'{item}' names no head: a range goes from the lower to the higher number.")
         else:
-            heads.update(Head(layer, head) for layer in layers for head in chosen)
+            for layer in layers:
+                heads.update(_heads_of(layer, n_heads)[chosen.start:chosen.stop])
     if (more := len(problems) - limits.MASK_PROBLEMS) > 0:
         problems[limits.MASK_PROBLEMS:] = [f"{more} more items could not be read."]
     return Ablation(frozenset(heads), frozenset(ffns), fill), problems
@@ -195,6 +199,11 @@ def parse_exact(text: str) -> Ablation:
     if len(ablation.heads) > limits.HEADS:
         raise BadInput(f"A mask of {len(ablation.heads):,} heads: no model has more than {limits.HEADS:,}.")
     return ablation
+
+
+@lru_cache(maxsize=256)  # masks of thousands of heads are read by the thousand
+def _heads_of(layer: int, n_heads: int) -> tuple[Head, ...]:
+    return tuple(Head(layer, head) for head in range(n_heads))
 
 
 def _span(first: str, last: str | None) -> range:

@@ -14,9 +14,12 @@ from backend.kinds import (
     Model,
     PrefixMatching,
     Pruning,
+    Writes,
     compute,
 )
 from backend.kinds.means import N_TRAIN
+from backend.kinds.writes import N_PROBE
+from backend.models import smollm2
 from backend.models.identity import identify
 from backend.models.info import BUNDLED
 from backend.models.loading import load_model
@@ -24,6 +27,8 @@ from backend.places import SHIPPED
 from backend.runs.plan import identify_tasks
 from backend.store.entries import differences
 from backend.store.live import Store
+from backend.tasks.mini import MINI
+from backend.tasks.paper import HELD_OUT, STUDY
 from backend.tasks.task import DRAWS
 from backend.values import Ranking, Setup
 
@@ -38,7 +43,8 @@ def shipped(tmp_path_factory):
 def test_every_task_and_shot_number_is_there_for_the_model_as_it_is(shipped):
     model = identify(BUNDLED)
     training = {one.name for one in checkpoints.known()[:-1]}
-    assert {unit.model for unit in shipped.units() if unit.model.name not in training} == {model, model.weights}
+    others = {*training, smollm2.NAME}
+    assert {unit.model for unit in shipped.units() if unit.model.name not in others} == {model, model.weights}
     assert training < {unit.model.name for unit in shipped.units()}
     mini = identify_tasks("mini")
     for task in mini:
@@ -53,6 +59,22 @@ def test_every_task_and_shot_number_is_there_for_the_model_as_it_is(shipped):
                  *(Copying(model, variant) for variant in Copying.VARIANTS), Model(model)):
         assert unit in shipped, str(unit)
     assert shipped.check() == []
+
+
+def test_the_real_model_s_accuracies_are_there_of_every_task_and_shot_number_and_all_the_tour_asks(shipped):
+    (model,) = {unit.model for unit in shipped.units() if unit.model.name == smollm2.NAME and unit.model.dtype}
+    tasks = {unit.task for unit in shipped.units() if unit.model == model and unit.task is not None}
+    assert {task.name for task in tasks} >= {*MINI, *STUDY, *HELD_OUT}
+    for task in tasks:
+        for n_shots in (0, 1, 5):
+            assert Evaluation(Setup(model, task, n_shots, draws=DRAWS)) in shipped, (task, n_shots)
+    for task in identify_tasks("mini"):
+        setup = Setup(model, task, 5, draws=DRAWS)
+        for unit in (HeadImportance(setup.with_(n_examples=N_TRAIN.default)), FFNOracle(setup),
+                     Writes(setup.with_(n_examples=N_PROBE))):
+            assert unit in shipped, str(unit)
+    for unit in (PrefixMatching(model), Copying(model), Model(model)):
+        assert unit in shipped, str(unit)
 
 
 @pytest.mark.parametrize("kind", KINDS)

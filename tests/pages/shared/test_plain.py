@@ -158,10 +158,16 @@ pages/shared/sidebar.py: some
 pages/shared/sidebar.py: warning
 pages/shared/versus.py: how_sure
 pages/shared/versus.py: more
+pages/shared/guesses.py: guess
+pages/shared/guesses.py: question
+pages/shared/guesses.py: right
+pages/shared/real_story.py: info.n_heads
+pages/shared/real_story.py: info.n_layers
+pages/shared/real_story.py: info.n_params / 1000000.0
+pages/shared/real_story.py: smollm2.NAME
 pages/tour.py: at
 pages/tour.py: blocks.STUDY
 pages/tour.py: everyone - k
-pages/tour.py: guess
 pages/tour.py: head
 pages/tour.py: k
 pages/tour.py: told
@@ -169,8 +175,6 @@ pages/tour.py: link
 pages/tour.py: model.n_heads
 pages/tour.py: model.n_layers
 pages/tour.py: page
-pages/tour.py: question
-pages/tour.py: right
 pages/tour.py: right_or_wrong
 pages/tour.py: setup.n_shots
 pages/tour.py: sizes[0]

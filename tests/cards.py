@@ -1,0 +1,95 @@
+"""The card of the real model, docs/smollm2.md: its tables are written out of the shipped results.
+
+    python -m tests.cards
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backend import stats
+from backend.kinds import Answers, Evaluation, PrefixMatching, Unit
+from backend.models import smollm2
+from backend.places import SHIPPED
+from backend.store.shipped import Shipped
+from backend.tasks import registry
+
+CARD = Path(__file__).parents[1] / "docs" / "smollm2.md"
+SHOTS = (0, 1, 5)
+
+
+def units(shipped: Shipped) -> dict[str, Unit[Any]]:
+    """Its shipped results, by key."""
+    return {key: unit for key, unit in shipped.by_key().items() if unit.model.name == smollm2.NAME}
+
+
+def accuracies(shipped: Shipped) -> list[str]:
+    """A row per task: accuracy in % with its 95 % interval at each number of shots, chance, and n."""
+    found: dict[str, dict[int, Answers]] = {}
+    for unit in units(shipped).values():
+        if isinstance(unit, Evaluation) and not unit.ablation and unit.setup.demos == "fixed":
+            record = shipped.get(unit)
+            assert record is not None
+            found.setdefault(unit.setup.task.name, {})[unit.setup.n_shots] = record
+    rows = ["| task | group | n | chance | " + " | ".join(f"{n} shot{'s' * (n != 1)}" for n in SHOTS) + " |",
+            "|---" * (4 + len(SHOTS)) + "|"]
+    for name in registry.known():
+        if name in found:
+            of = found[name]
+            rows.append(f"| {name} | {registry.about(name).group} | {len(of[5].outcomes())} | "
+                        f"{100 * of[5].questions.chance:.1f} | " + " | ".join(_accuracy(of[n]) for n in SHOTS) + " |")
+    return rows
+
+
+def _accuracy(record: Answers) -> str:
+    marks = record.marks()
+    low, high = stats.accuracy_interval(marks)
+    return f"{100 * marks.right.mean():.1f} ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def looks_back(shipped: Shipped) -> list[str]:
+    """The heads of highest prefix matching, a line."""
+    unit = next(unit for unit in units(shipped).values() if isinstance(unit, PrefixMatching)
+                and unit.variant == "exact")
+    record = shipped.get(unit)
+    assert record is not None
+    scores = np.array(record.mean)
+    return ["Prefix matching is highest in " + ", ".join(
+        f"{head} ({scores[head.layer, head.head]:.2f})" for head in stats.highest(scores, 1)[:8])
+        + f"; {int((scores >= 0.3).sum())} of {scores.size} heads reach 0.3."]
+
+
+def contents(shipped: Shipped) -> list[str]:
+    """How many results of each kind, of how many tasks, at which numbers of shots."""
+    kinds: dict[str, list[Unit[Any]]] = {}
+    for unit in units(shipped).values():
+        kinds.setdefault(type(unit).__name__, []).append(unit)
+    lines = []
+    for kind, of in sorted(kinds.items()):
+        shots = Counter(unit.setup.n_shots for unit in of if unit.setup is not None)
+        tasks = {unit.task.name for unit in of if unit.task is not None}
+        each = ", ".join(f"{n} at {k} shot{'s' * (k != 1)}" for k, n in sorted(shots.items()))
+        lines.append(f"- {kind}: {len(of)}" + f", of {len(tasks)} tasks ({each})" * bool(tasks))
+    return lines
+
+
+PARTS = {"accuracies": accuracies, "induction": looks_back, "contents": contents}
+
+
+def written(card: str, shipped: Shipped) -> str:
+    """The card with every part as the shipped results have it."""
+    for name, part in PARTS.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+        before, rest = card.split(begin)
+        _, after = rest.split(end)
+        card = before + begin + "".join(f"{line}\n" for line in part(shipped)) + end + after
+    return card
+
+
+if __name__ == "__main__":
+    CARD.write_text(written(CARD.read_text("utf-8"), Shipped(SHIPPED)), "utf-8")
+    print(CARD)
