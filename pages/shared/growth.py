@@ -94,7 +94,7 @@ def _curves(table: pd.DataFrame, at: int, models: Mapping[int, ModelId | None], 
             "Examples help: the 95 % interval of accuracy with minus without them lies above 0, from there on",
             "One training run: what happens together in it need not be cause and effect",
             words.how_certain(setup), task="in-context tasks", shots=f"0 and {SHOTS} shots", source=STUDIED),
-        table=table, file="training", key=f"{key} training", python=_lines(models, tasks),
+        table=table, file="training", key=f"{key} grown", python=_lines(models, tasks),
         alt_text=f"Curves over training steps. {title}.", level=level)
 
 
@@ -108,7 +108,7 @@ def _maps(one: Grown, grown: Sequence[Grown], key: str) -> None:
             components.clickable(head_map(
                 values, title=f"Prefix matching at step {one.step:,}", label=f"prefix matching at step {one.step:,}",
                 domain=(0, 1), file=f"prefix-matching-step-{one.step}",
-                alt=f"Prefix matching of every head at step {one.step:,}").still(chosen), f"{key} matching")
+                alt=f"Prefix matching of every head at step {one.step:,}").still(chosen), f"{key} grown matching")
     with right:
         every = {each.step: stats.shares(stats.aggregate([record.scores("per-example") for record in
                                                           each.importance.values()]))
@@ -119,7 +119,7 @@ def _maps(one: Grown, grown: Sequence[Grown], key: str) -> None:
                 label=f"share of the importance at step {one.step:,}",
                 number="percent", domain=(0, float(max(map(np.max, every.values())))),
                 file=f"importance-step-{one.step}",
-                alt=f"Importance of every head at step {one.step:,}").still(chosen), f"{key} importance")
+                alt=f"Importance of every head at step {one.step:,}").still(chosen), f"{key} grown importance")
     blocks.note("Both maps keep their colours over all checkpoints: 0 to 1, and 0 to the highest of any",
                 blocks.provenance(selection.current(None, SHOTS), "Importance: per example, mean of the tasks, as a "
                                   "share of all heads' together", task="in-context tasks", source=blocks.STUDY))

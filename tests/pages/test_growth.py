@@ -44,12 +44,20 @@ def test_curves_maps_and_the_two_steps_are_on_the_page(explorer: Explorer, train
     said = " ".join(map(notes.plain, bodies(app)))
     assert "Examples help from step 0 on, heads look back from step 10 on, 1 checkpoint later" in said
     shown = maps.given(app)
-    assert shown["training matching"].map["label"] == "prefix matching at step 100"
+    assert shown["training grown matching"].map["label"] == "prefix matching at step 100"
     app.select_slider(key="training step").set_value(10).run()
     assert calm(app)
-    assert maps.given(app)["training matching"].map["label"] == "prefix matching at step 10"
+    assert maps.given(app)["training grown matching"].map["label"] == "prefix matching at step 10"
     lines = next(code.value for code in app.code if "growth_table" in code.value)
     assert "heads look back from 10" in run_lines(lines, monkeypatch)["printed"]
+
+
+def test_the_tour_shows_it_below_its_own_map(explorer: Explorer, trained: Store):
+    app = explorer("tour", step="3")
+    app.radio[0].set_value(app.radio[0].options[0]).run()
+    app.toggle("tour training").set_value(True).run()
+    assert calm(app), (app.error, app.exception)
+    assert app.main.select_slider
 
 
 def test_another_model_has_no_training_to_show(explorer: Explorer, store: Store, monkeypatch):
