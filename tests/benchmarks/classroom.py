@@ -28,7 +28,7 @@ from backend.models.info import BUNDLED, describe
 from backend.models.loading import load_model
 from backend.store.live import Store
 from backend.tasks.mini import MINI
-from backend.tasks.task import prompts
+from backend.tasks.task import DRAWS, prompts
 from backend.values import Ablation, Head
 from pages.shared import notes, words
 from tests.benchmarks.measuring import Row
@@ -187,7 +187,7 @@ def _toggling(name: str, each: Sequence[Sequence[Ablation]], limits: Sequence[fl
 def _wrong(clicks: Sequence[Answer]) -> list[str]:
     """Numbers that are not what the model says of that mask when it is asked alone."""
     model, task = load_model(), MINI[TASK]
-    asked = prompts(task, 5, "fixed", N_QUESTIONS, 0)
+    asked = prompts(task, 5, "fixed", N_QUESTIONS, 0, draws=DRAWS)
     found, alone = [], dict[Ablation, str]()
     for answer in clicks:
         if answer.accuracy:

@@ -37,7 +37,9 @@ LARGE = made_up.model_info(64, 72, name="owner/large")
 N_SESSIONS = 8
 HANDS = {  # where heads are switched, and what changes there with the answer to a click
     "Heads": ("heads", "[...document.querySelectorAll('[data-testid=stMain] a')].map(a => a.innerText).join()"),
-    "Lab": ("lab", "document.querySelector('[class*=st-key-numbers-]')?.innerText ?? '–'"),
+    # Lab's title names the heads, whose numbers may be those of the heads before
+    "Lab": ("lab", "[document.querySelector('[class*=st-key-numbers-]')?.innerText ?? '–',"
+                   " ...[...document.querySelectorAll('h2')].map(title => title.innerText)].join()"),
     "Tour": ("?step=2", "document.querySelector('[class*=st-key-numbers-]')?.innerText ?? '–'"),
 }
 ACCURACY = """[...document.querySelectorAll('h2')].some(title => /^Without /.test(title.innerText))
