@@ -39,7 +39,7 @@ HANDS = {  # where heads are switched, and what changes there with the answer to
     "Heads": ("heads", "[...document.querySelectorAll('[data-testid=stMain] a')].map(a => a.innerText).join()"),
     # Lab's title names the heads, whose numbers may be those of the heads before
     "Lab": ("lab", "[document.querySelector('[class*=st-key-numbers-]')?.innerText ?? '–',"
-                   " ...[...document.querySelectorAll('h2')].map(title => title.innerText)].join()"),
+                   " ...[...document.querySelectorAll('h2')].map(title => title.innerText)].join('\\n')"),
     "Tour": ("?step=2", "document.querySelector('[class*=st-key-numbers-]')?.innerText ?? '–'"),
 }
 ACCURACY = """[...document.querySelectorAll('h2')].some(title => /^Without /.test(title.innerText))
@@ -131,7 +131,7 @@ def hands(browser: Browser, address: str, repeat: int) -> list[Row]:
     """From the finger on a head to the painted cell, and from another to what the page says of it."""
     rows = []
     for name, (path, said) in HANDS.items():
-        answered = f"(said => said !== window.before && !said.includes('–'))({said})"
+        answered = f"(said => said !== window.before && !said.split('\\n').includes('–'))({said})"
         page = open_page(browser, f"{address}/{path}")
         if name == "Tour":
             page.get_by_text("it depends on the head").click()
