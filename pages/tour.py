@@ -301,7 +301,8 @@ def look_back() -> None:
             then=[f"print((np.array(record.mean){alive.index} >= {LOOKS_BACK}).sum(), 'heads look back')"],
             given=alive.given | {"chosen": chosen}))
     at_work(stats.highest(scores, 1)[0])
-    if st.toggle("How did they come about? Back through the training", key="tour training", persist_state="session"):
+    if selection.model_name() == BUNDLED and st.toggle(  # of others there is no training to look at
+            "How did they come about? Back through the training", key="tour training", persist_state="session"):
         growth.section("tour", level=3)
 
 
@@ -525,11 +526,6 @@ def ffns() -> None:
         alt_text=f"Bars of the change in accuracy without each layer's FFN; layer {worst} is missed most.")
 
 
-def real() -> None:
-    """The same questions, asked of a real language model."""
-    real_story.section()
-
-
 AT_SCALE = {  # what can go of OPT-66B with little loss on average, as the study reports it
     "heads": ("about 70 %", "some 15 billion parameters"), "FFNs": ("about 20 %", "some 8.5 billion parameters")}
 
@@ -603,7 +599,7 @@ STEPS: dict[str, tuple[Callable[[], None], str, str]] = {  # title -> what it sh
     "How many can go?": (prune, "pages/pruning.py", "More rankings in Pruning"),
     "Do tasks share them?": (share_heads, "pages/overlap.py", "Every pair of tasks in Overlap"),
     "And the FFNs?": (ffns, "pages/ffns.py", "Task by task in FFNs"),
-    "A real language model": (real, "pages/heads.py", "Its heads, task by task"),
+    "A real language model": (real_story.section, "pages/heads.py", "Its heads, task by task"),
     "At 66 billion": (at_scale, "pages/runs.py", "Add a model in Runs"),
 }
 
@@ -675,5 +671,5 @@ if presenting.on():  # a presenter's remote control sends these
     with presenting.only_keys("pages"):
         st.button("Page back", key="page back", on_click=go, args=(-1,), disabled=at == 1, shortcut="PageUp")
         st.button("Page on", key="page on", on_click=go, args=(1,), disabled=at == len(STEPS), shortcut="PageDown")
-st.caption("Every number but the study's is computed, by default with the settings in the sidebar. "
+st.caption("Every number but the study's is computed: with the settings in the sidebar, in step 8 with the usual ones. "
            "Answer each question before you look: being wrong is the point.")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from backend import stats
+from backend import stats, tables
 from backend.kinds import Answers, Evaluation, PrefixMatching, Unit
 from backend.models import smollm2
 from backend.places import SHIPPED
@@ -22,15 +22,15 @@ CARD = Path(__file__).parents[1] / "docs" / "smollm2.md"
 SHOTS = (0, 1, 5)
 
 
-def units(shipped: Shipped) -> dict[str, Unit[Any]]:
-    """Its shipped results, by key."""
-    return {key: unit for key, unit in shipped.by_key().items() if unit.model.name == smollm2.NAME}
+def units(shipped: Shipped) -> list[Unit[Any]]:
+    """Its shipped results."""
+    return [unit for unit in shipped.by_key().values() if unit.model.name == smollm2.NAME]
 
 
 def accuracies(shipped: Shipped) -> list[str]:
     """A row per task: accuracy in % with its 95 % interval at each number of shots, chance, and n."""
     found: dict[str, dict[int, Answers]] = {}
-    for unit in units(shipped).values():
+    for unit in units(shipped):
         if isinstance(unit, Evaluation) and not unit.ablation and unit.setup.demos == "fixed":
             record = shipped.get(unit)
             assert record is not None
@@ -46,14 +46,13 @@ def accuracies(shipped: Shipped) -> list[str]:
 
 
 def _accuracy(record: Answers) -> str:
-    marks = record.marks()
-    low, high = stats.accuracy_interval(marks)
-    return f"{100 * marks.right.mean():.1f} ({100 * low:.0f} to {100 * high:.0f})"
+    row = tables.accuracy_row("", record.marks(), record.questions.chance)
+    return f"{100 * row['accuracy']:.1f} ({100 * row['low']:.0f} to {100 * row['high']:.0f})"
 
 
 def looks_back(shipped: Shipped) -> list[str]:
     """The heads of highest prefix matching, a line."""
-    unit = next(unit for unit in units(shipped).values() if isinstance(unit, PrefixMatching)
+    unit = next(unit for unit in units(shipped) if isinstance(unit, PrefixMatching)
                 and unit.variant == "exact")
     record = shipped.get(unit)
     assert record is not None
@@ -66,7 +65,7 @@ def looks_back(shipped: Shipped) -> list[str]:
 def contents(shipped: Shipped) -> list[str]:
     """How many results of each kind, of how many tasks, at which numbers of shots."""
     kinds: dict[str, list[Unit[Any]]] = {}
-    for unit in units(shipped).values():
+    for unit in units(shipped):
         kinds.setdefault(type(unit).__name__, []).append(unit)
     lines = []
     for kind, of in sorted(kinds.items()):

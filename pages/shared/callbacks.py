@@ -42,11 +42,12 @@ def _joining(request_rerun: Any) -> Any:
         if requests is None or not (requests._state is ScriptRequestType.RERUN or _comes_in(requests)):
             request_rerun(session, client_state)
             return
+        was = config.get_option(_FAST)
         config.set_option(_FAST, False)  # of all sessions, whose requests this thread alone takes
         try:
             request_rerun(session, client_state)
         finally:
-            config.set_option(_FAST, True)
+            config.set_option(_FAST, was)
 
     return joining
 

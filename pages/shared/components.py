@@ -88,18 +88,6 @@ def take_clicks(before: str | None = None) -> None:
         st.session_state["off"] = held.text
 
 
-def settle() -> None:
-    """Let a choice stand that no run has drawn. To be called before the text field is drawn.
-
-    When the next request comes before the run that a choice began has drawn the field, it says what the field showed
-    before, and Streamlit calls nobody back.
-    """
-    held: protocol.Held = held_now() if "held" not in st.session_state else st.session_state["held"]
-    written = selection.value("off")
-    if st.session_state.get("field drawn", (held.rev, 0.0))[0] != held.rev and not held.is_new(written):
-        st.session_state["off"] = held.text
-
-
 def keep_as_b() -> None:
     """Keep what is chosen, clicks under way included, as the mask B that it is then compared with."""
     take_clicks(before="keep as b")

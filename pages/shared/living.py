@@ -15,6 +15,7 @@ import numpy as np
 
 from backend.kinds import Writes
 from backend.kinds.writes import N_PROBE
+from backend.records import ModelInfo
 from backend.values import Ablation, Head, Setup, TaskId
 from pages.shared import blocks, handles, selection, words
 
@@ -105,8 +106,12 @@ def now(tasks: Iterable[TaskId] | None = None, shots: Iterable[int] | None = Non
 
 @handles.once_per_run
 def _now(tasks: tuple[TaskId, ...], shots: tuple[int, ...]) -> Living:
-    info = selection.info()
-    units = [writes(selection.current(task, n)) for n in shots for task in tasks]
+    return of(selection.info(), [selection.current(task, n) for n in shots for task in tasks])
+
+
+def of(info: ModelInfo, setups: Iterable[Setup]) -> Living:
+    """The live heads of a model: those that do something in any of these setups."""
+    units = [writes(setup) for setup in setups]
     records = [record for unit in units if (record := blocks.fetch(unit)) is not None]
     there = np.zeros((info.n_layers, info.n_heads), bool)
     there[info.attending] = True

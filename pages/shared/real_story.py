@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import streamlit as st
 
 from backend import stats, tables
-from backend.kinds import Answers, Evaluation, HeadImportance, HeadScores, HeadWrites, Model, Pruning
+from backend.kinds import Answers, Evaluation, HeadImportance, HeadScores, Pruning
 from backend.kinds.lines import python
 from backend.models import smollm2
 from backend.models.info import weights
+from backend.records import ModelInfo
+from backend.store.catalogue import info_of
 from backend.tasks import registry
-from backend.values import INTACT, Head, ModelId, Setup
+from backend.values import INTACT, ModelId, Setup
 from pages.map import head_map
 from pages.shared import blocks, charts, handles, living, selection, verdicts, words
 from pages.shared.guesses import answer, ask
 
 SHOTS = selection.SHOTS[-1]
-GROUPS = ("knowledge", "reasoning", "in-context", "paper", "held out")  # whose tasks are shown, in this order
+MINI = ("knowledge", "reasoning", "in-context")  # the groups of the mini tasks
+GROUPS = (*MINI, "paper", "held out")  # whose tasks are shown, in this order
 KIND = "one-divisor"  # importance that compares across layers without a word about divisors
 
 
@@ -37,19 +39,20 @@ class Asked:
         return registry.about(self.setup.task.name).group
 
 
-def model() -> ModelId | None:
-    """The real model of which most results are stored; None where there are none."""
-    return next(iter(handles.known().models(smollm2.NAME)), None)
+def model() -> tuple[ModelId, ModelInfo] | None:
+    """The state of the real model of which most results are stored, and its shape; None where there are none."""
+    of = next(iter(handles.known().models(smollm2.NAME)), None)
+    info = info_of(of, handles.store()) if of is not None else None
+    return None if of is None or info is None else (of, info)
 
 
 def section() -> None:
     """What five examples do for each task, then which heads the mini tasks lean on."""
-    real = model()
-    info = handles.store().get(Model(real)) if real is not None else None
-    if real is None or info is None:
+    if (found := model()) is None:
         blocks.tell(f"No results of {smollm2.NAME} are here. `make smollm2` fetches it; then `python -m backend "
                     f"precompute --model {smollm2.NAME} --what accuracy,importance,writes` measures it.")
         return
+    real, info = found
     blocks.tell("The model so far was trained for this story, on sentences made for these tasks. "
                 f"**{smollm2.NAME}** has {info.n_layers} layers of {info.n_heads} heads and "
                 f"{info.n_params / 1e6:.0f} million parameters, and was trained by others on what people wrote. It is "
@@ -62,26 +65,27 @@ def section() -> None:
     if guess is None:
         return
     _examples(asked, guess, answers)
-    _heads(real, asked)
+    _heads(info, asked)
     st.button(f"Take this tour with {smollm2.NAME}", key="tour real", icon=":material/explore:", on_click=_take,
               disabled=selection.model_name() == smollm2.NAME)
 
 
+def setups(real: ModelId, groups: Sequence[str] = GROUPS) -> dict[str, Setup]:
+    """Its tasks of these groups, as pages ask for them, group by group."""
+    names = [name for group in groups for name in registry.known() if registry.about(name).group == group]
+    return {name: Setup(real, task, SHOTS, "fixed", selection.DEFAULTS["n"], selection.DEFAULTS["seed"],
+                        selection.DEFAULTS["draws"])
+            for name in names for task in handles.known().tasks(real, name)[:1]}
+
+
 def every(real: ModelId) -> dict[str, Asked]:
-    """What the store has of its tasks, as pages ask for them, group by group."""
+    """What the store has of its tasks, without examples and with them."""
     found = {}
-    for name in sorted(registry.known(), key=lambda name: _place(registry.about(name).group)):
-        for task in handles.known().tasks(real, name)[:1]:
-            setup = Setup(real, task, SHOTS, "fixed", selection.DEFAULTS["n"], selection.DEFAULTS["seed"],
-                          selection.DEFAULTS["draws"])
-            pair = [blocks.fetch(Evaluation(one)) for one in (setup.with_(n_shots=0), setup)]
-            if registry.about(name).group in GROUPS and pair[0] is not None and pair[1] is not None:
-                found[name] = Asked(setup, pair[0], pair[1])
+    for name, setup in setups(real).items():
+        without, with_ = (blocks.fetch(Evaluation(one)) for one in (setup.with_(n_shots=0), setup))
+        if without is not None and with_ is not None:
+            found[name] = Asked(setup, without, with_)
     return found
-
-
-def _place(group: str) -> int:
-    return GROUPS.index(group) if group in GROUPS else len(GROUPS)
 
 
 def _examples(asked: Mapping[str, Asked], guess: str, answers: tuple[str, ...]) -> None:
@@ -108,30 +112,26 @@ def _examples(asked: Mapping[str, Asked], guess: str, answers: tuple[str, ...]) 
         alt_text=f"Accuracy of each task without and with examples. {title}.")
 
 
-def _heads(real: ModelId, asked: Mapping[str, Asked]) -> None:
+def _heads(info: ModelInfo, asked: Mapping[str, Asked]) -> None:
     """The mean importance of its heads over the mini tasks; nothing where it is not stored."""
     units = [HeadImportance(one.setup.with_(n_examples=selection.N_TRAIN)) for one in asked.values()
-             if one.group in GROUPS[:3]]
+             if one.group in MINI]
     found: dict[HeadImportance, HeadScores] = {unit: record for unit in units
                                                if (record := blocks.fetch(unit)) is not None}
     if not found:
         return
     scores = stats.aggregate([record.scores(KIND) for record in found.values()])
-    written = _written(unit.setup for unit in found)
-    alive = np.any([one.alive() for one in written], axis=0) if written else np.ones(scores.shape, bool)
-    over = words.heads_over(int(alive.sum()), int((~alive).sum()) if written else None)
-    title = words.concentrated(scores, f"averaged over {words.how_many(len(found), 'task')}", alive)
+    alive = living.of(info, [unit.setup for unit in found])
+    title = words.concentrated(scores, f"averaged over {words.how_many(len(found), 'task')}", alive.mask)
     first = next(iter(found))
     drawn = head_map(scores, title=title, label="importance", file="real-model-importance", scale="logarithmic",
                      alt=f"Heatmap of importance over the layers and heads of {smollm2.NAME}. {title}.").still(INTACT)
     blocks.result(
         title, drawn, table=tables.grid_table(scores), level=3,
-        caption=f"n = {sum(record.n_examples for record in found.values())} training examples · {over}",
+        caption=f"n = {sum(record.n_examples for record in found.values())} training examples · {alive.over}",
         measured=blocks.provenance(
             first.setup, f"Head importance {KIND}: gradients, to first order; the mean of the tasks' raw scores",
-            words.dead_heads([Head(int(layer), int(head)) for layer, head in np.argwhere(~alive)], alive.size,
-                             sum(one.n_examples for one in written), len(written))
-            if written else "Which heads are dead is not measured", task="each mini task", source=blocks.STUDY),
+            alive.measured, task="each mini task", source=blocks.STUDY),
         file="real-model-importance", key="real importance", python=python(
             first, repr(smollm2.NAME), f"scores = stats.aggregate([record.scores({KIND!r}) for record in records])",
             *blocks.shown_lines("tables.grid_table(scores)"), over=[(unit.task, SHOTS) for unit in found]))
@@ -143,26 +143,19 @@ def spared(what: str, share: float = 0.9) -> str:
     Args:
         what: "heads" or "FFNs"; share: of the intact accuracy, which is to stay.
     """
-    real = model()
-    info = handles.store().get(Model(real)) if real is not None else None
-    if real is None or info is None or real == selection.model():
+    if (known := model()) is None or known[0] == selection.model():
         return ""
-    mini = [one for one in every(real).values() if one.group in GROUPS[:3]]
-    found = [record for one in mini if (record := blocks.fetch(Pruning(one.setup, what.lower()))) is not None]
-    written = _written(one.setup for one in mini)
+    real, info = known
+    mini = list(setups(real, MINI).values())
+    found = [record for one in mini if (record := blocks.fetch(Pruning(one, what.lower()))) is not None]
     if not found or len(found) < len(mini):
         return ""
-    live = np.any([one.alive() for one in written], axis=0) if written and what == "heads" else None
+    live = living.of(info, mini).known if what == "heads" else None
     curve = tables.curve_table(found, tables.OWN, weights(info), info.n_params, live)
     counted = what if live is None else "live heads"
     limits = tables.limits_table(curve, counted, share, {tables.OWN: [found]})
     title, _ = verdicts.spared(limits, share, counted)
     return f"**{smollm2.NAME}**, over the same {words.how_many(len(found), 'task')}: {title}."
-
-
-def _written(setups: Iterable[Setup]) -> list[HeadWrites]:
-    """What the heads write, as far as it is stored."""
-    return [record for one in setups if (record := blocks.fetch(living.writes(one))) is not None]
 
 
 def _take() -> None:

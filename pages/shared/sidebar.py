@@ -192,7 +192,6 @@ def _details() -> None:
 
 
 def _chosen() -> None:
-    components.settle()
     components.remember(selection.value("off"))
     held = components.held_now()
     if st.session_state.get("field drawn", (-1, 0.0))[0] != held.rev:

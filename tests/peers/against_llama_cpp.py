@@ -32,9 +32,8 @@ TEXT = (
 )
 
 
-def ours(texts: Sequence[Sequence[int]]) -> float:
+def ours(texts: Sequence[Sequence[int]], network: torch.nn.Module) -> float:
     """Perplexity by the model that Headroom has made of the file; every token but the first of each text counts."""
-    network = load_model(smollm2.NAME).model
     total = 0.0
     for ids in texts:
         with torch.no_grad():
@@ -63,9 +62,9 @@ def theirs(texts: Sequence[Sequence[int]], file: str) -> float:
 
 def main(file: str) -> int:
     """Print both; 0 if they agree."""
-    tokenizer = load_model(smollm2.NAME).reader.tokenizer
-    texts = [tokenizer(text, add_special_tokens=False).input_ids for text in TEXT]
-    here, there = ours(texts), theirs(texts, file)
+    loaded = load_model(smollm2.NAME)
+    texts = loaded.reader.encode(TEXT)
+    here, there = ours(texts, loaded.model), theirs(texts, file)
     apart = abs(here - there) / there
     print(f"{sum(map(len, texts))} tokens: perplexity {here:.3f} here, {there:.3f} by llama.cpp, {apart:.2%} apart")
     return int(apart > WITHIN)
