@@ -1,7 +1,6 @@
 // The map of heads (and FFNs): paints a gesture at once, tells the server, and keeps in step with what it answers.
 // How the two stay one is written in protocol.py. Nothing here is read as HTML: what comes in is numbers and labels.
 
-const LAG = 400; // ms after which the rest of the page shows what this map has been told
 const RECENT = 5000; // ms for which a press elsewhere is noted: its run has long begun then
 const PAUSE = 200; // ms between two messages while no answer has come: clicks in a row become one message
 const EACH_NAMED = 1200; // cells: up to this many, each is an element with a name; beyond, two that follow the focus
@@ -17,8 +16,8 @@ const ORANGE = "#e07b1f", APART = "#8c2f7d"; // off; off in only one of two mask
 
 const shared = {
   answer: null, // the server's last answer: {session, rev, seen, off, headless, trail}
-  // What it has not seen: gestures [n, off, lowest layer, highest, first column, last], [n, "undo"] and the like, and
-  // presses elsewhere
+  // What it has not seen: gestures [n, off, lowest layer, highest, first column, last], [n, "undo"] and the like,
+  // [n, "text", what was written into the field], and presses elsewhere
   log: [],
   n: 0, // the number of the last gesture or step
   mask: null, // [layer][column]: is it off? the answer with the log done to it
@@ -27,8 +26,7 @@ const shared = {
   maps: new Set(), // those that switch it, and the buttons for steps
   stills: new Set(), // those that show another mask, perhaps held against it
   from: null, // the map that tells
-  drawn: [], // [revision, when] of the answers of late
-  told: 0, // the last revision that the server knows to be drawn on the whole page
+  written: null, // what is being written into the mask's field, and neither left nor sent off
   sent: 0, // the last gesture told, and when
   sentAt: -Infinity,
   timer: 0,
@@ -43,8 +41,7 @@ function adopt(answer) {
   if (known && known.session === answer.session && answer.rev < known.rev) return; // an older drawing, seen again
   const shape = (one) => `${one.off.length} ${one.off[0]?.length} ${one.headless}`;
   if (known && shape(known) !== shape(answer)) shared.log = []; // another model
-  if (known && known.session !== answer.session) [shared.sent, shared.told, shared.drawn] = [0, 0, []];
-  if (answer.rev !== shared.drawn.at(-1)?.[0]) shared.drawn.push([answer.rev, performance.now()]);
+  if (known && known.session !== answer.session) shared.sent = 0;
   if (!known || known.session !== answer.session || answer.rev > known.rev) {
     shared.log = shared.log.filter((entry) => !isOurs(entry) || entry[0] > answer.seen);
     const first = shared.log.findIndex(isOurs);
@@ -72,6 +69,8 @@ function replay() {
       const next = mask.map((row) => row.slice());
       apply(next, entry);
       then(next);
+    } else if (entry[1] === "text") {
+      then(mask); // as it is until the server has read it
     } else if (entry[1] === "clear") {
       if (any(mask)) then(mask.map((row) => new Uint8Array(row.length)));
     } else {
@@ -105,6 +104,13 @@ function step(from, what) {
 
 function can(what) {
   return what === "undo" ? shared.at > 0 : what === "redo" ? shared.at < shared.of - 1 : any(shared.mask);
+}
+
+function write() {
+  if (shared.written === null || !shared.answer) return;
+  done(shared.from, ["text", shared.written]);
+  shared.written = null;
+  tell(true);
 }
 
 function done(from, entry) {
@@ -141,11 +147,9 @@ function say(last) {
   if (!map) return; // none is drawn: the next one tells
   shared.sent = last;
   shared.sentAt = performance.now();
-  while (shared.drawn.length > 1 && shared.drawn[1][1] <= shared.sentAt - LAG) shared.drawn.shift();
-  shared.told = shared.drawn[0][1] <= shared.sentAt - LAG ? shared.drawn[0][0] : shared.told;
   const log = shared.log.filter((entry) => isOurs(entry) || entry.at > shared.sentAt - RECENT)
     .map((entry) => entry.key ?? entry);
-  map.say("mask", { rev: shared.answer.rev, drawn: shared.told, off: shared.mask.map((row) => row.join("")), log });
+  map.say("mask", { rev: shared.answer.rev, off: shared.mask.map((row) => row.join("")), log });
 }
 
 // What is open goes out before anything else on the page can be pressed, and the log notes what was pressed.
@@ -156,11 +160,11 @@ function listen() {
   for (const kind of ["pointerdown", "keydown"])
     document.addEventListener(kind, (event) => outside(event) && shared.sent < shared.n && tell(true), true);
   addEventListener("pagehide", () => shared.sent < shared.n && tell(true));
-  // Whoever writes a mask has seen what the field showed: the server must know, or takes it for what it had before.
-  document.addEventListener("input", (event) => {
-    const written = event.composedPath().some((one) => one.classList?.contains("st-key-off"));
-    if (written && shared.answer && shared.answer.rev > shared.told) say(shared.n);
-  }, true);
+  // What is written is told like a gesture, and before the field's own report, which may be of what it showed earlier.
+  const field = (event) => event.composedPath().some((one) => one.classList?.contains("st-key-off"));
+  document.addEventListener("input", (event) => { if (field(event)) shared.written = event.target.value; }, true);
+  document.addEventListener("focusout", (event) => field(event) && write(), true);
+  document.addEventListener("keydown", (event) => event.key === "Enter" && !event.isComposing && field(event) && write(), true);
   for (const kind of ["click", "change"])
     document.addEventListener(kind, (event) => outside(event) && note(event), true);
   document.addEventListener("keydown", (event) => {

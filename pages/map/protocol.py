@@ -8,9 +8,10 @@ done again on top: a late answer cannot undo a newer click, and what was changed
 text) comes through. The server does the same when something has changed that the browser did not know (`take`).
 
 Streamlit sends the state of every widget with every request, and joins requests that come while a page is being drawn.
-So a text field may report what it showed before the last clicks, which looks as if that had been written: `Held` keeps
-the texts that the browser may still show, until a message says that it has seen a later one. And a click and a preset
-may arrive as one: the log notes which other widgets were pressed, in order, and so says which of the two was first.
+So a text field may report what it showed before the last clicks, however long ago those were on a busy machine, which
+looks as if that had been written. So what a hand writes is told like a gesture (`Written`), and a report of a text that
+was held before says nothing. And a click and a preset may arrive as one: the log notes which other widgets were
+pressed, in order, and so says which of the two was first.
 Of two presses of a Streamlit button that arrive as one it counts one; so Undo, Redo and Clear are presses in the log,
 numbered like gestures (`Press`), and walk a `Trail`.
 """
@@ -27,7 +28,7 @@ import numpy as np
 
 from backend.values import INTACT, Ablation, Fill, Head, parse
 
-MEMORY = 500  # texts that are kept while no browser confirms a later one
+MEMORY = 500  # texts of which a field may still report
 NEAR, MOST_NEAR = 12, 6_000  # steps of the trail to either side that a browser is told, and all cells of those
 Step = Literal["undo", "redo", "clear"]
 
@@ -72,6 +73,17 @@ class Press:
 
 
 @dataclass(frozen=True)
+class Written:
+    """A text that was written into the field, and left or sent off, between the gestures."""
+
+    n: int
+    text: str
+
+
+Entry = Gesture | Press | Written
+
+
+@dataclass(frozen=True)
 class Trail:
     """The masks that were chosen one after the other, as their texts, and where among them one is."""
 
@@ -99,14 +111,17 @@ class Message:
     """What the browser last said."""
 
     rev: int  # of the answer that it painted upon
-    drawn: int  # the revision that the whole page is known to have drawn; a text field lags behind a map
     mask: np.ndarray  # (n_layers, n_heads + 1), True = off: the whole mask after the last gesture
-    log: tuple[Gesture | Press | str, ...]  # what is not answered yet, and keys of other widgets pressed in between
+    log: tuple[Entry | str, ...]  # what is not answered yet, and keys of other widgets pressed in between
 
     @property
     def last(self) -> int:
         """The number of its newest gesture or press."""
         return max((one.n for one in self.log if not isinstance(one, str)), default=0)
+
+    def writes(self, text: str) -> bool:
+        """Whether it tells that this was written."""
+        return any(isinstance(one, Written) and one.text == text for one in self.log)
 
 
 @dataclass(frozen=True)
@@ -118,23 +133,20 @@ class Held:
     rev: int = 0  # rises with every change, whoever made it
     seen: int = 0  # the last gesture that is in `off`
     session: str = field(default_factory=lambda: uuid.uuid4().hex)  # a fresh session counts from 0 again
-    earlier: tuple[tuple[int, str], ...] = ()  # what a browser may still show: revisions and their texts
+    earlier: tuple[str, ...] = ()  # what the field has shown
 
-    def changed(self, off: Ablation, text: str | None = None, seen: int | None = None) -> Held:
-        """The same after a change; itself if there is none."""
+    def changed(self, off: Ablation, text: str | None = None, seen: int | None = None,
+                written: Sequence[str] = ()) -> Held:
+        """The same after a change, and what was written on the way; itself if there is none."""
         text = str(off) if text is None else text
-        if (off, text) == (self.off, self.text) and seen is None:
+        if (off, text) == (self.off, self.text) and seen is None and not written:
             return self
         return replace(self, off=off, text=text, rev=self.rev + 1, seen=self.seen if seen is None else seen,
-                       earlier=(*self.earlier, (self.rev, self.text))[-MEMORY:])
-
-    def heard(self, rev: int) -> Held:
-        """The same, once the browser is known to have drawn a revision."""
-        return replace(self, earlier=tuple((one, text) for one, text in self.earlier if one >= rev))
+                       earlier=(*self.earlier, self.text, *written)[-MEMORY:])
 
     def is_new(self, text: str) -> bool:
-        """Whether a text field's report was written by hand, and is not what it showed before the last changes."""
-        return text != self.text and all(text != earlier for _, earlier in self.earlier)
+        """Whether a text field's report was never held: it was written, though no log tells of it."""
+        return text != self.text and text not in self.earlier
 
 
 def read(said: Any, shape: Shape) -> Message | None:
@@ -150,7 +162,7 @@ def read(said: Any, shape: Shape) -> Message | None:
         mask = np.array([[cell == "1" for cell in row] for row in rows])
         if (mask & ~shape.there).any():
             return None
-        log: list[Gesture | Press | str] = []
+        log: list[Entry | str] = []
         for entry in said["log"]:
             if isinstance(entry, str):
                 log.append(entry)
@@ -158,24 +170,29 @@ def read(said: Any, shape: Shape) -> Message | None:
             if entry[1] in get_args(Step):
                 log.append(Press(int(entry[0]), entry[1]))
                 continue
+            if entry[1] == "text" and isinstance(entry[2], str):
+                log.append(Written(int(entry[0]), entry[2]))
+                continue
             n, off, low, high, left, right = map(int, entry)
             if not (0 <= low <= high < n_layers and 0 <= left <= right < n_columns):
                 return None
             log.append(Gesture(n, bool(off), (low, high), (left, right)))
-        return Message(int(said["rev"]), int(said["drawn"]), mask, tuple(log))
+        return Message(int(said["rev"]), mask, tuple(log))
     except (IndexError, KeyError, TypeError, ValueError):
         return None
 
 
 def take(held: Held, trail: Trail, message: Message, shape: Shape, fill: Fill = "zero",
          before: str | None = None) -> tuple[Held, Trail]:
-    """Bring a message's new gestures and presses into what is held, in their order; each is a step of the trail.
+    """Bring what is new in a message's log into what is held, in its order; each entry is a step of the trail.
+
+    What was written is held in canonical form, unless some of it cannot be read.
 
     Args:
         before: only what was done before the last press of this other widget, where the log knows of one.
         fill: what stands in for components switched off now, where nothing was off before.
     """
-    log: Sequence[Gesture | Press | str] = message.log
+    log: Sequence[Entry | str] = message.log
     known = before is not None and before in log
     if known:
         log = log[:len(log) - 1 - log[::-1].index(before)]
@@ -191,11 +208,22 @@ def take(held: Held, trail: Trail, message: Message, shape: Shape, fill: Fill = 
             off = as_ablation(mask, off.fill if off else fill)
             text = str(off)
             trail = trail.then(text)
+        elif isinstance(one, Written):
+            off, text = as_written(one.text, shape)
+            trail = trail.then(text)
         else:
             trail = trail.after(one.what)
             text = trail.now
             off = parse(text, *shape)[0]
-    return held.changed(off, text, seen=new[-1].n), trail
+    written = [one.text for one in new if isinstance(one, Written)]
+    return held.changed(off, text, new[-1].n, written), trail
+
+
+def as_written(text: str, shape: Shape) -> tuple[Ablation, str]:
+    """What a written text switches off, and that as the field then shows it: canonical, or as it was where some of it
+    cannot be read."""
+    off, problems = parse(text, *shape)
+    return off, text if problems else str(off)
 
 
 def as_mask(off: Ablation, shape: Shape) -> np.ndarray:

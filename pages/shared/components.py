@@ -22,7 +22,6 @@ from pages.map.protocol import Trail
 from pages.shared import selection
 
 STALE = 3.0  # seconds for which a browser may still say the B that was there before
-LAG = 0.5  # seconds after which a browser shows what was drawn, where no map says so
 
 
 def choose(new: Ablation, pressed: str | None = None) -> None:
@@ -69,18 +68,10 @@ def take_clicks(before: str | None = None) -> None:
     said = [protocol.read((st.session_state.get(key) or {}).get("mask"), shape)
             for key in st.session_state.get("maps", ())]
     messages = sorted(filter(None, said), key=lambda message: message.last)
-    for message in messages:
-        held = held.heard(message.drawn)
-    rev, since = st.session_state.get("field drawn", (0, 0.0))
-    if not messages and rev == held.rev and time.monotonic() - since >= LAG:
-        held = held.heard(rev)  # no map says what the browser shows, but it has had the time
-    if held.is_new(selection.value("off")):  # text was written, perhaps in the same run
+    text = selection.value("off")
+    if held.is_new(text) and not any(message.writes(text) for message in messages):
         held = _taken(held, messages, shape, "off")
-        off, problems = selection.read()
-        held = held.changed(off, selection.value("off"))
-        held = held.heard(held.rev)
-        if not problems:
-            held = held.changed(off)
+        held = held.changed(*protocol.as_written(text, shape), written=[text])
         remember(held.text)
     held = _taken(held, messages, shape, before)
     st.session_state["held"] = held

@@ -6,7 +6,6 @@ and no widget can take is said above the page.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -193,9 +192,7 @@ def _details() -> None:
 
 def _chosen() -> None:
     components.remember(selection.value("off"))
-    held = components.held_now()
-    if st.session_state.get("field drawn", (-1, 0.0))[0] != held.rev:
-        st.session_state["field drawn"] = held.rev, time.monotonic()
+    components.held_now()
     st.text_input("Chosen heads and FFNs", key="off", bind="query-params", placeholder="L3H7, 5.1, L2 FFN",
                   on_change=components.take_clicks,
                   help="Lab and Playground switch these off. Click a heatmap, or write here: `L3H7` or `3.7` is a "

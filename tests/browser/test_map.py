@@ -231,6 +231,23 @@ def test_no_hand_switches_a_head_that_is_not_there(browser: Browser, address: st
     assert not page.complaints  # type: ignore[attr-defined]
 
 
+def test_a_mask_is_written_as_one_was_before_and_sent_off_or_left(browser: Browser, address: str):
+    """What the field showed earlier is no report of a hand, unless a hand has written it again."""
+    page = opened(browser, f"{address}/heads?task=antonym&off=L0H0")
+    for text, key in (("l1h2", "Enter"), ("L0H0", "Tab"), ("L1H2", "Enter"), ("", "Tab"), ("L0H0", "Enter")):
+        chosen_field(page).fill(text)
+        chosen_field(page).press(key)
+        agree(page, {(0, 0)} if "0" in text else {(1, 2)} if text else set())
+    chosen_field(page).fill("")
+    maps.click(page, (1, 2))  # leaves the field, and is on top of what was written
+    maps.click(page, (3, 3))
+    agree(page, {(1, 2), (3, 3)})
+    for _ in range(3):
+        page.get_by_role("button", name="Undo").click()
+    agree(page, {(0, 0)})
+    assert not page.complaints  # type: ignore[attr-defined]
+
+
 def test_a_press_and_what_a_quick_hand_does_next_are_both_heard(browser: Browser, address: str):
     """A menu's button, and Escape while its callback runs: the press is heard, and what was clicked before it."""
     page = opened(browser, f"{address}/lab?task=antonym")
@@ -323,7 +340,7 @@ def test_a_random_hand_and_the_model_of_the_state_agree(browser: Browser, addres
                 model.at = at
             case "text":
                 chosen_field(page).fill(text_of({cell, (0, 0)}).lower())
-                chosen_field(page).press("Enter")
+                chosen_field(page).press(rng.choice(["Enter", "Tab"]))
                 model.become({cell, (0, 0)})
             case "invert":
                 page.get_by_role("button", name="Invert heads").click()

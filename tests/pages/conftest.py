@@ -18,7 +18,7 @@ from backend.records import ModelInfo
 from backend.store import live as stores
 from backend.store.live import Store
 from backend.values import ModelId, Setup
-from pages.shared import components, handles, notes
+from pages.shared import handles, notes
 from tests.pages import made_up
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,7 +86,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setenv("HEADROOM_CACHE", str(tmp_path / "live"))
     monkeypatch.setattr(stores, "SHIPPED", tmp_path / "shipped")
     are_here(monkeypatch, INFO)
-    monkeypatch.setattr(components, "LAG", 0)  # nobody looks at a browser here
     forget()
     yield handles.store()
     forget()

@@ -43,6 +43,6 @@ def press(app: AppTest, *steps: protocol.Step) -> AppTest:
     said = states.widgets.add()
     said.id = buttons.proto.id
     said.json_value = json.dumps({"mask": {
-        "rev": answer["rev"], "drawn": answer["rev"], "off": answer["off"],
+        "rev": answer["rev"], "off": answer["off"],
         "log": [[answer["seen"] + 1 + i, what] for i, what in enumerate(steps)]}})
     return app._run(states)

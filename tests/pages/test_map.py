@@ -12,7 +12,7 @@ import pytest
 
 from backend.values import INTACT, Ablation, parse_exact
 from pages.map import head_map, protocol, scales, written
-from pages.map.protocol import Gesture, Held, Press, Trail
+from pages.map.protocol import Gesture, Held, Press, Trail, Written
 from pages.shared import components, selection
 from tests.pages.conftest import INFO
 
@@ -26,10 +26,11 @@ def one(n: int, name: str, off: bool = True) -> Gesture:
     return Gesture(n, off, (layer, layer), (column, column))
 
 
-def said(rev: int, off: str, *log: Gesture | Press | str, drawn: int = 0) -> dict[str, Any]:
+def said(rev: int, off: str, *log: protocol.Entry | str) -> dict[str, Any]:
     """What the browser says, as JSON."""
-    return {"rev": rev, "drawn": drawn, "off": protocol.as_rows(parse_exact(off), SHAPE), "log": [
+    return {"rev": rev, "off": protocol.as_rows(parse_exact(off), SHAPE), "log": [
         entry if isinstance(entry, str) else [entry.n, entry.what] if isinstance(entry, Press) else
+        [entry.n, "text", entry.text] if isinstance(entry, Written) else
         [entry.n, int(entry.off), *entry.layers, *entry.columns] for entry in log]}
 
 
@@ -100,9 +101,10 @@ def test_a_rectangle_a_fill_and_the_ffns_are_taken():
 
 
 @pytest.mark.parametrize("wrong", [
-    None, {}, "mask", {"rev": 0, "drawn": 0, "off": ["00000"], "log": []},  # another model's shape
+    None, {}, "mask", {"rev": 0, "off": ["00000"], "log": []},  # another model's shape
     {**said(0, ""), "off": ["0000x"] * 3}, {**said(0, ""), "log": [[1, 1, 0, 9, 0, 0]]}, {**said(0, ""), "log": [[1]]},
-    {**said(0, ""), "log": [[1, "open"]]}])
+    {**said(0, ""), "log": [[1, "open"]]}, {**said(0, ""), "log": [[1, "text"]]},
+    {**said(0, ""), "log": [[1, "text", 5]]}])
 def test_what_is_no_message_of_this_map_says_nothing(wrong: Any):
     assert protocol.read(wrong, SHAPE) is None
 
@@ -193,11 +195,46 @@ def test_a_text_that_the_browser_still_showed_is_not_taken_for_written(state: di
     state["map"] = {"mask": said(0, "L0H0,L1H2", one(1, "L0H0"), one(2, "L1H2"))}
     components.take_clicks()
     assert state["off"] == "L0H0,L1H2"
-    state["off"] = ""  # now the whole page is known to have shown it: somebody has emptied the field
-    state["map"] = {"mask": said(2, "L0H0,L1H2", drawn=2)}
+    state["off"] = ""  # and still shows nothing when the browser has long painted the next answer
+    state["map"] = {"mask": said(2, "L0H0,L1H2,F0", one(3, "F0"))}
     components.take_clicks()
-    assert state["off"] == ""
-    assert state["trail"].texts == ("", "L0H0", "L0H0,L1H2", "")
+    assert state["off"] == "L0H0,L1H2,F0"
+    state["map"] = {"mask": said(3, "L0H0,L1H2,F0", Written(4, ""))}  # somebody has emptied the field
+    components.take_clicks()
+    assert (state["off"], state["held"].seen) == ("", 4)
+    assert state["trail"].texts == ("", "L0H0", "L0H0,L1H2", "L0H0,L1H2,F0", "")
+
+
+def test_what_is_written_is_taken_once_in_its_place_whatever_the_field_reports(state: dict[str, Any]):
+    log = [one(1, "L0H0"), Written(2, "l1h2, 2.3"), one(3, "F0")]
+    state["map"] = {"mask": said(0, "L0H0,F0", *log)}  # its report comes with the next request
+    components.take_clicks()
+    assert (state["off"], state["trail"].texts) == ("L1H2,L2H3,F0", ("", "L0H0", "L1H2,L2H3", "L1H2,L2H3,F0"))
+    for shown in ("l1h2, 2.3", ""):  # the field lags behind
+        state["off"] = shown
+        components.take_clicks()
+        assert (state["off"], state["trail"].at) == ("L1H2,L2H3,F0", 3)
+    state["off"] = "l1h2, 2.3"  # and is written as before
+    state["map"] = {"mask": said(1, "L1H2,L2H3,F0", Written(4, "l1h2, 2.3"))}
+    components.take_clicks()
+    assert (state["off"], state["trail"].at) == ("L1H2,L2H3", 4)
+    components.take_clicks()
+    assert (state["off"], state["trail"].at) == ("L1H2,L2H3", 4)
+    state["map"] = {"mask": said(2, "L1H2,L2H3", Written(5, "L0H0, what"), Press(6, "undo"), Press(7, "redo"))}
+    components.take_clicks()
+    assert (state["off"], str(state["held"].off)) == ("L0H0, what", "L0H0")
+
+
+def test_what_is_written_again_in_other_letters_is_nothing_new_later(state: dict[str, Any]):
+    state["off"] = "L0H0"
+    components.take_clicks()
+    state["off"] = "l0h0"
+    components.take_clicks()
+    state["map"] = {"mask": said(9, "L0H0,F0", one(1, "F0"))}
+    components.take_clicks()
+    state["off"] = "l0h0"  # the field as it was
+    components.take_clicks()
+    assert state["off"] == "L0H0,F0"
 
 
 def test_clicks_and_text_of_one_request_come_in_their_order(state: dict[str, Any]):
@@ -206,7 +243,7 @@ def test_clicks_and_text_of_one_request_come_in_their_order(state: dict[str, Any
     components.take_clicks()
     assert (state["off"], state["trail"].texts) == ("L1H2,L2H3", ("", "L0H0", "L1H2,L2H3"))
     state["off"] = "L2H3"
-    state["map"] = {"mask": said(1, "F0", "off", one(2, "F0"), drawn=9)}  # written, then clicked
+    state["map"] = {"mask": said(1, "F0", "off", one(2, "F0"))}  # written, then clicked
     components.take_clicks()
     assert state["off"] == "L2H3,F0"
 
@@ -225,8 +262,8 @@ def test_a_preset_of_the_same_request_changes_what_was_clicked_before_it(state: 
 def test_presses_of_undo_are_heard_beside_the_map_and_bring_back_what_could_not_be_read(state: dict[str, Any]):
     state["off"] = "L1H2, what"
     components.take_clicks()
-    state["map"] = {"mask": said(1, "L0H0,L1H2", one(1, "L0H0"), drawn=9)}
-    state["steps"] = {"mask": said(1, "", one(1, "L0H0"), Press(2, "undo"), drawn=9)}
+    state["map"] = {"mask": said(1, "L0H0,L1H2", one(1, "L0H0"))}
+    state["steps"] = {"mask": said(1, "", one(1, "L0H0"), Press(2, "undo"))}
     components.take_clicks()
     assert (state["off"], str(state["held"].off), state["trail"].at) == ("L1H2, what", "L1H2", 1)
 
@@ -235,7 +272,7 @@ def test_what_cannot_be_read_stays_as_it_was_written(state: dict[str, Any]):
     state["off"] = "L0H0, what"
     components.take_clicks()
     assert state["off"] == "L0H0, what"
-    state["map"] = {"mask": said(9, "L0H0,F0", one(1, "F0"), drawn=9)}
+    state["map"] = {"mask": said(9, "L0H0,F0", one(1, "F0"))}
     components.take_clicks()
     assert state["off"] == "L0H0,F0"
 

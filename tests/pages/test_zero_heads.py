@@ -32,7 +32,7 @@ from backend.records import ModelInfo, Record
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import Ablation, Head, Ranking, Setup, parse_exact
-from pages.shared import components, handles, notes
+from pages.shared import handles, notes
 from tests.pages import made_up
 from tests.pages.conftest import are_here, bodies, calm, framed, opened
 
@@ -145,7 +145,6 @@ def open_store(folder: Any, info: ModelInfo, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HEADROOM_CACHE", str(folder / "live"))
     monkeypatch.setattr(live, "SHIPPED", folder / "shipped")
     are_here(monkeypatch, info)
-    monkeypatch.setattr(components, "LAG", 0)
     framed(monkeypatch)
     st.cache_resource.clear()
     st.cache_data.clear()
