@@ -187,6 +187,62 @@ def state(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return session
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_gestures_and_texts_count_once_in_their_order_however_far_the_field_lags_behind(state: dict[str, Any],
+                                                                                         seed: int):
+    """The browser's side in Python: a log, and a field that shows each drawing late, or never."""
+    rng = random.Random(seed)
+    log, n, field, drawings = list[Gesture | Written](), 0, "", list[tuple[Held, str]]()
+    known, truth, taken = state["held"], "", 0
+
+    def request(preset: str | None = None) -> None:
+        nonlocal truth, taken
+        state["off"] = field
+        if log:
+            mask = protocol.as_mask(known.off, SHAPE)
+            for entry in log:
+                mask = entry.done_to(mask) if isinstance(entry, Gesture) else mask
+            state["map"] = {"mask": said(known.rev, str(protocol.as_ablation(mask)), *log)}
+        components.take_clicks()
+        for entry in log:
+            if entry.n <= taken:
+                continue
+            taken = entry.n
+            truth = str(parse_exact(entry.text)) if isinstance(entry, Written) else str(protocol.as_ablation(
+                entry.done_to(protocol.as_mask(parse_exact(truth), SHAPE))))
+        if preset is not None:
+            components.choose(parse_exact(preset))
+            truth = preset
+        assert state["off"] == truth == str(state["held"].off)
+        assert state["trail"].now == truth
+        drawings.append((state["held"], state["off"]))
+
+    for _ in range(80):
+        match rng.choice(["gesture", "gesture", "gesture", "write", "request", "preset", "map", "field", "both"]):
+            case "gesture":
+                n += 1
+                log.append(one(n, rng.choice(list(CELL)), rng.random() < 0.6))
+            case "write":
+                n += 1
+                log.append(Written(n, rng.choice(["", "L0H0", "l1h2, 2.3", "2.3", "L0H0,L1H2"])))
+                if rng.random() < 0.8:
+                    request()  # before the field's own report
+                field = log[-1].text  # type: ignore[union-attr]
+                if rng.random() < 0.7:
+                    request()
+            case "request":
+                request()
+            case "preset":
+                request(rng.choice(["", "L2H3,F0", "L0H0"]))
+            case "map" | "both" | "field" as what if drawings:
+                held, text = drawings.pop(0)
+                if what != "field" and held.rev >= known.rev:
+                    known = held
+                    log = [entry for entry in log if entry.n > held.seen]
+                if what != "map":
+                    field = text
+
+
 def test_a_text_that_the_browser_still_showed_is_not_taken_for_written(state: dict[str, Any]):
     state["map"] = {"mask": said(0, "L0H0", one(1, "L0H0"))}
     components.take_clicks()
