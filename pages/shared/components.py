@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import streamlit as st
 
@@ -75,8 +76,21 @@ def take_clicks(before: str | None = None) -> None:
         remember(held.text)
     held = _taken(held, messages, shape, before)
     st.session_state["held"] = held
-    if selection.value("off") != held.text:
-        st.session_state["off"] = held.text
+    st.session_state["off"] = held.text  # even where its report says so already: see `in_step`
+
+
+@contextmanager
+def in_step(key: str) -> Iterator[None]:
+    """Draw a field inside: the browser then shows what is held, whatever it says that it shows.
+
+    Streamlit sends a field's text only where that was set in the same run. A request that was made before the browser
+    had drawn the last change (Undo, then Redo) reports the text as it should be, and is answered by none.
+    """
+    now = selection.value(key)
+    if st.session_state.get(f"{key} drawn", now) != now:
+        st.session_state[key] = now
+    yield
+    st.session_state[f"{key} drawn"] = selection.value(key)
 
 
 def keep_as_b() -> None:

@@ -193,12 +193,13 @@ def _details() -> None:
 def _chosen() -> None:
     components.remember(selection.value("off"))
     components.held_now()
-    st.text_input("Chosen heads and FFNs", key="off", bind="query-params", placeholder="L3H7, 5.1, L2 FFN",
-                  on_change=components.take_clicks,
-                  help="Lab and Playground switch these off. Click a heatmap, or write here: `L3H7` or `3.7` is a "
-                       "head, `L3H0-3` several, `L4` a layer's heads, `L2 FFN` or `F2` an FFN; `mean:` in front "
-                       f"replaces them by their mean instead of zero.  \n**Head** {glossary.says('head')}  \n**FFN** "
-                       f"{glossary.says('FFN')}")
+    with components.in_step("off"):
+        st.text_input("Chosen heads and FFNs", key="off", bind="query-params", placeholder="L3H7, 5.1, L2 FFN",
+                      on_change=components.take_clicks,
+                      help="Lab and Playground switch these off. Click a heatmap, or write here: `L3H7` or `3.7` is a "
+                           "head, `L3H0-3` several, `L4` a layer's heads, `L2 FFN` or `F2` an FFN; `mean:` in front "
+                           f"replaces them by their mean instead of zero.  \n**Head** {glossary.says('head')}  \n"
+                           f"**FFN** {glossary.says('FFN')}")
     problems = selection.read()[1]
     for problem in problems:
         st.caption(f":orange[:material/warning: {plain(problem)}]")

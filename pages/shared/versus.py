@@ -39,9 +39,10 @@ def is_on() -> bool:
 
 def field() -> None:
     """The text field of B, in which it can be written; what of it cannot be read is said below."""
-    st.text_input("Compare with (B)", key="against", bind="query-params", placeholder="L3H7, 5.1, L2 FFN",
-                  help="A second mask, written like the chosen heads and FFNs, or kept by *Keep as B*. What is chosen "
-                       "is then A: change it, and see what that does beside B. Empty: nothing is compared.")
+    with components.in_step("against"):
+        st.text_input("Compare with (B)", key="against", bind="query-params", placeholder="L3H7, 5.1, L2 FFN",
+                      help="A second mask, written like the chosen heads and FFNs, or kept by *Keep as B*. What is "
+                           "chosen is then A: change it, and see what that does beside B. Empty: nothing is compared.")
     components.note_against()
     for problem in selection.unread_against():
         st.caption(f":orange[:material/warning: {plain(problem)}]")
