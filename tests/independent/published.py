@@ -33,6 +33,8 @@ from backend.models.info import BUNDLED_FOLDER
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.tasks.task import Prompt, prompts
+from backend.values import Head, Ranking
+from pages.shared import verdicts
 from tests.independent import plain
 
 CARD = BUNDLED_FOLDER / "README.md"
@@ -191,6 +193,10 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}".rstrip("0").rstrip(".") + " %"
 
 
+def points(change: float) -> str:
+    return f"{100 * change:+.1f}".replace("-", "−") + " points"
+
+
 class Tour:
     """What the Tour's titles must say, worked out from plain passes over the questions of the shipped results."""
 
@@ -226,23 +232,65 @@ class Tour:
     def mean_accuracy(self, units: Sequence[Unit[Any]], mask: plain.Mask = plain.INTACT) -> float:
         return float(np.mean([accuracy(self.asked(unit), mask) for unit in units]))
 
-    def expected(self) -> dict[int, str]:
+    def expected(self) -> Iterator[tuple[int, str]]:
         """By step, what its title says."""
         alive = self.alive()
         group = [i for i, task in enumerate(MINI) if MINI[task].group == "in-context"]
         first, last = (self.mean_accuracy([self.evaluations[n][i] for i in group]) for n in (0, 5))
         (matching,) = (unit for unit in self.store.units("prefix_matching") if isinstance(unit, PrefixMatching)
                        and unit.variant == "exact" and unit.model == self.evaluations[5][0].model)
-        back = int((np.where(alive, plain.prefix_matching(matching.n_sequences), 0) >= 0.3).sum())
-        return {1: f"From {percent(first)} without examples to {percent(last)} with 5",
-                3: f"{back or 'no'} {'head' if back == 1 else 'heads'} of {int(alive.sum())} ".capitalize(),
-                6: self.kinds(alive), 7: self.ffns()}
+        scores = np.where(alive, plain.prefix_matching(matching.n_sequences), 0)
+        back = int((scores >= 0.3).sum())
+        yield 1, f"From {percent(first)} without examples to {percent(last)} with 5"
+        yield 3, f"{back or 'no'} {'head' if back == 1 else 'heads'} of {int(alive.sum())} ".capitalize()
+        yield 4, self.knocked_out(alive, scores, back, [self.evaluations[5][i] for i in group], last)
+        importance = self.importance()
+        yield 6, self.kinds([scores[alive] for scores in importance])
+        yield 7, self.ffns()
+        held, accuracy = self.spared(alive, importance)
+        yield 5, f"{percent(held)} of the live heads"
+        yield 9, f"this model {percent(held)} of its live heads"
+        yield 9, f"still at {percent(accuracy)}"
 
-    def kinds(self, alive: np.ndarray) -> str:
-        """Step 6: rank agreement of tasks of one kind, and of different kinds."""
+    def importance(self) -> list[np.ndarray]:
+        """(n_layers, n_heads) for each task of the suite, at 5 shots."""
         units = self._one_each([unit for unit in of_bundled(self.store) if isinstance(unit, HeadImportance)
                                 and unit.setup.n_shots == 5 and unit.setup.n_examples == 200])
-        scores = [plain.importance(prompts_of(unit.setup, "train"))["per-token"][alive] for unit in units]
+        return [plain.importance(prompts_of(unit.setup, "train"))["per-token"] for unit in units]
+
+    def knocked_out(self, alive: np.ndarray, scores: np.ndarray, k: int, units: Sequence[Unit[Any]],
+                    intact: float) -> str:
+        """Step 4: what the heads that look back cost, and as many random ones of the first draw."""
+        ranked = [Head(int(layer), int(head)) for layer, head in zip(*np.unravel_index(
+            np.argsort(-scores, axis=None, kind="stable")[:k], scores.shape), strict=True)]
+        others = verdicts.control([Head(int(layer), int(head)) for layer, head in np.argwhere(alive)], ranked, k, 0)
+        top, random = (self.mean_accuracy(units, (frozenset((h.layer, h.head) for h in heads), frozenset()))
+                       for heads in (ranked, others))
+        return (f"{points(top - intact)} against {points(random - intact)} (difference {points(random - top)}, ")
+
+    def spared(self, alive: np.ndarray, importance: Sequence[np.ndarray]) -> tuple[float, float]:
+        """Steps 5 and 9: the share of the live heads that go, least important first, before 90 % is not kept any more,
+        and the accuracy there."""
+        units = self._one_each([unit for unit in of_bundled(self.store) if isinstance(unit, Pruning)
+                                and unit.setup.n_shots == 5 and unit.remove == "heads"
+                                and unit.ranking == Ranking.by(unit.task)])
+        steps = [n for n, _ in self.store.get(units[0]).removed]  # type: ignore[union-attr]
+        intact = held = found = 0.0
+        for n in steps:
+            masks = [frozenset((int(i) // alive.shape[1], int(i) % alive.shape[1])
+                               for i in np.argsort(scores, axis=None, kind="stable")[:n]) for scores in importance]
+            now = float(np.mean([accuracy(self.asked(unit), (mask, frozenset()))
+                                 for unit, mask in zip(units, masks, strict=True)]))
+            intact = intact or now
+            if now < 0.9 * intact:
+                break
+            held = float(np.mean([np.mean([alive[cell] for cell in mask]) * n if mask else 0
+                                  for mask in masks]) / alive.sum())
+            found = now
+        return held, found
+
+    def kinds(self, scores: Sequence[np.ndarray]) -> str:
+        """Step 6: rank agreement of tasks of one kind, and of different kinds."""
         kinds = [MINI[task].group for task in MINI]
         pairs: dict[bool, list[float]] = {True: [], False: []}
         for i, a in enumerate(scores):
@@ -279,7 +327,7 @@ def titles(step: int) -> list[str]:
 
 def told(store: Store) -> Iterator[Claim]:
     """The Tour's titles, step by step."""
-    for step, text in Tour(store).expected().items():
+    for step, text in Tour(store).expected():
         yield Claim(f"Tour, step {step}: '{text}' among {titles(step)}", 1, int(any(text in one for one in titles(
             step))), 0)
 
