@@ -1,8 +1,10 @@
 """`python -m tests.mutate stats tables charts --most 40`: small faults, one at a time, and whether a test fails.
 
 A fault is made in the running code (no file is touched): an operator, a number, a text, an argument left out. The
-process is copied for every fault (`fork`), so that everything is imported and collected once, and the copy runs the
-tests of that part until one fails. What survives is printed: kill it with a test, or say why it cannot be told.
+process is copied for every fault (`fork`), so that everything is imported and collected once, and the copy runs those
+tests of that part that passed through the function in a first run without any fault, until one fails. (A test that was
+handed what an earlier one had made, from a cache or a fixture, does not count as passing through.) What survives is
+printed: kill it with a test, or say why it cannot be told.
 """
 
 from __future__ import annotations
@@ -12,13 +14,16 @@ import ast
 import copy
 import importlib
 import os
+import pickle
 import random
 import signal
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -29,7 +34,8 @@ PARTS = {  # the modules in which faults are made, and the tests that have to no
     "stats": (["backend/stats.py"], ["tests/test_stats.py"]),
     "tables": (["backend/tables"], ["tests/tables"]),
     "charts": (["pages/shared/charts"], [f"tests/pages/shared/test_{name}.py" for name in (
-        "accuracy_charts", "paper", "heatmaps", "matrices", "prompt_charts", "pruning_charts")]),
+        "all_charts", "accuracy_charts", "depth_and_masks_charts", "heatmaps", "matrices", "prompt_charts",
+        "pruning_charts", "tooltips", "paper")]),
     "jobs": (["backend/runs/seal.py", "backend/door.py", "backend/demo.py", "pages/shared/plain.py"], [
         "tests/test_door.py", "tests/test_demo.py", "tests/pages/shared/test_plain.py"]),
 }
@@ -136,44 +142,80 @@ class Mutants:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         todo = []
         for file in self.files:
-            name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-            todo += [(name, what, tree) for what, tree in faults(ast.parse(file.read_text()))]
+            todo += [(file, what, tree) for what, tree in faults(ast.parse(file.read_text()))]
         n_all = len(todo)
         random.Random(self.seed).shuffle(todo)
         began = time.monotonic()
-        assert not self._fails(session), "a test fails without any fault"
-        for number, (name, what, tree) in enumerate(todo[:self.most]):
-            if self._fails(session, name, tree):
+        passed_through = self._passed_through(session)
+        for number, (file, what, tree) in enumerate(todo[:self.most]):
+            name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            places = around(tree, int(what.partition(":")[0]))
+            items = [item for item, seen in zip(session.items, passed_through, strict=True)
+                     if any((str(file), line) in seen for line in places)]
+            if items and self._fails(items, name, tree):
                 self.killed += 1
             else:
                 self.survived.append(f"{name}:{what}")
-                print(f"survived: {name}:{what}", flush=True)
+                print(f"survived{'' if items else ', no test comes here'}: {name}:{what}", flush=True)
             if number % 20 == 19:
                 print(f"{number + 1} of {n_all} ({time.monotonic() - began:.0f} s): {self.killed} killed", flush=True)
         print(f"{self.killed} of {min(self.most, n_all)} faults were noticed, of {n_all} there could be")
         return True
 
-    def _fails(self, session: pytest.Session, name: str = "", tree: ast.Module | None = None) -> bool:
-        """Whether a test fails, in a process of its own, where a module is of this source."""
-        if child := os.fork():
-            return bool(os.waitpid(child, 0)[1])
-        signal.setitimer(signal.ITIMER_PROF, PATIENCE)
-        signal.signal(signal.SIGPROF, signal.SIG_DFL)
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(quiet, 1)
-        os.dup2(quiet, 2)
-        failed = 1
-        try:
-            if tree is not None:
-                apply(importlib.import_module(name), tree)
-            for at, item in enumerate(session.items):
-                following = session.items[at + 1] if at + 1 < len(session.items) else None
+    def _passed_through(self, session: pytest.Session) -> list[set[tuple[str, int]]]:
+        """For each test, the functions of these modules that it runs, by file and first line; all must pass."""
+        files, seen = set(map(str, self.files)), [set[tuple[str, int]]() for _ in session.items]
+
+        def watched() -> bool:
+            for item, following, found in zip(session.items, [*session.items[1:], None], seen, strict=True):
+                def note(frame: FrameType, *_: object, found: set[tuple[str, int]] = found) -> None:
+                    if frame.f_code.co_filename in files:
+                        found.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
+
+                sys.settrace(note)
+                threading.settrace(note)
                 if any(report.failed for report in runtestprotocol(item, log=False, nextitem=following)):
-                    break
-            else:
-                failed = 0
-        finally:
-            os._exit(failed)
+                    print(f"fails without any fault: {item.nodeid}", file=sys.__stderr__, flush=True)
+                    return True
+            file.write_bytes(pickle.dumps(seen))
+            return False
+
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "seen"
+            assert not in_a_copy(watched, 10 * PATIENCE), "a test fails without any fault"
+            return pickle.loads(file.read_bytes())
+
+    def _fails(self, items: list[pytest.Item], name: str, tree: ast.Module) -> bool:
+        """Whether one of these tests fails where a module is of this source."""
+        def failed() -> bool:
+            apply(importlib.import_module(name), tree)
+            return any(report.failed for item, following in zip(items, [*items[1:], None], strict=True)
+                       for report in runtestprotocol(item, log=False, nextitem=following))
+
+        return in_a_copy(failed, PATIENCE)
+
+
+def around(tree: ast.Module, line: int) -> list[int]:
+    """The first lines, decorators included, of the functions around a line."""
+    return [min([node.lineno, *(one.lineno for one in node.decorator_list)]) for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef) and node.lineno <= line <= (node.end_lineno or 0)]
+
+
+def in_a_copy(failed: Callable[[], bool], patience: int) -> bool:
+    """What is said by a copy of this process; true also where it says nothing within its processor time, or dies."""
+    sys.stdout.flush()
+    if child := os.fork():
+        return bool(os.waitpid(child, 0)[1])
+    signal.setitimer(signal.ITIMER_PROF, patience)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    said = 1
+    try:
+        said = int(failed())
+    finally:
+        os._exit(said)
 
 
 def main() -> int:
