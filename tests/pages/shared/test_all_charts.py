@@ -649,3 +649,16 @@ def test_the_share_of_parameters_has_as_many_digits_as_tell_ten_steps_apart():
                               "chance": 0.25, "n": 4})
         top = charts.pruning_curves(table, "heads", floor=0.4).to_dict()["layer"][0]["encoding"]["x"]["axis"]
         assert top["labelExpr"] == f"format(datum.value * {whole / 1000:g}, '{wanted}')"
+
+
+@pytest.mark.parametrize("name", gallery.ALL)
+def test_every_chart_has_a_height_of_its_own(name: str):
+    assert gallery.ALL[name]().to_dict()["height"] >= 30  # without one, Streamlit's is taken for all
+
+
+def test_numbers_of_tasks_are_read_level_and_half_a_click_is_none():
+    bars, _ = gallery.layers(gallery.ALL["counts"]().to_dict())
+    assert bars["encoding"]["x"]["axis"]["labelAngle"] == 0
+    for half in ({"row": "a"}, {"column": "b"}):
+        assert charts.picked({"selection": {charts.CLICK: [half, {"row": "c", "column": "d"}]}}) == ("c", "d")
+        assert charts.picked({"selection": {charts.CLICK: [half]}}) is None
