@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-STORE = [f"tests/store/test_{name}.py" for name in ("store", "bundles", "opening", "strict")]
+STORE = [f"tests/store/test_{name}.py" for name in ("store", "opening", "bundles", "strict", "earlier")]
 
 
 class Part(NamedTuple):
@@ -48,7 +48,7 @@ PARTS = {
         "pruning_charts", "tooltips", "paper")]),
     "store": Part([f"backend/store/{name}.py" for name in ("entries", "live", "opening", "shipped", "catalogue")],
                   STORE, "not processes_write and not killed_at_any"),
-    "bundles": Part(["backend/store/bundles.py"], STORE[1::2]),
+    "bundles": Part(["backend/store/bundles.py"], STORE[2:]),
     "jobs": Part([f"backend/runs/{name}.py" for name in ("jobs", "leases", "processes", "journal")], [
         f"tests/runs/test_{name}.py" for name in ("jobs", "leases", "journal")],
         "not started_run and not cannot_begin and not killed_outright and not several_processes"),

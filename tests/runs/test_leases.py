@@ -178,3 +178,13 @@ def test_a_heart_keeps_no_process_alive(tmp_path):
     assert heart.daemon
     leases.__exit__()
     assert not heart.is_alive()
+
+
+def test_a_claim_is_on_record_with_the_birth_of_its_process(tmp_path):
+    with Leases(tmp_path) as mine:
+        assert mine.claim("a")
+        file = sqlite3.connect(tmp_path / leases.FILE)
+        found = file.execute("SELECT machine, pid, born FROM claims").fetchall()
+        file.close()
+    assert found == [(processes.machine(), os.getpid(), processes.birth(os.getpid()))]
+    assert found[0][2]
