@@ -1,8 +1,10 @@
 """`python -m tests.mutate stats tables charts --most 40`: small faults, one at a time, and whether a test fails.
 
 A fault is made in the running code (no file is touched): an operator, a number, a text, an argument left out. The
-process is copied for every fault (`fork`), so that everything is imported and collected once, and the copy runs the
-tests of that part until one fails. What survives is printed: kill it with a test, or say why it cannot be told.
+process is copied for every fault (`fork`), so that everything is imported and collected once, and the copy runs those
+tests of that part that passed through the function in a first run without any fault, until one fails. (A test that was
+handed what an earlier one had made, from a cache or a fixture, does not count as passing through.) What survives is
+printed: kill it with a test, or say why it cannot be told.
 """
 
 from __future__ import annotations
@@ -12,28 +14,48 @@ import ast
 import copy
 import importlib
 import os
+import pickle
 import random
 import signal
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from types import CodeType, FrameType, FunctionType, ModuleType
+from typing import Any, NamedTuple
 
 import pytest
-from _pytest.runner import runtestprotocol
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = {  # the modules in which faults are made, and the tests that have to notice
-    "stats": (["backend/stats.py"], ["tests/test_stats.py"]),
-    "tables": (["backend/tables"], ["tests/tables"]),
-    "charts": (["pages/shared/charts"], [f"tests/pages/shared/test_{name}.py" for name in (
-        "accuracy_charts", "paper", "heatmaps", "matrices", "prompt_charts", "pruning_charts")]),
-    "jobs": (["backend/runs/seal.py", "backend/door.py", "backend/demo.py", "pages/shared/plain.py"], [
+STORE = [f"tests/store/test_{name}.py" for name in ("store", "opening", "bundles", "strict", "earlier")]
+
+
+class Part(NamedTuple):
+    """Modules in which faults are made, and the tests that have to notice."""
+
+    sources: list[str]
+    tests: list[str]
+    but: str = ""  # of these tests, those that measure or let processes race: too slow to be run for every fault
+
+
+PARTS = {
+    "stats": Part(["backend/stats.py"], ["tests/test_stats.py"]),
+    "tables": Part(["backend/tables"], ["tests/tables"]),
+    "charts": Part(["pages/shared/charts"], [f"tests/pages/shared/test_{name}.py" for name in (
+        "all_charts", "accuracy_charts", "depth_and_masks_charts", "heatmaps", "matrices", "prompt_charts",
+        "pruning_charts", "tooltips", "paper")]),
+    "store": Part([f"backend/store/{name}.py" for name in ("entries", "live", "opening", "shipped", "catalogue")],
+                  STORE, "not processes_write and not killed_at_any"),
+    "bundles": Part(["backend/store/bundles.py"], STORE[2:]),
+    "jobs": Part([f"backend/runs/{name}.py" for name in ("jobs", "leases", "processes", "journal")], [
+        f"tests/runs/test_{name}.py" for name in ("jobs", "leases", "journal")],
+        "not started_run and not cannot_begin and not killed_outright and not several_processes"),
+    "doors": Part(["backend/runs/seal.py", "backend/door.py", "backend/demo.py", "pages/shared/plain.py"], [
         "tests/test_door.py", "tests/test_demo.py", "tests/pages/shared/test_plain.py"]),
 }
-PATIENCE = 120  # seconds of processor time for one fault: a loop without end is noticed, too
+PATIENCE = 10  # seconds of processor time for one fault, beside what its tests took: a loop without end is noticed, too
 SWAPS: dict[type, type] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -136,44 +158,109 @@ class Mutants:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         todo = []
         for file in self.files:
-            name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-            todo += [(name, what, tree) for what, tree in faults(ast.parse(file.read_text()))]
+            todo += [(file, what, tree) for what, tree in faults(ast.parse(file.read_text()))]
         n_all = len(todo)
         random.Random(self.seed).shuffle(todo)
         began = time.monotonic()
-        assert not self._fails(session), "a test fails without any fault"
-        for number, (name, what, tree) in enumerate(todo[:self.most]):
-            if self._fails(session, name, tree):
+        passed_through = self._passed_through(session)
+        for number, (file, what, tree) in enumerate(todo[:self.most]):
+            name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            places = around(tree, int(what.partition(":")[0]))
+            chosen = [(item, seconds) for item, (seconds, seen) in zip(session.items, passed_through, strict=True)
+                      if any((str(file), line) in seen for line in places)]
+            items, patience = [item for item, _ in chosen], PATIENCE + 2 * sum(seconds for _, seconds in chosen)
+            if items and self._fails(items, name, tree, patience):
                 self.killed += 1
             else:
                 self.survived.append(f"{name}:{what}")
-                print(f"survived: {name}:{what}", flush=True)
+                print(f"survived{'' if items else ', no test comes here'}: {name}:{what}", flush=True)
             if number % 20 == 19:
                 print(f"{number + 1} of {n_all} ({time.monotonic() - began:.0f} s): {self.killed} killed", flush=True)
         print(f"{self.killed} of {min(self.most, n_all)} faults were noticed, of {n_all} there could be")
         return True
 
-    def _fails(self, session: pytest.Session, name: str = "", tree: ast.Module | None = None) -> bool:
-        """Whether a test fails, in a process of its own, where a module is of this source."""
-        if child := os.fork():
-            return bool(os.waitpid(child, 0)[1])
-        signal.setitimer(signal.ITIMER_PROF, PATIENCE)
-        signal.signal(signal.SIGPROF, signal.SIG_DFL)
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(quiet, 1)
-        os.dup2(quiet, 2)
-        failed = 1
-        try:
-            if tree is not None:
-                apply(importlib.import_module(name), tree)
-            for at, item in enumerate(session.items):
-                following = session.items[at + 1] if at + 1 < len(session.items) else None
-                if any(report.failed for report in runtestprotocol(item, log=False, nextitem=following)):
-                    break
-            else:
-                failed = 0
-        finally:
-            os._exit(failed)
+    def _passed_through(self, session: pytest.Session) -> list[tuple[float, set[tuple[str, int]]]]:
+        """For each test, its seconds and the functions of these modules that it runs, by file and first line.
+
+        All must pass.
+        """
+        files, seen = set(map(str, self.files)), list[tuple[float, set[tuple[str, int]]]]()
+
+        def watched() -> bool:
+            for item, following in zip(session.items, [*session.items[1:], None], strict=True):
+                found, began = set[tuple[str, int]](), time.process_time()
+
+                def note(frame: FrameType, *_: object, found: set[tuple[str, int]] = found) -> None:
+                    if frame.f_code.co_filename in files:
+                        found.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
+
+                sys.settrace(note)
+                threading.settrace(note)
+                if fails(item, following):
+                    file.write_bytes(pickle.dumps(item.nodeid))
+                    return True
+                seen.append((time.process_time() - began, found))
+            file.write_bytes(pickle.dumps(seen))
+            return False
+
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "seen"
+            failed = in_a_copy(watched, 1000 * PATIENCE)
+            found = pickle.loads(file.read_bytes()) if file.exists() else "the first run ended before its tests did"
+            assert not failed, f"without any fault: {found}"
+            return found
+
+    def _fails(self, items: list[pytest.Item], name: str, tree: ast.Module, patience: float) -> bool:
+        """Whether one of these tests fails where a module is of this source."""
+        def failed() -> bool:
+            keep_to_own_processes()
+            apply(importlib.import_module(name), tree)
+            return any(fails(item, following) for item, following in zip(items, [*items[1:], None], strict=True))
+
+        return in_a_copy(failed, patience)
+
+
+def fails(item: pytest.Item, following: pytest.Item | None) -> bool:
+    """Whether a test fails, run as the suite runs it: with its filters of warnings, too."""
+    before = item.session.testsfailed
+    item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
+    return item.session.testsfailed > before
+
+
+def keep_to_own_processes() -> None:
+    """From now on this process ends none but its own children, whatever a fault makes of a number."""
+    end = os.kill
+
+    def kill(pid: int, sign: int) -> None:
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] if pid > 0 else ""
+        if sign and str(os.getpid()) != parent:
+            raise PermissionError(f"{pid} is no process of a test's")
+        end(pid, sign)
+
+    os.kill = kill
+
+
+def around(tree: ast.Module, line: int) -> list[int]:
+    """The first lines, decorators included, of the functions around a line."""
+    return [min([node.lineno, *(one.lineno for one in node.decorator_list)]) for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef) and node.lineno <= line <= (node.end_lineno or 0)]
+
+
+def in_a_copy(failed: Callable[[], bool], patience: float) -> bool:
+    """What is said by a copy of this process; true also where it says nothing within its processor time, or dies."""
+    sys.stdout.flush()
+    if child := os.fork():
+        return bool(os.waitpid(child, 0)[1])
+    signal.setitimer(signal.ITIMER_PROF, patience)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    said = 1
+    try:
+        said = int(failed())
+    finally:
+        os._exit(said)
 
 
 def main() -> int:
@@ -184,13 +271,14 @@ def main() -> int:
     chosen = parser.parse_args()
     survived = 0
     for part in chosen.parts or PARTS:
-        sources, tests = PARTS[part]
-        files = [file for source in sources for file in (
+        files = [file for source in PARTS[part].sources for file in (
             sorted((ROOT / source).rglob("*.py")) if (ROOT / source).is_dir() else [ROOT / source])]
         print(f"\n{part}", flush=True)
         plugin = Mutants(files, chosen.most, chosen.seed)
-        pytest.main(["-q", "-p", "no:cacheprovider", "--capture=no", *(
-            str(ROOT / test) for test in tests)], plugins=[plugin])
+        with tempfile.TemporaryDirectory() as folder:  # a fault may take the usual store for the one it was told
+            os.environ["HEADROOM_CACHE"] = folder
+            pytest.main(["-q", "-p", "no:cacheprovider", "--capture=no", "-k", PARTS[part].but, *(
+                str(ROOT / test) for test in PARTS[part].tests)], plugins=[plugin])
         survived += len(plugin.survived)
     return bool(survived)
 

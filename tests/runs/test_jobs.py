@@ -447,3 +447,45 @@ def test_a_run_that_cannot_be_asked_to_stop_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs.os, "open", full_disk)
     with pytest.raises(StoreError, match=r"cannot be asked to stop \(No space left"):
         jobs.cancel(report.job)
+
+
+def test_a_run_outlives_whoever_started_it_and_knows_its_folder(tmp_path, monkeypatch):
+    asked: dict = {}
+
+    class Started:
+        pid = os.getpid()
+
+        def wait(self) -> int:
+            return 0
+
+    monkeypatch.setattr(jobs.subprocess, "Popen", lambda line, **more: asked.update(more, line=line) or Started())
+    job = jobs.start(RUN, tmp_path)
+    assert asked["line"] == [sys.executable, "-m", "backend", *RUN, "--store", str(tmp_path)]
+    assert asked["start_new_session"] is True  # what ends the explorer's terminal does not end the run
+    assert asked["stdin"] == subprocess.DEVNULL
+    assert asked["env"][jobs.JOB_SETTING] == str(job.folder)
+    assert asked["env"]["PYTHONUNBUFFERED"] == "1"
+    assert asked["env"]["PATH"] == os.environ["PATH"]
+    assert asked["stdout"].name == asked["stderr"].name == str(job.folder / "log.txt")
+    assert jobs.jobs(tmp_path) == [job]
+
+
+def test_a_run_that_died_says_its_last_words_and_what_to_do(tmp_path):
+    report = Report(tmp_path, RUN)
+    report.update(at_once=True, state="running", seconds_left=3.0)
+    (report.job.folder / "log.txt").write_text("Killed\n")
+    now = jobs.progress(rewrite(report.job, pid=ended_process()))
+    assert now.message == ("The process ended before its work did (its last words: Killed). What was finished is "
+                           "stored: start it again to go on.")
+    assert now.seconds_left is None
+
+
+def test_a_process_of_any_name_has_its_birth(tmp_path, monkeypatch):
+    here = processes.machine()
+    monkeypatch.setattr(processes, "PROC", tmp_path)
+    for name in ("self", "7"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "stat").write_bytes(b"7 (\xff) odd) S " + b" ".join(b"%d" % i for i in range(4, 30)))
+    assert processes.birth(7) == f"{here} 22"  # the 22nd field: when it began
+    (tmp_path / "7" / "stat").write_bytes(b"7 (\xff) Z " + b" ".join(b"%d" % i for i in range(4, 30)))
+    assert processes.birth(7) is None

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -169,3 +170,21 @@ def test_of_several_processes_that_claim_at_once_each_result_goes_to_one(tmp_pat
 def test_threads_of_one_process_may_claim_at_once(tmp_path):
     with Leases(tmp_path) as mine, ThreadPoolExecutor(4) as pool:
         assert all(pool.map(mine.claim, [f"{i}" for i in range(40)]))
+
+
+def test_a_heart_keeps_no_process_alive(tmp_path):
+    leases = Leases(tmp_path)
+    (heart,) = [one for one in threading.enumerate() if one.name == "headroom-leases"]
+    assert heart.daemon
+    leases.__exit__()
+    assert not heart.is_alive()
+
+
+def test_a_claim_is_on_record_with_the_birth_of_its_process(tmp_path):
+    with Leases(tmp_path) as mine:
+        assert mine.claim("a")
+        file = sqlite3.connect(tmp_path / leases.FILE)
+        found = file.execute("SELECT machine, pid, born FROM claims").fetchall()
+        file.close()
+    assert found == [(processes.machine(), os.getpid(), processes.birth(os.getpid()))]
+    assert found[0][2]

@@ -638,3 +638,10 @@ def test_only_so_much_of_what_was_read_is_kept(store, monkeypatch):
         store.put(unit(seed=seed), evaluation())
     read = [store.get(unit(seed=seed)) for seed in range(3)]
     assert [store.get(unit(seed=seed)) is read[seed] for seed in (2, 1, 0)] == [True, True, False]
+
+
+def test_what_follows_from_the_results_is_made_at_the_first_question_however_many_were_written_before(store):
+    for seed in range(4):
+        assert store.derived(f"asked {seed}", lambda before: (before, "made")) == (None, "made")
+        assert store.derived(f"asked {seed}", lambda before: pytest.fail("nothing has changed")) == (None, "made")
+        store.put(unit(seed=seed), evaluation(-seed))
