@@ -321,6 +321,26 @@ def _read_prefixes(
     return every
 
 
+def read_prefix(model: LoadedModel, prefix: np.ndarray) -> list[tuple[Tensor, Tensor]]:
+    """Keys and values of one text, (1, n_prefix) token ids, per layer: (1, n_kv_heads, n_prefix, d_head) each."""
+    return _read_prefixes(model, [prefix], ALL_ON, 0, None, None, 1)
+
+
+def read_last(model: LoadedModel, prefix: list[tuple[Tensor, Tensor]], n_prefix: int, token: int, gates: Gates,
+              n: int) -> Tensor:
+    """(n, d_model) hidden states, after the last norm, of one token behind a text, under n rows of gates.
+
+    Args:
+        prefix: what `read_prefix` made of the text.
+    """
+    one = np.zeros((n, 1), np.int64)
+    batch = trees.Batch(one + token, one + n_prefix, np.ones((n, 1, 1), bool), np.ones(n, int), np.full(n, n_prefix),
+                        *[np.zeros(0, int)] * 5)
+    ids, positions = (torch.as_tensor(x, device=model.device) for x in (batch.tokens, batch.positions))
+    with passing(gates):
+        return _trunk(model, ids, positions, mask(model, batch), cache_of(prefix))[:, -1]
+
+
 def _one_array(parts: Sequence[Tensor], n_masks: int) -> Tensor:
     """Keys or values of several passes, (n_masks * n, n_kv_heads, n_prefix, d_head) each, in one, mask by mask.
 

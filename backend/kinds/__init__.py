@@ -5,6 +5,7 @@ plans, command line and pages ask the class.
 """
 
 from backend.kinds.evaluation import Answers, Evaluation, evaluate
+from backend.kinds.function_vectors import Effects, FunctionVectors
 from backend.kinds.head_importance import HeadImportance, HeadScores
 from backend.kinds.induction import Copying, InductionScores, PrefixMatching
 from backend.kinds.means import Activations, Means
@@ -15,7 +16,7 @@ from backend.kinds.unit import KINDS, OfModel, OfTask, Unit, compute, fetch
 from backend.kinds.writes import HeadWrites, Writes
 
 __all__ = [
-    "KINDS", "Activations", "Answers", "Copying", "Evaluation", "FFNOracle", "HeadImportance", "HeadOracle",
-    "HeadScores", "HeadWrites", "InductionScores", "Means", "Model", "OfModel", "OfTask", "PrefixMatching", "Pruning",
-    "Sweep", "Unit", "Writes", "compute", "evaluate", "fetch",
+    "KINDS", "Activations", "Answers", "Copying", "Effects", "Evaluation", "FFNOracle", "FunctionVectors",
+    "HeadImportance", "HeadOracle", "HeadScores", "HeadWrites", "InductionScores", "Means", "Model", "OfModel",
+    "OfTask", "PrefixMatching", "Pruning", "Sweep", "Unit", "Writes", "compute", "evaluate", "fetch",
 ]

@@ -95,6 +95,7 @@ class Prompt:
     doc: int = 0  # row of the example in its split
     demo_docs: tuple[int, ...] = ()  # rows of the demonstrations
     draw: int | None = None  # which of several shared draws of demonstrations it stands behind
+    answers: tuple[str, ...] = ()  # what each demonstration answers, as it stands in its text
 
     @property
     def prefix(self) -> str:
@@ -103,7 +104,7 @@ class Prompt:
 
     def without_first_demo(self) -> Prompt:
         """The same prompt with the demonstration farthest from the question left out."""
-        return replace(self, demos=self.demos[1:], demo_docs=self.demo_docs[1:])
+        return replace(self, demos=self.demos[1:], demo_docs=self.demo_docs[1:], answers=self.answers[1:])
 
 
 class Task(ABC):
@@ -204,11 +205,13 @@ def prompt(
     task: Task, doc: int, demo_docs: Sequence[int] = (), split: Split = "validation", rule: Any = None,
 ) -> Prompt:
     """The prompt of one row behind chosen rows of the training split, in the order given."""
+    shown = [task.ask("train", d, rule) for d in demo_docs]
     return Prompt(
         example=task.ask(split, doc, rule),
-        demos=tuple(task.ask("train", d, rule).demonstration for d in demo_docs),
+        demos=tuple(example.demonstration for example in shown),
         doc=doc,
         demo_docs=tuple(demo_docs),
+        answers=tuple(example.options[example.gold[0]] for example in shown),
     )
 
 
