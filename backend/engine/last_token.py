@@ -7,6 +7,7 @@ and behind its keys and values the last token stands once for every head, each r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,20 +23,33 @@ from backend.tasks.task import Prompt
 ROWS = 64  # heads that ride in one pass behind a prompt; on a processor more gain nothing
 
 
-def last_of(model: LoadedModel, prompts: Sequence[Prompt]) -> list[tuple[tuple[int, ...], int]]:
-    """Per prompt that fits, its token ids up to where the answer begins, and the first token of the right answer."""
+class Last(NamedTuple):
+    """A prompt as it is read here: up to where its answer begins."""
+
+    ids: tuple[int, ...]
+    wanted: int  # the first token of the right answer
+    place: int  # of the prompt among those given
+    dropped: int  # demonstrations left out because it was too long
+
+
+def last_of(model: LoadedModel, prompts: Sequence[Prompt]) -> list[Last]:
+    """The prompts that fit the model's context, those too long without their first demonstrations."""
     found = []
-    for prompt, (query, _) in zip(prompts, trees.encode(prompts, model.encode_pairs, model.info.max_positions),
-                                  strict=True):
+    encoded = trees.encode(prompts, model.encode_pairs, model.info.max_positions)
+    for place, (prompt, (query, dropped)) in enumerate(zip(prompts, encoded, strict=True)):
         if query is not None:
             scored = query.options[prompt.example.gold[0]]
-            found.append((scored.context, scored.continuation[0]))
+            found.append(Last(scored.context, scored.continuation[0], place, dropped))
     return found
 
 
 @torch.inference_mode()
-def mean_last_outputs(model: LoadedModel, texts: Sequence[tuple[int, ...]]) -> Tensor:
-    """(n_layers, n_heads, d_head): each head's mean output z at the last token of these texts, in double precision.
+def mean_last_outputs(model: LoadedModel, texts: Sequence[Last]) -> tuple[Tensor, float]:
+    """What heads put out at the last token of these texts, and how likely the wanted tokens are behind them.
+
+    Returns:
+        (n_layers, n_heads, d_head), each head's mean z, in double precision, 0 in a layer without heads; and the mean
+        probability.
 
     Raises:
         BadInput: if there is no text.
@@ -43,36 +57,33 @@ def mean_last_outputs(model: LoadedModel, texts: Sequence[tuple[int, ...]]) -> T
     if not texts:
         raise BadInput("No prompt fits the model's context, or none was given: there is nothing to take means of.")
     total = torch.zeros(model.n_layers, model.n_heads, model.d_head, dtype=torch.float64)
+    likely = torch.zeros(len(texts), dtype=torch.float64)
 
     def measure(batch: Sequence[int]) -> None:
         chosen = [texts[i] for i in batch]
-        tokens = torch.zeros(len(chosen), max(map(len, chosen)), dtype=torch.long)
-        for row, ids in enumerate(chosen):
-            tokens[row, :len(ids)] = torch.tensor(ids)
-        last = torch.tensor([len(ids) - 1 for ids in chosen])
+        tokens = torch.zeros(len(chosen), max(len(one.ids) for one in chosen), dtype=torch.long)
+        for row, one in enumerate(chosen):
+            tokens[row, :len(one.ids)] = torch.tensor(one.ids)
+        rows, last = torch.arange(len(chosen)), torch.tensor([len(one.ids) - 1 for one in chosen])
         z: dict[int, Tensor] = {}
         with passing(kept=Kept(z=z)):
-            model.trunk(input_ids=tokens.to(model.device), use_cache=False)
+            hidden = model.trunk(input_ids=tokens.to(model.device), use_cache=False).last_hidden_state
+        odds = model.unembed(hidden[rows, last]).softmax(-1)  # (batch, vocabulary)
+        likely[list(batch)] = odds[rows, torch.tensor([one.wanted for one in chosen])].cpu().double()
         for layer, outputs in z.items():
-            total[layer] += outputs.cpu()[torch.arange(len(chosen)), last].double().sum(0)
+            total[layer] += outputs.cpu()[rows, last].double().sum(0)
 
-    in_batches(measure, list(map(len, texts)), tokens_per_pass(model, every_layer=True))
-    return total / len(texts)
-
-
-@torch.inference_mode()
-def probabilities(model: LoadedModel, asked: Sequence[tuple[tuple[int, ...], int]]) -> np.ndarray:
-    """(n,) the probability of each text's next token under the intact model."""
-    return np.array([_Read(model, ids, wanted).behind(ALL_ON, 1)[0] for ids, wanted in asked])
+    in_batches(measure, [len(one.ids) for one in texts], tokens_per_pass(model, every_layer=True))
+    return total / len(texts), float(likely.mean())
 
 
 @torch.inference_mode()
-def replaced(model: LoadedModel, asked: Sequence[tuple[tuple[int, ...], int]], fill: Tensor,
+def replaced(model: LoadedModel, asked: Sequence[Last], fill: Tensor,
              progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The probability of each text's next token, intact and with each head's output at the last token replaced.
 
     Args:
-        asked: texts as token ids, with the token whose probability is wanted behind each.
+        asked: texts, with the token whose probability is wanted behind each.
         fill: (n_layers, n_heads, d_head), what replaces a head's output z.
 
     Returns:
@@ -84,8 +95,8 @@ def replaced(model: LoadedModel, asked: Sequence[tuple[tuple[int, ...], int]], f
     heads = model.info.heads
     intact, changed = np.zeros(len(asked)), np.zeros((len(asked), model.n_layers, model.n_heads))
     stand_in = fill.to(model.torch_dtype).to(model.device)[None]
-    for i, (ids, wanted) in enumerate(asked):
-        read = _Read(model, ids, wanted)
+    for i, one in enumerate(asked):
+        read = _Read(model, one.ids, one.wanted)
         intact[i] = read.behind(ALL_ON, 1)[0]
         changed[i] = intact[i]
         for first in range(0, len(heads), ROWS):

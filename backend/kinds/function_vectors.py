@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backend import limits
 from backend.errors import BadInput
 from backend.kinds.prompts import prompts_of
 from backend.kinds.shapes import check_heads
@@ -19,76 +20,113 @@ if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
     from backend.tasks.task import Prompt
 
-N_MEANS = Option("n_means", 50, "true-label prompts behind the mean head outputs of function vectors", least=1)
-N_TRIALS = Option("n_trials", 25, "shuffled-label prompts in which function vectors put them (the paper: 25)", least=1)
+MEANS, TRIALS = 50, 25
+N_MEANS = Option("n_means", MEANS, "true-label prompts over which function vectors average what heads put out", least=1)
+N_TRIALS = Option("n_trials", TRIALS, "shuffled-label prompts into which function vectors put it (the papers: 25)",
+                  least=1)
+_ROUNDING = 1e-3  # how far rounding may lift a probability above 1
 
 
 @dataclass(frozen=True)
 class Effects(Record):
-    """What putting a head's mean output back did to the right answer's probability, prompt by prompt summed up."""
+    """What putting a head's mean output back does to the right answer's probability, prompt by prompt."""
 
     n_means: int  # true-label prompts behind the means
-    n_trials: int  # shuffled-label prompts
-    true: float  # mean probability of the right answer's first token behind true labels
-    shuffled: tuple[float, ...]  # per shuffled-label prompt, the same, intact
-    mean: tuple[tuple[float, ...], ...]  # [layer][head]: mean over prompts of p(head replaced) - p(intact)
-    variance: tuple[tuple[float, ...], ...]  # [layer][head]: over prompts
+    true: float  # behind true labels: mean probability of the right answer's first token
+    shuffled: tuple[float, ...]  # per shuffled-label prompt, the same
+    effects: tuple[tuple[tuple[float, ...], ...], ...]  # [prompt][layer][head]: with the head replaced, minus intact
+    draws: tuple[int, ...]  # per shuffled-label prompt, the draw of demonstrations that it shares; empty: none
+    dropped_demos: tuple[int, ...]  # per prompt of both sorts: demonstrations left out because it was too long
+    skipped: tuple[int, ...]  # rows that did not fit the model's context
 
     def check(self) -> None:
+        n = len(self.shuffled)
+        require(n > 0, "shuffled holds no prompt")
         require_within("n_means", [self.n_means], 1)
-        require_within("n_trials", [self.n_trials], 1)
-        require_lengths(self.n_trials, "shuffled-label prompts", shuffled=self.shuffled)
-        require_within("shuffled", [self.true, *self.shuffled], 0, 1.001)
-        check_heads(None, mean=self.mean, variance=self.variance)
-        for mean, variance in zip(self.mean, self.variance, strict=True):
-            require_within("mean", mean, -1.001, 1.001)
-            require_within("variance", variance, 0, 4)
+        require_lengths(n, "shuffled-label prompts", effects=self.effects, **({"draws": self.draws} if self.draws
+                                                                              else {}))
+        require_lengths(n + self.n_means, "prompts", dropped_demos=self.dropped_demos)
+        require_within("true", [self.true], 0, 1 + _ROUNDING)
+        require_within("shuffled", self.shuffled, 0, 1 + _ROUNDING)
+        require(bool(self.effects[0] and self.effects[0][0]), "effects holds no head")
+        check_heads(None, effects=self.effects[0])
+        for layers in self.effects:
+            check_heads(None, effects=self.effects[0], **{"effects of a prompt": layers})
+            for row in layers:
+                require_within("effects", row, -1 - _ROUNDING, 1 + _ROUNDING)
+        for name in ("draws", "dropped_demos", "skipped"):
+            require_within(name, getattr(self, name), 0)
+
+    def scores(self) -> np.ndarray:
+        """(n_layers, n_heads): the average indirect effect, a difference of probabilities; 0 where no heads are."""
+        return np.asarray(self.effects, float).mean(0)
+
+    @property
+    def lost(self) -> float:
+        """How much of the right answer's probability shuffled labels take: what there is to bring back."""
+        return self.true - float(np.mean(self.shuffled))
+
+    @property
+    def left_out(self) -> tuple[int, int]:
+        return sum(map(bool, self.dropped_demos)), len(self.skipped)
 
 
 @dataclass(frozen=True)
 class FunctionVectors(OfTask[Effects]):
-    """The indirect effect of every head, from the first `setup.n_examples` training prompts and `n_trials` others."""
+    """The indirect effect of every head: means over `setup.n_examples` training prompts, put into `n_trials` others.
+
+    Prompts have the setup's number of demonstrations and its way of drawing them; the papers have 10, a fresh draw for
+    every prompt.
+    """
 
     KIND = "function_vectors"
     RECORD = Effects
     TITLE = "function-vector heads"
     DEFINITION = ("p(y | shuffled-label prompt, z of the head at the last token := its mean over true-label prompts) "
-                  "- p(y | shuffled-label prompt), y the first token of the right answer; mean over prompts")
+                  "- p(y | shuffled-label prompt), y the first token of the right answer; mean over training prompts, "
+                  "which have as many demonstrations as the setup says (the papers: 10)")
     SOURCE = "Todd et al. 2024, arXiv:2310.15213; Yin and Steinhardt 2025, arXiv:2502.14010"
     TOPICS = {"function-vectors": Topic("function vectors", "the effect of putting each head's mean output back where "
                                         "labels are shuffled", training=True, rank=6)}
     OPTIONS = (N_MEANS, N_TRIALS)
-    TRAINING = False
+    TRAINING = True
 
     setup: Setup  # its n_examples: true-label training prompts behind the means
-    n_trials: int = 25
+    n_trials: int = TRIALS
 
     def __post_init__(self) -> None:
-        if self.n_trials < 1:
-            raise BadInput(f"Effects are taken over at least 1 shuffled-label prompt, got {self.n_trials}.")
+        if not self.setup.n_shots:
+            raise BadInput("Function vectors are what demonstrations leave: at 0 shots there are no labels to shuffle. "
+                           "Choose 1 shot or more.")
+        if not 1 <= self.n_trials <= limits.SEQUENCES:
+            raise BadInput(f"Effects are taken over 1 to {limits.SEQUENCES:,} shuffled-label prompts.")
 
     def check(self, record: Effects, info: ModelInfo | None) -> None:
-        require(record.n_means <= self.setup.n_examples and record.n_trials <= self.n_trials, "n_means or n_trials "
-                "holds more prompts than were asked for")
-        check_heads(info, mean=record.mean, variance=record.variance)
+        n, asked = record.n_means + len(record.shuffled) + len(record.skipped), self.setup.n_examples + self.n_trials
+        require(n <= asked, f"n_means, shuffled and skipped hold {n} prompts where {asked} were asked for")
+        require(bool(record.draws) == (self.setup.draws > 1), f"draws holds {len(record.draws)} entries where prompts "
+                f"were asked for behind {self.setup.draws} draws")
+        require_within("draws", record.draws, 0, self.setup.draws - 1)
+        require_within("dropped_demos", record.dropped_demos, 0, self.setup.n_shots)
+        for layers in record.effects:
+            check_heads(info, effects=layers)
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
-        """Prompts are read once; behind each trial stands one token for every head."""
-        each = count(self.setup, "train") / self.setup.n_examples
-        return round(each * (self.setup.n_examples + self.n_trials)) + self.n_trials * len(info.heads)
-
-    def _of_setup(self) -> list[str]:
-        given = super()._of_setup()
-        return [*given[:given.index("--n-examples")]]
+        """Prompts are read once; behind each that a head is replaced in stands one token for every head."""
+        every = self.setup.with_(n_examples=self.setup.n_examples + self.n_trials)
+        return count(every, "train") + count(self.setup, "train") + self.n_trials * len(info.heads)
 
     @classmethod
     def asked(cls, topic: str, wish: Wish) -> Iterator[FunctionVectors]:
         for setup in wish.setups:
-            if setup.n_shots:  # without demonstrations there are no labels to shuffle
+            if setup.n_shots:
                 yield cls(setup.with_(n_examples=wish.options["n_means"]), wish.options["n_trials"])
 
     def options(self) -> Mapping[str, Any]:
         return {"n_means": self.setup.n_examples, "n_trials": self.n_trials}
+
+    def _of_setup(self) -> list[str]:
+        return super()._of_setup()[:-2]  # its own options say how many prompts
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Effects:
         every = prompts_of(self.setup.with_(n_examples=self.setup.n_examples + self.n_trials), "train")
@@ -106,6 +144,7 @@ def function_vectors(model: LoadedModel, true: Sequence[Prompt], others: Sequenc
     Args:
         true: prompts with true labels, over which outputs are averaged.
         others: prompts whose demonstrations' labels are then shuffled; a head is replaced in each.
+        seed: of the shuffling.
 
     Raises:
         BadInput: if no prompt is left, or labels cannot be shuffled.
@@ -114,17 +153,19 @@ def function_vectors(model: LoadedModel, true: Sequence[Prompt], others: Sequenc
     from backend.engine import last_token
     from backend.tasks.labels import shuffled
 
-    right = last_token.last_of(model, true)
-    fill = last_token.mean_last_outputs(model, [ids for ids, _ in right])
-    asked = last_token.last_of(model, shuffled(others, seed))
+    lied = shuffled(others, seed)
+    right, asked = last_token.last_of(model, true), last_token.last_of(model, lied)
     if not asked:
         raise BadInput("No prompt with shuffled labels fits the model's context, or none was given.")
-    behind_true = last_token.probabilities(model, right)
+    fill, behind_true = last_token.mean_last_outputs(model, right)
     intact, changed = last_token.replaced(model, asked, fill, progress)
     effects = changed - intact[:, None, None]
-
-    def rows(values: np.ndarray) -> tuple[tuple[float, ...], ...]:
-        return tuple(tuple(map(float, row)) for row in values)
-
-    return Effects(len(right), len(asked), float(behind_true.mean()), tuple(map(float, intact)),
-                   rows(effects.mean(0)), rows(effects.var(0, ddof=1) if len(asked) > 1 else np.zeros_like(effects[0])))
+    used = [*right, *asked]
+    fitting = {last.place for last in asked}
+    draws = [prompt.draw for place, prompt in enumerate(lied) if place in fitting and prompt.draw is not None]
+    skipped = [prompt.doc for prompts, found in ((true, right), (lied, asked)) for place, prompt in enumerate(prompts)
+               if place not in {last.place for last in found}]
+    return Effects(
+        len(right), float(behind_true), tuple(map(float, intact)),
+        tuple(tuple(tuple(map(float, row)) for row in layers) for layers in effects.tolist()),
+        tuple(draws), tuple(last.dropped for last in used), tuple(skipped))

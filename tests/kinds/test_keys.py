@@ -14,6 +14,7 @@ from backend.kinds import (
     Copying,
     Evaluation,
     FFNOracle,
+    FunctionVectors,
     HeadImportance,
     HeadOracle,
     Means,
@@ -52,6 +53,8 @@ def different(kind: type[Unit]) -> list[Unit]:
     if kind is Evaluation:
         found += [kind(SETUP, parse_exact(text), n_train) for text in ("L0H1", "F1", "mean:L0H1") for n_train in (
             (50, 200) if text.startswith("mean") else (0,))]
+    if kind is FunctionVectors:
+        found.append(kind(SETUP, 24))
     if kind is Pruning:
         found += [kind(SETUP, what, ranking) for what in ("heads", "combined") for ranking in RANKINGS]
         found += [kind(SETUP, "ffns", ranking) for ranking in (*RANKINGS[:5], *RANKINGS[7:9])]
@@ -79,7 +82,7 @@ def test_a_name_reads_back_as_what_it_names(kind):
 
 def test_kinds_of_one_setup_have_names_of_their_own():
     keys = {kind(SETUP).key for kind in (
-        Evaluation, HeadImportance, Means, FFNOracle, HeadOracle, Pruning, Writes)}
+        Evaluation, HeadImportance, Means, FFNOracle, HeadOracle, Pruning, Writes, FunctionVectors)}
     assert len(keys | {kind(MODEL).key for kind in (PrefixMatching, Copying, Model)}) == len(KINDS)
 
 
@@ -102,6 +105,7 @@ PINNED = {
     "pruning": (Pruning(SETUP, "combined", Ranking.by(PIQA, COPA, reduction="per-example", reverse=True)),
                 "8fc9e624836b521063ff0879568ea73f"),
     "pruning, random": (Pruning(SETUP, "ffns", Ranking.random(3)), "573b76f0b3ed15cea43b30258be26f39"),
+    "function_vectors": (FunctionVectors(SETUP.with_(n_examples=50)), "528cfa8fb27266b93b4c0f218f4a0c1e"),
     "copying": (Copying(MODEL.with_(bos=True, dtype="bfloat16"), "olsson", 7), "74e768347b5eae6cb0e92501f65faf14"),
     "model": (Model(MODEL), "82f0ef2a4649bccfcfa3a4749a17fbe3"),
 }

@@ -16,6 +16,7 @@ from backend.kinds import (
     Copying,
     Evaluation,
     FFNOracle,
+    FunctionVectors,
     HeadImportance,
     HeadOracle,
     InductionScores,
@@ -60,6 +61,7 @@ def every_unit(setup: Setup) -> list[Unit[Any]]:
         HeadImportance(setup.with_(n_examples=200)), HeadImportance(setup.with_(n_examples=50)),
         Means(setup.with_(n_examples=50)), Writes(setup.with_(n_examples=32)), Writes(setup.with_(n_examples=50)),
         FFNOracle(setup), HeadOracle(setup),
+        *(FunctionVectors(setup.with_(n_examples=n), trials) for n, trials in ((50, 25), (7, 3)) if setup.n_shots),
         *(Pruning(setup, what, ranking) for what, n_train, reduction in product(
             ("heads", "ffns", "combined"), (200, 50), ("per-token", "per-example"))
           for ranking in rankings(n_train, reduction, setup)),

@@ -80,6 +80,7 @@ def test_every_topic_gives_its_units():
     count = Counter(u.KIND for u in units(EVERYTHING))
     per_setup = {"evaluation": 3, "head_importance": 1, "ffn_oracle": 1, "head_oracle": 1, "means": 1, "writes": 1}
     assert {kind: count[kind] for kind in per_setup} == {kind: n * tasks * shots for kind, n in per_setup.items()}
+    assert count["function_vectors"] == tasks  # none at 0 shots, where no labels stand
     assert (count["prefix_matching"], count["copying"], count["model"]) == (2, 2, 1)
     pruned = [u for u in units(EVERYTHING) if isinstance(u, Pruning) and u.task.name == "antonym"]
     rankings = Counter((u.what, u.ranking.named(u.task)) for u in pruned)
@@ -94,7 +95,7 @@ def test_every_topic_gives_its_units():
 
 @pytest.mark.parametrize("topic", topics())
 def test_a_topic_alone_gives_only_units_that_say_they_are_of_it_and_what_they_build_on(topic):
-    asked = planning.asked(request("antonym,capital", what=(topic,), off=(OFF,) * (topic == "masks")))
+    asked = planning.asked(request("antonym,capital", (1,), what=(topic,), off=(OFF,) * (topic == "masks")))
     assert isinstance(asked[0], Model)
     assert len(asked) > 1
     assert {u.topic for u in asked[1:]} == {topic}

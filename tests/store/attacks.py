@@ -15,6 +15,7 @@ from backend.kinds import (
     Copying,
     Evaluation,
     FFNOracle,
+    FunctionVectors,
     HeadImportance,
     HeadOracle,
     Means,
@@ -30,8 +31,8 @@ MODEL = ModelId("stranger", "r", "d")
 SETUP = Setup(MODEL, TaskId("antonym", "x"), 5, "fixed", 2)
 UNITS: dict[str, Unit[Any]] = {
     unit.KIND: unit for unit in (Evaluation(SETUP), HeadImportance(SETUP), Means(SETUP), FFNOracle(SETUP),
-                                 HeadOracle(SETUP), Pruning(SETUP), Writes(SETUP), Copying(MODEL, n_sequences=3),
-                                 Model(MODEL))}
+                                 HeadOracle(SETUP), Pruning(SETUP), Writes(SETUP), FunctionVectors(SETUP, 2),
+                                 Copying(MODEL, n_sequences=3), Model(MODEL))}
 
 Plain = dict[str, Any]
 QUESTIONS: Plain = {"docs": [3, 1], "gold": [[0], [1]], "n_options": [2, 2], "groups": ["", ""], "metric": "acc",
@@ -52,6 +53,8 @@ RECORDS: dict[str, Plain] = {  # sound ones, of a model of 4 layers and 8 heads
                         "block_per_token": SCORES, "block_per_example": SCORES, "n_spanning": 0},
     "means": {"n_examples": 2, "n_positions": 9, "heads": [[[0.5] * 3] * 8] * 4, "ffns": [[0.5] * 5] * 4},
     "writes": {"n_examples": 2, "n_positions": 9, "norms": [[0.5] * 8] * 4},
+    "function_vectors": {"n_means": 2, "true": 0.5, "shuffled": [0.25, 0.5], "effects": [[[0.5] * 8] * 4] * 2,
+                         "draws": [], "dropped_demos": [0] * 4, "skipped": []},
     "ffn_oracle": sweep(["", "F0", "F1", "F2", "F3"]),
     "head_oracle": sweep(["", *(f"L{layer}H{head}" for layer in range(4) for head in range(8))]),
     "pruning": sweep(["", "L0H0-2"], [[0.0, 0.0], [0.1, 0.0]]),

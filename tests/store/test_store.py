@@ -22,8 +22,10 @@ from backend.kinds import (
     Activations,
     Answers,
     Copying,
+    Effects,
     Evaluation,
     FFNOracle,
+    FunctionVectors,
     HeadImportance,
     HeadOracle,
     HeadScores,
@@ -102,6 +104,8 @@ RECORDS = [
                                        (((0.5,), (1.0,)),) * 2, 3)),
     (Means(SETUP.with_(n_examples=4)), Activations(4, 90, (((0.5, -0.25),), ((1.0, 2.0),)), ((0.5, 0.0), (0.25, 1.0)))),
     (Writes(SETUP.with_(n_examples=4)), HeadWrites(4, 90, ((0.5,), (0.25,)))),
+    (FunctionVectors(SETUP.with_(n_examples=2), 1),
+     Effects(2, 0.75, (0.25,), (((0.5,), (-0.25,)),), (), (0, 0, 1), ())),
     (Model(MODEL), ModelInfo("tiny", "abc", "opt", 2, 1, 2, 2, 8, 100, 64, 50, "float32", 400)),
 ]
 
