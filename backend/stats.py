@@ -8,7 +8,7 @@ answers the same every time.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple, Protocol
@@ -438,6 +438,37 @@ def topk_overlap_chance(n: int, k: int) -> float:
     return float((chance * common / (2 * k - common)).sum())
 
 
+class OverlapTest(NamedTuple):
+    """What two sets have in common, against what random sets of their sizes would."""
+
+    common: int
+    expected: float
+    low: int  # what random sets have in common: the central 95 %
+    high: int
+    p: float  # two-sided
+
+
+def overlap_test(a: Collection[Head], b: Collection[Head], n: int, level: float = 0.95) -> OverlapTest:
+    """Do two sets of n components have more in common than chance, or less? Exact: the number is hypergeometric.
+
+    p: twice the smaller tail.
+
+    Raises:
+        BadInput: if a set has more than n members.
+    """
+    first, second = set(a), set(b)
+    if max(len(first), len(second)) > n:
+        raise BadInput(f"Sets of {len(first)} and {len(second)} components, of which there are {n}.")
+    common = np.arange(max(0, len(first) + len(second) - n), min(len(first), len(second)) + 1)
+    chance = np.exp(_log_choose(len(first), common) + _log_choose(n - len(first), len(second) - common)
+                    - _log_choose(n, np.array(len(second))))
+    found, below = len(first & second), chance.cumsum()
+    low, high = (int(common[min(int(np.searchsorted(below, tail)), len(common) - 1)])
+                 for tail in ((1 - level) / 2, (1 + level) / 2))
+    tails = chance[common <= found].sum(), chance[common >= found].sum()
+    return OverlapTest(found, float((chance * common).sum()), low, high, float(min(1.0, 2 * min(tails))))
+
+
 def overlap_matrix(scores: Sequence[np.ndarray], share: float) -> np.ndarray:
     """(n, n): `topk_overlap` of each pair of n score matrices, 1 on the diagonal."""
     stack = _stack(scores)
@@ -650,6 +681,54 @@ def mean_interval(mean: float, variance: float, n: int, level: float = 0.95) -> 
     """Where the mean of n draws lies, by the normal approximation."""
     half = _z(level) * math.sqrt(variance / n)
     return Interval(mean - half, mean + half)
+
+
+class MeanEffects(NamedTuple):
+    """Means of many effects over the same prompts, each with its interval and test; all of one shape."""
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p: np.ndarray  # two-sided, of each by itself
+
+
+def mean_effects(tasks: Sequence[tuple[np.ndarray, Sequence[int]]], level: float = 0.95) -> MeanEffects:
+    """The unweighted mean over tasks of effects that were measured prompt by prompt, with t intervals and tests.
+
+    Prompts that share a draw of demonstrations count together. The tasks' variances are added (degrees of freedom
+    after Satterthwaite 1946, doi:10.2307/3002019). Where there is but one prompt, or one draw, nothing is told: p = 1,
+    and the interval holds every difference of probabilities. An effect that never varies is not tested: p = 1.
+
+    Args:
+        tasks: per task (n_prompts, ...) effects, and each prompt's draw, empty where they share none.
+
+    Raises:
+        BadInput: if there are no tasks, or a task has no prompts.
+    """
+    from scipy.special import stdtr, stdtrit  # here: importing scipy takes longer than a page
+
+    _z(level)
+    if not len(tasks) or not all(len(effects) for effects, _ in tasks):
+        raise BadInput("No effects: a mean needs at least one task, and one prompt of each.")
+    means, variances, squares = [], [], []
+    for effects, draws in tasks:
+        values = np.asarray(effects, float)
+        means.append(values.mean(0))
+        clusters = np.unique(np.asarray(draws), return_inverse=True)[1] if len(draws) else np.arange(len(values))
+        n_clusters = int(clusters.max()) + 1
+        sums = np.zeros((n_clusters, *values.shape[1:]))
+        np.add.at(sums, clusters, values - means[-1])
+        one = n_clusters / max(n_clusters - 1, 1) * (sums**2).sum(0) / len(values)**2
+        variances.append(one if n_clusters > 1 else np.full(one.shape, math.inf))
+        squares.append(variances[-1]**2 / max(n_clusters - 1, 1))
+    mean, variance = np.mean(means, axis=0), np.sum(variances, axis=0)
+    told = np.isfinite(variance)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        df = np.where(told & (variance > 0), variance**2 / np.sum(squares, axis=0), 1.0)
+        error = np.sqrt(variance) / len(tasks)
+        p = np.where(error > 0, 2 * stdtr(df, -np.abs(mean) / error), 1.0)
+        half = np.where(told, stdtrit(df, (1 + level) / 2) * error, math.inf)
+    return MeanEffects(mean, np.maximum(mean - half, -1.0), np.minimum(mean + half, 1.0), np.where(told, p, 1.0))
 
 
 class Stability(NamedTuple):

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from backend import lens, stats, tables
-from backend.kinds import Copying, InductionScores, PrefixMatching
+from backend.kinds import Copying, FunctionVectors, HeadImportance, InductionScores, PrefixMatching
+from backend.kinds.function_vectors import MEANS
 from backend.models.info import BUNDLED
 from backend.values import Ablation, Head, ModelId, TaskId
 from pages.map import head_map, plots
-from pages.shared import blocks, charts, components, glossary, growth, living, selection, waiting, words
+from pages.shared import blocks, charts, components, glossary, growth, living, selection, verdicts, waiting, words
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
 
-VIEWS = ("Scores", "Against importance", "Capacity", "One head", "In training")
+VIEWS = ("Scores", "Against importance", "Function vectors", "Capacity", "One head", "In training")
 SHOW = ("mean", "variance")
 FRACTIONS = tuple(p / 10 for p in range(10))
 LIVE_PARAMETERS = 200_000_000  # models up to this size are looked at without being asked twice
@@ -214,6 +216,136 @@ def leaders(table: pd.DataFrame) -> None:
         alt="The twelve heads highest in prefix matching, with their copying and importance.")
 
 
+# --- function vectors ---------------------------------------------------------------------------
+
+
+def draw_vectors() -> None:
+    """Which heads carry what the demonstrations ask for, and whether they are the induction heads or the important."""
+    if not setup.n_shots:
+        blocks.text("Function vectors are what demonstrations leave at a prompt's last token. At 0 shots there are "
+                    "none: choose 1 shot or more in the sidebar.")
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        which = str(st.segmented_control("Function vectors of", ("this task", "all tasks"), default="this task",
+                                         required=True, key="vectors of", persist_state="session",
+                                         help=glossary.says("function vector")))
+        most = max(1, alive.n // 2)
+        k = int(st.number_input("Heads in each set", 1, most, min(most, 8, max(3, alive.n // 10)), key="vectors top",
+                                persist_state="session", help="The highest in each of the three scores."))
+        choices = st.container()
+    those = [setup.task] if which == "this task" else list(tasks.values())
+    units = {task: (FunctionVectors(selection.current(task).with_(n_examples=MEANS)), selection.importance(task))
+             for task in those}
+    place = st.container()
+    effects = blocks.get_all([one for one, _ in units.values()], f"function vectors of {which}, {setup.n_shots}-shot")
+    scored = blocks.get_all([one for _, one in units.values()], f"head importance of {which}, {setup.n_shots}-shot")
+    prefix = blocks.get(PrefixMatching(setup.model), "prefix matching of every head")
+    found = {task: (a, b) for task, a, b in zip(those, effects, scored, strict=True) if a is not None and b is not None}
+    if not found or prefix is None:
+        return
+    records = [a for a, _ in found.values()]
+    values = stats.aggregate([b.scores(by) for _, b in found.values()])
+    table = tables.vectors_table(records, prefix, values, chosen, alive.mask)
+    called = setup.task.name if which == "this task" else f"the mean of {words.how_many(len(found), 'task')}"
+    lost = float(np.mean([record.lost for record in records]))
+    with choices:
+        choose_sets(table, k)
+    made = Made(called, blocks.provenance(
+        setup, f"Effect: {FunctionVectors.DEFINITION}", f"Here: {setup.n_shots} demonstrations, "
+        f"means over {records[0].n_means} prompts, effects over {len(records[0].shuffled)} others of each task",
+        "Right answer's probability: " + ", ".join(
+            f"{words.percent(float(np.mean(p)))} behind {labels} labels" for labels, p in (
+                ("true", [r.true for r in records]), ("shuffled", [np.mean(r.shuffled) for r in records]))),
+        "95 % t intervals over prompts, those of one draw of demonstrations together; p after Holm over all heads",
+        f"Prefix matching over {prefix.n_seeds} random sequences; importance {by}", alive.measured,
+        source=f"{FunctionVectors.SOURCE}; {SOURCE}", task=called), units[next(iter(found))], list(found))
+    with place:
+        left, right = blocks.side_by_side("vectors", 1, 1, gap="large")
+        with left:
+            picture_of_sets(table, k, made)
+        with right:
+            picture_of_effects(table, lost, made)
+        list_of_sets(table, k)
+
+
+class Made(NamedTuple):
+    """What both pictures are made of."""
+
+    called: str
+    measured: str
+    units: tuple[FunctionVectors, HeadImportance]  # of the first task
+    tasks: list[TaskId]
+
+    def python(self, *before: str, table: str, then: Sequence[str] = ()) -> str:
+        """Lines that make a table out of `vectors`, the heads' table."""
+        return blocks.python_lines(
+            self.units[0], *alive.lines,
+            f"importance = stats.aggregate([one.scores({by!r}) for one in importances])",
+            f"vectors = tables.vectors_table(records, prefix, importance, chosen{alive.argument})", *before,
+            table=table, then=then, over=[(task, setup.n_shots) for task in self.tasks],
+            also={"prefix": PrefixMatching(setup.model), "importances": self.units[1]},
+            given=alive.given | {"chosen": chosen})
+
+
+def picture_of_sets(table: pd.DataFrame, k: int, made: Made) -> None:
+    """Three circles with the top heads of each score, and what they share beside chance."""
+    sets, regions = tables.sets_table(table, k), tables.regions_table(table, k)
+    title = verdicts.sets_apart(sets, int(verdicts.is_told(table).sum()))
+    blocks.result(
+        title, charts.three_sets(regions), caption=f"Top {k} of {alive.over} each · numbers: heads",
+        measured=made.measured, table=sets, file="function-vectors-sets", key="vectors sets",
+        python=made.python(table=f"tables.sets_table(vectors, {k})",
+                           then=[blocks.printed(f"tables.regions_table(vectors, {k})")]),
+        alt_text=f"Three circles that overlap. {title}. " + "; ".join(
+            f"{row.part}: {row.heads}" for row in regions.itertuples()))
+    st.dataframe(blocks.aligned(sets, p=("p",), counts=("by chance",)), hide_index=True, key="vectors chance",
+                 height=blocks.table_height(3), alt="What two of the sets share, and what chance gives.")
+
+
+def picture_of_effects(table: pd.DataFrame, lost: float, made: Made) -> None:
+    """Each head's effect against its prefix matching; a click chooses a head."""
+    axes = {"x": "prefix matching", "y": "effect", "x_title": "prefix matching",
+            "y_title": f"function-vector effect for {made.called}"}
+    title = verdicts.carries(table, lost, HEAD)
+    blocks.result(
+        title, charts.scatter(table, **axes), caption=f"{alive.over}, a dot each · orange: chosen · chance: effect 0",
+        measured=made.measured, table=table.drop(columns=["off"]), file="function-vectors", key="vectors scatter",
+        python=made.python(table="vectors.drop(columns=['off'])"),
+        clickable=plots.dots(table, blocks.shape(), **axes, alt=f"Scatter of effect against prefix matching. {title}.",
+                             facts=(("effect", "effect", "plain"), ("prefix matching", "prefix matching", "plain"),
+                                    ("importance", "importance", "plain"))))
+
+
+def list_of_sets(table: pd.DataFrame, k: int) -> None:
+    """The heads of the three sets, with their scores and ranks."""
+    shown = tables.set_heads_table(table, k)
+    blocks.heading(f"{words.how_many(len(shown), 'head')} in the three sets, by effect; "
+                   f"{int(shown['chosen'].sum())} chosen")
+    whole = [f"{score} rank" for score in tables.SCORE.values()]
+    st.dataframe(blocks.aligned(shown, scores=("effect", "95 % from", "to", "prefix matching", "importance"),
+                                whole=whole), hide_index=True, height=blocks.table_height(len(shown)),
+                 key="vectors heads", alt="The heads of the three sets with their scores, ranks and sets.")
+
+
+def choose_sets(table: pd.DataFrame, k: int) -> None:
+    """Buttons that choose one of the sets, or what of it is not in another."""
+    vector, induction, important = tables.SETS
+    offers = {f"The {k} function-vector heads": (vector, ()), f"The {k} induction heads": (induction, ()),
+              f"The {k} most important heads": (important, ()),
+              "Function-vector heads that are no induction heads": (vector, (induction,)),
+              "Induction heads that are no function-vector heads": (induction, (vector,))}
+    with st.popover("Choose heads", icon=":material/checklist:"):
+        for i, (label, (of, without)) in enumerate(offers.items()):
+            heads = tables.heads_of(table, k, of, without)
+            st.button(f"{label} ({len(heads)})" if without else label, key=f"choose set {i}", disabled=not heads,
+                      on_click=choose_heads, args=(heads,))
+    blocks.to_lab()
+
+
+def choose_heads(heads: frozenset[Head]) -> None:
+    components.change(lambda now: Ablation(heads, now.ffns, components.preferred_fill()))
+
+
 # --- capacity -----------------------------------------------------------------------------------
 
 
@@ -359,6 +491,8 @@ view = str(selection.control("View", VIEWS, "view"))
 match view:
     case "Against importance":
         draw_scatter()
+    case "Function vectors":
+        draw_vectors()
     case "Capacity":
         draw_capacity()
     case "One head":

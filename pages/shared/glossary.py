@@ -60,6 +60,11 @@ TERMS: dict[str, tuple[tuple[str, ...], str]] = {
         ("feed-forward networks?", "FFNs?"),
         "Feed-forward network: the part of a layer that works on each token by itself. Off, it adds nothing to the "
         "residual stream, its bias included. Layers are counted from 0."),
+    "function vector": (
+        ("function-vector heads?", "function-vector effects?", "function vectors?"),
+        "A head's mean output at the last token of prompts, where it carries the task: put in place of what the head "
+        "puts out behind shuffled labels, it brings the right answer back. The effect is how far, a difference of "
+        "probabilities."),
     "head": (
         ("attention heads?", "heads?"),
         "A part of a layer's attention, which fetches information from earlier tokens. L3H7 is head 7 of layer 3, both "

@@ -1,4 +1,4 @@
-"""What the Tour concludes: pure functions from numbers to sentences and to the right answer of a guess.
+"""What the Tour and Induction conclude: pure functions from numbers to sentences and to the right answer of a guess.
 
 Each claims a difference only where an interval or a test holds it, and else says that the questions do not tell.
 """
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from backend import stats
-from backend.tables import WITH
+from backend.tables import VECTOR, WITH
 from backend.values import Head
 from pages.shared.words import SIGNIFICANT, how_many, p_value, percent, points
 
@@ -125,6 +125,58 @@ def missed_most(table: pd.DataFrame, second: int, ahead: stats.Interval) -> str:
     if worst["high"] >= 0:
         return f"{text}, which these questions do not tell from no change"
     return text if ahead.low > 0 else f"{text}; these questions do not tell it from that of layer {second}"
+
+
+LITTLE_LOST = 0.01  # of probability: where shuffled labels take less, there is nothing to bring back
+
+
+def carries(table: pd.DataFrame, lost: float, what: str = "head") -> str:
+    """Which head's mean output brings the right answer back furthest, in a `vectors_table`, where that is told at all.
+
+    Args:
+        lost: what shuffled labels take of the right answer's probability.
+        what: what the heads are called, one of them.
+    """
+    if lost < LITTLE_LOST:
+        return ("Shuffled labels take next to nothing of the right answer's probability here: there is nothing that a "
+                "head could bring back")
+    told = table[is_told(table)]
+    if told.empty:
+        return (f"Shuffled labels take {points(lost)[1:]} of the right answer's probability; these prompts tell of no "
+                f"{what} whose mean output brings some of it back")
+    top = told.loc[told["effect"].idxmax()]
+    back = points(top["effect"]) if top["effect"] >= 0.0005 else "less than +0.1\u00a0points"
+    others = len(told) - 1
+    return (f"{top['name']} brings the right answer back furthest, {back} of probability ("
+            f"{span(top['95 % from'], top['to'], 'points')}) of the {points(lost)[1:]} that shuffled labels take" + (
+                f"; {how_many(others, f'further {what}')} {'does' if others == 1 else 'do'} so" if others else ""))
+
+
+def is_told(table: pd.DataFrame) -> pd.Series:
+    """Which heads of a `vectors_table` bring the right answer back, by a test of each that knows how many there are."""
+    return (table["effect"] > 0) & (table["p (Holm)"] < SIGNIFICANT)
+
+
+def sets_apart(sets: pd.DataFrame, n_told: int) -> str:
+    """Whether function-vector heads are the induction heads, and the important ones, in a `sets_table`.
+
+    Args:
+        n_told: of how many heads it is told that they bring the right answer back.
+    """
+    def shared(row: pd.Series) -> str:
+        than = "more than" if row["in common"] > row["by chance"] else "fewer than"
+        by = f"{row['by chance']:.1f} by chance, {p_value(row['p'])}"
+        return f"{row['in common']:.0f} ({f'{than} ' if row['p'] < SIGNIFICANT else ''}{by})"
+
+    induction, important = (sets[sets["sets"].str.startswith(VECTOR)].iloc[i] for i in (0, 1))
+    k = int(induction["of"])
+    text = (f"The top {k} by function-vector effect share {shared(induction)} with the top {k} in prefix matching, "
+            f"{shared(important)} with the most important {k}")
+    if not n_told:
+        return f"{text}; but of none of them is it told that it carries anything"
+    if min(induction["p"], important["p"]) >= SIGNIFICANT:
+        return f"{text}: both as chance may have it"
+    return text
 
 
 def control(there: Sequence[Head], controlled: Sequence[Head], k: int, seed: int) -> tuple[Head, ...]:

@@ -37,7 +37,8 @@ VIEWS: list[tuple[str, dict[str, Any]]] = [  # every view that shows stored resu
     *(("pruning", {"scope": scope, "view": view}) for scope in ("This task", "All tasks")
       for view in ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")),
     *(("overlap", {"view": view}) for view in ("Tasks", "Shots", "Top heads", "Heads that many need")),
-    *(("induction", {"view": view}) for view in ("Scores", "Against importance", "Capacity")),
+    *(("induction", {"view": view}) for view in ("Scores", "Against importance", "Function vectors",
+                                                      "Capacity")),
 ]
 
 

@@ -19,8 +19,10 @@ from backend.kinds import (
     Activations,
     Answers,
     Copying,
+    Effects,
     Evaluation,
     FFNOracle,
+    FunctionVectors,
     HeadImportance,
     HeadOracle,
     HeadScores,
@@ -34,6 +36,7 @@ from backend.kinds import (
     Unit,
     Writes,
 )
+from backend.kinds.function_vectors import MEANS
 from backend.kinds.pruning import pruning_steps
 from backend.kinds.writes import N_PROBE
 from backend.models import smollm2
@@ -94,6 +97,11 @@ def writes(of: Setup) -> Writes:
     return Writes(of.with_(n_examples=N_PROBE))
 
 
+def vectors(of: Setup) -> FunctionVectors:
+    """Function vectors, as pages ask for them."""
+    return FunctionVectors(of.with_(n_examples=MEANS))
+
+
 def pruning(of: Setup, what: str = "heads", ranking: str = "own") -> Pruning:
     """A curve by a ranking as the command line names it."""
     return Pruning(of, what, Ranking.parse(ranking, of.task, identify_tasks))
@@ -106,7 +114,7 @@ def everything(model: ModelId, tasks: Sequence[TaskId], off: Ablation, shots: Se
         yield from (importance(one), writes(one), Evaluation(one), Evaluation(one, off))
     for one in setups(model, tasks, shots[-1:]):
         own, reverse = Ranking.by(one.task), Ranking.by(one.task, reverse=True)
-        yield from (FFNOracle(one), Pruning(one, "combined", own))
+        yield from (FFNOracle(one), vectors(one), Pruning(one, "combined", own))
         for what in ("heads", "ffns"):
             for ranking in (own, Ranking.by(*tasks), reverse, *(Ranking.random(seed, N_PROBE) for seed in range(5))):
                 yield Pruning(one, what, ranking)
@@ -145,6 +153,8 @@ def record(unit: Unit[Any], info: ModelInfo) -> Record:
         return _writes(unit, info)
     if unit.RECORD is Activations:
         return _means(unit, info)
+    if isinstance(unit, FunctionVectors):
+        return _effects(unit, info)
     if isinstance(unit, Evaluation):
         return _evaluation(unit, info)
     return _sweep(unit, info)
@@ -217,6 +227,18 @@ def _means(unit: Unit[Any], info: ModelInfo) -> Activations:
     row = (0.25,) * info.d_head
     return Activations(unit.setup.n_examples, 20 * unit.setup.n_examples, ((row,) * info.n_heads,) * info.n_layers,
                        ((0.5,) * info.d_model,) * info.n_layers)
+
+
+def _effects(unit: FunctionVectors, info: ModelInfo) -> Effects:
+    """Of heads that prefix matching ranks otherwise; every second head's is below 0."""
+    rng = np.random.default_rng(zlib.crc32(unit.key.encode()))
+    scores = _shape_of(info, unit.setup.task.name)[:, ::-1] * np.where(np.arange(info.n_heads) % 2, -0.1, 1)
+    mean = 0.3 * scores / np.abs(scores).max()
+    n, draws = unit.n_trials, unit.setup.draws
+    effects = mean * rng.lognormal(-0.02, 0.2, (n, 1, 1))
+    return Effects(unit.setup.n_examples, 0.9, (0.4,) * n, tuple(tuple(
+        tuple(float(f"{x:.7g}") for x in row) for row in one) for one in effects.tolist()),
+        tuple(i % draws for i in range(n)) if draws > 1 else (), (0,) * (unit.setup.n_examples + n), ())
 
 
 def dead_head(info: ModelInfo) -> Head:

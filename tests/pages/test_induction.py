@@ -10,13 +10,13 @@ from backend.kinds import Copying, InductionScores, PrefixMatching, Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import Ablation, Head, Setup
-from pages.shared import handles
+from pages.shared import handles, verdicts
 from pages.shared import words as wording
 from tests.pages import made_up
 from tests.pages.conftest import INFO, MODEL, Explorer, calm, setup_of, words
 from tests.pages.shown import run_shown_python
 
-VIEWS = ("Scores", "Against importance", "Capacity", "One head")
+VIEWS = ("Scores", "Against importance", "Function vectors", "Capacity", "One head")
 PLAIN = Setup(INFO.name, INFO.revision)
 
 
@@ -51,7 +51,7 @@ def small(monkeypatch: pytest.MonkeyPatch):
     return model
 
 
-@pytest.mark.parametrize("view", VIEWS[:3])
+@pytest.mark.parametrize("view", VIEWS[:4])
 def test_an_empty_store_is_said_to_be_empty(explorer: Explorer, view: str):
     app = explorer("induction", task="antonym", view=view)
     assert calm(app)
@@ -172,3 +172,51 @@ def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):
     app = explorer("induction", view="no such view")
     assert calm(app)
     assert app.segmented_control(key="view").value == VIEWS[0]
+
+
+def vectors(tasks: Iterable[str] = tuple(MINI)) -> Iterable[Unit]:
+    return (made_up.vectors(setup_of(task)) for task in tasks)
+
+
+def test_function_vectors_stand_beside_induction_and_importance(explorer: Explorer, store: Store):
+    made_up.fill(store, [*scores(), *importance(), *vectors(), made_up.writes(setup_of("antonym"))], INFO)
+    app = explorer("induction", task="antonym", view="Function vectors", off="L1H2")
+    assert calm(app), (app.error, app.exception)
+    assert "Not measured yet" not in words(app)
+    effects = store.get(made_up.vectors(setup_of("antonym")))
+    alive = store.get(made_up.writes(setup_of("antonym"))).alive()
+    table = tables.vectors_table([effects], store.get(PrefixMatching(MODEL)), rank_of(store, "antonym"),
+                                 Ablation(frozenset({Head(1, 2)})), alive)
+    assert verdicts.carries(table, effects.lost, "live head") in words(app)
+    assert verdicts.sets_apart(tables.sets_table(table, 3), int(verdicts.is_told(table).sum())) in words(app)
+    assert "11 live heads" in words(app)
+    shown = app.dataframe[1].value
+    assert list(shown["head"]) == list(tables.set_heads_table(table, 3)["head"])
+    assert shown["effect"].max() == pytest.approx(effects.scores()[alive].max())
+    assert list(shown.query("chosen")["head"]) == ["L1H2"] * ("L1H2" in set(shown["head"]))
+    app.segmented_control(key="vectors of").set_value("all tasks").run()
+    assert calm(app), (app.error, app.exception)
+    assert "the mean of 14 tasks" in words(app)
+
+
+@pytest.mark.parametrize(("button", "of", "without"), [
+    (0, tables.VECTOR, ()), (1, tables.INDUCTION, ()), (2, tables.IMPORTANT, ()),
+    (3, tables.VECTOR, (tables.INDUCTION,)), (4, tables.INDUCTION, (tables.VECTOR,))])
+def test_each_set_of_heads_can_be_chosen(explorer: Explorer, store: Store, button: int, of: str, without: tuple):
+    made_up.fill(store, [*scores(), *importance(["antonym"]), *vectors(["antonym"])], INFO)
+    app = explorer("induction", task="antonym", view="Function vectors", off="F1")
+    app.number_input(key="vectors top").set_value(4).run()
+    app.button(key=f"choose set {button}").click().run()
+    table = tables.vectors_table([store.get(made_up.vectors(setup_of("antonym")))], store.get(PrefixMatching(MODEL)),
+                                 rank_of(store, "antonym"))
+    assert calm(app)
+    heads = tables.heads_of(table, 4, of, without)
+    assert heads
+    assert app.text_input(key="off").value == str(Ablation(heads, frozenset({1})))
+
+
+def test_at_0_shots_there_are_no_function_vectors(explorer: Explorer, store: Store):
+    made_up.fill(store, [*scores(), *importance(["antonym"], (0,))], INFO)
+    app = explorer("induction", task="antonym", view="Function vectors", shots="0")
+    assert calm(app)
+    assert "choose 1 shot or more" in words(app)

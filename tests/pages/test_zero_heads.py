@@ -13,6 +13,7 @@ import streamlit as st
 from backend.kinds import (
     Activations,
     Copying,
+    Effects,
     Evaluation,
     FFNOracle,
     HeadImportance,
@@ -45,7 +46,8 @@ PAGES = [
     *(("heads", {"view": view}) for view in ("One task", "All tasks", "Shots", "Difference", "Average")),
     *(("heads", {"view": view, "by": "one-divisor"}) for view in ("One task", "Average")),
     *(("overlap", {"view": view}) for view in ("Tasks", "Shots", "Top heads", "Heads that many need")),
-    *(("induction", {"view": view}) for view in ("Scores", "Against importance", "Capacity")),
+    *(("induction", {"view": view}) for view in ("Scores", "Against importance", "Function vectors",
+                                                      "Capacity")),
     *(("pruning", {"scope": scope, "view": view}) for scope in ("This task", "All tasks")
       for view in ("Heads", "FFNs", "Other tasks' rankings")),
 ]
@@ -56,7 +58,7 @@ def wanted() -> Iterator[Unit[Any]]:
     for one in setups:
         yield from (made_up.importance(one), Evaluation(one))
         if one.n_shots == 5:
-            yield from (FFNOracle(one), HeadOracle(one))
+            yield from (FFNOracle(one), HeadOracle(one), made_up.vectors(one))
             tasks = tuple(made_up.task_id(task) for task in TASKS)
             for what in ("heads", "ffns"):
                 for ranking in (Ranking.by(one.task), Ranking.by(*tasks), Ranking.by(one.task, reverse=True),
@@ -89,6 +91,8 @@ def widened(unit: Unit[Any], record: Record) -> Record:
     if isinstance(record, InductionScores):  # copying reads the projection's bias, whatever the head does
         mean = 0.93 if isinstance(unit, Copying) and unit.variant == "authors" else 0.0
         return replace(record, mean=padded(record.mean, mean), variance=padded(record.variance))
+    if isinstance(record, Effects):
+        return replace(record, effects=tuple(map(padded, record.effects)))
     if isinstance(record, HeadWrites):
         return replace(record, norms=padded(record.norms))
     if isinstance(unit, HeadOracle):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import cos, pi, sin
 from typing import Any
 
 import altair as alt
@@ -55,6 +56,44 @@ def scatter(table: pd.DataFrame, x: str, y: str, *, x_title: str, y_title: str) 
         color=alt.condition("datum.off", alt.value(ORANGE), layer),
         size=alt.condition("datum.off", alt.value(200), alt.value(90 if len(table) < 400 else 34)),
         opacity=alt.value(0.9), tooltip=tooltip).properties(height=380)
+
+
+_CIRCLES = {"function vector": (0.37, 0.62), "induction": (0.63, 0.62), "important": (0.5, 0.36)}
+_RADIUS = 0.245
+_NAMES = {"function vector": (0.13, 0.93, "left"), "induction": (0.87, 0.93, "right"),
+          "important": (0.5, 0.045, "center")}
+
+
+def three_sets(regions: pd.DataFrame) -> alt.LayerChart:
+    """A `regions_table` as three circles that overlap, with the number of heads in every part; hover names them."""
+    colours = alt.Color("set:N", legend=None, scale=alt.Scale(domain=list(_CIRCLES), range=[BLUE, GREEN, PURPLE]))
+    x, y = (alt.X("x:Q", scale=alt.Scale(domain=[0, 1]), axis=None), alt.Y("y:Q", scale=alt.Scale(domain=[0, 1]),
+                                                                          axis=None))
+    around = [2 * pi * i / 90 for i in range(90)]
+    edges = pd.DataFrame([{"set": name, "x": cx + _RADIUS * cos(a), "y": cy + _RADIUS * sin(a), "at": i}
+                          for name, (cx, cy) in _CIRCLES.items() for i, a in enumerate(around)])
+    circles = alt.Chart(edges).mark_line(filled=True, interpolate="linear-closed", opacity=0.25, tooltip=None).encode(
+        x=x, y=y, color=colours, order="at:Q")
+    lines = alt.Chart(edges).mark_line(interpolate="linear-closed", strokeWidth=2, tooltip=None).encode(
+        x=x, y=y, color=colours, order="at:Q")
+    names = pd.DataFrame([{"set": name, "x": at[0], "y": at[1], "align": at[2]} for name, at in _NAMES.items()])
+    called = [alt.Chart(names[names["align"] == align]).mark_text(
+        align=align, fontSize=14, fontWeight=600, tooltip=None).encode(x=x, y=y, text="set:N", color=colours)
+        for align in ("left", "right", "center")]
+    places = regions.assign(**dict(zip("xy", zip(*(_within(row) for _, row in regions.iterrows()), strict=True),
+                                       strict=True)))
+    counts = alt.Chart(places).mark_text(fontSize=20, fontWeight=600, color=GREY).encode(
+        x=x, y=y, text="heads:Q", tooltip=[alt.Tooltip("part:N"), alt.Tooltip("heads:Q"), alt.Tooltip("which:N")])
+    return alt.LayerChart(layer=[circles, lines, *called, counts]).properties(height=380)
+
+
+def _within(row: pd.Series) -> tuple[float, float]:
+    """Where the number of a part of the picture stands: towards the circles that it is in, away from the others."""
+    centre = [sum(at[i] for at in _CIRCLES.values()) / 3 for i in (0, 1)]
+    inside = [at for name, at in _CIRCLES.items() if row[name]]
+    mean = [sum(at[i] for at in inside) / len(inside) for i in (0, 1)]
+    reach = {1: 1.55, 2: 1.75, 3: 0.0}[len(inside)]
+    return centre[0] + reach * (mean[0] - centre[0]), centre[1] + reach * (mean[1] - centre[1])
 
 
 def framed(pattern: Any, targets: Sequence[tuple[int, int]]) -> alt.LayerChart:

@@ -132,3 +132,51 @@ def test_the_runner_up_is_the_next_and_its_distance_a_paired_interval():
     assert second == 1
     assert 0.2 < ahead.low <= 0.5 <= ahead.high < 0.8
     assert tables.runner_up([one], 1)[0] == 0
+
+
+def vectors(*rows: tuple[str, float, float, float, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["name", "effect", "95 % from", "to", "p (Holm)"])
+
+
+def test_a_head_brings_the_answer_back_where_a_test_says_so_that_knows_how_many_there_are():
+    table = vectors(("L0H0", 0.2, 0.1, 0.3, 0.001), ("L0H1", 0.1, 0.05, 0.15, 0.01), ("L0H2", 0.5, -0.2, 1.0, 0.6))
+    assert said(verdicts.carries(table, 0.4)) == (
+        "L0H0 brings the right answer back furthest, +20 points of probability (95 %: +10 to +30 points) of the 40 "
+        "points that shuffled labels take; 1 further head does so")
+    assert list(verdicts.is_told(table)) == [True, True, False]
+    tiny = said(verdicts.carries(vectors(("L0H0", 0.0002, 0.0001, 0.0003, 0.001)), 0.4))
+    assert "less than +0.1 points of probability" in tiny
+
+
+@pytest.mark.parametrize(("rows", "lost", "text"), [
+    ([("L0H0", 0.2, -0.1, 0.5, 0.4)], 0.4, "tell of no live head whose mean output brings some of it back"),
+    ([("L0H0", -0.2, -0.3, -0.1, 0.001)], 0.4, "tell of no live head"),  # it takes further away
+    ([("L0H0", 0.2, 0.1, 0.3, 0.001)], 0.002, "there is nothing that a head could bring back"),
+    ([("L0H0", 0.2, 0.1, 0.3, 0.001)], -0.1, "there is nothing that a head could bring back"),
+])
+def test_no_head_is_named_where_nothing_is_lost_or_none_is_told(rows: list, lost: float, text: str):
+    found = verdicts.carries(vectors(*rows), lost, "live head")
+    assert text in found
+    assert "L0H0" not in found
+
+
+def shared(*rows: tuple[int, float, float]) -> pd.DataFrame:
+    names = ["function vector and induction", "function vector and important", "induction and important"]
+    return pd.DataFrame([{"sets": name, "in common": common, "of": 8, "by chance": chance, "p": p}
+                         for name, (common, chance, p) in zip(names, rows, strict=True)])
+
+
+def test_sets_share_more_or_fewer_than_chance_only_where_a_test_says_so():
+    text = verdicts.sets_apart(shared((6, 1.6, 0.001), (0, 1.6, 0.2), (3, 1.6, 0.3)), 2)
+    assert "share 6 (more than 1.6 by chance, p = 0.001) with the top 8 in prefix matching" in text
+    assert "0 (1.6 by chance, p = 0.20) with the most important 8" in text
+    assert "as chance may have it" not in text
+    assert "fewer than 4.0 by chance" in verdicts.sets_apart(shared((0, 4.0, 0.01), (4, 4.0, 1.0), (4, 4.0, 1.0)), 2)
+    even = verdicts.sets_apart(shared((2, 1.6, 0.9), (3, 1.6, 0.3), (8, 1.6, 0.001)), 2)
+    assert even.endswith("both as chance may have it")
+    assert "than" not in even
+
+
+def test_sets_of_heads_that_are_told_to_carry_nothing_say_so():
+    assert verdicts.sets_apart(shared((6, 1.6, 0.001), (0, 1.6, 0.2), (3, 1.6, 0.3)), 0).endswith(
+        "of none of them is it told that it carries anything")
