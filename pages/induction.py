@@ -10,8 +10,10 @@ import pandas as pd
 import streamlit as st
 
 from backend import lens, stats, tables
-from backend.kinds import Copying, FunctionVectors, HeadImportance, InductionScores, PrefixMatching
+from backend.kinds import Copying, FunctionVectors, HeadImportance, InductionScores, KnockOut, PrefixMatching
 from backend.kinds.function_vectors import MEANS
+from backend.kinds.knock_out import EVERY_SORT, SHARES
+from backend.kinds.lines import expression, with_imports
 from backend.models.info import BUNDLED
 from backend.values import Ablation, Head, ModelId, TaskId
 from pages.map import head_map, plots
@@ -20,7 +22,7 @@ from pages.shared import blocks, charts, components, glossary, growth, living, s
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
 
-VIEWS = ("Scores", "Against importance", "Function vectors", "Capacity", "One head", "In training")
+VIEWS = ("Scores", "Against importance", "Function vectors", "Knock-out", "Capacity", "One head", "In training")
 SHOW = ("mean", "variance")
 FRACTIONS = tuple(p / 10 for p in range(10))
 LIVE_PARAMETERS = 200_000_000  # models up to this size are looked at without being asked twice
@@ -292,8 +294,9 @@ def picture_of_sets(table: pd.DataFrame, k: int, made: Made) -> None:
     sets, regions = tables.sets_table(table, k), tables.regions_table(table, k)
     title = verdicts.sets_apart(sets, int(verdicts.is_told(table).sum()))
     blocks.result(
-        title, charts.three_sets(regions), caption=f"Top {k} of {alive.over} each · numbers: heads",
-        measured=made.measured, table=sets, file="function-vectors-sets", key="vectors sets",
+        title, charts.three_sets(regions, st.context.theme.type == "dark"),
+        caption=f"Top {k} of {alive.over} each · numbers: heads", measured=made.measured, table=sets,
+        file="function-vectors-sets", key="vectors sets",
         python=made.python(table=f"tables.sets_table(vectors, {k})",
                            then=[blocks.printed(f"tables.regions_table(vectors, {k})")]),
         alt_text=f"Three circles that overlap. {title}. " + "; ".join(
@@ -344,6 +347,76 @@ def choose_sets(table: pd.DataFrame, k: int) -> None:
 
 def choose_heads(heads: frozenset[Head]) -> None:
     components.change(lambda now: Ablation(heads, now.ffns, components.preferred_fill()))
+
+
+# --- knock-out ----------------------------------------------------------------------------------
+
+
+def draw_knock_out() -> None:
+    """Accuracy as function-vector heads, induction heads, each without the other, or random others are off."""
+    if not setup.n_shots:
+        blocks.text("Function vectors are what demonstrations leave. At 0 shots there are none: choose 1 shot or more "
+                    "in the sidebar.")
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        which = str(st.segmented_control("Accuracy on", ("this task", "all tasks"), default="this task", required=True,
+                                         key="knocked on", persist_state="session"))
+        fill = str(st.segmented_control("Switched off to", ("zero", "mean"), default="zero", required=True,
+                                        key="knocked to", persist_state="session", help=glossary.says("ablation")))
+        at = st.select_slider("Read at, % of heads off", [100 * share for share in SHARES[1:]], 10.0, key="knocked at",
+                              format_func=lambda share: f"{share:g}", persist_state="session", width=260)
+    those = [setup.task] if which == "this task" else list(tasks.values())
+    units = {(sort, task): KnockOut(selection.current(task), sort, tuple(t for t in tasks.values() if t != task),
+                                    fill) for sort in EVERY_SORT for task in those}
+    place = st.container()
+    records = dict(zip(units, blocks.get_all(list(units.values()), f"accuracy of {which} without these heads"),
+                       strict=True))
+    whole = [task for task in those if all(records[sort, task] is not None for sort in EVERY_SORT)]
+    if not whole:
+        return
+    found = {sort: [record for task in whole if (record := records[sort, task]) is not None] for sort in EVERY_SORT}
+    table = tables.knock_out_table(found)
+    pairs = tables.knock_out_pairs(found, float(at) / 100)
+    called = setup.task.name if which == "this task" else f"the mean of {words.how_many(len(whole), 'task')}"
+    ranking = [task for task in tasks.values() if which == "all tasks" or task != setup.task] or [setup.task]
+    title = verdicts.which_are_needed(table, pairs, float(at) / 100, called, told_on(ranking))
+    first = KnockOut(selection.current(whole[0]), EVERY_SORT[0], units[EVERY_SORT[0], whole[0]].tasks, fill)
+    with place:
+        blocks.result(
+            title, charts.knock_out(table, float(at) / 100),
+            caption=f"n = {int(table['n'].iloc[0])} questions · grey: {len(EVERY_SORT) - 4} random draws, lowest to "
+                    "highest",
+            measured=blocks.provenance(
+                setup, KnockOut.DEFINITION, f"Off: {fill} in their place",
+                f"Function vectors are ranked on the other compared tasks, {len(first.tasks)} of them, and judged on "
+                "this one" if first.tasks != (whole[0],) else "Function vectors are ranked on the task itself",
+                words.how_certain(setup), "Difference: the same questions, paired bootstrap",
+                source=f"{KnockOut.SOURCE}; {SOURCE}", task=called),
+            table=table, file="knock-out", key="knock out", python=knock_out_lines(whole, fill),
+            alt_text=f"Curves of accuracy as heads are switched off. {title}.")
+
+
+def told_on(ranking: list[TaskId]) -> int | None:
+    """Of how many live heads it is told that they carry function vectors; None where a task is not measured."""
+    records = [blocks.fetch(FunctionVectors(selection.current(task).with_(n_examples=MEANS))) for task in ranking]
+    if any(record is None for record in records):
+        return None
+    found = stats.mean_effects([(np.asarray(one.effects)[:, alive.mask], one.draws) for one in records if one])
+    return int(((found.mean > 0) & (stats.holm(found.p.tolist()) < words.SIGNIFICANT)).sum())
+
+
+def knock_out_lines(whole: list[TaskId], fill: str) -> str:
+    """Python that gets every curve, and the table of them."""
+    known = {setup.model: "model"}
+    made = [expression(selection.current(task), known) for task in whole]
+    return with_imports([
+        f"model = {expression(setup.model, {})}",
+        f"ranked = [{', '.join(expression(task, {}) for task in tasks.values())}]",
+        f"setups = [{', '.join(made)}]",
+        "found = {sort: [get(KnockOut(setup, sort, tuple(t for t in ranked if t != setup.task), "
+        f"{fill!r})) for setup in setups]",
+        f"         for sort in {EVERY_SORT}}}",
+        *blocks.shown_lines("tables.knock_out_table(found)")], selection.load_lines())
 
 
 # --- capacity -----------------------------------------------------------------------------------
@@ -493,6 +566,8 @@ match view:
         draw_scatter()
     case "Function vectors":
         draw_vectors()
+    case "Knock-out":
+        draw_knock_out()
     case "Capacity":
         draw_capacity()
     case "One head":

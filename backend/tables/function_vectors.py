@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from backend import stats
-from backend.kinds import Effects, InductionScores
+from backend.kinds import Effects, InductionScores, Sweep
+from backend.kinds.knock_out import INDUCTION as BY_INDUCTION
+from backend.kinds.knock_out import INDUCTION_ALONE, VECTORS, VECTORS_ALONE
+from backend.stats import Marks
 from backend.tables.importance import grid_table
-from backend.values import INTACT, Ablation, Head
+from backend.tables.pruning import points_of
+from backend.values import INTACT, Ablation, Head, parse_exact
 
 VECTOR, INDUCTION, IMPORTANT = SETS = ("function vector", "induction", "important")
 SCORE = {VECTOR: "effect", INDUCTION: "prefix matching", IMPORTANT: "importance"}  # the column that ranks each set
+
+OTHERS = "random others"
+KNOCKED = {VECTORS: "function-vector heads", BY_INDUCTION: "induction heads",
+           VECTORS_ALONE: "function-vector, no induction", INDUCTION_ALONE: "induction, no function-vector"}
 
 
 def vectors_table(records: Sequence[Effects], prefix_matching: InductionScores, importance: np.ndarray,
@@ -88,3 +97,36 @@ def heads_of(table: pd.DataFrame, k: int, of: str, without: Collection[str] = ()
     """The top k by one score that are not in the top k by others: `heads_of(table, 8, VECTOR, [INDUCTION])`."""
     tops = top_sets(table, k)
     return tops[of] - frozenset().union(*(tops[name] for name in without))
+
+
+def knock_out_table(found: Mapping[str, Sequence[Sweep]]) -> pd.DataFrame:
+    """Accuracy as heads of each sort are off: a row per sort and point; random sorts become one, lowest to highest.
+
+    Args:
+        found: per sort one sweep per task, the same tasks for each.
+    """
+    rows: list[dict[str, Any]] = []
+    random: list[dict[str, Any]] = []
+    for sort, sweeps in found.items():
+        for (share, _), marks, masks in points_of(sweeps):
+            low, high = stats.mean_accuracy_interval(marks)
+            row = {"off": KNOCKED.get(sort, OTHERS), "share": share,
+                   "heads": float(np.mean([len(parse_exact(mask).heads) for mask in masks])),
+                   "accuracy": float(np.mean([one.right.mean() for one in marks])), "low": low, "high": high,
+                   "chance": float(np.mean([sweep.questions.chance for sweep in sweeps])),
+                   "n": sum(len(one.right) for one in marks)}
+            (rows if sort in KNOCKED else random).append(row)
+    shares = list(dict.fromkeys(row["share"] for row in random))
+    for share in shares:
+        here = [row for row in random if row["share"] == share]
+        reached = [row["accuracy"] for row in here]
+        rows.append(here[0] | {"accuracy": float(np.mean(reached)), "low": min(reached), "high": max(reached)})
+    return pd.DataFrame(rows)
+
+
+def knock_out_pairs(found: Mapping[str, Sequence[Sweep]], share: float) -> list[tuple[Marks, Marks]]:
+    """Per task the outcomes without induction heads that are no function-vector heads, and the reverse, at a share."""
+    def at(sort: str) -> list[Marks]:
+        return next(marks for (one, _), marks, _ in points_of(found[sort]) if abs(one - share) < 1e-9)
+
+    return list(zip(at(INDUCTION_ALONE), at(VECTORS_ALONE), strict=True))

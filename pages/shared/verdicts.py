@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from backend import stats
+from backend import stats, tables
+from backend.kinds.knock_out import INDUCTION_ALONE, VECTORS_ALONE
 from backend.tables import VECTOR, WITH
 from backend.values import Head
 from pages.shared.words import SIGNIFICANT, how_many, p_value, percent, points
@@ -177,6 +178,43 @@ def sets_apart(sets: pd.DataFrame, n_told: int) -> str:
     if min(induction["p"], important["p"]) >= SIGNIFICANT:
         return f"{text}: both as chance may have it"
     return text
+
+
+def which_are_needed(table: pd.DataFrame, pairs: Sequence[tuple[stats.Marks, stats.Marks]], at: float, called: str,
+                     n_told: int | None = None) -> str:
+    """Whether accuracy needs function-vector heads or induction heads more, in a `knock_out_table`.
+
+    Claims that one sort is needed more only where the paired interval of the difference says so and accuracy without
+    that sort lies below the intact model's and below the random draws; never of other models or tasks.
+
+    Args:
+        pairs: see `tables.knock_out_pairs`.
+        at: the share of heads off.
+        called: the task, or the mean of which tasks.
+        n_told: of how many heads it is told that they carry function vectors, on the tasks that rank them; None where
+            that is not known. Where it is of none, nothing is said of function-vector heads.
+    """
+    intact = float(table["accuracy"].iloc[0])
+    here = table[np.isclose(table["share"], at)].set_index("off")
+    vector, induction = (here.loc[tables.KNOCKED[sort]] for sort in (VECTORS_ALONE, INDUCTION_ALONE))
+    random, first = here.loc[tables.OTHERS], table.iloc[0]
+    found = stats.mean_difference_interval(pairs)
+    numbers = (f"with {percent(at)} of the heads off, {called} goes from {percent(intact)} to "
+               f"{percent(vector['accuracy'])} without function-vector heads that are no induction heads, to "
+               f"{percent(induction['accuracy'])} without the reverse "
+               f"({points(vector['accuracy'] - induction['accuracy'])}, {span(*found, 'points')})")
+
+    def falls(row: pd.Series) -> bool:
+        return bool(row["high"] < first["low"] and row["accuracy"] < random["low"])
+
+    if n_told == 0:
+        also = "; induction heads are needed" if found.low > 0 and falls(induction) else ""
+        return f"Of no head is it told that it carries a function vector on the tasks that rank them{also}: {numbers}"
+    if found.high < 0 and falls(vector):
+        return f"Function-vector heads are needed more here, as Yin and Steinhardt found elsewhere: {numbers}"
+    if found.low > 0 and falls(induction):
+        return f"Induction heads are needed more here, other than Yin and Steinhardt found elsewhere: {numbers}"
+    return f"These questions do not tell that either sort is needed more than other heads: {numbers}"
 
 
 def control(there: Sequence[Head], controlled: Sequence[Head], k: int, seed: int) -> tuple[Head, ...]:

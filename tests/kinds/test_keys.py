@@ -17,6 +17,7 @@ from backend.kinds import (
     FunctionVectors,
     HeadImportance,
     HeadOracle,
+    KnockOut,
     Means,
     Model,
     PrefixMatching,
@@ -24,6 +25,7 @@ from backend.kinds import (
     Unit,
     Writes,
 )
+from backend.kinds.knock_out import SORTS
 from backend.kinds.unit import SCHEMA
 from backend.values import ModelId, Ranking, Setup, TaskId, parse_exact
 from tests.store.test_store import RECORDS
@@ -55,6 +57,10 @@ def different(kind: type[Unit]) -> list[Unit]:
             (50, 200) if text.startswith("mean") else (0,))]
     if kind is FunctionVectors:
         found.append(kind(SETUP, 24))
+    if kind is KnockOut:
+        found += [kind(SETUP, sort) for sort in (*SORTS[1:], "random:0", "random:1")]
+        found += [kind(SETUP, tasks=(COPA,)), kind(SETUP, fill="mean"), kind(SETUP, fill="mean", n_train=5),
+                  kind(SETUP, n_means=7), kind(SETUP, n_trials=7), kind(SETUP, n_probe=7)]
     if kind is Pruning:
         found += [kind(SETUP, what, ranking) for what in ("heads", "combined") for ranking in RANKINGS]
         found += [kind(SETUP, "ffns", ranking) for ranking in (*RANKINGS[:5], *RANKINGS[7:9])]
@@ -82,7 +88,7 @@ def test_a_name_reads_back_as_what_it_names(kind):
 
 def test_kinds_of_one_setup_have_names_of_their_own():
     keys = {kind(SETUP).key for kind in (
-        Evaluation, HeadImportance, Means, FFNOracle, HeadOracle, Pruning, Writes, FunctionVectors)}
+        Evaluation, HeadImportance, Means, FFNOracle, HeadOracle, Pruning, Writes, FunctionVectors, KnockOut)}
     assert len(keys | {kind(MODEL).key for kind in (PrefixMatching, Copying, Model)}) == len(KINDS)
 
 
@@ -106,6 +112,7 @@ PINNED = {
                 "8fc9e624836b521063ff0879568ea73f"),
     "pruning, random": (Pruning(SETUP, "ffns", Ranking.random(3)), "573b76f0b3ed15cea43b30258be26f39"),
     "function_vectors": (FunctionVectors(SETUP.with_(n_examples=50)), "528cfa8fb27266b93b4c0f218f4a0c1e"),
+    "knock_out": (KnockOut(SETUP, "random:1", (COPA,), "mean"), "8f567b7143674ee4870a4d58ae0514f9"),
     "copying": (Copying(MODEL.with_(bos=True, dtype="bfloat16"), "olsson", 7), "74e768347b5eae6cb0e92501f65faf14"),
     "model": (Model(MODEL), "82f0ef2a4649bccfcfa3a4749a17fbe3"),
 }

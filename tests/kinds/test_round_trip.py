@@ -20,6 +20,7 @@ from backend.kinds import (
     HeadImportance,
     HeadOracle,
     InductionScores,
+    KnockOut,
     Means,
     Model,
     PrefixMatching,
@@ -28,6 +29,7 @@ from backend.kinds import (
     Unit,
     Writes,
 )
+from backend.kinds.knock_out import EVERY_SORT
 from backend.kinds.lines import commands, python
 from backend.models import loading
 from backend.models.identity import identify
@@ -62,6 +64,8 @@ def every_unit(setup: Setup) -> list[Unit[Any]]:
         Means(setup.with_(n_examples=50)), Writes(setup.with_(n_examples=32)), Writes(setup.with_(n_examples=50)),
         FFNOracle(setup), HeadOracle(setup),
         *(FunctionVectors(setup.with_(n_examples=n), trials) for n, trials in ((50, 25), (7, 3)) if setup.n_shots),
+        *(KnockOut(setup, sort, tasks, fill, n, n) for sort in EVERY_SORT for tasks, fill, n in (
+            ((), "zero", 50), (MINI, "mean", 7)) if setup.n_shots),
         *(Pruning(setup, what, ranking) for what, n_train, reduction in product(
             ("heads", "ffns", "combined"), (200, 50), ("per-token", "per-example"))
           for ranking in rankings(n_train, reduction, setup)),

@@ -28,6 +28,7 @@ from backend.kinds import (
     HeadScores,
     HeadWrites,
     InductionScores,
+    KnockOut,
     Means,
     Model,
     PrefixMatching,
@@ -37,6 +38,7 @@ from backend.kinds import (
     Writes,
 )
 from backend.kinds.function_vectors import MEANS
+from backend.kinds.knock_out import EVERY_SORT, SHARES
 from backend.kinds.pruning import pruning_steps
 from backend.kinds.writes import N_PROBE
 from backend.models import smollm2
@@ -102,6 +104,11 @@ def vectors(of: Setup) -> FunctionVectors:
     return FunctionVectors(of.with_(n_examples=MEANS))
 
 
+def knock_outs(of: Setup, tasks: Iterable[TaskId], fill: str = "zero") -> list[KnockOut]:
+    """The knock-out curves of a task, as pages ask for them: ranked on the other tasks."""
+    return [KnockOut(of, sort, tuple(task for task in tasks if task != of.task), fill) for sort in EVERY_SORT]
+
+
 def pruning(of: Setup, what: str = "heads", ranking: str = "own") -> Pruning:
     """A curve by a ranking as the command line names it."""
     return Pruning(of, what, Ranking.parse(ranking, of.task, identify_tasks))
@@ -115,6 +122,7 @@ def everything(model: ModelId, tasks: Sequence[TaskId], off: Ablation, shots: Se
     for one in setups(model, tasks, shots[-1:]):
         own, reverse = Ranking.by(one.task), Ranking.by(one.task, reverse=True)
         yield from (FFNOracle(one), vectors(one), Pruning(one, "combined", own))
+        yield from knock_outs(one, tasks)
         for what in ("heads", "ffns"):
             for ranking in (own, Ranking.by(*tasks), reverse, *(Ranking.random(seed, N_PROBE) for seed in range(5))):
                 yield Pruning(one, what, ranking)
@@ -293,6 +301,10 @@ def _sweep(unit: Unit[Any], info: ModelInfo) -> Sweep:
         steps = _masks((INTACT, *(Ablation(ffns=frozenset({layer})) for layer in range(info.n_layers))), info)
     elif isinstance(unit, HeadOracle):
         steps = _masks((INTACT, *(Ablation(frozenset({head})) for head in info.heads)), info)
+    elif isinstance(unit, KnockOut):
+        removed = [(share, 0.0) for share in SHARES]
+        basis = [record(need, info) for need in unit.needs() if not isinstance(need, Means)]
+        steps = _masks(unit.ablations(basis, info), info)
     elif isinstance(unit, Pruning):
         removed = unit.steps
         steps = _pruning_steps(unit.ranking, unit.what, tuple(unit.needs()), info, tuple(removed))

@@ -16,7 +16,7 @@ from tests.pages import made_up
 from tests.pages.conftest import INFO, MODEL, Explorer, calm, setup_of, words
 from tests.pages.shown import run_shown_python
 
-VIEWS = ("Scores", "Against importance", "Function vectors", "Capacity", "One head")
+VIEWS = ("Scores", "Against importance", "Function vectors", "Knock-out", "Capacity", "One head")
 PLAIN = Setup(INFO.name, INFO.revision)
 
 
@@ -51,7 +51,7 @@ def small(monkeypatch: pytest.MonkeyPatch):
     return model
 
 
-@pytest.mark.parametrize("view", VIEWS[:4])
+@pytest.mark.parametrize("view", VIEWS[:5])
 def test_an_empty_store_is_said_to_be_empty(explorer: Explorer, view: str):
     app = explorer("induction", task="antonym", view=view)
     assert calm(app)
@@ -220,3 +220,30 @@ def test_at_0_shots_there_are_no_function_vectors(explorer: Explorer, store: Sto
     app = explorer("induction", task="antonym", view="Function vectors", shots="0")
     assert calm(app)
     assert "choose 1 shot or more" in words(app)
+
+
+def test_knocking_heads_out_is_read_at_a_share_and_told_by_the_paired_difference(explorer: Explorer, store: Store):
+    tasks = [made_up.task_id(task) for task in MINI]
+    units = made_up.knock_outs(setup_of("antonym"), tasks)
+    made_up.fill(store, units, INFO)
+    app = explorer("induction", task="antonym", view="Knock-out")
+    assert calm(app), (app.error, app.exception)
+    assert "Not measured yet" not in words(app)
+    found = {unit.sort: [store.get(unit)] for unit in units}
+    table = tables.knock_out_table(found)
+    effects = [store.get(made_up.vectors(setup_of(task.name))) for task in tasks if task.name != "antonym"]
+    tests = stats.mean_effects([(np.array(one.effects)[:, store.get(made_up.writes(setup_of("antonym"))).alive()],
+                                 one.draws) for one in effects])
+    n_told = int(((tests.mean > 0) & (stats.holm(tests.p.tolist()) < 0.05)).sum())
+    assert n_told > 0
+    for at in (0.1, 0.2):
+        app.select_slider(key="knocked at").set_value(100 * at).run()
+        assert verdicts.which_are_needed(table, tables.knock_out_pairs(found, at), at, "antonym", n_told) in words(app)
+    assert "ranked on the other compared tasks, 13 of them" in words(app)
+    app.segmented_control(key="knocked to").set_value("mean").run()
+    assert calm(app)
+    assert "(7 of 7 results)" in words(app)
+    app.segmented_control(key="knocked to").set_value("zero").run()
+    app.segmented_control(key="knocked on").set_value("all tasks").run()
+    assert f"({7 * 13} of {7 * 14} results)" in words(app)
+    assert "the mean of 1 task" in words(app)

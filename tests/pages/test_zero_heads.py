@@ -47,7 +47,7 @@ PAGES = [
     *(("heads", {"view": view, "by": "one-divisor"}) for view in ("One task", "Average")),
     *(("overlap", {"view": view}) for view in ("Tasks", "Shots", "Top heads", "Heads that many need")),
     *(("induction", {"view": view}) for view in ("Scores", "Against importance", "Function vectors",
-                                                      "Capacity")),
+                                                      "Knock-out", "Capacity")),
     *(("pruning", {"scope": scope, "view": view}) for scope in ("This task", "All tasks")
       for view in ("Heads", "FFNs", "Other tasks' rankings")),
 ]
@@ -60,6 +60,7 @@ def wanted() -> Iterator[Unit[Any]]:
         if one.n_shots == 5:
             yield from (FFNOracle(one), HeadOracle(one), made_up.vectors(one))
             tasks = tuple(made_up.task_id(task) for task in TASKS)
+            yield from made_up.knock_outs(one, tasks)
             for what in ("heads", "ffns"):
                 for ranking in (Ranking.by(one.task), Ranking.by(*tasks), Ranking.by(one.task, reverse=True),
                                 *(Ranking.random(seed, N_PROBE) for seed in range(5))):

@@ -31,6 +31,7 @@ from backend.kinds import (
     HeadScores,
     HeadWrites,
     InductionScores,
+    KnockOut,
     Means,
     Model,
     PrefixMatching,
@@ -38,6 +39,7 @@ from backend.kinds import (
     Sweep,
     Writes,
 )
+from backend.kinds.knock_out import SHARES
 from backend.kinds.unit import KINDS, SCHEMA
 from backend.records import ModelInfo, Questions
 from backend.store import entries
@@ -98,6 +100,8 @@ RECORDS = [
     (FFNOracle(SETUP), SWEEP),
     (HeadOracle(SETUP), SWEEP),
     (Pruning(SETUP), PRUNED),
+    (KnockOut(SETUP), Sweep(QUESTIONS, ("",) * 9, ((0, 1),) * 9, ((0, 0),) * 9,
+                            tuple((share, 0.0) for share in SHARES))),
     (PrefixMatching(MODEL), INDUCTION),
     (Copying(MODEL, "olsson"), INDUCTION),
     (HeadImportance(SETUP.with_(n_examples=5)), HeadScores(4, (7,), (2, 2), ((9, 9), (8, 8)), (((0.5,), (0.25,)),) * 2,

@@ -8,6 +8,7 @@ from scipy.stats import ttest_1samp
 from backend import stats, tables
 from backend.kinds import Effects, InductionScores
 from backend.values import Ablation, Head
+from tests.tables.records import sweep
 
 EFFECT = np.array([[0.3, 0.2, 0.1], [0.0, -0.1, -0.2]])
 PREFIX = np.array([[0.1, 0.9, 0.8], [0.2, 0.0, 0.3]])
@@ -121,3 +122,20 @@ def test_what_cannot_vary_is_not_told(draws):
     assert (one.low[0], one.high[0]) == (-1, 1)
     with pytest.raises(ValueError, match="at least one task"):
         stats.mean_effects([])
+
+
+def test_curves_without_heads_have_a_row_per_sort_and_point_and_one_band_of_random_draws():
+    curve = sweep([(True, True), (True, False)], removed=[(0.0, 0.0), (0.1, 0.0)])
+    other = sweep([(True, True), (False, False)], removed=[(0.0, 0.0), (0.1, 0.0)])
+    found = {"function-vectors": [curve], "induction": [other], "vectors-not-induction": [other],
+             "induction-not-vectors": [curve], "random:0": [curve], "random:1": [other]}
+    shown = tables.knock_out_table(found).set_index(["off", "share"])
+    assert shown["accuracy"].to_dict() == {
+        **{(name, 0.0): 1.0 for name in (*tables.KNOCKED.values(), tables.OTHERS)},
+        ("function-vector heads", 0.1): 0.5, ("induction heads", 0.1): 0.0,
+        ("function-vector, no induction", 0.1): 0.0, ("induction, no function-vector", 0.1): 0.5,
+        (tables.OTHERS, 0.1): 0.25}
+    assert tuple(shown.loc[(tables.OTHERS, 0.1)][["low", "high"]]) == (0.0, 0.5)
+    ((without_induction, without_vectors),) = tables.knock_out_pairs(found, 0.1)
+    assert list(without_induction.right) == [True, False]
+    assert list(without_vectors.right) == [False, False]

@@ -9,7 +9,7 @@ from pages.shared.charts.accuracies import bars, comparison, lines
 from pages.shared.charts.depth import depth_curves
 from pages.shared.charts.growth import growth
 from pages.shared.charts.heatmaps import layers_by_heads
-from pages.shared.charts.induction import capacity, framed, scatter, three_sets
+from pages.shared.charts.induction import capacity, framed, knock_out, scatter, three_sets
 from pages.shared.charts.layers import layer_bars, layer_effects
 from pages.shared.charts.masks import masks
 from pages.shared.charts.matrices import matrix, picked, pictured, span
@@ -28,7 +28,7 @@ from pages.shared.charts.style import BLUE, CLICK, layer_step
 
 __all__ = [
     "BLUE", "CLICK", "FAINT", "OPEN", "attention_map", "bars", "capacity", "comparison", "counts_bars",
-    "depth_curves", "framed", "growth", "layer_bars", "layer_effects", "layer_step", "layers_by_heads", "lines",
-    "masks", "matrix", "next_token_chart", "options_chart", "overlap_curve", "picked", "picked_mask",
+    "depth_curves", "framed", "growth", "knock_out", "layer_bars", "layer_effects", "layer_step", "layers_by_heads",
+    "lines", "masks", "matrix", "next_token_chart", "options_chart", "overlap_curve", "picked", "picked_mask",
     "pictured", "pruning_curves", "scatter", "span", "three_sets", "thumbnails", "token_text",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from pages.shared.charts.style import BLUE, GREEN, GREY, ORANGE, PERCENT_AXIS, PURPLE
+from pages.shared.charts.style import BLUE, GREEN, GREY, INKS, ORANGE, PERCENT_AXIS, PURPLE
 from pages.shared.words import tiny
 
 
@@ -64,7 +64,7 @@ _NAMES = {"function vector": (0.13, 0.93, "left"), "induction": (0.87, 0.93, "ri
           "important": (0.5, 0.045, "center")}
 
 
-def three_sets(regions: pd.DataFrame) -> alt.LayerChart:
+def three_sets(regions: pd.DataFrame, dark: bool = False) -> alt.LayerChart:
     """A `regions_table` as three circles that overlap, with the number of heads in every part; hover names them."""
     colours = alt.Color("set:N", legend=None, scale=alt.Scale(domain=list(_CIRCLES), range=[BLUE, GREEN, PURPLE]))
     x, y = (alt.X("x:Q", scale=alt.Scale(domain=[0, 1]), axis=None), alt.Y("y:Q", scale=alt.Scale(domain=[0, 1]),
@@ -82,8 +82,9 @@ def three_sets(regions: pd.DataFrame) -> alt.LayerChart:
         for align in ("left", "right", "center")]
     places = regions.assign(**dict(zip("xy", zip(*(_within(row) for _, row in regions.iterrows()), strict=True),
                                        strict=True)))
-    counts = alt.Chart(places).mark_text(fontSize=20, fontWeight=600, color=GREY).encode(
-        x=x, y=y, text="heads:Q", tooltip=[alt.Tooltip("part:N"), alt.Tooltip("heads:Q"), alt.Tooltip("which:N")])
+    counts = alt.Chart(places).mark_text(fontSize=20, fontWeight=600).encode(
+        x=x, y=y, text="heads:Q", color=alt.value(INKS[dark][0]),
+        tooltip=[alt.Tooltip("part:N"), alt.Tooltip("heads:Q"), alt.Tooltip("which:N")])
     return alt.LayerChart(layer=[circles, lines, *called, counts]).properties(height=380)
 
 
@@ -94,6 +95,35 @@ def _within(row: pd.Series) -> tuple[float, float]:
     mean = [sum(at[i] for at in inside) / len(inside) for i in (0, 1)]
     reach = {1: 1.55, 2: 1.75, 3: 0.0}[len(inside)]
     return centre[0] + reach * (mean[0] - centre[0]), centre[1] + reach * (mean[1] - centre[1])
+
+
+def knock_out(table: pd.DataFrame, at: float) -> alt.LayerChart:
+    """A `knock_out_table`: a curve per sort with its interval, random others as a band, and where it is read."""
+    order = list(dict.fromkeys(table["off"]))
+    most = float(table["share"].max())
+    x = alt.X("share:Q", scale=alt.Scale(domain=[0, most]), axis=alt.Axis(format="%", tickCount=5, grid=False,
+                                                                          title="heads off, of all"))
+    y = alt.Y("accuracy:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(**PERCENT_AXIS, title="accuracy"))
+    legend = alt.Legend(orient="bottom", symbolType="stroke", symbolStrokeWidth=4, symbolSize=260, symbolOpacity=1,
+                        labelLimit=300, columns=2)
+    colours = alt.Color("off:N", title=None, sort=order, legend=legend, scale=alt.Scale(
+        domain=order, range=[*[BLUE, ORANGE, PURPLE, GREEN][:len(order) - 1], GREY]))
+    dashes = alt.StrokeDash("off:N", title=None, sort=order, legend=legend, scale=alt.Scale(
+        domain=order, range=[*[[1, 0], [1, 0], [7, 3], [7, 3]][:len(order) - 1], [1, 2]]))
+    tooltip = [alt.Tooltip("off:N"), alt.Tooltip("share:Q", format=".1%"), alt.Tooltip("heads:Q", format=".1f"),
+               *(alt.Tooltip(f"{name}:Q", format=".1%") for name in ("accuracy", "low", "high", "chance")),
+               alt.Tooltip("n:Q")]
+    base = alt.Chart(table)
+    random = alt.datum.off == order[-1]
+    low = alt.Y("low:Q", scale=alt.Scale(domain=[0, 1]))
+    band = base.transform_filter(random).mark_area(opacity=0.22, color=GREY).encode(x=x, y=low, y2="high:Q")
+    spans = base.transform_filter(~random).mark_rule(strokeWidth=4, opacity=0.25).encode(
+        x=x, y=low, y2="high:Q", color=colours)
+    lines = base.mark_line(strokeWidth=2.6).encode(x=x, y=y, color=colours, strokeDash=dashes)
+    dots = base.mark_circle(size=80, opacity=1).encode(x=x, y=y, color=colours, tooltip=tooltip)
+    chance = alt.Chart(table.head(1)).mark_rule(color=GREY, strokeDash=[4, 4]).encode(y=alt.Y("chance:Q"))
+    here = alt.Chart(pd.DataFrame({"share": [at]})).mark_rule(color=ORANGE, strokeWidth=1.5).encode(x=x)
+    return alt.LayerChart(layer=[band, chance, here, spans, lines, dots]).properties(height=420)
 
 
 def framed(pattern: Any, targets: Sequence[tuple[int, int]]) -> alt.LayerChart:

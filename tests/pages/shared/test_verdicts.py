@@ -180,3 +180,42 @@ def test_sets_share_more_or_fewer_than_chance_only_where_a_test_says_so():
 def test_sets_of_heads_that_are_told_to_carry_nothing_say_so():
     assert verdicts.sets_apart(shared((6, 1.6, 0.001), (0, 1.6, 0.2), (3, 1.6, 0.3)), 0).endswith(
         "of none of them is it told that it carries anything")
+
+
+def needed(vector: float, induction: float, random: float, n_told: int | None = None, n: int = 100) -> str:
+    """What is told of the accuracy without either sort, of 100 questions all of which the intact model answers."""
+    def marks(share: float) -> np.ndarray:
+        return np.arange(n) < round(share * n)
+
+    rows = []
+    for name, accuracy in (("function-vector, no induction", vector), ("induction, no function-vector", induction),
+                           ("random others", random)):
+        for share, reached in ((0.0, 1.0), (0.1, accuracy)):
+            low, high = stats.wilson(round(reached * n), n) if name != "random others" else (reached, reached)
+            rows.append({"off": name, "share": share, "accuracy": reached, "low": low, "high": high})
+    return said(verdicts.which_are_needed(pd.DataFrame(rows), [(stats.marks_of(marks(induction)), stats.marks_of(
+        marks(vector)))], 0.1, "antonym", n_told))
+
+
+def test_one_sort_is_needed_more_where_the_paired_interval_and_the_random_draws_say_so():
+    text = needed(0.4, 0.9, 0.97)
+    assert text.startswith("Function-vector heads are needed more here, as Yin and Steinhardt found elsewhere: with 10")
+    assert "antonym goes from 100 % to 40 % without function-vector heads that are no induction heads, to 90 %" in text
+    assert needed(0.9, 0.4, 0.97).startswith("Induction heads are needed more here, other than Yin and Steinhardt")
+
+
+@pytest.mark.parametrize(("vector", "induction", "random"), [
+    (0.9, 0.9, 1.0),  # alike
+    (0.96, 0.98, 1.0),  # within what questions tell
+    (0.4, 0.9, 0.3),  # random others cost more
+    (0.97, 1.0, 1.0),  # the difference may be told, a fall is not
+])
+def test_neither_sort_is_needed_more_where_it_is_not_told(vector: float, induction: float, random: float):
+    assert needed(vector, induction, random).startswith("These questions do not tell that either sort is needed more")
+
+
+def test_nothing_is_said_of_function_vector_heads_where_none_is_told():
+    assert needed(0.4, 0.9, 0.97, n_told=3).startswith("Function-vector heads are needed more here")
+    text = needed(0.4, 0.9, 0.97, n_told=0)
+    assert text.startswith("Of no head is it told that it carries a function vector on the tasks that rank them: with")
+    assert "them; induction heads are needed: with" in needed(0.9, 0.4, 0.97, n_told=0)
