@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ import streamlit as st
 from backend import lens, stats, tables
 from backend.kinds import Copying, FunctionVectors, HeadImportance, InductionScores, KnockOut, PrefixMatching
 from backend.kinds.function_vectors import MEANS
-from backend.kinds.knock_out import EVERY_SORT, SHARES
+from backend.kinds.knock_out import EVERY_SORT, SHARES, peers_of, ranked_on
 from backend.kinds.lines import expression, with_imports
 from backend.models.info import BUNDLED
 from backend.values import Ablation, Head, ModelId, TaskId
@@ -366,8 +366,13 @@ def draw_knock_out() -> None:
         at = st.select_slider("Read at, % of heads off", [100 * share for share in SHARES[1:]], 10.0, key="knocked at",
                               format_func=lambda share: f"{share:g}", persist_state="session", width=260)
     those = [setup.task] if which == "this task" else list(tasks.values())
-    units = {(sort, task): KnockOut(selection.current(task), sort, tuple(t for t in tasks.values() if t != task),
-                                    fill) for sort in EVERY_SORT for task in those}
+    compare = list(tasks.values())
+    groups: dict[tuple[TaskId, ...], list[TaskId]] = {}  # tasks that are ranked on one another
+    for task in those:
+        groups.setdefault(peers_of(task, compare), []).append(task)
+    those = [task for group in groups.values() for task in group]
+    units = {(sort, task): KnockOut(selection.current(task), sort, ranked_on(task, compare), fill)
+             for sort in EVERY_SORT for task in those}
     place = st.container()
     records = dict(zip(units, blocks.get_all(list(units.values()), f"accuracy of {which} without these heads"),
                        strict=True))
@@ -378,7 +383,7 @@ def draw_knock_out() -> None:
     table = tables.knock_out_table(found)
     pairs = tables.knock_out_pairs(found, float(at) / 100)
     called = setup.task.name if which == "this task" else f"the mean of {words.how_many(len(whole), 'task')}"
-    ranking = [task for task in tasks.values() if which == "all tasks" or task != setup.task] or [setup.task]
+    ranking = list(dict.fromkeys(other for task in whole for other in ranked_on(task, compare)))
     title = verdicts.which_are_needed(table, pairs, float(at) / 100, called, told_on(ranking))
     first = KnockOut(selection.current(whole[0]), EVERY_SORT[0], units[EVERY_SORT[0], whole[0]].tasks, fill)
     with place:
@@ -388,11 +393,12 @@ def draw_knock_out() -> None:
                     "highest",
             measured=blocks.provenance(
                 setup, KnockOut.DEFINITION, f"Off: {fill} in their place",
-                f"Function vectors are ranked on the other compared tasks, {len(first.tasks)} of them, and judged on "
+                f"Function vectors are ranked on {words.how_many(len(first.tasks), 'other task')}, and judged on "
                 "this one" if first.tasks != (whole[0],) else "Function vectors are ranked on the task itself",
                 words.how_certain(setup), "Difference: the same questions, paired bootstrap",
                 source=f"{KnockOut.SOURCE}; {SOURCE}", task=called),
-            table=table, file="knock-out", key="knock out", python=knock_out_lines(whole, fill),
+            table=table, file="knock-out", key="knock out", python=knock_out_lines(
+                {peers: here for peers, group in groups.items() if (here := [t for t in group if t in whole])}, fill),
             alt_text=f"Curves of accuracy as heads are switched off. {title}.")
 
 
@@ -405,16 +411,21 @@ def told_on(ranking: list[TaskId]) -> int | None:
     return int(((found.mean > 0) & (stats.holm(found.p.tolist()) < words.SIGNIFICANT)).sum())
 
 
-def knock_out_lines(whole: list[TaskId], fill: str) -> str:
-    """Python that gets every curve, and the table of them."""
+def knock_out_lines(groups: Mapping[tuple[TaskId, ...], list[TaskId]], fill: str) -> str:
+    """Python that gets every curve, and the table of them.
+
+    Args:
+        groups: tasks that are ranked on one another -> those of them that are shown.
+    """
     known = {setup.model: "model"}
-    made = [expression(selection.current(task), known) for task in whole]
+    made = [f"    ([{', '.join(expression(task, {}) for task in peers)}],\n"
+            f"     [{', '.join(expression(selection.current(task), known) for task in shown)}]),"
+            for peers, shown in groups.items()]
     return with_imports([
         f"model = {expression(setup.model, {})}",
-        f"ranked = [{', '.join(expression(task, {}) for task in tasks.values())}]",
-        f"setups = [{', '.join(made)}]",
-        "found = {sort: [get(KnockOut(setup, sort, tuple(t for t in ranked if t != setup.task), "
-        f"{fill!r})) for setup in setups]",
+        "groups = [  # tasks that rank heads for one another, and setups", *made, "]",
+        "found = {sort: [get(KnockOut(setup, sort, tuple(task for task in peers if task != setup.task), "
+        f"{fill!r}))", "                for peers, setups in groups for setup in setups]",
         f"         for sort in {EVERY_SORT}}}",
         *blocks.shown_lines("tables.knock_out_table(found)")], selection.load_lines())
 

@@ -17,6 +17,7 @@ from backend.kinds.induction import InductionScores, PrefixMatching
 from backend.kinds.means import N_TRAIN, Activations, Means
 from backend.kinds.oracles import Sweep
 from backend.kinds.prompts import ready
+from backend.kinds.pruning import aggregate_of
 from backend.kinds.shapes import check_ablation, check_questions
 from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish
 from backend.kinds.writes import N_PROBE, PROBE, HeadWrites, Writes
@@ -55,10 +56,21 @@ def _fill(text: str) -> str:
     return text
 
 
+def peers_of(task: TaskId, tasks: Sequence[TaskId]) -> tuple[TaskId, ...]:
+    """The tasks among which all others rank the heads that one is judged without: its suite's where all of that is
+    named, as for an aggregate ranking, else those named."""
+    return aggregate_of(task, tasks, None) or tuple(tasks)
+
+
+def ranked_on(task: TaskId, tasks: Sequence[TaskId]) -> tuple[TaskId, ...]:
+    """The tasks whose function vectors rank heads for this one: its peers without itself; itself where it has none."""
+    return tuple(other for other in peers_of(task, tasks) if other != task) or (task,)
+
+
 SORT = Option("sort", EVERY_SORT, "sorts of heads to knock out: " + ", ".join(SORTS) + ", random:SEED (neither of "
               "both); with commas between", read=_sorts, metavar="SORT,SORT")
 RANK_ON = Option("rank_on", "", "the tasks, with + between, whose function vectors rank heads to knock out (default: "
-                 "the others among the tasks named)", read=str, metavar="TASK+TASK")
+                 "the others of its suite, or among the tasks named)", read=str, metavar="TASK+TASK")
 FILL = Option("fill", "zero", "what stands in for heads that are knocked out: zero, or their mean", read=_fill,
               metavar="NAME")
 
@@ -148,7 +160,7 @@ class KnockOut(OfTask[Sweep]):
         options = wish.options
         named = tuple(wish.find(options["rank_on"].replace("+", ","))) if options["rank_on"] else ()
         for setup in wish.setups:
-            others = named or tuple(task for task in wish.tasks if task != setup.task) or (setup.task,)
+            others = named or ranked_on(setup.task, wish.tasks)
             for sort in options["sort"] if setup.n_shots else ():
                 yield cls(setup, sort, others, options["fill"], options["n_means"], options["n_trials"],
                           options["n_probe"], options["n_train"] if options["fill"] == "mean" else 0)

@@ -38,7 +38,7 @@ from backend.kinds import (
     Writes,
 )
 from backend.kinds.function_vectors import MEANS
-from backend.kinds.knock_out import EVERY_SORT, SHARES
+from backend.kinds.knock_out import EVERY_SORT, SHARES, ranked_on
 from backend.kinds.pruning import pruning_steps
 from backend.kinds.writes import N_PROBE
 from backend.models import smollm2
@@ -106,7 +106,7 @@ def vectors(of: Setup) -> FunctionVectors:
 
 def knock_outs(of: Setup, tasks: Iterable[TaskId], fill: str = "zero") -> list[KnockOut]:
     """The knock-out curves of a task, as pages ask for them: ranked on the other tasks."""
-    return [KnockOut(of, sort, tuple(task for task in tasks if task != of.task), fill) for sort in EVERY_SORT]
+    return [KnockOut(of, sort, ranked_on(of.task, list(tasks)), fill) for sort in EVERY_SORT]
 
 
 def pruning(of: Setup, what: str = "heads", ranking: str = "own") -> Pruning:
@@ -237,12 +237,13 @@ def _means(unit: Unit[Any], info: ModelInfo) -> Activations:
                        ((0.5,) * info.d_model,) * info.n_layers)
 
 
+@lru_cache(maxsize=64)  # every task's knock-out is ranked by all others
 def _effects(unit: FunctionVectors, info: ModelInfo) -> Effects:
     """Of heads that prefix matching ranks otherwise; every second head's is below 0."""
     rng = np.random.default_rng(zlib.crc32(unit.key.encode()))
     scores = _shape_of(info, unit.setup.task.name)[:, ::-1] * np.where(np.arange(info.n_heads) % 2, -0.1, 1)
     mean = 0.3 * scores / np.abs(scores).max()
-    n, draws = unit.n_trials, unit.setup.draws
+    n, draws = unit.n_trials if scores.size < LARGE else 2, unit.setup.draws
     effects = mean * rng.lognormal(-0.02, 0.2, (n, 1, 1))
     return Effects(unit.setup.n_examples, 0.9, (0.4,) * n, tuple(tuple(
         tuple(float(f"{x:.7g}") for x in row) for row in one) for one in effects.tolist()),
