@@ -13,7 +13,7 @@ from backend import limits, stats
 from backend.errors import BadInput, StoreError
 from backend.kinds.evaluation import evaluate
 from backend.kinds.function_vectors import MEANS, N_MEANS, N_TRIALS, TRIALS, Effects, FunctionVectors
-from backend.kinds.induction import InductionScores, PrefixMatching
+from backend.kinds.induction import N_SEEDS, N_SEQUENCES, InductionScores, PrefixMatching
 from backend.kinds.means import N_TRAIN, Activations, Means
 from backend.kinds.oracles import Sweep
 from backend.kinds.prompts import ready
@@ -94,7 +94,7 @@ class KnockOut(OfTask[Sweep]):
     TOPICS = {"knock-out": Topic("knock-out", "accuracy as function-vector heads, induction heads, each without the "
                                  "other, or random others are off; ranked on some tasks, judged on others",
                                  training=True, rank=8)}
-    OPTIONS = (SORT, RANK_ON, FILL, N_MEANS, N_TRIALS, PROBE, N_TRAIN)
+    OPTIONS = (SORT, RANK_ON, FILL, N_MEANS, N_TRIALS, PROBE, N_TRAIN, N_SEQUENCES)
 
     setup: Setup
     sort: str = VECTORS
@@ -104,6 +104,7 @@ class KnockOut(OfTask[Sweep]):
     n_trials: int = TRIALS
     n_probe: int = N_PROBE
     n_train: int = 0  # training prompts behind the means that stand in; 0 where zeros do
+    n_sequences: int = N_SEEDS  # behind prefix matching; 0 where that does not rank
 
     def __post_init__(self) -> None:
         try:
@@ -113,12 +114,15 @@ class KnockOut(OfTask[Sweep]):
             raise BadInput(f"{error}.") from error
         if not self.setup.n_shots:
             raise BadInput("Heads are knocked out by what demonstrations leave: choose 1 shot or more.")
+        if not 1 <= self.n_sequences <= limits.SEQUENCES and (self.sort != VECTORS or self.n_sequences):
+            raise BadInput(f"n_sequences must lie from 1 to {limits.SEQUENCES}, got {self.n_sequences}.")
         if self.n_probe < 1 or self.n_train < 0 or max(self.n_probe, self.n_train) > limits.NUMBER:
             raise BadInput("Heads are looked at over 1 prompt or more.")
         by_vectors = self.sort != INDUCTION
         given = {"tasks": tuple(sorted(set(self.tasks or (self.setup.task,)))) if by_vectors else (),
                  "n_means": self.n_means if by_vectors else 0, "n_trials": self.n_trials if by_vectors else 0,
-                 "n_train": (self.n_train or N_TRAIN.default) if self.fill == "mean" else 0}
+                 "n_train": (self.n_train or N_TRAIN.default) if self.fill == "mean" else 0,
+                 "n_sequences": 0 if self.sort == VECTORS else self.n_sequences}
         for name, value in given.items():
             object.__setattr__(self, name, value)
 
@@ -144,7 +148,7 @@ class KnockOut(OfTask[Sweep]):
     def needs(self) -> Sequence[Unit[Any]]:
         units: list[Unit[Any]] = [Writes(self.setup.with_(n_examples=self.n_probe))]
         if self.sort != VECTORS:
-            units.append(PrefixMatching(self.model))
+            units.append(PrefixMatching(self.model, "exact", self.n_sequences))
         units += [FunctionVectors(self.setup.with_(task=task, n_examples=self.n_means), self.n_trials)
                   for task in self.tasks]
         if self.n_train:
@@ -163,14 +167,16 @@ class KnockOut(OfTask[Sweep]):
             others = named or ranked_on(setup.task, wish.tasks)
             for sort in options["sort"] if setup.n_shots else ():
                 yield cls(setup, sort, others, options["fill"], options["n_means"], options["n_trials"],
-                          options["n_probe"], options["n_train"] if options["fill"] == "mean" else 0)
+                          options["n_probe"], options["n_train"] if options["fill"] == "mean" else 0,
+                          options["n_sequences"])
 
     def options(self) -> Mapping[str, Any]:
         given: dict[str, Any] = {"sort": self.sort, "fill": self.fill, "n_probe": self.n_probe}
         if self.tasks:
             given |= {"rank_on": "+".join(task.name for task in self.tasks), "n_means": self.n_means,
                       "n_trials": self.n_trials}
-        return given | ({"n_train": self.n_train} if self.n_train else {})
+        return given | {name: value for name, value in (("n_train", self.n_train), ("n_sequences", self.n_sequences))
+                        if value}
 
     def ablations(self, basis: Sequence[Any], info: ModelInfo) -> list[Ablation]:
         """What is off at each of the `SHARES`; `basis`: the records of `needs`."""

@@ -326,7 +326,7 @@ def aligned(table: pd.DataFrame, *, percent: Sequence[str] = (), scores: Sequenc
         counts: columns of counts, or of means of counts: `9`, `9.4`.
     """
     formats: dict[str, Any] = dict.fromkeys(percent, "{:.1%}") | dict.fromkeys(whole, "{:.0f}")
-    formats |= dict.fromkeys(counts, "{:g}")
+    formats |= dict.fromkeys(counts, lambda value: f"{round(value, 1):g}")
     formats |= {column: "{:.2e}" if words.tiny(table[column]) else "{:.3f}" for column in scores}
     formats |= dict.fromkeys(p, lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}")
     return table.style.format(formats, na_rep="–")

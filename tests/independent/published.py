@@ -272,11 +272,11 @@ class Tour:
         """Steps 5 and 9: the share of the live heads that go, least important first, before 90 % is not kept any more,
         and the accuracy there."""
         units = self._one_each([unit for unit in of_bundled(self.store) if isinstance(unit, Pruning)
-                                and unit.setup.n_shots == 5 and unit.remove == "heads"
+                                and unit.setup.n_shots == 5 and unit.what == "heads"
                                 and unit.ranking == Ranking.by(unit.task)])
-        steps = [n for n, _ in self.store.get(units[0]).removed]  # type: ignore[union-attr]
+        shares = [share for share, _ in self.store.get(units[0]).removed]  # type: ignore[union-attr]
         intact = held = found = 0.0
-        for n in steps:
+        for n in (int(share * alive.size + 1e-9) for share in shares):
             masks = [frozenset((int(i) // alive.shape[1], int(i) % alive.shape[1])
                                for i in np.argsort(scores, axis=None, kind="stable")[:n]) for scores in importance]
             now = float(np.mean([accuracy(self.asked(unit), (mask, frozenset()))

@@ -112,7 +112,7 @@ PINNED = {
                 "8fc9e624836b521063ff0879568ea73f"),
     "pruning, random": (Pruning(SETUP, "ffns", Ranking.random(3)), "573b76f0b3ed15cea43b30258be26f39"),
     "function_vectors": (FunctionVectors(SETUP.with_(n_examples=50)), "528cfa8fb27266b93b4c0f218f4a0c1e"),
-    "knock_out": (KnockOut(SETUP, "random:1", (COPA,), "mean"), "8f567b7143674ee4870a4d58ae0514f9"),
+    "knock_out": (KnockOut(SETUP, "random:1", (COPA,), "mean"), "e573980ebcdc9865faf7b25894285aa1"),
     "copying": (Copying(MODEL.with_(bos=True, dtype="bfloat16"), "olsson", 7), "74e768347b5eae6cb0e92501f65faf14"),
     "model": (Model(MODEL), "82f0ef2a4649bccfcfa3a4749a17fbe3"),
 }

@@ -9,14 +9,18 @@ from backend.kinds import (
     Copying,
     Evaluation,
     FFNOracle,
+    FunctionVectors,
     HeadImportance,
     HeadOracle,
+    KnockOut,
     Model,
     PrefixMatching,
     Pruning,
     Writes,
     compute,
 )
+from backend.kinds.function_vectors import MEANS
+from backend.kinds.knock_out import EVERY_SORT, ranked_on
 from backend.kinds.means import N_TRAIN
 from backend.kinds.writes import N_PROBE
 from backend.models import smollm2
@@ -32,7 +36,7 @@ from backend.tasks.paper import HELD_OUT, STUDY
 from backend.tasks.task import DRAWS
 from backend.values import Ranking, Setup
 
-KINDS = ("evaluation", "head_importance", "ffn_oracle", "pruning")
+KINDS = ("evaluation", "head_importance", "ffn_oracle", "pruning", "function_vectors")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +57,8 @@ def test_every_task_and_shot_number_is_there_for_the_model_as_it_is(shipped):
             for unit in (Evaluation(setup), HeadImportance(setup.with_(n_examples=N_TRAIN.default)), FFNOracle(setup),
                          Pruning(setup), Pruning(setup, "ffns"), Pruning(setup, "heads", Ranking.by(*mini))):
                 assert unit in shipped, str(unit)
-        for unit in (Pruning(setup, "combined"), HeadOracle(setup)):
+        for unit in (Pruning(setup, "combined"), HeadOracle(setup), FunctionVectors(setup.with_(n_examples=MEANS)),
+                     *(KnockOut(setup, sort, ranked_on(task, mini)) for sort in EVERY_SORT)):
             assert unit in shipped, str(unit)
     for unit in (*(PrefixMatching(model, variant) for variant in PrefixMatching.VARIANTS),
                  *(Copying(model, variant) for variant in Copying.VARIANTS), Model(model)):
@@ -68,10 +73,13 @@ def test_the_real_model_s_accuracies_are_there_of_every_task_and_shot_number_and
     for task in tasks:
         for n_shots in (0, 1, 5):
             assert Evaluation(Setup(model, task, n_shots, draws=DRAWS)) in shipped, (task, n_shots)
-    for task in identify_tasks("mini"):
+    mini = identify_tasks("mini")
+    for task in mini:
         setup = Setup(model, task, 5, draws=DRAWS)
         for unit in (HeadImportance(setup.with_(n_examples=N_TRAIN.default)), FFNOracle(setup),
-                     Writes(setup.with_(n_examples=N_PROBE))):
+                     Writes(setup.with_(n_examples=N_PROBE)), FunctionVectors(setup.with_(n_examples=MEANS)),
+                     Pruning(setup, "ffns"), *(Pruning(setup, "heads", ranking) for ranking in (
+                         Ranking.by(task), Ranking.by(*mini), Ranking.random(0, N_PROBE)))):
             assert unit in shipped, str(unit)
     for unit in (PrefixMatching(model), Copying(model), Model(model)):
         assert unit in shipped, str(unit)

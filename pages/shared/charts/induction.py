@@ -105,7 +105,7 @@ def knock_out(table: pd.DataFrame, at: float) -> alt.LayerChart:
                                                                           title="heads off, of all"))
     y = alt.Y("accuracy:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(**PERCENT_AXIS, title="accuracy"))
     legend = alt.Legend(orient="bottom", symbolType="stroke", symbolStrokeWidth=4, symbolSize=260, symbolOpacity=1,
-                        labelLimit=300, columns=2)
+                        labelLimit=300, columns=1)
     colours = alt.Color("off:N", title=None, sort=order, legend=legend, scale=alt.Scale(
         domain=order, range=[*[BLUE, ORANGE, PURPLE, GREEN][:len(order) - 1], GREY]))
     dashes = alt.StrokeDash("off:N", title=None, sort=order, legend=legend, scale=alt.Scale(

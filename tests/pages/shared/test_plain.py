@@ -95,6 +95,7 @@ pages/induction.py: PREFIX[str(prefix)]
 pages/induction.py: copying
 pages/induction.py: info.bytes / 1000000000.0
 pages/induction.py: k
+pages/induction.py: label
 pages/induction.py: prefix
 pages/lab.py: by
 pages/lab.py: answered
