@@ -157,7 +157,7 @@ def draw_curves(what: str, names: Sequence[str], share: float) -> None:
     key, said = f"pruning {what}", alive.over if what == "heads" else "ranked on these"
     with place:
         blocks.result(
-            words.can_go(limits, counted, share, words.tasks(names)),
+            words.can_go(limits, counted, share, words.tasks(names), table.iloc[0]),
             charts.pruning_curves(table, drawn, floor=share * table["accuracy"].iloc[0], clickable=len(names) == 1),
             caption=line(table, names, f"dashed: {words.percent(share)} · {said}"),
             measured=explain(names, f"Dashed: {words.percent(share)} of the intact accuracy", band(found),

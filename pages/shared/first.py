@@ -20,6 +20,7 @@ CLEAR = 0.05  # a paired test below this: an FFN is missed, and its page has som
 class Shown(NamedTuple):
     """How much there is to see of a task; more is greater."""
 
+    able: bool  # whether the intact model is told from chance: else its heads have nothing to be needed for
     pages: int  # of Heads, FFNs, Lab and Pruning, how many have something to show
     heads: float  # how many heads its map shows, see `heads_shown`
 
@@ -35,7 +36,8 @@ def shown(importance: HeadScores | None, ffns: Sweep | None, intact: Answers | N
     if ffns is not None:
         whole, *without = ffns.marks()
         missed = any(stats.paired_test(whole, off).p < CLEAR for off in without)
-    return Shown((importance is not None) + missed + (intact is not None) + pruned,
+    able = intact is not None and stats.accuracy_interval(intact.marks()).low > intact.questions.chance
+    return Shown(able, (importance is not None) + missed + (intact is not None) + pruned,
                  heads_shown(importance.scores()) if importance is not None else 0.0)
 
 
@@ -55,7 +57,7 @@ def heads_shown(scores: np.ndarray) -> float:
 
 
 def most(tasks: Mapping[str, Shown]) -> str:
-    """The task of which there is most to see: by pages, then by heads; ties in order."""
+    """The task of which there is most to see: one that the model can do, by pages, then by heads; ties in order."""
     return max(tasks, key=lambda name: tasks[name])
 
 

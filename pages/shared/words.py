@@ -512,13 +512,19 @@ _RANKINGS = {OWN: "its own ranking", AGGREGATE: "the aggregate ranking", REVERSE
              RANDOM: "a random order"}
 
 
-def can_go(limits: pd.DataFrame, what: str, share: float, where: str) -> str:
+def can_go(limits: pd.DataFrame, what: str, share: float, where: str, intact: pd.Series) -> str:
     """How far pruning goes before accuracy breaks, by the first ranking of a `limits_table` and by chance.
+
+    Nothing is claimed where the intact model is not told from chance: there is no accuracy that could break.
 
     Args:
         what: is removed, as its column is called.
         where: whose accuracy, see `tasks`.
+        intact: the row of a `curves_table` with nothing removed.
     """
+    if intact["low"] <= intact["chance"]:
+        return (f"The intact model is not told from chance on {where} ({percent(intact['accuracy'])}, chance "
+                f"{percent(intact['chance'])}): how many {what} can go says nothing")
     first = limits.iloc[0]
     sure = ""
     if not pd.isna(first.get("can go from", np.nan)):

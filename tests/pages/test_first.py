@@ -42,17 +42,25 @@ def test_layers_without_heads_count_for_nothing():
     assert first.heads_shown(np.array([[1.0, 1.0], [0.0, 0.0]])) == pytest.approx(2)
 
 
-def test_most_pages_come_first_then_most_heads_then_the_order():
-    assert first.most({"a": Shown(3, 9.0), "b": Shown(4, 2.0)}) == "b"
-    assert first.most({"a": Shown(4, 2.0), "b": Shown(4, 9.0)}) == "b"
-    assert first.most({"a": Shown(4, 2.0), "b": Shown(4, 2.0)}) == "a"
+def test_what_the_model_can_do_comes_first_then_most_pages_then_most_heads_then_the_order():
+    assert first.most({"a": Shown(False, 4, 9.0), "b": Shown(True, 3, 2.0)}) == "b"
+    assert first.most({"a": Shown(True, 3, 9.0), "b": Shown(True, 4, 2.0)}) == "b"
+    assert first.most({"a": Shown(True, 4, 2.0), "b": Shown(True, 4, 9.0)}) == "b"
+    assert first.most({"a": Shown(True, 4, 2.0), "b": Shown(True, 4, 2.0)}) == "a"
+
+
+def test_a_task_is_done_where_its_accuracy_is_told_from_chance():
+    assert first.shown(None, None, answered([1] * 20), False).able
+    assert not first.shown(None, None, answered([1, 0] * 10), False).able  # of two options
+    assert not first.shown(None, None, answered([1] * 7 + [0] * 3), False).able  # so few questions do not tell
+    assert not first.shown(None, None, None, False).able
 
 
 def test_an_ffn_page_has_something_to_say_where_some_ffn_is_missed():
     right, wrong = [1] * 20, [0] * 20
     assert first.shown(None, sweep([right, right]), None, False).pages == 0
     assert first.shown(None, sweep([right, wrong]), None, False).pages == 1
-    assert first.shown(importance([[1.0, 1.0]]), sweep([right, wrong]), answered(right), True) == Shown(4, 2.0)
+    assert first.shown(importance([[1.0, 1.0]]), sweep([right, wrong]), answered(right), True) == Shown(True, 4, 2.0)
 
 
 def stored(store: Store, task: str, *rows: list[float], missed: bool = True) -> None:

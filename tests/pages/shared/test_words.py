@@ -308,32 +308,42 @@ def curve(ranking: str, *outcomes: list[int]) -> pd.DataFrame:
     return tables.curve_table([sweep(outcomes, removed=POINTS)], ranking, Weights(1, 1), 100)
 
 
+WHOLE = pd.Series({"accuracy": 1.0, "low": 0.9, "chance": 0.5})
+
+
 def test_how_far_pruning_goes_is_told_beside_a_random_order():
     both = pd.concat([curve(tables.OWN, [1, 1], [1, 1], [0, 0]), curve(tables.RANDOM, [1, 1], [0, 0], [0, 0])])
     limits = tables.limits_table(both, "heads", 0.9)
-    assert said(words.can_go(limits, "heads", 0.9, "piqa")) == (
+    assert said(words.can_go(limits, "heads", 0.9, "piqa", WHOLE)) == (
         "By its own ranking, 50 % of the heads can go before piqa falls below 90 % of its intact accuracy; in random "
         "order 0 %")
 
 
+def test_where_the_intact_model_guesses_nothing_is_said_to_go():
+    limits = tables.limits_table(curve(tables.OWN, [1, 1], [1, 1], [0, 0]), "heads", 0.9)
+    guesses = pd.Series({"accuracy": 0.6, "low": 0.5, "chance": 0.5})
+    assert said(words.can_go(limits, "heads", 0.9, "piqa", guesses)) == (
+        "The intact model is not told from chance on piqa (60 %, chance 50 %): how many heads can go says nothing")
+
+
 def test_how_far_pruning_goes_has_its_interval():
     limits = tables.limits_table(curve(tables.OWN, [1, 1], [1, 1], [0, 0]), "heads", 0.9)
-    told = words.can_go(limits.assign(**{"can go from": 0.35, "can go to": 0.6}), "live heads", 0.9, "piqa")
+    told = words.can_go(limits.assign(**{"can go from": 0.35, "can go to": 0.6}), "live heads", 0.9, "piqa", WHOLE)
     assert said(told).startswith("By its own ranking, 50 % of the live heads (95 %: 35 to 60 %) can go before piqa")
-    same = words.can_go(limits.assign(**{"can go from": 0.5, "can go to": 0.5}), "heads", 0.9, "piqa")
+    same = words.can_go(limits.assign(**{"can go from": 0.5, "can go to": 0.5}), "heads", 0.9, "piqa", WHOLE)
     assert "50 % of the heads (95 %: within this step) can go" in said(same)
 
 
 def test_a_curve_that_never_breaks_is_not_said_to_fall():
     limits = tables.limits_table(curve(tables.AGGREGATE, [1, 1], [1, 1], [1, 1]), "heads", 0.9)
-    assert said(words.can_go(limits, "heads", 0.9, "piqa")) == (
+    assert said(words.can_go(limits, "heads", 0.9, "piqa", WHOLE)) == (
         "By the aggregate ranking, 90 % of the heads can go and piqa does not fall below 90 % of its intact accuracy: "
         "more was not tried")
 
 
 def test_a_random_order_alone_is_not_compared_with_itself():
     limits = tables.limits_table(curve(tables.RANDOM, [1, 1], [1, 1], [0, 0]), "heads", 0.9)
-    told = words.can_go(limits, "heads", 0.9, "piqa")
+    told = words.can_go(limits, "heads", 0.9, "piqa", WHOLE)
     assert told.startswith("By a random order, 50")
     assert "in random order" not in told
 
