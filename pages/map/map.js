@@ -27,6 +27,7 @@ const shared = {
   stills: new Set(), // those that show another mask, perhaps held against it
   from: null, // the map that tells
   written: null, // what is being written into the mask's field, and neither left nor sent off
+  whole: false, // is all of the field selected, to be written over?
   sent: 0, // the last gesture told, and when
   sentAt: -Infinity,
   timer: 0,
@@ -160,11 +161,7 @@ function listen() {
   for (const kind of ["pointerdown", "keydown"])
     document.addEventListener(kind, (event) => outside(event) && shared.sent < shared.n && tell(true), true);
   addEventListener("pagehide", () => shared.sent < shared.n && tell(true));
-  // What is written is told like a gesture, and before the field's own report, which may be of what it showed earlier.
-  const field = (event) => event.composedPath().some((one) => one.classList?.contains("st-key-off"));
-  document.addEventListener("input", (event) => { if (field(event)) shared.written = event.target.value; }, true);
-  document.addEventListener("focusout", (event) => field(event) && write(), true);
-  document.addEventListener("keydown", (event) => event.key === "Enter" && !event.isComposing && field(event) && write(), true);
+  attend();
   for (const kind of ["click", "change"])
     document.addEventListener(kind, (event) => outside(event) && note(event), true);
   document.addEventListener("keydown", (event) => {
@@ -181,6 +178,27 @@ function stepOf(event) {
   if (event.composedPath()[0].closest?.("input, textarea, select, [contenteditable=true]")) return null;
   const key = event.key.toLowerCase();
   return key === "z" ? (event.shiftKey ? "redo" : "undo") : key === "y" && !event.shiftKey ? "redo" : null;
+}
+
+// What is written is told like a gesture, and before the field's own report, which may be of what it showed earlier.
+// The page may be drawn anew under a hand that writes: what it had written or selected is put back before it goes on.
+function attend() {
+  const on = (kind, what) => document.addEventListener(kind, (event) => {
+    if (event.composedPath().some((one) => one.classList?.contains("st-key-off")) && event.target.select) what(event);
+  }, true);
+  on("select", ({ target }) => { shared.whole = target.selectionEnd - target.selectionStart === target.value.length; });
+  on("pointerdown", () => { shared.whole = false; });
+  on("keydown", (event) => {
+    if (["ArrowLeft", "ArrowRight", "Home", "End"].includes(event.key)) shared.whole = false;
+    if (event.key === "Enter" && !event.isComposing) write();
+  });
+  on("beforeinput", ({ target }) => {
+    if (shared.written !== null && target.value !== shared.written)
+      target.setRangeText(shared.written, 0, target.value.length, "end");
+    else if (shared.whole) target.select();
+  });
+  on("input", ({ target }) => { [shared.written, shared.whole] = [target.value, false]; });
+  on("focusout", () => { shared.whole = false; write(); });
 }
 
 function note(event) {
