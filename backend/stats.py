@@ -433,9 +433,15 @@ def topk_overlap_chance(n: int, k: int) -> float:
     """
     if not 1 <= k <= n:
         raise BadInput(f"The top {k} of {n}: the number must lie between 1 and {n}.")
-    common = np.arange(max(0, 2 * k - n), k + 1)
-    chance = np.exp(_log_choose(k, common) + _log_choose(n - k, k - common) - _log_choose(n, np.array(k)))
+    common, chance = _in_common(n, k, k)
     return float((chance * common / (2 * k - common)).sum())
+
+
+def _in_common(n: int, first: int, second: int) -> tuple[np.ndarray, np.ndarray]:
+    """How many components two random sets of these sizes out of n can have in common, and how likely each number is."""
+    common = np.arange(max(0, first + second - n), min(first, second) + 1)
+    return common, np.exp(_log_choose(first, common) + _log_choose(n - first, second - common)
+                          - _log_choose(n, np.array(second)))
 
 
 class OverlapTest(NamedTuple):
@@ -459,9 +465,7 @@ def overlap_test(a: Collection[Head], b: Collection[Head], n: int, level: float 
     first, second = set(a), set(b)
     if max(len(first), len(second)) > n:
         raise BadInput(f"Sets of {len(first)} and {len(second)} components, of which there are {n}.")
-    common = np.arange(max(0, len(first) + len(second) - n), min(len(first), len(second)) + 1)
-    chance = np.exp(_log_choose(len(first), common) + _log_choose(n - len(first), len(second) - common)
-                    - _log_choose(n, np.array(len(second))))
+    common, chance = _in_common(n, len(first), len(second))
     found, below = len(first & second), chance.cumsum()
     low, high = (int(common[min(int(np.searchsorted(below, tail)), len(common) - 1)])
                  for tail in ((1 - level) / 2, (1 + level) / 2))
