@@ -223,10 +223,6 @@ def leaders(table: pd.DataFrame) -> None:
 
 def draw_vectors() -> None:
     """Which heads carry what the demonstrations ask for, and whether they are the induction heads or the important."""
-    if not setup.n_shots:
-        blocks.text("Function vectors are what demonstrations leave at a prompt's last token. At 0 shots there are "
-                    "none: choose 1 shot or more in the sidebar.")
-        return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         which = str(st.segmented_control("Function vectors of", ("this task", "all tasks"), default="this task",
                                          required=True, key="vectors of", persist_state="session",
@@ -354,10 +350,6 @@ def choose_heads(heads: frozenset[Head]) -> None:
 
 def draw_knock_out() -> None:
     """Accuracy as function-vector heads, induction heads, each without the other, or random others are off."""
-    if not setup.n_shots:
-        blocks.text("Function vectors are what demonstrations leave. At 0 shots there are none: choose 1 shot or more "
-                    "in the sidebar.")
-        return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         which = str(st.segmented_control("Accuracy on", ("this task", "all tasks"), default="this task", required=True,
                                          key="knocked on", persist_state="session"))
@@ -385,7 +377,7 @@ def draw_knock_out() -> None:
     called = setup.task.name if which == "this task" else f"the mean of {words.how_many(len(whole), 'task')}"
     ranking = list(dict.fromkeys(other for task in whole for other in ranked_on(task, compare)))
     title = verdicts.which_are_needed(table, pairs, float(at) / 100, called, told_on(ranking))
-    first = KnockOut(selection.current(whole[0]), EVERY_SORT[0], units[EVERY_SORT[0], whole[0]].tasks, fill)
+    first = units[EVERY_SORT[0], whole[0]]
     with place:
         blocks.result(
             title, charts.knock_out(table, float(at) / 100),
@@ -408,7 +400,7 @@ def told_on(ranking: list[TaskId]) -> int | None:
     if any(record is None for record in records):
         return None
     found = stats.mean_effects([(np.asarray(one.effects)[:, alive.mask], one.draws) for one in records if one])
-    return int(((found.mean > 0) & (stats.holm(found.p.tolist()) < words.SIGNIFICANT)).sum())
+    return int(verdicts.is_told(pd.DataFrame({"effect": found.mean, "p (Holm)": stats.holm(found.p.tolist())})).sum())
 
 
 def knock_out_lines(groups: Mapping[tuple[TaskId, ...], list[TaskId]], fill: str) -> str:
@@ -575,6 +567,9 @@ view = str(selection.control("View", VIEWS, "view"))
 match view:
     case "Against importance":
         draw_scatter()
+    case "Function vectors" | "Knock-out" if not setup.n_shots:
+        blocks.text("Function vectors are what demonstrations leave at a prompt's last token. At 0 shots there are "
+                    "none: choose 1 shot or more in the sidebar.")
     case "Function vectors":
         draw_vectors()
     case "Knock-out":
