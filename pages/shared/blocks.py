@@ -33,6 +33,8 @@ from backend.machine import duration
 from backend.records import Record, too_long
 from backend.runs import plan as planning
 from backend.runs.queue import SoFar, Standing
+from backend.store import nearby
+from backend.store.nearby import Asking
 from backend.values import Ablation, Head, ModelId, Setup, TaskId
 from pages.map import Fact, HeadMap, protocol
 from pages.map.plots import Plot
@@ -131,8 +133,23 @@ def offer(units: Sequence[Unit[Any]], what: str, of: int = 1) -> None:
                     st.caption("The same from a terminal, where model and rows are; it can be stopped and started "
                                "again at any time.")
                     st.code(lines, language="bash", wrap_lines=True)
+            if other := asked_otherwise(units, of):
+                st.button(f"Show it with {words.asked(other, selection.asking())}", key=f"{key}:otherwise",
+                          icon=":material/inventory_2:", on_click=selection.ask, args=(other,),
+                          help="Results of it that was asked otherwise are stored. The sidebar's details then say so.")
         if go and measure(units, what):
             st.rerun()
+
+
+def asked_otherwise(units: Sequence[Unit[Any]], of: int) -> Asking | None:
+    """The way of asking in which more of these is stored than now, of so many results; None where that is in none, or
+    in one that may not be chosen here."""
+    other, stored = nearby.most_stored(units, handles.store(), selection.asking()) or (None, 0)
+    if other is None or stored <= of - len(units):
+        return None
+    within = all(least <= number <= most for key, number in zip(selection.ASKED[1:], other[1:], strict=True)
+                 for least, most in [selection.bounds(key)])
+    return other if within else None
 
 
 def _ask(key: str) -> None:

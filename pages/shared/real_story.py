@@ -114,7 +114,7 @@ def _examples(asked: Mapping[str, Asked], guess: str, answers: tuple[str, ...]) 
 
 def _heads(info: ModelInfo, asked: Mapping[str, Asked]) -> None:
     """The mean importance of its heads over the mini tasks; nothing where it is not stored."""
-    units = [HeadImportance(one.setup.with_(n_examples=selection.N_TRAIN)) for one in asked.values()
+    units = [HeadImportance(one.setup.with_(n_examples=selection.DEFAULTS["train"])) for one in asked.values()
              if one.group in MINI]
     found: dict[HeadImportance, HeadScores] = {unit: record for unit in units
                                                if (record := blocks.fetch(unit)) is not None}

@@ -3,7 +3,7 @@
 `sidebar` draws it, and `components` writes what is chosen of heads and FFNs. Every shared widget is bound to the URL
 parameter of its key's name, so the address bar is always a permalink:
 
-    ?model=bundled&task=antonym&shots=5&demos=fixed&draws=10&n=100&seed=0&by=per-token&off=L3H7,F2
+    ?model=bundled&task=antonym&shots=5&demos=fixed&draws=10&n=100&seed=0&by=per-token&train=200&off=L3H7,F2
 
 Models and tasks are identities: what is here, or what the store has results of though it is not here itself. Pages
 read: `model()`, `info()`, `task()`, `current()`, `compared()`, `definition()`, `ablation()`; their own choices are
@@ -21,25 +21,28 @@ import streamlit as st
 from backend.errors import ModelError
 from backend.kinds import HeadImportance, Means
 from backend.kinds.head_importance import REDUCTIONS as REDUCTIONS
+from backend.kinds.means import N_TRAIN
 from backend.models.info import BUNDLED
 from backend.records import ModelInfo
 from backend.runs.queue import Queue
 from backend.store.catalogue import info_of
+from backend.store.nearby import Asking
 from backend.tasks import registry
 from backend.tasks.task import DRAWS
 from backend.values import Ablation, ModelId, Ranking, Setup, TaskId, parse
-from pages.shared import first, handles
+from pages.shared import first, handles, lecture
 
 SHOTS = (0, 1, 5)
 DTYPES = ("float32", "bfloat16", "float16")
 BOS = ("auto", "always", "never")
 DEFAULTS: Mapping[str, Any] = {"model": BUNDLED, "state": None, "task": None, "rows": None, "shots": 5,
                                "demos": "fixed", "draws": DRAWS, "n": 100, "seed": 0, "by": "per-token",
-                               "dtype": "float32", "bos": "auto", "off": "", "against": "", "tasks": None}
-N_EXAMPLES = (1, 100_000)  # lowest and highest number of questions
+                               "train": N_TRAIN.default, "dtype": "float32", "bos": "auto", "off": "", "against": "",
+                               "tasks": None}
+N_EXAMPLES = (1, 100_000)  # lowest and highest number of questions, and of training examples
 MOST_SEED = 10_000
 MOST_DRAWS = 100  # of fixed demonstrations
-N_TRAIN = 200  # training examples behind importance, as everywhere
+ASKED = ("demos", "draws", "n", "seed", "train")  # the keys of an `Asking`, in its order
 # Bound by pages, or Streamlit's own:
 PAGE_PARAMETERS = {"step", "scope", "name", "view", "section", "source", "q", "prompt", "options", "layer", "head",
                    "embed", "embed_options", "present", "room", "seat", "with", "unit"}
@@ -200,19 +203,43 @@ def draws() -> int:
     return int(value("draws"))
 
 
+def n_train() -> int:
+    """How many training examples stand behind head importance, and rankings by it."""
+    return int(value("train"))
+
+
+def asking() -> Asking:
+    """How questions are asked now."""
+    return Asking(value("demos"), draws(), int(value("n")), int(value("seed")), n_train())
+
+
+def ask(how: Asking) -> None:
+    """Ask questions in this way from now on. For callbacks only: it writes widgets' state."""
+    for key, now in zip(ASKED, how, strict=True):
+        st.session_state[key] = now
+
+
+def bounds(key: str) -> tuple[int, int]:
+    """The lowest and highest number that this visitor may choose: of "draws", "n", "seed" or "train"."""
+    if key in ("draws", "seed"):
+        return {"draws": (1, MOST_DRAWS), "seed": (0, MOST_SEED)}[key]
+    most = lecture.most_questions()
+    return N_EXAMPLES[0], max(most, DEFAULTS["train"]) if most and key == "train" else most or N_EXAMPLES[1]
+
+
 def importance(task: TaskId | None = None, n_shots: int | None = None) -> HeadImportance:
     """The head importance of the chosen setup; of another task or number of shots where a page compares several."""
-    return HeadImportance(current(task, n_shots).with_(n_examples=N_TRAIN))
+    return HeadImportance(current(task, n_shots).with_(n_examples=n_train()))
 
 
 def means() -> Means:
     """The mean activations of the chosen setup."""
-    return Means(current().with_(n_examples=N_TRAIN))
+    return Means(current().with_(n_examples=N_TRAIN.default))
 
 
 def ranking(*tasks: TaskId, reverse: bool = False) -> Ranking:
     """A ranking by the importance for some tasks, by the chosen definition."""
-    return Ranking.by(*tasks, n_train=N_TRAIN, reduction=definition(), reverse=reverse)
+    return Ranking.by(*tasks, n_train=n_train(), reduction=definition(), reverse=reverse)
 
 
 def definition() -> str:
@@ -334,8 +361,9 @@ def default_task(known: Sequence[str]) -> str:
             registry.about(name).group != "in-context")) or list(known)
         plain = Setup(of, TaskId("", ""), DEFAULTS["shots"], DEFAULTS["demos"], DEFAULTS["n"], DEFAULTS["seed"],
                       DEFAULTS["draws"])
-        kept[of] = first.task({name: plain.with_(task=stored[name]) for name in wanted}, N_TRAIN, handles.store()) \
-            if stored else next((n for n in known if registry.about(n).group == "in-context"), known[0])
+        kept[of] = first.task({name: plain.with_(task=stored[name]) for name in wanted}, DEFAULTS["train"],
+                              handles.store()) if stored else next(
+            (n for n in known if registry.about(n).group == "in-context"), known[0])
     return kept[of]
 
 

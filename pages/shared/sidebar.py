@@ -23,9 +23,6 @@ from pages.shared.selection import (
     BOS,
     DEFAULTS,
     DTYPES,
-    MOST_DRAWS,
-    MOST_SEED,
-    N_EXAMPLES,
     PAGE_PARAMETERS,
     REDUCTIONS,
     SHOTS,
@@ -161,24 +158,18 @@ def _details() -> None:
                          bind="query-params",
                          help=f"{glossary.says('demonstrations')} Fixed ones make toggling fast.")
     if selection.value("demos") == "fixed":
-        st.number_input("Draws", 1, MOST_DRAWS, value=DEFAULTS["draws"], key="draws",
-                        **selection.number("draws", 1, MOST_DRAWS, DEFAULTS["draws"]),
-                        help="Of fixed demonstrations: the questions take them in turn. One draw is a sample of size "
-                             "one; intervals over several know how far draws differ. 1: a single draw, named by the "
-                             "seed.")
-    most = lecture.most_questions()
-    where, most = lecture.where() if most else "", most or N_EXAMPLES[1]
-    st.number_input("Questions", N_EXAMPLES[0], most, value=min(DEFAULTS["n"], most), key="n",
-                    **selection.number("n", N_EXAMPLES[0], most, min(DEFAULTS["n"], most), where),
-                    help="The first n of the seeded order; a larger number contains the smaller one.")
-    st.number_input("Seed", 0, MOST_SEED, value=DEFAULTS["seed"], key="seed",
-                    **selection.number("seed", 0, MOST_SEED, DEFAULTS["seed"]),
-                    help=f"Draws the questions' order and the demonstrations. {glossary.says('seed')}")
+        _number("draws", "Draws", "Of fixed demonstrations: the questions take them in turn. One draw is a sample of "
+                "size one; intervals over several know how far draws differ. 1: a single draw, named by the seed.")
+    where = lecture.where() if lecture.most_questions() else ""
+    _number("n", "Questions", "The first n of the seeded order; a larger number contains the smaller one.", where)
+    _number("seed", "Seed", f"Draws the questions' order and the demonstrations. {glossary.says('seed')}")
     st.segmented_control("Head importance", REDUCTIONS, default=DEFAULTS["by"], required=True, key="by",
                          bind="query-params",
                          help=f"{glossary.says('importance')}  \n**per-token** {glossary.says('per-token')}  \n"
                               f"**one-divisor** {glossary.says('one-divisor')}  \n"
                               f"**per-example** {glossary.says('per-example')}")
+    _number("train", "Training examples", "Behind head importance, and rankings by it: the first so many of the seeded "
+            "order.", where)
     known = selection.task_names()
     st.multiselect("Tasks that are compared", known, default=[t for t in selection.usual() if t in known], key="tasks",
                    bind="query-params", help="What Overlap, Pruning and the views of all tasks compare and average.")
@@ -188,6 +179,14 @@ def _details() -> None:
                               "OPT and GPT-2, as in the study.")
     if warning := machine.slow(selection.value("dtype")):
         st.caption(f":orange[:material/speed: {warning}]")
+
+
+def _number(key: str, label: str, help: str, where: str = "") -> None:
+    """A field of whole numbers. `where`: the place whose bounds these are."""
+    least, most = selection.bounds(key)
+    usual = min(DEFAULTS[key], most)
+    st.number_input(label, least, most, value=usual, key=key, help=help,
+                    **selection.number(key, least, most, usual, where))
 
 
 def _chosen() -> None:

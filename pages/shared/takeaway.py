@@ -75,7 +75,7 @@ def facts(setup: Setup, bos: str, by: str, compared: Sequence[str]) -> dict[str,
         "BOS token": f"{bos}: {'yes' if model.bos else 'no'}",
         "Task": setup.task.name, "Rows (digest)": setup.task.digest, "Shots": str(setup.n_shots),
         "Demonstrations": words.demonstrations(setup), "Questions": f"n = {setup.n_examples}", "Seed": str(setup.seed),
-        "Head importance": f"{by}, n = {selection.N_TRAIN} training examples",
+        "Head importance": f"{by}, n = {selection.n_train()} training examples",
         "Tasks that are compared": ", ".join(compared)}
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from backend import stats
 from backend.kinds import InductionScores
+from backend.store.nearby import Asking
 from backend.tables import AGGREGATE, DIFFERENCE, OWN, RANDOM, REVERSED
 from backend.values import Ablation, Head, Setup
 
@@ -63,6 +64,17 @@ def demonstrations(setup: Setup, some: bool = False) -> str:
     if setup.demos != "fixed":
         return "fresh demonstrations for every question"
     return f"{setup.draws} draws of demonstrations" if setup.draws > 1 else "one draw of demonstrations"
+
+
+def asked(how: Asking, now: Asking) -> str:
+    """In what one way of asking differs from another: "40 training examples", "one draw, seed 3"."""
+    parts = ["fixed demonstrations" if how.demos == "fixed" else "fresh demonstrations for every question"
+             ] * (how.demos != now.demos)
+    parts += [f"{how.draws} draws" if how.draws > 1 else "one draw"] * (how.demos == "fixed" and how.draws != now.draws)
+    parts += [how_many(how.n, "question")] * (how.n != now.n)
+    parts += [f"seed {how.seed}"] * (how.seed != now.seed)
+    parts += [how_many(how.n_train, "training example")] * (how.n_train != now.n_train)
+    return ", ".join(parts)
 
 
 def how_certain(setup: Setup) -> str:

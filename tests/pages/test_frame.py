@@ -68,6 +68,7 @@ def test_a_pages_own_part_of_the_address_is_read_or_said_not_to_be(explorer: Exp
     ("n", "999999999", "Known: whole numbers from 1 to 100000. Showing 100 instead."),
     ("n", "0", "Known: whole numbers from 1 to 100000. Showing 100 instead."), ("n", "5.7", "Showing 5 instead."),
     ("n", "nan", "Showing 100 instead."), ("n", "1e400", "Showing 100 instead."), ("n", "\u0665", "Showing 5 instead."),
+    ("train", "0", "Known: whole numbers from 1 to 100000. Showing 200 instead."),
     ("seed", "-1", "Known: whole numbers from 0 to 10000. Showing 0 instead."),
     ("shots", "7", "Known: 0, 1, 5. Showing 5 instead.")])
 def test_a_number_that_is_not_allowed_is_said_with_what_is_and_what_is_shown(
@@ -83,7 +84,8 @@ def test_a_number_that_is_not_allowed_is_said_with_what_is_and_what_is_shown(
     assert not app.warning
 
 
-@pytest.mark.parametrize(("key", "asked"), [("n", "1"), ("n", "100000"), ("seed", "0"), ("seed", "10000")])
+@pytest.mark.parametrize(("key", "asked"), [("n", "1"), ("n", "100000"), ("train", "1"), ("seed", "0"),
+                                            ("seed", "10000")])
 def test_the_ends_of_what_is_allowed_are_allowed(explorer: Explorer, key: str, asked: str):
     app = explorer("heads", **{key: asked})
     assert app.sidebar.number_input(key).value == int(asked)

@@ -1,13 +1,15 @@
 """The Heads page shows what is stored, and offers what is not."""
 
 import numpy as np
+import pytest
 
 from backend import stats, tables
-from backend.kinds import HeadScores, PrefixMatching
+from backend.kinds import FFNOracle, HeadImportance, HeadScores, PrefixMatching
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import Ablation, Head
 from pages.map import scales
+from pages.shared import lecture
 from tests.pages import made_up, maps
 from tests.pages.conftest import INFO, MODEL, Explorer, calm, setup_of, setups_of, words
 
@@ -26,6 +28,40 @@ def test_an_empty_store_is_said_to_be_empty_and_an_offer_is_made(explorer: Explo
     assert "Not measured yet:** head importance of antonym, 5-shot" in words(app)
     assert any(button.label == "Measure now" for button in app.main.button)
     assert any("precompute --model bundled --what importance" in code.value for code in app.code)
+
+
+def test_what_is_stored_of_other_numbers_of_examples_is_one_click_away(explorer: Explorer, store: Store):
+    """A long task's importance over 40 examples where pages ask for 200, and its FFNs over 30 questions."""
+    of = setup_of("antonym", 5)
+    few = HeadImportance(of.with_(n_examples=40))
+    made_up.fill(store, [few, FFNOracle(of.with_(n_examples=30, draws=5))], INFO)
+    app = explorer("heads", task="antonym")
+    (other,) = [button for button in app.main.button if button.label == "Show it with 40 training examples"]
+    app = other.click().run()
+    assert calm(app)
+    assert app.sidebar.number_input("train").value == 40
+    assert list(app.dataframe[0].value["head"])[:1] == [
+        str(head) for head in stats.highest(made_up.record(few, INFO).scores("per-token"), 1)[:1]]
+    assert not any("Show it" in button.label for button in app.main.button)
+    app = explorer("ffns", task="antonym")
+    (other,) = [button for button in app.main.button if button.label.startswith("Show it")]
+    assert other.label == "Show it with 5 draws, 30 questions"
+    app = other.click().run()
+    assert calm(app)
+    assert "Not measured yet" not in words(app)
+    assert "n = 30" in words(app)
+
+
+def test_a_way_of_asking_that_shows_less_or_is_not_allowed_is_not_offered(
+        explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch):
+    names = list(MINI)
+    made_up.fill(store, [made_up.importance(one) for one in setups_of(names[:-1])], INFO)
+    made_up.fill(store, [HeadImportance(setup_of(names[-1]).with_(n_examples=500))], INFO)
+    assert not any("Show it" in b.label for b in explorer("heads", task=names[0], view="All tasks").main.button)
+    one = {"task": names[-1]}
+    assert any("Show it with 500" in button.label for button in explorer("heads", **one).main.button)
+    monkeypatch.setattr(lecture, "most_questions", lambda: 200)
+    assert not any("Show it" in button.label for button in explorer("heads", **one).main.button)
 
 
 def test_the_title_and_the_table_say_what_is_stored(explorer: Explorer, store: Store):
