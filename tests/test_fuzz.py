@@ -1,21 +1,16 @@
 """Whatever is handed in, there is a sentence: made-up inputs for everything that parses, each ending in a
-`HeadroomError` or in a value.
-
-A short part, the same every time, runs with the suite. `HEADROOM_FUZZ=100 pytest tests/test_fuzz.py` runs a hundred
-times as many, other ones every time.
-"""
+`HeadroomError` or in a value."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from backend import __main__ as cli
@@ -27,16 +22,8 @@ from backend.runs import arguments, jobs, seal
 from backend.tasks import data, own, registry
 from backend.tasks.task import prompts
 from backend.values import parse, parse_exact
+from tests.fuzzing import tried
 from tests.models.small import small_network, small_tokenizer
-
-TIMES = int(os.environ.get("HEADROOM_FUZZ", "1"))
-
-
-def tried(n: int) -> settings:
-    return settings(max_examples=n * TIMES, derandomize=TIMES == 1, deadline=None, suppress_health_check=[
-        HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much,
-        HealthCheck.data_too_large])
-
 
 TEXT = st.text(max_size=30) | st.sampled_from([
     "9" * 5000, "-1", "0", "NaN", "1e400", "\0", "‮", "L0H0", "own:x", "../../etc", "*" * 200, "²", "٣", "[" * 2000])

@@ -1,14 +1,10 @@
-"""Whatever comes from outside is read whole and right, or refused in a sentence; nothing else ever happens.
-
-A short, seeded part of it runs in the suite; HEADROOM_FUZZ=2000 runs as many examples of each, freshly drawn.
-"""
+"""Whatever comes from outside is read whole and right, or refused in a sentence; nothing else ever happens."""
 
 from __future__ import annotations
 
 import copy
 import io
 import json
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -18,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backend import limits
@@ -30,17 +26,11 @@ from backend.store.entries import inflate, pack, unpack
 from backend.store.live import Store
 from backend.store.shipped import Shipped
 from backend.values import Ablation, Ranking, TaskId, parse, parse_exact
+from tests.fuzzing import tried
 from tests.store import attacks
 from tests.store.attacks import MODEL, RECORDS, entry, plant
 
-LONG = int(os.environ.get("HEADROOM_FUZZ", "0"))
 INFO = ModelInfo.from_json(RECORDS["model"])
-
-
-def tried(short: int) -> Any:
-    """How many examples of a property; few in the suite, so that it stays quick."""
-    return settings(max_examples=LONG or short, derandomize=not LONG, deadline=None, database=None,
-                    suppress_health_check=list(HealthCheck))
 
 
 # --- inputs -------------------------------------------------------------------------------------
