@@ -82,6 +82,16 @@ class Prepared:
         return sum(g.n_prefix_tokens + sum(b.tokens.size for b in g.batches) for g in self.groups)
 
     @property
+    def answer_tokens(self) -> tuple[tuple[int, ...], ...]:
+        """Per question and option, how many tokens its answer has."""
+        found = [[0] * n for n in self.questions.n_options]
+        for group in self.groups:
+            for batch in group.batches:
+                for question, option in zip(batch.target_questions, batch.target_options, strict=True):
+                    found[question][option] += 1
+        return tuple(map(tuple, found))
+
+    @property
     def n_batches(self) -> int:
         return sum(len(g.batches) for g in self.groups)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
     from backend.tasks.task import Prompt
 
-_ROUNDING = 0.01  # nats: how far above 0 rounding may lift the log of a probability near 1
+ROUNDING = 0.01  # nats: how far above 0 rounding may lift the log of a probability near 1
 SMALLEST_BATCH = 64  # tokens; below this, running out of memory is passed on
 OFF = Option("off", (), "evaluate with these heads and FFNs off, too: L3H7,L2H0-3,L4FFN; mean: in front puts their "
              "means in place; can be given again", read=str, metavar="MASK", many=True)
@@ -48,7 +48,7 @@ class Answers(Record):
             for row, n in zip(rows, n_options, strict=True):
                 require_lengths(n, "options of a query", **{name: row})
         for lls, lengths in zip(self.loglikelihoods, self.lengths, strict=True):
-            require(max(lls) <= _ROUNDING, f"loglikelihoods holds {max(lls)}, which is no logarithm of a probability")
+            require(max(lls) <= ROUNDING, f"loglikelihoods holds {max(lls)}, which is no logarithm of a probability")
             require_within("lengths", lengths, 0)
 
     def choices(self, norm: bool = False) -> tuple[int, ...]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import lt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend.kinds.evaluation import evaluate
+from backend.kinds.evaluation import ROUNDING, Answers, evaluate
 from backend.kinds.prompts import ready
 from backend.kinds.shapes import check_questions
 from backend.kinds.unit import CountTokens, OfTask, Progress, Topic, Wish
 from backend.records import ModelInfo, Questions, Record, require, require_lengths, require_within
 from backend.stats import Marks
-from backend.values import INTACT, Ablation, Setup
+from backend.values import INTACT, RARE, Ablation, Setup
 
 if TYPE_CHECKING:
     from backend.engine.passes import Prepared
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 class Sweep(Record):
     """The same queries under many ablations: the oracles and the pruning curves.
 
-    Only the chosen option is kept per query and ablation: enough for accuracy, intervals and
-    paired tests. The first ablation is the intact model.
+    The chosen option is kept per query and ablation: enough for accuracy, intervals and paired tests; by oracles also
+    how likely the right answer was, which tells more where accuracy hardly moves. The first ablation is the intact
+    model.
     """
 
     NEAR_TIES = ("choices", "choices_norm")
@@ -37,6 +38,8 @@ class Sweep(Record):
     choices: tuple[tuple[int, ...], ...]  # [ablation][query]: the option of highest log-likelihood
     choices_norm: tuple[tuple[int, ...], ...]  # the same, per character
     removed: tuple[tuple[float, float], ...] = ()  # pruning: share of (heads, FFNs) removed at each point
+    gold: tuple[tuple[float, ...], ...] = field(default=(), metadata=RARE)  # oracles: [ablation][query]: log-likelihood
+    # of the (first) right answer, nats, mean over its tokens; empty where an earlier version measured
 
     def check(self) -> None:
         self.questions.check()
@@ -49,6 +52,11 @@ class Sweep(Record):
                 require_lengths(n, "queries", **{name: row})
                 require_within(name, row, -1 if greedy else 0)
                 require(all(map(lt, row, self.questions.n_options)), f"{name} holds an option that its query lacks")
+        if self.gold:
+            require_lengths(len(self.ablations), "ablations", gold=self.gold)
+            for lls in self.gold:
+                require_lengths(n, "queries", gold=lls)
+                require(max(lls) <= ROUNDING, f"gold holds {max(lls)}, which is no logarithm of a probability")
         for shares in self.removed:
             require_within("removed", shares, 0, 1)
 
@@ -70,6 +78,11 @@ class Sweep(Record):
         """(n_components,), of an oracle: acc(intact) - acc(component off); positive = the component helped."""
         accuracy = self.accuracy()
         return accuracy[0] - accuracy[1:]
+
+    def losses(self) -> np.ndarray | None:
+        """(n_ablations, n_queries) cross-entropy of the right answer, nats, mean over its tokens; None where only the
+        chosen options were kept."""
+        return -np.array(self.gold) if self.gold else None
 
     @property
     def left_out(self) -> tuple[int, int]:
@@ -107,7 +120,8 @@ class FFNOracle(_Oracle):
 
     KIND = "ffn_oracle"
     TITLE = "FFN oracle"
-    DEFINITION = "answers with each FFN off; importance = acc(intact) - acc(FFN off)"
+    DEFINITION = ("answers, and the right answer's log-likelihood (mean over its tokens, nats), with each FFN off; "
+                  "importance = acc(intact) - acc(FFN off)")
     TOPICS = {"ffns": Topic("FFNs", "accuracy with each FFN off", rank=3, by_default=True)}
 
     setup: Setup
@@ -133,7 +147,8 @@ class HeadOracle(_Oracle):
 
     KIND = "head_oracle"
     TITLE = "head oracle"
-    DEFINITION = "answers with each single head off; importance = acc(intact) - acc(head off)"
+    DEFINITION = ("answers, and the right answer's log-likelihood (mean over its tokens, nats), with each single head "
+                  "off; importance = acc(intact) - acc(head off)")
     TOPICS = {"heads": Topic("single heads", "accuracy with each single head off: as many evaluations as there are "
                              "heads", rank=10)}  # the longest by far, so it goes last
 
@@ -157,19 +172,32 @@ class HeadOracle(_Oracle):
 def sweep(
     model: LoadedModel, prompts: Sequence[Prompt] | Prepared, ablations: Sequence[Ablation],
     progress: Progress | None = None, *, metric: str = "acc", removed: Sequence[tuple[float, float]] = (),
+    gold: bool = False,
 ) -> Sweep:
     """The chosen option of every query under every ablation; the first should be the intact model.
 
     Equal ablations are measured once: on a model of few layers, several shares remove the same FFNs.
+
+    Args:
+        gold: keep the right answer's log-likelihood, too.
     """
+    from backend.engine import passes
+
+    if not isinstance(prompts, passes.Prepared):
+        prompts = passes.prepare(model, prompts, metric)
     distinct = list(dict.fromkeys(ablations))
-    scored = dict(zip(distinct, evaluate(model, prompts, distinct, progress, metric=metric), strict=True))
+    scored = dict(zip(distinct, evaluate(model, prompts, distinct, progress), strict=True))
     found = [scored[ablation] for ablation in ablations]
     return Sweep(
         questions=found[0].questions, ablations=tuple(str(a) for a in ablations),
         choices=tuple(e.choices() for e in found), choices_norm=tuple(e.choices(norm=True) for e in found),
-        removed=tuple(removed),
-    )
+        removed=tuple(removed), gold=tuple(_gold(answers, prompts.answer_tokens) for answers in found) if gold else ())
+
+
+def _gold(answers: Answers, n_tokens: Sequence[Sequence[int]]) -> tuple[float, ...]:
+    """Per query, the log-likelihood of its first right answer, nats, mean over that answer's tokens."""
+    first = [gold[0] for gold in answers.questions.gold]
+    return tuple(lls[g] / tokens[g] for g, lls, tokens in zip(first, answers.loglikelihoods, n_tokens, strict=True))
 
 
 def ffn_importance(
@@ -177,11 +205,11 @@ def ffn_importance(
 ) -> Sweep:
     """Intact, then with each FFN off, layer 0 first. acc(intact) - acc(FFN l off) is the oracle importance:
     positive = the FFN helped. Source: Bansal et al. 2023, arXiv:2212.09095."""
-    return sweep(model, prompts, FFNOracle.ablations(model.info), progress, metric=metric)
+    return sweep(model, prompts, FFNOracle.ablations(model.info), progress, metric=metric, gold=True)
 
 
 def head_oracle(
     model: LoadedModel, prompts: Sequence[Prompt] | Prepared, progress: Progress | None = None, *, metric: str = "acc"
 ) -> Sweep:
     """Intact, then with each single head off, layer by layer. In the study for OPT-125M."""
-    return sweep(model, prompts, HeadOracle.ablations(model.info), progress, metric=metric)
+    return sweep(model, prompts, HeadOracle.ablations(model.info), progress, metric=metric, gold=True)

@@ -120,6 +120,23 @@ def test_an_oracle_is_the_difference_that_each_component_makes():
     assert ffns.choices_norm[2] == evaluate(model, PROMPTS, [Ablation(ffns=frozenset({1}))])[0].choices(norm=True)
 
 
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_an_oracle_keeps_how_likely_the_right_answer_was_per_token(architecture):
+    model = small_model(architecture)
+    kept = oracles.ffn_importance(model, PROMPTS)
+    assert pruning.pruning_curve(model, PROMPTS, [], [0, 1, 2], "ffns").gold == ()
+    for off, row in zip(oracles.FFNOracle.ablations(model.info), kept.gold, strict=True):
+        (answers,) = evaluate(model, PROMPTS, [off])
+        for prompt, lls, mean in zip(PROMPTS, answers.loglikelihoods, row, strict=True):
+            gold = prompt.example.gold[0]
+            ((_, answer, _),) = model.encode_pairs([(prompt.prefix + prompt.example.contexts[gold],
+                                                     prompt.example.options[gold])])
+            assert mean == pytest.approx(lls[gold] / len(answer), abs=1e-5)
+    assert {round(lls / mean) for lls, mean in zip([row[p.example.gold[0]] for row, p in zip(
+        evaluate(model, PROMPTS)[0].loglikelihoods, PROMPTS, strict=True)], kept.gold[0], strict=True)} > {1}
+    assert np.array_equal(kept.losses(), -np.array(kept.gold))
+
+
 @pytest.mark.parametrize(("what", "fine", "n_points"), [
     ("heads", False, 10), ("heads", True, 19), ("ffns", False, 10), ("ffns", True, 19), ("combined", True, 48)])
 def test_pruning_begins_intact_and_removes_the_first_of_each_order(what, fine, n_points):
