@@ -15,6 +15,7 @@ from pages.shared.plain import plain
 PAGES = [
     st.Page("pages/tour.py", title="Tour", icon=":material/explore:", default=True),
     st.Page("pages/heads.py", title="Heads", icon=":material/grid_on:"),
+    st.Page("pages/card.py", title="Card", icon=":material/badge:"),
     st.Page("pages/ffns.py", title="FFNs", icon=":material/view_week:"),
     st.Page("pages/lab.py", title="Lab", icon=":material/science:"),
     st.Page("pages/pruning.py", title="Pruning", icon=":material/content_cut:"),

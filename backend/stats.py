@@ -696,15 +696,17 @@ class MeanEffects(NamedTuple):
     p: np.ndarray  # two-sided, of each by itself
 
 
-def mean_effects(tasks: Sequence[tuple[np.ndarray, Sequence[int]]], level: float = 0.95) -> MeanEffects:
+def mean_effects(tasks: Sequence[tuple[np.ndarray, Sequence[int]]], level: float = 0.95,
+                 bound: float = 1.0) -> MeanEffects:
     """The unweighted mean over tasks of effects that were measured prompt by prompt, with t intervals and tests.
 
     Prompts that share a draw of demonstrations count together. The tasks' variances are added (degrees of freedom
     after Satterthwaite 1946, doi:10.2307/3002019). Where there is but one prompt, or one draw, nothing is told: p = 1,
-    and the interval holds every difference of probabilities. An effect that never varies is not tested: p = 1.
+    and the interval holds every effect there can be. An effect that never varies is not tested: p = 1.
 
     Args:
         tasks: per task (n_prompts, ...) effects, and each prompt's draw, empty where they share none.
+        bound: how far from 0 an effect can be: 1 for a difference of probabilities, infinity for one of losses.
 
     Raises:
         BadInput: if there are no tasks, or a task has no prompts.
@@ -732,7 +734,7 @@ def mean_effects(tasks: Sequence[tuple[np.ndarray, Sequence[int]]], level: float
         error = np.sqrt(variance) / len(tasks)
         p = np.where(error > 0, 2 * stdtr(df, -np.abs(mean) / error), 1.0)
         half = np.where(told, stdtrit(df, (1 + level) / 2) * error, math.inf)
-    return MeanEffects(mean, np.maximum(mean - half, -1.0), np.minimum(mean + half, 1.0), np.where(told, p, 1.0))
+    return MeanEffects(mean, np.maximum(mean - half, -bound), np.minimum(mean + half, bound), np.where(told, p, 1.0))
 
 
 class Stability(NamedTuple):
@@ -797,13 +799,26 @@ def bootstrap_scores(importance: Blocks, reduction: str = "per-token", n_draws: 
 
     Percentile bootstrap over blocks of examples; with one block both equal the score.
     """
+    low, high = _resampled(*_blocks(importance, reduction), n_draws, level, seed)
+    return low, high
+
+
+def bootstrap_score(importance: Blocks, head: Head, reduction: str = "per-token", n_draws: int = 500,
+                    level: float = 0.95, seed: int = 0) -> Interval:
+    """The same interval of one head alone."""
     sums, weights = _blocks(importance, reduction)
+    over = weights[:, min(head.layer, weights.shape[1] - 1), 0]  # of one layer, or of all
+    low, high = _resampled(sums[:, head.layer, head.head], over, n_draws, level, seed)
+    return Interval(float(low), float(high))
+
+
+def _resampled(sums: np.ndarray, weights: np.ndarray, n_draws: int, level: float, seed: int) -> np.ndarray:
+    """(2, ...) the ends of the interval of sum(sums) / sum(weights) over blocks, drawn with repetition."""
     n = len(sums)
     # how often each draw takes each block: (n_draws, n_blocks)
     times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_draws).astype(float)
     draws = np.tensordot(times, sums, 1) / np.tensordot(times, weights, 1)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return low, high
+    return np.asarray(np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0))
 
 
 def _blocks(importance: Blocks, reduction: str) -> tuple[np.ndarray, np.ndarray]:

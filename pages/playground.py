@@ -164,7 +164,7 @@ def first_head() -> Head:
 
 def open_head(layer: int, head: int) -> None:
     """Show a head's pattern large. For callbacks."""
-    st.session_state["layer"], st.session_state["head"] = layer, head
+    st.session_state["at_layer"], st.session_state["at_head"] = layer, head
 
 
 def open_thumbnail(layer: int) -> None:
@@ -182,7 +182,7 @@ def open_pill() -> None:
 def which_head() -> tuple[Head, bool]:
     """The head that is open, and whether it is seen in the ablated model."""
     start, tied = first_head(), {}
-    for key, value, known in (("layer", start.layer, info.attending), ("head", start.head, range(info.n_heads))):
+    for key, value, known in (("at_layer", start.layer, info.attending), ("at_head", start.head, range(info.n_heads))):
         tied[key] = selection.number(key, known[0], known[-1], value)
         asked = st.session_state.get(key, st.query_params.get(key))
         if asked is None or not re.fullmatch("[0-9]{1,9}", str(asked)) or int(asked) not in known:
@@ -193,10 +193,10 @@ def which_head() -> tuple[Head, bool]:
                                    ", ".join(map(str, known)), value)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         if info.headless:  # a number field would count through layers that have no heads
-            layer = st.selectbox("Layer", info.attending, key="layer", width=110, **tied["layer"])
+            layer = st.selectbox("Layer", info.attending, key="at_layer", width=110, **tied["at_layer"])
         else:
-            layer = st.number_input("Layer", 0, info.n_layers - 1, key="layer", width=110, **tied["layer"])
-        head = st.number_input("Head", 0, info.n_heads - 1, key="head", width=110, **tied["head"])
+            layer = st.number_input("Layer", 0, info.n_layers - 1, key="at_layer", width=110, **tied["at_layer"])
+        head = st.number_input("Head", 0, info.n_heads - 1, key="at_head", width=110, **tied["at_head"])
         seen = st.segmented_control("In the model", ("intact", "ablated"), default="intact", required=True,
                                     key="seen in", persist_state="session", disabled=not chosen)
         if chosen.heads:

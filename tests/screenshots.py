@@ -20,6 +20,7 @@ DOCS = explorer.ROOT / "docs"
 PAGES = {
     "tour": "",
     "heads": f"/heads?model={smollm2.NAME}&task=capital&by=one-divisor",
+    "card": "/card?task=label_mood&head=L5H2",
     "ffns": "/ffns?task=label_mood",
     "lab": f"/lab?model={smollm2.NAME}&task=capital&off=L0H6,L0H8,L1H0,L1H3-5",
     "pruning": "/pruning?task=label_mood",

@@ -365,6 +365,15 @@ def test_bootstrap_scores_surround_the_score_and_shrink_to_it(reduction):
     assert low == pytest.approx(importance(n_blocks=1).scores(reduction))
 
 
+@pytest.mark.parametrize("reduction", ["per-token", "one-divisor", "per-example"])
+def test_one_heads_interval_is_that_of_all_heads(reduction):
+    result = importance(noise=0.5)
+    low, high = stats.bootstrap_scores(result, reduction)
+    for head in (Head(0, 1), Head(2, 3)):
+        assert stats.bootstrap_score(result, head, reduction) == pytest.approx((low[head.layer, head.head],
+                                                                                high[head.layer, head.head]))
+
+
 @pytest.mark.parametrize("reduction", ["per-token", "per-example"])
 def test_a_ranking_is_stable_without_noise_and_less_so_with_it(reduction):
     calm, noisy = (stats.bootstrap_stability(importance(noise=n), reduction) for n in (0.0, 2.0))

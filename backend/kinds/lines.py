@@ -112,7 +112,7 @@ def with_imports(lines: Sequence[str], load: str = "") -> str:
               for kind in KINDS.values()}
     homes |= {"load_model": "backend.models.loading", "default_store": "backend.store.live", "cache": "functools",
               "get_task": "backend.tasks.registry", "prompts": "backend.tasks.task", "weights": "backend.models.info"}
-    homes |= dict.fromkeys(("Setup", "ModelId", "TaskId", "Ranking", "parse_exact"), "backend.values")
+    homes |= dict.fromkeys(("Setup", "ModelId", "TaskId", "Head", "Ranking", "parse_exact"), "backend.values")
     wanted: dict[str, list[str]] = {}
     for name, home in homes.items():
         if re.search(rf"(?<![\w.]){name}[(.]", text):

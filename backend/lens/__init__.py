@@ -10,10 +10,10 @@ import numpy as np
 from backend.errors import BadInput
 from backend.kinds.means import Activations
 from backend.tasks.task import Example, Prompt
-from backend.values import INTACT, Ablation
+from backend.values import INTACT, Ablation, Head
 
 if TYPE_CHECKING:
-    from backend.lens.patterns import Contributions
+    from backend.lens.patterns import Contributions, NextWritten
     from backend.lens.reading import Reading
     from backend.models.loading import LoadedModel
 
@@ -41,7 +41,7 @@ def attention(
     model: LoadedModel, token_ids: Sequence[int], layer: int, ablation: Ablation = INTACT,
     means: Activations | None = None,
 ) -> np.ndarray:
-    """(n_heads, pos, pos): where each head of a layer looks, rows = queries (see `lens.attention`)."""
+    """(n_heads, pos, pos): where each head of a layer looks, rows = queries (see `lens.patterns`)."""
     from backend.lens.patterns import attention_patterns
 
     return attention_patterns(model, token_ids, [layer], ablation, means)[layer]
@@ -72,7 +72,14 @@ def repeated_tokens(
 def contributions(
     model: LoadedModel, token_ids: Sequence[int], answer: int, foil: int | None = None
 ) -> Contributions:
-    """What each head and FFN adds to a next token's logit, directly (see `lens.attention` for what that means)."""
+    """What each head and FFN adds to a next token's logit, directly (see `lens.patterns` for what that means)."""
     from backend.lens.patterns import direct_contributions
 
     return direct_contributions(model, token_ids, answer, foil)
+
+
+def direct_path(model: LoadedModel, head: Head, token_ids: Sequence[int], k: int = 5) -> list[list[NextWritten]]:
+    """What a head writes most for single tokens, along the direct path (see `lens.patterns`)."""
+    from backend.lens.patterns import direct_path
+
+    return direct_path(model, head, token_ids, k)

@@ -14,7 +14,7 @@ from backend.engine.induction import output_projection
 from backend.engine.watching import Attention, Enough, watch
 from backend.errors import BadInput, ModelError
 from backend.models.gates import Kept, MeanActivations, Route, gates_for, passing
-from backend.values import INTACT, Ablation, no_heads
+from backend.values import INTACT, Ablation, Head, no_heads
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -29,6 +29,15 @@ class NextToken:
     token: int
     text: str  # with visible spaces
     probability: float
+
+
+@dataclass(frozen=True)
+class NextWritten:
+    """A token that a head speaks for, and by how many logits."""
+
+    token: int
+    text: str
+    logits: float
 
 
 @dataclass(frozen=True)
@@ -164,6 +173,50 @@ def direct_contributions(
     return Contributions(
         heads=heads @ direction, ffns=ffns @ direction, embeddings=float(embedding @ direction),
         biases=float(biases @ direction + offset @ u + c), logit=float(here(hidden) @ u + c))
+
+
+@torch.no_grad()
+def direct_path(model: LoadedModel, head: Head, token_ids: Sequence[int], k: int = 5) -> list[list[NextWritten]]:
+    """What a head writes most for single tokens, along the direct path W_U W_O W_V: per token the k likeliest outputs.
+
+    Each token stands alone, at position 0: its embedding is what the head's layer reads, as if the layers below added
+    nothing. The head then attends to that token alone, and what it writes is read by the last norm and the unembedding
+    as if it were all there is; what they make of nothing is taken off. After Elhage et al. 2021, "A Mathematical
+    Framework for Transformer Circuits".
+
+    Args:
+        token_ids: the input tokens.
+        k: how many outputs of each.
+
+    Raises:
+        BadInput: no tokens, ones that the vocabulary does not have, a head that there is not, or k below 1.
+        ModelError: if heads do not simply add to the residual stream.
+    """
+    if k < 1:
+        raise BadInput(f"{k} tokens asked for: give at least 1.")
+    if not token_ids:
+        raise BadInput("No tokens: name at least one that the head is to read.")
+    for token in token_ids:
+        _checked(model, [token])
+    Ablation(frozenset([head])).check(model.n_layers, model.n_heads, model.info.headless)
+    direct_contributions(model, token_ids[:1], token_ids[0])  # or raises: then a head's part is not told apart
+    ids = torch.as_tensor(list(token_ids), device=model.device)[:, None]
+    embedded = Kept(inputs_from=0)
+    with passing(route=Route(stop=0), kept=embedded):
+        model.trunk(ids, use_cache=False)
+    kept = Kept(z={})
+    with passing(route=Route(head.layer, embedded.inputs[0] if head.layer else None, stop=head.layer + 1), kept=kept):
+        model.trunk(ids, use_cache=False)
+    assert kept.z is not None
+    weight, _ = output_projection(model.attn_outs[head.layer])
+    rows = _plain(weight).reshape(model.n_heads, model.d_head, -1)[head.head]
+    written = model.branch_factor * _plain(kept.z[head.layer])[:, 0, head.head] @ rows  # (n, d_model)
+    of_all = _last_norm(model, np.concatenate([np.zeros((1, model.d_model)), written]))
+    logits = model.unembed(torch.as_tensor(of_all, dtype=model.torch_dtype, device=model.device))
+    best = (logits[1:] - logits[:1]).topk(min(k, logits.shape[-1]))
+    return [[NextWritten(token, text, score) for token, text, score in zip(
+        tokens, tokens_shown(model.tokenizer, tokens), scores, strict=True)]
+        for tokens, scores in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
 
 
 def tokens_shown(tokenizer: Any, token_ids: Sequence[int]) -> list[str]:

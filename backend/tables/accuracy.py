@@ -151,16 +151,16 @@ def flips_table(intact: Answers, ablated: Answers, outcomes: Sequence[int], prom
         flipped = [q for q in places if turns[q]]
         first = flipped[0] if flipped else places[0]
         prompt = prompts[questions.docs[first]]
-        row: dict[str, Any] = {"question": _ending(prompt.example.contexts[0])}
+        row: dict[str, Any] = {"question": question_ending(prompt.example.contexts[0])}
         if questions.metric == "greedy":
-            word = _one_line(prompt.example.options[0])
+            word = one_line(prompt.example.options[0])
             row |= {"said": word if said[first] == 0 else f"not ‘{word}’",
                     f"log-likelihood {names[0]}": intact.loglikelihoods[first][0],
                     f"log-likelihood {names[1]}": ablated.loglikelihoods[first][0]}
         else:
             if questions.metric == "acc_by_group":
                 row["rows that turned"] = f"{len(flipped)} of {len(places)}"
-            row |= {"said": _one_line(prompt.example.options[said[first]]),
+            row |= {"said": one_line(prompt.example.options[said[first]]),
                     f"margin {names[0]}": min(margin(intact, q) for q in places),
                     f"margin {names[1]}": min(margin(ablated, q) for q in places)}
         rows.append(row)
@@ -179,8 +179,8 @@ def group_table(intact: Answers, ablated: Answers, outcome: int, prompts: Mappin
     turns = _queries_turned(intact, ablated)
     examples = {q: prompts[questions.docs[q]].example for q in places}
     table = pd.DataFrame([
-        {"row": questions.docs[q], "question": _ending(example.contexts[0]),
-         "right": " or ".join(_one_line(example.options[g]) for g in questions.gold[q]),
+        {"row": questions.docs[q], "question": question_ending(example.contexts[0]),
+         "right": " or ".join(one_line(example.options[g]) for g in questions.gold[q]),
          names[0]: _said(example.options, before[q]), names[1]: _said(example.options, after[q]),
          "turned": bool(turns[q])} for q, example in examples.items()])
     same = len({example.contexts for example in examples.values()}) == 1
@@ -196,7 +196,7 @@ def options_table(prompt: Prompt, intact: Answers, ablated: Answers, q: int,
     chosen = "written by" if intact.questions.metric == "greedy" else "chosen by"
     models = {name: (record, record.choices()[q]) for name, record in zip(names, (intact, ablated), strict=True)}
     return pd.DataFrame([
-        {"option": _one_line(option), "right": i in intact.questions.gold[q],
+        {"option": one_line(option), "right": i in intact.questions.gold[q],
          **{name: record.loglikelihoods[q][i] for name, (record, _) in models.items()},
          chosen: " and ".join(name for name, (_, choice) in models.items() if choice == i)}
         for i, option in enumerate(prompt.example.options)])
@@ -216,14 +216,14 @@ def _queries_turned(intact: Answers, ablated: Answers) -> np.ndarray:
 
 
 def _said(options: Sequence[str], choice: int) -> str:
-    return _one_line(options[choice]) if choice >= 0 else "something else"
+    return one_line(options[choice]) if choice >= 0 else "something else"
 
 
-def _ending(context: str) -> str:
+def question_ending(context: str) -> str:
     """The end of a question, on one line."""
-    question = _one_line(context)
+    question = one_line(context)
     return question if len(question) <= SHOWN else "… " + question[-SHOWN:]
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     return " ".join(text.split())

@@ -4,11 +4,11 @@
 
 Heads across, layers up, layer 0 at the bottom; what is off keeps its colour, is hatched and crossed out. A click or a
 drag switches cells, a number beside a layer or below a column the whole line; arrows, space, Shift and Escape do the
-same, and Ctrl+Z undoes. A map can be held against a second mask (`HeadMap.beside`): what is off in only one of the two
-is framed. A still map (`HeadMap.still`) shows a mask of its own, which no hand switches. `steps` are the buttons Undo,
-Redo and Clear; `plots` are charts whose marks are switched likewise. `HeadMap` is plain data, `map.js` draws it and
-`protocol.py` says how browser and server stay one. Nothing that is passed is read as HTML. Pages draw maps through
-`components.clickable`, which holds the mask.
+same, and Ctrl+Z undoes; a right click, a long touch or I asks for a head's card. A map can be held against a second
+mask (`HeadMap.beside`): what is off in only one of the two is framed. A still map (`HeadMap.still`) shows a mask of
+its own, which no hand switches. `steps` are the buttons Undo, Redo and Clear; `plots` are charts whose marks are
+switched likewise. `HeadMap` is plain data, `map.js` draws it and `protocol.py` says how browser and server stay one.
+Nothing that is passed is read as HTML. Pages draw maps through `components.clickable`, which holds the mask.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ class HeadMap:
     shape: protocol.Shape
     drawn: Mapping[str, Any]  # what the browser is given beside the mask: numbers and short labels
 
-    def draw(self, key: str, held: Held, trail: Trail, on_change: Callable[[], None]) -> None:
-        """Draw it, with what is held off; after a gesture `st.session_state[key]` holds the browser's message."""
-        component.draw(key, {"map": dict(self.drawn)}, self.shape, held, trail, on_change)
+    def draw(self, key: str, held: Held, trail: Trail, on_change: Callable[[], None],
+             on_card: Callable[[], None] = lambda: None) -> None:
+        """Draw it, with what is held off; what the callbacks find in `st.session_state[key]`: see `component.draw`."""
+        component.draw(key, {"map": dict(self.drawn)}, self.shape, held, trail, on_change, on_card)
 
     def beside(self, other: Ablation, name: str) -> HeadMap:
         """The same map held against another mask, called `name`: what is off in only one of the two is framed."""

@@ -17,9 +17,11 @@ _component = st.components.v2.component(
 
 
 def draw(key: str, shown: Mapping[str, Any], shape: protocol.Shape, held: protocol.Held, trail: protocol.Trail,
-         on_change: Callable[[], None]) -> None:
+         on_change: Callable[[], None], on_card: Callable[[], None] = lambda: None) -> None:
     """Draw what is shown, a map or a plot (nothing: the buttons), with what is held off.
 
-    After a gesture `st.session_state[key]` holds the browser's message.
+    After a gesture `st.session_state[key]["mask"]` holds the browser's message; in `on_card`, `["card"]` the name of
+    the head whose card is asked for.
     """
-    _component(key=key, data={**shown, "answer": dict(protocol.answer(held, shape, trail))}, on_mask_change=on_change)
+    _component(key=key, data={**shown, "answer": dict(protocol.answer(held, shape, trail))}, on_mask_change=on_change,
+               on_card_change=on_card)

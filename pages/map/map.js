@@ -362,6 +362,9 @@ class HeadMap {
     this.zooming = element("span", "zooming", this.tools);
     this.smaller = button("−", "Zoom out", () => this.zoomBy(-1), this.zooming);
     this.larger = button("+", "Zoom in", () => this.zoomBy(+1), this.zooming);
+    this.card = button("", "Everything that is known of this head; a right click on a cell, or the key I, opens its card, too",
+      () => this.openCard(this.last));
+    this.card.hidden = true;
     button("PNG", "Download this map as a PNG picture", () => this.save("png"));
     button("SVG", "Download this map as an SVG picture", () => this.save("svg"));
   }
@@ -371,6 +374,13 @@ class HeadMap {
     this.on(this.window, "pointermove", (event) => this.move(event));
     this.on(this.window, "pointerup", (event) => this.up(event));
     this.on(this.window, "pointercancel", () => this.cancel());
+    this.on(this.window, "contextmenu", (event) => {
+      const here = this.at(event);
+      if (!this.isHead(here) || this.held) return;
+      event.preventDefault();
+      this.cancel(); // a long touch draws nothing
+      this.openCard(here);
+    });
     this.on(this.window, "pointerleave", () => { this.hover = null; this.untip(); this.later(); });
     this.on(this.window, "scroll", () => this.paint());
     this.on(this.window, "wheel", (event) => {
@@ -402,8 +412,8 @@ class HeadMap {
 
   // --- what it is given -------------------------------------------------------------------------------------
 
-  update(data, say) {
-    this.say = say;
+  update(data, say, ask) {
+    [this.say, this.ask] = [say, ask];
     const drawn = data.map;
     this.data = drawn;
     this.held = drawn.still ? asMask(drawn.still) : null;
@@ -567,6 +577,17 @@ class HeadMap {
     return { layers: join(a.layers, b.layers), columns: join(a.columns, b.columns) };
   }
 
+  isHead(place) {
+    return Boolean(place) && place.layer >= 0 && place.column >= 0 && place.column < this.heads && this.exists(place.layer, place.column);
+  }
+
+  // A still map may be of another model, whose heads have no cards here.
+  openCard(place) {
+    if (!this.isHead(place) || this.held) return;
+    tell(true);
+    this.ask("card", `L${place.layer}H${place.column}`);
+  }
+
   // Whether there is a head or an FFN here; a layer may have no heads.
   exists(layer, column) { return column >= this.heads || !this.headless.has(layer); }
 
@@ -669,6 +690,8 @@ class HeadMap {
       this.preview = null;
       this.switch(what);
       this.showTip(this.focus);
+    } else if (event.key === "i" && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      this.openCard(this.focus);
     } else if (event.key === "Escape") {
       if (this.drag) this.cancel();
       else if (this.preview) { this.preview = null; this.anchor = null; this.paint(); }
@@ -680,6 +703,14 @@ class HeadMap {
     event.stopPropagation();
   }
 
+  nameCard(place) {
+    if (!this.isHead(place) || this.held) return;
+    this.last = place;
+    this.card.textContent = `Card of L${place.layer}H${place.column}`;
+    this.card.setAttribute("aria-label", this.card.textContent);
+    this.card.hidden = false;
+  }
+
   leave() {
     this.box.getRootNode().activeElement?.blur();
   }
@@ -688,6 +719,7 @@ class HeadMap {
   refocus(to) {
     this.moving = true;
     this.focus = to;
+    this.nameCard(to);
     const node = this.node(to);
     for (const one of this.grid.querySelectorAll('[tabindex="0"]')) one.tabIndex = -1;
     node.tabIndex = 0;
@@ -703,6 +735,7 @@ class HeadMap {
     const to = event.target.place;
     if (!to) return;
     this.focus = to;
+    this.nameCard(to);
     this.intoView(to);
     this.paint();
     if (event.target.matches(":focus-visible")) this.showTip(to);
@@ -1117,7 +1150,7 @@ function hatching(x, y, w, h) {
 const made = new WeakMap(); // what a component is drawn into -> its map, and the last call that updated it
 
 export default function (component) {
-  const { data, parentElement, setStateValue } = component;
+  const { data, parentElement, setStateValue, setTriggerValue } = component;
   let held = made.get(parentElement);
   if (!held) {
     held = { map: new (data.map ? HeadMap : data.plot ? Plot : Steps)(parentElement), call: null };
@@ -1130,13 +1163,13 @@ export default function (component) {
   if (data.map?.still) {
     shared.maps.delete(held.map);
     shared.stills.add(held.map);
-    held.map.update(data, () => {});
+    held.map.update(data, () => {}, () => {});
   } else {
     listen();
     adopt(data.answer);
     shared.stills.delete(held.map);
     shared.maps.add(held.map);
-    held.map.update(data, setStateValue);
+    held.map.update(data, setStateValue, setTriggerValue);
     for (const other of [...shared.maps, ...shared.stills]) if (other !== held.map) other.paint();
     tell(false);
   }

@@ -29,6 +29,12 @@ class Plot {
     on("click", (event) => this.click(this.at(event)));
     on("pointermove", (event) => this.over(this.at(event), event));
     on("pointerleave", () => this.over(null));
+    on("contextmenu", (event) => {
+      const mark = this.at(event);
+      if (!mark || mark.head < 0) return;
+      event.preventDefault();
+      this.openCard(mark);
+    });
     on("keydown", (event) => this.key(event));
     on("focusin", (event) => this.over(event.target.mark ?? null));
     on("focusout", () => this.over(null));
@@ -44,8 +50,8 @@ class Plot {
     this.box.remove();
   }
 
-  update(data, say) {
-    this.say = say;
+  update(data, say, ask) {
+    [this.say, this.ask] = [say, ask];
     this.data = data.plot;
     const style = getComputedStyle(this.box);
     const colours = style.getPropertyValue("--st-chart-sequential-colors").trim() || "#b9d3ea,#08305e";
@@ -70,6 +76,12 @@ class Plot {
     this.rove(group);
     group.focus({ preventScroll: true });
     this.over(mark);
+  }
+
+  openCard(mark) {
+    if (mark.head < 0) return; // FFNs have none
+    tell(true);
+    this.ask("card", mark.name);
   }
 
   // --- where things are ---------------------------------------------------------------------------------------
@@ -250,6 +262,7 @@ class Plot {
       this.rove(group);
       group.focus();
     } else if ((event.key === " " || event.key === "Enter") && !event.repeat) this.click(here);
+    else if (event.key === "i" && !event.ctrlKey && !event.metaKey && !event.altKey) this.openCard(here);
     else if (event.key === "Escape") event.target.blur();
     else return;
     event.preventDefault();

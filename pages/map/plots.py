@@ -26,9 +26,10 @@ class Plot:
     drawn: Mapping[str, Any]  # what the browser is given beside the mask: numbers and short labels
     is_still = False
 
-    def draw(self, key: str, held: protocol.Held, trail: protocol.Trail, on_change: Callable[[], None]) -> None:
-        """Draw it, with what is chosen; after a click `st.session_state[key]` holds the browser's message."""
-        component.draw(key, {"plot": dict(self.drawn)}, self.shape, held, trail, on_change)
+    def draw(self, key: str, held: protocol.Held, trail: protocol.Trail, on_change: Callable[[], None],
+             on_card: Callable[[], None] = lambda: None) -> None:
+        """Draw it, with what is chosen; what the callbacks find in `st.session_state[key]`: see `component.draw`."""
+        component.draw(key, {"plot": dict(self.drawn)}, self.shape, held, trail, on_change, on_card)
 
 
 def bars(table: pd.DataFrame, shape: protocol.Shape, *, x: str, x_title: str, alt: str, facts: Facts) -> Plot:

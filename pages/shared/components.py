@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import streamlit as st
 
@@ -20,7 +21,7 @@ from pages.map import HeadMap, protocol
 from pages.map import steps as buttons
 from pages.map.plots import Plot
 from pages.map.protocol import Trail
-from pages.shared import selection
+from pages.shared import routes, selection
 
 STALE = 3.0  # seconds for which a browser may still say the B that was there before
 
@@ -48,7 +49,16 @@ def clickable(shown: HeadMap | Plot, key: str) -> None:
     """
     if not shown.is_still:
         _listen(key)
-    shown.draw(key, held_now(), trail(), on_change=(lambda: None) if shown.is_still else take_clicks)
+    shown.draw(key, held_now(), trail(), on_change=(lambda: None) if shown.is_still else take_clicks,
+               on_card=partial(open_card, key))
+
+
+def open_card(key: str) -> None:
+    """Open the card of the head that a map or plot was asked for; a name that is no head of the model is not heard."""
+    take_clicks()
+    asked = str((st.session_state.get(key) or {}).get("card"))
+    if asked in set(map(str, selection.info().heads)):
+        routes.go("card", head=asked)
 
 
 def steps(key: str = "steps") -> None:

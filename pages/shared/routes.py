@@ -15,9 +15,17 @@ def meant(asked: str, known: Sequence[str]) -> str | None:
     return next((name for name in known if name.casefold() == asked.casefold()), None)
 
 
-def go(page: str) -> None:
-    """Open a page next. For callbacks, where `st.switch_page` is not; it also fails where the address holds choices."""
+def go(page: str, **asked: object) -> None:
+    """Open a page next. For callbacks, where `st.switch_page` is not; it also fails where the address holds choices.
+
+    Args:
+        asked: choices of that page's own by the keys of their widgets, none of which the page that is left has. They
+            are put into the address, too: a widget that begins with what it was given does not do so by itself.
+    """
     st.session_state[ASKED] = page
+    for name, value in asked.items():
+        st.session_state[name] = value
+        st.query_params[name] = str(value)
 
 
 def settle(known: Sequence[str]) -> None:

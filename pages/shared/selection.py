@@ -44,8 +44,8 @@ MOST_SEED = 10_000
 MOST_DRAWS = 100  # of fixed demonstrations
 ASKED = ("demos", "draws", "n", "seed", "train")  # the keys of an `Asking`, in its order
 # Bound by pages, or Streamlit's own:
-PAGE_PARAMETERS = {"step", "scope", "name", "view", "section", "source", "q", "prompt", "options", "layer", "head",
-                   "embed", "embed_options", "present", "room", "seat", "with", "unit"}
+PAGE_PARAMETERS = {"step", "scope", "name", "view", "section", "source", "q", "prompt", "options", "at_layer",
+                   "at_head", "head", "embed", "embed_options", "present", "room", "seat", "with", "unit"}
 OWN_PARAMETERS = {"seat"}  # never in a link for others: whoever has it sits in one's place
 
 

@@ -1,4 +1,4 @@
-"""What the Tour and Induction conclude: pure functions from numbers to sentences and to the right answer of a guess.
+"""What Tour, Induction and Card conclude: pure functions from numbers to sentences and to the right answer of a guess.
 
 Each claims a difference only where an interval or a test holds it, and else says that the questions do not tell.
 """
@@ -227,3 +227,60 @@ def control(there: Sequence[Head], controlled: Sequence[Head], k: int, seed: int
     kept = set(controlled)
     pool = [head for head in there if head.layer > 0 and head not in kept]
     return tuple(pool[i] for i in np.random.default_rng(seed).permutation(len(pool))[:k])
+
+
+def of_head(head: str, card: pd.DataFrame, dead: bool) -> str:
+    """What a head is known for: where it ranks highest.
+
+    Args:
+        card: a `head_table`.
+        dead: whether it is known to do nothing.
+    """
+    if dead:
+        return f"{head} is dead: it writes next to nothing, and is ranked nowhere"
+    ranked = card.dropna(subset=["rank"])
+    if ranked.empty:
+        return f"{head} is ranked by nothing that is stored"
+    best = ranked.sort_values("rank", kind="stable").head(3)
+    rows = best.to_dict("records")
+    return f"{head} ranks {rows[0]['rank']:.0f} of {rows[0]['of']} by {rows[0]['score']}" + "".join(
+        f", {row['rank']:.0f} by {row['score']}" for row in rows[1:])
+
+
+def head_ranks(head: str, table: pd.DataFrame, n_shots: int) -> str:
+    """In how many tasks a head is among the top tenth by importance, from a `head_importance_table`."""
+    some = table[table["shots"] == n_shots].dropna(subset=["rank"])
+    shots = f"at {n_shots} {'shot' if n_shots == 1 else 'shots'}"
+    if some.empty:
+        return f"How important {head} is {shots} is not known" if table["rank"].notna().any() else \
+            f"{head} is dead, and has no rank by importance"
+    top = np.ceil(some["of"] / 10)
+    n, chance = int((some["rank"] <= top).sum()), float((top / some["of"]).sum())
+    return (f"By importance {head} is among the top tenth of the heads in {n or 'none'} of "
+            f"{how_many(len(some), 'task')} {shots}; a random head would be in {chance:.1f}")
+
+
+def head_needed(head: str, table: pd.DataFrame) -> str:
+    """In how many tasks accuracy falls without a head, told by a test, from a `head_off_table`."""
+    tasks = how_many(len(table), "task")
+    falls = table[(table["p (Holm)"] < SIGNIFICANT) & (table["change"] < 0)]
+    if len(falls):
+        worst = falls.loc[falls["change"].idxmin()]
+        return (f"Without {head} accuracy falls in {len(falls)} of {tasks}, most in {worst['task']}: by "
+                f"{points(abs(worst['change']))[1:]}")
+    losses = table.dropna(subset=["loss"])
+    rises = int((losses["loss from"] > 0).sum())
+    return f"Without {head} no test tells that accuracy falls in any of {tasks}" + (
+        f"; the loss rises, by its interval, in {rises or 'none'} of {len(losses)}" if len(losses) else "")
+
+
+def head_carries(head: str, table: pd.DataFrame) -> str:
+    """In how many tasks a head brings back some of the right answer, told by a test, from a `head_effects_table`."""
+    tasks = how_many(len(table), "task")
+    found = table[(table["p (Holm)"] < SIGNIFICANT) & (table["effect"] > 0)]
+    if found.empty:
+        return f"Put back at the last token, {head} brings back nothing that a test tells, in any of {tasks}"
+    best = found.loc[found["effect"].idxmax()]
+    return (f"Put back at the last token, {head} brings back some of the right answer's probability in {len(found)} of "
+            f"{tasks}, most in {best['task']}: {percent(best['effect'])} of the "
+            f"{percent(best['lost by shuffling'])} that shuffled labels take")

@@ -444,3 +444,40 @@ def test_the_map_is_taken_home_as_a_picture(browser: Browser, address: str, tmp_
     text = Path(svg.value.path()).read_text("utf-8")
     assert text.count("<rect") >= 40
     assert "Half of the importance for antonym falls on" in text
+
+
+def card(page: Page, head: str) -> None:
+    """Wait for a head's card, and see that the address names it."""
+    expect(page.get_by_role("heading", name="Card", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name=re.compile(f"^{head} ranks"))).to_be_visible()
+    page.wait_for_function("head => new URLSearchParams(location.search).get('head') === head", arg=head,
+                           timeout=PATIENCE)
+    settled(page)
+
+
+def test_a_maps_head_opens_its_card_by_the_right_button_a_key_or_the_button_below(browser: Browser, address: str):
+    """What was clicked just before is chosen there, too; the column of FFNs has no cards."""
+    page = opened(browser, f"{address}/lab?task=antonym")
+    maps.click(page, (0, 3))
+    page.mouse.click(*maps.middle(page, (2, HEADS)), button="right")
+    page.mouse.click(*maps.middle(page, (2, 4)), button="right")
+    card(page, "L2H4")
+    assert chosen_field(page).input_value() == "L0H3"
+    page = opened(browser, f"{address}/heads?task=antonym")
+    maps.click(page, (1, 1))
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("i")
+    card(page, "L1H2")
+    assert chosen_field(page).input_value() == "L1H1"
+    page = opened(browser, f"{address}/heads?task=antonym")
+    maps.click(page, (4, 0))
+    page.get_by_role("button", name="Card of L4H0").click()
+    card(page, "L4H0")
+    assert not page.complaints  # type: ignore[attr-defined]
+
+
+def test_a_dot_opens_its_heads_card(browser: Browser, address: str):
+    page = open_page(browser, f"{address}/induction?task=antonym&view=Against+importance")
+    x, y = maps.mark(page, (5, 2))
+    page.mouse.click(x, y, button="right")
+    card(page, "L5H2")

@@ -8,6 +8,7 @@ from backend.errors import BadInput, ModelError
 from backend.lens.patterns import (
     attention_patterns,
     direct_contributions,
+    direct_path,
     next_tokens,
     tokens_shown,
 )
@@ -171,3 +172,60 @@ def test_tokens_show_their_spaces_newlines_and_tabs():
     assert tokens_shown(tokenizer, [0]) == ["<s>"]
     pieces = tokenizer.encode("é", add_special_tokens=False)
     assert all("\ufffd" not in text and text for text in tokens_shown(tokenizer, pieces))
+
+
+def by_hand(architecture: str, head: Head) -> torch.Tensor:
+    """(vocabulary, vocabulary) logits that a head writes for every single token, out of the plain model's weights."""
+    network = small_network(architecture)
+    if architecture == "gpt2":
+        body, block = network.transformer, network.transformer.h[head.layer]
+        x = block.ln_1(body.wte.weight + body.wpe.weight[:1])
+        d, n = x.shape[1], network.config.n_head
+        v = (x @ block.attn.c_attn.weight + block.attn.c_attn.bias)[:, 2 * d:]
+        rows, last = block.attn.c_proj.weight, body.ln_f
+    elif architecture == "opt":
+        body = network.model.decoder
+        block = body.layers[head.layer]
+        x = block.self_attn_layer_norm(body.embed_tokens.weight + body.embed_positions.weight[2:3])
+        d, n = x.shape[1], network.config.num_attention_heads
+        v, rows, last = block.self_attn.v_proj(x), block.self_attn.out_proj.weight.T, body.final_layer_norm
+    else:
+        block = network.model.layers[head.layer]
+        x = block.input_layernorm(network.model.embed_tokens.weight)
+        d, n = x.shape[1], network.config.num_attention_heads
+        groups = n // network.config.num_key_value_heads
+        v = block.self_attn.v_proj(x).reshape(len(x), -1, d // n).repeat_interleave(groups, 1).reshape(len(x), -1)
+        rows, last = block.self_attn.o_proj.weight.T, network.model.norm
+    part = slice(head.head * d // n, (head.head + 1) * d // n)
+    return network.lm_head(last(v[:, part] @ rows[part])) - network.lm_head(last(torch.zeros(1, d)))
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "opt", "llama, grouped queries"])
+@pytest.mark.parametrize("head", [Head(0, 1), Head(2, 3)])
+@torch.no_grad()
+def test_the_direct_path_is_the_product_of_the_weights(architecture, head):
+    expected = by_hand(architecture, head)
+    found = direct_path(small_model(architecture), head, IDS[:4], k=3)
+    for token, best in zip(IDS[:4], found, strict=True):
+        assert [one.logits for one in best] == pytest.approx(expected[token].topk(3).values.tolist(), abs=1e-4)
+        for one in best:
+            assert expected[token, one.token] == pytest.approx(one.logits, abs=1e-4)
+        assert [one.text for one in best] == tokens_shown(small_tokenizer(), [one.token for one in best])
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_direct_path_is_shown_of_models_whose_heads_simply_add_and_refused_of_others(architecture):
+    head = Head(small_model(architecture).info.attending[-1], 0)
+    if architecture in PLAIN_SUMS:
+        assert [len(best) for best in direct_path(small_model(architecture), head, [25, 40])] == [5, 5]
+    else:
+        with pytest.raises(ModelError, match="not the plain sum"):
+            direct_path(small_model(architecture), head, [25, 40])
+
+
+@pytest.mark.parametrize(("head", "tokens", "k", "said"), [
+    (Head(9, 0), [1], 5, "No such component: L9H0"), (Head(0, 0), [], 5, "No tokens"),
+    (Head(0, 0), [99999], 5, "No token 99999"), (Head(0, 0), [1], 0, "0 tokens asked for")])
+def test_what_the_direct_path_cannot_be_asked_is_said(head, tokens, k, said):
+    with pytest.raises(BadInput, match=said):
+        direct_path(small_model("opt"), head, tokens, k)

@@ -311,8 +311,11 @@ def _sweep(unit: Unit[Any], info: ModelInfo) -> Sweep:
         steps = _pruning_steps(unit.ranking, unit.what, tuple(unit.needs()), info, tuple(removed))
     else:
         raise NotImplementedError(f"No made-up record of {type(unit).__name__}.")
-    choices = tuple(_choices(unit.setup, info, _lost(unit.setup.task.name, info, *kept)) for _, *kept in steps)
-    return Sweep(_questions(unit.setup), tuple(text for text, *_ in steps), choices, choices, tuple(removed))
+    lost = [_lost(unit.setup.task.name, info, *kept) for _, *kept in steps]
+    choices = tuple(_choices(unit.setup, info, one) for one in lost)
+    gold = tuple(tuple(-0.5 - one - 0.01 * q * one for q in range(len(choices[0]))) for one in lost) \
+        if isinstance(unit, FFNOracle | HeadOracle) else ()
+    return Sweep(_questions(unit.setup), tuple(text for text, *_ in steps), choices, choices, tuple(removed), gold)
 
 
 def _masks(ablations: Sequence[Ablation], info: ModelInfo) -> list[tuple[str, np.ndarray, np.ndarray]]:

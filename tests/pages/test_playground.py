@@ -58,7 +58,7 @@ def test_a_question_of_the_task_is_read_intact_and_ablated(explorer: Explorer, m
 
 
 def test_the_open_head_looks_where_the_model_says(explorer: Explorer, model: LoadedModel):
-    app = explorer("playground", task="antonym", shots="1", layer="2", head="3")
+    app = explorer("playground", task="antonym", shots="1", at_layer="2", at_head="3")
     reading = lens.look_at(model, question())
     last = lens.attention(model, reading.token_ids, 2)[3, -1]
     top = int(last.argmax())
@@ -144,7 +144,7 @@ def test_a_quick_hand_goes_not_beyond_the_ends(explorer: Explorer, model: Loaded
 
 
 def test_an_address_beyond_the_last_question_or_layer_is_said(at: Explorer, model: LoadedModel):
-    app = at("playground", task="antonym", n="2", q="2", layer="99")
+    app = at("playground", task="antonym", n="2", q="2", at_layer="99")
     assert calm(app)
     (said,) = [w.value for w in app.warning]
     assert "asks for q '2'. Known: whole numbers from 0 to 1. Showing 0 instead." in said

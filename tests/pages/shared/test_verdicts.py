@@ -219,3 +219,56 @@ def test_nothing_is_said_of_function_vector_heads_where_none_is_told():
     text = needed(0.4, 0.9, 0.97, n_told=0)
     assert text.startswith("Of no head is it told that it carries a function vector on the tasks that rank them: with")
     assert "them; induction heads are needed: with" in needed(0.9, 0.4, 0.97, n_told=0)
+
+
+# --- a head's card -------------------------------------------------------------------------------
+
+
+def card(*rows: tuple[str, float]) -> pd.DataFrame:
+    return pd.DataFrame([{"score": score, "value": 1.0, "rank": rank, "of": 12} for score, rank in rows])
+
+
+@pytest.mark.parametrize(("rows", "dead", "text"), [
+    ([("importance", 3), ("copying", 9), ("prefix matching", 1), ("effect", 2)], False,
+     "L1H2 ranks 1 of 12 by prefix matching, 2 by effect, 3 by importance"),
+    ([("importance", 5)], False, "L1H2 ranks 5 of 12 by importance"),
+    ([("importance", np.nan)], False, "L1H2 is ranked by nothing that is stored"),
+    ([("importance", np.nan)], True, "L1H2 is dead: it writes next to nothing, and is ranked nowhere")])
+def test_a_card_says_where_a_head_ranks_highest(rows: list, dead: bool, text: str):
+    assert verdicts.of_head("L1H2", card(*rows), dead) == text
+
+
+def test_how_often_a_head_is_among_the_top_tenth_stands_beside_chance():
+    table = pd.DataFrame({"shots": [5, 5, 5, 0], "rank": [1, 2, 3, 1], "of": [12, 12, 12, 12]})
+    assert said(verdicts.head_ranks("L1H2", table, 5)) == (
+        "By importance L1H2 is among the top tenth of the heads in 2 of 3 tasks at 5 shots; "
+        "a random head would be in 0.5")
+    assert "in none of 1 task at 0 shots" in verdicts.head_ranks("L1H2", table.assign(rank=9), 0)
+    assert verdicts.head_ranks("L1H2", table, 1) == "How important L1H2 is at 1 shot is not known"
+    assert verdicts.head_ranks("L1H2", table.assign(rank=np.nan), 5) == "L1H2 is dead, and has no rank by importance"
+
+
+def without(*rows: tuple[str, float, float, float, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["task", "change", "p (Holm)", "loss", "loss from"])
+
+
+@pytest.mark.parametrize(("rows", "text"), [
+    ([("x", -0.3, 0.01, 1.0, 0.5), ("y", -0.4, 0.2, 1.0, 0.5), ("z", 0.4, 0.001, 1.0, 0.5)],
+     "Without L1H2 accuracy falls in 1 of 3 tasks, most in x: by 30 points"),
+    ([("x", -0.3, 0.2, 1.0, 0.5), ("y", -0.3, 0.2, 1.0, -0.5)],
+     "Without L1H2 no test tells that accuracy falls in any of 2 tasks; the loss rises, by its interval, in 1 of 2"),
+    ([("x", -0.3, 0.2, np.nan, np.nan)], "Without L1H2 no test tells that accuracy falls in any of 1 task"),
+    ([("x", 0.3, 0.01, 0.0, -1.0)],
+     "Without L1H2 no test tells that accuracy falls in any of 1 task; the loss rises, by its interval, in none of 1")])
+def test_a_head_is_said_to_be_needed_where_a_test_tells_it(rows: list, text: str):
+    assert said(verdicts.head_needed("L1H2", without(*rows))) == text
+
+
+def test_a_head_is_said_to_carry_a_task_where_a_test_tells_it():
+    table = pd.DataFrame({"task": ["x", "y"], "effect": [0.2, 0.5], "p (Holm)": [0.01, 0.2],
+                          "lost by shuffling": [0.4, 0.6]})
+    assert said(verdicts.head_carries("L1H2", table)) == (
+        "Put back at the last token, L1H2 brings back some of the right answer's probability in 1 of 2 tasks, most in "
+        "x: 20 % of the 40 % that shuffled labels take")
+    assert said(verdicts.head_carries("L1H2", table.assign(effect=-table["effect"]))) == (
+        "Put back at the last token, L1H2 brings back nothing that a test tells, in any of 2 tasks")
