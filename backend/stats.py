@@ -696,15 +696,17 @@ class MeanEffects(NamedTuple):
     p: np.ndarray  # two-sided, of each by itself
 
 
-def mean_effects(tasks: Sequence[tuple[np.ndarray, Sequence[int]]], level: float = 0.95) -> MeanEffects:
+def mean_effects(tasks: Sequence[tuple[np.ndarray, Sequence[int]]], level: float = 0.95,
+                 most: float = 1.0) -> MeanEffects:
     """The unweighted mean over tasks of effects that were measured prompt by prompt, with t intervals and tests.
 
     Prompts that share a draw of demonstrations count together. The tasks' variances are added (degrees of freedom
     after Satterthwaite 1946, doi:10.2307/3002019). Where there is but one prompt, or one draw, nothing is told: p = 1,
-    and the interval holds every difference of probabilities. An effect that never varies is not tested: p = 1.
+    and the interval holds every effect that can be. An effect that never varies is not tested: p = 1.
 
     Args:
         tasks: per task (n_prompts, ...) effects, and each prompt's draw, empty where they share none.
+        most: how large an effect can be: 1 of probabilities, infinite of nats.
 
     Raises:
         BadInput: if there are no tasks, or a task has no prompts.
@@ -732,7 +734,7 @@ def mean_effects(tasks: Sequence[tuple[np.ndarray, Sequence[int]]], level: float
         error = np.sqrt(variance) / len(tasks)
         p = np.where(error > 0, 2 * stdtr(df, -np.abs(mean) / error), 1.0)
         half = np.where(told, stdtrit(df, (1 + level) / 2) * error, math.inf)
-    return MeanEffects(mean, np.maximum(mean - half, -1.0), np.minimum(mean + half, 1.0), np.where(told, p, 1.0))
+    return MeanEffects(mean, np.maximum(mean - half, -most), np.minimum(mean + half, most), np.where(told, p, 1.0))
 
 
 class Stability(NamedTuple):

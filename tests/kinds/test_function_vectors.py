@@ -254,7 +254,7 @@ def test_shuffling_changes_something_and_equal_demonstrations_alike():
 
 def test_options_before_the_rest_of_the_question_cannot_be_shuffled():
     example = Example(("Tom came because", "Ann came because"), (" he ran.",) * 2, (0,), "Tom came because he ran.")
-    with pytest.raises(BadInput, match="no answers that could be shuffled"):
+    with pytest.raises(BadInput, match="no answers that could be replaced"):
         shuffled([Prompt(example, ("Tom came because he ran.",), answers=(" he ran.",))])
     example = Example(("a ->",), (" b",), (0,), "a -> b")
     with pytest.raises(BadInput, match="does not hold its answer"):
