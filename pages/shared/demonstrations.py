@@ -59,7 +59,7 @@ def _answers(tasks: Sequence[TaskId], off: Ablation, which: str) -> dict[TaskId,
     """By task, what is known of it behind all four sorts of labels; what is missing is measured, or offered."""
     units = {(task, labels): unit for task in tasks for labels, unit in _units(task, off).items()}
     what = f"accuracy of {which} at 0 shots and behind other labels" + f", without {words.components(off)}" * bool(off)
-    records = dict(zip(units, at_once(list(units.values()), what, live=bool(off)), strict=True))
+    records = dict(zip(units, at_once(list(units.values()), what, live=bool(off) and len(tasks) == 1), strict=True))
     every = {task: {labels: record for labels in tables.LABELS if (record := records[task, labels]) is not None}
              for task in tasks}
     return {task: behind for task, behind in every.items() if len(behind) == len(tables.LABELS)}

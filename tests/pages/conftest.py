@@ -38,7 +38,7 @@ VIEWS: list[tuple[str, dict[str, Any]]] = [  # every view that shows stored resu
       for view in ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")),
     *(("overlap", {"view": view}) for view in ("Tasks", "Shots", "Top heads", "Heads that many need")),
     *(("induction", {"view": view}) for view in ("Scores", "Against importance", "Function vectors",
-                                                      "Knock-out", "Capacity")),
+                                                      "Knock-out", "Demonstrations", "Capacity")),
 ]
 
 
