@@ -14,7 +14,7 @@ from backend.store.live import Store
 from backend.tasks.registry import get_task
 from backend.tasks.task import DRAWS, Prompt, prompts
 from backend.values import INTACT, Ablation, ModelId, parse_exact
-from pages.shared import handles, notes
+from pages.shared import handles, notes, verdicts
 from pages.shared import words as wording
 from tests.models.small import small_model
 from tests.pages import made_up
@@ -233,3 +233,22 @@ def test_words_that_the_model_does_not_know_are_counted(explorer: Explorer, mode
         found := read(*args, **more), tokens=("<unk>", *found.tokens[1:])))
     app = explorer("playground", source="My own", prompt="the cat sat")
     assert "1 token of the prompt is not in this model's vocabulary" in words(app)
+
+
+def test_each_demonstration_of_the_prompt_shows_what_it_adds(explorer: Explorer, model: LoadedModel, monkeypatch):
+    noted = note_tables(monkeypatch)
+    app = explorer("playground", task="antonym", shots="5", off=str(OFF), q="2")
+    assert calm(app), (app.error, app.exception)
+    found = {name: lens.influence(model, question(2, 5), off) for name, off in (("intact", INTACT), ("ablated", OFF))}
+    expected = tables.prompt_influence_table(question(2, 5), found)
+    assert verdicts.adds_here(expected) in words(app)
+    shown, lines = next((shown, lines) for shown, lines in noted if "influence" in shown)
+    np.testing.assert_allclose(shown["influence"], expected["influence"], atol=1e-5)
+    assert shown["text"].tolist() == expected["text"].tolist()
+    prints_the_table(lines, shown, monkeypatch, load_model=lambda name: model)
+
+
+def test_without_demonstrations_there_is_nothing_to_leave_out(explorer: Explorer, model: LoadedModel):
+    app = explorer("playground", task="antonym", shots="0")
+    assert calm(app)
+    assert "Influence: " not in words(app)
