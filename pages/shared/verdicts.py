@@ -274,11 +274,13 @@ def adds_most(table: pd.DataFrame, called: str, off: str = "") -> str:
         called: the task.
         off: what is off in the ablated model, where there is one.
     """
+    nothing = "of no demonstration is it told that it changes the right answer's log-likelihood"
+
     def of(model: str) -> str:
         rows = table[table["model"] == model]
         told = rows[rows["p (Holm)"] < SIGNIFICANT]
         if told.empty:
-            return "of no demonstration is it told that it changes the right answer's log-likelihood"
+            return nothing
         top = told.loc[told["influence"].abs().idxmax()]
         verb = "adds" if top["influence"] > 0 else "takes"
         others = [(int((sign * told["influence"] > 0).sum()) - int(sign * top["influence"] > 0), does)
@@ -287,16 +289,23 @@ def adds_most(table: pd.DataFrame, called: str, off: str = "") -> str:
         return (f"demonstration {top['demonstration']} {verb} {nats(abs(top['influence']))[1:]} ("
                 f"{span(top['low'], top['high'], 'nats')})" + (f"; {' and '.join(more)}" if more else ""))
 
-    text = f"On {called} {of('intact')}"
-    return text + (f". Without {off} {of('ablated')}" if off else "")
+    text = f"On {called} {(intact := of('intact'))}"
+    if not off:
+        return text
+    ablated = of("ablated")
+    return f"{text}, with {off} off no more than without" if intact == ablated == nothing else \
+        f"{text}. Without {off} {ablated}"
+
+
+LEAST = 0.01  # nats: of an influence on one prompt that is below, none is named
 
 
 def adds_here(table: pd.DataFrame) -> str:
     """Which demonstration of one prompt adds most to the right answer, in a `prompt_influence_table`."""
     rows = table[table["model"] == "intact"]
     top, n_up = rows.loc[rows["influence"].idxmax()], int((rows["influence"] > 0).sum())
-    if not n_up:
-        return "No demonstration makes the right answer likelier here"
+    if top["influence"] < LEAST:
+        return f"No demonstration makes the right answer likelier by {nats(LEAST)[1:]} or more here"
     text = f"Demonstration {top['place']} makes the right answer likelier by {nats(top['influence'])[1:]}"
     return text + (f", the most of {n_up} of {len(rows)} that do" if n_up > 1 else f", alone of {len(rows)}")
 

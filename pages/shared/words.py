@@ -49,9 +49,9 @@ def points(difference: float) -> str:
 
 
 def nats(difference: float) -> str:
-    """A difference of log-likelihoods: `−0.12 nats`, `+1.50 nats`."""
-    value = round(difference, 2)
-    return f"{'−' if value < 0 else '+'}{abs(value):.2f}\u00a0nats"
+    """A difference of log-likelihoods: `−0.12 nats`, `+1.50 nats`; small ones `+0.012 nats`."""
+    digits = 2 if abs(difference) >= 0.1 else 3
+    return f"{'−' if round(difference, digits) < 0 else '+'}{abs(difference):.{digits}f}\u00a0nats"
 
 
 def p_value(p: float) -> str:

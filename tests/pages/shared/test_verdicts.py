@@ -289,9 +289,18 @@ def test_the_demonstration_of_largest_influence_is_named_where_that_is_told():
         "demonstration 1 (farthest) takes 0.60 nats (95 %: −0.70 to −0.50 nats)")
 
 
+def test_that_nothing_is_told_is_said_once():
+    table = pd.concat([adding(("1", 0.5, 0.3)), adding(("1", 0.1, 0.3), model="ablated")])
+    assert verdicts.adds_most(table, "antonym", "L1H2") == (
+        "On antonym of no demonstration is it told that it changes the right answer's log-likelihood, with L1H2 off no "
+        "more than without")
+
+
 def test_of_one_prompt_it_is_said_what_is_there():
     table = adding(("1", -0.2, 1), ("2", 0.9, 1), ("3", 0.3, 1))
     assert said(verdicts.adds_here(table)) == (
         "Demonstration 2 makes the right answer likelier by 0.90 nats, the most of 2 of 3 that do")
-    assert verdicts.adds_here(adding(("1", -0.2, 1))) == "No demonstration makes the right answer likelier here"
+    for tiny in (-0.2, 0.009):
+        assert said(verdicts.adds_here(adding(("1", tiny, 1)))) == (
+            "No demonstration makes the right answer likelier by 0.010 nats or more here")
     assert said(verdicts.adds_here(adding(("1", 0.2, 1), ("2", -0.2, 1)))).endswith("by 0.20 nats, alone of 2")
