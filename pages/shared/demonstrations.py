@@ -166,7 +166,7 @@ def _heads(those: Sequence[TaskId], which: str) -> None:
                 measured=blocks.provenance(
                     setup, f"{part.capitalize()}: accuracy behind {said[part]}",
                     "Drop: the part of the intact model − the part with the head off, the same questions", TESTED,
-                    "Holm: over all heads", alive.measured, source=SOURCE, task=called),
+                    "Holm: over all heads", alive.measured, source=f"{SOURCE}; {blocks.STUDY}", task=called),
                 table=rows, file=file, key=file, python=with_imports([
                     *_setups(list(whole)), *(f"{name} = {expression(value, {})}" for name, value in (
                         alive.given | {"chosen": chosen}).items()), *alive.lines,

@@ -64,6 +64,19 @@ def test_the_bundled_model_learns_made_up_labels_from_the_answers_alone(store, n
     assert abs(true.outcomes().mean() - other.outcomes().mean()) < 0.05
 
 
+def test_without_both_induction_heads_learning_is_lost_and_without_one_of_them_it_is_not(store):
+    model = load_model()
+    setup = setup_of(model, "label_mood", 5, n_examples=60, draws=10)
+
+    def learning(off):
+        true, shuffled = (compute(kind(setup, ablation=parse_exact(off)), store, model) for kind in (
+            Evaluation, Relabelled))
+        return true.outcomes().mean() - shuffled.outcomes().mean()
+
+    assert min(learning("L5H2"), learning("L5H7")) > 0.3  # the two that lead in prefix matching
+    assert learning("L5H2,L5H7") < 0.1
+
+
 def test_all_four_accuracies_read_no_more_than_four_evaluations_do():
     """Tokens, where demonstrations are shared: each draw is read once, whatever its labels are."""
     model = load_model()
