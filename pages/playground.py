@@ -170,7 +170,7 @@ def what_demonstrations_do(prompt: Prompt | str, models: Sequence[tuple[str, Abl
     title = verdicts.adds_here(table)
     blocks.result(
         title, demonstrations.influences(table),
-        caption="n = 1 prompt · above 0: the demonstration makes the right answer likelier",
+        caption="n = 1 prompt · positive: the demonstration makes the right answer likelier",
         measured=explain(f"Influence: {Influence.DEFINITION}", off()), table=table, file="influence", key="influence",
         python=python_lines(prompt, "found = {'intact': lens.influence(model, prompt)" + (
             f", 'ablated': lens.influence(model, prompt{ABLATED[chosen.fill]})" if chosen else "") + "}",

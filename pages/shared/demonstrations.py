@@ -84,7 +84,8 @@ def _accuracy(found: Mapping[str, tables.Behind], tasks: Sequence[TaskId], masks
     shown = accuracies[accuracies["model"] == "intact"].set_index("labels")["accuracy"]
     off = words.components(chosen) if chosen else ""
     measured = blocks.provenance(
-        setup, f"{tables.NO_LABELS}: the same rows of the task without demonstrations",
+        setup, f"{tables.NO_LABELS}: the same rows of the task without demonstrations; where episodes have rules of "
+        "their own, another one",
         "Shuffled: the demonstrations' answers, among the demonstrations of each prompt",
         "Made-up: every distinct answer is replaced by a word of its own, the question's options alike, so that only "
         "the demonstrations tell what it means; where every question has options of its own, none do",
@@ -195,7 +196,7 @@ def influence() -> None:
     title = verdicts.adds_most(table, setup.task.name, words.components(chosen) if "ablated" in found else "")
     blocks.result(
         title, influences(table),
-        caption=f"n = {int(table['n'].max())} questions · above 0: it makes the right answer likelier · grey: 95 %",
+        caption=f"n = {int(table['n'].max())} questions · positive: it makes the right answer likelier · grey: 95 %",
         measured=blocks.provenance(
             setup, f"Influence: {Influence.DEFINITION}", "Places are counted from the first, which is farthest from "
             "the question; what stands there differs from draw to draw", TESTED, "Holm: over the places",
