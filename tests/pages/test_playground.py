@@ -208,7 +208,7 @@ def test_the_lines_beside_every_chart_print_the_table_of_its_csv(
         app.segmented_control("seen in").set_value("ablated")
         shown.clear()
         app.run()
-    assert len(shown) == (4 if "options" in address or "task" in address else 3)
+    assert len(shown) == (5 if "task" in address else 4 if "options" in address else 3)
     for table, lines in shown:
         prints_the_table(lines, table, monkeypatch, load_model=lambda name: model)
 
