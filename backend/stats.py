@@ -697,16 +697,16 @@ class MeanEffects(NamedTuple):
 
 
 def mean_effects(tasks: Sequence[tuple[np.ndarray, Sequence[int]]], level: float = 0.95,
-                 bound: float = 1.0) -> MeanEffects:
+                 most: float = 1.0) -> MeanEffects:
     """The unweighted mean over tasks of effects that were measured prompt by prompt, with t intervals and tests.
 
     Prompts that share a draw of demonstrations count together. The tasks' variances are added (degrees of freedom
     after Satterthwaite 1946, doi:10.2307/3002019). Where there is but one prompt, or one draw, nothing is told: p = 1,
-    and the interval holds every effect there can be. An effect that never varies is not tested: p = 1.
+    and the interval holds every effect that can be. An effect that never varies is not tested: p = 1.
 
     Args:
         tasks: per task (n_prompts, ...) effects, and each prompt's draw, empty where they share none.
-        bound: how far from 0 an effect can be: 1 for a difference of probabilities, infinity for one of losses.
+        most: how large an effect can be: 1 of probabilities, infinite of nats.
 
     Raises:
         BadInput: if there are no tasks, or a task has no prompts.
@@ -734,7 +734,7 @@ def mean_effects(tasks: Sequence[tuple[np.ndarray, Sequence[int]]], level: float
         error = np.sqrt(variance) / len(tasks)
         p = np.where(error > 0, 2 * stdtr(df, -np.abs(mean) / error), 1.0)
         half = np.where(told, stdtrit(df, (1 + level) / 2) * error, math.inf)
-    return MeanEffects(mean, np.maximum(mean - half, -bound), np.minimum(mean + half, bound), np.where(told, p, 1.0))
+    return MeanEffects(mean, np.maximum(mean - half, -most), np.minimum(mean + half, most), np.where(told, p, 1.0))
 
 
 class Stability(NamedTuple):

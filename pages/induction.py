@@ -17,12 +17,25 @@ from backend.kinds.lines import expression, with_imports
 from backend.models.info import BUNDLED
 from backend.values import Ablation, Head, ModelId, TaskId
 from pages.map import head_map, plots
-from pages.shared import blocks, charts, components, glossary, growth, living, selection, verdicts, waiting, words
+from pages.shared import (
+    blocks,
+    charts,
+    components,
+    demonstrations,
+    glossary,
+    growth,
+    living,
+    selection,
+    verdicts,
+    waiting,
+    words,
+)
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
 
-VIEWS = ("Scores", "Against importance", "Function vectors", "Knock-out", "Capacity", "One head", "In training")
+VIEWS = ("Scores", "Against importance", "Function vectors", "Knock-out", "Demonstrations", "Capacity", "One head",
+         "In training")
 SHOW = ("mean", "variance")
 FRACTIONS = tuple(p / 10 for p in range(10))
 LIVE_PARAMETERS = 200_000_000  # models up to this size are looked at without being asked twice
@@ -574,6 +587,8 @@ match view:
         draw_vectors()
     case "Knock-out":
         draw_knock_out()
+    case "Demonstrations":
+        demonstrations.section()
     case "Capacity":
         draw_capacity()
     case "One head":

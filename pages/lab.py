@@ -24,6 +24,7 @@ from pages.shared import (
     blocks,
     charts,
     components,
+    demonstrations,
     glossary,
     handles,
     living,
@@ -587,6 +588,10 @@ for off in (against, chosen):
         remember(off, setups, pairs_of(setups, found, off), scope)
 if (chosen or comparing) and not todo:
     flips(setups, pairs, scope, both().pairs() if comparing else None)
+with st.expander("What does each demonstration do?", icon=":material/format_list_numbered:", key="influences",
+                 on_change="rerun") as unfolded:
+    if unfolded.open:
+        demonstrations.influence()
 if chosen:
     keep()
 history()

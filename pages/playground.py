@@ -12,12 +12,12 @@ import streamlit as st
 
 from backend import lens, stats, tables
 from backend.errors import HeadroomError, ModelError
-from backend.kinds import Activations, PrefixMatching
+from backend.kinds import Activations, Influence, Influences, PrefixMatching
 from backend.kinds.lines import expression, with_imports
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, ModelId
 from pages.map import head_map
-from pages.shared import blocks, charts, handles, selection, waiting, words
+from pages.shared import blocks, charts, demonstrations, handles, selection, verdicts, waiting, words
 from pages.shared.plain import plain
 
 if TYPE_CHECKING:
@@ -106,6 +106,12 @@ def _contributions(model: ModelId, ids: tuple[int, ...], answer: int, foil: int 
     return waiting.look(lambda loaded: lens.contributions(loaded, ids, answer, foil))
 
 
+@st.cache_data(show_spinner=False, max_entries=64)
+def _influence(model: ModelId, means: str, prompt: Prompt, ablation: Ablation,
+               _means: Activations | None) -> Influences:
+    return waiting.look(lambda loaded: lens.influence(loaded, prompt, ablation, _means))
+
+
 def means_key() -> str:
     """Which means a reading depends on, where the ablation puts some in place."""
     return selection.means().key if chosen.fill == "mean" else ""
@@ -147,6 +153,29 @@ def what_comes_next(prompt: Prompt | str, readings: dict[str, Reading]) -> None:
         if readings["intact"].dropped_demos:
             st.caption(f"The prompt was too long: the first {readings['intact'].dropped_demos} demonstrations were "
                        "left out.")
+
+
+# --- demonstrations -----------------------------------------------------------------------------
+
+
+def what_demonstrations_do(prompt: Prompt | str, models: Sequence[tuple[str, Ablation]],
+                           means: Activations | None) -> None:
+    """What each demonstration of a task's prompt does to the right answer, intact and ablated."""
+    if isinstance(prompt, str) or not prompt.demos:
+        return
+    found = {name: _influence(selection.model(), means_key(), prompt, ablation, means) for name, ablation in models}
+    table = tables.prompt_influence_table(prompt, found)
+    if table.empty:
+        return
+    title = verdicts.adds_here(table)
+    blocks.result(
+        title, demonstrations.influences(table),
+        caption="n = 1 prompt · positive: the demonstration makes the right answer likelier",
+        measured=explain(f"Influence: {Influence.DEFINITION}", off()), table=table, file="influence", key="influence",
+        python=python_lines(prompt, "found = {'intact': lens.influence(model, prompt)" + (
+            f", 'ablated': lens.influence(model, prompt{ABLATED[chosen.fill]})" if chosen else "") + "}",
+            table="tables.prompt_influence_table(prompt, found)", both=False),
+        alt_text=f"Bars: what each demonstration adds to the right answer's log-likelihood. {title}.")
 
 
 # --- attention ----------------------------------------------------------------------------------
@@ -378,6 +407,7 @@ def look(prompt: Prompt | str) -> None:
         readings: dict[str, Any] = {name: _read(selection.model(), means_key(), prompt, ablation, means)
                                     for name, ablation in models}
     what_comes_next(prompt, readings)
+    what_demonstrations_do(prompt, models, means)
     what_it_looks_at(prompt, readings["intact"], means)
     what_adds_to_it(prompt, readings["intact"])
 

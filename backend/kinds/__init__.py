@@ -8,7 +8,9 @@ from backend.kinds.evaluation import Answers, Evaluation, evaluate
 from backend.kinds.function_vectors import Effects, FunctionVectors
 from backend.kinds.head_importance import HeadImportance, HeadScores
 from backend.kinds.induction import Copying, InductionScores, PrefixMatching
+from backend.kinds.influence import Influence, Influences
 from backend.kinds.knock_out import KnockOut
+from backend.kinds.labels import Relabelled, ShuffledHeads
 from backend.kinds.means import Activations, Means
 from backend.kinds.model import Model
 from backend.kinds.oracles import FFNOracle, HeadOracle, Sweep
@@ -18,6 +20,7 @@ from backend.kinds.writes import HeadWrites, Writes
 
 __all__ = [
     "KINDS", "Activations", "Answers", "Copying", "Effects", "Evaluation", "FFNOracle", "FunctionVectors",
-    "HeadImportance", "HeadOracle", "HeadScores", "HeadWrites", "InductionScores", "KnockOut", "Means", "Model",
-    "OfModel", "OfTask", "PrefixMatching", "Pruning", "Sweep", "Unit", "Writes", "compute", "evaluate", "fetch",
+    "HeadImportance", "HeadOracle", "HeadScores", "HeadWrites", "InductionScores", "Influence", "Influences",
+    "KnockOut", "Means", "Model", "OfModel", "OfTask", "PrefixMatching", "Pruning", "Relabelled", "ShuffledHeads",
+    "Sweep", "Unit", "Writes", "compute", "evaluate", "fetch",
 ]

@@ -12,7 +12,7 @@ from backend.errors import BadInput
 from backend.kinds.means import N_TRAIN, Activations, Means
 from backend.kinds.prompts import ready
 from backend.kinds.shapes import check_ablation, check_questions
-from backend.kinds.unit import CountTokens, Listener, OfTask, Option, Progress, Topic, Unit, Wish
+from backend.kinds.unit import CountTokens, Listener, OfTask, Option, Progress, R, Topic, Unit, Wish
 from backend.records import ModelInfo, Questions, Record, require, require_lengths, require_within
 from backend.stats import Marks
 from backend.values import INTACT, Ablation, Setup
@@ -77,28 +77,18 @@ class Answers(Record):
         return self.questions.left_out
 
 
-@dataclass(frozen=True)
-class Evaluation(OfTask[Answers]):
-    """How each option of each validation query scores.
+class Masked(OfTask[R]):
+    """What kinds share that ask a model with a mask: their fields `ablation` and `n_train`.
 
     Attributes:
         n_train: training prompts behind the means, where the ablation puts means in place; else 0.
     """
 
-    KIND = "evaluation"
-    RECORD = Answers
-    TITLE = "accuracy"
-    DEFINITION = "summed log-likelihood of every option, nats; the answer is the highest (acc_norm: per character)"
-    SOURCE = "lm-evaluation-harness, 2022"
-    TOPICS = {
-        "accuracy": Topic("accuracy", "every option's log-likelihood, nothing switched off", by_default=True),
-        "masks": Topic("masks", "the same with the heads and FFNs of --off switched off", rank=1),
-    }
-    OPTIONS = (OFF, N_TRAIN)
-
-    setup: Setup
-    ablation: Ablation = INTACT
-    n_train: int = 0
+    if TYPE_CHECKING:
+        @property
+        def ablation(self) -> Ablation: ...
+        @property
+        def n_train(self) -> int: ...
 
     def __post_init__(self) -> None:
         if self.n_train < 0:
@@ -109,13 +99,41 @@ class Evaluation(OfTask[Answers]):
     def __str__(self) -> str:
         return super().__str__() + (f" off={self.ablation}" if self.ablation else "")
 
-    def check(self, record: Answers, info: ModelInfo | None) -> None:
-        check_questions(self.setup, record.questions)
+    def check_asked(self, questions: Questions, info: ModelInfo | None) -> None:
+        """That a record's questions are the setup's, and that the model has what is off. Raises: StoreError."""
+        check_questions(self.setup, questions)
         if info is not None:
             check_ablation(self.ablation, info)
 
     def needs(self) -> Sequence[Unit[Any]]:
         return [Means(self.setup.with_(n_examples=self.n_train))] if self.n_train else []
+
+    def options(self) -> Mapping[str, Any]:
+        given: dict[str, Any] = {"off": [self.ablation]} if self.ablation else {}
+        return given | ({"n_train": self.n_train} if self.n_train else {})
+
+
+@dataclass(frozen=True)
+class Evaluation(Masked[Answers]):
+    """How each option of each validation query scores."""
+
+    KIND = "evaluation"
+    RECORD = Answers
+    TITLE = "accuracy"
+    DEFINITION = "summed log-likelihood of every option, nats; the answer is the highest (acc_norm: per character)"
+    SOURCE = "lm-evaluation-harness, 2022"
+    TOPICS = {
+        "accuracy": Topic("accuracy", "every option's log-likelihood, nothing switched off", by_default=True),
+        "masks": Topic("masks", "the same with the heads and FFNs of --off switched off", rank=1, masked=True),
+    }
+    OPTIONS = (OFF, N_TRAIN)
+
+    setup: Setup
+    ablation: Ablation = INTACT
+    n_train: int = 0
+
+    def check(self, record: Answers, info: ModelInfo | None) -> None:
+        self.check_asked(record.questions, info)
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         return count(self.setup, "validation")
@@ -132,10 +150,6 @@ class Evaluation(OfTask[Answers]):
         for setup in wish.setups:
             for ablation in masks:
                 yield cls(setup, ablation, wish.options["n_train"])
-
-    def options(self) -> Mapping[str, Any]:
-        given: dict[str, Any] = {"off": [self.ablation]} if self.ablation else {}
-        return given | ({"n_train": self.n_train} if self.n_train else {})
 
     def measure(self, model: LoadedModel, basis: Sequence[Activations], progress: Progress | None) -> Answers:
         return self.measure_together([self], model, [basis], progress)[0]

@@ -89,7 +89,7 @@ class Sweep(Record):
         return self.questions.left_out
 
 
-class _Oracle(OfTask[Sweep]):
+class Oracle(OfTask[Sweep]):
     """What both oracles share."""
 
     RECORD = Sweep
@@ -115,7 +115,7 @@ class _Oracle(OfTask[Sweep]):
 
 
 @dataclass(frozen=True)
-class FFNOracle(_Oracle):
+class FFNOracle(Oracle):
     """Accuracy with each FFN off."""
 
     KIND = "ffn_oracle"
@@ -142,7 +142,7 @@ class FFNOracle(_Oracle):
 
 
 @dataclass(frozen=True)
-class HeadOracle(_Oracle):
+class HeadOracle(Oracle):
     """Accuracy with each single head off."""
 
     KIND = "head_oracle"

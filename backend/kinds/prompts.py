@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from backend.errors import BadInput
+from backend.tasks.labels import TRUE, labelled
 from backend.values import Setup
 
 if TYPE_CHECKING:
@@ -30,15 +31,19 @@ def task_of(setup: Setup) -> Task:
     return task
 
 
-def prompts_of(setup: Setup, split: Any) -> list[Prompt]:
-    """The prompts of a split ("validation", "train"), as the setup asks them."""
+def prompts_of(setup: Setup, split: Any, labels: str = TRUE) -> list[Prompt]:
+    """The prompts of a split ("validation", "train"), as the setup asks them, with true or other labels."""
     from backend.tasks.task import prompts
 
-    return prompts(task_of(setup), setup.n_shots, setup.demos, setup.n_examples, setup.seed, split, setup.draws)
+    return labelled(prompts(task_of(setup), setup.n_shots, setup.demos, setup.n_examples, setup.seed, split,
+                            setup.draws), labels, setup.seed)
 
 
-def ready(model: LoadedModel, setup: Setup) -> Prepared:
+def ready(model: LoadedModel, setup: Setup, labels: str = TRUE) -> Prepared:
     """The validation prompts of a setup made ready for a model, once: kept beside it, with what the intact model left.
+
+    Args:
+        labels: of the demonstrations, see `tasks.labels`.
 
     Raises:
         BadInput: if no prompt fits the model's context.
@@ -46,11 +51,11 @@ def ready(model: LoadedModel, setup: Setup) -> Prepared:
     from backend.engine.passes import prepare
 
     def make() -> Prepared:
-        made = prepare(model, prompts_of(setup, "validation"), task_of(setup).metric)
+        made = prepare(model, prompts_of(setup, "validation", labels), task_of(setup).metric)
         if not made.questions.docs:
             raise BadInput(f"None of the {len(made.questions.skipped)} queries of task '{setup.task}' fits the "
                            f"{model.info.max_positions} positions that {setup.model.name} reads, even without "
                            "demonstrations. Choose another task, or a model that reads more.")
         return made
 
-    return model.ready.get(setup, make)
+    return model.ready.get((setup, labels), make)

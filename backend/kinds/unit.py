@@ -66,6 +66,7 @@ class Topic:
     training: bool = False  # reads training rows
     rank: int = 0  # where it stands among the topics, and when it is computed: quick answers first
     by_default: bool = False
+    masked: bool = False  # is of the masks that `--off` names, where it names some
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from backend.tasks.task import Example, Prompt
 from backend.values import INTACT, Ablation, Head
 
 if TYPE_CHECKING:
+    from backend.kinds.influence import Influences
     from backend.lens.patterns import Contributions, NextWritten
     from backend.lens.reading import Reading
     from backend.models.loading import LoadedModel
@@ -35,6 +36,15 @@ def look_at(
     from backend.lens.reading import read
 
     return read(model, prompt, ablation, means, k)
+
+
+def influence(
+    model: LoadedModel, prompt: Prompt, ablation: Ablation = INTACT, means: Activations | None = None
+) -> Influences:
+    """What each demonstration of one prompt does to the right answer's log-likelihood (see `kinds.influence`)."""
+    from backend.kinds.influence import influence
+
+    return influence(model, [prompt], ablation, means)
 
 
 def attention(

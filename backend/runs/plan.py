@@ -103,7 +103,7 @@ class Request:
                                "digits.")
         for ablation in chosen.get("off", ()):
             ablation.check(self.info.n_layers, self.info.n_heads, self.info.headless)
-        if chosen.get("off") and "masks" not in self.what:
+        if chosen.get("off") and not any(known[topic].masked for topic in self.what):
             object.__setattr__(self, "what", (*self.what, "masks"))
         object.__setattr__(self, "what", tuple(topic for topic in known if topic in self.what))
 

@@ -62,6 +62,23 @@ from backend.tables.function_vectors import (
 from backend.tables.growth import LOOKS_BACK, Grown, formed, growth_points, growth_table, learns
 from backend.tables.importance import FFN, grid_table, layer_shares, leading_heads_table, maps_table
 from backend.tables.induction import capacity_table, correlation_table, induction_table, leaders_table, scores_table
+from backend.tables.labels import (
+    LABELS,
+    LEARNING,
+    MADE_UP_LABELS,
+    NO_LABELS,
+    PARTS,
+    RECOGNITION,
+    SHUFFLED_LABELS,
+    TRUE_LABELS,
+    Behind,
+    influence_table,
+    labels_table,
+    parts_heads_table,
+    parts_table,
+    place_name,
+    prompt_influence_table,
+)
 from backend.tables.masks import DIFFERENCE, MASKS, Outcomes, masks_means, masks_points, masks_table
 from backend.tables.models import UNITS, depth_table, in_unit, models_table
 from backend.tables.overlap import (
@@ -99,19 +116,21 @@ from backend.tables.pruning import (
 from backend.tables.shots import WITH, WITHOUT, shots_table
 
 __all__ = [
-    "ACCURACY_LOST", "AGGREGATE", "DIFFERENCE", "FFN", "IMPORTANT", "INDUCTION", "KNOCKED", "LOOKS_BACK", "LOSS_ADDED",
-    "MASKS", "NEWLINE", "OTHERS",
-    "OWN", "RANDOM", "REVERSED", "SCORE", "SETS", "UNITS", "VECTOR", "WITH", "WITHOUT", "Grown", "Outcomes",
-    "accuracy_row", "agreement_table", "all_effects_table", "attention_effects_table", "attention_table", "band_table",
-    "beside_table", "bets_table", "capacity_table", "comparison_table", "contribution_table", "correlation_table",
-    "counts_table", "curve_table", "curves_table", "depth_table", "direct_table", "effects_table", "flips_table",
-    "formed", "furthest", "grid_table", "group_table", "groups_table", "growth_points", "growth_table",
-    "head_effects_table", "head_flips_table", "head_importance_table", "head_off_table", "head_table", "heads_of",
-    "heads_table", "in_unit", "induction_table", "kinds_table", "knock_out_pairs", "knock_out_table", "largest",
-    "layer_shares", "leaders_table", "leading_heads_table", "leaning_table", "learns", "limits_table", "map_table",
-    "maps_table", "margin", "masks_means", "masks_points", "masks_table", "matrix_table", "mean_effects_table",
-    "mean_row", "mean_rows", "means_table", "models_table", "need_maps", "need_table", "next_table", "option_table",
-    "options_table", "overlap_table", "pairs_table", "plan_table", "regions_table", "runner_up", "scores_table",
-    "set_heads_table", "sets_table", "shots_correlations", "shots_table", "thumbnail_table", "top_sets",
-    "transfer_table", "tried_row", "turned", "vectors_table", "visible",
+    "ACCURACY_LOST", "AGGREGATE", "DIFFERENCE", "FFN", "IMPORTANT", "INDUCTION", "KNOCKED", "LABELS", "LEARNING",
+    "LOOKS_BACK", "LOSS_ADDED", "MADE_UP_LABELS", "MASKS", "NEWLINE", "NO_LABELS", "OTHERS", "OWN", "PARTS", "RANDOM",
+    "RECOGNITION", "REVERSED", "SCORE", "SETS", "SHUFFLED_LABELS", "TRUE_LABELS", "UNITS", "VECTOR", "WITH", "WITHOUT",
+    "Behind", "Grown", "Outcomes", "accuracy_row", "agreement_table", "all_effects_table", "attention_effects_table",
+    "attention_table", "band_table", "beside_table", "bets_table", "capacity_table", "comparison_table",
+    "contribution_table", "correlation_table", "counts_table", "curve_table", "curves_table", "depth_table",
+    "direct_table", "effects_table", "flips_table", "formed", "furthest", "grid_table", "group_table", "groups_table",
+    "growth_points", "growth_table", "head_effects_table", "head_flips_table", "head_importance_table",
+    "head_off_table", "head_table", "heads_of", "heads_table", "in_unit", "induction_table", "influence_table",
+    "kinds_table", "knock_out_pairs", "knock_out_table", "labels_table", "largest", "layer_shares", "leaders_table",
+    "leading_heads_table", "leaning_table", "learns", "limits_table", "map_table", "maps_table", "margin",
+    "masks_means", "masks_points", "masks_table", "matrix_table", "mean_effects_table", "mean_row", "mean_rows",
+    "means_table", "models_table", "need_maps", "need_table", "next_table", "option_table", "options_table",
+    "overlap_table", "pairs_table", "parts_heads_table", "parts_table", "place_name", "plan_table",
+    "prompt_influence_table", "regions_table", "runner_up", "scores_table", "set_heads_table", "sets_table",
+    "shots_correlations", "shots_table", "thumbnail_table", "top_sets", "transfer_table", "tried_row", "turned",
+    "vectors_table", "visible",
 ]

@@ -104,7 +104,7 @@ def head_off_table(head: Head, oracles: Mapping[str, Sweep]) -> pd.DataFrame:
         test = stats.paired_test(intact, off)
         loss: tuple[float, float, float] = (math.nan, math.nan, math.nan)
         if (losses := oracle.losses()) is not None:
-            found = stats.mean_effects([((losses[place] - losses[0])[:, None], oracle.questions.draws)], bound=math.inf)
+            found = stats.mean_effects([((losses[place] - losses[0])[:, None], oracle.questions.draws)], most=math.inf)
             loss = float(found.mean[0]), float(found.low[0]), float(found.high[0])
         rows.append({"task": task, "change": float(off.right.mean() - intact.right.mean()), "low": low, "high": high,
                      "p": test.p, "newly wrong": test.only_a, "newly right": test.only_b, "loss": loss[0],

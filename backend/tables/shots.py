@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from backend import stats
 from backend.kinds import Answers
+from backend.records import Questions
 from backend.stats import Marks
 from backend.tables.accuracy import comparison_table
 
@@ -36,13 +38,16 @@ def shots_table(pairs: Mapping[str, tuple[Answers, Answers]], groups: Mapping[st
 
 def same_questions(without: Answers, with_: Answers) -> tuple[Marks, Marks]:
     """Both answers as marks of the questions that both were asked; those of one draw in either belong together."""
-    def by_question(record: Answers) -> dict[tuple[int, ...], int]:
-        return {tuple(record.questions.docs[i] for i in members): place
-                for place, members in enumerate(record.questions.outcome_docs)}
+    (a, b), draws = places_of_same(without.questions, with_.questions)
+    return Marks(without.outcomes()[a], draws), Marks(with_.outcomes()[b], draws)
 
-    a, b = by_question(without), by_question(with_)
-    both = [question for question in b if question in a]
-    draws = with_.questions.outcome_draws()
-    shared = None if draws is None else draws[[b[question] for question in both]]
-    return (Marks(without.outcomes()[[a[question] for question in both]], shared),
-            Marks(with_.outcomes()[[b[question] for question in both]], shared))
+
+def places_of_same(*asked: Questions) -> tuple[list[np.ndarray], np.ndarray | None]:
+    """Where the outcomes stand of the questions that all were asked, in the last one's order, (n,) for each; and the
+    draw that each stands behind in the last one, where these share any."""
+    by_question = [{tuple(one.docs[i] for i in members): place for place, members in enumerate(one.outcome_docs)}
+                   for one in asked]
+    same = [question for question in by_question[-1] if all(question in places for places in by_question)]
+    found = [np.array([places[question] for question in same], int) for places in by_question]
+    draws = asked[-1].outcome_draws()
+    return found, None if draws is None else draws[found[-1]]

@@ -81,6 +81,10 @@ TERMS: dict[str, tuple[tuple[str, ...], str]] = {
         ("induction heads?",),
         "A head that looks for an earlier occurrence of the current token and attends to what followed it: it scores "
         "high in prefix matching and, where it copies what it finds, in copying."),
+    "influence": (
+        ("influences?",),
+        "Of a demonstration: the right answer's log-likelihood with all demonstrations minus that with this one left "
+        "out. Above 0 it makes the right answer likelier."),
     "interval": (
         ("95\\s%(?=:| interval| between)", "confidence intervals?", "95\\s% intervals?", "intervals?"),
         "How far a number may be off for having asked only some questions or examples: of such intervals, 95 in 100 "
@@ -155,6 +159,14 @@ TERMS: dict[str, tuple[tuple[str, ...], str]] = {
     "softmax": (
         ("softmax",),
         "Turns scores into shares that add up to 1: e to the power of each, divided by the sum of them all."),
+    "task learning": (
+        ("task learning",),
+        "What accuracy gains by the right answers in the demonstrations: with true labels minus with the same labels "
+        "shuffled among them."),
+    "task recognition": (
+        ("task recognition",),
+        "What accuracy gains by seeing what kind of task it is, whatever the demonstrations answer: with shuffled "
+        "labels minus without demonstrations."),
     "Wilson interval": (
         ("Wilson intervals?", "Wilson"),
         "A 95 % confidence interval of a share such as accuracy, from the number of questions. It stays between 0 and "

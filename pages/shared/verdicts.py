@@ -14,13 +14,15 @@ from backend import stats, tables
 from backend.kinds.knock_out import INDUCTION_ALONE, VECTORS_ALONE
 from backend.tables import VECTOR, WITH
 from backend.values import Head
-from pages.shared.words import SIGNIFICANT, how_many, p_value, percent, points
+from pages.shared.words import SIGNIFICANT, how_many, nats, p_value, percent, points
 
 NEARLY_ALWAYS = 0.85  # an accuracy from here on is called so
 
 
 def span(low: float, high: float, of: str = "percent") -> str:
-    """An interval as it stands in brackets: `95 %: 42 to 58 %`; of differences `95 %: −12 to −3 points`."""
+    """An interval as it stands in brackets: `95 %: 42 to 58 %`; of differences `95 %: −12 to −3 points`, or nats."""
+    if of == "nats":
+        return f"95\u00a0%: {nats(low).split(chr(160))[0]} to {nats(high)}"
     if of == "points":
         return f"95\u00a0%: {points(low).split(chr(160))[0]} to {points(high)}"
     return f"95\u00a0%: {percent(low).removesuffix(chr(160) + '%')} to {percent(high)}"
@@ -215,6 +217,97 @@ def which_are_needed(table: pd.DataFrame, pairs: Sequence[tuple[stats.Marks, sta
     if found.low > 0 and falls(induction):
         return f"Induction heads are needed more here, other than Yin and Steinhardt found elsewhere: {numbers}"
     return f"These questions do not tell that either sort is needed more than other heads: {numbers}"
+
+def _told(row: pd.Series) -> bool:
+    """Whether a part's interval leaves 0 out and, of one task, its paired test agrees."""
+    return bool((row["low"] > 0 or row["high"] < 0) and not row["p"] >= SIGNIFICANT)
+
+
+def recognised(parts: pd.DataFrame, called: str, off: str = "") -> str:
+    """What of the demonstrations a model uses, in a `parts_table`: that they show a task, or which answers they give.
+
+    Claims a part only where its paired interval, and of one task the paired test, tells it from 0; and that a mask
+    takes of it only where the interval and the test of the drop do.
+
+    Args:
+        called: the task, or the mean of which tasks.
+        off: what is off in the ablated model, where there is one.
+    """
+    intact = parts[parts["model"] == "intact"].set_index("part")
+    said = []
+    for part, behind in ((tables.RECOGNITION, "demonstrations with shuffled labels"),
+                         (tables.LEARNING, "true labels in their place")):
+        row = intact.loc[part]
+        does = ("gains from" if row["effect"] > 0 else "loses by") if _told(row) else "is not told to gain from"
+        said.append(f"{does} {behind} ({points(row['effect'])}, {span(row['low'], row['high'], 'points')})")
+    text = f"{called} {said[0]}; it {said[1]}"
+    if not off:
+        return text
+    taken = parts[parts["model"] == "ablated"].set_index("part")
+    found = [f"{points(row['drop'])[1:]} of {part} ({span(row['drop from'], row['drop to'], 'points')})"
+             for part, row in taken.iterrows() if row["drop from"] > 0 and row["drop p"] < SIGNIFICANT]
+    return f"{text}. Without {off} " + (f"it loses {' and '.join(found)}" if found else "neither is told to fall")
+
+
+def part_needs(table: pd.DataFrame, part: str, called: str, what: str = "head") -> str:
+    """Without which head a part falls most, in a `parts_heads_table`, where that is told at all.
+
+    Args:
+        called: the task, or the mean of which tasks.
+        what: what the heads are called, one of them.
+    """
+    heads = table[table["part"] == part]
+    told = heads[(heads["drop"] > 0) & (heads["p (Holm)"] < SIGNIFICANT)]
+    if told.empty:
+        return f"Of no {what} is it told that {part} on {called} falls without it"
+    top = told.loc[told["drop"].idxmax()]
+    others = len(told) - 1
+    return (f"Without {top['name']} {part} on {called} falls by {points(top['drop'])[1:]} ("
+            f"{span(top['95 % from'], top['to'], 'points')})" + (
+                f"; it falls without {how_many(others, f'further {what}')}, too" if others else ""))
+
+
+def adds_most(table: pd.DataFrame, called: str, off: str = "") -> str:
+    """What the demonstrations add to the right answer's log-likelihood, by their place, in an `influence_table`.
+
+    Args:
+        called: the task.
+        off: what is off in the ablated model, where there is one.
+    """
+    nothing = "of no demonstration is it told that it changes the right answer's log-likelihood"
+
+    def of(model: str) -> str:
+        rows = table[table["model"] == model]
+        told = rows[rows["p (Holm)"] < SIGNIFICANT]
+        if told.empty:
+            return nothing
+        top = told.loc[told["influence"].abs().idxmax()]
+        verb = "adds" if top["influence"] > 0 else "takes"
+        others = [(int((sign * told["influence"] > 0).sum()) - int(sign * top["influence"] > 0), does)
+                  for sign, does in ((1, "add"), (-1, "take"))]
+        more = [f"{how_many(n, 'other')} {does}{'s' if n == 1 else ''}" for n, does in others if n]
+        return (f"demonstration {top['demonstration']} {verb} {nats(abs(top['influence']))[1:]} ("
+                f"{span(top['low'], top['high'], 'nats')})" + (f"; {' and '.join(more)}" if more else ""))
+
+    text = f"On {called} {(intact := of('intact'))}"
+    if not off:
+        return text
+    ablated = of("ablated")
+    return f"{text}, with {off} off no more than without" if intact == ablated == nothing else \
+        f"{text}. Without {off} {ablated}"
+
+
+LEAST = 0.01  # nats: of an influence on one prompt that is below, none is named
+
+
+def adds_here(table: pd.DataFrame) -> str:
+    """Which demonstration of one prompt adds most to the right answer, in a `prompt_influence_table`."""
+    rows = table[table["model"] == "intact"]
+    top, n_up = rows.loc[rows["influence"].idxmax()], int((rows["influence"] > 0).sum())
+    if top["influence"] < LEAST:
+        return f"No demonstration makes the right answer likelier by {nats(LEAST)[1:]} or more here"
+    text = f"Demonstration {top['place']} makes the right answer likelier by {nats(top['influence'])[1:]}"
+    return text + (f", the most of {n_up} of {len(rows)} that do" if n_up > 1 else f", alone of {len(rows)}")
 
 
 def control(there: Sequence[Head], controlled: Sequence[Head], k: int, seed: int) -> tuple[Head, ...]:

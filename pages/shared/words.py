@@ -48,6 +48,12 @@ def points(difference: float) -> str:
     return f"{'−' if value < 0 else '+' if value > 0 else ''}{text}\u00a0point{'' if text == '1' else 's'}"
 
 
+def nats(difference: float) -> str:
+    """A difference of log-likelihoods: `−0.12 nats`, `+1.50 nats`; small ones `+0.012 nats`."""
+    digits = 2 if abs(difference) >= 0.1 else 3
+    return f"{'−' if round(difference, digits) < 0 else '+'}{abs(difference):.{digits}f}\u00a0nats"
+
+
 def p_value(p: float) -> str:
     """`p = 0.03`, `p < 0.001`."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.1 else f"p = {p:.2f}"

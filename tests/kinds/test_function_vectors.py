@@ -2,14 +2,11 @@
 
 import math
 import random
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -234,31 +231,6 @@ def prefix_matching_of(model):
     ids = [2, 4, 3, 5, 2, 4, 3, 5, 2]  # x A y B x A y B x
     return np.array([[lens.attention(model, ids, layer)[head][-1, [1, 5]].sum() for head in range(2)]
                      for layer in range(2)])
-
-
-@given(seed=st.integers(0, 1000))
-def test_shuffling_keeps_questions_and_the_labels_counts(seed):
-    for before, after in zip(OTHERS, shuffled(OTHERS, seed), strict=True):
-        assert before.example == after.example
-        assert Counter(before.answers) == Counter(after.answers)
-        for demo, own, lied, other in zip(before.demos, before.answers, after.demos, after.answers, strict=True):
-            assert demo.removesuffix(own) == lied.removesuffix(other)
-
-
-def test_shuffling_changes_something_and_equal_demonstrations_alike():
-    fixed = prompts(MINI["label_mood"], 5, "fixed", 12, draws=3)
-    lied = shuffled(fixed)
-    assert len({p.demos for p in lied}) == 3
-    assert any(a.demos != b.demos for a, b in zip(fixed, lied, strict=True))
-
-
-def test_options_before_the_rest_of_the_question_cannot_be_shuffled():
-    example = Example(("Tom came because", "Ann came because"), (" he ran.",) * 2, (0,), "Tom came because he ran.")
-    with pytest.raises(BadInput, match="no answers that could be shuffled"):
-        shuffled([Prompt(example, ("Tom came because he ran.",), answers=(" he ran.",))])
-    example = Example(("a ->",), (" b",), (0,), "a -> b")
-    with pytest.raises(BadInput, match="does not hold its answer"):
-        shuffled([Prompt(example, ("a -> b",), answers=(" c",))])
 
 
 def test_prompts_too_long_are_told_of():

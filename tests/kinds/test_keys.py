@@ -17,11 +17,14 @@ from backend.kinds import (
     FunctionVectors,
     HeadImportance,
     HeadOracle,
+    Influence,
     KnockOut,
     Means,
     Model,
     PrefixMatching,
     Pruning,
+    Relabelled,
+    ShuffledHeads,
     Unit,
     Writes,
 )
@@ -55,6 +58,11 @@ def different(kind: type[Unit]) -> list[Unit]:
     if kind is Evaluation:
         found += [kind(SETUP, parse_exact(text), n_train) for text in ("L0H1", "F1", "mean:L0H1") for n_train in (
             (50, 200) if text.startswith("mean") else (0,))]
+    if kind in (Relabelled, Influence):
+        found += [kind(SETUP, ablation=parse_exact(text), n_train=n) for text, n in (
+            ("L0H1", 0), ("F1", 0), ("mean:L0H1", 50), ("mean:L0H1", 200))]
+    if kind is Relabelled:
+        found += [kind(SETUP, "made-up"), kind(SETUP, "made-up", parse_exact("L0H1"))]
     if kind is FunctionVectors:
         found.append(kind(SETUP, 24))
     if kind is KnockOut:
@@ -88,7 +96,8 @@ def test_a_name_reads_back_as_what_it_names(kind):
 
 def test_kinds_of_one_setup_have_names_of_their_own():
     keys = {kind(SETUP).key for kind in (
-        Evaluation, HeadImportance, Means, FFNOracle, HeadOracle, Pruning, Writes, FunctionVectors, KnockOut)}
+        Evaluation, HeadImportance, Means, FFNOracle, HeadOracle, Pruning, Writes, FunctionVectors, KnockOut,
+        Relabelled, ShuffledHeads, Influence)}
     assert len(keys | {kind(MODEL).key for kind in (PrefixMatching, Copying, Model)}) == len(KINDS)
 
 

@@ -20,11 +20,15 @@ from backend.kinds import (
     HeadImportance,
     HeadOracle,
     InductionScores,
+    Influence,
+    Influences,
     KnockOut,
     Means,
     Model,
     PrefixMatching,
     Pruning,
+    Relabelled,
+    ShuffledHeads,
     Sweep,
     Unit,
     Writes,
@@ -39,7 +43,7 @@ from backend.runs.plan import identify_tasks
 from backend.store import live
 from backend.store.live import Store, default_store
 from backend.tasks import own
-from backend.values import Ablation, Ranking, Setup, TaskId, parse_exact
+from backend.values import INTACT, Ablation, Ranking, Setup, TaskId, parse_exact
 from tests.store.test_store import RECORDS
 
 MODEL = identify("bundled")
@@ -64,6 +68,9 @@ def every_unit(setup: Setup) -> list[Unit[Any]]:
         Means(setup.with_(n_examples=50)), Writes(setup.with_(n_examples=32)), Writes(setup.with_(n_examples=50)),
         FFNOracle(setup), HeadOracle(setup),
         *(FunctionVectors(setup.with_(n_examples=n), trials) for n, trials in ((50, 25), (7, 3)) if setup.n_shots),
+        *(unit for mask in (INTACT, *masks) if setup.n_shots for unit in (
+            Relabelled(setup, "shuffled", mask), Relabelled(setup, "made-up", mask, 7), Influence(setup, mask, 7))),
+        *(ShuffledHeads(setup) for _ in "1" if setup.n_shots),
         *(KnockOut(setup, sort, tasks, fill, n, n) for sort in EVERY_SORT for tasks, fill, n in (
             ((), "zero", 50), (MINI, "mean", 7)) if setup.n_shots),
         *(Pruning(setup, what, ranking) for what, n_train, reduction in product(
@@ -147,7 +154,7 @@ def recorded(unit: Unit[Any]) -> Any:
     record = next(record for one, record in RECORDS if one.KIND == unit.KIND)
     if isinstance(record, InductionScores):
         return replace(record, n_seeds=unit.n_sequences)
-    if isinstance(record, Answers | Sweep):
+    if isinstance(record, Answers | Sweep | Influences):
         return replace(record, questions=replace(record.questions, dropped_demos=()))
     return record
 

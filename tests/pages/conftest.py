@@ -39,7 +39,7 @@ VIEWS: list[tuple[str, dict[str, Any]]] = [  # every view that shows stored resu
     *(("overlap", {"view": view}) for view in ("Tasks", "Shots", "Top heads", "Heads that many need")),
     ("card", {"head": "L1H2"}),
     *(("induction", {"view": view}) for view in ("Scores", "Against importance", "Function vectors",
-                                                      "Knock-out", "Capacity")),
+                                                      "Knock-out", "Demonstrations", "Capacity")),
 ]
 
 

@@ -28,11 +28,15 @@ from backend.kinds import (
     HeadScores,
     HeadWrites,
     InductionScores,
+    Influence,
+    Influences,
     KnockOut,
     Means,
     Model,
     PrefixMatching,
     Pruning,
+    Relabelled,
+    ShuffledHeads,
     Sweep,
     Unit,
     Writes,
@@ -109,6 +113,17 @@ def knock_outs(of: Setup, tasks: Iterable[TaskId], fill: str = "zero") -> list[K
     return [KnockOut(of, sort, ranked_on(of.task, list(tasks)), fill) for sort in EVERY_SORT]
 
 
+def demonstrations(of: Setup, off: Ablation = INTACT) -> list[Unit[Any]]:
+    """What the pages ask of demonstrations under a mask, beside evaluations."""
+    return [Evaluation(of.with_(n_shots=0), off), Evaluation(of, off), Relabelled(of, "shuffled", off),
+            Relabelled(of, "made-up", off), Influence(of, off)]
+
+
+def head_oracles(of: Setup) -> list[Unit[Any]]:
+    """The three oracles behind what recognition and learning need."""
+    return [HeadOracle(of.with_(n_shots=0)), ShuffledHeads(of), HeadOracle(of)]
+
+
 def pruning(of: Setup, what: str = "heads", ranking: str = "own") -> Pruning:
     """A curve by a ranking as the command line names it."""
     return Pruning(of, what, Ranking.parse(ranking, of.task, identify_tasks))
@@ -123,6 +138,7 @@ def everything(model: ModelId, tasks: Sequence[TaskId], off: Ablation, shots: Se
         own, reverse = Ranking.by(one.task), Ranking.by(one.task, reverse=True)
         yield from (FFNOracle(one), vectors(one), Pruning(one, "combined", own))
         yield from knock_outs(one, tasks)
+        yield from (*demonstrations(one), *demonstrations(one, off), *head_oracles(one))
         for what in ("heads", "ffns"):
             for ranking in (own, Ranking.by(*tasks), reverse, *(Ranking.random(seed, N_PROBE) for seed in range(5))):
                 yield Pruning(one, what, ranking)
@@ -163,8 +179,10 @@ def record(unit: Unit[Any], info: ModelInfo) -> Record:
         return _means(unit, info)
     if isinstance(unit, FunctionVectors):
         return _effects(unit, info)
-    if isinstance(unit, Evaluation):
+    if isinstance(unit, Evaluation | Relabelled):
         return _evaluation(unit, info)
+    if isinstance(unit, Influence):
+        return _influences(unit, info)
     return _sweep(unit, info)
 
 
@@ -287,12 +305,22 @@ def _lost(task: str, info: ModelInfo, kept_heads: np.ndarray, kept_ffns: np.ndar
     return float((shape * (1 - kept_heads)).sum() / shape.sum() + (each * (1 - kept_ffns)).sum() / info.n_layers)
 
 
-def _evaluation(unit: Evaluation, info: ModelInfo) -> Answers:
+def _evaluation(unit: Evaluation | Relabelled, info: ModelInfo) -> Answers:
     off, task = unit.ablation, unit.task.name
     lost = _lost(task, info, off.head_mask(info.n_layers, info.n_heads), off.ffn_mask(info.n_layers))
+    lost = min(1.0, lost + {"shuffled": 0.5, "made-up": 0.2}[unit.labels] if isinstance(unit, Relabelled) else lost)
     choices = _choices(unit.setup, info, lost)
     lls = tuple(tuple(-1.0 if i == choice else -3.0 - i for i in range(N_OPTIONS)) for choice in choices)
     return Answers(_questions(unit.setup), lls, ((5,) * N_OPTIONS,) * len(choices))
+
+
+def _influences(unit: Influence, info: ModelInfo) -> Influences:
+    """The nearest demonstration helps most, the first hurts; a mask takes half of it."""
+    asked, k = _questions(unit.setup), unit.setup.n_shots
+    rng = np.random.default_rng(zlib.crc32(unit.key.encode()))
+    effects = np.linspace(-0.2, 1, k) * (0.5 if unit.ablation else 1) + rng.normal(0, 0.1, (len(asked.docs), k))
+    return Influences(asked, (1,) * len(asked.docs), (-2.0,) * len(asked.docs), tuple(
+        tuple(min(0.0, float(f"{-2 - x:.7g}")) for x in row) for row in effects.tolist()))
 
 
 def _sweep(unit: Unit[Any], info: ModelInfo) -> Sweep:
@@ -300,7 +328,7 @@ def _sweep(unit: Unit[Any], info: ModelInfo) -> Sweep:
     removed: Sequence[tuple[float, float]] = ()
     if isinstance(unit, FFNOracle):
         steps = _masks((INTACT, *(Ablation(ffns=frozenset({layer})) for layer in range(info.n_layers))), info)
-    elif isinstance(unit, HeadOracle):
+    elif isinstance(unit, HeadOracle | ShuffledHeads):
         steps = _masks((INTACT, *(Ablation(frozenset({head})) for head in info.heads)), info)
     elif isinstance(unit, KnockOut):
         removed = [(share, 0.0) for share in SHARES]
@@ -311,7 +339,8 @@ def _sweep(unit: Unit[Any], info: ModelInfo) -> Sweep:
         steps = _pruning_steps(unit.ranking, unit.what, tuple(unit.needs()), info, tuple(removed))
     else:
         raise NotImplementedError(f"No made-up record of {type(unit).__name__}.")
-    lost = [_lost(unit.setup.task.name, info, *kept) for _, *kept in steps]
+    more = 0.5 if isinstance(unit, ShuffledHeads) else 0.0
+    lost = [min(1.0, more + _lost(unit.setup.task.name, info, *kept)) for _, *kept in steps]
     choices = tuple(_choices(unit.setup, info, one) for one in lost)
     gold = tuple(tuple(-0.5 - one - 0.01 * q * one for q in range(len(choices[0]))) for one in lost) \
         if isinstance(unit, FFNOracle | HeadOracle) else ()

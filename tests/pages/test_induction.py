@@ -9,14 +9,14 @@ from backend import lens, stats, tables
 from backend.kinds import Copying, InductionScores, PrefixMatching, Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
-from backend.values import Ablation, Head, Setup
+from backend.values import INTACT, Ablation, Head, Setup
 from pages.shared import handles, verdicts
 from pages.shared import words as wording
 from tests.pages import made_up
-from tests.pages.conftest import INFO, MODEL, Explorer, calm, setup_of, words
+from tests.pages.conftest import INFO, MODEL, Explorer, calm, is_here, setup_of, words
 from tests.pages.shown import run_shown_python
 
-VIEWS = ("Scores", "Against importance", "Function vectors", "Knock-out", "Capacity", "One head")
+VIEWS = ("Scores", "Against importance", "Function vectors", "Knock-out", "Demonstrations", "Capacity", "One head")
 PLAIN = Setup(INFO.name, INFO.revision)
 
 
@@ -51,7 +51,7 @@ def small(monkeypatch: pytest.MonkeyPatch):
     return model
 
 
-@pytest.mark.parametrize("view", VIEWS[:5])
+@pytest.mark.parametrize("view", VIEWS[:6])
 def test_an_empty_store_is_said_to_be_empty(explorer: Explorer, view: str):
     app = explorer("induction", task="antonym", view=view)
     assert calm(app)
@@ -247,3 +247,60 @@ def test_knocking_heads_out_is_read_at_a_share_and_told_by_the_paired_difference
     app.segmented_control(key="knocked on").set_value("all tasks").run()
     assert f"({7 * 13} of {7 * 14} results)" in words(app)
     assert "the mean of 1 task" in words(app)
+
+
+def answers_of(store: Store, tasks: Iterable[str], off: Ablation = INTACT) -> dict[str, list]:
+    """What is stored of tasks behind each sort of labels."""
+    found = [[store.get(unit) for unit in made_up.demonstrations(setup_of(task), off)[:4]] for task in tasks]
+    return {labels: [of_task[i] for of_task in found] for i, labels in enumerate(tables.LABELS)}
+
+
+def test_demonstrations_are_told_apart_by_their_labels_with_and_without_a_mask(explorer: Explorer, store: Store,
+                                                                               monkeypatch):
+    off = Ablation(frozenset({Head(1, 2)}))
+    setup = setup_of("antonym")
+    made_up.fill(store, [*made_up.demonstrations(setup), *made_up.demonstrations(setup, off),
+                         *made_up.head_oracles(setup)], INFO)
+    app = explorer("induction", task="antonym", view="Demonstrations", off="L1H2")
+    assert calm(app), (app.error, app.exception)
+    assert "Not measured yet" not in words(app)
+    found = {"intact": answers_of(store, ["antonym"]), "ablated": answers_of(store, ["antonym"], off)}
+    accuracies, parts = tables.labels_table(found), tables.parts_table(found)
+    assert verdicts.recognised(parts, "antonym", "L1H2") in words(app)
+    intact = accuracies[accuracies["model"] == "intact"].set_index("labels")["accuracy"]
+    at = {labels: wording.percent(accuracy) for labels, accuracy in intact.items()}
+    assert (f"antonym: {at['0 shots']} at 0 shots, {at['true labels']} behind true labels, {at['shuffled labels']} "
+            "behind shuffled labels") in words(app)
+    heads = tables.parts_heads_table([tuple(map(store.get, made_up.head_oracles(setup)))], off)
+    for part in tables.PARTS:
+        assert verdicts.part_needs(heads, part, "antonym") in words(app)
+    shown = run_shown_python(app, monkeypatch)
+    for lines, table in zip(shown, (accuracies, parts, *(heads[heads["part"] == part] for part in tables.PARTS)),
+                            strict=True):
+        assert lines["printed"].strip() == table.to_string().strip()
+
+
+def test_all_tasks_are_averaged_and_those_that_are_missing_are_offered(explorer: Explorer, store: Store):
+    made_up.fill(store, [unit for task in list(MINI)[:3] for unit in made_up.demonstrations(setup_of(task))[:4]], INFO)
+    app = explorer("induction", task="antonym", view="Demonstrations")
+    app.segmented_control(key="labels of").set_value("all tasks").run()
+    assert calm(app), (app.error, app.exception)
+    parts = tables.parts_table({"intact": answers_of(store, list(MINI)[:3])})
+    assert verdicts.recognised(parts, "the mean of 3 tasks") in words(app)
+    assert f"({4 * 11} of {4 * 14} results)" in words(app)
+    assert f"({3 * 14} of {3 * 14} results)" in words(app)
+
+
+def test_at_0_shots_there_are_no_demonstrations(explorer: Explorer, store: Store):
+    app = explorer("induction", task="antonym", view="Demonstrations", shots="0")
+    assert calm(app)
+    assert "At 0 shots there are no demonstrations: choose 1 shot or more" in words(app)
+
+
+def test_a_mask_is_answered_at_once_by_a_small_model(explorer: Explorer, store: Store, small, monkeypatch):
+    is_here(monkeypatch, small)
+    app = explorer("induction", task="label_kind", view="Demonstrations", off="L1H2", shots="1", n="8")
+    assert calm(app), (app.error, app.exception)
+    setup = Setup(small.id, made_up.task_id("label_kind"), 1, n_examples=8, draws=10)
+    assert all(unit in store for unit in made_up.demonstrations(setup, Ablation(frozenset({Head(1, 2)})))[:4])
+    assert "(4 of 4 results)" in words(app)  # the intact model's are offered

@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend import stats
+from backend import stats, tables
 from backend.errors import ModelError
-from backend.kinds import Answers, Evaluation, PrefixMatching
+from backend.kinds import Answers, Evaluation, Influence, PrefixMatching
 from backend.records import Questions
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.tasks.task import prompts
 from backend.values import INTACT, Ablation, Head, Setup, parse_exact
 from pages.map import scales
-from pages.shared import handles
+from pages.shared import handles, verdicts
 from pages.shared import words as wording
 from tests.pages import made_up, maps
 from tests.pages.conftest import INFO, MODEL, Explorer, calm, setup_of, words
@@ -268,3 +268,18 @@ def test_a_preset_can_rank_by_another_task_or_by_the_mean(explorer: Explorer, st
         app.selectbox("preset ranking").set_value(ranking).run()
         app.button("preset lowest").click().run()
         assert parse_exact(app.session_state["off"]) == Ablation(frozenset(stats.lowest(wanted, 0.3)))
+
+
+def test_what_each_demonstration_does_is_drawn_only_where_it_is_unfolded(explorer: Explorer, store: Store):
+    setup = setup_of("antonym")
+    put(store, "antonym", 0.9, 0.4)
+    for unit in (Influence(setup), Influence(setup, OFF)):
+        store.put(unit, made_up.record(unit, INFO))
+    app = explorer("lab", task="antonym", off=str(OFF))
+    assert "Influence: " not in words(app)
+    app.session_state["influences"] = True
+    app.run()
+    assert calm(app), (app.error, app.exception)
+    table = tables.influence_table({"intact": store.get(Influence(setup)), "ablated": store.get(Influence(setup, OFF))})
+    assert verdicts.adds_most(table, "antonym", wording.components(OFF)) in words(app)
+    assert "demonstration 5 (nearest) adds" in words(app)

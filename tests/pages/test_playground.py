@@ -14,7 +14,7 @@ from backend.store.live import Store
 from backend.tasks.registry import get_task
 from backend.tasks.task import DRAWS, Prompt, prompts
 from backend.values import INTACT, Ablation, ModelId, parse_exact
-from pages.shared import handles, notes
+from pages.shared import handles, notes, verdicts
 from pages.shared import words as wording
 from tests.models.small import small_model
 from tests.pages import made_up
@@ -69,7 +69,7 @@ def test_the_open_head_looks_where_the_model_says(explorer: Explorer, model: Loa
 def test_the_chosen_head_is_open_until_another_is_asked_for(explorer: Explorer, model: LoadedModel):
     app = explorer("playground", task="antonym", shots="1", off="L1H2")
     assert "L1H2 looks from the last token" in words(app)
-    app.get_by_key("head").set_value(0)
+    app.get_by_key("at_head").set_value(0)
     app.run()
     assert "L1H0 looks from the last token" in words(app)
     app.get_by_key("chosen head").set_value("L1H2")
@@ -148,7 +148,7 @@ def test_an_address_beyond_the_last_question_or_layer_is_said(at: Explorer, mode
     assert calm(app)
     (said,) = [w.value for w in app.warning]
     assert "asks for q '2'. Known: whole numbers from 0 to 1. Showing 0 instead." in said
-    assert f"asks for layer '99'. Known: 0 to {model.info.n_layers - 1}. " in said
+    assert f"asks for at_layer '99'. Known: 0 to {model.info.n_layers - 1}. " in said
     assert f"Showing {app.number_input('layer').value} instead." in said.splitlines()[-1]
     assert app.number_input("q").value == 0
 
@@ -208,7 +208,7 @@ def test_the_lines_beside_every_chart_print_the_table_of_its_csv(
         app.segmented_control("seen in").set_value("ablated")
         shown.clear()
         app.run()
-    assert len(shown) == (4 if "options" in address or "task" in address else 3)
+    assert len(shown) == (5 if "task" in address else 4 if "options" in address else 3)
     for table, lines in shown:
         prints_the_table(lines, table, monkeypatch, load_model=lambda name: model)
 
@@ -233,3 +233,22 @@ def test_words_that_the_model_does_not_know_are_counted(explorer: Explorer, mode
         found := read(*args, **more), tokens=("<unk>", *found.tokens[1:])))
     app = explorer("playground", source="My own", prompt="the cat sat")
     assert "1 token of the prompt is not in this model's vocabulary" in words(app)
+
+
+def test_each_demonstration_of_the_prompt_shows_what_it_adds(explorer: Explorer, model: LoadedModel, monkeypatch):
+    noted = note_tables(monkeypatch)
+    app = explorer("playground", task="antonym", shots="5", off=str(OFF), q="2")
+    assert calm(app), (app.error, app.exception)
+    found = {name: lens.influence(model, question(2, 5), off) for name, off in (("intact", INTACT), ("ablated", OFF))}
+    expected = tables.prompt_influence_table(question(2, 5), found)
+    assert verdicts.adds_here(expected) in words(app)
+    shown, lines = next((shown, lines) for shown, lines in noted if "influence" in shown)
+    np.testing.assert_allclose(shown["influence"], expected["influence"], atol=1e-5)
+    assert shown["text"].tolist() == expected["text"].tolist()
+    prints_the_table(lines, shown, monkeypatch, load_model=lambda name: model)
+
+
+def test_without_demonstrations_there_is_nothing_to_leave_out(explorer: Explorer, model: LoadedModel):
+    app = explorer("playground", task="antonym", shots="0")
+    assert calm(app)
+    assert "Influence: " not in words(app)

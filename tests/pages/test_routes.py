@@ -25,7 +25,7 @@ def test_an_unknown_page_is_said_above_the_first_with_the_known_ones(at: Explore
     assert calm(app)
     assert app.title[0].value.startswith("Which parts")
     (said,) = [w.value for w in app.warning]
-    assert said == ("There is no page 'nonsense'. Known: tour, heads, ffns, lab, pruning, overlap, induction, "
+    assert said == ("There is no page 'nonsense'. Known: tour, heads, card, ffns, lab, pruning, overlap, induction, "
                     "playground, runs, room. Showing tour instead.")
     app.button("understood").click().run()
     assert not app.warning

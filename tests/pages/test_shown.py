@@ -64,8 +64,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Store(folder) as store:
         units = [*made_up.everything(MODEL, TASKS, OFF), *map(HeadOracle, setups_of(list(MINI)))]
         made_up.fill(store, [unit for unit in units if not isinstance(unit, Evaluation)], INFO)
-        store.put_all((unit, answered(unit.setup, 0.4 if unit.ablation else 0.9)) for unit in units
-                      if isinstance(unit, Evaluation))
+        store.put_all(((unit, answered(unit.setup, 0.4 if unit.ablation else 0.9)) for unit in units
+                       if isinstance(unit, Evaluation)), replace=True)  # some were put for what builds on them
         made_up.fill(store, made_up.real_story(TASKS), made_up.REAL)
     return folder
 

@@ -24,6 +24,7 @@ from backend.kinds import (
     Model,
     PrefixMatching,
     Pruning,
+    ShuffledHeads,
     Sweep,
     Unit,
     Writes,
@@ -47,7 +48,7 @@ PAGES = [
     *(("heads", {"view": view, "by": "one-divisor"}) for view in ("One task", "Average")),
     *(("overlap", {"view": view}) for view in ("Tasks", "Shots", "Top heads", "Heads that many need")),
     *(("induction", {"view": view}) for view in ("Scores", "Against importance", "Function vectors",
-                                                      "Knock-out", "Capacity")),
+                                                      "Knock-out", "Demonstrations", "Capacity")),
     *(("pruning", {"scope": scope, "view": view}) for scope in ("This task", "All tasks")
       for view in ("Heads", "FFNs", "Other tasks' rankings")),
 ]
@@ -58,7 +59,7 @@ def wanted() -> Iterator[Unit[Any]]:
     for one in setups:
         yield from (made_up.importance(one), Evaluation(one))
         if one.n_shots == 5:
-            yield from (FFNOracle(one), HeadOracle(one), made_up.vectors(one))
+            yield from (FFNOracle(one), made_up.vectors(one), *made_up.demonstrations(one), *made_up.head_oracles(one))
             tasks = tuple(made_up.task_id(task) for task in TASKS)
             yield from made_up.knock_outs(one, tasks)
             for what in ("heads", "ffns"):
@@ -96,7 +97,7 @@ def widened(unit: Unit[Any], record: Record) -> Record:
         return replace(record, effects=tuple(map(padded, record.effects)))
     if isinstance(record, HeadWrites):
         return replace(record, norms=padded(record.norms))
-    if isinstance(unit, HeadOracle):
+    if isinstance(unit, HeadOracle | ShuffledHeads):
         assert isinstance(record, Sweep)
         known = dict(zip(record.ablations, record.choices, strict=True))
         masks = tuple(map(str, HeadOracle.ablations(WIDE)))

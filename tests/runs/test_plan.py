@@ -81,6 +81,9 @@ def test_every_topic_gives_its_units():
     per_setup = {"evaluation": 3, "head_importance": 1, "ffn_oracle": 1, "head_oracle": 1, "means": 1, "writes": 1}
     assert {kind: count[kind] for kind in per_setup} == {kind: n * tasks * shots for kind, n in per_setup.items()}
     assert count["knock_out"] == tasks * 7  # four sorts and three random ones
+    assert count["labels"] == tasks * 4  # two sorts of labels, two masks; none at 0 shots
+    assert count["influence"] == tasks * 2
+    assert count["shuffled_oracle"] == tasks
     assert count["function_vectors"] == tasks  # none at 0 shots, where no labels stand
     assert (count["prefix_matching"], count["copying"], count["model"]) == (2, 2, 1)
     pruned = [u for u in units(EVERYTHING) if isinstance(u, Pruning) and u.task.name == "antonym"]

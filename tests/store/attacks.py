@@ -18,10 +18,13 @@ from backend.kinds import (
     FunctionVectors,
     HeadImportance,
     HeadOracle,
+    Influence,
     KnockOut,
     Means,
     Model,
     Pruning,
+    Relabelled,
+    ShuffledHeads,
     Unit,
     Writes,
 )
@@ -34,7 +37,8 @@ SETUP = Setup(MODEL, TaskId("antonym", "x"), 5, "fixed", 2)
 UNITS: dict[str, Unit[Any]] = {
     unit.KIND: unit for unit in (Evaluation(SETUP), HeadImportance(SETUP), Means(SETUP), FFNOracle(SETUP),
                                  HeadOracle(SETUP), Pruning(SETUP), Writes(SETUP), FunctionVectors(SETUP, 2),
-                                 KnockOut(SETUP), Copying(MODEL, n_sequences=3), Model(MODEL))}
+                                 KnockOut(SETUP), Relabelled(SETUP), ShuffledHeads(SETUP), Influence(SETUP),
+                                 Copying(MODEL, n_sequences=3), Model(MODEL))}
 
 Plain = dict[str, Any]
 QUESTIONS: Plain = {"docs": [3, 1], "gold": [[0], [1]], "n_options": [2, 2], "groups": ["", ""], "metric": "acc",
@@ -61,6 +65,10 @@ RECORDS: dict[str, Plain] = {  # sound ones, of a model of 4 layers and 8 heads
     "head_oracle": sweep(["", *(f"L{layer}H{head}" for layer in range(4) for head in range(8))]),
     "pruning": sweep(["", "L0H0-2"], [[0.0, 0.0], [0.1, 0.0]]),
     "knock_out": sweep(["", "", *["L0H0"] * 7], [[share, 0.0] for share in SHARES]),
+    "labels": {"questions": QUESTIONS, "loglikelihoods": [[-1.0, -2.0], [-3.0, -1.0]],
+               "lengths": [[1, 1], [1, 1]], "greedy": []},
+    "shuffled_oracle": sweep(["", *(f"L{layer}H{head}" for layer in range(4) for head in range(8))]),
+    "influence": {"questions": QUESTIONS, "n_tokens": [1, 2], "whole": [-0.5, -1.0], "without": [[-1.0] * 5] * 2},
     "copying": {"n_seeds": 3, "mean": [[0.5] * 8] * 4, "variance": [[0.1] * 8] * 4, "tokens": "x", "max_length": 9},
     "model": {"name": "stranger", "revision": "r", "architecture": "opt", "n_layers": 4, "n_heads": 8, "d_model": 5,
               "d_head": 3, "d_ffn": 64, "n_params": 9, "max_positions": 64, "vocab_size": 64, "dtype": "float32",

@@ -12,10 +12,13 @@ from backend.kinds import (
     FunctionVectors,
     HeadImportance,
     HeadOracle,
+    Influence,
     KnockOut,
     Model,
     PrefixMatching,
     Pruning,
+    Relabelled,
+    ShuffledHeads,
     Writes,
     compute,
 )
@@ -36,7 +39,7 @@ from backend.tasks.paper import HELD_OUT, STUDY
 from backend.tasks.task import DRAWS
 from backend.values import Ranking, Setup
 
-KINDS = ("evaluation", "head_importance", "ffn_oracle", "pruning", "function_vectors")
+KINDS = ("evaluation", "head_importance", "ffn_oracle", "pruning", "function_vectors", "labels", "influence")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,8 @@ def test_every_task_and_shot_number_is_there_for_the_model_as_it_is(shipped):
             for unit in (Evaluation(setup), HeadImportance(setup.with_(n_examples=N_TRAIN.default)), FFNOracle(setup),
                          Pruning(setup), Pruning(setup, "ffns"), Pruning(setup, "heads", Ranking.by(*mini))):
                 assert unit in shipped, str(unit)
-        for unit in (Pruning(setup, "combined"), HeadOracle(setup), FunctionVectors(setup.with_(n_examples=MEANS)),
+        for unit in (Relabelled(setup), Relabelled(setup, "made-up"), ShuffledHeads(setup), Influence(setup),
+                     Pruning(setup, "combined"), HeadOracle(setup), FunctionVectors(setup.with_(n_examples=MEANS)),
                      *(KnockOut(setup, sort, ranked_on(task, mini)) for sort in EVERY_SORT)):
             assert unit in shipped, str(unit)
     for unit in (*(PrefixMatching(model, variant) for variant in PrefixMatching.VARIANTS),

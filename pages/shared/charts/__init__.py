@@ -5,7 +5,7 @@ across, layers up, layer 0 at the bottom; what can be picked holds one selection
 drawn by `pages.map`.
 """
 
-from pages.shared.charts.accuracies import bars, comparison, lines
+from pages.shared.charts.accuracies import bars, beside, comparison, lines
 from pages.shared.charts.depth import depth_curves
 from pages.shared.charts.growth import growth
 from pages.shared.charts.heatmaps import layers_by_heads
@@ -27,7 +27,7 @@ from pages.shared.charts.pruning import picked_mask, pruning_curves
 from pages.shared.charts.style import BLUE, CLICK, layer_step
 
 __all__ = [
-    "BLUE", "CLICK", "FAINT", "OPEN", "attention_map", "bars", "capacity", "comparison", "counts_bars",
+    "BLUE", "CLICK", "FAINT", "OPEN", "attention_map", "bars", "beside", "capacity", "comparison", "counts_bars",
     "depth_curves", "framed", "growth", "knock_out", "layer_bars", "layer_effects", "layer_step", "layers_by_heads",
     "lines", "masks", "matrix", "next_token_chart", "options_chart", "overlap_curve", "picked", "picked_mask",
     "pictured", "pruning_curves", "scatter", "span", "three_sets", "thumbnails", "token_text",

@@ -62,6 +62,37 @@ def bars(table: pd.DataFrame, *, x: str, y: str, order: Sequence[str], x_title: 
     return alt.layer(*layers).properties(height=AXIS + 27 * len(order))
 
 
+def beside(table: pd.DataFrame, *, x: str, y: str, order: Sequence[str], x_title: str, percent: bool = True,
+           signed: bool = False) -> Layers:
+    """Bars of the intact and the ablated model (column "model") beside one another, with their intervals.
+
+    Intervals (columns "low" and "high") and chance, a dashed line, are drawn where the table holds them.
+    """
+    models = [model for model in ("intact", "ablated") if model in set(table["model"])]
+    scale = alt.Scale(zero=True, nice=True) if signed or not percent else alt.Scale(domain=[0, 1])
+    axis = alt.Axis(format=("+" if signed else "") + ("%" if percent else "~g"), title=x_title, tickCount=6)
+    place: dict[str, alt.Y | alt.YOffset] = {
+        "y": alt.Y(f"{y}:N", sort=list(order), title=None, scale=alt.Scale(domain=list(order)),
+                   axis=alt.Axis(ticks=False, domain=False, labelLimit=190)),
+        "yOffset": alt.YOffset("model:N", sort=models, scale=alt.Scale(paddingOuter=0.1))}
+    colour = alt.Color("model:N", title=None, scale=alt.Scale(domain=models, range=[BLUE, ORANGE][:len(models)]),
+                       legend=alt.Legend(orient="top", symbolType="circle", symbolOpacity=1))
+    number = (".1%" if percent else ".3f") if not signed else "+.1%" if percent else "+.3f"
+    tooltip = [alt.Tooltip(f"{y}:N"), alt.Tooltip("model:N"), alt.Tooltip(f"{x}:Q", format=number)]
+    tooltip += [alt.Tooltip(f"{name}:Q", title=title, format=number) for name, title in (
+        ("low", "95 % from"), ("high", "to"), ("chance", "chance")) if name in table]
+    tooltip += [alt.Tooltip("n:Q")] if "n" in table else []
+    tooltip += [alt.Tooltip("text:N")] if "text" in table else []
+    base = alt.Chart(table)
+    layers: list[alt.Chart] = [base.mark_bar(cornerRadius=2, opacity=0.75).encode(
+        x=alt.X(f"{x}:Q", scale=scale, axis=axis), color=colour, tooltip=tooltip, **place)]
+    if "low" in table:
+        layers.append(base.mark_rule(color=GREY, strokeWidth=2).encode(x="low:Q", x2="high:Q", **place))
+    if "chance" in table:
+        layers.append(alt.Chart(table.head(1)).mark_rule(color=GREY, strokeDash=[4, 4]).encode(x="chance:Q"))
+    return alt.layer(*layers).properties(height=AXIS + LEGEND + (14 * len(models) + 10) * len(order))
+
+
 def lines(table: pd.DataFrame, *, x: str, y: str, colour: str, x_title: str, y_title: str,
           rules: Mapping[str, float] = MappingProxyType({})) -> Layers:
     """Accuracy (or another share) along x, one line per `colour`, with named horizontal rules such as chance."""

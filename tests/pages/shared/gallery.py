@@ -41,6 +41,19 @@ def bars() -> Any:
     return charts.bars(table, x="accuracy", y="what", order=["one", "none"], x_title="mean accuracy")
 
 
+def beside() -> Any:
+    table = tables.labels_table({"intact": {"true labels": [answered([1, 0])], "0 shots": [answered([0, 0])]},
+                                 "ablated": {"true labels": [answered([1, 1])]}})
+    return charts.beside(table, x="accuracy", y="labels", order=["0 shots", "true labels"], x_title="accuracy")
+
+
+def influences() -> Any:
+    table = pd.DataFrame({"demonstration": ["1 (farthest)", "2 (nearest)"], "model": ["intact"] * 2,
+                          "influence": [-0.5, 1.25], "text": ["a -> b", "c -> d"]})
+    return charts.beside(table, x="influence", y="demonstration", order=list(table["demonstration"]), x_title="nats",
+                         percent=False, signed=True)
+
+
 def changes() -> Any:
     table = pd.DataFrame({"what": ["a", "b"], "change": [-0.5, 1.25], "low": [-1.0, 1.0], "high": [0.0, 1.5]})
     return charts.bars(table, x="change", y="what", order=["b", "a"], x_title="nats", percent=False, signed=True)
@@ -123,7 +136,8 @@ def pruning(what: str = "heads") -> Any:
 
 
 ALL: dict[str, Callable[[], Any]] = {
-    "comparison": comparison, "bars": bars, "changes": changes, "lines": lines, "depth": depth, "growth": growth,
+    "comparison": comparison, "bars": bars, "beside": beside, "influences": influences, "changes": changes,
+    "lines": lines, "depth": depth, "growth": growth,
     "heads": lambda: charts.layers_by_heads(tables.grid_table(SCORES, OFF)), "capacity": capacity, "scatter": scatter,
     "attention": attention, "framed": lambda: charts.framed(attention(), [(2, 1)]),
     "layer shares": lambda: charts.layer_bars(tables.layer_shares(SCORES), "share", "share of all heads"),

@@ -28,6 +28,14 @@ DRAWN = {
         "rule grey x=low:Q x2=high y=what:N",
         "tick orange x=chance:Q y=what:N",
     ],
+    "beside": [
+        "bar color=model:N x=accuracy:Q y=labels:N yOffset=model:N told",
+        "rule grey x=low:Q x2=high y=labels:N yOffset=model:N",
+        "rule dashed grey x=chance:Q",
+    ],
+    "influences": [
+        "bar color=model:N x=influence:Q y=demonstration:N yOffset=model:N told",
+    ],
     "changes": [
         "bar blue x=change:Q y=what:N told",
         "rule grey x=low:Q x2=high y=what:N",
@@ -167,6 +175,11 @@ UNDER_THE_MOUSE = {
     "bars": (
         "what = what:N | accuracy = accuracy:Q .1% | low = low:Q .1% | high = high:Q .1% | chance = chance:Q .1% | "
         "n = n:Q"),
+    "beside": (
+        "labels = labels:N | model = model:N | accuracy = accuracy:Q .1% | 95 % from = low:Q .1% | to = high:Q .1% | "
+        "chance = chance:Q .1% | n = n:Q"),
+    "influences": (
+        "demonstration = demonstration:N | model = model:N | influence = influence:Q +.3f | text = text:N"),
     "changes": (
         "what = what:N | change = change:Q .3g | low = low:Q .3g | high = high:Q .3g"),
     "lines": (
@@ -230,6 +243,10 @@ WRITTEN = {
         "0% | 20% | 40% | 60% | 80% | 100% | accuracy | capital | antonym | intact | ablated"),
     "bars": (
         "0% | 20% | 40% | 60% | 80% | 100% | mean accuracy | one | none"),
+    "beside": (
+        "0% | 20% | 40% | 60% | 80% | 100% | accuracy | 0 shots | true labels | intact | ablated"),
+    "influences": (
+        "−0.5 | +0 | +0.5 | +1 | nats | 1 (farthest) | 2 (nearest) | intact"),
     "changes": (
         "−1 | −0.5 | 0 | 0.5 | 1 | 1.5 | nats | b | a"),
     "lines": (
@@ -293,6 +310,8 @@ WRITTEN = {
 # Which name has which ink, dash and shape, in the order of the legend.
 TOLD_APART = {
     "comparison": "intact: blue | ablated: orange",
+    "beside": "intact: blue | ablated: orange",
+    "influences": "intact: blue",
     "lines": "b: blue | a: grey",
     "depth": "small: blue, [1, 0], circle | large: orange, [6, 3], square",
     "growth": ("strongest prefix matching: purple, [6, 3] | accuracy with demonstrations: blue, [1, 0] | "
@@ -355,7 +374,8 @@ def test_lines_of_reference_stand_where_they_are_said_to():
 
 # --- legends, clicks, room -------------------------------------------------------------------------
 
-LEGENDS = {"top": ("comparison", "lines", "depth", "growth", "attention", "framed", "masks", "next tokens", "options"),
+LEGENDS = {"top": ("comparison", "beside", "influences", "lines", "depth", "growth", "attention", "framed", "masks",
+                   "next tokens", "options"),
            "bottom": ("capacity", "matrix", "signed matrix", "pruning", "pruning live heads"), "right": ("scatter",)}
 
 

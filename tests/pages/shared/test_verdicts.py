@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backend import stats
+from backend import stats, tables
 from backend.values import Head
 from pages.shared import verdicts
 from tests.tables.records import sweep
@@ -219,6 +219,91 @@ def test_nothing_is_said_of_function_vector_heads_where_none_is_told():
     text = needed(0.4, 0.9, 0.97, n_told=0)
     assert text.startswith("Of no head is it told that it carries a function vector on the tasks that rank them: with")
     assert "them; induction heads are needed: with" in needed(0.9, 0.4, 0.97, n_told=0)
+
+
+def parts(recognition: tuple[float, float, float, float], learning: tuple[float, float, float, float],
+          drops: tuple[tuple[float, float, float, float], ...] = ()) -> pd.DataFrame:
+    """A `parts_table`: effect, low, high and p of both parts; and what the mask takes of each."""
+    rows = [{"part": part, "model": "intact", **dict(zip(("effect", "low", "high", "p"), row, strict=True))}
+            for part, row in ((tables.RECOGNITION, recognition), (tables.LEARNING, learning))]
+    rows += [{"part": part, "model": "ablated", **dict(zip(("drop", "drop from", "drop to", "drop p"), row,
+                                                           strict=True))}
+             for part, row in zip(tables.PARTS, drops, strict=bool(drops))]
+    return pd.DataFrame(rows)
+
+
+TOLD, UNTOLD = (0.3, 0.2, 0.4, 0.001), (0.05, -0.1, 0.2, 0.4)
+
+
+@pytest.mark.parametrize(("recognition", "learning", "text"), [
+    (TOLD, UNTOLD, "antonym gains from demonstrations with shuffled labels (+30 points, 95 %: +20 to +40 points); it "
+                   "is not told to gain from true labels in their place (+5 points, 95 %: −10 to +20 points)"),
+    (UNTOLD, TOLD, "antonym is not told to gain from demonstrations with shuffled labels (+5 points, 95 %: −10 to +20 "
+                   "points); it gains from true labels in their place (+30 points, 95 %: +20 to +40 points)"),
+    ((-0.3, -0.4, -0.2, 0.001), UNTOLD, "antonym loses by demonstrations with shuffled labels (−30 points, 95 %: −40 "
+                                        "to −20 points); it is not told"),
+    ((0.3, 0.2, 0.4, 0.2), TOLD, "antonym is not told to gain from demonstrations"),  # the paired test says no
+    ((0.3, 0.2, 0.4, np.nan), TOLD, "antonym gains from demonstrations"),  # of several tasks: the interval alone
+])
+def test_parts_are_claimed_where_interval_and_paired_test_tell_them(recognition, learning, text):
+    assert said(verdicts.recognised(parts(recognition, learning), "antonym")).startswith(text)
+
+
+def test_a_mask_takes_of_a_part_where_that_is_told():
+    text = said(verdicts.recognised(parts(TOLD, TOLD, ((0.01, -0.1, 0.1, 0.8), (0.25, 0.1, 0.4, 0.01))), "antonym",
+                                    "L1H2"))
+    assert text.endswith(". Without L1H2 it loses 25 points of task learning (95 %: +10 to +40 points)")
+    text = said(verdicts.recognised(parts(TOLD, TOLD, ((0.1, 0.01, 0.2, 0.06), (-0.3, -0.4, -0.1, 0.01))), "antonym",
+                                    "L1H2"))
+    assert text.endswith(". Without L1H2 neither is told to fall")
+
+
+def needing(*rows: tuple[str, float, float]) -> pd.DataFrame:
+    return pd.DataFrame([{"part": tables.LEARNING, "name": name, "drop": drop, "95 % from": drop - 0.1,
+                          "to": drop + 0.1, "p (Holm)": p} for name, drop, p in rows])
+
+
+def test_the_head_whose_removal_takes_most_is_named_where_that_is_told():
+    text = said(verdicts.part_needs(needing(("L0H1", 0.3, 0.01), ("L1H0", 0.4, 0.2), ("L1H1", 0.2, 0.04),
+                                            ("L1H2", -0.5, 0.01)), tables.LEARNING, "antonym"))
+    assert text == ("Without L0H1 task learning on antonym falls by 30 points (95 %: +20 to +40 points); it falls "
+                    "without 1 further head, too")
+    untold = verdicts.part_needs(needing(("L1H0", 0.4, 0.2), ("L1H2", -0.5, 0.01)), tables.LEARNING, "antonym",
+                                 "live head")
+    assert untold == "Of no live head is it told that task learning on antonym falls without it"
+
+
+def adding(*rows: tuple[str, float, float], model: str = "intact") -> pd.DataFrame:
+    return pd.DataFrame([{"demonstration": name, "place": i + 1, "model": model, "influence": x, "low": x - 0.1,
+                          "high": x + 0.1, "p (Holm)": p} for i, (name, x, p) in enumerate(rows)])
+
+
+def test_the_demonstration_of_largest_influence_is_named_where_that_is_told():
+    table = adding(("1 (farthest)", -0.2, 0.01), ("2", 0.9, 0.2), ("3", 0.3, 0.04), ("4 (nearest)", 0.5, 0.01))
+    assert said(verdicts.adds_most(table, "antonym")) == (
+        "On antonym demonstration 4 (nearest) adds 0.50 nats (95 %: +0.40 to +0.60 nats); 1 other adds and 1 other "
+        "takes")
+    off = adding(("1 (farthest)", -0.6, 0.01), ("2", 0.1, 0.3), model="ablated")
+    assert said(verdicts.adds_most(pd.concat([adding(("1", 0.5, 0.3)), off]), "antonym", "L1H2")) == (
+        "On antonym of no demonstration is it told that it changes the right answer's log-likelihood. Without L1H2 "
+        "demonstration 1 (farthest) takes 0.60 nats (95 %: −0.70 to −0.50 nats)")
+
+
+def test_that_nothing_is_told_is_said_once():
+    table = pd.concat([adding(("1", 0.5, 0.3)), adding(("1", 0.1, 0.3), model="ablated")])
+    assert verdicts.adds_most(table, "antonym", "L1H2") == (
+        "On antonym of no demonstration is it told that it changes the right answer's log-likelihood, with L1H2 off no "
+        "more than without")
+
+
+def test_of_one_prompt_it_is_said_what_is_there():
+    table = adding(("1", -0.2, 1), ("2", 0.9, 1), ("3", 0.3, 1))
+    assert said(verdicts.adds_here(table)) == (
+        "Demonstration 2 makes the right answer likelier by 0.90 nats, the most of 2 of 3 that do")
+    for tiny in (-0.2, 0.009):
+        assert said(verdicts.adds_here(adding(("1", tiny, 1)))) == (
+            "No demonstration makes the right answer likelier by 0.010 nats or more here")
+    assert said(verdicts.adds_here(adding(("1", 0.2, 1), ("2", -0.2, 1)))).endswith("by 0.20 nats, alone of 2")
 
 
 # --- a head's card -------------------------------------------------------------------------------
