@@ -20,6 +20,17 @@ from backend.tables.accuracy import (
     tried_row,
     turned,
 )
+from backend.tables.calibration import (
+    COST,
+    MEASURES,
+    PLACES,
+    SCORES,
+    TOPS,
+    calibration_table,
+    costs,
+    missed_table,
+    tells_table,
+)
 from backend.tables.effects import (
     all_effects_table,
     attention_effects_table,
@@ -87,17 +98,18 @@ from backend.tables.pruning import (
 from backend.tables.shots import WITH, WITHOUT, shots_table
 
 __all__ = [
-    "AGGREGATE", "DIFFERENCE", "FFN", "IMPORTANT", "INDUCTION", "KNOCKED", "LOOKS_BACK", "MASKS", "NEWLINE", "OTHERS",
-    "OWN", "RANDOM", "REVERSED", "SCORE", "SETS", "UNITS", "VECTOR", "WITH", "WITHOUT", "Grown", "Outcomes",
-    "accuracy_row", "agreement_table", "all_effects_table", "attention_effects_table", "attention_table", "band_table",
-    "beside_table", "bets_table", "capacity_table", "comparison_table", "contribution_table", "correlation_table",
-    "counts_table", "curve_table", "curves_table", "depth_table", "effects_table", "flips_table", "formed", "furthest",
-    "grid_table", "group_table", "groups_table", "growth_points", "growth_table", "heads_of", "in_unit",
-    "induction_table", "kinds_table", "knock_out_pairs", "knock_out_table", "largest", "layer_shares", "leaders_table",
+    "AGGREGATE", "COST", "DIFFERENCE", "FFN", "IMPORTANT", "INDUCTION", "KNOCKED", "LOOKS_BACK", "MASKS", "MEASURES",
+    "NEWLINE", "OTHERS", "OWN", "PLACES", "RANDOM", "REVERSED", "SCORE", "SCORES", "SETS", "TOPS", "UNITS", "VECTOR",
+    "WITH", "WITHOUT", "Grown", "Outcomes", "accuracy_row", "agreement_table", "all_effects_table",
+    "attention_effects_table", "attention_table", "band_table", "beside_table", "bets_table", "calibration_table",
+    "capacity_table", "comparison_table", "contribution_table", "correlation_table", "costs", "counts_table",
+    "curve_table", "curves_table", "depth_table", "effects_table", "flips_table", "formed", "furthest", "grid_table",
+    "group_table", "groups_table", "growth_points", "growth_table", "heads_of", "in_unit", "induction_table",
+    "kinds_table", "knock_out_pairs", "knock_out_table", "largest", "layer_shares", "leaders_table",
     "leading_heads_table", "leaning_table", "learns", "limits_table", "map_table", "maps_table", "margin",
     "masks_means", "masks_points", "masks_table", "matrix_table", "mean_effects_table", "mean_row", "mean_rows",
-    "means_table", "models_table", "need_table", "next_table", "option_table", "options_table", "overlap_table",
-    "pairs_table", "plan_table", "regions_table", "runner_up", "scores_table", "set_heads_table", "sets_table",
-    "shots_correlations", "shots_table", "thumbnail_table", "top_sets", "transfer_table", "tried_row", "turned",
-    "vectors_table", "visible",
+    "means_table", "missed_table", "models_table", "need_table", "next_table", "option_table", "options_table",
+    "overlap_table", "pairs_table", "plan_table", "regions_table", "runner_up", "scores_table", "set_heads_table",
+    "sets_table", "shots_correlations", "shots_table", "tells_table", "thumbnail_table", "top_sets", "transfer_table",
+    "tried_row", "turned", "vectors_table", "visible",
 ]
