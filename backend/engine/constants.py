@@ -22,17 +22,21 @@ class Fitted(NamedTuple):
     """Constants in double precision, and the loss that they leave; 0 in a layer without heads."""
 
     heads: Tensor  # (n_layers, n_heads, d_head)
-    intact: float  # mean loss over the pairs, nats
+    intact: float  # mean loss, nats
     before: np.ndarray  # (n_layers, n_heads): with the head's mean in its place
     after: np.ndarray  # with the constant
 
 
-def fit(model: LoadedModel, pairs: Sequence[Scored], steps: int, batch: int, rate: float, seed: int,
+STILL = 1e-3  # nats per root mean square: gradients below it hardly move a constant, so that rounding does not either
+
+
+def fit(model: LoadedModel, pairs: Sequence[Scored], steps: int, batch: int, rate: float, n_judged: int, seed: int,
         progress: Progress | None = None) -> Fitted:
     """The constant for each head, at every position, under which the loss on the pairs is lowest, the others intact.
 
     Adam from the head's mean output, in units of how far its output spreads, on `batch` pairs a step, the rate falling
-    to 0 along a line. Where that ends above the mean's own loss, the mean stays.
+    to 0 along a line. Where that ends above the mean's own loss, the mean stays. Losses are those of the first
+    `n_judged` pairs.
 
     Args:
         pairs: (context, continuation) in token ids; L is the mean cross-entropy of the continuation, in nats.
@@ -46,7 +50,7 @@ def fit(model: LoadedModel, pairs: Sequence[Scored], steps: int, batch: int, rat
     at = (torch.tensor([h.layer for h in heads]), torch.tensor([h.head for h in heads]))
     start, scale = mean[at], spread[at][:, None].clamp_min(1e-12)  # (n, d_head), (n, 1)
     moved = torch.zeros_like(start).requires_grad_()
-    optimizer = torch.optim.Adam([moved], lr=rate)
+    optimizer = torch.optim.Adam([moved], lr=rate, eps=STILL)
     rng, total = np.random.default_rng(seed), steps + 2
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
@@ -59,8 +63,8 @@ def fit(model: LoadedModel, pairs: Sequence[Scored], steps: int, batch: int, rat
         optimizer.step()
         if progress is not None:
             progress(step + 1, total)
-    found = start + scale * moved.detach()
-    before, after = (_mean_losses(model, pairs, constants) for constants in (start, found))
+    found, judged = start + scale * moved.detach(), pairs[:n_judged]
+    before, after = (_mean_losses(model, judged, constants) for constants in (start, found))
     if not (np.isfinite(before).all() and np.isfinite(after).all()):
         raise no_numbers(model)
     worse = after > before
@@ -69,7 +73,7 @@ def fit(model: LoadedModel, pairs: Sequence[Scored], steps: int, batch: int, rat
     tables = [np.zeros((model.n_layers, model.n_heads)) for _ in range(2)]
     for table, values in zip(tables, (before, np.minimum(before, after)), strict=True):
         table[at[0].numpy(), at[1].numpy()] = values
-    intact = float(np.mean([loss.item() for some in _in_passes(model, pairs) for loss in _Read(model, some).intact()]))
+    intact = float(np.mean([loss.item() for some in _in_passes(model, judged) for loss in _Read(model, some).intact()]))
     if progress is not None:
         progress(total, total)
     return Fitted(constants, intact, *tables)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
     from backend.tasks.task import Prompt
 
-STEPS, BATCH, RATE = 30, 8, 0.1  # of Adam; prompts a step; first step, in root mean squares of a head's output
+STEPS, BATCH, RATE = 20, 8, 0.1  # of Adam; prompts a step; first step, in root mean squares of a head's output
+N_JUDGED = 64  # training prompts on which it is told whether the constant or the mean leaves the lower loss
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ class Constants(Record):
     n_examples: int
     skipped: tuple[int, ...]  # rows that did not fit the model's context
     heads: tuple[tuple[tuple[float, ...], ...], ...]  # [layer][head][d_head]: what stands in for z
-    intact: float  # mean loss over the training prompts, nats
+    intact: float  # mean loss of the intact model, nats
     before: tuple[tuple[float, ...], ...]  # [layer][head]: with the head's mean in its place; 0 where no heads are
-    after: tuple[tuple[float, ...], ...]  # with the constant
+    after: tuple[tuple[float, ...], ...]  # with the constant; all three over the first `N_JUDGED` prompts
 
     def check(self) -> None:
         require_within("n_examples", [self.n_examples], 1)
@@ -62,7 +63,8 @@ class OptimalConstants(OfTask[Constants]):
     TITLE = "optimal constants"
     DEFINITION = (f"a* = argmin over a of the mean loss on training prompts with a in place of a head's output z at "
                   f"every position, one head at a time; Adam from the head's mean, {STEPS} steps of {BATCH} prompts, "
-                  "the mean where that ends higher; L = mean cross-entropy of the gold answer's tokens, nats")
+                  f"the mean where that ends higher over the first {N_JUDGED} prompts; L = mean cross-entropy of the "
+                  "gold answer's tokens, nats")
     SOURCE = "Li and Janson 2024, arXiv:2409.09951"
     TOPICS = {"optimal": Topic("optimal constants", "the best constant in place of each head, by gradient descent",
                                training=True, rank=9)}
@@ -82,8 +84,9 @@ class OptimalConstants(OfTask[Constants]):
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         """Each step reads its prompts once for every head, from the head's layer on; so does the loss, twice."""
         each = len(info.heads) * (info.n_layers + 1) / 2 / info.n_layers
-        share = STEPS * min(BATCH, self.setup.n_examples) / self.setup.n_examples
-        return round((GRADIENT * share + 2) * each * count(self.setup, "train"))
+        n = self.setup.n_examples
+        read = GRADIENT * STEPS * min(BATCH, n) + 2 * min(N_JUDGED, n)
+        return round(each * read / n * count(self.setup, "train"))
 
     @classmethod
     def asked(cls, topic: str, wish: Wish) -> Iterator[OptimalConstants]:
@@ -115,7 +118,7 @@ def optimal_constants(model: LoadedModel, prompts: Sequence[Prompt], seed: int =
     found = gold_pairs(model, prompts)
     if not found.pairs:
         raise BadInput("No prompt fits the model's context, or none was given: there is nothing to fit constants to.")
-    fitted = fit(model, found.pairs, steps, BATCH, RATE, seed, progress)
+    fitted = fit(model, found.pairs, steps, BATCH, RATE, N_JUDGED, seed, progress)
 
     def rows(values: np.ndarray) -> tuple[tuple[float, ...], ...]:
         return tuple(tuple(map(float, row)) for row in values)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from backend.tasks.task import Prompt
 
 FILLS = ZERO, MEAN, RESAMPLE, OPTIMAL = ("zero", "mean", "resample", "optimal")
+SPLITS = VALIDATION, TRAIN = ("validation", "train")
 N_RESAMPLED = 3  # other prompts from which a head's output is taken, for every query
 
 
@@ -40,6 +41,17 @@ def _fill(text: str) -> str:
 FILL = Option("fill", ZERO, "what stands in for single heads, or for heads that are knocked out: zero or mean; for "
               "single heads also resample (their output on other training prompts) or optimal (the best constant)",
               read=_fill, metavar="NAME")
+
+
+def _split(text: str) -> str:
+    if text not in SPLITS:
+        raise ValueError(f"'{text[:60]}' is no split; known: {', '.join(SPLITS)}")
+    return text
+
+
+ON = Option("on", VALIDATION, "the questions on which single heads are off: those of evaluations, or train, the first "
+            "training prompts, to tell what a score misses from what other questions change", read=_split,
+            metavar="SPLIT")
 
 
 @dataclass(frozen=True)
@@ -173,6 +185,8 @@ class HeadOracle(_Oracle):
             another training prompt, `N_RESAMPLED` of them for every query, which the record names one after the other;
             or "optimal", the constant that leaves the training loss lowest.
         n_train: training prompts behind what stands in; 0 where zeros do.
+        on: the split that the questions are of: "validation", or "train": the first training prompts, which importance
+            is measured on.
     """
 
     KIND = "head_oracle"
@@ -184,15 +198,17 @@ class HeadOracle(_Oracle):
                   "every query; optimal: the constant that leaves the training loss lowest")
     TOPICS = {"heads": Topic("single heads", "accuracy with each single head off: as many evaluations as there are "
                              "heads", rank=10)}  # the longest by far, so it goes last
-    OPTIONS = (FILL, N_TRAIN)
+    OPTIONS = (FILL, ON, N_TRAIN)
 
     setup: Setup
     fill: str = field(default=ZERO, metadata=RARE)
     n_train: int = field(default=0, metadata=RARE)
+    on: str = field(default=VALIDATION, metadata=RARE)
 
     def __post_init__(self) -> None:
         try:
             _fill(self.fill)
+            _split(self.on)
         except ValueError as error:
             raise BadInput(f"{error}.") from error
         if not 0 <= self.n_train <= limits.NUMBER:
@@ -200,7 +216,7 @@ class HeadOracle(_Oracle):
         object.__setattr__(self, "n_train", (self.n_train or N_TRAIN.default) if self.fill != ZERO else 0)
 
     def __str__(self) -> str:
-        return super().__str__() + f" {self.fill}" * (self.fill != ZERO)
+        return super().__str__() + f" {self.fill}" * (self.fill != ZERO) + f" {self.on}" * (self.on != VALIDATION)
 
     @staticmethod
     def ablations(info: ModelInfo) -> list[Ablation]:
@@ -220,21 +236,22 @@ class HeadOracle(_Oracle):
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         each = len(info.heads) / info.n_layers
         if self.fill != RESAMPLE:
-            return round(self._passes(info, each) * count(self.setup, "validation"))
+            return round(self._passes(info, each) * count(self.setup, self.on))
         own = self.setup.with_(demos="per-query")  # every query is read whole, once for each option; two, say
-        return round((self._passes(info, N_RESAMPLED * each) + N_RESAMPLED) * 2 * count(own, "validation"))
+        return round((self._passes(info, N_RESAMPLED * each) + N_RESAMPLED) * 2 * count(own, self.on))
 
     @classmethod
     def asked(cls, topic: str, wish: Wish) -> Iterator[HeadOracle]:
         fill = wish.options["fill"]
         for setup in wish.setups:
-            yield cls(setup, fill, wish.options["n_train"] if fill != ZERO else 0)
+            yield cls(setup, fill, wish.options["n_train"] if fill != ZERO else 0, wish.options["on"])
 
     def options(self) -> Mapping[str, Any]:
-        return {"fill": self.fill, "n_train": self.n_train} if self.fill != ZERO else {}
+        return ({"fill": self.fill, "n_train": self.n_train} if self.fill != ZERO else {}) | (
+            {"on": self.on} if self.on != VALIDATION else {})
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Sweep:
-        prompts = ready(model, self.setup)
+        prompts = ready(model, self.setup, self.on)
         if self.fill == RESAMPLE:
             others = prompts_of(self.setup.with_(n_examples=self.n_train), "train")
             return resampled_oracle(model, prompts, others, self.setup.seed, progress)

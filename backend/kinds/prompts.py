@@ -37,8 +37,9 @@ def prompts_of(setup: Setup, split: Any) -> list[Prompt]:
     return prompts(task_of(setup), setup.n_shots, setup.demos, setup.n_examples, setup.seed, split, setup.draws)
 
 
-def ready(model: LoadedModel, setup: Setup) -> Prepared:
-    """The validation prompts of a setup made ready for a model, once: kept beside it, with what the intact model left.
+def ready(model: LoadedModel, setup: Setup, split: Any = "validation") -> Prepared:
+    """The prompts of a setup made ready for a model, those of validation once: kept beside it, with what the intact
+    model left.
 
     Raises:
         BadInput: if no prompt fits the model's context.
@@ -46,11 +47,11 @@ def ready(model: LoadedModel, setup: Setup) -> Prepared:
     from backend.engine.passes import prepare
 
     def make() -> Prepared:
-        made = prepare(model, prompts_of(setup, "validation"), task_of(setup).metric)
+        made = prepare(model, prompts_of(setup, split), task_of(setup).metric)
         if not made.questions.docs:
             raise BadInput(f"None of the {len(made.questions.skipped)} queries of task '{setup.task}' fits the "
                            f"{model.info.max_positions} positions that {setup.model.name} reads, even without "
                            "demonstrations. Choose another task, or a model that reads more.")
         return made
 
-    return model.ready.get(setup, make)
+    return model.ready.get(setup, make) if split == "validation" else make()

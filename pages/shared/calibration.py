@@ -12,6 +12,7 @@ from backend import tables
 from backend.kinds import Attribution, HeadOracle, Sweep, Unit
 from backend.kinds.attribution import REDUCTIONS as OF_ATTRIBUTION
 from backend.kinds.lines import expression, with_imports
+from backend.kinds.oracles import SPLITS
 from backend.tables import COST, MEASURES, PLACES, SCORES
 from backend.tables.calibration import Record
 from backend.values import TaskId
@@ -27,11 +28,15 @@ IN_PLACE = {"zero": "zeros", "mean": "its mean over training prompts",
             "optimal": "the constant that leaves the training loss lowest"}
 
 
+ON = {"other questions": SPLITS[0], "training prompts": SPLITS[1]}
+
+
 class Choice(NamedTuple):
     """What is held against what."""
 
     score: str
     place: str
+    on: str
     measure: str
     tasks: tuple[TaskId, ...]
     called: str
@@ -53,17 +58,21 @@ def draw(definitions: Mapping[str, str]) -> None:
         place = str(st.segmented_control("In the head's place", PLACES, default=PLACES[0], required=True,
                                          key="calibrated place", persist_state="session",
                                          help=glossary.says("ablation", "resample", "optimal ablation")))
+        on = ON[str(st.segmented_control("Cost on", list(ON), default=next(iter(ON)), required=True,
+                                         key="calibrated on", persist_state="session",
+                                         help="training prompts: those that the score is measured on. The score may "
+                                              "miss what other questions need, though it tells these well."))]
         measure = str(st.segmented_control("Cost in", MEASURES, default=MEASURES[0], required=True,
                                            key="calibrated cost", persist_state="session"))
     those = (setup.task,) if which == "this task" else tuple(selection.compared().values())
     called = setup.task.name if which == "this task" else f"the mean of {words.how_many(len(those), 'task')}"
-    choice = Choice(score, place, measure, those, called)
+    choice = Choice(score, place, on, measure, those, called)
     shown = st.container()
     records: list[Record | None] = blocks.get_all([scored(score, task) for task in those],
                                                   f"{score} scores of {which}, {setup.n_shots}-shot")
-    oracles = blocks.get_all([oracle(place, task) for task in those], "what every head's removal costs, with "
+    oracles = blocks.get_all([oracle(choice, place, task) for task in those], "what every head's removal costs, with "
                              f"{IN_PLACE[place]} in its place")
-    if old := [oracle(place, task) for task, one in zip(those, oracles, strict=True) if one and not one.gold]:
+    if old := [oracle(choice, place, task) for task, one in zip(those, oracles, strict=True) if one and not one.gold]:
         blocks.offer(old, "the loss, where answers alone were kept by an earlier version", of=len(those))
     found = [(task, a, b) for task, a, b in zip(those, records, oracles, strict=True) if a and b]
     if not found:
@@ -80,8 +89,8 @@ def scored(by: str, task: TaskId) -> Unit[Any]:
     return selection.attribution(task) if by in OF_ATTRIBUTION else selection.importance(task)
 
 
-def oracle(place: str, task: TaskId) -> HeadOracle:
-    return HeadOracle(selection.current(task), place)
+def oracle(choice: Choice, place: str, task: TaskId) -> HeadOracle:
+    return HeadOracle(selection.current(task), place, on=choice.on)
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
@@ -105,7 +114,7 @@ def one_score(choice: Choice, records: Sequence[Record], oracles: Sequence[Sweep
         st.caption(":orange[:material/info: Of these removals the answers alone were kept: the loss has to be measured "
                    "anew, see below. Shown is the accuracy.]")
     units: list[Unit[Any]] = [one for task in choice.tasks for one in (scored(choice.score, task), oracle(
-        choice.place, task))]
+        choice, choice.place, task))]
     rows = told({choice.score: records}, {choice.place: oracles}, choice.score, alive.mask,
                 ("one", choice.score, *key_of(units, oracles, alive)))
     row = rows[rows["measured in"] == measure].iloc[0]
@@ -121,8 +130,9 @@ def one_score(choice: Choice, records: Sequence[Record], oracles: Sequence[Sweep
         setup, {**definitions, **RANKED}[choice.score], f"Cost: {COST[measure]} with each head off alone, "
         f"{IN_PLACE[choice.place]} in place of its output", "Loss: cross-entropy of the right answer, mean over its "
         "tokens, nats; accuracy: intact minus switched off, on the same questions",
-        "Scores are of training prompts, costs of other questions", "ρ: Spearman's rank correlation, 0 is chance; its "
-        "interval is a bootstrap over blocks of training examples and of questions, those of one draw together",
+        f"Scores are of training prompts, costs of {'other questions' if choice.on == SPLITS[0] else 'the same'}",
+        "ρ: Spearman's rank correlation, 0 is chance; its interval is a bootstrap over blocks of training examples and "
+        "of questions, those of one draw together",
         "Heads' intervals: t over questions, those of one draw together", alive.measured,
         source=f"{Attribution.SOURCE if choice.score in OF_ATTRIBUTION else blocks.STUDY}"
         + "; Li and Janson 2024, arXiv:2409.09951" * (choice.place == "optimal"), task=choice.called)
@@ -157,7 +167,7 @@ def every_score(choice: Choice) -> None:
     """All scores against all removals that are stored: which tells costs best, and the way to prune by it."""
     setup, alive = selection.current(), living.now()
     records = {by: [blocks.fetch(scored(by, task)) for task in choice.tasks] for by in SCORES}
-    oracles = {place: [blocks.fetch(oracle(place, task)) for task in choice.tasks] for place in PLACES}
+    oracles = {place: [blocks.fetch(oracle(choice, place, task)) for task in choice.tasks] for place in PLACES}
     known = {by: [one for one in those if one is not None] for by, those in records.items()}
     removed = {place: [one for one in those if one is not None] for place, those in oracles.items()}
     known = {by: those for by, those in known.items() if len(those) == len(choice.tasks)}
@@ -167,7 +177,7 @@ def every_score(choice: Choice) -> None:
         return
     units: list[Unit[Any]] = [
         *(scored(by, task) for by in known for task in choice.tasks),
-        *(oracle(place, task) for place in removed for task in choice.tasks)]
+        *(oracle(choice, place, task) for place in removed for task in choice.tasks)]
     table = told(known, removed, against, alive.mask, ("all", tuple(known), tuple(removed), against, *key_of(
         units, [one for those in removed.values() for one in those], alive)))
     best = verdicts.best_score(table, choice.place, choice.measure, against)
@@ -202,7 +212,8 @@ def lines(choice: Choice, table: str, then: Sequence[str]) -> str:
     alive, n_shots = living.now(), selection.current().n_shots
     return blocks.python_lines(
         scored(choice.score, choice.tasks[0]), *alive.lines, table=table, then=then,
-        over=[(task, n_shots) for task in choice.tasks], also={"oracles": oracle(choice.place, choice.tasks[0])},
+        over=[(task, n_shots) for task in choice.tasks],
+        also={"oracles": oracle(choice, choice.place, choice.tasks[0])},
         given=alive.given | {"chosen": selection.ablation()})
 
 
@@ -218,11 +229,12 @@ def all_lines(choice: Choice, scores: Sequence[str], places: Sequence[str], agai
         if those:
             made.append(f"records |= {{by: [get({kind}(setup.with_(n_examples={selection.n_train()}))) for setup in "
                         f"setups] for by in {those}}}")
-    setups = expression(setup, model | {setup.task: "task"})
+    setups, split = expression(setup, model | {setup.task: "task"}), f", on={choice.on!r}" * (choice.on != SPLITS[0])
     return with_imports([
         f"model = {expression(setup.model, {})}", f"tasks = [{tasks}]", *given,
         f"setups = [{setups} for task in tasks]",
         *alive.lines, "records = {}", *made,
-        f"oracles = {{place: [get(HeadOracle(setup, place)) for setup in setups] for place in {list(places)}}}",
+        f"oracles = {{place: [get(HeadOracle(setup, place{split})) for setup in setups] for place in "
+        f"{list(places)}}}",
         *blocks.shown_lines(f"tables.tells_table(records, oracles, {against!r}{alive.argument})")],
         selection.load_lines())

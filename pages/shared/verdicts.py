@@ -258,13 +258,13 @@ def _signed(value: float) -> str:
 def unseen(table: pd.DataFrame, n: int) -> str:
     """What accuracy sees of single heads, and what loss does, in a `calibration_table` of n questions."""
     turning, of = int((table["turned"] > 0).sum()), how_many(len(table), "head")
-    text = f"off alone, {turning or 'none'} of {of} {'turns' if turning == 1 else 'turn'} the answer to any of {n} " \
+    text = f"off alone, {turning or 'none'} of {of} {'turns' if turning < 2 else 'turn'} the answer to any of {n} " \
         "questions"
     if "loss from" not in table:
         return text[0].upper() + text[1:]
     moving = int(((table["loss from"] > 0) | (table["loss to"] < 0)).sum())
-    text += f", and {moving or 'none'} {'changes' if moving == 1 else 'change'} the loss beyond its interval"
-    return f"Accuracy cannot see most of it: {text}" if 2 * turning <= moving else text[0].upper() + text[1:]
+    text += f", and {moving or 'none'} {'changes' if moving < 2 else 'change'} the loss beyond its interval"
+    return f"Accuracy cannot see most of it: {text}" if 2 * turning <= moving and moving else text[0].upper() + text[1:]
 
 
 COSTS = {"loss": "rise of the loss", "accuracy": "fall of accuracy"}
