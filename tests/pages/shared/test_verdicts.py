@@ -259,8 +259,8 @@ def test_the_worst_misses_are_named_with_both_ranks():
     table = pd.DataFrame({"head": ["L0H1", "L2H3"], "which": ["missed", "overrated"], "cost rank": [1.0, 20.5],
                           "score rank": [12.0, 2.0]})
     assert verdicts.misses(table, "loss") == (
-        "Missed most, though they are told to cost loss: L0H1 (rank 1 by cost, 12 by the score); overrated most, though "
-        "of them no rise of the loss is told: L2H3 (rank 20.5 by cost, 2 by the score)")
+        "Missed most, though they are told to cost loss: L0H1 (rank 1 by cost, 12 by the score); overrated most, "
+        "though of them no rise of the loss is told: L2H3 (rank 20.5 by cost, 2 by the score)")
     assert "fall of accuracy" in verdicts.misses(table[table["which"] == "overrated"], "accuracy")
     assert verdicts.misses(table.head(0), "loss").startswith("No head that is told to cost something ranks lower")
 
