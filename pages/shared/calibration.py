@@ -122,12 +122,14 @@ def one_score(choice: Choice, records: Sequence[Record], oracles: Sequence[Sweep
     title = verdicts.tells(row, len(table), alive.called, choice.called)
     axes = {"x": "score", "y": COST[measure], "x_title": f"{choice.score} score for {choice.called}",
             "y_title": AXES[measure]}
-    python = lines(choice, f"tables.calibration_table(records, oracles, {choice.score!r}, chosen{alive.argument})", [
+    python = lines(choice, f"tables.calibration_table(records, oracles, {choice.score!r}, chosen{alive.argument})"
+                   ".drop(columns=['off'])", [
         blocks.printed(f"tables.tells_table({{{choice.score!r}: records}}, {{{choice.place!r}: oracles}}, "
                        f"{choice.score!r}{alive.argument})"),
         blocks.printed(f"tables.missed_table(table, {measure!r})")])
     measured = blocks.provenance(
-        setup, {**definitions, **RANKED}[choice.score], f"Cost: {COST[measure]} with each head off alone, "
+        setup, {**definitions, **RANKED}[choice.score], "Higher: the loss depends more on the head",
+        f"Cost: {COST[measure]} with each head off alone, "
         f"{IN_PLACE[choice.place]} in place of its output", "Loss: cross-entropy of the right answer, mean over its "
         "tokens, nats; accuracy: intact minus switched off, on the same questions",
         f"Scores are of training prompts, costs of {'other questions' if choice.on == SPLITS[0] else 'the same'}",
@@ -190,9 +192,10 @@ def every_score(choice: Choice) -> None:
                  height=blocks.table_height(len(table)),
                  alt="How well each score ranks the heads by what their removal costs, for each removal stored.")
     missing = [place for place in PLACES if place not in removed] + [by for by in SCORES if by not in known]
+    if missing:
+        st.caption(f"Not stored, so not here: {', '.join(missing)}. Choose one above to measure it.")
     caption = blocks.note(
-        f"{alive.over} · {words.how_many(len(choice.tasks), 'task')} · ahead: of {against}" + (
-            f" · not stored: {', '.join(missing)}" if missing else ""),
+        f"{alive.over} · {words.how_many(len(choice.tasks), 'task')} · ahead: of {against}",
         blocks.provenance(setup, "ρ: Spearman's rank correlation of score and cost over heads, 0 is chance; 95 % "
                           "bootstrap over blocks of training examples and of questions",
                           f"Ahead: ρ minus that of {against}, with the interval of the difference over the same "

@@ -236,19 +236,22 @@ def tells(row: pd.Series, n: int, called: str, of: str) -> str:
     Args:
         n: how many heads are ranked; called: what they are called; of: the task, or the mean of which tasks.
     """
-    costly, k = f"{row['score']} score", max(1, stats.count(tables.TOPS[0], n))
-    tenth, chance = (row[f"{name} {tables.TOPS[0]:.0%}"] * k for name in ("top", "chance"))
+    costly, found = f"{row['score']} score", []
+    for share in tables.TOPS:
+        k = max(1, stats.count(share, n))
+        here, chance = (row[f"{name} {share:.0%}"] * k for name in ("top", "chance"))
+        found.append(f"{here:.2g} of the {k} that cost most ({chance:.1f} by chance)")
     numbers = f"{rho(row['ρ'])}" + ("" if np.isnan(row["95 % from"]) else
                                     f" (95\u00a0%: {_signed(row['95 % from'])} to {_signed(row['to'])})")
-    found = f"of the {how_many(k, 'head')} that cost most it has {tenth:.2g} in front ({chance:.1f} by chance)"
+    front = f"in front it has {', and '.join(found)}"
     costs = f"by what their removal costs in {row['measured in']} for {of}"
     if np.isnan(row["ρ"]):
         return f"No removal of a head changes the {row['measured in']} for {of}, or all scores are equal"
     if row["95 % from"] > 0:
-        return f"The {costly} ranks {n} {called} {costs}, at {numbers}; {found}"
+        return f"The {costly} ranks {n} {called} {costs}, at {numbers}; {front}"
     if row["to"] < 0:
-        return f"The {costly} ranks {n} {called} the other way round than {costs}, at {numbers}; {found}"
-    return f"It is not told that the {costly} ranks {n} {called} {costs}: {numbers}; {found}"
+        return f"The {costly} ranks {n} {called} the other way round than {costs}, at {numbers}; {front}"
+    return f"It is not told that the {costly} ranks {n} {called} {costs}: {numbers}; {front}"
 
 
 def _signed(value: float) -> str:
@@ -258,7 +261,7 @@ def _signed(value: float) -> str:
 def unseen(table: pd.DataFrame, n: int) -> str:
     """What accuracy sees of single heads, and what loss does, in a `calibration_table` of n questions."""
     turning, of = int((table["turned"] > 0).sum()), how_many(len(table), "head")
-    text = f"off alone, {turning or 'none'} of {of} {'turns' if turning < 2 else 'turn'} the answer to any of {n} " \
+    text = f"off alone, {turning or 'none'} of {of} {'turns' if turning < 2 else 'turn'} the answer to any of {n:,} " \
         "questions"
     if "loss from" not in table:
         return text[0].upper() + text[1:]

@@ -189,7 +189,7 @@ def test_a_score_stands_against_what_removals_cost(explorer: Explorer, store: St
     assert list(heads.query("chosen")["head"]) == ["L1H2"]
     assert set(every["score"]) == set(tables.SCORES)
     assert set(every["in its place"]) == {"zero"}
-    assert "not stored: mean, resample, optimal" in words(app)
+    assert "Not stored, so not here: mean, resample, optimal." in words(app)
     given = maps.given(app)["calibration"].map
     drawn = {mark["name"]: mark["y"] for mark in given["marks"]}
     assert drawn == dict(zip(table["name"], table["loss added"], strict=True))

@@ -6,6 +6,7 @@ import pytest
 
 from backend.bundled import checkpoints
 from backend.kinds import (
+    Attribution,
     Copying,
     Evaluation,
     FFNOracle,
@@ -36,7 +37,7 @@ from backend.tasks.paper import HELD_OUT, STUDY
 from backend.tasks.task import DRAWS
 from backend.values import Ranking, Setup
 
-KINDS = ("evaluation", "head_importance", "ffn_oracle", "pruning", "function_vectors")
+KINDS = ("evaluation", "head_importance", "ffn_oracle", "pruning", "function_vectors", "attribution")
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ def test_every_task_and_shot_number_is_there_for_the_model_as_it_is(shipped):
                          Pruning(setup), Pruning(setup, "ffns"), Pruning(setup, "heads", Ranking.by(*mini))):
                 assert unit in shipped, str(unit)
         for unit in (Pruning(setup, "combined"), HeadOracle(setup), FunctionVectors(setup.with_(n_examples=MEANS)),
+                     Attribution(setup.with_(n_examples=N_TRAIN.default)),
                      *(KnockOut(setup, sort, ranked_on(task, mini)) for sort in EVERY_SORT)):
             assert unit in shipped, str(unit)
     for unit in (*(PrefixMatching(model, variant) for variant in PrefixMatching.VARIANTS),

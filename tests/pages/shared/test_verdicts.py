@@ -223,13 +223,14 @@ def test_nothing_is_said_of_function_vector_heads_where_none_is_told():
 
 def row(rho: float, low: float, high: float, score: str = "integrated", **more: object) -> pd.Series:
     return pd.Series({"in its place": "zero", "measured in": "loss", "score": score, "ρ": rho, "95 % from": low,
-                      "to": high, "top 10%": 0.75, "chance 10%": 0.1, **more})
+                      "to": high, "top 10%": 0.75, "chance 10%": 0.1, "top 20%": 0.875, "chance 20%": 0.2, **more})
 
 
 def test_a_score_tells_costs_only_where_its_interval_says_so():
     text = said(verdicts.tells(row(0.8, 0.6, 0.9), 40, "live heads", "antonym"))
     assert text == ("The integrated score ranks 40 live heads by what their removal costs in loss for antonym, at "
-                    "ρ = 0.80 (95 %: 0.60 to 0.90); of the 4 heads that cost most it has 3 in front (0.4 by chance)")
+                    "ρ = 0.80 (95 %: 0.60 to 0.90); in front it has 3 of the 4 that cost most (0.4 by chance), and 7 "
+                    "of the 8 that cost most (1.6 by chance)")
     assert said(verdicts.tells(row(0.2, -0.1, 0.4), 40, "heads", "antonym")).startswith(
         "It is not told that the integrated score ranks 40 heads by what their removal costs in loss for antonym: "
         "ρ = 0.20 (95 %: −0.10 to 0.40)")
