@@ -245,7 +245,7 @@ class _Run:
         self.report.update(unit=str(step.unit), done=0, total=0, state="running")
         self.bar.set_description_str(str(step.unit), refresh=False)
         try:
-            if step.unit in self.store:
+            if planning.is_done(step.unit, self.store):
                 self.n_shared += 1
                 tqdm.write(f"{self._number} {step.unit}: by another run")
                 return

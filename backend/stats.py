@@ -22,22 +22,20 @@ from backend.values import Head
 
 
 class Blocks(Protocol):
-    """Head importance as sums over blocks of examples (a `kinds.HeadScores`)."""
+    """Head importance as sums over blocks of examples (a `kinds.HeadScores`, or `kinds.Attributions`)."""
 
     @property
     def block_sizes(self) -> Sequence[int]: ...
-    @property
-    def block_positions(self) -> Sequence[Sequence[int]]: ...
-    @property
-    def block_per_token(self) -> Sequence[Sequence[Sequence[float]]]: ...
-    @property
-    def block_per_example(self) -> Sequence[Sequence[Sequence[float]]]: ...
-    def scores(self, reduction: str = "per-token") -> np.ndarray: ...
+    def scores(self, reduction: str = ...) -> np.ndarray: ...
+    def sums(self, reduction: str) -> Sums: ...
 
 
 class Interval(NamedTuple):
     low: float
     high: float
+
+
+Sums = tuple[np.ndarray, np.ndarray]  # per block what it adds to scores, and to what they are divided by
 
 
 @dataclass(frozen=True, eq=False)
@@ -706,7 +704,7 @@ def mean_effects(tasks: Sequence[tuple[np.ndarray, Sequence[int]]], level: float
 
     Args:
         tasks: per task (n_prompts, ...) effects, and each prompt's draw, empty where they share none.
-        most: how large an effect can be: 1 of probabilities, infinite of nats.
+        most: how large an effect can be: 1 for differences of probabilities, infinite for those of losses.
 
     Raises:
         BadInput: if there are no tasks, or a task has no prompts.
@@ -758,7 +756,7 @@ def bootstrap_stability(importance: Blocks, reduction: str = "per-token", n_draw
     n = len(importance.block_sizes)
     if n < 2:
         return Stability(math.nan, math.nan, math.nan, n)
-    sums, weights = _blocks(importance, reduction)
+    sums, weights = importance.sums(reduction)
     rng = np.random.default_rng(seed)
     rhos = []
     for _ in range(n_draws):
@@ -779,18 +777,110 @@ def bootstrap_spearman(a: Blocks, b: Blocks, reduction: str = "per-token", n_dra
     Args:
         heads: (n_layers, n_heads) of bool, those that are ranked; all by default.
     """
-    if min(len(a.block_sizes), len(b.block_sizes)) < 2:
-        return Interval(math.nan, math.nan)
-    rng, parts = np.random.default_rng(seed), [_blocks(one, reduction) for one in (a, b)]
-    which = np.ones(np.shape(parts[0][0])[1:], bool) if heads is None else heads
-    rhos = []
-    for _ in range(n_draws):
-        draws = [rng.integers(len(sums), size=len(sums)) for sums, _ in parts]
-        rhos.append(spearman(*((sums[d].sum(0) / weights[d].sum(0))[which]
-                               for (sums, weights), d in zip(parts, draws, strict=True))))
-    low, high = np.quantile(rhos, [(1 - level) / 2, (1 + level) / 2])
-    estimate = spearman(a.scores(reduction)[which], b.scores(reduction)[which])
-    return Interval(min(float(low), estimate), max(float(high), estimate))
+    found = rank_agreements([[a.sums(reduction)]], [b.sums(reduction)], n_draws, level, seed, heads=heads)
+    return found.each[0].interval
+
+
+class Agreement(NamedTuple):
+    """How alike two things rank the heads."""
+
+    rho: float  # Spearman's; NaN where all scores of one are equal
+    low: float  # bootstrap interval, stretched to contain rho; NaN where something has fewer than two blocks
+    high: float
+
+    @property
+    def interval(self) -> Interval:
+        return Interval(self.low, self.high)
+
+
+class Agreements(NamedTuple):
+    """How alike several scores and one truth rank the heads, by the same resamples."""
+
+    each: tuple[Agreement, ...]
+    drawn: np.ndarray  # (n_draws, n_scores) rhos of the resamples; none where something has fewer than two blocks
+
+    def ahead(self, one: int, other: int, level: float = 0.95) -> Interval:
+        """Where the rho of one score minus that of another lies; NaN where that is not told."""
+        difference = self.drawn[:, one] - self.drawn[:, other]
+        kept = difference[~np.isnan(difference)]
+        estimate = self.each[one].rho - self.each[other].rho
+        if not len(kept) or math.isnan(estimate):
+            return Interval(math.nan, math.nan)
+        low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
+        return Interval(min(float(low), estimate), max(float(high), estimate))
+
+
+def rank_agreements(scores: Sequence[Sequence[Sums]], truth: Sequence[Sums], n_draws: int = 200, level: float = 0.95,
+                    seed: int = 0, *, heads: np.ndarray | None = None) -> Agreements:
+    """Spearman's rho between each of several scores of heads and a truth, all means over tasks of what they are there.
+
+    Intervals are a percentile bootstrap over each task's blocks of examples, drawn anew for scores and truth, the same
+    ones for every score. Fewer examples rank less steadily, and so does a resample: an interval may lie below its
+    estimate, which it is then stretched to contain.
+
+    Args:
+        scores, truth: per task, what its blocks add to the scores, (n_blocks, n_layers, n_heads), and to what they are
+            divided by; all scores have the same blocks.
+        heads: (n_layers, n_heads) of bool, those that are ranked; all by default.
+
+    Raises:
+        BadInput: if there is no score or no task, or scores have different blocks.
+    """
+    sizes = [[len(sums) for sums, _ in of_tasks] for of_tasks in scores]
+    if not sizes or not sizes[0] or not len(truth) or any(other != sizes[0] for other in sizes):
+        raise BadInput("Rankings are held against each other over at least one task, from the same blocks of examples.")
+    which = np.ones(np.shape(truth[0][0])[1:], bool) if heads is None else heads
+
+    def mean(of_tasks: Sequence[Sums], times: Sequence[np.ndarray]) -> np.ndarray:
+        return np.mean([np.tensordot(t, sums, 1) / np.tensordot(t, weights, 1)
+                        for t, (sums, weights) in zip(times, of_tasks, strict=True)], axis=0)[which]
+
+    def ranked(of_scores: Sequence[np.ndarray], of_truth: Sequence[np.ndarray]) -> list[float]:
+        true = mean(truth, of_truth)
+        return [spearman(mean(one, of_scores), true) for one in scores]
+
+    n_blocks, n_true = sizes[0], [len(sums) for sums, _ in truth]
+    rhos = ranked([np.ones(n) for n in n_blocks], [np.ones(n) for n in n_true])
+    drawn = np.full((0, len(scores)), math.nan)
+    if min(*n_blocks, *n_true) > 1:
+        rng = np.random.default_rng(seed)
+
+        def times(of: Sequence[int]) -> list[np.ndarray]:
+            return [np.bincount(rng.integers(n, size=n), minlength=n).astype(float) for n in of]
+
+        drawn = np.array([ranked(times(n_blocks), times(n_true)) for _ in range(n_draws)])
+    each = []
+    for rho, column in zip(rhos, drawn.T, strict=True):
+        kept = column[~np.isnan(column)]
+        if math.isnan(rho) or not len(kept):
+            each.append(Agreement(rho, math.nan, math.nan))
+            continue
+        low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
+        each.append(Agreement(rho, min(float(low), rho), max(float(high), rho)))
+    return Agreements(tuple(each), drawn)
+
+
+def ranks_from_top(scores: np.ndarray) -> np.ndarray:
+    """(n,): 1 for the highest score, and so on; equal scores share the mean of their ranks."""
+    return np.size(scores) + 1 - _ranks(scores)
+
+
+def recall_at_top(scores: np.ndarray, truth: np.ndarray, share: float) -> tuple[float, int]:
+    """How many of the top k by `truth` are among the top k by `scores`, as a share of k; and k = floor(share * n) >= 1.
+
+    Components tied at the k-th place share what places are left, so it is what breaking ties at random gives on
+    average. By chance it is k / n.
+    """
+    scores, truth = (one.ravel() for one in _same_shape(scores, truth))
+    k = max(1, count(share, scores.size))
+    return float(_in_top(scores, k) @ _in_top(truth, k)) / k, k
+
+
+def _in_top(scores: np.ndarray, k: int) -> np.ndarray:
+    """(n,): 1 for what is surely among the top k, 0 for what is not, and an equal part for those tied at the last."""
+    last = np.sort(scores)[-k]
+    above, tied = scores > last, scores == last
+    return above + tied * (k - above.sum()) / tied.sum()
 
 
 def bootstrap_scores(importance: Blocks, reduction: str = "per-token", n_draws: int = 500,
@@ -799,14 +889,14 @@ def bootstrap_scores(importance: Blocks, reduction: str = "per-token", n_draws: 
 
     Percentile bootstrap over blocks of examples; with one block both equal the score.
     """
-    low, high = _resampled(*_blocks(importance, reduction), n_draws, level, seed)
+    low, high = _resampled(*importance.sums(reduction), n_draws, level, seed)
     return low, high
 
 
 def bootstrap_score(importance: Blocks, head: Head, reduction: str = "per-token", n_draws: int = 500,
                     level: float = 0.95, seed: int = 0) -> Interval:
     """The same interval of one head alone."""
-    sums, weights = _blocks(importance, reduction)
+    sums, weights = importance.sums(reduction)
     over = weights[:, min(head.layer, weights.shape[1] - 1), 0]  # of one layer, or of all
     low, high = _resampled(sums[:, head.layer, head.head], over, n_draws, level, seed)
     return Interval(float(low), float(high))
@@ -819,18 +909,6 @@ def _resampled(sums: np.ndarray, weights: np.ndarray, n_draws: int, level: float
     times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_draws).astype(float)
     draws = np.tensordot(times, sums, 1) / np.tensordot(times, weights, 1)
     return np.asarray(np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0))
-
-
-def _blocks(importance: Blocks, reduction: str) -> tuple[np.ndarray, np.ndarray]:
-    """Sums (n_blocks, n_layers, n_heads) and what to divide them by (n_blocks, n_layers or 1, 1)."""
-    if reduction == "per-token":
-        return np.asarray(importance.block_per_token), np.asarray(importance.block_positions, float)[:, :, None]
-    if reduction == "one-divisor":
-        positions = np.asarray(importance.block_positions, float).max(1)
-        return np.asarray(importance.block_per_token), positions[:, None, None]
-    if reduction == "per-example":
-        return np.asarray(importance.block_per_example), np.asarray(importance.block_sizes, float)[:, None, None]
-    raise BadInput(f"Unknown reduction '{reduction}'. Known: per-token, one-divisor, per-example.")
 
 
 # --- helpers ------------------------------------------------------------------------------------

@@ -11,10 +11,10 @@ from backend import stats, tables
 from backend.kinds import HeadImportance, HeadOracle, HeadScores
 from backend.values import TaskId
 from pages.map import Number, head_map, scales
-from pages.shared import blocks, charts, living, selection, two_models, words
+from pages.shared import blocks, calibration, charts, living, selection, two_models, words
 from pages.shared.plain import plain
 
-VIEWS = ("One task", "All tasks", "Shots", "Difference", "Average", "Models")
+VIEWS = ("One task", "All tasks", "Shots", "Difference", "Average", "Calibration", "Models")
 SCALES = (two_models.AUTOMATIC, *scales.SCALES)
 LABEL = "importance"
 THUMBNAIL = 170  # pixels of a small map's width in a picture of all
@@ -285,6 +285,8 @@ match view:
         difference()
     case "Average":
         average(str(scale))
+    case "Calibration":
+        calibration.draw(DEFINITIONS)
     case "Models":
         two_models.draw(str(scale), DEFINITIONS[by])
     case _:

@@ -11,6 +11,7 @@ import streamlit as st
 
 from backend import tables
 from backend.kinds import Pruning, Sweep
+from backend.kinds.attribution import REDUCTIONS as OF_ATTRIBUTION
 from backend.kinds.lines import expression
 from backend.kinds.writes import N_PROBE
 from backend.models.info import weights
@@ -26,7 +27,7 @@ SAME_QUESTIONS = ("FFNs are ranked by what their removal costs on these very que
 FORMULA = ("Parameters: 4 · d_model · d_head per head (its slices of query, key, value and output projection), the "
            "FFN's matrices of d_model · d_ffn, biases and norms left out")
 
-setup, info, by = selection.current(), selection.info(), selection.definition()
+setup, info = selection.current(), selection.info()
 tasks, dark = selection.compared(), st.context.theme.type == "dark"
 suite = list(tasks)
 alive = living.now()
@@ -86,7 +87,7 @@ def explain(names: Sequence[str], *parts: str) -> str:
     """How it is measured: intervals, what is removed in which order, how parameters are counted."""
     return blocks.provenance(
         setup, "Unweighted mean of the tasks" if len(names) > 1 else "", words.how_certain(setup), *parts,
-        f"Heads ranked by {by} gradient importance, FFNs by their oracle; the lowest go first, ties in index order",
+        f"Heads ranked by {ranked()}, FFNs by their oracle; the lowest go first, ties in index order",
         FORMULA, source=blocks.STUDY, task=names[0] if len(names) == 1 else "each task")
 
 
@@ -108,6 +109,12 @@ def reproduce(names: Sequence[str], what: str, found: Mapping[str, Iterable[int]
         also=dict(others), over=[(all_tasks()[name], setup.n_shots) for name in names],
         given=alive.given | ({"compared": tuple(sorted(tasks.values()))} if len(names) == 1 and tables.AGGREGATE in
                              found else {}))
+
+
+def ranked() -> str:
+    """What heads are ranked by, in words."""
+    by = selection.ranked_by()
+    return f"{by} gradients" if by in OF_ATTRIBUTION else f"{by} gradient importance"
 
 
 def share_of_intact() -> float:
@@ -269,7 +276,7 @@ def transfer_to(table: pd.DataFrame, task: str, percent: int) -> None:
         caption=f"n = {int(table['n'].max())} questions · orange tick: chance, "
                 f"{words.percent(table['chance'].iloc[0])} · intact {words.percent(table['intact'].iloc[0])}",
         measured=blocks.provenance(
-            setup, words.how_certain(setup), f"Heads ranked by {by} gradient importance; the lowest go first",
+            setup, words.how_certain(setup), f"Heads ranked by {ranked()}; the lowest go first",
             source=blocks.STUDY),
         table=table, file=f"transfer-{task}-{setup.n_shots}shot",
         python=transfer_lines(table, percent, ".sort_values('accuracy', ascending=False)"),
@@ -304,7 +311,7 @@ def transfer_among(table: pd.DataFrame, percent: int) -> None:
         caption=f"n = {int(table['n'].max())} questions per task · strongest colour: 100 % of intact and more",
         measured=blocks.provenance(
             setup, "Kept: accuracy as a share of the task's intact one; the strongest colour is 100 % and more",
-            f"Heads ranked by {by} gradient importance; the lowest go first", "Intervals and chance are in the CSV",
+            f"Heads ranked by {ranked()}; the lowest go first", "Intervals and chance are in the CSV",
             source=blocks.STUDY, task="each task"),
         table=table, file=f"transfer-all-{setup.n_shots}shot", python=transfer_lines(table, percent),
         key="transfer-all", alt_text="Heatmap: share of the intact accuracy that each task keeps by each ranking.")
@@ -315,6 +322,9 @@ blocks.text("How many heads and FFNs can go? Accuracy as more and more of them a
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     scope = str(selection.control("Tasks", SCOPES, "scope"))
     view = str(selection.control("Remove", VIEWS, "view", help=glossary.says("pruning")))
+    st.segmented_control("Heads ranked by", selection.RANKED_BY, default=selection.RANKED_BY[0], required=True,
+                         key="ranked by", persist_state="session", help="importance: as it is chosen in the sidebar. "
+                         f"{glossary.says('signed', 'integrated')}")
     share = share_of_intact() if view != VIEWS[3] else 0.0
 
 names = suite if scope == "All tasks" else [setup.task.name]

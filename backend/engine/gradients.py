@@ -53,17 +53,18 @@ def gold_pairs(model: LoadedModel, prompts: Sequence[Prompt]) -> Pairs:
 
 def gate_gradients(
     model: LoadedModel, pairs: Sequence[Scored], progress: Progress | None = None, *, batch_tokens: int | None = None,
-    prefixes: Sequence[int] | None = None,
+    prefixes: Sequence[int] | None = None, gate: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Per pair and head, (n, n_layers, n_heads) each: the sum over positions of |dL/dg|, and |the sum of dL/dg|.
+    """Per pair and head, (n, n_layers, n_heads) each: the sum over positions of |dL/dg|, and the sum of dL/dg.
 
-    g = 1 multiplies a head's output; L is the mean cross-entropy, in nats, of the pair's continuation. Both are 0 in a
+    g multiplies a head's output; L is the mean cross-entropy, in nats, of the pair's continuation. Both are 0 in a
     layer without heads.
 
     Args:
         batch_tokens: tokens of one pass; None for as many as suit the device.
         prefixes: per pair, how many first tokens it shares with all other pairs that share any; their forward pass
             is made once. 0, the default: none.
+        gate: the g of every head at which the gradient is taken; 1: the intact model.
 
     Raises:
         BadInput: if there are no pairs.
@@ -72,19 +73,19 @@ def gate_gradients(
     if not pairs:
         raise BadInput("No prompt fits the model's context, or none was given: there is nothing to take gradients of.")
     shape = (len(pairs), model.n_layers, model.n_heads)
-    absolute, signed = np.zeros(shape), np.zeros(shape)  # sums over positions of |dL/dg|, and |sum of dL/dg|
+    absolute, signed = np.zeros(shape), np.zeros(shape)  # sums over positions of |dL/dg|, and of dL/dg
     prefixes = prefixes or [0] * len(pairs)
     batch_tokens = batch_tokens or tokens_per_pass(model, every_layer=True)
     done = 0
     for members in _alike(pairs, prefixes):
         n_prefix = prefixes[members[0]]
-        shared = _SharedPrefix(model, pairs[members[0]].ids[:n_prefix]) if n_prefix else None
+        shared = _SharedPrefix(model, pairs[members[0]].ids[:n_prefix], gate) if n_prefix else None
 
         def measure(batch: Sequence[int], members: list[int] = members, shared: _SharedPrefix | None = shared) -> None:
             chosen = [members[i] for i in batch]
-            for layer, g in enumerate(_batch_gradients(model, [pairs[i] for i in chosen], shared)):
+            for layer, g in enumerate(_batch_gradients(model, [pairs[i] for i in chosen], shared, gate)):
                 absolute[chosen, layer] = g.abs().sum(-1).double().cpu().numpy()  # g: (batch, n_heads, pos)
-                signed[chosen, layer] = g.sum(-1).abs().double().cpu().numpy()
+                signed[chosen, layer] = g.sum(-1).double().cpu().numpy()
 
         def report(n: int, total: int, done: int = done) -> None:
             if progress is not None:
@@ -122,8 +123,8 @@ def _alike(pairs: Sequence[Scored], prefixes: Sequence[int]) -> list[list[int]]:
 class _SharedPrefix:
     """A prefix read once, with its graph, so that each pair's gradient can flow back through it."""
 
-    def __init__(self, model: LoadedModel, ids: tuple[int, ...]) -> None:
-        self.gates = _ones(model, 1, len(ids))
+    def __init__(self, model: LoadedModel, ids: tuple[int, ...], gate: float) -> None:
+        self.gates = _gates(model, 1, len(ids), gate)
         cache = DynamicCache()
         with torch.enable_grad(), passing(Gates(heads=self.gates)), PlainAttention():
             model.trunk(input_ids=torch.tensor([ids], device=model.device), past_key_values=cache, use_cache=True)
@@ -145,13 +146,13 @@ class _SharedPrefix:
                 for g, gate in zip(found, self.gates, strict=True)]
 
 
-def _ones(model: LoadedModel, n_rows: int, width: int) -> list[Tensor]:
-    """Gates that change nothing, per layer (rows, n_heads, pos), to take gradients of."""
-    return [torch.ones(n_rows, model.n_heads, width, dtype=model.torch_dtype, device=model.device, requires_grad=True)
-            for _ in range(model.n_layers)]
+def _gates(model: LoadedModel, n_rows: int, width: int, gate: float) -> list[Tensor]:
+    """Gates of one value, per layer (rows, n_heads, pos), to take gradients of; 1 changes nothing."""
+    return [torch.full((n_rows, model.n_heads, width), gate, dtype=model.torch_dtype, device=model.device,
+                       requires_grad=True) for _ in range(model.n_layers)]
 
 
-def _surprise(logits: Tensor, targets: Tensor) -> Tensor:
+def surprise(logits: Tensor, targets: Tensor) -> Tensor:
     """(n,) cross-entropy, in nats, of each row of (n, vocabulary) logits with its target.
 
     Written as softplus of the log-odds against the target. The usual form gives the target's logit the gradient p - 1,
@@ -163,8 +164,10 @@ def _surprise(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.nn.functional.softplus(against.logsumexp(-1))
 
 
-def _batch_gradients(model: LoadedModel, pairs: Sequence[Scored], shared: _SharedPrefix | None) -> list[Tensor]:
-    """dL/dg at g = 1, per layer (batch, n_heads, pos); 0 at padding. L is each pair's own mean, so rows do not mix."""
+def _batch_gradients(
+    model: LoadedModel, pairs: Sequence[Scored], shared: _SharedPrefix | None, gate: float = 1.0
+) -> list[Tensor]:
+    """dL/dg, per layer (batch, n_heads, pos); 0 at padding. L is each pair's own mean, so rows do not mix."""
     skip = shared.length if shared else 0
     width = max(len(p.ids) for p in pairs) - 1 - skip
     tokens = torch.zeros(len(pairs), width, dtype=torch.long)
@@ -179,7 +182,7 @@ def _batch_gradients(model: LoadedModel, pairs: Sequence[Scored], shared: _Share
         positions += range(len(pair.context) - 1 - skip, len(fed))
         targets += pair.continuation
         weights += [1 / len(pair.continuation)] * len(pair.continuation)
-    gates = _ones(model, len(pairs), width)
+    gates = _gates(model, len(pairs), width, gate)
     leaves = shared.leaves(len(pairs)) if shared else []
     # Causal attention never looks ahead, so padding behind a row changes nothing in it.
     inputs: dict[str, Any] = {"input_ids": tokens.to(model.device), "use_cache": False}
@@ -190,7 +193,7 @@ def _batch_gradients(model: LoadedModel, pairs: Sequence[Scored], shared: _Share
     with torch.enable_grad(), passing(Gates(heads=gates), Route(places=places)):
         hidden = model.trunk(**inputs).last_hidden_state
         logits = model.unembed(hidden[rows, positions])  # (answer tokens, vocabulary)
-        losses = _surprise(logits, torch.tensor(targets, device=logits.device))
+        losses = surprise(logits, torch.tensor(targets, device=logits.device))
         loss = (losses * torch.tensor(weights, device=losses.device)).sum()
         taken = [gates[layer] for layer in sorted(model.attn_outs)]
         found = torch.autograd.grad(loss, [*taken, *leaves])

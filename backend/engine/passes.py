@@ -374,6 +374,7 @@ def _for_rows(gates: Gates, n_rows: int) -> Gates:
         return x if x is None or len(x) == 1 else x.repeat_interleave(n_rows, 0)
 
     assert gates.heads is None or isinstance(gates.heads, Tensor)
+    assert gates.head_fill is None or isinstance(gates.head_fill, Tensor)
     return Gates(of_rows(gates.heads), of_rows(gates.ffns), gates.no_ffns, of_rows(gates.head_fill),
                  of_rows(gates.ffn_fill))
 

@@ -4,6 +4,8 @@ A new measurement is a new file with a subclass of `OfTask` or `OfModel`, named 
 plans, command line and pages ask the class.
 """
 
+from backend.kinds.attribution import Attribution, Attributions
+from backend.kinds.constants import Constants, OptimalConstants
 from backend.kinds.evaluation import Answers, Evaluation, evaluate
 from backend.kinds.function_vectors import Effects, FunctionVectors
 from backend.kinds.head_importance import HeadImportance, HeadScores
@@ -19,8 +21,8 @@ from backend.kinds.unit import KINDS, OfModel, OfTask, Unit, compute, fetch
 from backend.kinds.writes import HeadWrites, Writes
 
 __all__ = [
-    "KINDS", "Activations", "Answers", "Copying", "Effects", "Evaluation", "FFNOracle", "FunctionVectors",
-    "HeadImportance", "HeadOracle", "HeadScores", "HeadWrites", "InductionScores", "Influence", "Influences",
-    "KnockOut", "Means", "Model", "OfModel", "OfTask", "PrefixMatching", "Pruning", "Relabelled", "ShuffledHeads",
-    "Sweep", "Unit", "Writes", "compute", "evaluate", "fetch",
+    "KINDS", "Activations", "Answers", "Attribution", "Attributions", "Constants", "Copying", "Effects", "Evaluation",
+    "FFNOracle", "FunctionVectors", "HeadImportance", "HeadOracle", "HeadScores", "HeadWrites", "InductionScores",
+    "Influence", "Influences", "KnockOut", "Means", "Model", "OfModel", "OfTask", "OptimalConstants", "PrefixMatching",
+    "Pruning", "Relabelled", "ShuffledHeads", "Sweep", "Unit", "Writes", "compute", "evaluate", "fetch",
 ]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 N_BLOCKS = 32  # examples are kept in this many sums, for bootstrap
 REDUCTIONS = ("per-token", "one-divisor", "per-example")
-_GRADIENT = 3  # a forward and a backward pass, in forward passes
+GRADIENT = 3  # a forward and a backward pass, in forward passes
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,20 @@ class HeadScores(Record):
                 positions) or "per-example" (the paper's formula).
             blocks: which blocks to use, with repetition (bootstrap); all of them when None.
         """
-        which = np.arange(len(self.block_sizes)) if blocks is None else blocks
+        sums, weights = self.sums(reduction)
+        which = np.arange(len(sums)) if blocks is None else blocks
+        return sums[which].sum(0) / weights[which].sum(0)
+
+    def sums(self, reduction: str) -> tuple[np.ndarray, np.ndarray]:
+        """What each block adds to the scores (n_blocks, n_layers, n_heads), and to what they are divided by
+        (n_blocks, n_layers or 1, 1)."""
         if reduction == "per-token":
-            total = np.asarray(self.block_per_token)[which].sum(0)
-            return total / np.asarray(self.block_positions)[which].sum(0)[:, None]
+            return np.asarray(self.block_per_token), np.asarray(self.block_positions, float)[:, :, None]
         if reduction == "one-divisor":
-            return np.asarray(self.block_per_token)[which].sum(0) / np.asarray(self.block_positions)[which].sum(0).max()
+            positions = np.asarray(self.block_positions, float).max(1)
+            return np.asarray(self.block_per_token), positions[:, None, None]
         if reduction == "per-example":
-            return np.asarray(self.block_per_example)[which].sum(0) / np.asarray(self.block_sizes)[which].sum()
+            return np.asarray(self.block_per_example), np.asarray(self.block_sizes, float)[:, None, None]
         raise BadInput(f"Unknown reduction '{reduction}'. Known: {', '.join(REDUCTIONS)}.")
 
     @property
@@ -113,7 +119,7 @@ class HeadImportance(OfTask[HeadScores]):
             check_heads(info, block_per_token=per_token, block_per_example=per_example)
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
-        return _GRADIENT * count(self.setup, "train")
+        return GRADIENT * count(self.setup, "train")
 
     @classmethod
     def asked(cls, topic: str, wish: Wish) -> Iterator[HeadImportance]:
@@ -162,16 +168,23 @@ def importance_of_pairs(
     from backend.engine.gradients import gate_gradients
 
     absolute, signed = gate_gradients(model, pairs, progress, batch_tokens=batch_tokens, prefixes=prefixes)
-    blocks = [np.flatnonzero(np.asarray(draws) == draw) for draw in sorted(set(draws))] or np.array_split(
-        np.arange(len(pairs)), min(N_BLOCKS, len(pairs)))
+    signed, blocks = np.abs(signed), blocks_of(len(pairs), draws)
     positions = np.array([[len(p.ids) - 1] * (model.n_layers - 1) + [len(p.continuation)] for p in pairs])
-
-    def sums(values: np.ndarray) -> tuple:
-        return tuple(tuple(tuple(map(float, row)) for row in values[block].sum(0)) for block in blocks)
 
     return HeadScores(
         n_examples=len(pairs), skipped=skipped, n_spanning=sum(p.spans for p in pairs),
         block_sizes=tuple(len(block) for block in blocks),
         block_positions=tuple(tuple(int(n) for n in positions[block].sum(0)) for block in blocks),
-        block_per_token=sums(absolute), block_per_example=sums(signed),
+        block_per_token=block_sums(absolute, blocks), block_per_example=block_sums(signed, blocks),
     )
+
+
+def blocks_of(n: int, draws: Sequence[int]) -> list[np.ndarray]:
+    """Which of n examples are kept in one sum: those of a draw of demonstrations, or consecutive ones."""
+    return [np.flatnonzero(np.asarray(draws) == draw) for draw in sorted(set(draws))] or np.array_split(
+        np.arange(n), min(N_BLOCKS, n))
+
+
+def block_sums(values: np.ndarray, blocks: Sequence[np.ndarray]) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    """[block][layer][head]: (n, n_layers, n_heads) values, summed over each block's examples."""
+    return tuple(tuple(tuple(map(float, row)) for row in values[block].sum(0)) for block in blocks)

@@ -15,7 +15,7 @@ from backend.kinds.evaluation import evaluate
 from backend.kinds.function_vectors import MEANS, N_MEANS, N_TRIALS, TRIALS, Effects, FunctionVectors
 from backend.kinds.induction import N_SEEDS, N_SEQUENCES, InductionScores, PrefixMatching
 from backend.kinds.means import N_TRAIN, Activations, Means
-from backend.kinds.oracles import Sweep
+from backend.kinds.oracles import FILL, MEAN, ZERO, Sweep
 from backend.kinds.prompts import ready
 from backend.kinds.pruning import aggregate_of
 from backend.kinds.shapes import check_ablation, check_questions
@@ -50,12 +50,6 @@ def _seed(sort: str) -> int:
     raise ValueError(f"'{sort[:60]}' is no sort of heads; known: {', '.join(SORTS)}, random:SEED")
 
 
-def _fill(text: str) -> str:
-    if text not in ("zero", "mean"):
-        raise ValueError(f"'{text}' puts nothing in place; known: zero, mean")
-    return text
-
-
 def peers_of(task: TaskId, tasks: Sequence[TaskId]) -> tuple[TaskId, ...]:
     """The tasks among which all others rank the heads that one is judged without: its suite's where all of that is
     named, as for an aggregate ranking, else those named."""
@@ -71,8 +65,6 @@ SORT = Option("sort", EVERY_SORT, "sorts of heads to knock out: " + ", ".join(SO
               "both); with commas between", read=_sorts, metavar="SORT,SORT")
 RANK_ON = Option("rank_on", "", "the tasks, with + between, whose function vectors rank heads to knock out (default: "
                  "the others of its suite, or among the tasks named)", read=str, metavar="TASK+TASK")
-FILL = Option("fill", "zero", "what stands in for heads that are knocked out: zero, or their mean", read=_fill,
-              metavar="NAME")
 
 
 @dataclass(frozen=True)
@@ -109,9 +101,10 @@ class KnockOut(OfTask[Sweep]):
     def __post_init__(self) -> None:
         try:
             _seed(self.sort)
-            _fill(self.fill)
         except ValueError as error:
             raise BadInput(f"{error}.") from error
+        if self.fill not in (ZERO, MEAN):
+            raise BadInput(f"Heads are knocked out to zero or to their mean, not to '{self.fill[:60]}'.")
         if not self.setup.n_shots:
             raise BadInput("Heads are knocked out by what demonstrations leave: choose 1 shot or more.")
         if not 1 <= self.n_sequences <= limits.SEQUENCES and (self.sort != VECTORS or self.n_sequences):

@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import lt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backend import limits
+from backend.errors import BadInput
+from backend.kinds.constants import Constants, OptimalConstants
 from backend.kinds.evaluation import ROUNDING, Answers, evaluate
-from backend.kinds.prompts import ready
+from backend.kinds.means import N_TRAIN, Activations, Means
+from backend.kinds.prompts import prompts_of, ready
 from backend.kinds.shapes import check_questions
-from backend.kinds.unit import CountTokens, OfTask, Progress, Topic, Wish
+from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish
 from backend.records import ModelInfo, Questions, Record, require, require_lengths, require_within
 from backend.stats import Marks
 from backend.values import INTACT, RARE, Ablation, Setup
 
 if TYPE_CHECKING:
     from backend.engine.passes import Prepared
+    from backend.models.gates import MeanActivations
     from backend.models.loading import LoadedModel
     from backend.tasks.task import Prompt
+
+FILLS = ZERO, MEAN, RESAMPLE, OPTIMAL = ("zero", "mean", "resample", "optimal")
+SPLITS = VALIDATION, TRAIN = ("validation", "train")
+N_RESAMPLED = 3  # other prompts from which a head's output is taken, for every query
+
+
+def _fill(text: str) -> str:
+    if text not in FILLS:
+        raise ValueError(f"'{text[:60]}' puts nothing in place; known: {', '.join(FILLS)}")
+    return text
+
+
+FILL = Option("fill", ZERO, "what stands in for single heads, or for heads that are knocked out: zero or mean; for "
+              "single heads also resample (their output on other training prompts) or optimal (the best constant)",
+              read=_fill, metavar="NAME")
+
+
+def _split(text: str) -> str:
+    if text not in SPLITS:
+        raise ValueError(f"'{text[:60]}' is no split; known: {', '.join(SPLITS)}")
+    return text
+
+
+ON = Option("on", VALIDATION, "the questions on which single heads are off: those of evaluations, or train, the first "
+            "training prompts, to tell what a score misses from what other questions change", read=_split,
+            metavar="SPLIT")
 
 
 @dataclass(frozen=True)
@@ -104,9 +135,13 @@ class Oracle(OfTask[Sweep]):
         check_questions(self.setup, record.questions)
         require(not record.removed, "removed holds shares, which are a pruning curve's")
         if info is not None:
-            names = tuple(map(str, self.ablations(info)))
+            names = self.named(info)
             require_lengths(len(names), "ablations of this model", ablations=record.ablations)
             require(record.ablations == names, "ablations names others than this model's, one after the other")
+
+    def named(self, info: ModelInfo) -> tuple[str, ...]:
+        """What its record names, one after the other."""
+        return tuple(map(str, self.ablations(info)))
 
     @staticmethod
     def _passes(info: ModelInfo, n_each: float) -> float:
@@ -143,36 +178,90 @@ class FFNOracle(Oracle):
 
 @dataclass(frozen=True)
 class HeadOracle(Oracle):
-    """Accuracy with each single head off."""
+    """Accuracy and loss with each single head off.
+
+    Attributes:
+        fill: what stands in for a head's output z: "zero"; its "mean" over training prompts; "resample", its output on
+            another training prompt, `N_RESAMPLED` of them for every query, which the record names one after the other;
+            or "optimal", the constant that leaves the training loss lowest.
+        n_train: training prompts behind what stands in; 0 where zeros do.
+        on: the split that the questions are of: "validation", or "train": the first training prompts, which importance
+            is measured on.
+    """
 
     KIND = "head_oracle"
     TITLE = "head oracle"
     DEFINITION = ("answers, and the right answer's log-likelihood (mean over its tokens, nats), with each single head "
-                  "off; importance = acc(intact) - acc(head off)")
+                  "off; importance = acc(intact) - acc(head off), or loss(head off) - loss(intact). In place of its "
+                  "output z: zero; its mean over training prompts; resample: its z on another training prompt, at the "
+                  "same position from the end of the context (the nearest where there is none), several of them for "
+                  "every query; optimal: the constant that leaves the training loss lowest")
     TOPICS = {"heads": Topic("single heads", "accuracy with each single head off: as many evaluations as there are "
                              "heads", rank=10)}  # the longest by far, so it goes last
+    OPTIONS = (FILL, ON, N_TRAIN)
 
     setup: Setup
+    fill: str = field(default=ZERO, metadata=RARE)
+    n_train: int = field(default=0, metadata=RARE)
+    on: str = field(default=VALIDATION, metadata=RARE)
+
+    def __post_init__(self) -> None:
+        try:
+            _fill(self.fill)
+            _split(self.on)
+        except ValueError as error:
+            raise BadInput(f"{error}.") from error
+        if not 0 <= self.n_train <= limits.NUMBER:
+            raise BadInput(f"What stands in for heads is taken from 1 training prompt or more, not {self.n_train}.")
+        object.__setattr__(self, "n_train", (self.n_train or N_TRAIN.default) if self.fill != ZERO else 0)
+
+    def __str__(self) -> str:
+        return super().__str__() + f" {self.fill}" * (self.fill != ZERO) + f" {self.on}" * (self.on != VALIDATION)
 
     @staticmethod
     def ablations(info: ModelInfo) -> list[Ablation]:
         return [INTACT, *(Ablation(frozenset({head})) for head in info.heads)]
 
+    def named(self, info: ModelInfo) -> tuple[str, ...]:
+        intact, *others = super().named(info)
+        return (intact, *(name for name in others for _ in range(N_RESAMPLED if self.fill == RESAMPLE else 1)))
+
+    def is_whole(self, record: Sweep) -> bool:
+        return bool(record.gold)
+
+    def needs(self) -> Sequence[Unit[Any]]:
+        over = self.setup.with_(n_examples=self.n_train) if self.n_train else self.setup
+        return [Means(over)] * (self.fill == MEAN) + [OptimalConstants(over)] * (self.fill == OPTIMAL)
+
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
-        return round(self._passes(info, len(info.heads) / info.n_layers) * count(self.setup, "validation"))
+        each = len(info.heads) / info.n_layers
+        if self.fill != RESAMPLE:
+            return round(self._passes(info, each) * count(self.setup, self.on))
+        own = self.setup.with_(demos="per-query")  # every query is read whole, once for each option; two, say
+        return round((self._passes(info, N_RESAMPLED * each) + N_RESAMPLED) * 2 * count(own, self.on))
 
     @classmethod
     def asked(cls, topic: str, wish: Wish) -> Iterator[HeadOracle]:
-        yield from map(cls, wish.setups)
+        fill = wish.options["fill"]
+        for setup in wish.setups:
+            yield cls(setup, fill, wish.options["n_train"] if fill != ZERO else 0, wish.options["on"])
+
+    def options(self) -> Mapping[str, Any]:
+        return ({"fill": self.fill, "n_train": self.n_train} if self.fill != ZERO else {}) | (
+            {"on": self.on} if self.on != VALIDATION else {})
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Sweep:
-        return head_oracle(model, ready(model, self.setup), progress)
+        prompts = ready(model, self.setup, self.on)
+        if self.fill == RESAMPLE:
+            others = prompts_of(self.setup.with_(n_examples=self.n_train), "train")
+            return resampled_oracle(model, prompts, others, self.setup.seed, progress)
+        return head_oracle(model, prompts, progress, means=basis[0] if basis else None)
 
 
 def sweep(
     model: LoadedModel, prompts: Sequence[Prompt] | Prepared, ablations: Sequence[Ablation],
     progress: Progress | None = None, *, metric: str = "acc", removed: Sequence[tuple[float, float]] = (),
-    gold: bool = False,
+    gold: bool = False, means: MeanActivations | None = None,
 ) -> Sweep:
     """The chosen option of every query under every ablation; the first should be the intact model.
 
@@ -180,18 +269,25 @@ def sweep(
 
     Args:
         gold: keep the right answer's log-likelihood, too.
+        means: what stands in for components that are off; None: zeros.
     """
     from backend.engine import passes
 
     if not isinstance(prompts, passes.Prepared):
         prompts = passes.prepare(model, prompts, metric)
     distinct = list(dict.fromkeys(ablations))
-    scored = dict(zip(distinct, evaluate(model, prompts, distinct, progress), strict=True))
-    found = [scored[ablation] for ablation in ablations]
-    return Sweep(
-        questions=found[0].questions, ablations=tuple(str(a) for a in ablations),
-        choices=tuple(e.choices() for e in found), choices_norm=tuple(e.choices(norm=True) for e in found),
-        removed=tuple(removed), gold=tuple(_gold(answers, prompts.answer_tokens) for answers in found) if gold else ())
+    filled = distinct if means is None else [one.filled("mean") for one in distinct]
+    scored = dict(zip(distinct, evaluate(model, prompts, filled, progress, means=[means] * len(filled)), strict=True))
+    return _as_sweep([str(one) for one in ablations], [scored[one] for one in ablations], prompts, removed, gold)
+
+
+def _as_sweep(names: Sequence[str], found: Sequence[Answers], prompts: Prepared,
+              removed: Sequence[tuple[float, float]] = (), gold: bool = True) -> Sweep:
+    """What is kept of answers under several ablations."""
+    n_tokens = prompts.answer_tokens if gold else ()
+    return Sweep(found[0].questions, tuple(names), tuple(e.choices() for e in found),
+                 tuple(e.choices(norm=True) for e in found), tuple(removed),
+                 tuple(_gold(answers, n_tokens) for answers in found) if gold else ())
 
 
 def _gold(answers: Answers, n_tokens: Sequence[Sequence[int]]) -> tuple[float, ...]:
@@ -209,7 +305,50 @@ def ffn_importance(
 
 
 def head_oracle(
-    model: LoadedModel, prompts: Sequence[Prompt] | Prepared, progress: Progress | None = None, *, metric: str = "acc"
+    model: LoadedModel, prompts: Sequence[Prompt] | Prepared, progress: Progress | None = None, *, metric: str = "acc",
+    means: Activations | Constants | None = None,
 ) -> Sweep:
-    """Intact, then with each single head off, layer by layer. In the study for OPT-125M."""
-    return sweep(model, prompts, HeadOracle.ablations(model.info), progress, metric=metric, gold=True)
+    """Intact, then with each single head off, layer by layer. In the study for OPT-125M, with zeros in their place.
+
+    Args:
+        means: what stands in for a head that is off; None: zeros.
+    """
+    return sweep(model, prompts, HeadOracle.ablations(model.info), progress, metric=metric, gold=True,
+                 means=None if means is None else _OfHeads(means.heads, np.zeros((model.n_layers, model.d_model))))
+
+
+@dataclass(frozen=True)
+class _OfHeads:
+    """What stands in for heads, where no FFN is off."""
+
+    heads: Any
+    ffns: Any
+
+
+def resampled_oracle(
+    model: LoadedModel, prompts: Sequence[Prompt] | Prepared, others: Sequence[Prompt], seed: int = 0,
+    progress: Progress | None = None, *, metric: str = "acc", n_draws: int = N_RESAMPLED,
+) -> Sweep:
+    """Intact, then with each single head's output taken from another prompt, `n_draws` of these for every query.
+
+    At each position the head puts out what it does on the other prompt at the position that is as far from the end of
+    its context; where that has no such position, at its nearest.
+
+    Args:
+        others: the prompts that are drawn from, read with their gold answers.
+        seed: of the draws.
+
+    Raises:
+        BadInput: if none of the others fits the model's context.
+    """
+    from backend.engine import passes
+    from backend.engine.resampling import resampled
+
+    if not isinstance(prompts, passes.Prepared):
+        prompts = passes.prepare(model, prompts, metric)
+    intact, *single = HeadOracle.ablations(model.info)
+    found = resampled(model, prompts, others, model.info.heads, n_draws, seed, progress)
+    names = [str(intact), *(str(one) for one in single for _ in range(n_draws))]
+    answers = [Answers(prompts.questions, scores.loglikelihoods, prompts.lengths, scores.greedy)
+               for scores in (found.intact, *(one for draws in found.without for one in draws))]
+    return _as_sweep(names, answers, prompts)

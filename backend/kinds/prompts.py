@@ -39,8 +39,9 @@ def prompts_of(setup: Setup, split: Any, labels: str = TRUE) -> list[Prompt]:
                             setup.draws), labels, setup.seed)
 
 
-def ready(model: LoadedModel, setup: Setup, labels: str = TRUE) -> Prepared:
-    """The validation prompts of a setup made ready for a model, once: kept beside it, with what the intact model left.
+def ready(model: LoadedModel, setup: Setup, labels: str = TRUE, split: Any = "validation") -> Prepared:
+    """The prompts of a setup made ready for a model, those of validation once: kept beside it, with what the intact
+    model left.
 
     Args:
         labels: of the demonstrations, see `tasks.labels`.
@@ -51,11 +52,11 @@ def ready(model: LoadedModel, setup: Setup, labels: str = TRUE) -> Prepared:
     from backend.engine.passes import prepare
 
     def make() -> Prepared:
-        made = prepare(model, prompts_of(setup, "validation", labels), task_of(setup).metric)
+        made = prepare(model, prompts_of(setup, split, labels), task_of(setup).metric)
         if not made.questions.docs:
             raise BadInput(f"None of the {len(made.questions.skipped)} queries of task '{setup.task}' fits the "
                            f"{model.info.max_positions} positions that {setup.model.name} reads, even without "
                            "demonstrations. Choose another task, or a model that reads more.")
         return made
 
-    return model.ready.get((setup, labels), make)
+    return model.ready.get((setup, labels), make) if split == "validation" else make()

@@ -10,7 +10,10 @@ import numpy as np
 
 from backend import stats
 from backend.errors import BadInput, StoreError
-from backend.kinds.head_importance import REDUCTIONS, HeadImportance, HeadScores
+from backend.kinds import attribution
+from backend.kinds.attribution import Attribution, Attributions
+from backend.kinds.head_importance import REDUCTIONS as OF_IMPORTANCE
+from backend.kinds.head_importance import HeadImportance, HeadScores
 from backend.kinds.means import N_TRAIN
 from backend.kinds.oracles import FFNOracle, Sweep, sweep
 from backend.kinds.prompts import ready
@@ -29,6 +32,7 @@ HEAD_SHARES = tuple(p / 100 for p in range(0, 100, 10))  # of heads, or of FFNs,
 FINE_SHARES = tuple(p / 100 for p in range(0, 95, 5))  # by the rankings of which it is told how much can go
 COMBINED_HEAD_SHARES = tuple(p / 100 for p in range(0, 80, 10))  # 0..70 % of the heads ...
 COMBINED_FFN_SHARES = tuple(p / 100 for p in range(0, 60, 10))  # ... x 0..50 % of the FFNs
+REDUCTIONS = (*OF_IMPORTANCE, *attribution.REDUCTIONS)  # by which heads are ranked
 PARTS = ("heads", "ffns", "combined")
 
 
@@ -55,7 +59,7 @@ def _parts(text: str) -> tuple[str, ...]:
     return parts
 
 
-REDUCTION = Option("reduction", "per-token", f"how gradients rank heads: {' or '.join(REDUCTIONS)}", read=_reduction,
+REDUCTION = Option("reduction", "per-token", f"how gradients rank heads: {', '.join(REDUCTIONS)}", read=_reduction,
                    metavar="NAME")
 REMOVE = Option("remove", ("heads", "ffns"), "what pruning removes: heads, ffns or both, each along curves of its own",
                 read=_parts, metavar="PART,PART")
@@ -129,7 +133,8 @@ class Pruning(OfTask[Sweep]):
         for task in self.ranking.tasks:
             one = self.setup.with_(task=task)
             if self.what != "ffns":
-                units.append(HeadImportance(one.with_(n_examples=self.ranking.n_train)))
+                kind = Attribution if self.ranking.reduction in attribution.REDUCTIONS else HeadImportance
+                units.append(kind(one.with_(n_examples=self.ranking.n_train)))
             if self.what != "heads":
                 units.append(FFNOracle(one))
         return units
@@ -188,7 +193,8 @@ class Pruning(OfTask[Sweep]):
                 alive = written.alive()[attending].ravel()
                 head_order = np.r_[np.flatnonzero(~alive), head_order[alive[head_order]]]
         else:
-            heads = [r.scores(self.ranking.reduction)[attending] for r in basis if isinstance(r, HeadScores)]
+            heads = [r.scores(self.ranking.reduction)[attending] for r in basis
+                     if isinstance(r, HeadScores | Attributions)]
             ffns = [r.importance() for r in basis if isinstance(r, Sweep)]
             head_order = stats.order(stats.aggregate(heads)) if heads else np.arange(n)
             ffn_order = stats.order(stats.aggregate(ffns)) if ffns else np.arange(n_layers)

@@ -13,7 +13,7 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, runtime_checkable
 
@@ -171,6 +171,11 @@ class Unit(ABC, Generic[R]):
             StoreError: names the field that does not fit.
         """
 
+    def is_whole(self, record: R) -> bool:
+        """Whether a record holds all that is measured of this unit now. One that an earlier version kept less of is
+        shown as it is, counts as not done, and gives way to a whole one."""
+        return True
+
     # How it is asked for
 
     @property
@@ -205,8 +210,7 @@ class Unit(ABC, Generic[R]):
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; also the canonical form of the key."""
-        return {"kind": self.KIND, "schema": SCHEMA, **{
-            f.name: to_plain(getattr(self, f.name)) for f in fields(self)}}  # type: ignore[arg-type]
+        return {"kind": self.KIND, "schema": SCHEMA, **to_plain(self)}
 
     @staticmethod
     def from_json(value: Any) -> Unit[Any]:
@@ -287,6 +291,12 @@ def fetch(unit: Unit[R], store: Results) -> R | None:
     return store.get(unit)
 
 
+def fetch_whole(unit: Unit[R], store: Results) -> R | None:
+    """The stored result, or None; None, too, where it lacks something that is measured now. Never computes."""
+    found = store.get(unit)
+    return found if found is not None and unit.is_whole(found) else None
+
+
 def compute(unit: Unit[R], store: Results, model: LoadedModel, progress: Progress | None = None) -> R:
     """The result, measured and stored unless it is stored already; first what it builds on.
 
@@ -297,7 +307,7 @@ def compute(unit: Unit[R], store: Results, model: LoadedModel, progress: Progres
     Raises:
         BadInput, DataError, ModelError: as the measurement does; nothing half-made is stored.
     """
-    if (found := store.get(unit)) is not None:
+    if (found := fetch_whole(unit, store)) is not None:
         return found
     _check_model(unit, model)
     basis = [compute(need, store, model, progress) for need in unit.needs()]
@@ -310,7 +320,7 @@ def compute(unit: Unit[R], store: Results, model: LoadedModel, progress: Progres
 def compute_together(units: Sequence[Unit[R]], store: Results, model: LoadedModel,
                      progress: Progress | None = None) -> list[R]:
     """As `compute`, in order, for units of equal `company`: what is not stored is measured together."""
-    found = {unit: store.get(unit) for unit in units}
+    found = {unit: fetch_whole(unit, store) for unit in units}
     missing = [unit for unit, record in found.items() if record is None]
     for unit in missing:
         _check_model(unit, model)

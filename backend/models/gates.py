@@ -82,14 +82,15 @@ class Gates:
             1 keeps a head, 0 removes it. None: all kept.
         ffns: (batch or 1, n_layers). None: all kept.
         no_ffns: layers whose FFN is off in every row: it is not run.
-        head_fill: (batch or 1, n_layers, n_heads, d_head), added times (1 - gate): what stands in for a removed head.
+        head_fill: (batch or 1, n_layers, n_heads, d_head), added times (1 - gate): what stands in for a removed head;
+            or, with a position axis, one (batch, pos, n_heads, d_head) for each layer in which something stands in.
         ffn_fill: (batch or 1, n_layers, d_model), likewise.
     """
 
     heads: Tensor | Sequence[Tensor] | None = None
     ffns: Tensor | None = None
     no_ffns: frozenset[int] = frozenset()
-    head_fill: Tensor | None = None
+    head_fill: Tensor | Mapping[int, Tensor] | None = None
     ffn_fill: Tensor | None = None
 
 
@@ -249,9 +250,11 @@ def _gated(gates: Gates, layer: int, z: Tensor) -> Tensor:
     gate = (gates.heads[:, layer] if isinstance(gates.heads, Tensor) else gates.heads[layer]).to(z.device)
     # (batch or 1, n_heads) or (batch or 1, n_heads, pos) -> (batch or 1, pos or 1, n_heads, 1)
     gate = gate[:, None, :, None] if gate.dim() == 2 else gate.transpose(1, 2)[..., None]
-    if gates.head_fill is None:
-        return z * gate
-    return z * gate + gates.head_fill[:, layer, None].to(z.device) * (1 - gate)
+    if isinstance(gates.head_fill, Tensor):
+        return z * gate + gates.head_fill[:, layer, None].to(z.device) * (1 - gate)
+    if gates.head_fill is not None and layer in gates.head_fill:
+        return z * gate + gates.head_fill[layer].to(z.device) * (1 - gate)
+    return z * gate
 
 
 def _wrap_ffn(ffn: nn.Module, before: nn.Module | None, layer: int) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from backend.errors import BadInput, DataError
 from backend.kinds import KINDS, Model, Unit
 from backend.kinds.prompts import task_of
-from backend.kinds.unit import Option, Topic, Wish, with_needs
+from backend.kinds.unit import Option, Topic, Wish, fetch_whole, with_needs
 from backend.records import ModelInfo
 from backend.store.live import Store
 from backend.tasks.registry import get_task, suite
@@ -165,8 +165,13 @@ def make(request: Request, store: Store, count_text: CountText | None = None) ->
 def of_units(asked: Iterable[Unit[Any]], info: ModelInfo, store: Store, count_text: CountText | None = None) -> Plan:
     """The plan of some results: they, and what they build on."""
     count = Counting(count_text)
-    return Plan(tuple(Step(unit, done := unit in store, 0 if done else unit.cost(info, count))
+    return Plan(tuple(Step(unit, done := is_done(unit, store), 0 if done else unit.cost(info, count))
                       for unit in with_needs(asked)))
+
+
+def is_done(unit: Unit[Any], store: Store) -> bool:
+    """Whether a result is stored, with all that is measured of it now."""
+    return unit in store and (type(unit).is_whole is Unit.is_whole or fetch_whole(unit, store) is not None)
 
 
 def asked(request: Request) -> list[Unit[Any]]:

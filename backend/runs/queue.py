@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from backend import demo
 from backend import limits as bounds
 from backend.errors import BadInput, Cancelled, HeadroomError, ModelError
-from backend.kinds.unit import OfTask, Results, Unit, compute, compute_together
+from backend.kinds.unit import OfTask, Results, Unit, compute, compute_together, fetch_whole
 from backend.runs import journal
 from backend.tasks import registry
 from backend.values import ModelId
@@ -254,7 +254,7 @@ class Queue:
             StoreError: the store cannot be read.
         """
         wanted = list(dict.fromkeys(units))
-        known = [(unit, self.store.get(unit)) for unit in wanted]  # from the disk, so not under the lock
+        known = [(unit, fetch_whole(unit, self.store)) for unit in wanted]  # from the disk, so not under the lock
         with self._lock:
             ticket = self._new(session, place, len(wanted))
             ticket._fresh = [(unit, record) for unit, record in known if record is not None]

@@ -131,8 +131,8 @@ def differences(a: Record, b: Record, tolerance: float = TOLERANCE) -> list[str]
         return [f"one is a {type(a).__name__}, the other a {type(b).__name__}"]
     told = []
     left, right = a.to_json(), b.to_json()
-    for name in left:
-        x, y = list(_leaves(left[name])), list(_leaves(right[name]))
+    for name in {**left, **right}:  # a rare field may be in one alone
+        x, y = list(_leaves(left.get(name, []))), list(_leaves(right.get(name, [])))
         if [p for p, _ in x] != [p for p, _ in y]:
             told.append(f"{name}: of different shapes")
             continue

@@ -419,7 +419,7 @@ class Store:
             return self._keep(unit, new, len(body)), None
         with self._writing():
             old = self.get(unit)
-            if old is not None and not replace:
+            if old is not None and not replace and (unit.is_whole(old) or not unit.is_whole(new)):
                 if told := differences(old, new):
                     raise StoreError(f"There is a different result of {unit} already ({'; '.join(told)}). "
                                      "It was kept; replace it on request only.")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from backend.kinds import HeadImportance, Unit
+from backend.kinds import Attribution, HeadImportance, Unit
 from backend.store.live import Store
 
 
@@ -67,7 +67,9 @@ def most_stored(units: Sequence[Unit[Any]], store: Store, now: Asking) -> tuple[
 
 def _role(unit: Unit[Any]) -> str:
     """What the number of examples of a unit's setup is a number of; empty for one that is nobody's choice."""
-    return "n_train" if isinstance(unit, HeadImportance) else "" if getattr(unit, "TRAINING", False) else "n"
+    if isinstance(unit, HeadImportance | Attribution):
+        return "n_train"
+    return "" if getattr(unit, "TRAINING", False) else "n"
 
 
 def _ranked_over(unit: Unit[Any]) -> int:

@@ -85,6 +85,10 @@ TERMS: dict[str, tuple[tuple[str, ...], str]] = {
         ("influences?",),
         "Of a demonstration: the right answer's log-likelihood with all demonstrations minus that with this one left "
         "out. Above 0 it makes the right answer likelier."),
+    "integrated": (
+        ("integrated gradients?", "integrated"),
+        "The change of loss without a head as gradients tell it on the way: −z · dL/dz summed over an example, "
+        "averaged over gates of 0.1, 0.3, 0.5, 0.7 and 0.9 that multiply all heads at once."),
     "interval": (
         ("95\\s%(?=:| interval| between)", "confidence intervals?", "95\\s% intervals?", "intervals?"),
         "How far a number may be off for having asked only some questions or examples: of such intervals, 95 in 100 "
@@ -121,6 +125,10 @@ TERMS: dict[str, tuple[tuple[str, ...], str]] = {
     "p": (
         (r"p-values?", r"p(?= [=<] [\d.])"),
         "How often a difference at least as large would come about by luck alone, if switching off made none."),
+    "optimal ablation": (
+        ("optimal ablation", "optimal constants?"),
+        "Switching a head off to the constant under which the loss on training prompts is lowest, found by gradient "
+        "descent: what is lost then is what the head tells of the prompt."),
     "paired": (
         ("paired tests?", "paired"),
         "Both models answer the same questions behind the same demonstrations, so every question is compared with "
@@ -147,6 +155,9 @@ TERMS: dict[str, tuple[tuple[str, ...], str]] = {
     "rank correlation": (
         ("Spearman's rank correlation", "rank correlations?", "Spearman ρ", "Spearman", "ρ"),
         "Spearman's ρ: how alike two rankings are. 1 is the same order, 0 is unrelated, −1 is the reverse."),
+    "resample": (
+        ("resample", "resampled"),
+        "Switching a head off to what it puts out on another training prompt, at the same position from the end."),
     "residual stream": (
         ("residual stream", "running sum"),
         "The running sum that passes through the model: every head and FFN reads it and adds its part."),
@@ -156,6 +167,10 @@ TERMS: dict[str, tuple[tuple[str, ...], str]] = {
     "shots": (
         (r"\d+-shot", r"\d+ shots?", "numbers? of shots", "shots?"),
         "How many solved examples stand before the question in the prompt. At 0 shots it is the bare question."),
+    "signed": (
+        ("signed first order", "signed gradients?", "signed"),
+        "The change of loss without a head to first order: −z · dL/dz, summed over an example. Above 0 the head helps. "
+        "Where the model is already sure, its gradients are next to nothing."),
     "softmax": (
         ("softmax",),
         "Turns scores into shares that add up to 1: e to the power of each, divided by the sum of them all."),

@@ -19,7 +19,8 @@ from typing import Any
 import streamlit as st
 
 from backend.errors import ModelError
-from backend.kinds import HeadImportance, Means
+from backend.kinds import Attribution, HeadImportance, Means
+from backend.kinds.attribution import REDUCTIONS as OF_ATTRIBUTION
 from backend.kinds.head_importance import REDUCTIONS as REDUCTIONS
 from backend.kinds.means import N_TRAIN
 from backend.models.info import BUNDLED
@@ -42,6 +43,7 @@ DEFAULTS: Mapping[str, Any] = {"model": BUNDLED, "state": None, "task": None, "r
 N_EXAMPLES = (1, 100_000)  # lowest and highest number of questions, and of training examples
 MOST_SEED = 10_000
 MOST_DRAWS = 100  # of fixed demonstrations
+RANKED_BY = ("importance", *OF_ATTRIBUTION)  # what pruning can rank heads by
 ASKED = ("demos", "draws", "n", "seed", "train")  # the keys of an `Asking`, in its order
 # Bound by pages, or Streamlit's own:
 PAGE_PARAMETERS = {"step", "scope", "name", "view", "section", "source", "q", "prompt", "options", "at_layer",
@@ -232,14 +234,32 @@ def importance(task: TaskId | None = None, n_shots: int | None = None) -> HeadIm
     return HeadImportance(current(task, n_shots).with_(n_examples=n_train()))
 
 
+def attribution(task: TaskId | None = None) -> Attribution:
+    """The heads' attributions of the chosen setup; of another task where a page compares several."""
+    return Attribution(current(task).with_(n_examples=n_train()))
+
+
 def means() -> Means:
     """The mean activations of the chosen setup."""
     return Means(current().with_(n_examples=N_TRAIN.default))
 
 
 def ranking(*tasks: TaskId, reverse: bool = False) -> Ranking:
-    """A ranking by the importance for some tasks, by the chosen definition."""
-    return Ranking.by(*tasks, n_train=n_train(), reduction=definition(), reverse=reverse)
+    """A ranking by the importance for some tasks, by the chosen definition or the score that pruning ranks by."""
+    return Ranking.by(*tasks, n_train=n_train(), reduction=ranked_by(), reverse=reverse)
+
+
+def ranked_by() -> str:
+    """What pruning ranks heads by: the chosen definition of importance, or "signed" or "integrated" gradients."""
+    chosen = st.session_state.get("ranked by")
+    return str(chosen) if chosen in OF_ATTRIBUTION else definition()
+
+
+def rank_by(score: str) -> None:
+    """Rank by a score from now on when pruning. For callbacks only: it writes widgets' state."""
+    st.session_state["ranked by"] = score if score in OF_ATTRIBUTION else RANKED_BY[0]
+    if score not in OF_ATTRIBUTION:
+        st.session_state["by"] = score
 
 
 def definition() -> str:

@@ -1,4 +1,4 @@
-"""What Tour, Induction and Card conclude: pure functions from numbers to sentences and to the right answer of a guess.
+"""What Tour, Calibration, Induction and Card conclude: pure functions from numbers to sentences and to a guess's answer.
 
 Each claims a difference only where an interval or a test holds it, and else says that the questions do not tell.
 """
@@ -14,7 +14,7 @@ from backend import stats, tables
 from backend.kinds.knock_out import INDUCTION_ALONE, VECTORS_ALONE
 from backend.tables import VECTOR, WITH
 from backend.values import Head
-from pages.shared.words import SIGNIFICANT, how_many, nats, p_value, percent, points
+from pages.shared.words import SIGNIFICANT, how_many, nats, p_value, percent, points, rho
 
 NEARLY_ALWAYS = 0.85  # an accuracy from here on is called so
 
@@ -377,3 +377,80 @@ def head_carries(head: str, table: pd.DataFrame) -> str:
     return (f"Put back at the last token, {head} brings back some of the right answer's probability in {len(found)} of "
             f"{tasks}, most in {best['task']}: {percent(best['effect'])} of the "
             f"{percent(best['lost by shuffling'])} that shuffled labels take")
+
+
+def tells(row: pd.Series, n: int, called: str, of: str) -> str:
+    """Whether a score ranks heads by what their removal costs, from a row of a `tells_table`.
+
+    Args:
+        n: how many heads are ranked; called: what they are called; of: the task, or the mean of which tasks.
+    """
+    costly, found = f"{row['score']} score", []
+    for share in tables.TOPS:
+        k = max(1, stats.count(share, n))
+        here, chance = (row[f"{name} {share:.0%}"] * k for name in ("top", "chance"))
+        found.append(f"{here:.2g} of the {k} that cost most ({chance:.1f} by chance)")
+    numbers = f"{rho(row['ρ'])}" + ("" if np.isnan(row["95 % from"]) else
+                                    f" (95\u00a0%: {_signed(row['95 % from'])} to {_signed(row['to'])})")
+    front = f"in front it has {', and '.join(found)}"
+    costs = f"by what their removal costs in {row['measured in']} for {of}"
+    if np.isnan(row["ρ"]):
+        return f"No removal of a head changes the {row['measured in']} for {of}, or all scores are equal"
+    if row["95 % from"] > 0:
+        return f"The {costly} ranks {n} {called} {costs}, at {numbers}; {front}"
+    if row["to"] < 0:
+        return f"The {costly} ranks {n} {called} the other way round than {costs}, at {numbers}; {front}"
+    return f"It is not told that the {costly} ranks {n} {called} {costs}: {numbers}; {front}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
+def unseen(table: pd.DataFrame, n: int) -> str:
+    """What accuracy sees of single heads, and what loss does, in a `calibration_table` of n questions."""
+    turning, of = int((table["turned"] > 0).sum()), how_many(len(table), "head")
+    text = f"off alone, {turning or 'none'} of {of} {'turns' if turning < 2 else 'turn'} the answer to any of {n:,} " \
+        "questions"
+    if "loss from" not in table:
+        return text[0].upper() + text[1:]
+    moving = int(((table["loss from"] > 0) | (table["loss to"] < 0)).sum())
+    text += f", and {moving or 'none'} {'changes' if moving < 2 else 'change'} the loss beyond its interval"
+    return f"Accuracy cannot see most of it: {text}" if 2 * turning <= moving and moving else text[0].upper() + text[1:]
+
+
+COSTS = {"loss": "rise of the loss", "accuracy": "fall of accuracy"}
+
+
+def misses(table: pd.DataFrame, measure: str) -> str:
+    """The heads that a score misses most and those that it overrates most, in a `missed_table`."""
+    def named(which: str) -> str:
+        rows = table[table["which"] == which].head(3)
+        return ", ".join(f"{row['head']} (rank {row['cost rank']:.3g} by cost, {row['score rank']:.3g} by the score)"
+                         for _, row in rows.iterrows())
+
+    parts = [f"{said}: {those}" for said, those in (
+        (f"missed most, though they are told to cost {measure}", named("missed")),
+        (f"overrated most, though of them no {COSTS[measure]} is told", named("overrated"))) if those]
+    told = "; ".join(parts) or "No head that is told to cost something ranks lower by the score than by its cost"
+    return told[0].upper() + told[1:]
+
+
+def best_score(table: pd.DataFrame, place: str, measure: str, against: str) -> pd.Series | None:
+    """The score of a `tells_table` that is told to rank heads better than one, the one furthest ahead; None: none is.
+
+    Args:
+        place, measure: of which removal, in which cost.
+    """
+    here = table[(table["in its place"] == place) & (table["measured in"] == measure)]
+    better = here[(here["ahead from"] > 0) & (here["95 % from"] > 0) & (here["score"] != against)]
+    return None if better.empty else better.loc[better["ahead"].idxmax()]
+
+
+def tells_best(best: pd.Series | None, against: str, place: str, measure: str, of: str) -> str:
+    """Whether a score tells costs better than the one that is shown elsewhere; see `best_score`."""
+    where = f"{measure} for {of}, with {place} in the head's place"
+    if best is None:
+        return f"No stored score is told to rank heads better than {against} does, by {where}"
+    return (f"The {best['score']} score ranks heads better than {against}, by {where}: {rho(best['ρ'])}, ahead by "
+            f"{best['ahead']:.2f} (95\u00a0%: {_signed(best['ahead from'])} to {_signed(best['ahead to'])})")

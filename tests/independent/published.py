@@ -171,7 +171,7 @@ def recomputed(unit: Unit[Any], store: Store, every: int = 1) -> Iterator[Claim]
         yield Claim(f"{unit}: choices that differ", 0, len(differing(asked, record.choices(), found)), 0)
         yield Claim(f"{unit}: log-likelihoods", np.concatenate([np.array(row) for row in record.loglikelihoods]),
                     np.concatenate(found), TIE)
-    elif isinstance(unit, FFNOracle | HeadOracle | Pruning):
+    elif isinstance(unit, FFNOracle | Pruning) or (isinstance(unit, HeadOracle) and unit == HeadOracle(unit.setup)):
         assert isinstance(record, Sweep)
         yield from answers(unit, record, record.ablations, record.choices, every)
     elif isinstance(unit, HeadImportance):

@@ -11,6 +11,7 @@ import pytest
 from backend.errors import BadInput, StoreError
 from backend.kinds import (
     KINDS,
+    Attribution,
     Copying,
     Evaluation,
     FFNOracle,
@@ -21,6 +22,7 @@ from backend.kinds import (
     KnockOut,
     Means,
     Model,
+    OptimalConstants,
     PrefixMatching,
     Pruning,
     Relabelled,
@@ -29,6 +31,7 @@ from backend.kinds import (
     Writes,
 )
 from backend.kinds.knock_out import SORTS
+from backend.kinds.oracles import FILLS
 from backend.kinds.unit import SCHEMA
 from backend.values import ModelId, Ranking, Setup, TaskId, parse_exact
 from tests.store.test_store import RECORDS
@@ -44,6 +47,7 @@ OTHER_SETUPS = [SETUP.with_(**change) for change in (
     {"n_examples": 99}, {"seed": 1}, *({"model": model} for model in OTHER_MODELS))]
 RANKINGS = [Ranking.by(PIQA), Ranking.by(COPA), Ranking.by(TaskId("piqa", "d2")), Ranking.by(PIQA, COPA),
             Ranking.by(PIQA, reverse=True), Ranking.by(PIQA, n_train=50), Ranking.by(PIQA, reduction="per-example"),
+            Ranking.by(PIQA, reduction="signed"), Ranking.by(PIQA, reduction="integrated"),
             Ranking.random(0), Ranking.random(1), Ranking.random(0, 32), Ranking.random(0, 31)]
 
 
@@ -63,6 +67,9 @@ def different(kind: type[Unit]) -> list[Unit]:
             ("L0H1", 0), ("F1", 0), ("mean:L0H1", 50), ("mean:L0H1", 200))]
     if kind is Relabelled:
         found += [kind(SETUP, "made-up"), kind(SETUP, "made-up", parse_exact("L0H1"))]
+    if kind is HeadOracle:
+        found += [kind(SETUP, fill, n_train) for fill in FILLS[1:] for n_train in (50, 200)]
+        found += [kind(SETUP, on="train"), kind(SETUP, "mean", on="train")]
     if kind is FunctionVectors:
         found.append(kind(SETUP, 24))
     if kind is KnockOut:
@@ -71,7 +78,7 @@ def different(kind: type[Unit]) -> list[Unit]:
                   kind(SETUP, n_means=7), kind(SETUP, n_trials=7), kind(SETUP, n_probe=7)]
     if kind is Pruning:
         found += [kind(SETUP, what, ranking) for what in ("heads", "combined") for ranking in RANKINGS]
-        found += [kind(SETUP, "ffns", ranking) for ranking in (*RANKINGS[:5], *RANKINGS[7:9])]
+        found += [kind(SETUP, "ffns", ranking) for ranking in (*RANKINGS[:5], *RANKINGS[9:11])]
         found.remove(kind(SETUP))  # is there as the first
     return found
 
@@ -97,7 +104,7 @@ def test_a_name_reads_back_as_what_it_names(kind):
 def test_kinds_of_one_setup_have_names_of_their_own():
     keys = {kind(SETUP).key for kind in (
         Evaluation, HeadImportance, Means, FFNOracle, HeadOracle, Pruning, Writes, FunctionVectors, KnockOut,
-        Relabelled, ShuffledHeads, Influence)}
+        Relabelled, ShuffledHeads, Influence, Attribution, OptimalConstants)}
     assert len(keys | {kind(MODEL).key for kind in (PrefixMatching, Copying, Model)}) == len(KINDS)
 
 
@@ -122,6 +129,10 @@ PINNED = {
     "pruning, random": (Pruning(SETUP, "ffns", Ranking.random(3)), "573b76f0b3ed15cea43b30258be26f39"),
     "function_vectors": (FunctionVectors(SETUP.with_(n_examples=50)), "528cfa8fb27266b93b4c0f218f4a0c1e"),
     "knock_out": (KnockOut(SETUP, "random:1", (COPA,), "mean"), "e573980ebcdc9865faf7b25894285aa1"),
+    "head_oracle": (HeadOracle(SETUP), "be101eda28481d045c3d32a7d0dcefa0"),
+    "head_oracle, resampled": (HeadOracle(SETUP, "resample", 50, "train"), "da8b02948d72480d06a4b75f45900e14"),
+    "attribution": (Attribution(SETUP.with_(n_examples=200)), "cd8471d6e229b7032ecc23e7e5415223"),
+    "optimal_constants": (OptimalConstants(SETUP.with_(n_examples=200)), "19dbd4dd8ca31519d62165fe035fcd9c"),
     "copying": (Copying(MODEL.with_(bos=True, dtype="bfloat16"), "olsson", 7), "74e768347b5eae6cb0e92501f65faf14"),
     "model": (Model(MODEL), "82f0ef2a4649bccfcfa3a4749a17fbe3"),
 }

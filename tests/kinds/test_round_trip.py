@@ -13,6 +13,7 @@ from backend.errors import BadInput
 from backend.kinds import (
     KINDS,
     Answers,
+    Attribution,
     Copying,
     Evaluation,
     FFNOracle,
@@ -25,6 +26,7 @@ from backend.kinds import (
     KnockOut,
     Means,
     Model,
+    OptimalConstants,
     PrefixMatching,
     Pruning,
     Relabelled,
@@ -35,6 +37,7 @@ from backend.kinds import (
 )
 from backend.kinds.knock_out import EVERY_SORT
 from backend.kinds.lines import commands, python
+from backend.kinds.oracles import FILLS
 from backend.models import loading
 from backend.models.identity import identify
 from backend.models.info import describe
@@ -66,7 +69,10 @@ def every_unit(setup: Setup) -> list[Unit[Any]]:
         Evaluation(setup), *(Evaluation(setup, mask) for mask in masks), Evaluation(setup, masks[2], 50),
         HeadImportance(setup.with_(n_examples=200)), HeadImportance(setup.with_(n_examples=50)),
         Means(setup.with_(n_examples=50)), Writes(setup.with_(n_examples=32)), Writes(setup.with_(n_examples=50)),
-        FFNOracle(setup), HeadOracle(setup),
+        FFNOracle(setup), HeadOracle(setup), *(HeadOracle(setup, fill, n) for fill in FILLS[1:] for n in (200, 50)),
+        HeadOracle(setup, on="train"), HeadOracle(setup, "mean", 50, "train"),
+        Attribution(setup.with_(n_examples=200)), Attribution(setup.with_(n_examples=50)),
+        OptimalConstants(setup.with_(n_examples=50)),
         *(FunctionVectors(setup.with_(n_examples=n), trials) for n, trials in ((50, 25), (7, 3)) if setup.n_shots),
         *(unit for mask in (INTACT, *masks) if setup.n_shots for unit in (
             Relabelled(setup, "shuffled", mask), Relabelled(setup, "made-up", mask, 7), Influence(setup, mask, 7))),
@@ -74,7 +80,7 @@ def every_unit(setup: Setup) -> list[Unit[Any]]:
         *(KnockOut(setup, sort, tasks, fill, n, n) for sort in EVERY_SORT for tasks, fill, n in (
             ((), "zero", 50), (MINI, "mean", 7)) if setup.n_shots),
         *(Pruning(setup, what, ranking) for what, n_train, reduction in product(
-            ("heads", "ffns", "combined"), (200, 50), ("per-token", "per-example"))
+            ("heads", "ffns", "combined"), (200, 50), ("per-token", "per-example", "integrated"))
           for ranking in rankings(n_train, reduction, setup)),
         *(PrefixMatching(MODEL, variant, n) for variant in PrefixMatching.VARIANTS for n in (100, 7)),
         *(Copying(MODEL, variant, n) for variant in Copying.VARIANTS for n in (100, 7))]))

@@ -29,7 +29,8 @@ MODEL = made_up.model_id(INFO)
 Explorer = Callable[..., AppTest]
 
 VIEWS: list[tuple[str, dict[str, Any]]] = [  # every view that shows stored results, as its address says
-    *(("heads", {"view": view}) for view in ("One task", "All tasks", "Shots", "Difference", "Average")),
+    *(("heads", {"view": view}) for view in (
+        "One task", "All tasks", "Shots", "Difference", "Average", "Calibration")),
     *(("ffns", {"scope": scope, "view": view}) for scope in ("This task", "All tasks")
       for view in ("FFNs", "FFNs and heads")),
     *(("lab", {"scope": scope, "off": off}) for scope in ("This task", "All shots", "All tasks")

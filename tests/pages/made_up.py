@@ -18,6 +18,9 @@ import numpy as np
 from backend.kinds import (
     Activations,
     Answers,
+    Attribution,
+    Attributions,
+    Constants,
     Copying,
     Effects,
     Evaluation,
@@ -43,6 +46,7 @@ from backend.kinds import (
 )
 from backend.kinds.function_vectors import MEANS
 from backend.kinds.knock_out import EVERY_SORT, SHARES, ranked_on
+from backend.kinds.oracles import FILLS
 from backend.kinds.pruning import pruning_steps
 from backend.kinds.writes import N_PROBE
 from backend.models import smollm2
@@ -51,7 +55,7 @@ from backend.runs.plan import identify_tasks
 from backend.store.live import Store
 from backend.tasks.registry import get_task
 from backend.tasks.task import DRAWS
-from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId
+from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId, parse_exact
 
 N_QUESTIONS, N_OPTIONS, N_BLOCKS = 40, 4, 6
 LARGE = 1000  # heads; models with more get fewer blocks, so that their stores are made in seconds
@@ -91,6 +95,11 @@ def setups(model: ModelId, tasks: Sequence[str | TaskId], shots: Sequence[int] =
 def importance(of: Setup) -> HeadImportance:
     """Head importance as pages ask for it."""
     return HeadImportance(of.with_(n_examples=N_TRAIN))
+
+
+def attribution(of: Setup) -> Attribution:
+    """Signed and integrated gradients as pages ask for them."""
+    return Attribution(of.with_(n_examples=N_TRAIN))
 
 
 def means(of: Setup) -> Means:
@@ -136,7 +145,8 @@ def everything(model: ModelId, tasks: Sequence[TaskId], off: Ablation, shots: Se
         yield from (importance(one), writes(one), Evaluation(one), Evaluation(one, off))
     for one in setups(model, tasks, shots[-1:]):
         own, reverse = Ranking.by(one.task), Ranking.by(one.task, reverse=True)
-        yield from (FFNOracle(one), vectors(one), Pruning(one, "combined", own))
+        yield from (FFNOracle(one), vectors(one), Pruning(one, "combined", own), attribution(one), HeadOracle(one))
+        yield from (HeadOracle(one, fill) for fill in FILLS[1:])
         yield from knock_outs(one, tasks)
         yield from (*demonstrations(one), *demonstrations(one, off), *head_oracles(one))
         for what in ("heads", "ffns"):
@@ -171,6 +181,10 @@ def record(unit: Unit[Any], info: ModelInfo) -> Record:
         return info
     if unit.RECORD is InductionScores:
         return _induction(unit, info)
+    if unit.RECORD is Attributions:
+        return _attributions(unit, info)
+    if unit.RECORD is Constants:
+        return _constants(unit, info)
     if unit.RECORD is HeadScores:
         return _importance(unit, info)
     if unit.RECORD is HeadWrites:
@@ -233,6 +247,26 @@ def _importance(unit: Unit[Any], info: ModelInfo) -> HeadScores:
 
     return HeadScores(n, (), tuple(sizes), tuple((20 * s,) * info.n_layers for s in sizes),
                           plain([20 * b for b in blocks]), plain([b * 0.3 for b in blocks]))
+
+
+@lru_cache(maxsize=64)
+def _attributions(unit: Unit[Any], info: ModelInfo) -> Attributions:
+    """As the importance of another draw; signed next to nothing, and below 0 for every third head."""
+    found = _importance(unit, info)
+    rows = np.asarray(found.block_per_example)
+    sign = np.where(np.arange(rows[0].size).reshape(rows[0].shape) % 3, 1.0, -1.0)
+
+    def plain(array: np.ndarray) -> Any:
+        return tuple(tuple(tuple(float(f"{x:.7g}") for x in row) for row in block) for block in array.tolist())
+
+    return Attributions(found.n_examples, (), found.block_sizes, plain(rows * sign * 1e-2), plain(rows))
+
+
+def _constants(unit: Unit[Any], info: ModelInfo) -> Constants:
+    assert unit.setup is not None
+    row = (0.5,) * info.d_head
+    return Constants(unit.setup.n_examples, (), ((row,) * info.n_heads,) * info.n_layers, 0.1,
+                     ((0.25,) * info.n_heads,) * info.n_layers, ((0.2,) * info.n_heads,) * info.n_layers)
 
 
 def _induction(unit: Unit[Any], info: ModelInfo) -> InductionScores:
@@ -328,7 +362,9 @@ def _sweep(unit: Unit[Any], info: ModelInfo) -> Sweep:
     removed: Sequence[tuple[float, float]] = ()
     if isinstance(unit, FFNOracle):
         steps = _masks((INTACT, *(Ablation(ffns=frozenset({layer})) for layer in range(info.n_layers))), info)
-    elif isinstance(unit, HeadOracle | ShuffledHeads):
+    elif isinstance(unit, HeadOracle):
+        steps = _masks(list(map(parse_exact, unit.named(info))), info)
+    elif isinstance(unit, ShuffledHeads):
         steps = _masks((INTACT, *(Ablation(frozenset({head})) for head in info.heads)), info)
     elif isinstance(unit, KnockOut):
         removed = [(share, 0.0) for share in SHARES]
@@ -340,11 +376,19 @@ def _sweep(unit: Unit[Any], info: ModelInfo) -> Sweep:
     else:
         raise NotImplementedError(f"No made-up record of {type(unit).__name__}.")
     more = 0.5 if isinstance(unit, ShuffledHeads) else 0.0
-    lost = [min(1.0, more + _lost(unit.setup.task.name, info, *kept)) for _, *kept in steps]
-    choices = tuple(_choices(unit.setup, info, one) for one in lost)
-    gold = tuple(tuple(-0.5 - one - 0.01 * q * one for q in range(len(choices[0]))) for one in lost) \
-        if isinstance(unit, FFNOracle | HeadOracle) else ()
+    choices = tuple(_choices(unit.setup, info, min(1.0, more + _lost(unit.setup.task.name, info, *kept)))
+                    for _, *kept in steps)
+    gold = tuple(_gold(unit, info, *kept) for _, *kept in steps) if isinstance(unit, FFNOracle | HeadOracle) else ()
     return Sweep(_questions(unit.setup), tuple(text for text, *_ in steps), choices, choices, tuple(removed), gold)
+
+
+def _gold(unit: FFNOracle | HeadOracle, info: ModelInfo, *kept: np.ndarray) -> tuple[float, ...]:
+    """How likely the right answers are: less the more is lost, less so where something stands in, noisily."""
+    fill = getattr(unit, "fill", "zero")
+    lost = _lost(unit.setup.task.name, info, *kept) * (1 if fill == "zero" else 0.5)
+    rng = np.random.default_rng(zlib.crc32(f"{unit.setup.task} {fill} {lost}".encode()))
+    n = _questions(unit.setup).n
+    return tuple(float(f"{x:.7g}") for x in -0.3 - lost * rng.lognormal(0, 0.3, n))
 
 
 def _masks(ablations: Sequence[Ablation], info: ModelInfo) -> list[tuple[str, np.ndarray, np.ndarray]]:

@@ -1,17 +1,20 @@
 """The Heads page shows what is stored, and offers what is not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from backend import stats, tables
-from backend.kinds import FFNOracle, HeadImportance, HeadScores, PrefixMatching
+from backend.kinds import FFNOracle, HeadImportance, HeadOracle, HeadScores, PrefixMatching, Pruning, Unit
 from backend.store.live import Store
 from backend.tasks.mini import MINI
-from backend.values import Ablation, Head
+from backend.values import Ablation, Head, Ranking
 from pages.map import scales
-from pages.shared import lecture
+from pages.shared import lecture, verdicts
 from tests.pages import made_up, maps
 from tests.pages.conftest import INFO, MODEL, Explorer, calm, setup_of, setups_of, words
+from tests.pages.shown import asked_by_commands
 
 UNIT = made_up.importance(setup_of("antonym", 5))
 
@@ -155,3 +158,90 @@ def test_the_difference_is_between_two_tasks_or_two_numbers_of_shots(explorer: E
         assert calm(app)
         top = stats.highest(abs(a - b), 1)[0]
         assert f"{top} sets them apart most" in words(app)
+
+
+# --- calibration ------------------------------------------------------------------------------------
+
+
+def calibrated(store: Store, task: str = "antonym", *more: Unit) -> None:
+    of = setup_of(task)
+    units = [made_up.importance(of), made_up.attribution(of), HeadOracle(of), made_up.writes(of)]
+    made_up.fill(store, [*units, *more], INFO)
+
+
+def test_a_score_stands_against_what_removals_cost(explorer: Explorer, store: Store):
+    calibrated(store)
+    app = explorer("heads", task="antonym", view="Calibration", off="L1H2")
+    assert calm(app), (app.error, app.exception)
+    assert "Not measured yet" not in words(app)
+    of = setup_of("antonym")
+    record, oracle = store.get(made_up.importance(of)), store.get(HeadOracle(of))
+    alive = store.get(made_up.writes(of)).alive()
+    table = tables.calibration_table([record], [oracle], "per-token", Ablation(frozenset({Head(1, 2)})), alive)
+    (row,) = tables.tells_table({"per-token": [record]}, {"zero": [oracle]}, "per-token", alive).query(
+        "`measured in` == 'loss'").to_dict("records")
+    assert verdicts.tells(row, 11, "live heads", "antonym") in words(app)
+    assert verdicts.unseen(table, made_up.N_QUESTIONS) in words(app)
+    assert verdicts.misses(tables.missed_table(table, "loss"), "loss") in words(app)
+    *_, heads, every = (frame.value for frame in app.dataframe)
+    assert list(heads["head"]) == list(table["name"])
+    assert list(heads["loss added"]) == list(table["loss added"])
+    assert list(heads.query("chosen")["head"]) == ["L1H2"]
+    assert set(every["score"]) == set(tables.SCORES)
+    assert set(every["in its place"]) == {"zero"}
+    assert "Not stored, so not here: mean, resample, optimal." in words(app)
+    given = maps.given(app)["calibration"].map
+    drawn = {mark["name"]: mark["y"] for mark in given["marks"]}
+    assert drawn == dict(zip(table["name"], table["loss added"], strict=True))
+
+
+@pytest.mark.parametrize(("widget", "value", "said"), [
+    ("calibrated score", "integrated", "The integrated score"),
+    ("calibrated cost", "accuracy", "removal costs in accuracy"),
+    ("calibrated of", "all tasks", "for the mean of 1 task")])
+def test_each_choice_of_a_calibration_is_shown(explorer: Explorer, store: Store, widget: str, value: str, said: str):
+    calibrated(store)
+    app = explorer("heads", task="antonym", view="Calibration")
+    app.segmented_control(key=widget).set_value(value).run()
+    assert calm(app), (app.error, app.exception)
+    assert said.lower() in words(app).lower()
+
+
+@pytest.mark.parametrize(("widget", "value", "unit"), [
+    ("calibrated place", "optimal", HeadOracle(setup_of("antonym"), "optimal")),
+    ("calibrated on", "training prompts", HeadOracle(setup_of("antonym"), on="train"))])
+def test_a_removal_that_is_not_measured_is_offered(explorer: Explorer, store: Store, widget: str, value: str,
+                                                   unit: Unit):
+    calibrated(store)
+    app = explorer("heads", task="antonym", view="Calibration")
+    app.segmented_control(key=widget).set_value(value).run()
+    assert calm(app), (app.error, app.exception)
+    assert asked_by_commands(app) == [unit]
+    made_up.fill(store, [unit], INFO)
+    app.run()
+    assert "Not measured yet" not in words(app)
+    assert calm(app), (app.error, app.exception)
+
+
+def test_an_oracle_without_losses_shows_its_accuracy_and_offers_the_loss(explorer: Explorer, store: Store):
+    calibrated(store)
+    unit = HeadOracle(setup_of("antonym"))
+    store.put(unit, replace(store.get(unit), gold=()), replace=True)
+    app = explorer("heads", task="antonym", view="Calibration")
+    assert calm(app), (app.error, app.exception)
+    assert "the answers alone were kept" in words(app)
+    assert "by what their removal costs in accuracy" in words(app)
+    assert asked_by_commands(app) == [unit]
+    assert any(button.label == "Measure now" for button in app.main.button)
+
+
+def test_pruning_goes_by_the_score_that_is_offered(explorer: Explorer, store: Store):
+    ranking = Ranking.by(made_up.task_id("antonym"), reduction="integrated")
+    unit = Pruning(setup_of("antonym"), "heads", ranking)
+    made_up.fill(store, [unit], INFO)
+    app = explorer("pruning", task="antonym")
+    app.segmented_control(key="ranked by").set_value("integrated").run()
+    assert not app.exception
+    assert unit not in asked_by_commands(app)
+    assert any(one.ranking.reduction == "integrated" for one in asked_by_commands(app) if isinstance(one, Pruning))
+    assert "Heads ranked by integrated gradients" in words(app)

@@ -149,7 +149,7 @@ def test_an_address_beyond_the_last_question_or_layer_is_said(at: Explorer, mode
     (said,) = [w.value for w in app.warning]
     assert "asks for q '2'. Known: whole numbers from 0 to 1. Showing 0 instead." in said
     assert f"asks for at_layer '99'. Known: 0 to {model.info.n_layers - 1}. " in said
-    assert f"Showing {app.number_input('layer').value} instead." in said.splitlines()[-1]
+    assert f"Showing {app.number_input('at_layer').value} instead." in said.splitlines()[-1]
     assert app.number_input("q").value == 0
 
 

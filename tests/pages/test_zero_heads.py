@@ -12,6 +12,7 @@ import streamlit as st
 
 from backend.kinds import (
     Activations,
+    Attributions,
     Copying,
     Effects,
     Evaluation,
@@ -44,7 +45,7 @@ MODEL = made_up.model_id(NARROW)  # the same name: only the shape differs
 ZEROS = tuple(Head(layer, head) for layer in range(4) for head in range(4, 8))
 TASKS = list(MINI)[:5]
 PAGES = [
-    *(("heads", {"view": view}) for view in ("One task", "All tasks", "Shots", "Difference", "Average")),
+    *(("heads", {"view": view}) for view in ("One task", "All tasks", "Shots", "Difference", "Average", "Calibration")),
     *(("heads", {"view": view, "by": "one-divisor"}) for view in ("One task", "Average")),
     *(("overlap", {"view": view}) for view in ("Tasks", "Shots", "Top heads", "Heads that many need")),
     *(("induction", {"view": view}) for view in ("Scores", "Against importance", "Function vectors",
@@ -59,7 +60,8 @@ def wanted() -> Iterator[Unit[Any]]:
     for one in setups:
         yield from (made_up.importance(one), Evaluation(one))
         if one.n_shots == 5:
-            yield from (FFNOracle(one), made_up.vectors(one), *made_up.demonstrations(one), *made_up.head_oracles(one))
+            yield from (FFNOracle(one), made_up.vectors(one), made_up.attribution(one))
+            yield from (*made_up.demonstrations(one), *made_up.head_oracles(one))
             tasks = tuple(made_up.task_id(task) for task in TASKS)
             yield from made_up.knock_outs(one, tasks)
             for what in ("heads", "ffns"):
@@ -90,6 +92,9 @@ def widened(unit: Unit[Any], record: Record) -> Record:
     if isinstance(record, HeadScores):
         return replace(record, block_per_token=tuple(map(padded, record.block_per_token)),
                        block_per_example=tuple(map(padded, record.block_per_example)))
+    if isinstance(record, Attributions):
+        return replace(record, block_signed=tuple(map(padded, record.block_signed)),
+                       block_integrated=tuple(map(padded, record.block_integrated)))
     if isinstance(record, InductionScores):  # copying reads the projection's bias, whatever the head does
         mean = 0.93 if isinstance(unit, Copying) and unit.variant == "authors" else 0.0
         return replace(record, mean=padded(record.mean, mean), variance=padded(record.variance))
@@ -99,10 +104,11 @@ def widened(unit: Unit[Any], record: Record) -> Record:
         return replace(record, norms=padded(record.norms))
     if isinstance(unit, HeadOracle | ShuffledHeads):
         assert isinstance(record, Sweep)
-        known = dict(zip(record.ablations, record.choices, strict=True))
+        known, gold = (dict(zip(record.ablations, rows, strict=True)) for rows in (record.choices, record.gold))
         masks = tuple(map(str, HeadOracle.ablations(WIDE)))
         choices = tuple(known.get(mask, record.choices[0]) for mask in masks)
-        return replace(record, ablations=masks, choices=choices, choices_norm=choices)
+        return replace(record, ablations=masks, choices=choices, choices_norm=choices,
+                       gold=tuple(gold.get(mask, record.gold[0]) for mask in masks))
     if isinstance(unit, Pruning) and unit.what == "heads":
         assert isinstance(record, Sweep)
         return pruned(record, last=unit.ranking.reverse)

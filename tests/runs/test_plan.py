@@ -9,16 +9,20 @@ import pytest
 from backend.errors import BadInput
 from backend.kinds import (
     KINDS,
+    Attribution,
     Evaluation,
     FFNOracle,
     HeadImportance,
     HeadOracle,
     Means,
     Model,
+    OptimalConstants,
     PrefixMatching,
     Pruning,
     compute,
 )
+from backend.kinds.constants import STEPS
+from backend.kinds.oracles import FILLS, N_RESAMPLED
 from backend.kinds.pruning import aggregate_of, pruning_steps, shares
 from backend.runs import plan as planning
 from backend.runs.plan import Counting, Request, identify_tasks, make, topics, units
@@ -80,6 +84,7 @@ def test_every_topic_gives_its_units():
     count = Counter(u.KIND for u in units(EVERYTHING))
     per_setup = {"evaluation": 3, "head_importance": 1, "ffn_oracle": 1, "head_oracle": 1, "means": 1, "writes": 1}
     assert {kind: count[kind] for kind in per_setup} == {kind: n * tasks * shots for kind, n in per_setup.items()}
+    assert (count["attribution"], count["optimal_constants"]) == (tasks * shots,) * 2
     assert count["knock_out"] == tasks * 7  # four sorts and three random ones
     assert count["labels"] == tasks * 4  # two sorts of labels, two masks; none at 0 shots
     assert count["influence"] == tasks * 2
@@ -203,6 +208,20 @@ def cost(unit) -> int:
 def costs(setup) -> list[int]:
     return [cost(unit) for unit in (Evaluation(setup), FFNOracle(setup), HeadOracle(setup), Pruning(setup),
                                     HeadImportance(setup), Means(setup))]
+
+
+def test_what_stands_in_for_heads_costs_what_it_reads(pets):
+    setup = setup_of(pets, 2)
+    zero, mean, optimal, resampled = (cost(HeadOracle(setup, fill, 4)) for fill in FILLS[:2] + FILLS[3:] + FILLS[2:3])
+    assert zero == mean == optimal
+    half, n = (INFO.n_layers + 1) / 2, INFO.n_heads
+    whole = 4 * (2 * 3 + 2 + 3 * 1)  # every question with its demonstrations
+    assert resampled == round((1 + half * N_RESAMPLED * n + N_RESAMPLED) * 2 * whole)
+    train = 4 * (2 * 3 + 2 + 1)
+    assert cost(Attribution(setup)) == 6 * 3 * train
+    each = n * INFO.n_layers * half / INFO.n_layers
+    assert cost(OptimalConstants(setup)) == round(each * (3 * STEPS * 4 + 2 * 4) / 4 * train)
+    assert cost(HeadOracle(setup, on="train")) == round((1 + half * n) * train)
 
 
 def test_fixed_demonstrations_are_read_once_and_a_question_once_for_all_its_options(pets):

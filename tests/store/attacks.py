@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.kinds import (
+    Attribution,
     Copying,
     Evaluation,
     FFNOracle,
@@ -22,6 +23,7 @@ from backend.kinds import (
     KnockOut,
     Means,
     Model,
+    OptimalConstants,
     Pruning,
     Relabelled,
     ShuffledHeads,
@@ -35,10 +37,10 @@ from backend.values import ModelId, Setup, TaskId
 MODEL = ModelId("stranger", "r", "d")
 SETUP = Setup(MODEL, TaskId("antonym", "x"), 5, "fixed", 2)
 UNITS: dict[str, Unit[Any]] = {
-    unit.KIND: unit for unit in (Evaluation(SETUP), HeadImportance(SETUP), Means(SETUP), FFNOracle(SETUP),
-                                 HeadOracle(SETUP), Pruning(SETUP), Writes(SETUP), FunctionVectors(SETUP, 2),
-                                 KnockOut(SETUP), Relabelled(SETUP), ShuffledHeads(SETUP), Influence(SETUP),
-                                 Copying(MODEL, n_sequences=3), Model(MODEL))}
+    unit.KIND: unit for unit in (
+        Evaluation(SETUP), HeadImportance(SETUP), Means(SETUP), FFNOracle(SETUP), HeadOracle(SETUP), Attribution(SETUP),
+        OptimalConstants(SETUP), Pruning(SETUP), Writes(SETUP), FunctionVectors(SETUP, 2), KnockOut(SETUP),
+        Relabelled(SETUP), ShuffledHeads(SETUP), Influence(SETUP), Copying(MODEL, n_sequences=3), Model(MODEL))}
 
 Plain = dict[str, Any]
 QUESTIONS: Plain = {"docs": [3, 1], "gold": [[0], [1]], "n_options": [2, 2], "groups": ["", ""], "metric": "acc",
@@ -61,6 +63,10 @@ RECORDS: dict[str, Plain] = {  # sound ones, of a model of 4 layers and 8 heads
     "writes": {"n_examples": 2, "n_positions": 9, "norms": [[0.5] * 8] * 4},
     "function_vectors": {"n_means": 2, "true": 0.5, "shuffled": [0.25, 0.5], "effects": [[[0.5] * 8] * 4] * 2,
                          "draws": [], "dropped_demos": [0] * 4, "skipped": []},
+    "attribution": {"n_examples": 2, "skipped": [], "block_sizes": [2], "block_signed": [[[-0.5] * 8] * 4],
+                    "block_integrated": SCORES},
+    "optimal_constants": {"n_examples": 2, "skipped": [], "heads": [[[0.5] * 3] * 8] * 4, "intact": 0.25,
+                          "before": [[0.5] * 8] * 4, "after": [[0.5] * 8] * 4},
     "ffn_oracle": sweep(["", "F0", "F1", "F2", "F3"]),
     "head_oracle": sweep(["", *(f"L{layer}H{head}" for layer in range(4) for head in range(8))]),
     "pruning": sweep(["", "L0H0-2"], [[0.0, 0.0], [0.1, 0.0]]),

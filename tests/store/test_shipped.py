@@ -6,6 +6,7 @@ import pytest
 
 from backend.bundled import checkpoints
 from backend.kinds import (
+    Attribution,
     Copying,
     Evaluation,
     FFNOracle,
@@ -39,7 +40,8 @@ from backend.tasks.paper import HELD_OUT, STUDY
 from backend.tasks.task import DRAWS
 from backend.values import Ranking, Setup
 
-KINDS = ("evaluation", "head_importance", "ffn_oracle", "pruning", "function_vectors", "labels", "influence")
+KINDS = ("evaluation", "head_importance", "ffn_oracle", "pruning", "function_vectors", "labels", "influence",
+         "attribution")
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,7 @@ def test_every_task_and_shot_number_is_there_for_the_model_as_it_is(shipped):
                 assert unit in shipped, str(unit)
         for unit in (Relabelled(setup), Relabelled(setup, "made-up"), ShuffledHeads(setup), Influence(setup),
                      Pruning(setup, "combined"), HeadOracle(setup), FunctionVectors(setup.with_(n_examples=MEANS)),
+                     Attribution(setup.with_(n_examples=N_TRAIN.default)),
                      *(KnockOut(setup, sort, ranked_on(task, mini)) for sort in EVERY_SORT)):
             assert unit in shipped, str(unit)
     for unit in (*(PrefixMatching(model, variant) for variant in PrefixMatching.VARIANTS),

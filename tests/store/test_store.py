@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import threading
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,9 @@ from backend.errors import BadInput, StoreError
 from backend.kinds import (
     Activations,
     Answers,
+    Attribution,
+    Attributions,
+    Constants,
     Copying,
     Effects,
     Evaluation,
@@ -36,6 +40,7 @@ from backend.kinds import (
     KnockOut,
     Means,
     Model,
+    OptimalConstants,
     PrefixMatching,
     Pruning,
     Relabelled,
@@ -102,7 +107,11 @@ RECORDS = [
     (unit(), evaluation()),
     (unit(Head(0, 1)), Answers(SPANNING, ((-1.5, -2.0), (-0.5, -3.0)), ((4, 5), (6, 7)), ((True, False),) * 2)),
     (FFNOracle(SETUP), SWEEP),
-    (HeadOracle(SETUP), SWEEP),
+    (HeadOracle(SETUP), replace(SWEEP, gold=((-0.5, -1.0), (-2.0, -0.25)))),
+    (Attribution(SETUP.with_(n_examples=5)), Attributions(4, (7,), (2, 2), (((-0.5,), (0.25,)),) * 2,
+                                                          (((0.5,), (-1.0,)),) * 2)),
+    (OptimalConstants(SETUP.with_(n_examples=5)), Constants(4, (7,), (((0.5, -0.25),), ((1.0, 2.0),)), 0.25,
+                                                            ((0.5,), (0.75,)), ((0.5,), (0.5,)))),
     (Pruning(SETUP), PRUNED),
     (Relabelled(SETUP), evaluation()),
     (ShuffledHeads(SETUP), SWEEP),

@@ -357,3 +357,63 @@ def test_a_head_is_said_to_carry_a_task_where_a_test_tells_it():
         "x: 20 % of the 40 % that shuffled labels take")
     assert said(verdicts.head_carries("L1H2", table.assign(effect=-table["effect"]))) == (
         "Put back at the last token, L1H2 brings back nothing that a test tells, in any of 2 tasks")
+
+
+def row(rho: float, low: float, high: float, score: str = "integrated", **more: object) -> pd.Series:
+    return pd.Series({"in its place": "zero", "measured in": "loss", "score": score, "ρ": rho, "95 % from": low,
+                      "to": high, "top 10%": 0.75, "chance 10%": 0.1, "top 20%": 0.875, "chance 20%": 0.2, **more})
+
+
+def test_a_score_tells_costs_only_where_its_interval_says_so():
+    text = said(verdicts.tells(row(0.8, 0.6, 0.9), 40, "live heads", "antonym"))
+    assert text == ("The integrated score ranks 40 live heads by what their removal costs in loss for antonym, at "
+                    "ρ = 0.80 (95 %: 0.60 to 0.90); in front it has 3 of the 4 that cost most (0.4 by chance), and 7 "
+                    "of the 8 that cost most (1.6 by chance)")
+    assert said(verdicts.tells(row(0.2, -0.1, 0.4), 40, "heads", "antonym")).startswith(
+        "It is not told that the integrated score ranks 40 heads by what their removal costs in loss for antonym: "
+        "ρ = 0.20 (95 %: −0.10 to 0.40)")
+    assert "the other way round" in verdicts.tells(row(-0.4, -0.6, -0.1), 40, "heads", "antonym")
+    nothing = row(np.nan, np.nan, np.nan)
+    assert verdicts.tells(nothing, 40, "heads", "antonym").startswith("No removal of a head changes")
+    assert verdicts.tells(row(0.9, np.nan, np.nan), 40, "heads", "antonym").startswith("It is not told")
+
+
+def moved(turned: list[int], told: list[bool]) -> pd.DataFrame:
+    low = [0.1 if one else -0.1 for one in told]
+    return pd.DataFrame({"turned": turned, "loss from": low, "loss to": [0.3] * len(low)})
+
+
+def test_accuracy_is_said_to_see_little_only_where_loss_sees_twice_as_much():
+    told = [True, True, True, False]
+    assert verdicts.unseen(moved([0, 0, 3, 0], told), 100) == (
+        "Accuracy cannot see most of it: off alone, 1 of 4 heads turns the answer to any of 100 questions, and 3 "
+        "change the loss beyond its interval")
+    assert verdicts.unseen(moved([1, 0, 3, 0], told), 100).startswith("Off alone, 2 of 4 heads turn")
+    assert verdicts.unseen(moved([0], [False]), 9).endswith("and none changes the loss beyond its interval")
+    assert verdicts.unseen(pd.DataFrame({"turned": [1.0, 0.0]}), 9) == (
+        "Off alone, 1 of 2 heads turns the answer to any of 9 questions")
+
+
+def test_the_worst_misses_are_named_with_both_ranks():
+    table = pd.DataFrame({"head": ["L0H1", "L2H3"], "which": ["missed", "overrated"], "cost rank": [1.0, 20.5],
+                          "score rank": [12.0, 2.0]})
+    assert verdicts.misses(table, "loss") == (
+        "Missed most, though they are told to cost loss: L0H1 (rank 1 by cost, 12 by the score); overrated most, "
+        "though of them no rise of the loss is told: L2H3 (rank 20.5 by cost, 2 by the score)")
+    assert "fall of accuracy" in verdicts.misses(table[table["which"] == "overrated"], "accuracy")
+    assert verdicts.misses(table.head(0), "loss").startswith("No head that is told to cost something ranks lower")
+
+
+def test_a_score_is_better_where_the_interval_of_the_difference_says_so():
+    rows = [row(0.5, 0.3, 0.7, "per-token", ahead=0.0, **{"ahead from": 0.0, "ahead to": 0.0}),
+            row(0.7, 0.5, 0.8, "per-example", ahead=0.2, **{"ahead from": 0.1, "ahead to": 0.3}),
+            row(0.9, 0.7, 0.95, "integrated", ahead=0.4, **{"ahead from": -0.1, "ahead to": 0.6})]
+    table = pd.DataFrame(rows)
+    best = verdicts.best_score(table, "zero", "loss", "per-token")
+    assert best is not None
+    assert said(verdicts.tells_best(best, "per-token", "zero", "loss", "antonym")) == (
+        "The per-example score ranks heads better than per-token, by loss for antonym, with zero in the head's place: "
+        "ρ = 0.70, ahead by 0.20 (95 %: 0.10 to 0.30)")
+    assert verdicts.best_score(table.head(1), "zero", "loss", "per-token") is None
+    assert verdicts.best_score(table, "mean", "loss", "per-token") is None
+    assert verdicts.tells_best(None, "per-token", "zero", "loss", "antonym").startswith("No stored score is told")

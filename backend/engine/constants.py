@@ -1,0 +1,196 @@
+"""Which constant output of a head leaves the loss lowest? Gradient descent on it, every head by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backend.engine.batches import Progress, tokens_per_pass
+from backend.engine.gradients import surprise
+from backend.engine.means import each_pass
+from backend.engine.trees import Scored
+from backend.models.gates import Gates, Kept, Route, passing
+from backend.models.loading import LoadedModel, no_numbers
+from backend.values import Head
+
+
+class Fitted(NamedTuple):
+    """Constants in double precision, and the loss that they leave; 0 in a layer without heads."""
+
+    heads: Tensor  # (n_layers, n_heads, d_head)
+    intact: float  # mean loss, nats
+    before: np.ndarray  # (n_layers, n_heads): with the head's mean in its place
+    after: np.ndarray  # with the constant
+
+
+STILL = 1e-3  # nats per root mean square: gradients below it hardly move a constant, so that rounding does not either
+
+
+def fit(model: LoadedModel, pairs: Sequence[Scored], steps: int, batch: int, rate: float, n_judged: int, seed: int,
+        progress: Progress | None = None) -> Fitted:
+    """The constant for each head, at every position, under which the loss on the pairs is lowest, the others intact.
+
+    Adam from the head's mean output, in units of how far its output spreads, on `batch` pairs a step, the rate falling
+    to 0 along a line. Where that ends above the mean's own loss, the mean stays. Losses are those of the first
+    `n_judged` pairs.
+
+    Args:
+        pairs: (context, continuation) in token ids; L is the mean cross-entropy of the continuation, in nats.
+        rate: of the first step, in root mean squares of a head's output about its mean.
+
+    Raises:
+        ModelError: if the losses are no numbers.
+    """
+    mean, spread = _moments(model, pairs)
+    heads = model.info.heads
+    at = (torch.tensor([h.layer for h in heads]), torch.tensor([h.head for h in heads]))
+    start, scale = mean[at], spread[at][:, None].clamp_min(1e-12)  # (n, d_head), (n, 1)
+    moved = torch.zeros_like(start).requires_grad_()
+    optimizer = torch.optim.Adam([moved], lr=rate, eps=STILL)
+    rng, total = np.random.default_rng(seed), steps + 2
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
+        chosen = [pairs[i] for i in rng.permutation(len(pairs))[:batch]]
+        constants = (start + scale * moved.detach()).requires_grad_()
+        for losses in _losses(model, chosen, constants):
+            losses.sum().backward()
+        assert constants.grad is not None
+        moved.grad = constants.grad * scale / len(chosen)
+        optimizer.step()
+        if progress is not None:
+            progress(step + 1, total)
+    found, judged = start + scale * moved.detach(), pairs[:n_judged]
+    before, after = (_mean_losses(model, judged, constants) for constants in (start, found))
+    if not (np.isfinite(before).all() and np.isfinite(after).all()):
+        raise no_numbers(model)
+    worse = after > before
+    constants = mean.clone()
+    constants[at] = torch.where(torch.as_tensor(worse)[:, None], start, found)
+    tables = [np.zeros((model.n_layers, model.n_heads)) for _ in range(2)]
+    for table, values in zip(tables, (before, np.minimum(before, after)), strict=True):
+        table[at[0].numpy(), at[1].numpy()] = values
+    intact = float(np.mean([loss.item() for some in _in_passes(model, judged) for loss in _Read(model, some).intact()]))
+    if progress is not None:
+        progress(total, total)
+    return Fitted(constants, intact, *tables)
+
+
+def _moments(model: LoadedModel, pairs: Sequence[Scored]) -> tuple[Tensor, Tensor]:
+    """(n_layers, n_heads, d_head) mean of z over all positions, and (n_layers, n_heads) its root mean square about
+    it, in double precision."""
+    total = torch.zeros(model.n_layers, model.n_heads, model.d_head, dtype=torch.float64)
+    squares = torch.zeros_like(total)
+
+    def add(z: Mapping[int, Tensor], _: Sequence[Tensor], real: Tensor) -> None:
+        for layer, outputs in z.items():
+            here = outputs.cpu()[real].double()
+            total[layer] += here.sum(0)
+            squares[layer] += (here**2).sum(0)
+
+    sequences = [list(pair.ids[:-1]) for pair in pairs]
+    with torch.inference_mode():
+        each_pass(model, sequences, add)
+    n = sum(map(len, sequences))
+    return total / n, ((squares / n - (total / n)**2).clamp_min(0).mean(-1))**0.5
+
+
+def _mean_losses(model: LoadedModel, pairs: Sequence[Scored], constants: Tensor) -> np.ndarray:
+    """(n,) mean loss over pairs with each head's constant in its place."""
+    sums = np.zeros(len(constants))
+    with torch.no_grad():
+        found = torch.zeros(len(constants), dtype=torch.float64)
+        for some in _in_passes(model, pairs):
+            found += torch.cat([losses.sum(1).double().cpu() for losses in _losses(model, some, constants)])
+        sums += found.numpy()
+    return sums / len(pairs)
+
+
+def _in_passes(model: LoadedModel, pairs: Sequence[Scored]) -> Iterator[Sequence[Scored]]:
+    """Pairs of about equal length, as many as one pass reads."""
+    ordered = sorted(pairs, key=lambda pair: len(pair.ids))
+    most, first = tokens_per_pass(model, every_layer=True), 0
+    while first < len(ordered):
+        n = 1
+        while first + n < len(ordered) and (n + 1) * len(ordered[first + n].ids) <= most:
+            n += 1
+        yield ordered[first:first + n]
+        first += n
+
+
+def _losses(model: LoadedModel, pairs: Sequence[Scored], constants: Tensor) -> Iterator[Tensor]:
+    """(heads, pairs) losses, for some heads after the others, with each head's constant in its place.
+
+    The text below a head's layer is read once for all its heads.
+    """
+    read = _Read(model, pairs)
+    heads = model.info.heads
+    most = max(1, tokens_per_pass(model, every_layer=True) // read.tokens.numel())
+    first = 0
+    while first < len(heads):
+        some = [head for head in heads[first:first + most] if head.layer == heads[first].layer]
+        yield read.without(some, constants[first:first + len(some)])
+        first += len(some)
+
+
+class _Read:
+    """Pairs side by side, with what every block of the intact model reads of them."""
+
+    def __init__(self, model: LoadedModel, pairs: Sequence[Scored]) -> None:
+        self.model, self.n = model, len(pairs)
+        self.tokens = torch.zeros(self.n, max(len(pair.ids) for pair in pairs) - 1, dtype=torch.long)
+        rows: list[int] = []
+        positions: list[int] = []
+        targets: list[int] = []
+        weights: list[float] = []
+        for row, pair in enumerate(pairs):
+            self.tokens[row, :len(pair.ids) - 1] = torch.tensor(pair.ids[:-1])
+            rows += [row] * len(pair.continuation)
+            positions += range(len(pair.context) - 1, len(pair.ids) - 1)
+            targets += pair.continuation
+            weights += [1 / len(pair.continuation)] * len(pair.continuation)
+        self.rows, self.positions, self.targets = (torch.tensor(x) for x in (rows, positions, targets))
+        self.weights = torch.tensor(weights)
+        kept = Kept(inputs_from=0)
+        with torch.no_grad(), passing(kept=kept):
+            self.hidden = self._trunk(1)
+        self.inputs = kept.inputs
+
+    def intact(self) -> Tensor:
+        """(pairs,) losses of the intact model."""
+        with torch.no_grad():
+            return self._of(self.hidden, 1)[0]
+
+    def without(self, heads: Sequence[Head], constants: Tensor) -> Tensor:
+        """(heads, pairs) losses, with the heads of one layer replaced, each in rows of its own."""
+        model, layer = self.model, heads[0].layer
+        start = min(model.latest_start, layer)
+        which = torch.arange(len(heads)).repeat_interleave(self.n)
+        numbers = torch.tensor([head.head for head in heads])[which]
+        gates = torch.ones(len(which), model.n_layers, model.n_heads, dtype=model.torch_dtype)
+        gates[torch.arange(len(which)), layer, numbers] = 0
+        width = self.tokens.shape[1]
+        fill = torch.zeros(len(which), model.n_heads, model.d_head, dtype=model.torch_dtype)
+        fill = fill.index_put((torch.arange(len(which)), numbers), constants.to(model.torch_dtype)[which])
+        fills = {layer: fill[:, None].expand(-1, width, -1, -1).to(model.device)}
+        hidden = self.inputs[start].repeat(len(heads), 1, 1)
+        with passing(Gates(gates.to(model.device), head_fill=fills), Route(start, hidden)):
+            return self._of(self._trunk(len(heads)), len(heads))
+
+    def _trunk(self, times: int) -> Tensor:
+        tokens = self.tokens.to(self.model.device).repeat(times, 1)
+        return self.model.trunk(input_ids=tokens, use_cache=False).last_hidden_state
+
+    def _of(self, hidden: Tensor, times: int) -> Tensor:
+        """(times, pairs) losses."""
+        rows = (torch.arange(times)[:, None] * self.n + self.rows).ravel().to(hidden.device)
+        logits = self.model.unembed(hidden[rows, self.positions.repeat(times).to(hidden.device)])
+        each = surprise(logits, self.targets.repeat(times).to(logits.device)) * self.weights.repeat(times).to(
+            logits.device)
+        return torch.zeros(times * self.n, device=each.device).index_add(0, rows.to(each.device), each).unflatten(
+            0, (times, self.n))
+
+

@@ -1,0 +1,146 @@
+"""What a head's output on another prompt does in its place: every query read with it, head by head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backend.engine import trees
+from backend.engine.batches import Progress, in_batches, tokens_per_pass
+from backend.engine.passes import Prepared, Scores
+from backend.errors import BadInput
+from backend.models.gates import Gates, Kept, Route, passing
+from backend.models.loading import LoadedModel, no_numbers
+from backend.tasks.task import Prompt
+from backend.values import Head
+
+
+class Resampled(NamedTuple):
+    """Scores of the intact model, and of each head and draw."""
+
+    intact: Scores
+    without: list[list[Scores]]  # [head][draw]
+
+
+@torch.inference_mode()
+def resampled(model: LoadedModel, prepared: Prepared, others: Sequence[Prompt], heads: Sequence[Head], n_draws: int,
+              seed: int, progress: Progress | None = None) -> Resampled:
+    """The log-likelihood of every option, in nats, with one head's output taken from another prompt.
+
+    For every query and draw one of the others is drawn. At each position the head puts out what it does there at the
+    position that is as far from the end of its context; where the other prompt has no such position, at its nearest.
+
+    Args:
+        prepared: the queries.
+        others: prompts, read with their gold answers.
+
+    Raises:
+        BadInput: if none of the others fits the model's context.
+        ModelError: if the logits are no numbers.
+    """
+    queries = [q for q, _ in trees.encode(prepared.prompts, model.encode_pairs, model.info.max_positions) if q]
+    donors = [q.options[p.example.gold[0]] for p, (q, _) in zip(others, trees.encode(
+        others, model.encode_pairs, model.info.max_positions), strict=True) if q]
+    if not donors:
+        raise BadInput("No training prompt fits the model's context, or none was given: there is no other prompt to "
+                       "take a head's output from.")
+    drawn = np.random.default_rng(seed).integers(len(donors), size=(n_draws, len(queries)))
+    shape = [len(query.options) for query in queries]
+    first = np.cumsum([0, *shape])  # where each query's options begin
+    totals = np.zeros((1 + len(heads) * n_draws, first[-1]))
+    greedy = np.zeros(totals.shape, bool)
+
+    def measure(batch: Sequence[int]) -> None:
+        read = _Read(model, [option for i in batch for option in queries[i].options])
+        entries = np.concatenate([np.arange(first[i], first[i + 1]) for i in batch])
+        of_rows = np.repeat(np.arange(len(batch)), [shape[i] for i in batch])  # which query each row is
+        totals[0, entries], greedy[0, entries] = read.scored(read.hidden)
+        for draw in range(n_draws):
+            z, places = _outputs(model, read, [donors[drawn[draw, i]] for i in batch], of_rows)
+            rows = torch.as_tensor(of_rows, device=places.device)[:, None]
+            for layer in dict.fromkeys(head.layer for head in heads):
+                fill = {layer: z[layer][rows.to(z[layer].device), places.to(z[layer].device)]}
+                for n, head in enumerate(heads):
+                    if head.layer == layer:
+                        at = 1 + n * n_draws + draw
+                        totals[at, entries], greedy[at, entries] = read.scored(read.without(head, fill))
+
+    in_batches(measure, [query.longest * n for query, n in zip(queries, shape, strict=True)],
+               tokens_per_pass(model, every_layer=True), progress)
+    if not np.isfinite(totals).all():
+        raise no_numbers(model)
+
+    def split(values: np.ndarray) -> tuple:
+        return tuple(tuple(values[a:b].tolist()) for a, b in pairwise(first))
+
+    told = prepared.questions.metric == "greedy"
+    scores = [Scores(split(lls), split(most) if told else ()) for lls, most in zip(totals, greedy, strict=True)]
+    return Resampled(scores[0], [scores[1 + n * n_draws:1 + (n + 1) * n_draws] for n in range(len(heads))])
+
+
+def _outputs(model: LoadedModel, read: _Read, donors: Sequence[trees.Scored],
+             of_rows: np.ndarray) -> tuple[dict[int, Tensor], Tensor]:
+    """What heads put out on the others, layer -> (queries, pos, n_heads, d_head), and (rows, pos) which of its
+    positions stands for each of a row."""
+    tokens = torch.zeros(len(donors), max(len(one.ids) for one in donors) - 1, dtype=torch.long)
+    for row, one in enumerate(donors):
+        tokens[row, :len(one.ids) - 1] = torch.tensor(one.ids[:-1])
+    z: dict[int, Tensor] = {}
+    with passing(kept=Kept(z=z)):
+        model.trunk(input_ids=tokens.to(model.device), use_cache=False)
+    ends, last = (np.array([of(one) for one in donors])[of_rows][:, None] for of in (
+        lambda one: len(one.context) - 1, lambda one: len(one.ids) - 2))
+    here = np.arange(read.tokens.shape[1])[None] - read.ends[:, None] + ends
+    return z, torch.as_tensor(np.clip(here, 0, last))
+
+
+class _Read:
+    """Options side by side, each behind its whole text, with what every block of the intact model reads of them."""
+
+    def __init__(self, model: LoadedModel, options: Sequence[trees.Scored]) -> None:
+        self.model = model
+        self.tokens = torch.zeros(len(options), max(len(one.ids) for one in options) - 1, dtype=torch.long)
+        self.ends = np.array([len(one.context) - 1 for one in options])
+        rows: list[int] = []
+        positions: list[int] = []
+        targets: list[int] = []
+        for row, one in enumerate(options):
+            self.tokens[row, :len(one.ids) - 1] = torch.tensor(one.ids[:-1])
+            rows += [row] * len(one.continuation)
+            positions += range(len(one.context) - 1, len(one.ids) - 1)
+            targets += one.continuation
+        self.rows, self.positions, self.targets = (torch.tensor(x, device=model.device) for x in (
+            rows, positions, targets))
+        kept = Kept(inputs_from=0)
+        with passing(kept=kept):
+            self.hidden = self._trunk()
+        self.inputs = kept.inputs
+
+    def without(self, head: Head, fill: dict[int, Tensor]) -> Tensor:
+        """(rows, pos, d) hidden states with a head's output replaced; `fill`: of its layer."""
+        model = self.model
+        gates = torch.ones(1, model.n_layers, model.n_heads, dtype=model.torch_dtype, device=model.device)
+        gates[0, head.layer, head.head] = 0
+        start = min(model.latest_start, head.layer)
+        with passing(Gates(gates, head_fill=fill), Route(start, self.inputs[start])):
+            return self._trunk()
+
+    def _trunk(self) -> Tensor:
+        return self.model.trunk(input_ids=self.tokens.to(self.model.device), use_cache=False).last_hidden_state
+
+    def scored(self, hidden: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Per row the log-likelihood of its continuation, nats, and whether the model would have written it."""
+        rows = self.rows.to(hidden.device)
+        logits = self.model.unembed(hidden[rows, self.positions.to(hidden.device)])
+        targets = self.targets.to(logits.device)[:, None]
+        wanted = logits.gather(1, targets)[:, 0]
+        lls = (wanted - logits.logsumexp(-1)).double().cpu().numpy()
+        each = self.rows.cpu().numpy()
+        best = (wanted == logits.amax(-1)).cpu().numpy()
+        n = len(self.tokens)
+        return np.bincount(each, lls, n), np.bincount(each, ~best, n) == 0
