@@ -6,18 +6,23 @@ plans, command line and pages ask the class.
 
 from backend.kinds.evaluation import Answers, Evaluation, evaluate
 from backend.kinds.function_vectors import Effects, FunctionVectors
+from backend.kinds.greedy import Greedy, GreedyOrder
+from backend.kinds.head_gates import GateOrder, HeadGates
 from backend.kinds.head_importance import HeadImportance, HeadScores
 from backend.kinds.induction import Copying, InductionScores, PrefixMatching
+from backend.kinds.iterative import Iterative, IterativeOrder
 from backend.kinds.knock_out import KnockOut
 from backend.kinds.means import Activations, Means
 from backend.kinds.model import Model
 from backend.kinds.oracles import FFNOracle, HeadOracle, Sweep
+from backend.kinds.orders import Order
 from backend.kinds.pruning import Pruning
 from backend.kinds.unit import KINDS, OfModel, OfTask, Unit, compute, fetch
 from backend.kinds.writes import HeadWrites, Writes
 
 __all__ = [
-    "KINDS", "Activations", "Answers", "Copying", "Effects", "Evaluation", "FFNOracle", "FunctionVectors",
-    "HeadImportance", "HeadOracle", "HeadScores", "HeadWrites", "InductionScores", "KnockOut", "Means", "Model",
-    "OfModel", "OfTask", "PrefixMatching", "Pruning", "Sweep", "Unit", "Writes", "compute", "evaluate", "fetch",
+    "KINDS", "Activations", "Answers", "Copying", "Effects", "Evaluation", "FFNOracle", "FunctionVectors", "GateOrder",
+    "Greedy", "GreedyOrder", "HeadGates", "HeadImportance", "HeadOracle", "HeadScores", "HeadWrites", "InductionScores",
+    "Iterative", "IterativeOrder", "KnockOut", "Means", "Model", "OfModel", "OfTask", "Order", "PrefixMatching",
+    "Pruning", "Sweep", "Unit", "Writes", "compute", "evaluate", "fetch",
 ]

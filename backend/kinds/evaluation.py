@@ -92,7 +92,7 @@ class Evaluation(OfTask[Answers]):
     SOURCE = "lm-evaluation-harness, 2022"
     TOPICS = {
         "accuracy": Topic("accuracy", "every option's log-likelihood, nothing switched off", by_default=True),
-        "masks": Topic("masks", "the same with the heads and FFNs of --off switched off", rank=1),
+        "masks": Topic("masks", "the same with the heads and FFNs of --off switched off", rank=1, alone=True),
     }
     OPTIONS = (OFF, N_TRAIN)
 

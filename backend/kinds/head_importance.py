@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,9 @@ from backend.errors import BadInput
 from backend.kinds.means import N_TRAIN
 from backend.kinds.prompts import prompts_of
 from backend.kinds.shapes import check_heads
-from backend.kinds.unit import CountTokens, OfTask, Progress, Topic, Wish
+from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Wish
 from backend.records import ModelInfo, Record, require, require_lengths, require_shape, require_within
-from backend.values import Setup
+from backend.values import Head, Setup
 
 if TYPE_CHECKING:
     from backend.engine.trees import Scored
@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 
 N_BLOCKS = 32  # examples are kept in this many sums, for bootstrap
 REDUCTIONS = ("per-token", "one-divisor", "per-example")
-_GRADIENT = 3  # a forward and a backward pass, in forward passes
+GRADIENT = 3  # a forward and a backward pass, in forward passes
+
+
+def _reduction(text: str) -> str:
+    if text not in REDUCTIONS:
+        raise ValueError(f"'{text}' is no reduction; known: {', '.join(REDUCTIONS)}")
+    return text
+
+
+REDUCTION = Option("reduction", "per-token", f"how gradients rank heads: {' or '.join(REDUCTIONS)}", read=_reduction,
+                   metavar="NAME")
 
 
 @dataclass(frozen=True)
@@ -113,7 +123,7 @@ class HeadImportance(OfTask[HeadScores]):
             check_heads(info, block_per_token=per_token, block_per_example=per_example)
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
-        return _GRADIENT * count(self.setup, "train")
+        return GRADIENT * count(self.setup, "train")
 
     @classmethod
     def asked(cls, topic: str, wish: Wish) -> Iterator[HeadImportance]:
@@ -153,15 +163,17 @@ def head_importance(
 def importance_of_pairs(
     model: LoadedModel, pairs: Sequence[Scored], skipped: tuple[int, ...] = (), progress: Progress | None = None, *,
     batch_tokens: int | None = None, prefixes: Sequence[int] | None = None, draws: Sequence[int] = (),
+    off: Collection[Head] = (),
 ) -> HeadScores:
     """As `head_importance`, over given (context, gold continuation) pairs in token ids; see `engine.gradients`.
 
     Args:
         draws: per pair, the draw of demonstrations that it shares with others; each becomes a block.
+        off: heads that are off meanwhile; their own scores are 0.
     """
     from backend.engine.gradients import gate_gradients
 
-    absolute, signed = gate_gradients(model, pairs, progress, batch_tokens=batch_tokens, prefixes=prefixes)
+    absolute, signed = gate_gradients(model, pairs, progress, batch_tokens=batch_tokens, prefixes=prefixes, off=off)
     blocks = [np.flatnonzero(np.asarray(draws) == draw) for draw in sorted(set(draws))] or np.array_split(
         np.arange(len(pairs)), min(N_BLOCKS, len(pairs)))
     positions = np.array([[len(p.ids) - 1] * (model.n_layers - 1) + [len(p.continuation)] for p in pairs])

@@ -66,6 +66,7 @@ class Topic:
     training: bool = False  # reads training rows
     rank: int = 0  # where it stands among the topics, and when it is computed: quick answers first
     by_default: bool = False
+    alone: bool = False  # `all` leaves it out: it takes long beyond measure, or needs to be told of what
 
 
 @dataclass(frozen=True)
