@@ -218,7 +218,8 @@ def _batch_gradients(model: LoadedModel, pairs: Sequence[Scored], shared: _Share
                      off: Collection[Head]) -> list[Tensor]:
     """dL/dg at g = 1, per layer (batch, n_heads, pos); 0 at padding. L is each pair's own mean, so rows do not mix."""
     fed = _Fed.of(pairs, shared.length if shared else 0)
-    gates = _gates(model, *fed.tokens.shape, off)
+    n_rows, width = fed.tokens.shape
+    gates = _gates(model, n_rows, width, off)
     leaves = shared.leaves(len(pairs)) if shared else []
     inputs: dict[str, Any] = {"use_cache": False}
     if shared:

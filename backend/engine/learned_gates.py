@@ -39,7 +39,8 @@ def fit_gates(
     logits = torch.tensor(start, dtype=torch.float32, device=model.device, requires_grad=True)
     adam = torch.optim.Adam([logits], lr=rate)
     batch_tokens = tokens_per_pass(model, every_layer=True)
-    losses, waiting = np.zeros(n_steps), []
+    losses = np.zeros(n_steps)
+    waiting: list[int] = []
     for step in range(n_steps):
         if len(waiting) < min(n_batch, len(pairs)):
             waiting = rng.permutation(len(pairs)).tolist()

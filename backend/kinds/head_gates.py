@@ -139,12 +139,15 @@ def head_gates(
     there = np.zeros((model.n_layers, model.n_heads), bool)
     for head in (*dead, *live):
         there[head.layer, head.head] = True
-    gates = [np.where(there, 1 / (1 + np.exp(-logits)), 0.0) for logits in (closing, opening)]
-    both = sum(gates)
+    c, o = (np.where(there, 1 / (1 + np.exp(-logits)), 0.0) for logits in (closing, opening))
+    both = c + o
     ranked = stats.order(np.array([both[head.layer, head.head] for head in live]))
     return GateOrder(pairs_of([*dead, *(live[i] for i in ranked)]), len(dead), len(found.pairs), found.skipped,
-                     *(tuple(tuple(map(float, row)) for row in one.tolist()) for one in gates),
-                     *(_means(losses) for losses in (free_losses, closing_losses, opening_losses)))
+                     _rows(c), _rows(o), _means(free_losses), _means(closing_losses), _means(opening_losses))
+
+
+def _rows(gates: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(map(float, row)) for row in gates.tolist())
 
 
 def _means(losses: np.ndarray) -> tuple[float, ...]:

@@ -97,7 +97,7 @@ def iterative_order(
             importance = importance_of_pairs(
                 model, found.pairs, found.skipped, _part(progress, round_ - 1), prefixes=found.prefixes,
                 draws=found.draws, off=gone).scores(reduction)
-            going = sorted(left, key=lambda head: importance[head.layer, head.head])[:n]  # noqa: B023
+            going = sorted(left, key=lambda head: importance[head.layer, head.head])[:n]
             scores += [float(importance[head.layer, head.head]) for head in going]
             gone += going
             left = [head for head in left if head not in set(going)]

@@ -57,9 +57,10 @@ def _parts(text: str) -> tuple[str, ...]:
 REMOVE = Option("remove", ("heads", "ffns"), "what pruning removes: heads, ffns or both, each along curves of its own",
                 read=_parts, metavar="PART,PART")
 BY = Option("by", (), "rankings to prune by: own, task:NAME, aggregate:SUITE or aggregate:NAME+NAME, random:SEED, "
-            "live:SEED (dead heads first, then the others at random), or, of heads, iterative, greedy, gates (as fitted "
-            "to training prompts; gates:NAME to another task's); reverse: in front of the first three puts the most "
-            "important first; can be given again (default: own, aggregate of the tasks named, reverse:own, and --n-random live ones)",
+            "live:SEED (dead heads first, then the others at random), or, of heads alone, iterative, greedy or gates, as "
+            "fitted to training prompts (gates:NAME: to another task's); reverse: in front of the first three puts the "
+            "most important first; can be given again (default: own, aggregate of the tasks named, reverse:own, and "
+            "--n-random live ones)",
             read=str, metavar="RANKING", many=True)
 
 
@@ -144,8 +145,9 @@ class Pruning(OfTask[Sweep]):
     def _fit(self) -> OfOrder[Any]:
         """The order that is pruned by, where it was fitted."""
         of = self.setup.with_(task=self.ranking.tasks[0], n_examples=self.ranking.n_train)
-        return {"iterative": lambda: Iterative(of, self.ranking.reduction), "greedy": lambda: Greedy(of),
-                "gates": lambda: HeadGates(of)}[self.ranking.method]()
+        if self.ranking.method == "iterative":
+            return Iterative(of, self.ranking.reduction)
+        return Greedy(of) if self.ranking.method == "greedy" else HeadGates(of)
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         """Steps that remove the same are measured once."""
