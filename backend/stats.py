@@ -319,7 +319,8 @@ def areas(kept: Sequence[float], metric: np.ndarray | Sequence[float]) -> Areas:
         BadInput: if the lengths differ, a share is there twice, or 0 or 1 is missing.
     """
     k, m = np.asarray(kept, float), np.asarray(metric, float)
-    if k.shape != m.shape or k.ndim != 1 or len(set(k.tolist())) != len(k) or not len(k) or (k.min(), k.max()) != (0, 1):
+    if k.shape != m.shape or k.ndim != 1 or len(set(k.tolist())) != len(k) or not {0, 1} <= set(k.tolist()) or (
+            k.min(), k.max()) != (0, 1):
         raise BadInput("Areas need a metric at shares kept from 0 to 1, both included, each once.")
     ascending = np.argsort(k)
     cpr, cmd = _areas(k[ascending], m[None, ascending])

@@ -73,11 +73,11 @@ def _last(model: LoadedModel, layer: int) -> list[Tensor]:
     inside = list(ffn.named_parameters())
     if isinstance(ffn, nn.Linear):  # the row of the table names the last projection itself
         return [parameter for _, parameter in inside]
-    found = []
+    found: list[Tensor] = []
     if all(parameter.dim() == 1 for _, parameter in inside):  # a norm behind the FFN
         found = [parameter for name, parameter in inside if name == "bias"]
         inside = list(part(model.blocks[layer], cast(str, model.adapter.ffn_reads)).named_parameters())
-    projections = [parameter for name, parameter in inside if LAST & set(name.split(".")[-2:])]
+    projections: list[Tensor] = [parameter for name, parameter in inside if LAST & set(name.split(".")[-2:])]
     if not projections:
         raise ModelError(f"It is not known which is the last projection of the FFNs of '{model.info.name}' "
                          f"({model.info.architecture}): none is called {', '.join(sorted(LAST))}.")
@@ -158,8 +158,8 @@ def card(model: LoadedModel, ablation: Ablation, compared: str) -> str:
              f"- Off: `{ablation}` (`L3H7` is head 7 of layer 3, `F2` the FFN of layer 2; both count from 0).",
              f"- Heads: {len(heads)} of {len(model.info.heads)}. The columns of the attention output projection that "
              "read them are zero.",
-             f"- FFNs: {len(ffns)} of {model.n_layers}. Their last projection, weights and bias, is zero; with experts, "
-             "every expert's.",
+             f"- FFNs: {len(ffns)} of {model.n_layers}. Their last projection, weights and bias, is zero; with "
+             "experts, every expert's.",
              "- Nothing was trained further. Shapes are as they were: it is no smaller, and no faster.",
              f"- {compared}", "",
              "The licence is that of the model it was made from."]

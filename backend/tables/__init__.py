@@ -52,6 +52,15 @@ from backend.tables.importance import FFN, grid_table, layer_shares, leading_hea
 from backend.tables.induction import capacity_table, correlation_table, induction_table, leaders_table, scores_table
 from backend.tables.masks import DIFFERENCE, MASKS, Outcomes, masks_means, masks_points, masks_table
 from backend.tables.models import UNITS, depth_table, in_unit, models_table
+from backend.tables.orders import (
+    FITTED,
+    GATES,
+    GREEDY,
+    ITERATIVE,
+    areas_table,
+    equal_heads_table,
+    gates_table,
+)
 from backend.tables.overlap import (
     agreement_table,
     counts_table,
@@ -87,11 +96,12 @@ from backend.tables.pruning import (
 from backend.tables.shots import WITH, WITHOUT, shots_table
 
 __all__ = [
-    "AGGREGATE", "DIFFERENCE", "FFN", "IMPORTANT", "INDUCTION", "KNOCKED", "LOOKS_BACK", "MASKS", "NEWLINE", "OTHERS",
-    "OWN", "RANDOM", "REVERSED", "SCORE", "SETS", "UNITS", "VECTOR", "WITH", "WITHOUT", "Grown", "Outcomes",
-    "accuracy_row", "agreement_table", "all_effects_table", "attention_effects_table", "attention_table", "band_table",
-    "beside_table", "bets_table", "capacity_table", "comparison_table", "contribution_table", "correlation_table",
-    "counts_table", "curve_table", "curves_table", "depth_table", "effects_table", "flips_table", "formed", "furthest",
+    "AGGREGATE", "DIFFERENCE", "FFN", "FITTED", "GATES", "GREEDY", "IMPORTANT", "INDUCTION", "ITERATIVE", "KNOCKED",
+    "LOOKS_BACK", "MASKS", "NEWLINE", "OTHERS", "OWN", "RANDOM", "REVERSED", "SCORE", "SETS", "UNITS", "VECTOR", "WITH",
+    "WITHOUT", "Grown", "Outcomes", "accuracy_row", "agreement_table", "all_effects_table", "areas_table",
+    "attention_effects_table", "attention_table", "band_table", "beside_table", "bets_table", "capacity_table",
+    "comparison_table", "contribution_table", "correlation_table", "counts_table", "curve_table", "curves_table",
+    "depth_table", "effects_table", "equal_heads_table", "flips_table", "formed", "furthest", "gates_table",
     "grid_table", "group_table", "groups_table", "growth_points", "growth_table", "heads_of", "in_unit",
     "induction_table", "kinds_table", "knock_out_pairs", "knock_out_table", "largest", "layer_shares", "leaders_table",
     "leading_heads_table", "leaning_table", "learns", "limits_table", "map_table", "maps_table", "margin",

@@ -17,9 +17,12 @@ from backend.kinds import (
     Evaluation,
     FFNOracle,
     FunctionVectors,
+    Greedy,
+    HeadGates,
     HeadImportance,
     HeadOracle,
     InductionScores,
+    Iterative,
     KnockOut,
     Means,
     Model,
@@ -39,7 +42,7 @@ from backend.runs.plan import identify_tasks
 from backend.store import live
 from backend.store.live import Store, default_store
 from backend.tasks import own
-from backend.values import Ablation, Ranking, Setup, TaskId, parse_exact
+from backend.values import METHODS, Ablation, Ranking, Setup, TaskId, parse_exact
 from tests.store.test_store import RECORDS
 
 MODEL = identify("bundled")
@@ -63,6 +66,10 @@ def every_unit(setup: Setup) -> list[Unit[Any]]:
         HeadImportance(setup.with_(n_examples=200)), HeadImportance(setup.with_(n_examples=50)),
         Means(setup.with_(n_examples=50)), Writes(setup.with_(n_examples=32)), Writes(setup.with_(n_examples=50)),
         FFNOracle(setup), HeadOracle(setup),
+        *(kind(setup.with_(n_examples=n)) for kind in (Iterative, Greedy, HeadGates) for n in (60, 7)),
+        Iterative(setup, "one-divisor"),
+        *(Pruning(setup, "heads", Ranking.fitted(method, task, n, reduction)) for method, n, task, reduction in product(
+            METHODS, (60, 7), (ANTONYM, CAPITAL), ("per-token", "per-example"))),
         *(FunctionVectors(setup.with_(n_examples=n), trials) for n, trials in ((50, 25), (7, 3)) if setup.n_shots),
         *(KnockOut(setup, sort, tasks, fill, n, n) for sort in EVERY_SORT for tasks, fill, n in (
             ((), "zero", 50), (MINI, "mean", 7)) if setup.n_shots),
@@ -118,7 +125,8 @@ def test_commands_bring_together_what_differs_by_task_alone_and_make_all_of_it()
 
 @pytest.mark.parametrize("text", ["random:", "random:1.5", "random:-1", "random:99999999999", "reverse:random:1",
                                   "live:", "reverse:live:1",
-                                  "own:antonym", "task:", "aggregate:", "best", "", "reverse:"])
+                                  "own:antonym", "task:", "aggregate:", "best", "", "reverse:", "reverse:gates",
+                                  "gates:", "greedy:mini"])
 def test_what_is_no_ranking_is_refused(text):
     with pytest.raises(BadInput, match="Unknown ranking"):
         Ranking.parse(text, ANTONYM, identify_tasks)
@@ -157,6 +165,8 @@ def recorded(unit: Unit[Any]) -> Any:
     Pruning(SETUPS[0], "combined", Ranking.by(ANTONYM, CAPITAL, n_train=50, reduction="per-example")),
     Pruning(SETUPS[0], "ffns", Ranking.by(CAPITAL, reverse=True)), Pruning(SETUPS[0], "heads", Ranking.random(3)),
     Pruning(SETUPS[0], "heads", Ranking.random(3, 32)),
+    *(Pruning(SETUPS[0], "heads", Ranking.fitted(method, task, n, "per-example"))
+      for method in METHODS for task, n in ((ANTONYM, 60), (CAPITAL, 7))),
     Copying(MODEL.with_(dtype="bfloat16", bos=True), "olsson", 7)], ids=str)
 def test_the_lines_of_a_unit_fetch_its_record(unit, store):
     store.put(unit, recorded(unit))

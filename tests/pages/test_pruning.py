@@ -15,7 +15,7 @@ from pages.shared import words as wording
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, setup_of, words
 
-VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")
+VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings", "Learned gates")
 ORDERS = ("own", "aggregate:mini", "reverse:own", *(f"random:{seed}" for seed in range(5)))
 
 
