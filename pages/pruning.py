@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from backend import tables
+from backend.errors import HeadroomError
 from backend.kinds import Greedy, HeadGates, Iterative, Pruning, Sweep
 from backend.kinds.lines import expression
 from backend.kinds.writes import N_PROBE
 from backend.models.info import weights
-from backend.values import METHODS, N_FIT, Ranking, TaskId, parse_exact
+from backend.values import METHODS, N_FIT, Ablation, Ranking, TaskId, parse_exact
 from pages.map import head_map
-from pages.shared import blocks, charts, components, glossary, handles, living, selection, verdicts, words
+from pages.shared import (
+    blocks,
+    charts,
+    components,
+    glossary,
+    handles,
+    lecture,
+    living,
+    selection,
+    verdicts,
+    waiting,
+    words,
+)
+from pages.shared.plain import plain
+
+if TYPE_CHECKING:
+    from backend.models.loading import LoadedModel
+    from backend.models.pruned import Written
 
 SCOPES = ("This task", "All tasks")
 VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings", "Learned gates")
@@ -410,6 +430,35 @@ def transfer_among(table: pd.DataFrame, percent: int) -> None:
         key="transfer-all", alt_text="Heatmap: share of the intact accuracy that each task keeps by each ranking.")
 
 
+# --- a checkpoint ---------------------------------------------------------------------------------
+
+
+def write_checkpoint() -> None:
+    """Write the chosen heads and FFNs' absence into a checkpoint of the hub's format; at the machine itself alone."""
+    chosen = selection.ablation().filled("zero")
+    with st.popover("Write a checkpoint", icon=":material/save:", disabled=not chosen, help=(
+            "The model without what is chosen, in the hub's format. Choose a point of a curve, or heads in Lab.")):
+        blocks.text(f"{setup.model.name} without {words.components(chosen)}, as a folder that any tool of the hub reads. "
+                    "What is off is zero in the weights: it is no smaller and no faster.")
+        folder = st.text_input("Folder, which is not there yet", key="checkpoint folder", placeholder="/home/me/pruned")
+        if st.button("Write", key="write checkpoint", type="primary", disabled=not folder):
+            try:
+                written = waiting.look(partial(_write, chosen, folder))
+            except HeadroomError as error:
+                st.error(plain(str(error)), icon=":material/error:")
+            else:
+                st.success(f"It is in {plain(str(written.folder))}. {written.compared}", icon=":material/check_circle:")
+        st.caption("The same from a terminal, in the precision that it is given:")
+        st.code(shlex.join(["python", "-m", "backend", "write-pruned", *selection.model_arguments(), "--off",
+                            str(chosen) or "MASK", "--to", folder or "FOLDER"]), language="bash", wrap_lines=True)
+
+
+def _write(chosen: Ablation, folder: str, model: LoadedModel) -> Written:
+    from backend.models.pruned import write_pruned  # loads torch
+
+    return write_pruned(model, chosen, folder)
+
+
 st.title("Pruning")
 blocks.text("How many heads and FFNs can go? Accuracy as more and more of them are removed, in different orders.")
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
@@ -427,3 +476,5 @@ match view:
         draw_gates(names)
     case _:
         draw_curves("FFNs" if view == "FFNs" else "heads", names, share)
+if lecture.at_the_machine():
+    write_checkpoint()

@@ -59,8 +59,8 @@ REMOVE = Option("remove", ("heads", "ffns"), "what pruning removes: heads, ffns 
 BY = Option("by", (), "rankings to prune by: own, task:NAME, aggregate:SUITE or aggregate:NAME+NAME, random:SEED, "
             "live:SEED (dead heads first, then the others at random), or, of heads alone, iterative, greedy or gates, "
             "as fitted to training prompts (gates:NAME: to another task's); reverse: in front of the first three puts "
-            "the most important first; can be given again (default: own, aggregate of the tasks named, reverse:own, and "
-            "--n-random live ones)",
+            "the most important first; can be given again (default: own, aggregate of the tasks named, reverse:own, "
+            "and --n-random live ones)",
             read=str, metavar="RANKING", many=True)
 
 

@@ -37,7 +37,8 @@ SETUP = Setup(MODEL, TaskId("antonym", "x"), 5, "fixed", 2)
 UNITS: dict[str, Unit[Any]] = {
     unit.KIND: unit for unit in (Evaluation(SETUP), HeadImportance(SETUP), Means(SETUP), FFNOracle(SETUP),
                                  HeadOracle(SETUP), Pruning(SETUP), Writes(SETUP), FunctionVectors(SETUP, 2),
-                                 KnockOut(SETUP), Iterative(SETUP), Greedy(SETUP), HeadGates(SETUP), Copying(MODEL, n_sequences=3), Model(MODEL))}
+                                 KnockOut(SETUP), Iterative(SETUP), Greedy(SETUP), HeadGates(SETUP),
+                                 Copying(MODEL, n_sequences=3), Model(MODEL))}
 
 Plain = dict[str, Any]
 QUESTIONS: Plain = {"docs": [3, 1], "gold": [[0], [1]], "n_options": [2, 2], "groups": ["", ""], "metric": "acc",

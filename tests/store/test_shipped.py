@@ -10,7 +10,6 @@ from backend.kinds import (
     Evaluation,
     FFNOracle,
     FunctionVectors,
-    Greedy,
     HeadGates,
     HeadImportance,
     HeadOracle,
@@ -37,7 +36,7 @@ from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.tasks.paper import HELD_OUT, STUDY
 from backend.tasks.task import DRAWS
-from backend.values import Ranking, Setup
+from backend.values import N_FIT, Ranking, Setup
 
 KINDS = ("evaluation", "head_importance", "ffn_oracle", "pruning", "function_vectors")
 
@@ -60,7 +59,8 @@ def test_every_task_and_shot_number_is_there_for_the_model_as_it_is(shipped):
             for unit in (Evaluation(setup), HeadImportance(setup.with_(n_examples=N_TRAIN.default)), FFNOracle(setup),
                          Pruning(setup), Pruning(setup, "ffns"), Pruning(setup, "heads", Ranking.by(*mini))):
                 assert unit in shipped, str(unit)
-        for unit in (Pruning(setup, "combined"), HeadOracle(setup), FunctionVectors(setup.with_(n_examples=MEANS)),
+        for unit in (Iterative(setup.with_(n_examples=N_FIT)), HeadGates(setup.with_(n_examples=N_FIT)),
+                     Pruning(setup, "combined"), HeadOracle(setup), FunctionVectors(setup.with_(n_examples=MEANS)),
                      *(KnockOut(setup, sort, ranked_on(task, mini)) for sort in EVERY_SORT)):
             assert unit in shipped, str(unit)
     for unit in (*(PrefixMatching(model, variant) for variant in PrefixMatching.VARIANTS),

@@ -116,12 +116,12 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [  # a kind, what is changed of a
     ("pruning", sweep(["", "any"], [[0.0, 0.0], [0.1, 0.0]]), "'any' is not a component"),
     ("pruning", sweep(["", "L0H0-2"], [[0.0, 0.0], [1.1, 0.0]]), "removed holds 1.1"),
     ("pruning", sweep(["", "L0H0-2"]), "removed holds 0 entries for 2 ablations"),
-    *((kind, {"heads": attacks.HEADS[:-1] + [[0, 0]]}, "heads names none, or one twice")
+    *((kind, {"heads": [*attacks.HEADS[:-1], [0, 0]]}, "heads names none, or one twice")
       for kind in ("iterative", "greedy", "gates")),
-    *((kind, {"heads": attacks.HEADS[:-1] + [[4, 0]]}, "heads names others than this model's")
+    *((kind, {"heads": [*attacks.HEADS[:-1], [4, 0]]}, "heads names others than this model's")
       for kind in ("iterative", "greedy", "gates")),
     *((kind, {"skipped": [1]}, "hold 3 examples where 2 were asked for") for kind in ("iterative", "greedy", "gates")),
-    ("iterative", {"heads": attacks.HEADS[:-1] + [[-1, 0]]}, "heads holds -1"),
+    ("iterative", {"heads": [*attacks.HEADS[:-1], [-1, 0]]}, "heads holds -1"),
     ("iterative", {"n_dead": 33}, "n_dead holds 33"),
     ("iterative", {"n_examples": 0}, "n_examples holds 0"),
     ("iterative", {"skipped": [-1]}, "skipped holds -1"),
