@@ -438,8 +438,8 @@ def write_checkpoint() -> None:
     chosen = selection.ablation().filled("zero")
     with st.popover("Write a checkpoint", icon=":material/save:", disabled=not chosen, help=(
             "The model without what is chosen, in the hub's format. Choose a point of a curve, or heads in Lab.")):
-        blocks.text(f"{setup.model.name} without {words.components(chosen)}, as a folder that any tool of the hub reads. "
-                    "What is off is zero in the weights: it is no smaller and no faster.")
+        blocks.text(f"{setup.model.name} without {words.components(chosen)}, as a folder that any tool of the hub "
+                    "reads. What is off is zero in the weights: it is no smaller and no faster.")
         folder = st.text_input("Folder, which is not there yet", key="checkpoint folder", placeholder="/home/me/pruned")
         if st.button("Write", key="write checkpoint", type="primary", disabled=not folder):
             try:

@@ -649,8 +649,8 @@ def test_areas_are_mib_s_whatever_the_order_of_the_points(inner, rng):
     assert stats.areas(kept, [3 * score + 2 for score in scores]) == pytest.approx(found, abs=1e-9)
 
 
-@pytest.mark.parametrize(("kept", "metric"), [([0, 0.5], [1, 2]), ([0.1, 1], [1, 2]), ([0, 1], [1]), ([0, 1, 1], [1] * 3),
-                                              ([], []), ([0, 1, 1.5], [1] * 3)])
+@pytest.mark.parametrize(("kept", "metric"), [
+    ([0, 0.5], [1, 2]), ([0.1, 1], [1, 2]), ([0, 1], [1]), ([0, 1, 1], [1] * 3), ([], []), ([0, 1, 1.5], [1] * 3)])
 def test_areas_need_both_ends_and_each_share_once(kept, metric):
     with pytest.raises(BadInput, match="both included"):
         stats.areas(kept, metric)
@@ -668,7 +668,8 @@ def test_an_area_s_interval_contains_it_narrows_with_questions_and_pairs_two_cur
     kept, widths = [0, 0.25, 0.5, 0.75, 1], []
     for n in (60, 3000):
         luck = rng.random(n)
-        good, bad = (luck < np.array(level)[:, None] for level in ([0.3, 0.8, 0.9, 0.9, 0.9], [0.3, 0.3, 0.4, 0.6, 0.9]))
+        good, bad = (luck < np.array(level)[:, None] for level in (
+            [0.3, 0.8, 0.9, 0.9, 0.9], [0.3, 0.3, 0.4, 0.6, 0.9]))
         found = stats.area_intervals([good], kept, [bad])
         assert found.cpr.low <= found.areas.cpr <= found.cpr.high
         assert found.cmd.low <= found.areas.cmd <= found.cmd.high
