@@ -181,7 +181,8 @@ def test_learned_gates_are_a_map_with_their_classes_counted(explorer: Explorer, 
     made_up.fill(store, [made_up.gates(setup_of(task)) for task in MINI], INFO)
     app = explorer("pruning", task="antonym", view="Learned gates")
     assert calm(app)
-    table = tables.gates_table([store.get(made_up.gates(setup_of("antonym")))])
+    table = tables.gates_table([store.get(made_up.gates(setup_of("antonym")))],
+                               heads=store.get(made_up.writes(setup_of("antonym"))).alive())
     assert verdicts.gates_say(table, "antonym") in words(app)
     assert app.dataframe[0].value["role"].tolist() == sorted(table["role"], reverse=True)
     every = explorer("pruning", scope="All tasks", view="Learned gates")
