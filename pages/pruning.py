@@ -285,7 +285,9 @@ def draw_gates(names: Sequence[str]) -> None:
             "gates under pressure to close and to open",
             f"Mean loss at the end: {free:.3g} nats without pressure, {closed:.3g} under pressure to close, "
             f"{opened:.3g} to open", "One fit to one draw of prompts: a class is no test. Dead heads go either way",
-            alive.measured, source=HeadGates.SOURCE, task="each task" if len(fits) > 1 else str(found[0][0].task)),
+            "Other than gradient importance, by which the lowest go first on this page's curves, gates are fitted "
+            "together: a head may close because another does its work", alive.measured,
+            source=f"{HeadGates.SOURCE}; {blocks.STUDY}", task="each task" if len(fits) > 1 else str(found[0][0].task)),
         table=table.drop(columns=["off"]), file=f"gates-{setup.task if len(names) == 1 else 'all'}-{setup.n_shots}shot",
         python=blocks.python_lines(
             found[0][0], *alive.lines, over=[(one.task, setup.n_shots) for one, _ in found], given=alive.given,
