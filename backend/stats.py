@@ -272,7 +272,20 @@ def can_go_interval(outcomes: Sequence[np.ndarray], fractions: Sequence[float], 
     if not outcomes or any(o.ndim != 2 or len(o) != len(fractions) or not o.shape[1] for o in outcomes):
         raise BadInput("How much can go is told of at least one task with questions, at every fraction.")
     _z(level)
-    rng, total = np.random.default_rng(seed), np.zeros((n_draws, len(fractions)))
+    total = _drawn_anew(outcomes, n_draws, seed, clusters)
+    found = np.asarray(fractions, float)[_last_before(total, share_of_intact)]
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2], method="closest_observation")
+    estimate = can_go(np.sum([np.mean(o, 1) for o in outcomes], 0), fractions, share_of_intact)
+    return Interval(min(float(low), estimate), max(float(high), estimate))
+
+
+def _drawn_anew(outcomes: Sequence[np.ndarray], n_draws: int, seed: int,
+                clusters: Sequence[np.ndarray | None] | None) -> np.ndarray:
+    """(n_draws, n_points): the sum over tasks of a curve's accuracies, its questions drawn anew within each task.
+
+    The same questions at every point; where they stand in clusters, whole clusters are drawn.
+    """
+    rng, total = np.random.default_rng(seed), np.zeros((n_draws, len(outcomes[0])))
     for i, right in enumerate(outcomes):
         of = clusters[i] if clusters is not None else None
         members = np.arange(right.shape[1]) if of is None else np.unique(of, return_inverse=True)[1]
@@ -280,10 +293,106 @@ def can_go_interval(outcomes: Sequence[np.ndarray], fractions: Sequence[float], 
         sums = np.stack([np.bincount(members, row, n) for row in np.asarray(right, float)], 1)  # (n clusters, n_points)
         times = rng.multinomial(n, np.full(n, 1 / n), n_draws).astype(float)  # (n_draws, n clusters)
         total += times @ sums / (times @ np.bincount(members, minlength=n))[:, None]
-    found = np.asarray(fractions, float)[_last_before(total, share_of_intact)]
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2], method="closest_observation")
-    estimate = can_go(np.sum([np.mean(o, 1) for o in outcomes], 0), fractions, share_of_intact)
-    return Interval(min(float(low), estimate), max(float(high), estimate))
+    return total
+
+
+class Areas(NamedTuple):
+    """How much of what all components add a curve keeps, and how far it strays: see `areas`."""
+
+    cpr: float  # higher is better; 1: as good as all, whatever the share kept
+    cmd: float  # lower is better; 0: never better or worse than all
+
+
+def areas(kept: Sequence[float], metric: np.ndarray | Sequence[float]) -> Areas:
+    """The areas under f and under |1 - f| over the share k of components that are kept, by trapezoids on these points.
+
+    f(k) = (m(k) - m(0)) / (m(1) - m(0)), m the metric. Source: Mueller et al. 2025 (MIB), arXiv:2504.13151: circuit
+    performance ratio and circuit-model distance. NaN where all components are no better than none.
+
+    Args:
+        kept: shares from 0 to 1, of which 0 and 1 are some, in any order.
+        metric: (n_points,) at each of them, such as accuracy.
+
+    Raises:
+        BadInput: if the lengths differ, a share is there twice, or 0 or 1 is missing.
+    """
+    k, m = np.asarray(kept, float), np.asarray(metric, float)
+    if k.shape != m.shape or k.ndim != 1 or len(set(k.tolist())) != len(k) or not {0, 1} <= set(k.tolist()) or (
+            k.min(), k.max()) != (0, 1):
+        raise BadInput("Areas need a metric at shares kept from 0 to 1, both included, each once.")
+    ascending = np.argsort(k)
+    cpr, cmd = _areas(k[ascending], m[None, ascending])
+    return Areas(float(cpr[0]), float(cmd[0]))
+
+
+def _areas(k: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) CPR and CMD of (n, n_points) curves at ascending shares kept; NaN where all do no better than none."""
+    gain = m[:, -1:] - m[:, :1]
+    f = np.divide(m - m[:, :1], gain, out=np.full(m.shape, math.nan), where=gain > 1e-12)
+    widths = np.diff(k)
+    return ((f[:, 1:] + f[:, :-1]) / 2) @ widths, ((np.abs(1 - f[:, 1:]) + np.abs(1 - f[:, :-1])) / 2) @ widths
+
+
+class AreaIntervals(NamedTuple):
+    """Areas of one curve with intervals, and how much larger its CPR is than that of another curve."""
+
+    areas: Areas
+    cpr: Interval
+    cmd: Interval
+    more: float  # CPR less the other's; 0 where there is no other
+    more_interval: Interval
+
+
+def area_intervals(outcomes: Sequence[np.ndarray], kept: Sequence[float], other: Sequence[np.ndarray] | None = None,
+                   level: float = 0.95, n_draws: int = 2000, seed: int = 0, *,
+                   clusters: Sequence[np.ndarray | None] | None = None) -> AreaIntervals:
+    """`areas` of the mean accuracy over tasks, with percentile bootstraps over the questions, of two curves paired.
+
+    Questions are drawn anew as in `can_go_interval`, the same ones for both curves. Draws in which all components do no
+    better than none are left out; where they are half of all, an interval is all there is: minus to plus infinity.
+
+    Args:
+        outcomes: per task (n_points, n) of bool, right or wrong at each share kept.
+        other: the same for another curve, at the same points on the same questions.
+        clusters: per task (n,), which cluster each question is of; None: each is its own.
+
+    Raises:
+        BadInput: if there are no tasks, or one has no questions or another number of points; or as `areas`.
+    """
+    curves = [outcomes, *([other] if other is not None else [])]
+    if not all(one and all(o.ndim == 2 and len(o) == len(kept) and o.shape[1] for o in one) for one in curves):
+        raise BadInput("Areas are told of at least one task with questions, at every share.")
+    _z(level)
+    k = np.asarray(kept, float)
+    estimates = [areas(kept, np.mean([np.mean(o, 1) for o in one], 0)) for one in curves]
+    drawn = [_areas(np.sort(k), _drawn_anew(one, n_draws, seed, clusters)[:, np.argsort(k)]) for one in curves]
+
+    def interval(values: np.ndarray, estimate: float) -> Interval:
+        known = values[np.isfinite(values)]
+        if 2 * len(known) < len(values) or math.isnan(estimate):
+            return Interval(-math.inf, math.inf)
+        low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+        return Interval(min(float(low), estimate), max(float(high), estimate))
+
+    (cpr, cmd), last = drawn[0], estimates[-1]
+    more = estimates[0].cpr - last.cpr
+    return AreaIntervals(estimates[0], interval(cpr, estimates[0].cpr), interval(cmd, estimates[0].cmd), more,
+                         interval(cpr - drawn[-1][0], more))
+
+
+def pooled(tasks: Sequence[Marks | np.ndarray]) -> Marks:
+    """The questions of several tasks as one list; draws of demonstrations are a task's own.
+
+    Raises:
+        BadInput: if there are no tasks.
+    """
+    if not len(tasks):
+        raise BadInput("No tasks: give at least one.")
+    every, clusters, n = [marks_of(task) for task in tasks], [], 0
+    for one in every:
+        clusters.append(one.clusters + n)
+        n += int(one.clusters.max(initial=-1)) + 1
+    return Marks(np.concatenate([one.right for one in every]), np.concatenate(clusters))
 
 
 def _last_before(curves: np.ndarray, share_of_intact: float) -> np.ndarray:

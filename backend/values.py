@@ -22,6 +22,8 @@ from backend.errors import BadInput
 RARE = {"rare": True}  # metadata of a field that says something of few: not written where it holds its default
 
 Fill = Literal["zero", "mean"]
+METHODS = ("iterative", "greedy", "gates")  # ways of coming to an order of heads step by step, from training prompts
+N_FIT = 60  # training prompts to which an order is fitted, unless asked otherwise
 
 
 @dataclass(frozen=True, order=True)
@@ -318,7 +320,7 @@ def _big(number: int) -> str:
 
 @dataclass(frozen=True)
 class Ranking:
-    """In which order heads or FFNs are removed: by importance, the least important first, or at random.
+    """In which order heads or FFNs are removed: by importance, the least important first, as fitted, or at random.
 
     Attributes:
         tasks: whose importance; the mean of several is the aggregate. None: a random order, or the pruned task's own.
@@ -326,6 +328,7 @@ class Ranking:
             it was measured which heads are dead, which then go first: 0 where all heads are drawn alike.
         reverse: the most important first.
         seed: of a random order; -1 where it is none.
+        method: one of `METHODS`, by which the heads' order was fitted to one task; empty where importance ranks.
     """
 
     tasks: tuple[TaskId, ...] = ()
@@ -333,6 +336,7 @@ class Ranking:
     reduction: str = ""
     reverse: bool = False
     seed: int = -1
+    method: str = field(default="", metadata=RARE)
 
     @classmethod
     def by(cls, *tasks: TaskId, n_train: int = 200, reduction: str = "per-token", reverse: bool = False) -> Ranking:
@@ -348,13 +352,25 @@ class Ranking:
         """
         return cls(n_train=n_probe, seed=seed)
 
+    @classmethod
+    def fitted(cls, method: str, task: TaskId, n_train: int = N_FIT, reduction: str = "per-token") -> Ranking:
+        """In the order that one of `METHODS` found on training prompts of a task.
+
+        Args:
+            reduction: of the importance that is scored anew, where the method is "iterative".
+        """
+        return cls((task,), n_train, reduction if method == "iterative" else "", method=method)
+
     @property
     def is_random(self) -> bool:
         return self.seed >= 0
 
     def named(self, own: TaskId) -> str:
-        """As it is written: `own`, `task:piqa`, `aggregate:cb+rte`, `random:0`, `live:0`; `reverse:` in front."""
+        """As it is written: `own`, `task:piqa`, `aggregate:cb+rte`, `random:0`, `live:0`, `gates`, `gates:piqa`;
+        `reverse:` in front."""
         names = [task.name for task in self.tasks]
+        if self.method:
+            return self.method if self.tasks == (own,) else f"{self.method}:{names[0]}"
         at_random = "live" if self.n_train else "random"
         text = (f"{at_random}:{self.seed}" if self.is_random else "own" if self.tasks == (own,) else
                 f"task:{names[0]}" if len(names) == 1 else f"aggregate:{'+'.join(names)}")
@@ -362,7 +378,7 @@ class Ranking:
 
     @classmethod
     def parse(cls, text: str, own: TaskId, find: Callable[[str], Sequence[TaskId]], n_train: int = 200,
-              reduction: str = "per-token", n_probe: int = 32) -> Ranking:
+              reduction: str = "per-token", n_probe: int = 32, n_fit: int = N_FIT) -> Ranking:
         """Read what `named` writes; `aggregate:` may also name a suite.
 
         Args:
@@ -379,6 +395,10 @@ class Ranking:
         kind, _, value = text.removeprefix("reverse:").partition(":")
         if kind in ("random", "live") and re.fullmatch("[0-9]{1,9}", value) and not reverse:
             return cls.random(int(value), n_probe if kind == "live" else 0)
+        if kind in METHODS and not reverse and (value or ":" not in text):
+            found = find(value) if value else [own]
+            if len(found) == 1:
+                return cls.fitted(kind, found[0], n_fit, reduction)
         if kind == "own" and not value:
             return cls.by(own, n_train=n_train, reduction=reduction, reverse=reverse)
         if kind in ("task", "aggregate") and value:
@@ -386,4 +406,5 @@ class Ranking:
             if kind == "aggregate" or len(found) == 1:
                 return cls.by(*found, n_train=n_train, reduction=reduction, reverse=reverse)
         raise BadInput(f"Unknown ranking '{text}'. Known: own, task:<name>, aggregate:<suite, or names with + "
-                       "between>, random:<seed>, live:<seed>; reverse: in front of all but the last two.")
+                       f"between>, random:<seed>, live:<seed>, {', '.join(METHODS)} (or <one of these>:<name>); "
+                       "reverse: in front of the first three.")

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from backend import tables
-from backend.kinds import Pruning, Sweep
+from backend.errors import HeadroomError
+from backend.kinds import Greedy, HeadGates, Iterative, Pruning, Sweep
 from backend.kinds.attribution import REDUCTIONS as OF_ATTRIBUTION
 from backend.kinds.lines import expression
 from backend.kinds.writes import N_PROBE
 from backend.models.info import weights
-from backend.values import Ranking, TaskId, parse_exact
-from pages.shared import blocks, charts, components, glossary, living, selection, words
+from backend.values import METHODS, N_FIT, Ablation, Ranking, TaskId, parse_exact
+from pages.map import head_map
+from pages.shared import (
+    blocks,
+    charts,
+    components,
+    glossary,
+    handles,
+    lecture,
+    living,
+    selection,
+    verdicts,
+    waiting,
+    words,
+)
+from pages.shared.plain import plain
+
+if TYPE_CHECKING:
+    from backend.models.loading import LoadedModel
+    from backend.models.pruned import Written
 
 SCOPES = ("This task", "All tasks")
-VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")
+VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings", "Learned gates")
 WHAT = {"heads": "heads", "FFNs": "ffns", "heads and FFNs": "combined"}  # as the page says it -> as the service does
 N_RANDOM = 5
+FITTED_HELP = ("Iterative: importance scored anew after every tenth. Greedy: each head that is left is tried at every "
+               "step, which only small models can afford. Learned gates: those that cost least go first.")
 SAME_QUESTIONS = ("FFNs are ranked by what their removal costs on these very questions: the curve flatters its own "
                   "ranking, others' less")
 FORMULA = ("Parameters: 4 · d_model · d_head per head (its slices of query, key, value and output projection), the "
@@ -45,6 +68,14 @@ RANKINGS: dict[str, list[Callable[[TaskId], Ranking]]] = {  # of a task that is 
     tables.REVERSED: [lambda task: selection.ranking(task, reverse=True)],
     tables.RANDOM: [partial(at_random, seed) for seed in range(N_RANDOM)],
 }
+
+
+def fitted(method: str, task: TaskId) -> Ranking:
+    """The order that a method found on training prompts of a task, with the chosen definition of importance."""
+    return Ranking.fitted(method, task, reduction=selection.definition())
+
+
+RANKINGS |= {name: [partial(fitted, method)] for name, method in zip(tables.FITTED, METHODS, strict=True)}
 
 
 # --- get ----------------------------------------------------------------------------------------
@@ -152,8 +183,10 @@ def to_lab(labels: Mapping[str, str], key: str, label: str = "Click a point, or 
 
 def draw_curves(what: str, names: Sequence[str], share: float) -> None:
     """One curve per kind of ranking, the band of random orders, and where each breaks."""
+    also = fitted_orders(names) if what == "heads" else []
     place = st.container()
-    found = complete(names, what, RANKINGS)
+    found = complete(names, what, {kind: those for kind, those in RANKINGS.items()
+                                   if kind in also or kind not in tables.FITTED})
     if not found:
         return
     sweeps = {kind: list(those.values()) for kind, those in found.items()}
@@ -183,6 +216,95 @@ def draw_curves(what: str, names: Sequence[str], share: float) -> None:
         else:
             st.caption("Each task has masks of its own: choose *This task* to click a point and open it in Lab.")
         list_limits(limits, what, counted)
+    if tables.OWN in sweeps and set(sweeps) & set(tables.FITTED):
+        draw_orders(names, found)
+
+
+def fitted_orders(names: Sequence[str]) -> list[str]:
+    """Which orders that were fitted to training prompts are shown; at first those that are stored."""
+    stored = [kind for kind in tables.FITTED if all(
+        unit(name, "heads", RANKINGS[kind][0](all_tasks()[name])) in handles.store() for name in names)]
+    return st.pills("Orders fitted to training prompts", tables.FITTED, selection_mode="multi", default=stored,
+                    key=f"fitted orders {setup} {len(names)} {selection.definition()}", help=FITTED_HELP)
+
+
+def draw_orders(names: Sequence[str], found: Mapping[str, Mapping[int, list[Sweep]]]) -> None:
+    """How much orders keep over all shares, and where fitted ones differ from one-shot importance."""
+    sweeps = {kind: list(those.values()) for kind, those in found.items()}
+    areas, tests = tables.areas_table(sweeps), tables.equal_heads_table(sweeps)
+    known = [one for kind, one in (
+        (tables.ITERATIVE, Iterative), (tables.GREEDY, Greedy), (tables.GATES, HeadGates)) if kind in sweeps]
+    blocks.result(
+        verdicts.orders_apart(areas, tests, words.tasks(names)),
+        charts.bars(areas, x="CPR", y="order", order=areas["order"].tolist(), x_title="CPR", percent=False),
+        caption=f"n = {int(areas['n'].iloc[0])} questions · 1: as good as all heads, whatever the share kept",
+        measured=blocks.provenance(
+            setup, "CPR: the area under f over the share k of all heads that are kept, CMD: that under |1 − f|; f(k) = "
+            "(m(k) − m(0)) / (m(1) − m(0)), m accuracy; trapezoids on the points that all orders have. m(0), with all "
+            "heads off, is measured in a fitted order and is the same in every one",
+            "95 % intervals: questions, or whole draws of demonstrations, drawn anew within tasks, the same for all "
+            "orders; those of the difference to one-shot importance know how many fitted orders there are (Bonferroni)",
+            "With equally many heads off: exact McNemar test over the questions of all tasks, p at least that of a t "
+            "test over draws; Holm over all rows",
+            f"Fitted orders: on {N_FIT} training prompts, judged on validation questions",
+            *(f"{kind.TITLE.capitalize()}: {kind.DEFINITION}" for kind in known),
+            source="; ".join(["Mueller et al. 2025 (MIB), arXiv:2504.13151", *(kind.SOURCE for kind in known)]),
+            task=names[0] if len(names) == 1 else "each task"),
+        table=areas, file=f"orders-{names[0] if len(names) == 1 else 'all'}-{setup.n_shots}shot",
+        python=reproduce(names, "heads", found, "tables.areas_table(sweeps)",
+                         blocks.printed("tables.equal_heads_table(sweeps)")), key="orders",
+        alt_text=f"Bars: the area that each of {len(areas)} orders of heads keeps.")
+    st.dataframe(blocks.aligned(tests, percent=("heads removed", "accuracy", "one-shot"), p=("p", "p (Holm)"),
+                                scores=("difference", "from", "to")), hide_index=True, key="orders tests",
+                 height=blocks.table_height(len(tests)),
+                 alt="Each fitted order against one-shot importance with equally many heads off.")
+
+
+# --- learned gates --------------------------------------------------------------------------------
+
+
+def draw_gates(names: Sequence[str]) -> None:
+    """Which heads facilitate and which interfere, as gates that were learned say."""
+    units = [HeadGates(selection.current(all_tasks()[name]).with_(n_examples=N_FIT)) for name in names]
+    records = blocks.get_all(units, "gates of heads")
+    found = [(one, record) for one, record in zip(units, records, strict=True) if record is not None]
+    if not found:
+        return
+    fits = [record for _, record in found]
+    chosen = selection.ablation()
+    table = tables.gates_table(fits, chosen, alive.mask)
+    means = {name: np.mean([getattr(one, name) for one in fits], 0) for name in ("closing", "opening")}
+    role = np.mean([one.roles() for one in fits], 0)
+    title = verdicts.gates_say(table, words.tasks([str(one.task) for one, _ in found]))
+    free, closed, opened = (float(np.mean([getattr(one, f"{name}_losses")[-1] for one in fits]))
+                            for name in ("free", "closing", "opening"))
+    blocks.result(
+        title, head_map(role, title=title, label="role", signed=True, domain=(-1, 1), state="chosen", file="gates",
+                        headless=info.headless, facts=[("gate under pressure to close", means["closing"], "plain"),
+                                                       ("under pressure to open", means["opening"], "plain"),
+                                                       *blocks.known()]),
+        caption=f"n = {sum(one.n_examples for one in fits)} training prompts · 1: facilitates, 0: irrelevant, "
+                "−1: interferes",
+        measured=blocks.provenance(
+            setup, f"Gates: {HeadGates.DEFINITION}", "Role: the sum of both gates less 1" + (
+                ", mean over tasks" if len(fits) > 1 else ""),
+            "Class: the largest of facilitation c, interference 1 − o and irrelevance (1 − c) o, where c and o are the "
+            "gates under pressure to close and to open",
+            f"Mean loss at the end: {free:.3g} nats without pressure, {closed:.3g} under pressure to close, "
+            f"{opened:.3g} to open", "One fit to one draw of prompts: a class is no test. Dead heads go either way",
+            "Other than gradient importance, by which the lowest go first on this page's curves, gates are fitted "
+            "together: a head may close because another does its work", alive.measured,
+            source=f"{HeadGates.SOURCE}; {blocks.STUDY}", task="each task" if len(fits) > 1 else str(found[0][0].task)),
+        table=table.drop(columns=["off"]), file=f"gates-{setup.task if len(names) == 1 else 'all'}-{setup.n_shots}shot",
+        python=blocks.python_lines(
+            found[0][0], *alive.lines, over=[(one.task, setup.n_shots) for one, _ in found], given=alive.given,
+            table=f"tables.gates_table(records{alive.argument}).drop(columns=['off'])"), key="gates")
+    shown = table.sort_values("role", ascending=False).drop(columns=["layer", "head", "tasks"]).rename(
+        columns={"name": "head", "off": "chosen"})
+    st.dataframe(blocks.aligned(shown, scores=("role", "gate under pressure to close", "gate under pressure to open")),
+                 hide_index=True, key="gates heads", height=blocks.table_height(len(shown)),
+                 alt="Every head's role, both gates, and in how many tasks it is of which class.")
+    blocks.to_lab()
 
 
 def band(found: Mapping[str, Mapping[int, list[Sweep]]]) -> str:
@@ -317,6 +439,35 @@ def transfer_among(table: pd.DataFrame, percent: int) -> None:
         key="transfer-all", alt_text="Heatmap: share of the intact accuracy that each task keeps by each ranking.")
 
 
+# --- a checkpoint ---------------------------------------------------------------------------------
+
+
+def write_checkpoint() -> None:
+    """Write the chosen heads and FFNs' absence into a checkpoint of the hub's format; at the machine itself alone."""
+    chosen = selection.ablation().filled("zero")
+    with st.popover("Write a checkpoint", icon=":material/save:", disabled=not chosen, help=(
+            "The model without what is chosen, in the hub's format. Choose a point of a curve, or heads in Lab.")):
+        blocks.text(f"{setup.model.name} without {words.components(chosen)}, as a folder that any tool of the hub "
+                    "reads. What is off is zero in the weights: it is no smaller and no faster.")
+        folder = st.text_input("Folder, which is not there yet", key="checkpoint folder", placeholder="/home/me/pruned")
+        if st.button("Write", key="write checkpoint", type="primary", disabled=not folder):
+            try:
+                written = waiting.look(partial(_write, chosen, folder))
+            except HeadroomError as error:
+                st.error(plain(str(error)), icon=":material/error:")
+            else:
+                st.success(f"It is in {plain(str(written.folder))}. {written.compared}", icon=":material/check_circle:")
+        st.caption("The same from a terminal, in the precision that it is given:")
+        st.code(shlex.join(["python", "-m", "backend", "write-pruned", *selection.model_arguments(), "--off",
+                            str(chosen) or "MASK", "--to", folder or "FOLDER"]), language="bash", wrap_lines=True)
+
+
+def _write(chosen: Ablation, folder: str, model: LoadedModel) -> Written:
+    from backend.models.pruned import write_pruned  # loads torch
+
+    return write_pruned(model, chosen, folder)
+
+
 st.title("Pruning")
 blocks.text("How many heads and FFNs can go? Accuracy as more and more of them are removed, in different orders.")
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
@@ -325,7 +476,7 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     st.segmented_control("Heads ranked by", selection.RANKED_BY, default=selection.RANKED_BY[0], required=True,
                          key="ranked by", persist_state="session", help="importance: as it is chosen in the sidebar. "
                          f"{glossary.says('signed', 'integrated')}")
-    share = share_of_intact() if view != VIEWS[3] else 0.0
+    share = share_of_intact() if view in VIEWS[:3] else 0.0
 
 names = suite if scope == "All tasks" else [setup.task.name]
 match view:
@@ -333,5 +484,9 @@ match view:
         draw_map(names, share)
     case "Other tasks' rankings":
         draw_transfer(names)
+    case "Learned gates":
+        draw_gates(names)
     case _:
         draw_curves("FFNs" if view == "FFNs" else "heads", names, share)
+if lecture.at_the_machine():
+    write_checkpoint()

@@ -623,3 +623,83 @@ def test_a_bootstrap_over_some_heads_is_that_of_a_model_without_the_others():
     assert stats.bootstrap_stability(wide, heads=heads) == stats.bootstrap_stability(result)
     assert stats.bootstrap_spearman(wide, wide, heads=heads) == stats.bootstrap_spearman(result, result)
     assert stats.bootstrap_stability(wide).split_half > stats.bootstrap_stability(result).split_half
+
+
+# --- areas --------------------------------------------------------------------------------------
+
+
+def test_areas_by_hand():
+    """m = .2, .5, .8, .6 at k = 0, .5, .75, 1: f = 0, .75, 1.5, 1."""
+    cpr, cmd = stats.areas([1, 0.75, 0.5, 0], [0.6, 0.8, 0.5, 0.2])
+    assert cpr == pytest.approx(0.5 * 0.375 + 0.25 * 1.125 + 0.25 * 1.25, abs=1e-12)
+    assert cmd == pytest.approx(0.5 * 0.625 + 0.25 * 0.375 + 0.25 * 0.25, abs=1e-12)
+    assert stats.areas([0, 1], [0.2, 0.6]) == pytest.approx((0.5, 0.5))
+
+
+def as_published(percentages, scores, corrupted, baseline):
+    """MIB's evaluation: faithfulness at each share, and the areas under it and from 1, edge by edge."""
+    faithfulness = [(score - corrupted) / (baseline - corrupted) for score in scores]
+    under = from_1 = 0.0
+    for i in range(len(faithfulness) - 1):
+        x_1, x_2 = percentages[i], percentages[i + 1]
+        under += (x_2 - x_1) * (faithfulness[i] + faithfulness[i + 1]) / 2
+        from_1 += (x_2 - x_1) * (abs(1 - faithfulness[i]) + abs(1 - faithfulness[i + 1])) / 2
+    return under, from_1
+
+
+@given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=9, unique=True), st.randoms(use_true_random=False))
+def test_areas_are_mib_s_whatever_the_order_of_the_points(inner, rng):
+    kept = [0.0, *sorted(inner), 1.0]
+    scores = [rng.random() for _ in kept]
+    scores[-1] = scores[0] + 0.1 + rng.random()
+    shuffled = rng.sample(range(len(kept)), len(kept))
+    found = stats.areas([kept[i] for i in shuffled], [scores[i] for i in shuffled])
+    assert found == pytest.approx(as_published(kept, scores, scores[0], scores[-1]), abs=1e-9)
+    assert stats.areas(kept, [3 * score + 2 for score in scores]) == pytest.approx(found, abs=1e-9)
+
+
+@pytest.mark.parametrize(("kept", "metric"), [
+    ([0, 0.5], [1, 2]), ([0.1, 1], [1, 2]), ([0, 1], [1]), ([0, 1, 1], [1] * 3), ([], []), ([0, 1, 1.5], [1] * 3)])
+def test_areas_need_both_ends_and_each_share_once(kept, metric):
+    with pytest.raises(BadInput, match="both included"):
+        stats.areas(kept, metric)
+
+
+def test_there_is_no_area_where_all_components_do_no_better_than_none():
+    assert np.isnan(stats.areas([0, 0.5, 1], [0.5, 0.6, 0.5])).all()
+    one = stats.area_intervals([np.array([[1, 0], [1, 1], [0, 1]], bool)], [0, 0.5, 1])
+    assert np.isnan(one.areas.cpr)
+    assert one.cpr == (-np.inf, np.inf)
+
+
+def test_an_area_s_interval_contains_it_narrows_with_questions_and_pairs_two_curves():
+    rng = np.random.default_rng(4)
+    kept, widths = [0, 0.25, 0.5, 0.75, 1], []
+    for n in (60, 3000):
+        luck = rng.random(n)
+        good, bad = (luck < np.array(level)[:, None] for level in (
+            [0.3, 0.8, 0.9, 0.9, 0.9], [0.3, 0.3, 0.4, 0.6, 0.9]))
+        found = stats.area_intervals([good], kept, [bad])
+        assert found.cpr.low <= found.areas.cpr <= found.cpr.high
+        assert found.cmd.low <= found.areas.cmd <= found.cmd.high
+        assert found.areas == stats.areas(kept, good.mean(1))
+        assert found.more == pytest.approx(found.areas.cpr - stats.areas(kept, bad.mean(1)).cpr)
+        assert 0 < found.more_interval.low <= found.more <= found.more_interval.high
+        widths.append(found.cpr.high - found.cpr.low)
+    assert widths[1] < widths[0] / 3
+    same = stats.area_intervals([good], kept, [good])
+    assert (same.more, same.more_interval) == (0, (0, 0))
+    clustered = stats.area_intervals([good], kept, clusters=[np.arange(3000) // 1500])
+    assert clustered.cpr != found.cpr
+    with pytest.raises(BadInput, match="at every share"):
+        stats.area_intervals([good[:2]], kept)
+
+
+def test_questions_of_several_tasks_keep_their_own_draws():
+    one = stats.Marks(np.array([1, 0, 1]), np.array([4, 4, 7]))
+    both = stats.pooled([one, one, np.array([1, 0])])
+    assert both.right.tolist() == [True, False, True] * 2 + [True, False]
+    assert both.clusters.tolist() == [0, 0, 1, 2, 2, 3, 4, 5]
+    assert not stats.pooled([np.array([1, 0])] * 2).clustered
+    with pytest.raises(BadInput, match="No tasks"):
+        stats.pooled([])

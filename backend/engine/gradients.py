@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -19,6 +19,7 @@ from backend.models.attention import PlainAttention
 from backend.models.gates import Gates, Places, Route, passing
 from backend.models.loading import LoadedModel, no_numbers
 from backend.tasks.task import Prompt
+from backend.values import Head
 
 SHARING_WIDTH = 512  # d_model from which fixed demonstrations are read once for all examples
 
@@ -53,18 +54,19 @@ def gold_pairs(model: LoadedModel, prompts: Sequence[Prompt]) -> Pairs:
 
 def gate_gradients(
     model: LoadedModel, pairs: Sequence[Scored], progress: Progress | None = None, *, batch_tokens: int | None = None,
-    prefixes: Sequence[int] | None = None, gate: float = 1.0,
+    prefixes: Sequence[int] | None = None, gate: float = 1.0, off: Collection[Head] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Per pair and head, (n, n_layers, n_heads) each: the sum over positions of |dL/dg|, and the sum of dL/dg.
 
     g multiplies a head's output; L is the mean cross-entropy, in nats, of the pair's continuation. Both are 0 in a
-    layer without heads.
+    layer without heads, and for heads that are off.
 
     Args:
         batch_tokens: tokens of one pass; None for as many as suit the device.
         prefixes: per pair, how many first tokens it shares with all other pairs that share any; their forward pass
             is made once. 0, the default: none.
         gate: the g of every head at which the gradient is taken; 1: the intact model.
+        off: heads that are switched off, to zero, while gradients of the others are taken.
 
     Raises:
         BadInput: if there are no pairs.
@@ -79,11 +81,11 @@ def gate_gradients(
     done = 0
     for members in _alike(pairs, prefixes):
         n_prefix = prefixes[members[0]]
-        shared = _SharedPrefix(model, pairs[members[0]].ids[:n_prefix], gate) if n_prefix else None
+        shared = _SharedPrefix(model, pairs[members[0]].ids[:n_prefix], gate, off) if n_prefix else None
 
         def measure(batch: Sequence[int], members: list[int] = members, shared: _SharedPrefix | None = shared) -> None:
             chosen = [members[i] for i in batch]
-            for layer, g in enumerate(_batch_gradients(model, [pairs[i] for i in chosen], shared, gate)):
+            for layer, g in enumerate(_batch_gradients(model, [pairs[i] for i in chosen], shared, gate, off)):
                 absolute[chosen, layer] = g.abs().sum(-1).double().cpu().numpy()  # g: (batch, n_heads, pos)
                 signed[chosen, layer] = g.sum(-1).double().cpu().numpy()
 
@@ -96,6 +98,8 @@ def gate_gradients(
         done += len(members)
     if not np.isfinite(absolute).all():
         raise no_numbers(model, "gradients")
+    for head in off:
+        absolute[:, head.layer, head.head] = signed[:, head.layer, head.head] = 0
     return absolute, signed
 
 
@@ -123,8 +127,8 @@ def _alike(pairs: Sequence[Scored], prefixes: Sequence[int]) -> list[list[int]]:
 class _SharedPrefix:
     """A prefix read once, with its graph, so that each pair's gradient can flow back through it."""
 
-    def __init__(self, model: LoadedModel, ids: tuple[int, ...], gate: float) -> None:
-        self.gates = _gates(model, 1, len(ids), gate)
+    def __init__(self, model: LoadedModel, ids: tuple[int, ...], gate: float, off: Collection[Head] = ()) -> None:
+        self.gates = _gates(model, 1, len(ids), gate, off)
         cache = DynamicCache()
         with torch.enable_grad(), passing(Gates(heads=self.gates)), PlainAttention():
             model.trunk(input_ids=torch.tensor([ids], device=model.device), past_key_values=cache, use_cache=True)
@@ -146,10 +150,13 @@ class _SharedPrefix:
                 for g, gate in zip(found, self.gates, strict=True)]
 
 
-def _gates(model: LoadedModel, n_rows: int, width: int, gate: float) -> list[Tensor]:
-    """Gates of one value, per layer (rows, n_heads, pos), to take gradients of; 1 changes nothing."""
-    return [torch.full((n_rows, model.n_heads, width), gate, dtype=model.torch_dtype, device=model.device,
-                       requires_grad=True) for _ in range(model.n_layers)]
+def _gates(model: LoadedModel, n_rows: int, width: int, gate: float, off: Collection[Head] = ()) -> list[Tensor]:
+    """Gates of one value, 0 for some heads, per layer (rows, n_heads, pos), to take gradients of; 1 changes nothing."""
+    found = [torch.full((n_rows, model.n_heads, width), gate, dtype=model.torch_dtype, device=model.device)
+             for _ in range(model.n_layers)]
+    for head in off:
+        found[head.layer][:, head.head] = 0
+    return [one.requires_grad_() for one in found]
 
 
 def surprise(logits: Tensor, targets: Tensor) -> Tensor:
@@ -164,39 +171,65 @@ def surprise(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.nn.functional.softplus(against.logsumexp(-1))
 
 
+class _Fed(NamedTuple):
+    """What a pass over pairs reads, and where its answers are."""
+
+    tokens: Tensor  # (batch, width)
+    rows: list[int]  # one entry per token of an answer, in all four
+    positions: list[int]
+    targets: list[int]
+    weights: list[float]
+
+    @classmethod
+    def of(cls, pairs: Sequence[Scored], skip: int = 0) -> _Fed:
+        """Pairs side by side, without their first `skip` tokens."""
+        tokens = torch.zeros(len(pairs), max(len(p.ids) for p in pairs) - 1 - skip, dtype=torch.long)
+        made = cls(tokens, [], [], [], [])
+        for row, pair in enumerate(pairs):
+            fed, n = pair.ids[skip:-1], len(pair.continuation)
+            tokens[row, :len(fed)] = torch.tensor(fed)
+            made.rows.extend([row] * n)
+            made.positions.extend(range(len(pair.context) - 1 - skip, len(fed)))
+            made.targets.extend(pair.continuation)
+            made.weights.extend([1 / n] * n)
+        return made
+
+    def loss(self, model: LoadedModel, gates: Gates, **inputs: Any) -> Tensor:
+        """The sum over pairs of each one's mean loss, in nats, in a pass through these gates."""
+        n_rows, width = self.tokens.shape
+        places = Places.of(np.array(self.rows) * width + self.positions, n_rows, width, model.device)
+        # Causal attention never looks ahead, so padding behind a row changes nothing in it.
+        with torch.enable_grad(), passing(gates, Route(places=places)):
+            hidden = model.trunk(input_ids=self.tokens.to(model.device), **inputs).last_hidden_state
+            logits = model.unembed(hidden[self.rows, self.positions])  # (answer tokens, vocabulary)
+            losses = surprise(logits, torch.tensor(self.targets, device=logits.device))
+            return (losses * torch.tensor(self.weights, device=losses.device)).sum()
+
+
+def gold_loss(model: LoadedModel, pairs: Sequence[Scored], heads: Tensor) -> Tensor:
+    """The sum over pairs of each continuation's mean cross-entropy, in nats, with a graph back to the gates.
+
+    Args:
+        heads: (1, n_layers, n_heads), what multiplies each head's output.
+    """
+    return _Fed.of(pairs).loss(model, Gates(heads=heads), use_cache=False)
+
+
 def _batch_gradients(
-    model: LoadedModel, pairs: Sequence[Scored], shared: _SharedPrefix | None, gate: float = 1.0
+    model: LoadedModel, pairs: Sequence[Scored], shared: _SharedPrefix | None, gate: float = 1.0,
+    off: Collection[Head] = (),
 ) -> list[Tensor]:
     """dL/dg, per layer (batch, n_heads, pos); 0 at padding. L is each pair's own mean, so rows do not mix."""
-    skip = shared.length if shared else 0
-    width = max(len(p.ids) for p in pairs) - 1 - skip
-    tokens = torch.zeros(len(pairs), width, dtype=torch.long)
-    rows: list[int] = []  # one entry per token of an answer, in all four
-    positions: list[int] = []
-    targets: list[int] = []
-    weights: list[float] = []
-    for row, pair in enumerate(pairs):
-        fed = pair.ids[skip:-1]
-        tokens[row, :len(fed)] = torch.tensor(fed)
-        rows += [row] * len(pair.continuation)
-        positions += range(len(pair.context) - 1 - skip, len(fed))
-        targets += pair.continuation
-        weights += [1 / len(pair.continuation)] * len(pair.continuation)
-    gates = _gates(model, len(pairs), width, gate)
+    fed = _Fed.of(pairs, shared.length if shared else 0)
+    n_rows, width = fed.tokens.shape
+    gates = _gates(model, n_rows, width, gate, off)
     leaves = shared.leaves(len(pairs)) if shared else []
-    # Causal attention never looks ahead, so padding behind a row changes nothing in it.
-    inputs: dict[str, Any] = {"input_ids": tokens.to(model.device), "use_cache": False}
+    inputs: dict[str, Any] = {"use_cache": False}
     if shared:
-        inputs |= {"past_key_values": cache_of(list(zip(leaves[::2], leaves[1::2], strict=True))),
-                   "use_cache": True}
-    places = Places.of(np.array(rows) * width + positions, len(pairs), width, model.device)
-    with torch.enable_grad(), passing(Gates(heads=gates), Route(places=places)):
-        hidden = model.trunk(**inputs).last_hidden_state
-        logits = model.unembed(hidden[rows, positions])  # (answer tokens, vocabulary)
-        losses = surprise(logits, torch.tensor(targets, device=logits.device))
-        loss = (losses * torch.tensor(weights, device=losses.device)).sum()
-        taken = [gates[layer] for layer in sorted(model.attn_outs)]
-        found = torch.autograd.grad(loss, [*taken, *leaves])
+        inputs = {"past_key_values": cache_of(list(zip(leaves[::2], leaves[1::2], strict=True))), "use_cache": True}
+    loss = fed.loss(model, Gates(heads=gates), **inputs)
+    taken = [gates[layer] for layer in sorted(model.attn_outs)]
+    found = torch.autograd.grad(loss, [*taken, *leaves])
     by_layer = dict(zip(sorted(model.attn_outs), found[:len(taken)], strict=True))
     own = [by_layer.get(layer, torch.zeros_like(gate)) for layer, gate in enumerate(gates)]
     if not shared:

@@ -10,10 +10,11 @@ import numpy as np
 
 from backend.errors import BadInput
 from backend.kinds.head_importance import GRADIENT, block_sums, blocks_of
+from backend.kinds.head_importance import REDUCTIONS as OF_IMPORTANCE
 from backend.kinds.means import N_TRAIN
 from backend.kinds.prompts import prompts_of
 from backend.kinds.shapes import check_heads
-from backend.kinds.unit import CountTokens, OfTask, Progress, Topic, Wish
+from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Wish
 from backend.records import ModelInfo, Record, require, require_lengths, require_within
 from backend.values import Setup
 
@@ -23,6 +24,17 @@ if TYPE_CHECKING:
 
 STEPS = (0.1, 0.3, 0.5, 0.7, 0.9)  # gates of all heads at which gradients are averaged
 REDUCTIONS = SIGNED, INTEGRATED = ("signed", "integrated")
+RANKED_BY = (*OF_IMPORTANCE, *REDUCTIONS)  # what gradients say of heads, by any of which these are ranked
+
+
+def _reduction(text: str) -> str:
+    if text not in RANKED_BY:
+        raise ValueError(f"'{text}' is no reduction; known: {', '.join(RANKED_BY)}")
+    return text
+
+
+REDUCTION = Option("reduction", "per-token", f"how gradients rank heads: {', '.join(RANKED_BY)}", read=_reduction,
+                   metavar="NAME")
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,8 @@ class Evaluation(Masked[Answers]):
     SOURCE = "lm-evaluation-harness, 2022"
     TOPICS = {
         "accuracy": Topic("accuracy", "every option's log-likelihood, nothing switched off", by_default=True),
-        "masks": Topic("masks", "the same with the heads and FFNs of --off switched off", rank=1, masked=True),
+        "masks": Topic("masks", "the same with the heads and FFNs of --off switched off", rank=1, masked=True,
+                       alone=True),
     }
     OPTIONS = (OFF, N_TRAIN)
 

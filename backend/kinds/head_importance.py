@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from backend.kinds.prompts import prompts_of
 from backend.kinds.shapes import check_heads
 from backend.kinds.unit import CountTokens, OfTask, Progress, Topic, Wish
 from backend.records import ModelInfo, Record, require, require_lengths, require_shape, require_within
-from backend.values import Setup
+from backend.values import Head, Setup
 
 if TYPE_CHECKING:
     from backend.engine.trees import Scored
@@ -159,15 +159,17 @@ def head_importance(
 def importance_of_pairs(
     model: LoadedModel, pairs: Sequence[Scored], skipped: tuple[int, ...] = (), progress: Progress | None = None, *,
     batch_tokens: int | None = None, prefixes: Sequence[int] | None = None, draws: Sequence[int] = (),
+    off: Collection[Head] = (),
 ) -> HeadScores:
     """As `head_importance`, over given (context, gold continuation) pairs in token ids; see `engine.gradients`.
 
     Args:
         draws: per pair, the draw of demonstrations that it shares with others; each becomes a block.
+        off: heads that are off meanwhile; their own scores are 0.
     """
     from backend.engine.gradients import gate_gradients
 
-    absolute, signed = gate_gradients(model, pairs, progress, batch_tokens=batch_tokens, prefixes=prefixes)
+    absolute, signed = gate_gradients(model, pairs, progress, batch_tokens=batch_tokens, prefixes=prefixes, off=off)
     signed, blocks = np.abs(signed), blocks_of(len(pairs), draws)
     positions = np.array([[len(p.ids) - 1] * (model.n_layers - 1) + [len(p.continuation)] for p in pairs])
 

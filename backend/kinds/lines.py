@@ -24,6 +24,12 @@ def expression(value: Any, known: Mapping[Any, str]) -> str:
         return f"({', '.join(expression(v, known) for v in value)}{',' * (len(value) == 1)})"
     if isinstance(value, Ranking) and value.is_random:
         return f"Ranking.random({value.seed}{f', {value.n_train}' * bool(value.n_train)})"
+    if isinstance(value, Ranking) and value.method:
+        (task,) = value.tasks
+        usual = Ranking.fitted(value.method, task)
+        more = [f"{name}={getattr(value, name)!r}" for name in ("n_train", "reduction")
+                if getattr(value, name) != getattr(usual, name)]
+        return f"Ranking.fitted({', '.join([repr(value.method), expression(task, known), *more])})"
     if isinstance(value, Ranking) and value.tasks:
         given = [f"*{known[value.tasks]}"] if value.tasks in known else [expression(t, known) for t in value.tasks]
         usual = Ranking.by(*value.tasks)

@@ -10,18 +10,21 @@ import numpy as np
 
 from backend import stats
 from backend.errors import BadInput, StoreError
-from backend.kinds import attribution
-from backend.kinds.attribution import Attribution, Attributions
-from backend.kinds.head_importance import REDUCTIONS as OF_IMPORTANCE
+from backend.kinds.attribution import RANKED_BY, REDUCTION, Attribution, Attributions
+from backend.kinds.attribution import REDUCTIONS as OF_ATTRIBUTION
+from backend.kinds.greedy import Greedy
+from backend.kinds.head_gates import HeadGates
 from backend.kinds.head_importance import HeadImportance, HeadScores
+from backend.kinds.iterative import Iterative
 from backend.kinds.means import N_TRAIN
 from backend.kinds.oracles import FFNOracle, Sweep, sweep
+from backend.kinds.orders import FIT, OfOrder, Order
 from backend.kinds.prompts import ready
 from backend.kinds.shapes import check_ablation, check_questions
 from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish
 from backend.kinds.writes import PROBE, HeadWrites, Writes
 from backend.records import ModelInfo, require, require_lengths
-from backend.values import Ablation, Head, Ranking, Setup, TaskId, parse_exact
+from backend.values import METHODS, Ablation, Head, Ranking, Setup, TaskId, parse_exact
 
 if TYPE_CHECKING:
     from backend.engine.passes import Prepared
@@ -30,9 +33,9 @@ if TYPE_CHECKING:
 
 HEAD_SHARES = tuple(p / 100 for p in range(0, 100, 10))  # of heads, or of FFNs, removed along a curve
 FINE_SHARES = tuple(p / 100 for p in range(0, 95, 5))  # by the rankings of which it is told how much can go
+WHOLE_SHARES = (*FINE_SHARES, 1.0)  # in a fitted order: areas need what is left where all heads are off
 COMBINED_HEAD_SHARES = tuple(p / 100 for p in range(0, 80, 10))  # 0..70 % of the heads ...
 COMBINED_FFN_SHARES = tuple(p / 100 for p in range(0, 60, 10))  # ... x 0..50 % of the FFNs
-REDUCTIONS = (*OF_IMPORTANCE, *attribution.REDUCTIONS)  # by which heads are ranked
 PARTS = ("heads", "ffns", "combined")
 
 
@@ -46,12 +49,6 @@ def shares(what: str, fine: bool = False) -> list[tuple[float, float]]:
 N_RANDOM = Option("n_random", 5, "random rankings to prune by", least=0)
 
 
-def _reduction(text: str) -> str:
-    if text not in REDUCTIONS:
-        raise ValueError(f"'{text}' is no reduction; known: {', '.join(REDUCTIONS)}")
-    return text
-
-
 def _parts(text: str) -> tuple[str, ...]:
     parts = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     if not set(parts) <= {"heads", "ffns"}:
@@ -59,13 +56,13 @@ def _parts(text: str) -> tuple[str, ...]:
     return parts
 
 
-REDUCTION = Option("reduction", "per-token", f"how gradients rank heads: {', '.join(REDUCTIONS)}", read=_reduction,
-                   metavar="NAME")
 REMOVE = Option("remove", ("heads", "ffns"), "what pruning removes: heads, ffns or both, each along curves of its own",
                 read=_parts, metavar="PART,PART")
-BY = Option("by", (), "rankings to prune by: own, task:NAME, aggregate:SUITE or aggregate:NAME+NAME, random:SEED, or "
-            "live:SEED (dead heads first, then the others at random); reverse: in front puts the most important first; "
-            "can be given again (default: own, aggregate of the tasks named, reverse:own, and --n-random live ones)",
+BY = Option("by", (), "rankings to prune by: own, task:NAME, aggregate:SUITE or aggregate:NAME+NAME, random:SEED, "
+            "live:SEED (dead heads first, then the others at random), or, of heads alone, iterative, greedy or gates, "
+            "as fitted to training prompts (gates:NAME: to another task's); reverse: in front of the first three puts "
+            "the most important first; can be given again (default: own, aggregate of the tasks named, reverse:own, "
+            "and --n-random live ones)",
             read=str, metavar="RANKING", many=True)
 
 
@@ -86,7 +83,7 @@ class Pruning(OfTask[Sweep]):
         "transfer": Topic("transfer", "accuracy as heads are removed by every other task's ranking", training=True,
                           rank=9),
     }
-    OPTIONS = (N_TRAIN, N_RANDOM, PROBE, REDUCTION, REMOVE, BY)
+    OPTIONS = (N_TRAIN, N_RANDOM, PROBE, REDUCTION, REMOVE, BY, FIT)
 
     setup: Setup
     what: str = "heads"  # "heads", "ffns" or "combined"
@@ -95,9 +92,15 @@ class Pruning(OfTask[Sweep]):
     def __post_init__(self) -> None:
         if self.what not in PARTS:
             raise BadInput(f"Cannot prune '{self.what}'. Known: {', '.join(PARTS)}.")
-        if self.ranking.reduction not in (*REDUCTIONS, "") or self.ranking.n_train < 0:
+        if self.ranking.reduction not in (*RANKED_BY, "") or self.ranking.n_train < 0:
             raise BadInput(f"No ranking is by '{self.ranking.reduction[:60]}' over {self.ranking.n_train} prompts. "
-                           f"Known: {', '.join(REDUCTIONS)}.")
+                           f"Known: {', '.join(RANKED_BY)}.")
+        if self.ranking.method and (self.ranking.method not in METHODS or len(self.ranking.tasks) != 1
+                                    or self.ranking.reverse or self.ranking.is_random):
+            raise BadInput(f"No order is fitted by '{self.ranking.method[:60]}' to {len(self.ranking.tasks)} tasks. "
+                           f"Known: {', '.join(METHODS)}, each to one task, none of them reversed.")
+        if self.ranking.method and self.what != "heads":
+            raise BadInput(f"The order '{self.ranking.method}' is one of heads: it cannot prune {self.what}.")
         if self.ranking == Ranking():
             object.__setattr__(self, "ranking", Ranking.by(self.setup.task))
         if self.what == "ffns":  # FFNs are ranked by their oracle, which has neither, and none is dead
@@ -127,17 +130,27 @@ class Pruning(OfTask[Sweep]):
                     f"and {wanted[1]}")
 
     def needs(self) -> Sequence[Unit[Any]]:
+        if self.ranking.method:
+            return [self._fit]
         units: list[Unit[Any]] = []
         if self.ranking.is_random and self.ranking.n_train:
             units.append(Writes(self.setup.with_(n_examples=self.ranking.n_train)))
         for task in self.ranking.tasks:
             one = self.setup.with_(task=task)
             if self.what != "ffns":
-                kind = Attribution if self.ranking.reduction in attribution.REDUCTIONS else HeadImportance
+                kind = Attribution if self.ranking.reduction in OF_ATTRIBUTION else HeadImportance
                 units.append(kind(one.with_(n_examples=self.ranking.n_train)))
             if self.what != "heads":
                 units.append(FFNOracle(one))
         return units
+
+    @property
+    def _fit(self) -> OfOrder[Any]:
+        """The order that is pruned by, where it was fitted."""
+        of = self.setup.with_(task=self.ranking.tasks[0], n_examples=self.ranking.n_train)
+        if self.ranking.method == "iterative":
+            return Iterative(of, self.ranking.reduction)
+        return Greedy(of) if self.ranking.method == "greedy" else HeadGates(of)
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         """Steps that remove the same are measured once."""
@@ -148,7 +161,9 @@ class Pruning(OfTask[Sweep]):
     @property
     def steps(self) -> list[tuple[float, float]]:
         """The share of (heads, FFNs) removed at each point: 5 % apart by the task's own ranking and by an aggregate,
-        of which it is told how much can go, and 10 % by others."""
+        of which it is told how much can go, likewise in fitted orders, to the end; and 10 % by others."""
+        if self.ranking.method:
+            return [(share, 0.0) for share in WHOLE_SHARES]
         own = not self.ranking.reverse and (len(self.ranking.tasks) > 1 or self.ranking.tasks == (self.setup.task,))
         return shares(self.what, fine=own)
 
@@ -165,14 +180,19 @@ class Pruning(OfTask[Sweep]):
             for what in ("combined",) if topic == "combined" else ("heads",) if topic == "transfer" else \
                     wish.options["remove"]:
                 for ranking in _rankings(topic, setup, wish):
-                    yield cls(setup, what, ranking)
+                    if not (ranking.method and what == "ffns" and "heads" in wish.options["remove"]):
+                        yield cls(setup, what, ranking)
 
     def options(self) -> Mapping[str, Any]:
         given: dict[str, Any] = {"by": [self.ranking.named(self.setup.task)]}
         if self.what != "combined":
             given["remove"] = self.what
         if self.ranking.reduction:
-            given |= {"n_train": self.ranking.n_train, "reduction": self.ranking.reduction}
+            given |= {"reduction": self.ranking.reduction}
+        if self.ranking.method:
+            given |= {"n_fit": self.ranking.n_train}
+        elif self.ranking.reduction:
+            given |= {"n_train": self.ranking.n_train}
         elif self.ranking.n_train:
             given |= {"n_probe": self.ranking.n_train}
         return given
@@ -186,6 +206,9 @@ class Pruning(OfTask[Sweep]):
         attending = [layer for layer in range(n_layers) if layer not in headless]
         there = [Head(layer, head) for layer in attending for head in range(n_heads)]
         n = len(there)
+        if self.ranking.method:
+            (fitted,) = (r for r in basis if isinstance(r, Order))
+            return fitted.order(), []
         if self.ranking.is_random:
             rng = np.random.default_rng(self.ranking.seed)
             head_order, ffn_order = rng.permutation(n), rng.permutation(n_layers)
@@ -217,7 +240,8 @@ def _rankings(topic: str, setup: Setup, wish: Wish) -> Iterator[Ranking]:
 
     if options["by"]:
         for text in options["by"]:
-            yield Ranking.parse(text, own, wish.find, options["n_train"], options["reduction"], options["n_probe"])
+            yield Ranking.parse(text, own, wish.find, options["n_train"], options["reduction"], options["n_probe"],
+                                options["n_fit"])
         return
     if topic == "transfer":
         yield from (by(other) for other in wish.tasks if other != own)

@@ -67,6 +67,7 @@ class Topic:
     rank: int = 0  # where it stands among the topics, and when it is computed: quick answers first
     by_default: bool = False
     masked: bool = False  # is of the masks that `--off` names, where it names some
+    alone: bool = False  # `all` leaves it out: it takes long beyond measure, or needs to be told of what
 
 
 @dataclass(frozen=True)

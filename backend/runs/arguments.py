@@ -89,7 +89,8 @@ def _digests(text: str) -> dict[str, str]:
 
 def _topics(text: str) -> tuple[str, ...]:
     topics = [part.strip() for part in text.split(",") if part.strip()]
-    return tuple(name for name in planning.topics() if name != "masks") if "all" in topics else tuple(topics)
+    every = [name for name, topic in planning.topics().items() if not topic.alone] if "all" in topics else []
+    return tuple(dict.fromkeys([*every, *(name for name in topics if name != "all")]))
 
 
 def _add_option(sub: argparse.ArgumentParser, option: Option) -> None:

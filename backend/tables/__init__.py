@@ -92,6 +92,15 @@ from backend.tables.labels import (
 )
 from backend.tables.masks import DIFFERENCE, MASKS, Outcomes, masks_means, masks_points, masks_table
 from backend.tables.models import UNITS, depth_table, in_unit, models_table
+from backend.tables.orders import (
+    FITTED,
+    GATES,
+    GREEDY,
+    ITERATIVE,
+    areas_table,
+    equal_heads_table,
+    gates_table,
+)
 from backend.tables.overlap import (
     agreement_table,
     counts_table,
@@ -127,14 +136,15 @@ from backend.tables.pruning import (
 from backend.tables.shots import WITH, WITHOUT, shots_table
 
 __all__ = [
-    "ACCURACY_LOST", "AGGREGATE", "COST", "DIFFERENCE", "FFN", "IMPORTANT", "INDUCTION", "KNOCKED", "LABELS",
-    "LEARNING", "LOOKS_BACK", "LOSS_ADDED", "MADE_UP_LABELS", "MASKS", "MEASURES", "NEWLINE", "NO_LABELS", "OTHERS",
-    "OWN", "PARTS", "PLACES", "RANDOM", "RECOGNITION", "REVERSED", "SCORE", "SCORES", "SETS", "SHUFFLED_LABELS",
-    "TOPS", "TRUE_LABELS", "UNITS", "VECTOR", "WITH", "WITHOUT", "Behind", "Grown", "Outcomes", "accuracy_row",
-    "agreement_table", "all_effects_table", "attention_effects_table", "attention_table", "band_table", "beside_table",
-    "bets_table", "calibration_table", "capacity_table", "comparison_table", "contribution_table", "correlation_table",
-    "costs", "counts_table", "curve_table", "curves_table", "depth_table", "direct_table", "effects_table",
-    "flips_table", "formed", "furthest", "grid_table", "group_table", "groups_table", "growth_points", "growth_table",
+    "ACCURACY_LOST", "AGGREGATE", "COST", "DIFFERENCE", "FFN", "FITTED", "GATES", "GREEDY", "IMPORTANT", "INDUCTION",
+    "ITERATIVE", "KNOCKED", "LABELS", "LEARNING", "LOOKS_BACK", "LOSS_ADDED", "MADE_UP_LABELS", "MASKS", "MEASURES",
+    "NEWLINE", "NO_LABELS", "OTHERS", "OWN", "PARTS", "PLACES", "RANDOM", "RECOGNITION", "REVERSED", "SCORE", "SCORES",
+    "SETS", "SHUFFLED_LABELS", "TOPS", "TRUE_LABELS", "UNITS", "VECTOR", "WITH", "WITHOUT", "Behind", "Grown",
+    "Outcomes", "accuracy_row", "agreement_table", "all_effects_table", "areas_table", "attention_effects_table",
+    "attention_table", "band_table", "beside_table", "bets_table", "calibration_table", "capacity_table",
+    "comparison_table", "contribution_table", "correlation_table", "costs", "counts_table", "curve_table",
+    "curves_table", "depth_table", "direct_table", "effects_table", "equal_heads_table", "flips_table", "formed",
+    "furthest", "gates_table", "grid_table", "group_table", "groups_table", "growth_points", "growth_table",
     "head_effects_table", "head_flips_table", "head_importance_table", "head_off_table", "head_table", "heads_of",
     "heads_table", "in_unit", "induction_table", "influence_table", "kinds_table", "knock_out_pairs",
     "knock_out_table", "labels_table", "largest", "layer_shares", "leaders_table", "leading_heads_table",

@@ -1,4 +1,4 @@
-"""What Tour, Calibration, Induction and Card conclude: pure functions from numbers to sentences and to a guess's answer.
+"""What Tour, Calibration, Induction and Card conclude: pure functions from numbers to sentences and guesses' answers.
 
 Each claims a difference only where an interval or a test holds it, and else says that the questions do not tell.
 """
@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from backend import stats, tables
+from backend.kinds.head_gates import FACILITATES, INTERFERES, PRICE
 from backend.kinds.knock_out import INDUCTION_ALONE, VECTORS_ALONE
-from backend.tables import VECTOR, WITH
+from backend.tables import FITTED, OWN, VECTOR, WITH
 from backend.values import Head
 from pages.shared.words import SIGNIFICANT, how_many, nats, p_value, percent, points, rho
 
@@ -308,6 +309,44 @@ def adds_here(table: pd.DataFrame) -> str:
         return f"No demonstration makes the right answer likelier by {nats(LEAST)[1:]} or more here"
     text = f"Demonstration {top['place']} makes the right answer likelier by {nats(top['influence'])[1:]}"
     return text + (f", the most of {n_up} of {len(rows)} that do" if n_up > 1 else f", alone of {len(rows)}")
+
+
+def orders_apart(areas: pd.DataFrame, tests: pd.DataFrame, where: str) -> str:
+    """Which fitted orders of heads keep more, or less, than one-shot importance over all shares, and at how many.
+
+    Claims it of an order only where the interval of the difference, which knows how many orders were tried, says so.
+
+    Args:
+        areas, tests: an `areas_table` and an `equal_heads_table`.
+        where: the task, or the mean of which tasks.
+    """
+    own = float(areas.loc[areas["order"] == OWN, "CPR"].iloc[0])
+    if np.isnan(own):
+        return f"All heads do no better than none on {where}: there is nothing that an order of heads could keep"
+    fitted = areas[areas["order"].isin(FITTED)]
+    told = [(row, "more" if row["more from"] > 0 else "less") for _, row in fitted.iterrows()
+            if row["more from"] > 0 or row["more to"] < 0]
+    differ = int((tests["p (Holm)"] < SIGNIFICANT).sum())
+    at = (f"with equally many heads off, {differ} of {how_many(len(tests), 'comparison')} "
+          f"{'differs' if differ == 1 else 'differ'}")
+    if not told:
+        return (f"On {where} these questions do not tell that a fitted order keeps more or less than one-shot "
+                f"importance over all shares (CPR {own:.2f}); {at}")
+    parts = [f"the {row['order']} keeps {which} (CPR {row['CPR']:.2f})" for row, which in told]
+    return f"Over all shares on {where}, where one-shot importance has CPR {own:.2f}, {', '.join(parts)}; {at}"
+
+
+def gates_say(table: pd.DataFrame, where: str) -> str:
+    """How many heads learned gates call facilitating and interfering, in a `gates_table`: of one fit to each task."""
+    n_tasks, n = int(table["tasks"].iloc[0]), len(table)
+    if n_tasks == 1:
+        open_, closed = int(table[FACILITATES].sum()), int(table[INTERFERES].sum())
+        return (f"For {where}, gates of {open_} of {how_many(n, 'head')} stay open where an open one costs {PRICE:g} "
+                f"nats, of {closed} close where it earns them; the rest goes either way")
+    often = int((table[FACILITATES] > n_tasks / 2).sum())
+    ever, never = int((table[INTERFERES] > 0).sum()), int((table[FACILITATES] == 0).sum())
+    return (f"{often} of {how_many(n, 'head')} facilitate in more than half of the {n_tasks} tasks, {never} in none; "
+            f"{ever} interfere in some")
 
 
 def control(there: Sequence[Head], controlled: Sequence[Head], k: int, seed: int) -> tuple[Head, ...]:

@@ -15,7 +15,7 @@ import pandas as pd
 from backend import stats
 from backend.kinds import InductionScores
 from backend.store.nearby import Asking
-from backend.tables import AGGREGATE, DIFFERENCE, OWN, RANDOM, REVERSED
+from backend.tables import AGGREGATE, DIFFERENCE, GATES, GREEDY, ITERATIVE, OWN, RANDOM, REVERSED
 from backend.values import Ablation, Head, Setup
 
 if TYPE_CHECKING:
@@ -527,7 +527,8 @@ def matter_most(heads: pd.Series, ffns: pd.Series, where: str, even: pd.Series |
 # --- pruning --------------------------------------------------------------------------------------
 
 _RANKINGS = {OWN: "its own ranking", AGGREGATE: "the aggregate ranking", REVERSED: "the reversed ranking",
-             RANDOM: "a random order"}
+             RANDOM: "a random order", ITERATIVE: "the iterative order", GREEDY: "the greedy order",
+             GATES: "the order of learned gates"}
 
 
 def can_go(limits: pd.DataFrame, what: str, share: float, where: str, intact: pd.Series) -> str:

@@ -16,9 +16,12 @@ from backend.kinds import (
     Evaluation,
     FFNOracle,
     FunctionVectors,
+    Greedy,
+    HeadGates,
     HeadImportance,
     HeadOracle,
     Influence,
+    Iterative,
     KnockOut,
     Means,
     Model,
@@ -33,7 +36,7 @@ from backend.kinds import (
 from backend.kinds.knock_out import SORTS
 from backend.kinds.oracles import FILLS
 from backend.kinds.unit import SCHEMA
-from backend.values import ModelId, Ranking, Setup, TaskId, parse_exact
+from backend.values import METHODS, ModelId, Ranking, Setup, TaskId, parse_exact
 from tests.store.test_store import RECORDS
 
 MODEL = ModelId("tiny", "abc", "0123456789ab")
@@ -49,6 +52,8 @@ RANKINGS = [Ranking.by(PIQA), Ranking.by(COPA), Ranking.by(TaskId("piqa", "d2"))
             Ranking.by(PIQA, reverse=True), Ranking.by(PIQA, n_train=50), Ranking.by(PIQA, reduction="per-example"),
             Ranking.by(PIQA, reduction="signed"), Ranking.by(PIQA, reduction="integrated"),
             Ranking.random(0), Ranking.random(1), Ranking.random(0, 32), Ranking.random(0, 31)]
+ORDERS = [*(Ranking.fitted(method, PIQA) for method in METHODS), Ranking.fitted("gates", COPA),
+          Ranking.fitted("gates", PIQA, 50), Ranking.fitted("iterative", PIQA, reduction="per-example")]
 
 
 def different(kind: type[Unit]) -> list[Unit]:
@@ -72,12 +77,15 @@ def different(kind: type[Unit]) -> list[Unit]:
         found += [kind(SETUP, on="train"), kind(SETUP, "mean", on="train")]
     if kind is FunctionVectors:
         found.append(kind(SETUP, 24))
+    if kind is Iterative:
+        found.append(kind(SETUP, "per-example"))
     if kind is KnockOut:
         found += [kind(SETUP, sort) for sort in (*SORTS[1:], "random:0", "random:1")]
         found += [kind(SETUP, tasks=(COPA,)), kind(SETUP, fill="mean"), kind(SETUP, fill="mean", n_train=5),
                   kind(SETUP, n_means=7), kind(SETUP, n_trials=7), kind(SETUP, n_probe=7)]
     if kind is Pruning:
         found += [kind(SETUP, what, ranking) for what in ("heads", "combined") for ranking in RANKINGS]
+        found += [kind(SETUP, "heads", ranking) for ranking in ORDERS]
         found += [kind(SETUP, "ffns", ranking) for ranking in (*RANKINGS[:5], *RANKINGS[9:11])]
         found.remove(kind(SETUP))  # is there as the first
     return found
@@ -104,7 +112,7 @@ def test_a_name_reads_back_as_what_it_names(kind):
 def test_kinds_of_one_setup_have_names_of_their_own():
     keys = {kind(SETUP).key for kind in (
         Evaluation, HeadImportance, Means, FFNOracle, HeadOracle, Pruning, Writes, FunctionVectors, KnockOut,
-        Relabelled, ShuffledHeads, Influence, Attribution, OptimalConstants)}
+        Relabelled, ShuffledHeads, Influence, Attribution, OptimalConstants, Iterative, Greedy, HeadGates)}
     assert len(keys | {kind(MODEL).key for kind in (PrefixMatching, Copying, Model)}) == len(KINDS)
 
 
@@ -153,6 +161,9 @@ def test_keys_stay_what_they_are(name):
     lambda v: v | {"setup": v["setup"] | {"task": "piqa"}}, lambda v: v | {"ranking": {"tasks": []}},
     lambda v: v | {"ranking": v["ranking"] | {"tasks": [["piqa", "d1"]]}},
     lambda v: v | {"ranking": v["ranking"] | {"tasks": "piqa"}},
+    *(lambda v, more=more: v | more | {"ranking": v["ranking"] | {"method": "gates"} | more.get("ranking", {})}
+      for more in ({"ranking": {"method": "best"}}, {"ranking": {"reverse": True}}, {"ranking": {"seed": 0}},
+                   {"ranking": {"tasks": []}}, {"what": "ffns"}, {"what": "combined"})),
 ])
 def test_what_is_no_name_is_refused(change):
     with pytest.raises(StoreError):

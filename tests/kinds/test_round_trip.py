@@ -18,11 +18,14 @@ from backend.kinds import (
     Evaluation,
     FFNOracle,
     FunctionVectors,
+    Greedy,
+    HeadGates,
     HeadImportance,
     HeadOracle,
     InductionScores,
     Influence,
     Influences,
+    Iterative,
     KnockOut,
     Means,
     Model,
@@ -46,7 +49,7 @@ from backend.runs.plan import identify_tasks
 from backend.store import live
 from backend.store.live import Store, default_store
 from backend.tasks import own
-from backend.values import INTACT, Ablation, Ranking, Setup, TaskId, parse_exact
+from backend.values import INTACT, METHODS, Ablation, Ranking, Setup, TaskId, parse_exact
 from tests.store.test_store import RECORDS
 
 MODEL = identify("bundled")
@@ -73,6 +76,10 @@ def every_unit(setup: Setup) -> list[Unit[Any]]:
         HeadOracle(setup, on="train"), HeadOracle(setup, "mean", 50, "train"),
         Attribution(setup.with_(n_examples=200)), Attribution(setup.with_(n_examples=50)),
         OptimalConstants(setup.with_(n_examples=50)),
+        *(kind(setup.with_(n_examples=n)) for kind in (Iterative, Greedy, HeadGates) for n in (60, 7)),
+        Iterative(setup, "one-divisor"),
+        *(Pruning(setup, "heads", Ranking.fitted(method, task, n, reduction)) for method, n, task, reduction in product(
+            METHODS, (60, 7), (ANTONYM, CAPITAL), ("per-token", "per-example"))),
         *(FunctionVectors(setup.with_(n_examples=n), trials) for n, trials in ((50, 25), (7, 3)) if setup.n_shots),
         *(unit for mask in (INTACT, *masks) if setup.n_shots for unit in (
             Relabelled(setup, "shuffled", mask), Relabelled(setup, "made-up", mask, 7), Influence(setup, mask, 7))),
@@ -131,7 +138,8 @@ def test_commands_bring_together_what_differs_by_task_alone_and_make_all_of_it()
 
 @pytest.mark.parametrize("text", ["random:", "random:1.5", "random:-1", "random:99999999999", "reverse:random:1",
                                   "live:", "reverse:live:1",
-                                  "own:antonym", "task:", "aggregate:", "best", "", "reverse:"])
+                                  "own:antonym", "task:", "aggregate:", "best", "", "reverse:", "reverse:gates",
+                                  "gates:", "greedy:mini"])
 def test_what_is_no_ranking_is_refused(text):
     with pytest.raises(BadInput, match="Unknown ranking"):
         Ranking.parse(text, ANTONYM, identify_tasks)
@@ -170,6 +178,8 @@ def recorded(unit: Unit[Any]) -> Any:
     Pruning(SETUPS[0], "combined", Ranking.by(ANTONYM, CAPITAL, n_train=50, reduction="per-example")),
     Pruning(SETUPS[0], "ffns", Ranking.by(CAPITAL, reverse=True)), Pruning(SETUPS[0], "heads", Ranking.random(3)),
     Pruning(SETUPS[0], "heads", Ranking.random(3, 32)),
+    *(Pruning(SETUPS[0], "heads", Ranking.fitted(method, task, n, "per-example"))
+      for method in METHODS for task, n in ((ANTONYM, 60), (CAPITAL, 7))),
     Copying(MODEL.with_(dtype="bfloat16", bos=True), "olsson", 7)], ids=str)
 def test_the_lines_of_a_unit_fetch_its_record(unit, store):
     store.put(unit, recorded(unit))

@@ -36,7 +36,7 @@ VIEWS: list[tuple[str, dict[str, Any]]] = [  # every view that shows stored resu
     *(("lab", {"scope": scope, "off": off}) for scope in ("This task", "All shots", "All tasks")
       for off in ("", "L1H2")),
     *(("pruning", {"scope": scope, "view": view}) for scope in ("This task", "All tasks")
-      for view in ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")),
+      for view in ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings", "Learned gates")),
     *(("overlap", {"view": view}) for view in ("Tasks", "Shots", "Top heads", "Heads that many need")),
     ("card", {"head": "L1H2"}),
     *(("induction", {"view": view}) for view in ("Scores", "Against importance", "Function vectors",

@@ -26,6 +26,10 @@ from backend.kinds import (
     Evaluation,
     FFNOracle,
     FunctionVectors,
+    GateOrder,
+    Greedy,
+    GreedyOrder,
+    HeadGates,
     HeadImportance,
     HeadOracle,
     HeadScores,
@@ -33,9 +37,12 @@ from backend.kinds import (
     InductionScores,
     Influence,
     Influences,
+    Iterative,
+    IterativeOrder,
     KnockOut,
     Means,
     Model,
+    Order,
     PrefixMatching,
     Pruning,
     Relabelled,
@@ -45,6 +52,7 @@ from backend.kinds import (
     Writes,
 )
 from backend.kinds.function_vectors import MEANS
+from backend.kinds.head_gates import N_LOSSES
 from backend.kinds.knock_out import EVERY_SORT, SHARES, ranked_on
 from backend.kinds.oracles import FILLS
 from backend.kinds.pruning import pruning_steps
@@ -55,7 +63,7 @@ from backend.runs.plan import identify_tasks
 from backend.store.live import Store
 from backend.tasks.registry import get_task
 from backend.tasks.task import DRAWS
-from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId, parse_exact
+from backend.values import INTACT, N_FIT, Ablation, Head, ModelId, Ranking, Setup, TaskId, parse_exact
 
 N_QUESTIONS, N_OPTIONS, N_BLOCKS = 40, 4, 6
 LARGE = 1000  # heads; models with more get fewer blocks, so that their stores are made in seconds
@@ -117,6 +125,11 @@ def vectors(of: Setup) -> FunctionVectors:
     return FunctionVectors(of.with_(n_examples=MEANS))
 
 
+def gates(of: Setup) -> HeadGates:
+    """Learned gates, as pages ask for them."""
+    return HeadGates(of.with_(n_examples=N_FIT))
+
+
 def knock_outs(of: Setup, tasks: Iterable[TaskId], fill: str = "zero") -> list[KnockOut]:
     """The knock-out curves of a task, as pages ask for them: ranked on the other tasks."""
     return [KnockOut(of, sort, ranked_on(of.task, list(tasks)), fill) for sort in EVERY_SORT]
@@ -146,7 +159,7 @@ def everything(model: ModelId, tasks: Sequence[TaskId], off: Ablation, shots: Se
     for one in setups(model, tasks, shots[-1:]):
         own, reverse = Ranking.by(one.task), Ranking.by(one.task, reverse=True)
         yield from (FFNOracle(one), vectors(one), Pruning(one, "combined", own), attribution(one), HeadOracle(one))
-        yield from (HeadOracle(one, fill) for fill in FILLS[1:])
+        yield from (gates(one), *(HeadOracle(one, fill) for fill in FILLS[1:]))
         yield from knock_outs(one, tasks)
         yield from (*demonstrations(one), *demonstrations(one, off), *head_oracles(one))
         for what in ("heads", "ffns"):
@@ -191,6 +204,8 @@ def record(unit: Unit[Any], info: ModelInfo) -> Record:
         return _writes(unit, info)
     if unit.RECORD is Activations:
         return _means(unit, info)
+    if isinstance(unit, Iterative | Greedy | HeadGates):
+        return _order(unit, info)
     if isinstance(unit, FunctionVectors):
         return _effects(unit, info)
     if isinstance(unit, Evaluation | Relabelled):
@@ -300,6 +315,30 @@ def _effects(unit: FunctionVectors, info: ModelInfo) -> Effects:
     return Effects(unit.setup.n_examples, 0.9, (0.4,) * n, tuple(tuple(
         tuple(float(f"{x:.7g}") for x in row) for row in one) for one in effects.tolist()),
         tuple(i % draws for i in range(n)) if draws > 1 else (), (0,) * (unit.setup.n_examples + n), ())
+
+
+def _order(unit: Iterative | Greedy | HeadGates, info: ModelInfo) -> Order:
+    """Heads by what their task needs, the dead one first; each method sees it a little differently."""
+    rng = np.random.default_rng(zlib.crc32(unit.key.encode()))
+    seen = _shape_of(info, unit.setup.task.name) * rng.lognormal(0, 0.1, (info.n_layers, info.n_heads))
+    dead = dead_head(info)
+    live = sorted((head for head in info.heads if head != dead), key=lambda head: seen[head.layer, head.head])
+    n, heads = len(live), tuple((head.layer, head.head) for head in (dead, *live))
+    given = (heads, 1, unit.setup.n_examples, ())
+    falling = tuple(float(f"{x:.7g}") for x in np.linspace(0.95, 0.25, n))
+    if isinstance(unit, Iterative):
+        return IterativeOrder(*given, falling[::-1])
+    if isinstance(unit, Greedy):
+        return GreedyOrder(*given, falling, falling[::-1])
+    place = np.zeros((info.n_layers, info.n_heads))
+    place[tuple(np.transpose(heads))] = np.arange(n + 1) / n  # a quarter facilitates, a quarter interferes
+
+    def plain(gates: np.ndarray) -> Any:
+        return tuple(tuple(float(f"{x:.7g}") for x in row) for row in gates.tolist())
+
+    losses = tuple(float(f"{x:.7g}") for x in np.linspace(1, 0.1, N_LOSSES))
+    return GateOrder(*given, plain(np.where(place > 0.75, 0.95, 0.05)), plain(np.where(place < 0.25, 0.05, 0.95)),
+                     losses, losses, losses)
 
 
 def dead_head(info: ModelInfo) -> Head:

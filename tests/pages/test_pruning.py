@@ -10,12 +10,13 @@ from backend.models.info import weights
 from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import parse_exact
-from pages.shared import charts
+from pages.shared import charts, lecture, verdicts
 from pages.shared import words as wording
+from tests.models.small import small_model
 from tests.pages import made_up
-from tests.pages.conftest import INFO, Explorer, calm, setup_of, words
+from tests.pages.conftest import INFO, Explorer, calm, is_here, setup_of, words
 
-VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")
+VIEWS = ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings", "Learned gates")
 ORDERS = ("own", "aggregate:mini", "reverse:own", *(f"random:{seed}" for seed in range(5)))
 
 
@@ -142,6 +143,71 @@ def test_a_damaged_result_counts_as_missing(explorer: Explorer, store: Store):
     assert calm(app)
     assert "(1 of 8 results)" in words(app)
     assert "damaged" in words(app)
+
+
+FITTED = ("iterative", "greedy", "gates")
+
+
+def test_fitted_orders_that_are_stored_are_curves_with_areas_and_tests_of_their_own(explorer: Explorer, store: Store):
+    units = [*curves_of("antonym"), *(made_up.pruning(setup_of("antonym"), "heads", order) for order in FITTED[::2])]
+    made_up.fill(store, units, INFO)
+    app = explorer("pruning", task="antonym")
+    assert calm(app)
+    assert "Not measured yet" not in words(app)
+    shown = {name: [[store.get(made_up.pruning(setup_of("antonym"), "heads", order)) for order in orders]]
+             for name, orders in ((tables.OWN, ["own"]), (tables.AGGREGATE, ["aggregate:mini"]), (
+                 tables.REVERSED, ["reverse:own"]), (tables.ITERATIVE, ["iterative"]), (tables.GATES, ["gates"]))}
+    shown[tables.RANDOM] = [[store.get(made_up.pruning(setup_of("antonym"), "heads", f"random:{seed}"))]
+                            for seed in range(5)]
+    areas, tests = tables.areas_table(shown), tables.equal_heads_table(shown)
+    assert verdicts.orders_apart(areas, tests, "antonym") in words(app)
+    (limits, compared) = app.dataframe[0].value, app.dataframe[1].value
+    assert set(limits["ranking"]) == {*shown}
+    assert compared["accuracy"].tolist() == tests["accuracy"].tolist()
+    assert compared["p (Holm)"].tolist() == tests["p (Holm)"].tolist()
+
+
+def test_a_fitted_order_that_is_not_stored_is_offered_once_it_is_asked_for(explorer: Explorer, store: Store):
+    made_up.fill(store, curves_of("antonym"), INFO)
+    app = explorer("pruning", task="antonym")
+    assert "Not measured yet" not in words(app)
+    pills = next(one for one in app.button_group if one.label == "Orders fitted to training prompts")
+    pills.set_value([tables.GREEDY]).run()
+    assert calm(app)
+    assert "(1 of 9 results)" in words(app)
+
+
+def test_learned_gates_are_a_map_with_their_classes_counted(explorer: Explorer, store: Store):
+    made_up.fill(store, [made_up.gates(setup_of(task)) for task in MINI], INFO)
+    app = explorer("pruning", task="antonym", view="Learned gates")
+    assert calm(app)
+    table = tables.gates_table([store.get(made_up.gates(setup_of("antonym")))],
+                               heads=store.get(made_up.writes(setup_of("antonym"))).alive())
+    assert verdicts.gates_say(table, "antonym") in words(app)
+    assert app.dataframe[0].value["role"].tolist() == sorted(table["role"], reverse=True)
+    every = explorer("pruning", scope="All tasks", view="Learned gates")
+    assert calm(every)
+    assert "of the 14 tasks" in words(every)
+
+
+def test_a_checkpoint_is_written_of_what_is_chosen(explorer: Explorer, store: Store, monkeypatch, tmp_path):
+    is_here(monkeypatch, small_model("opt"))
+    app = explorer("pruning", task="antonym", off="L1H2")
+    app.text_input(key="checkpoint folder").set_value(str(tmp_path / "out")).run()
+    assert f"write-pruned --model bundled --off L1H2 --to {tmp_path / 'out'}" in " ".join(
+        one.value for one in app.code)
+    app.button(key="write checkpoint").click().run()
+    assert calm(app)
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    assert "within 0 nats" in " ".join(one.value for one in app.success)
+    app.button(key="write checkpoint").click().run()
+    assert "is there already" in " ".join(one.value for one in app.error)
+
+
+def test_nobody_else_writes_to_the_machine(explorer: Explorer, monkeypatch):
+    monkeypatch.setattr(lecture, "at_the_machine", lambda: False)
+    app = explorer("pruning", task="antonym", off="L1H2")
+    assert not [one for one in app.button if one.key == "write checkpoint"]
 
 
 def test_an_unknown_view_in_the_address_shows_the_first(explorer: Explorer):

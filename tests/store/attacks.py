@@ -17,9 +17,12 @@ from backend.kinds import (
     Evaluation,
     FFNOracle,
     FunctionVectors,
+    Greedy,
+    HeadGates,
     HeadImportance,
     HeadOracle,
     Influence,
+    Iterative,
     KnockOut,
     Means,
     Model,
@@ -40,12 +43,14 @@ UNITS: dict[str, Unit[Any]] = {
     unit.KIND: unit for unit in (
         Evaluation(SETUP), HeadImportance(SETUP), Means(SETUP), FFNOracle(SETUP), HeadOracle(SETUP), Attribution(SETUP),
         OptimalConstants(SETUP), Pruning(SETUP), Writes(SETUP), FunctionVectors(SETUP, 2), KnockOut(SETUP),
-        Relabelled(SETUP), ShuffledHeads(SETUP), Influence(SETUP), Copying(MODEL, n_sequences=3), Model(MODEL))}
+        Relabelled(SETUP), ShuffledHeads(SETUP), Influence(SETUP), Iterative(SETUP), Greedy(SETUP), HeadGates(SETUP),
+        Copying(MODEL, n_sequences=3), Model(MODEL))}
 
 Plain = dict[str, Any]
 QUESTIONS: Plain = {"docs": [3, 1], "gold": [[0], [1]], "n_options": [2, 2], "groups": ["", ""], "metric": "acc",
                     "dropped_demos": [], "skipped": [], "spanning": []}
 SCORES = [[[0.5] * 8] * 4]
+HEADS = [[layer, head] for layer in range(4) for head in range(8)]
 
 
 def sweep(ablations: Sequence[str], removed: Sequence[Sequence[float]] = ()) -> Plain:
@@ -75,6 +80,12 @@ RECORDS: dict[str, Plain] = {  # sound ones, of a model of 4 layers and 8 heads
                "lengths": [[1, 1], [1, 1]], "greedy": []},
     "shuffled_oracle": sweep(["", *(f"L{layer}H{head}" for layer in range(4) for head in range(8))]),
     "influence": {"questions": QUESTIONS, "n_tokens": [1, 2], "whole": [-0.5, -1.0], "without": [[-1.0] * 5] * 2},
+    "iterative": {"heads": HEADS, "n_dead": 1, "n_examples": 2, "skipped": [], "scores": [0.5] * 31},
+    "greedy": {"heads": HEADS, "n_dead": 1, "n_examples": 2, "skipped": [], "accuracies": [0.5] * 31,
+               "losses": [1.5] * 31},
+    "gates": {"heads": HEADS, "n_dead": 0, "n_examples": 2, "skipped": [], "closing": [[0.5] * 8] * 4,
+              "opening": [[0.75] * 8] * 4, "free_losses": [0.5] * 20, "closing_losses": [0.5] * 20,
+              "opening_losses": [0.5] * 20},
     "copying": {"n_seeds": 3, "mean": [[0.5] * 8] * 4, "variance": [[0.1] * 8] * 4, "tokens": "x", "max_length": 9},
     "model": {"name": "stranger", "revision": "r", "architecture": "opt", "n_layers": 4, "n_heads": 8, "d_model": 5,
               "d_head": 3, "d_ffn": 64, "n_params": 9, "max_positions": 64, "vocab_size": 64, "dtype": "float32",

@@ -11,9 +11,11 @@ from backend.kinds import (
     Evaluation,
     FFNOracle,
     FunctionVectors,
+    HeadGates,
     HeadImportance,
     HeadOracle,
     Influence,
+    Iterative,
     KnockOut,
     Model,
     PrefixMatching,
@@ -38,7 +40,7 @@ from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.tasks.paper import HELD_OUT, STUDY
 from backend.tasks.task import DRAWS
-from backend.values import Ranking, Setup
+from backend.values import N_FIT, Ranking, Setup
 
 KINDS = ("evaluation", "head_importance", "ffn_oracle", "pruning", "function_vectors", "labels", "influence",
          "attribution")
@@ -65,6 +67,7 @@ def test_every_task_and_shot_number_is_there_for_the_model_as_it_is(shipped):
         for unit in (Relabelled(setup), Relabelled(setup, "made-up"), ShuffledHeads(setup), Influence(setup),
                      Pruning(setup, "combined"), HeadOracle(setup), FunctionVectors(setup.with_(n_examples=MEANS)),
                      Attribution(setup.with_(n_examples=N_TRAIN.default)),
+                     Iterative(setup.with_(n_examples=N_FIT)), HeadGates(setup.with_(n_examples=N_FIT)),
                      *(KnockOut(setup, sort, ranked_on(task, mini)) for sort in EVERY_SORT)):
             assert unit in shipped, str(unit)
     for unit in (*(PrefixMatching(model, variant) for variant in PrefixMatching.VARIANTS),

@@ -30,6 +30,10 @@ from backend.kinds import (
     Evaluation,
     FFNOracle,
     FunctionVectors,
+    GateOrder,
+    Greedy,
+    GreedyOrder,
+    HeadGates,
     HeadImportance,
     HeadOracle,
     HeadScores,
@@ -37,6 +41,8 @@ from backend.kinds import (
     InductionScores,
     Influence,
     Influences,
+    Iterative,
+    IterativeOrder,
     KnockOut,
     Means,
     Model,
@@ -48,6 +54,7 @@ from backend.kinds import (
     Sweep,
     Writes,
 )
+from backend.kinds.head_gates import N_LOSSES
 from backend.kinds.knock_out import SHARES
 from backend.kinds.unit import KINDS, SCHEMA
 from backend.records import ModelInfo, Questions
@@ -126,6 +133,10 @@ RECORDS = [
     (Writes(SETUP.with_(n_examples=4)), HeadWrites(4, 90, ((0.5,), (0.25,)))),
     (FunctionVectors(SETUP.with_(n_examples=2), 1),
      Effects(2, 0.75, (0.25,), (((0.5,), (-0.25,)),), (), (0, 0, 1), ())),
+    (Iterative(SETUP.with_(n_examples=4)), IterativeOrder(((0, 0), (1, 0)), 1, 3, (7,), (0.25,))),
+    (Greedy(SETUP.with_(n_examples=4)), GreedyOrder(((0, 0), (1, 0)), 0, 4, (), (0.75, 0.5), (0.25, 1.5))),
+    (HeadGates(SETUP.with_(n_examples=4)), GateOrder(
+        ((1, 0), (0, 0)), 0, 4, (), ((0.75,), (0.25,)), ((1.0,), (0.5,)), *((0.5,) * N_LOSSES,) * 3)),
     (Model(MODEL), ModelInfo("tiny", "abc", "opt", 2, 1, 2, 2, 8, 100, 64, 50, "float32", 400)),
 ]
 

@@ -8,12 +8,14 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from backend.tables import AGGREGATE, OWN, RANDOM, REVERSED
+from backend.tables import AGGREGATE, GATES, GREEDY, ITERATIVE, OWN, RANDOM, REVERSED
 from pages.shared.charts.style import BLUE, CLICK, GREEN, GREY, ORANGE, PERCENT_AXIS, PURPLE
 
-_END = 1.06  # of the axis of shares removed; behind the last point, at 90 %, stand the levels' names
-COLOURS = {OWN: BLUE, AGGREGATE: PURPLE, REVERSED: ORANGE, RANDOM: GREY}
-DASHES = {OWN: [1, 0], AGGREGATE: [7, 3], REVERSED: [2, 3], RANDOM: [1, 2]}
+_END = 0.16  # of the axis of shares removed: behind the last point stand the levels' names
+COLOURS = {OWN: BLUE, AGGREGATE: PURPLE, REVERSED: ORANGE, RANDOM: GREY, ITERATIVE: "#0e7c86", GREEDY: "#b04a8c",
+           GATES: GREEN}
+DASHES = {OWN: [1, 0], AGGREGATE: [7, 3], REVERSED: [2, 3], RANDOM: [1, 2], ITERATIVE: [9, 2, 2, 2],
+          GREEDY: [4, 2], GATES: [12, 4]}
 
 
 def pruning_curves(table: pd.DataFrame, what: str, *, floor: float, clickable: bool = True) -> alt.LayerChart:
@@ -27,9 +29,10 @@ def pruning_curves(table: pd.DataFrame, what: str, *, floor: float, clickable: b
         floor: the accuracy below which a curve counts as broken.
     """
     order = list(dict.fromkeys(table["ranking"]))
-    scale = alt.Scale(domain=[0, _END], nice=False)
+    end = max(0.9, float(table[what].max())) + _END
+    scale = alt.Scale(domain=[0, end], nice=False)
     share = alt.Scale(domain=[0, 1])
-    tenths = [i / 10 for i in range(10)]
+    tenths = [i / 10 for i in range(11 if table[what].max() > 0.95 else 10)]
     x = alt.X(f"{what}:Q", scale=scale, axis=alt.Axis(format="%", values=tenths, title=f"{what} removed", grid=False))
     y = alt.Y("accuracy:Q", scale=share, axis=alt.Axis(**PERCENT_AXIS, title="accuracy"))
     low = alt.Y("low:Q", scale=share)
@@ -47,8 +50,8 @@ def pruning_curves(table: pd.DataFrame, what: str, *, floor: float, clickable: b
                alt.Tooltip("n:Q")]
     base = alt.Chart(table)
     is_random = alt.datum.ranking == RANDOM
-    levels = [_level(float(table["accuracy"].iloc[0]), "intact", BLUE), _level(floor, "", ORANGE, [3, 3]),
-              _level(float(table["chance"].iloc[0]), "chance", GREY)]
+    levels = [_level(float(table["accuracy"].iloc[0]), "intact", BLUE, end), _level(floor, "", ORANGE, end, [3, 3]),
+              _level(float(table["chance"].iloc[0]), "chance", GREY, end)]
     band = base.transform_filter(is_random).mark_area(opacity=0.22, color=GREY).encode(x=x, y=low, y2="high:Q")
     spans = base.transform_filter(~is_random).mark_rule(strokeWidth=4, opacity=0.25).encode(
         x=x, y=low, y2="high:Q", color=colour)
@@ -69,13 +72,13 @@ def pruning_curves(table: pd.DataFrame, what: str, *, floor: float, clickable: b
     return alt.LayerChart(layer=[hidden, curves]).resolve_axis(x="independent").properties(height=480)
 
 
-def _level(value: float, label: str, colour: str, dash: Sequence[int] = (1, 0)) -> alt.LayerChart:
+def _level(value: float, label: str, colour: str, end: float, dash: Sequence[int] = (1, 0)) -> alt.LayerChart:
     """A horizontal line at an accuracy, named at its right end."""
-    data = pd.DataFrame({"accuracy": [value], "label": [f"{label} {value:.0%}" if label else ""], "at": [_END]})
+    data = pd.DataFrame({"accuracy": [value], "label": [f"{label} {value:.0%}" if label else ""], "at": [end]})
     y = alt.Y("accuracy:Q", scale=alt.Scale(domain=[0, 1]))
     rule = alt.Chart(data).mark_rule(color=colour, strokeWidth=1.3, strokeDash=list(dash), opacity=0.9).encode(y=y)
     text = alt.Chart(data).mark_text(align="right", dy=-6, color=colour, fontSize=11, fontWeight=600).encode(
-        y=y, x=alt.X("at:Q", scale=alt.Scale(domain=[0, _END], nice=False)), text="label:N")
+        y=y, x=alt.X("at:Q", scale=alt.Scale(domain=[0, end], nice=False)), text="label:N")
     return alt.LayerChart(layer=[rule, text])
 
 

@@ -1,0 +1,85 @@
+"""What orders of heads that were fitted to training prompts have in common: the record, what it must fit, its units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+from backend.kinds.unit import OfTask, Option, Unit, Wish
+from backend.kinds.writes import N_PROBE, HeadWrites, Writes
+from backend.records import ModelInfo, Record, require, require_within
+from backend.values import N_FIT, Head, Setup
+
+FIT = Option("n_fit", N_FIT, "training prompts to which an order of heads is fitted", least=1)
+
+
+@dataclass(frozen=True)
+class Order(Record):
+    """In which order heads go: dead ones first, in the order of the model, then as it was found for the others."""
+
+    heads: tuple[tuple[int, int], ...]  # (layer, head), the first to go first
+    n_dead: int
+    n_examples: int  # training prompts that were used
+    skipped: tuple[int, ...]  # rows that did not fit the model's context
+
+    def check(self) -> None:
+        require(len(set(self.heads)) == len(self.heads) > 0, "heads names none, or one twice")
+        require_within("heads", [i for pair in self.heads for i in pair], 0)
+        require_within("n_dead", [self.n_dead], 0, len(self.heads))
+        require_within("n_examples", [self.n_examples], 1)
+        require_within("skipped", self.skipped, 0)
+
+    def order(self) -> list[Head]:
+        """The heads, the first to go first."""
+        return [Head(*pair) for pair in self.heads]
+
+    @property
+    def left_out(self) -> tuple[int, int]:
+        return 0, len(self.skipped)
+
+
+O = TypeVar("O", bound=Order)  # noqa: E741
+
+
+class OfOrder(OfTask[O]):
+    """An order found on the first `setup.n_examples` training prompts. Which heads are dead is told by `Writes`."""
+
+    TRAINING = True
+
+    def check(self, record: O, info: ModelInfo | None) -> None:
+        n = record.n_examples + len(record.skipped)
+        require(n <= self.setup.n_examples, f"n_examples and skipped hold {n} examples where "
+                f"{self.setup.n_examples} were asked for")
+        require(info is None or set(record.order()) == set(info.heads), "heads names others than this model's")
+
+    def needs(self) -> Sequence[Unit[Any]]:
+        return [Writes(self.setup.with_(n_examples=N_PROBE))]
+
+    @classmethod
+    def asked(cls, topic: str, wish: Wish) -> Iterator[Self]:
+        for setup in wish.setups:
+            yield cls.of(setup.with_(n_examples=wish.options["n_fit"]), wish.options)
+
+    @classmethod
+    def of(cls, setup: Setup, options: Any) -> Self:
+        """The unit of a setup of training prompts, with what was chosen of its `OPTIONS`."""
+        return cls(setup)  # type: ignore[call-arg]  # a field of the subclasses
+
+    def options(self) -> Mapping[str, Any]:
+        return {"n_fit": self.setup.n_examples}
+
+    def _of_setup(self) -> list[str]:
+        return super()._of_setup()[:-2]  # its own option says how many prompts
+
+
+def dead_and_live(info: ModelInfo, writes: HeadWrites) -> tuple[list[Head], list[Head]]:
+    """The heads that do nothing, and those that do something, in the order of the model."""
+    alive = writes.alive()
+    return ([head for head in info.heads if not alive[head.layer, head.head]],
+            [head for head in info.heads if alive[head.layer, head.head]])
+
+
+def pairs_of(heads: Sequence[Head]) -> tuple[tuple[int, int], ...]:
+    """Heads as records hold them."""
+    return tuple((head.layer, head.head) for head in heads)
