@@ -16,7 +16,7 @@ from backend.kinds import Evaluation, HeadOracle, Sweep, Unit
 from backend.rooms import COLOURS, SWITCHES, WANTED, Bar, Question, View
 from backend.values import Ablation, Head, parse_exact
 from pages.shared import blocks, boards, handles, lecture, presenting, school, selection, waiting, words
-from pages.shared.plain import plain
+from pages.shared.plain import plain, prose
 
 HEARTBEAT = 8.0  # seconds between two looks of a browser of which the bell has nothing to tell
 KINDS = {"accuracy": "the accuracy", "heads": "which of three heads", "race": "a race"}
@@ -41,7 +41,7 @@ def act(what: Callable[[], object], teacher_only: bool = False) -> None:
 
 def say_refused() -> None:
     if refused := st.session_state.pop("refused", ""):
-        st.warning(plain(refused), icon=":material/block:")
+        st.warning(prose(refused), icon=":material/block:")
 
 
 def open_room() -> None:

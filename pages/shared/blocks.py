@@ -52,7 +52,7 @@ from pages.shared import (
     words,
 )
 from pages.shared.charts.paper import Chart
-from pages.shared.plain import plain
+from pages.shared.plain import plain, prose
 from pages.shared.report import Figure
 
 REPORT = 0.2  # seconds between reports of progress; each is a message that the browser answers by drawing
@@ -69,7 +69,7 @@ def fetch(unit: Unit[R]) -> R | None:
     try:
         return fetch_from(unit, handles.store())
     except StoreError as error:
-        st.warning(f"A stored result cannot be used: {plain(error)}", icon=":material/broken_image:")
+        st.warning(f"A stored result cannot be used: {prose(error)}", icon=":material/broken_image:")
         return None
 
 
@@ -114,7 +114,7 @@ def offer(units: Sequence[Unit[Any]], what: str, of: int = 1) -> None:
         some = f" ({len(units)} of {of} results)" if of > 1 else ""
         st.markdown(f":material/hourglass_empty: **Not measured yet:** {plain(what)}{some}.")
         if why_not:
-            st.caption(f":material/cloud_off: It cannot be measured here. {plain(why_not)}")
+            st.caption(f":material/cloud_off: It cannot be measured here. {prose(why_not)}")
         else:
             st.caption(cost(units))
         if why := handles.store().read_only:
@@ -221,7 +221,7 @@ def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any
                 raise ticket.error
     except HeadroomError as error:
         slot.empty()
-        st.error(plain(error), icon=":material/error:")
+        st.error(prose(error), icon=":material/error:")
         return False
     slot.empty()
     return complete

@@ -163,6 +163,11 @@ def dead_heads(dead: Sequence[Head], n_heads: int, n_prompts: int, n_setups: int
     return f"Dead and left out: {components(Ablation(frozenset(dead)), 20)} of {n_heads} heads ({rule}, {over})"
 
 
+def not_all_here(why: str) -> str:
+    """That a step needs a model which is not here, before it is asked what it can tell."""
+    return f"This step needs the model itself for some of what it tells. {why} What is stored is shown."
+
+
 def some_layers(n: int, total: int) -> str:
     """`3 of 6 layers`, `none of 6 layers`."""
     return f"{n or 'none'} of {how_many(total, 'layer')}"
@@ -231,8 +236,8 @@ def need_apart(table: pd.DataFrame, task: str) -> str:
         return f"{text}; no head is missed when off alone. Gradient sensitivity is not need"
     if worst["head"] == first["head"]:
         return f"{text}: more than without any other" if not spared else f"{text}, like without any other head"
-    tested = "" if worst["p (Holm)"] < SIGNIFICANT else f", though a test that knows of all {len(table)} heads tells " \
-        "no difference"
+    tested = "" if worst["p (Holm)"] < SIGNIFICANT else \
+        f", though a test corrected for trying all {len(table)} heads tells no difference"
     text += (f"; without {worst['head']}, of rank {worst['importance rank']:.0f}, it {_moves(worst)}{tested}")
     return f"{text}. Gradient sensitivity is not need" if spared and not tested else text
 
@@ -540,9 +545,7 @@ def can_go(limits: pd.DataFrame, what: str, share: float, where: str, intact: pd
     first = limits.iloc[0]
     sure = ""
     if not pd.isna(first.get("can go from", np.nan)):
-        low, high = percent(first["can go from"]), percent(first["can go to"])
-        sure = f"(95\u00a0%: {low.removesuffix(chr(160) + '%')} to {high}) " if low != high else \
-            "(95\u00a0%: within this step) "
+        sure = f"({reach(first['can go from'], first['can go to'])}) "
     text = (f"By {_RANKINGS.get(first['ranking'], first['ranking'])}, {percent(first['can go'])} of the {what} {sure}"
             "can go ")
     below = f"below {percent(share)} of its intact accuracy"
@@ -552,6 +555,12 @@ def can_go(limits: pd.DataFrame, what: str, share: float, where: str, intact: pd
     if len(random) and first["ranking"] != RANDOM:
         text += f"; in random order {percent(random['can go'].iloc[0])}"
     return text
+
+
+def reach(low: float, high: float) -> str:
+    """The interval of how much can go: `95 %: 18.8 to 25 %`; `95 %: within this step` where no other point is in it."""
+    a, b = percent(low), percent(high)
+    return f"95\u00a0%: {a.removesuffix(chr(160) + '%')} to {b}" if a != b else "95\u00a0%: within this step"
 
 
 def go_together(point: pd.Series, intact: float, where: str) -> str:
