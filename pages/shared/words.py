@@ -168,6 +168,45 @@ def not_all_here(why: str) -> str:
     return f"This step needs the model itself for some of what it tells. {why} What is stored is shown."
 
 
+# --- a class's room -------------------------------------------------------------------------------
+
+
+def no_room(code: str, ended: str = "") -> str:
+    """That there is no room of a code, in `school`; see `Rooms.ended`."""
+    if not code:
+        return "Type the four letters first."
+    if ended == "closed":
+        return f"Room {code} has been closed."
+    if ended == "over":
+        return f"There is no room {code} any more: rooms live for two hours."
+    return (f"There is no room '{code}'. The code has four letters and stands on the wall; rooms live for two hours, "
+            "and end with the server.")
+
+
+def have_guessed(kind: str, n: int, done: int, of: int) -> str:
+    """How many have guessed: `2 of 5 have guessed.`; in a race `2 of 5 have begun, 1 is done.`"""
+    have = f"{n} of {of} {'has' if n == of == 1 else 'have'}"
+    return f"{have} guessed." if kind != "race" else \
+        f"{have} begun, {done or 'none'} {'are' if done > 1 else 'is'} done."
+
+
+def switches_left(n: int) -> str:
+    """`9 switches left.`"""
+    return f"{how_many(n, 'switch', 'switches').capitalize()} left."
+
+
+def which_of(heads: Sequence[Head]) -> str:
+    """`Which is missed most: L0H1, L2H0 or L4H4?`"""
+    *first, last = map(str, heads)
+    return f"Which is missed most: {', '.join(first)} or {last}?"
+
+
+def find_the_heads(n: int, switches: int) -> str:
+    """What a race asks for."""
+    what = "head that is" if n == 1 else f"{n} heads that are"
+    return f"Find the {what} missed most; you have {how_many(switches, 'switch', 'switches')}."
+
+
 def some_layers(n: int, total: int) -> str:
     """`3 of 6 layers`, `none of 6 layers`."""
     return f"{n or 'none'} of {how_many(total, 'layer')}"

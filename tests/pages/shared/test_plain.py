@@ -126,12 +126,11 @@ pages/playground.py: readings['intact'].dropped_demos
 pages/playground.py: words.how_many(n, 'token').capitalize()
 pages/pruning.py: label
 pages/room.py: at.mine
-pages/room.py: at.n_guessed
 pages/room.py: layer[1:]
 pages/room.py: min(left, key=lambda name: left[name])
 pages/room.py: seen.me
 pages/room.py: seen.seconds_left / 60
-pages/room.py: sum((one.here for one in seen.people))
+pages/room.py: sidebar
 pages/room.py: told
 pages/runs.py: bar(progress)
 pages/runs.py: icon
@@ -157,6 +156,7 @@ pages/shared/blocks.py: share
 pages/shared/blocks.py: some
 pages/shared/blocks.py: transformer.svg(cells, off)
 pages/shared/frame.py: page
+pages/shared/lecture.py: opened
 pages/shared/real_model.py: job
 pages/shared/real_model.py: progress.done / progress.total
 pages/shared/real_model.py: smollm2.NAME

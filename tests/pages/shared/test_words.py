@@ -299,6 +299,32 @@ def test_layers_that_are_not_missed_are_not_said_to_matter():
         "For piqa, heads matter most in layer 1, FFNs in layer 0 (ρ = −0.50 over 3 layers)")
 
 
+# --- a class's room -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("counts", "kind", "text"), [
+    ((2, 2, 5), "accuracy", "2 of 5 have guessed."), ((1, 1, 1), "heads", "1 of 1 has guessed."),
+    ((2, 0, 5), "race", "2 of 5 have begun, none is done."), ((2, 1, 5), "race", "2 of 5 have begun, 1 is done."),
+    ((3, 2, 5), "race", "3 of 5 have begun, 2 are done.")])
+def test_who_has_begun_a_race_has_not_guessed_yet(counts: tuple[int, int, int], kind: str, text: str):
+    assert words.have_guessed(kind, *counts) == text
+
+
+@pytest.mark.parametrize(("code", "ended", "text"), [
+    ("", "", "Type the four letters first."), ("XLWH", "closed", "Room XLWH has been closed."),
+    ("XLWH", "over", "There is no room XLWH any more: rooms live for two hours.")])
+def test_a_room_that_is_not_there_is_told_why(code: str, ended: str, text: str):
+    assert words.no_room(code, ended) == text
+    assert "any more" not in words.no_room("QQQQ")
+
+
+def test_what_a_class_is_asked():
+    assert words.which_of([Head(0, 1), Head(2, 0), Head(4, 4)]) == "Which is missed most: L0H1, L2H0 or L4H4?"
+    assert words.find_the_heads(3, 10) == "Find the 3 heads that are missed most; you have 10 switches."
+    assert words.find_the_heads(1, 10) == "Find the head that is missed most; you have 10 switches."
+    assert [words.switches_left(n) for n in (2, 1, 0)] == ["2 switches left.", "1 switch left.", "No switches left."]
+
+
 # --- pruning --------------------------------------------------------------------------------------
 
 POINTS = [(0.0, 0.0), (0.5, 0.0), (0.9, 0.0)]
