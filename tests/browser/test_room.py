@@ -131,7 +131,7 @@ def test_a_presenter_s_keys_step_whatever_was_clicked_before(browser: Browser, a
 def test_a_step_begins_at_its_top_and_is_left_alone_then(browser: Browser, address: str):
     page = open_page(browser, f"{address}/?step=5", 1440, 900)
     top = "document.querySelector('.st-key-step-card h2').getBoundingClientRect().top"
-    in_sight = f"{top} > 0 && {top} < 250"
+    in_sight = f"{top} > 0 && {top} < 320"
     for name, step in (("Next", 6), ("Next", 7), ("Back", 6)):
         page.get_by_role("button", name=name, exact=True).scroll_into_view_if_needed()
         page.get_by_role("button", name=name, exact=True).click()
