@@ -147,15 +147,15 @@ def test_a_step_begins_at_its_top_and_is_left_alone_then(browser: Browser, addre
 
 
 def test_the_answer_to_a_guess_is_in_sight(browser: Browser, address: str):
-    page = open_page(browser, f"{address}/?present=true&step=4", 1440, 900)
+    page = open_page(browser, f"{address}/?present=true&step=5", 1440, 900)
     for step in (5, 6, 7, 8, 9):
-        page.keyboard.press("PageDown")
         at_step(page, step)
         choices(page).first.click()
         answer = page.get_by_text(re.compile("You guessed"))
         expect(answer).to_be_in_viewport(ratio=1)
         settled(page)
         expect(answer).to_be_in_viewport(ratio=1)
+        page.keyboard.press("PageDown")
 
 
 def test_the_two_lines_of_pages_stand_apart_on_a_phone(browser: Browser, address: str):
