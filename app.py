@@ -10,7 +10,7 @@ import streamlit as st
 from backend.errors import HeadroomError
 from backend.runs import journal
 from pages.shared import frame, handles, routes, school, sidebar, takeaway, waiting
-from pages.shared.plain import plain
+from pages.shared.plain import prose
 
 PAGES = [
     st.Page("pages/tour.py", title="Tour", icon=":material/explore:", default=True),
@@ -52,7 +52,7 @@ try:
                 sidebar.foot()
                 sidebar.show_notices(above)
 except HeadroomError as error:
-    st.error(plain(error), icon=":material/error:")
+    st.error(prose(error), icon=":material/error:")
 except Exception as error:
     journal.trouble(f"page {page.title}", error)
     st.error(f"This page could not be drawn ({type(error).__name__}). The log of the command that started Headroom has "

@@ -4,6 +4,7 @@ A teacher opens a room and gets its code; others join it as a colour and an anim
 a `Question`, whose truth is already measured; everybody guesses until the round closes: when all who are here have
 guessed, when the teacher reveals, or by itself at a time that is shown. So nobody's absence stops a round, and when the
 teacher has not been seen for a while, somebody else may take over (whoever opened the room may always take it back).
+Who teaches does not guess, and is not waited for.
 
 `Rooms` is all of it: thread-safe, bounded, without a clock of its own. What a person may know of a room is a `View`,
 and before a round is revealed no view holds its truth.
@@ -20,7 +21,9 @@ from backend.errors import BadInput
 
 LIFE = 2 * 3600.0  # seconds from its opening until a room is gone
 AWAY = 30.0  # seconds without a look after which somebody counts as away
+VACANT = 12.0  # seconds without a look after which a seat may be taken anew: more than a browser leaves between two
 MAX_ROOMS = 20
+ENDED = 200  # rooms of which it is remembered that they have been
 MAX_PEOPLE = 60  # in one room
 SECONDS = (5, 600)  # shortest and longest round
 SWITCHES = 10  # of one person in a race
@@ -130,6 +133,9 @@ class RoundView:
         options: what can be named or switched.
         wanted: how many heads a race looks for.
         seconds_left: until the round closes by itself.
+        mine: this person's guess; draft: what they last moved to and did not say, which counts when the round closes.
+        n_guessed: who has guessed, in a race begun; n_done: of these, who has nothing left to say.
+        n_awaited: whom the round is for: everybody who has guessed, or is here and does not teach.
         results: closest first; empty before the reveal.
     """
 
@@ -144,7 +150,10 @@ class RoundView:
     seconds_left: float
     wanted: int
     mine: Guess | None
+    draft: int | None
     n_guessed: int
+    n_done: int
+    n_awaited: int
     bars: tuple[Bar, ...] = ()
     right: frozenset[str] = frozenset()
     results: tuple[Result, ...] = ()
@@ -160,7 +169,7 @@ class View:
     opened_it: bool
     teacher_here: bool
     may_take_over: bool
-    people: tuple[Person, ...]  # who guesses, in the order in which they came
+    people: tuple[Person, ...]  # who has a colour, in the order in which they came
     round: RoundView | None
     seconds_left: float  # of the room
 
@@ -177,7 +186,14 @@ class _Round:
     question: Question
     closes: float
     guesses: dict[str, Guess] = field(default_factory=dict)  # by token
+    drafts: dict[str, int] = field(default_factory=dict)  # moved to since, and not said
     revealed: bool = False
+
+    def reveal(self) -> None:
+        """Close the round: what was moved to and not said counts, too."""
+        if not self.revealed:
+            self.guesses |= self.drafts
+            self.revealed = True
 
 
 @dataclass
@@ -204,6 +220,7 @@ class Rooms:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._rooms: dict[str, _Room] = {}
+        self._ended: dict[str, str] = {}  # code -> "closed" or "over", the last few
         self._lock = RLock()
 
     # --- coming and going -----------------------------------------------------------------------
@@ -221,6 +238,7 @@ class Rooms:
                                f"{LIFE / 3600:g} hours after it was opened, or when its teacher closes it.")
             code = _new(self._rooms, lambda: "".join(secrets.choice(LETTERS) for _ in range(4)))
             token = secrets.token_urlsafe(9)
+            self._ended.pop(code, None)
             self._rooms[code] = _Room(code, now, token, token, {token: _Seat(Person(), now)})
             return code, token
 
@@ -229,7 +247,7 @@ class Rooms:
         with self._lock:
             room = self._room(code)
             _only_the_teacher(room, token)
-            del self._rooms[room.code]
+            self._end(room.code, "closed")
 
     def exists(self, code: str) -> bool:
         """Whether there is a room of this code."""
@@ -237,14 +255,26 @@ class Rooms:
             self._now()
             return code in self._rooms
 
-    def free(self, code: str, colour: str) -> tuple[str, ...]:
-        """The animals that nobody is yet in this colour."""
+    def ended(self, code: str) -> str:
+        """How a room has ended: "closed" by its teacher, "over" after its time; empty where it is not known to have
+        been."""
         with self._lock:
-            taken = {seat.person.animal for seat in self._room(code).seats.values() if seat.person.colour == colour}
+            self._now()
+            return self._ended.get(code, "")
+
+    def free(self, code: str, colour: str) -> tuple[str, ...]:
+        """The animals that nobody is yet in this colour, or only somebody whose seat is vacant."""
+        with self._lock:
+            room = self._room(code)
+            taken = {seat.person.animal for token, seat in room.seats.items()
+                     if seat.person.colour == colour and not self._vacant(room, token)}
             return tuple(animal for animal in ANIMALS if animal not in taken)
 
     def join(self, code: str, colour: str, animal: str, token: str = "") -> str:
         """Take a seat; the token is one's place in the room, also after a reload.
+
+        A seat whose person has not been seen for `VACANT` seconds may be taken with all that was guessed from it: most
+        often by that very person, who has closed the page.
 
         Args:
             token: of somebody who is here without a colour (whoever opened the room), to keep it.
@@ -257,13 +287,20 @@ class Rooms:
             if colour not in COLOURS or animal not in ANIMALS:
                 raise BadInput(f"Nobody can be a '{colour} {animal}'. Colours: {', '.join(COLOURS)}. Animals: "
                                f"{', '.join(ANIMALS)}.")
-            if any((s.person.colour, s.person.animal) == (colour, animal) for s in room.seats.values()):
+            before = next((t for t, s in room.seats.items() if (s.person.colour, s.person.animal) == (colour, animal)),
+                          None)
+            if before is not None and not self._vacant(room, before):
                 raise BadInput(f"Somebody is the {colour} {animal} already. Take another colour or animal.")
+            said = _Said()
+            if before is not None:
+                del room.seats[before]
+                said = _said_by(room, before)
             if token not in room.seats:
-                if len(room.seats) >= MAX_PEOPLE and not self._make_place(room, self._clock()):
-                    raise BadInput(f"Room {room.code} is full: {MAX_PEOPLE} people are in it.")
-                token = secrets.token_urlsafe(9)
+                token = self._new_seat(room)
             room.seats[token] = _Seat(Person(colour, animal), self._clock())
+            if room.round:
+                room.round.guesses |= {} if said.guess is None else {token: said.guess}
+                room.round.drafts |= {} if said.draft is None else {token: said.draft}
             return token
 
     def leave(self, code: str, token: str) -> None:
@@ -272,21 +309,25 @@ class Rooms:
             room = self._room(code)
             room.seats.pop(token, None)
             if room.round and not room.round.revealed:
-                room.round.guesses.pop(token, None)
+                _said_by(room, token)
 
-    def take_over(self, code: str, token: str) -> None:
-        """Become the one who asks.
+    def take_over(self, code: str, token: str = "") -> str:
+        """Become the one who asks; the token is one's place in the room, a new one for who has none in it yet.
 
         Raises:
-            BadInput: the teacher is here, and the room is not one's own; or one has no place in it.
+            BadInput: the teacher is here, and the room is not one's own; or it is full.
         """
         with self._lock:
             room, now = self._room(code), self._clock()
             if not self._may_take_over(room, token, now):
                 raise BadInput(f"The teacher of room {room.code} is here. Somebody else can take over when the teacher "
                                f"has been away for {AWAY:g} seconds.")
+            if token not in room.seats:
+                token = self._new_seat(room)
+                room.seats[token] = _Seat(Person(), now)
             room.seats[token].seen = now
             room.teacher = token
+            return token
 
     # --- rounds ---------------------------------------------------------------------------------
 
@@ -316,11 +357,28 @@ class Rooms:
             room = self._room(code)
             if token not in room.seats or not room.seats[token].person.colour:
                 raise BadInput("Take a colour and an animal first; then you can guess.")
+            if token == room.teacher:
+                raise BadInput("Who teaches does not guess.")
             if room.round is None or room.round.revealed:
                 raise BadInput("This round is over. Wait for the next one.")
             room.seats[token].seen = self._clock()
             room.round.guesses[token] = _checked(room.round.question, value, room.round.guesses.get(token))
+            room.round.drafts.pop(token, None)
             self._settle(room, self._clock())
+
+    def draft(self, code: str, token: str, value: int) -> None:
+        """Move to an accuracy without saying it yet; it counts when the round closes, and nobody waits less for it.
+
+        Nothing happens where it is none, or nothing is asked: a hand may still move when the round is over.
+        """
+        with self._lock:
+            room = self._room(code)
+            seat, at = room.seats.get(token), room.round
+            if seat is None or not seat.person.colour or token == room.teacher:
+                return
+            seat.seen = self._clock()
+            if at is not None and not at.revealed and at.question.kind == "accuracy" and 0 <= value <= 100:
+                at.drafts[token] = value
 
     def reveal(self, code: str, token: str) -> None:
         """Close the round under way. Raises: BadInput: it is somebody else's to say."""
@@ -328,7 +386,7 @@ class Rooms:
             room = self._room(code)
             _only_the_teacher(room, token)
             if room.round:
-                room.round.revealed = True
+                room.round.reveal()
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -357,15 +415,22 @@ class Rooms:
         """The time, after what is due by then has happened."""
         now = self._clock()
         for code in [code for code, room in self._rooms.items() if now - room.opened >= LIFE]:
-            del self._rooms[code]
+            self._end(code, "over")
         for room in self._rooms.values():
             self._settle(room, now)
         return now
 
+    def _end(self, code: str, how: str) -> None:
+        del self._rooms[code]
+        self._ended[code] = how
+        while len(self._ended) > ENDED:
+            del self._ended[next(iter(self._ended))]
+
     def _room(self, code: str) -> _Room:
         self._now()
         if code not in self._rooms:
-            raise BadInput(f"There is no room '{code}'. A code has four letters, and a room is gone "
+            raise BadInput(f"Room {code} has been closed." if self._ended.get(code) == "closed" else
+                           f"There is no room '{code}'. A code has four letters, and a room is gone "
                            f"{LIFE / 3600:g} hours after it was opened.")
         return self._rooms[code]
 
@@ -374,9 +439,20 @@ class Rooms:
         """Reveal the round when its time is over, or when all who are here have said what they had to say."""
         if room.round is None or room.round.revealed:
             return
-        here = [t for t, seat in room.seats.items() if seat.person.colour and _here(seat, now)]
+        here = _guessers_here(room, now)
         done = all(_finished(room.round.question, room.round.guesses.get(token)) for token in here)
-        room.round.revealed = now >= room.round.closes or (bool(here) and done)
+        if now >= room.round.closes or (here and done):
+            room.round.reveal()
+
+    def _new_seat(self, room: _Room) -> str:
+        """A token for another seat. Raises: BadInput: the room is full."""
+        if len(room.seats) >= MAX_PEOPLE and not self._make_place(room, self._clock()):
+            raise BadInput(f"Room {room.code} is full: {MAX_PEOPLE} people are in it.")
+        return secrets.token_urlsafe(9)
+
+    def _vacant(self, room: _Room, token: str) -> bool:
+        """Whether somebody else may sit down here; not where somebody teaches, or may any time."""
+        return self._clock() - room.seats[token].seen >= VACANT and token not in (room.teacher, room.owner)
 
     @staticmethod
     def _make_place(room: _Room, now: float) -> bool:
@@ -389,8 +465,9 @@ class Rooms:
 
     @staticmethod
     def _may_take_over(room: _Room, token: str, now: float) -> bool:
-        return token in room.seats and token != room.teacher and (
-            token == room.owner or not _teacher_here(room, now))
+        if token in room.seats and token in (room.teacher, room.owner):
+            return token != room.teacher
+        return not _teacher_here(room, now)
 
 
 def _new(taken: Mapping[str, object], make: Callable[[], str]) -> str:
@@ -405,6 +482,26 @@ def _here(seat: _Seat, now: float) -> bool:
 
 def _teacher_here(room: _Room, now: float) -> bool:
     return room.teacher in room.seats and _here(room.seats[room.teacher], now)
+
+
+def _guessers_here(room: _Room, now: float) -> list[str]:
+    """Whom a round waits for."""
+    return [token for token, seat in room.seats.items()
+            if seat.person.colour and token != room.teacher and _here(seat, now)]
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What somebody has said in the round under way."""
+
+    guess: Guess | None = None
+    draft: int | None = None
+
+
+def _said_by(room: _Room, token: str) -> _Said:
+    """Take out of the last round what somebody has said in it."""
+    return _Said() if room.round is None else _Said(room.round.guesses.pop(token, None),
+                                                     room.round.drafts.pop(token, None))
 
 
 def _only_the_teacher(room: _Room, token: str) -> None:
@@ -463,11 +560,13 @@ def _seen(room: _Room, token: str, now: float) -> RoundView:
     at, question = room.round, room.round.question
     mine = at.guesses.get(token)
     tried = mine if isinstance(mine, tuple) else ()
-    results = [_result(question, room.seats[t].person, guess) for t, guess in at.guesses.items() if t in room.seats]
+    said = {t: guess for t, guess in at.guesses.items() if t in room.seats}
+    results = [_result(question, room.seats[t].person, guess) for t, guess in said.items()]
     return RoundView(
         at.number, question.kind, question.text, question.source, question.intact, question.chance,
         () if question.kind == "accuracy" else tuple(bar.name for bar in question.bars), at.revealed,
-        max(0.0, at.closes - now), question.wanted, mine, len(at.guesses),
+        max(0.0, at.closes - now), question.wanted, mine, at.drafts.get(token), len(said),
+        sum(_finished(question, guess) for guess in said.values()), len({*said, *_guessers_here(room, now)}),
         question.bars if at.revealed else tuple(bar for bar in question.bars if bar.name in tried),
         question.right if at.revealed and question.kind != "accuracy" else frozenset(),
         tuple(sorted(results, key=lambda r: (r.off_by, r.switches, str(r.person)))) if at.revealed else ())

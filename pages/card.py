@@ -15,10 +15,11 @@ from backend.errors import HeadroomError
 from backend.kinds import Copying, Effects, FunctionVectors, HeadOracle, HeadScores, PrefixMatching, Sweep, Unit
 from backend.kinds.function_vectors import MEANS
 from backend.kinds.lines import expression, with_imports
+from backend.models.info import weights
 from backend.tasks.task import Prompt
 from backend.values import Ablation, Head, ModelId, TaskId
 from pages.shared import blocks, charts, components, handles, living, routes, selection, verdicts, waiting, words
-from pages.shared.plain import plain
+from pages.shared.plain import prose
 
 if TYPE_CHECKING:
     from backend.lens.reading import Reading
@@ -163,7 +164,7 @@ def draw_more(head: Head) -> None:
 
 def weight() -> float:
     """The share of all parameters that a head has."""
-    return 4 * info.d_model * info.d_head / info.n_params
+    return weights(info).head / info.n_params
 
 
 def in_every_task(head: Head) -> None:
@@ -289,7 +290,7 @@ def looks(head: Head) -> None:
                                 width="content", key=f"looks {q}",
                                 alt=f"The prompt's tokens, shaded by the attention of {head} from the last one.")
         except HeadroomError as error:
-            st.info(plain(error), icon=":material/info:")
+            st.info(prose(error), icon=":material/info:")
             return
         blocks.note(f"n = {LOOKED_AT} prompts · stronger: looked at more from the last token; hover for others",
                     blocks.provenance(setup, "Attention after softmax, intact model"))
@@ -315,7 +316,7 @@ def says(head: Head) -> None:
             ids, names = _common(setup.model, tuple(p.prefix + p.example.contexts[0] for p in handles.prompts(setup)))
             written = waiting.look(lambda loaded: lens.direct_path(loaded, head, ids, OUTPUTS))
         except HeadroomError as error:
-            st.info(plain(error), icon=":material/info:")
+            st.info(prose(error), icon=":material/info:")
             return
         table = tables.direct_table(names, [[(one.text, one.logits) for one in best] for best in written])
         copied = sum(best[0].token == token for token, best in zip(ids, written, strict=True))

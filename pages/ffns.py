@@ -38,7 +38,7 @@ dark = st.context.theme.type == "dark"
 def effects(table: pd.DataFrame, title: str, caption: str, measured: str, file: str, python: str, key: str) -> None:
     """The clickable bars of one effects table."""
     shown = plots.bars(
-        table, blocks.shape(), x="change", x_title="change in accuracy when removed", facts=FACTS,
+        table, blocks.shape(), x="change", x_title="change in accuracy when removed, points", facts=FACTS,
         alt=f"Bars: change in accuracy when the FFN of each of {len(table)} layers is removed. {title}.")
     blocks.result(title, charts.layer_effects(table), caption=caption, measured=measured, clickable=shown,
                   table=table.drop(columns=["head"]), file=file, python=python, key=key)
@@ -239,7 +239,7 @@ def draw_beside(heads: pd.DataFrame, ffns: pd.DataFrame, where: str, n_heads: in
     weight, loss = -heads["change"] if same_unit else heads["share"], -ffns["change"]
     top_heads, top_ffn = int(weight.idxmax()), int(loss.idxmax())
     title = words.matter_most(weight, loss, where, even)
-    of_heads = charts.layer_effects(heads, title="change in accuracy, all heads off") if same_unit \
+    of_heads = charts.layer_effects(heads, title="change in accuracy, all heads off, points") if same_unit \
         else charts.layer_bars(heads, "share", "share of the heads' importance")
     of_ffns = charts.layer_effects(ffns)
     blocks.heading(title)

@@ -34,7 +34,7 @@ from pages.shared import (
     versus,
     words,
 )
-from pages.shared.plain import plain
+from pages.shared.plain import plain, prose
 from pages.shared.report import Figure
 
 SCOPES = ("This task", "All shots", "All tasks")
@@ -351,7 +351,7 @@ def flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str,
     try:
         list_flips(setups, from_b or pairs, scope, ("B", "A") if from_b else ("intact", "ablated"))
     except HeadroomError as error:
-        st.info(f"The questions' text is not at hand: {plain(error)}")
+        st.info(f"The questions' text is not at hand: {prose(error)}")
 
 
 def list_flips(setups: Mapping[str, Setup], pairs: Mapping[str, Pair], scope: str, names: tuple[str, str]) -> None:

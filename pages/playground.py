@@ -18,7 +18,7 @@ from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, ModelId
 from pages.map import head_map
 from pages.shared import blocks, charts, demonstrations, handles, selection, verdicts, waiting, words
-from pages.shared.plain import plain
+from pages.shared.plain import plain, prose
 
 if TYPE_CHECKING:
     from backend.lens.patterns import Contributions
@@ -294,7 +294,7 @@ def what_adds_to_it(prompt: Prompt | str, reading: Reading) -> None:
     try:
         found = _contributions(selection.model(), reading.token_ids, known[answer], known.get(foil))
     except ModelError as error:
-        st.info(plain(error), icon=":material/info:")
+        st.info(prose(error), icon=":material/info:")
         return
     what = f"logit of ‘{answer}’" + (f" minus logit of ‘{foil}’" if foil != NOTHING else "")
     table = tables.contribution_table(found.heads, found.ffns, chosen)
@@ -426,4 +426,4 @@ try:
     else:
         look(asked)
 except HeadroomError as error:
-    st.info(plain(error), icon=":material/info:")
+    st.info(prose(error), icon=":material/info:")

@@ -351,7 +351,8 @@ def draw_map(names: Sequence[str], share: float) -> None:
             table=table.drop(columns=["row", "column"]), file=f"pruning-map-{setup.task}-{setup.n_shots}shot",
             python=reproduce(
                 names, what, {kind: [0]}, f"tables.curve_table(sweeps[{kind!r}][0], {kind!r}, weights(info), "
-                f"info.n_params{', live' * (live is not None)})", f"print(tables.furthest(table, {share}))"), key=key,
+                f"info.n_params{', live' * (live is not None)}).drop_duplicates(['n heads', 'n FFNs'])",
+                f"print(tables.furthest(table, {share}))"), key=key,
             on_click=(lambda: choose_cell(key, table)) if len(names) == 1 else None,
             alt_text="Heatmap of accuracy over the shares of heads and of FFNs removed.")
         if len(names) == 1:

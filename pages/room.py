@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -16,7 +18,7 @@ from backend.kinds import Evaluation, HeadOracle, Sweep, Unit
 from backend.rooms import COLOURS, SWITCHES, WANTED, Bar, Question, View
 from backend.values import Ablation, Head, parse_exact
 from pages.shared import blocks, boards, handles, lecture, presenting, school, selection, waiting, words
-from pages.shared.plain import plain
+from pages.shared.plain import plain, prose
 
 HEARTBEAT = 8.0  # seconds between two looks of a browser of which the bell has nothing to tell
 KINDS = {"accuracy": "the accuracy", "heads": "which of three heads", "race": "a race"}
@@ -30,18 +32,37 @@ MOST_HEADS = 400  # of a model whose race has a row of buttons per layer
 def act(what: Callable[[], object], teacher_only: bool = False) -> None:
     """Do something to a room, tell the others, and say why where it cannot be done."""
     code, _ = school.place()
+    forget_refused()
     try:
         what()
     except BadInput as error:
-        st.session_state["refused"] = str(error)
+        refuse(str(error))
     else:
         code = code or school.place()[0]
         school.bell().ring(code, teacher_only=teacher_only)
 
 
+def refuse(why: str) -> None:
+    """Remember why something could not be done, until the next try or round: a room is drawn again and again."""
+    st.session_state["refused"] = why, whereabouts()
+
+
 def say_refused() -> None:
-    if refused := st.session_state.pop("refused", ""):
-        st.warning(plain(refused), icon=":material/block:")
+    refused, where = st.session_state.get("refused", ("", None))
+    if refused and where == whereabouts():
+        st.warning(prose(refused), icon=":material/block:")
+
+
+def forget_refused() -> None:
+    """Something else is tried."""
+    for key in ("refused", "not asked"):
+        st.session_state.pop(key, None)
+
+
+def whereabouts() -> tuple[str, int]:
+    """One's room and the number of its round."""
+    seen = school.view()
+    return (seen.code, seen.round.number if seen.round else 0) if seen else ("", 0)
 
 
 def open_room() -> None:
@@ -50,10 +71,11 @@ def open_room() -> None:
 
 def come_in() -> None:
     code = str(st.session_state["room code"] or "").strip().upper()
+    forget_refused()
     if school.rooms().exists(code):
         school.sit_down(code)
     else:
-        st.session_state["refused"] = f"There is no room '{code}'. The code has four letters and stands on the wall."
+        refuse(words.no_room(code, school.rooms().ended(code)))
 
 
 def join() -> None:
@@ -73,7 +95,8 @@ def close() -> None:
 
 
 def take_over() -> None:
-    act(lambda: school.rooms().take_over(*school.place()))
+    code, token = school.place()
+    act(lambda: school.sit_down(code, school.rooms().take_over(code, token)))
 
 
 def reveal() -> None:
@@ -93,8 +116,7 @@ def guess(value: int | str) -> None:
 def lobby(gone: str) -> None:
     """In no room yet: come in, or open one."""
     if gone:
-        st.info(f"There is no room {plain(gone)} any more: rooms live for two hours, and end with the server.",
-                icon=":material/door_front:")
+        st.info(plain(words.no_room(gone, school.rooms().ended(gone))), icon=":material/door_front:")
     say_refused()
     left, right = blocks.side_by_side("lobby", 1, 1, gap="large")
     with left.container(border=True, height="stretch"):
@@ -118,8 +140,10 @@ def lobby(gone: str) -> None:
 def choose_a_seat(seen: View) -> None:
     """A colour and an animal of one's own; who taught and does so no more may also teach again."""
     if seen.may_take_over:
-        st.button("Teach again" if seen.opened_it else "Teach", key="take over", on_click=take_over,
-                  icon=":material/swap_horiz:")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.button("Teach again" if seen.opened_it else "Teach", key="take over", on_click=take_over,
+                      icon=":material/swap_horiz:")
+            st.caption("Nobody teaches at the moment." if not seen.teacher_here else "Somebody else teaches now.")
     blocks.heading("Who are you today?")
     if st.session_state.get("colour") not in COLOURS:
         st.session_state["colour"] = random.choice(list(COLOURS))  # or else thirty people all begin with blue
@@ -139,14 +163,17 @@ def ask_for_a_guess(seen: View) -> None:
     assert seen.round is not None
     at = seen.round
     if at.kind == "accuracy":
-        with st.form(f"guess {at.number}"):
-            before = at.mine if isinstance(at.mine, int) else 50
-            key = f"percent {seen.code} {at.number}"
-            st.slider("Your guess, in percent", 0, 100, before, key=key, format="%d %%", persist_state="session")
-            st.form_submit_button("Guess" if at.mine is None else "Guess again", type="primary",
-                                  on_click=lambda: guess(int(st.session_state[key])))
+        key = f"percent {seen.code} {at.number}"
+        before = st.session_state.setdefault(f"{key} before", next(
+            value for value in (at.draft, at.mine, 50) if isinstance(value, int)))  # or else it would be a new slider
+        with st.container(border=True):
+            st.slider("Your guess, in percent", 0, 100, before, key=key, format="%d %%", persist_state="session",
+                      on_change=move_to, args=(key,))
+            st.button("Guess" if at.mine is None else "Guess again", key=f"say {seen.code} {at.number}", type="primary",
+                      on_click=lambda: guess(int(st.session_state[key])))
         if at.mine is not None:
             st.markdown(f"Your guess: **{at.mine}\u00a0%**. You can change it until the round closes.")
+        st.caption("Where you have moved it to counts when the round closes, also without *Guess*.")
     elif at.kind == "heads":
         st.segmented_control("Your guess", at.options, key=f"head {seen.code} {at.number}",
                              on_change=lambda: guess(st.session_state[f"head {seen.code} {at.number}"] or ""),
@@ -157,6 +184,12 @@ def ask_for_a_guess(seen: View) -> None:
         race(seen)
 
 
+def move_to(key: str) -> None:
+    """Where a slider is now counts when the round closes."""
+    with suppress(BadInput):  # the room is gone, as the next run says
+        school.rooms().draft(*school.place(), int(st.session_state[key]))
+
+
 def race(seen: View) -> None:
     """A row of heads per layer; each that was switched shows what was left without it."""
     assert seen.round is not None
@@ -164,7 +197,7 @@ def race(seen: View) -> None:
     switched = at.mine if isinstance(at.mine, tuple) else ()
     left = {bar.name: bar.accuracy for bar in at.bars}
     done = len(switched) >= SWITCHES
-    st.markdown(f"**{words.how_many(SWITCHES - len(switched), 'switch', 'switches')} left.** "
+    st.markdown(f"**{words.switches_left(SWITCHES - len(switched))}** "
                 + (f"Least is left without {min(left, key=lambda name: left[name])}." if left else
                    "Tap a head: it goes off alone, and you see what is left."))
     layers: dict[str, list[str]] = {}
@@ -195,7 +228,7 @@ def pupil(seen: View) -> None:
     elif not at.revealed:
         question(seen)
         ask_for_a_guess(seen)
-        st.caption(f"{at.n_guessed} of {len(seen.people)} have guessed.")
+        st.caption(words.have_guessed(at.kind, at.n_guessed, at.n_done, at.n_awaited))
     else:
         revealed(seen)
         st.caption("The next question comes when the teacher asks it.")
@@ -258,13 +291,17 @@ def teacher(seen: View) -> None:
                 "" if big else f" · {len(seen.people)} here"))
             if big:
                 st.caption(f"Or point a telephone here. The room is gone in {seen.seconds_left / 60:.0f} minutes.")
+        if not big:  # for those who come late
+            with st.popover("Show the code", icon=":material/qr_code:"):
+                lecture.code(url)
+                st.header(f"Room {plain(seen.code)}", anchor=False)
     if seen.people:
         st.html(boards.people(seen.people))
     else:
         st.caption("Nobody is here yet.")
     if at is not None and not at.revealed:
         question(seen)
-        st.markdown(f"**{at.n_guessed} of {sum(one.here for one in seen.people)}** have guessed.")
+        st.markdown(f"**{words.have_guessed(at.kind, at.n_guessed, at.n_done, at.n_awaited)}**")
         st.button("Reveal", key="reveal", on_click=reveal, type="primary", icon=":material/visibility:")
         return
     if at is not None:
@@ -302,26 +339,34 @@ def compose(seen: View) -> None:
         units: list[Unit] = [Evaluation(setup), *([Evaluation(setup, chosen)] if chosen else [])]
     elif kind == "heads":
         heads = sorted(chosen.heads) if len(chosen.heads) == 3 and not chosen.ffns else three(draw)
-        text = f"{where}: without which of {words.names(heads)} is least left?"
+        text = f"{where}. {words.which_of(heads)}"
         units = [Evaluation(setup), *(Evaluation(setup, Ablation(frozenset([head]))) for head in heads)]
     else:
-        text = f"{where}: find the heads that are missed most, {WANTED} at most, with {SWITCHES} switches"
+        text = f"{where}. {words.find_the_heads(WANTED, SWITCHES)}"
         units = [HeadOracle(setup)]
     st.markdown(f"*{plain(text)}*")
-    st.caption(f"{plain(selection.about(setup.task).about)} Task, shots and heads are chosen in the sidebar or on Lab. "
+    sidebar = "in the sidebar, which is back when Presenter is off," if presenting.on() else "in the sidebar"
+    st.caption(f"{plain(selection.about(setup.task).about)} Task, shots and heads are chosen {sidebar} or on Lab. "
                + ("Choose exactly three heads to ask about those." if kind == "heads" else ""))
     wanted = seen.code, kind, text, units, float(seconds or 45)
-    st.button("Ask the room", key="ask", type="primary", icon=":material/campaign:",
-              on_click=lambda: st.session_state.update(asking=wanted))
+
+    def ask() -> None:
+        forget_refused()
+        st.session_state["asking"] = wanted
+
+    st.button("Ask the room", key="ask", type="primary", icon=":material/campaign:", on_click=ask)
     if "asking" in st.session_state:
         put(seen, *st.session_state["asking"])
+    if "not asked" in st.session_state:
+        blocks.say(st.session_state["not asked"])
 
 
 def put(seen: View, code: str, kind: str, text: str, units: list[Unit], seconds: float) -> None:
     """Measure the truth, where it is not stored, and begin the round; where somebody comes in meanwhile and the room is
     drawn again, the next run goes on."""
     missing = [unit for unit in units if blocks.fetch(unit) is None]
-    if code == seen.code and missing and not blocks.measure(missing, "the truth", on_stop=forget):
+    if code == seen.code and missing and not blocks.measure(
+            missing, "the truth", on_stop=forget, on_error=lambda error: st.session_state.update({"not asked": error})):
         if not waiting.stopped():
             forget()
         return
@@ -361,9 +406,12 @@ def asked(kind: str, text: str, units: list[Unit]) -> Question:
                 if isinstance(unit, Evaluation) and (record := blocks.fetch(unit)) is not None]
     n = first.outcomes().shape[-1]
     intact, bars = (rows[0], tuple(rows[1:])) if len(rows) > 1 else (None, tuple(rows))
-    return Question(kind, text, intact, bars, chance, blocks.provenance(
+    question = Question(kind, text, intact, bars, chance, blocks.provenance(
         setup, f"n = {n} questions · chance {words.percent(chance)}", "Off: zero ablation" if intact else "",
         words.how_certain(setup)))
+    if kind == "race":  # fewer may be missed than are looked for
+        text = text.replace(words.find_the_heads(WANTED, SWITCHES), words.find_the_heads(question.wanted, SWITCHES))
+    return replace(question, text=text)
 
 
 def bar(name: str, marks: stats.Marks, chance: float) -> Bar:

@@ -26,7 +26,7 @@ from backend.tasks import own
 from backend.tasks.task import Task, prompts
 from backend.values import ModelId, TaskId
 from pages.shared import blocks, coverage, handles, lecture, real_model, routes, selection, words
-from pages.shared.plain import code, plain
+from pages.shared.plain import code, plain, prose
 
 SECTIONS = ("Results", "Storage", "Models", "Own tasks")
 STATES = {  # of a run: an icon and a word
@@ -160,7 +160,7 @@ def plan_and_start(request: planning.Request) -> None:
                     for job in jobs.jobs(store.folder))
     problem = selection.why_no_model()
     if problem:
-        st.caption(f":material/cloud_off: It cannot be measured here. {plain(problem)}")
+        st.caption(f":material/cloud_off: It cannot be measured here. {prose(problem)}")
     with st.container(horizontal=True, gap="small"):
         st.button("Start" if plan.n_done == 0 else "Start the rest" if plan.to_do else "Nothing to start",
                   key="start", type="primary", icon=":material/play_arrow:", on_click=act,
@@ -185,7 +185,7 @@ def results() -> None:
             try:
                 plan_and_start(request)
             except HeadroomError as error:
-                st.info(plain(error), icon=":material/info:")
+                st.info(prose(error), icon=":material/info:")
     runs()
 
 
@@ -205,7 +205,7 @@ def runs() -> None:
             say_what_went_wrong()
             draw_runs(now)
         except HeadroomError as error:
-            st.error(plain(error), icon=":material/error:")
+            st.error(prose(error), icon=":material/error:")
 
     handles.fragment(listing, run_every=FOLLOW if active else None)()
 
@@ -273,7 +273,7 @@ def buttons(job: jobs.Job, progress: jobs.Progress, stop_asked: bool) -> None:
         problem = jobs.why_not_resumed(job)
         st.button("Resume", key=f"resume {job.id}", icon=":material/play_arrow:", on_click=act, args=(jobs.resume, job),
                   disabled=bool(problem),
-                  help=plain(problem) or "Start the same command again; what is stored is skipped.")
+                  help=prose(problem) or "Start the same command again; what is stored is skipped.")
     with st.popover("Command", icon=":material/terminal:"):
         st.code(jobs.command_line(job.args), language="bash", wrap_lines=True)
         st.caption("Its last lines:")
@@ -412,7 +412,7 @@ def take_in() -> None:
         st.session_state["bundle"] = (file.file_id, contents)
         offer_bundle(contents)
     except HeadroomError as error:
-        st.error(plain(error), icon=":material/error:")
+        st.error(prose(error), icon=":material/error:")
 
 
 def offer_bundle(contents: bundles.Contents) -> None:
@@ -494,7 +494,7 @@ def models() -> None:
         try:
             check(name.strip(), *looked_at(name.strip()))
         except HeadroomError as error:
-            st.error(plain(error), icon=":material/error:")
+            st.error(prose(error), icon=":material/error:")
     else:
         st.caption("The check says what the model is and what it needs. Nothing large is fetched.")
     real_model.offer(str(store.folder))
@@ -641,7 +641,7 @@ def kept_tasks() -> None:
                           args=(f"own:{name}",),
                           help="Makes it the task of all pages, and opens it in Playground.")
             except HeadroomError as error:
-                st.markdown(f"**{plain(name)}** · :orange[{plain(error)}]", width="stretch")
+                st.markdown(f"**{plain(name)}** · :orange[{prose(error)}]", width="stretch")
             if st.button("Remove …", key=f"remove {name}", icon=":material/delete:"):
                 confirm(f"The rows of '{name}' will be deleted from this machine. Its stored results stay.",
                         f"Remove {name}", partial(own.remove, name))

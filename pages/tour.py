@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
 
 from backend import lens, stats, tables
-from backend.kinds import Answers, Evaluation, FFNOracle, HeadOracle, InductionScores, PrefixMatching, Pruning
+from backend.kinds import Answers, Evaluation, FFNOracle, HeadOracle, InductionScores, PrefixMatching, Pruning, Unit
 from backend.kinds.writes import N_PROBE
 from backend.models.info import BUNDLED, weights
 from backend.tasks import registry
 from backend.tasks.task import Prompt
-from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId
+from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId, parse_exact
 from pages.map import head_map
 from pages.shared import (
     blocks,
@@ -28,12 +28,13 @@ from pages.shared import (
     presenting,
     real_story,
     selection,
+    turning,
     verdicts,
     waiting,
     words,
 )
 from pages.shared.guesses import answer, ask
-from pages.shared.plain import plain
+from pages.shared.plain import plain, prose
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -69,9 +70,18 @@ def over(names: Sequence[str], n_shots: int) -> list[tuple[TaskId, int]]:
 def measured(units: Sequence[Evaluation], what: str) -> list[Answers] | None:
     """Stored records, measured on the spot where the bundled model was not yet asked; None when stopped."""
     missing = [unit for unit in units if blocks.fetch(unit) is None]
+    if missing and blocks.why_not_here(missing):
+        blocks.offer(missing, what, of=len(units))
+        return None
     if missing and not blocks.measure(missing, what):
         return None
     return [record for unit in units if (record := blocks.fetch(unit)) is not None]
+
+
+def lacking(*units: Unit[Any]) -> None:
+    """Before anybody guesses: that not all of a step can be told here, and what would help."""
+    if (why := selection.why_no_model()) and any(blocks.fetch(unit) is None for unit in units):
+        st.caption(f":material/cloud_off: {prose(words.not_all_here(why))}")
 
 
 def matching() -> InductionScores | None:
@@ -88,9 +98,9 @@ heading = partial(blocks.heading, level=3)
 
 def learn() -> None:
     """Learning from examples in the prompt."""
-    blocks.tell("What is right here is **settled afresh** in every prompt: nothing the model has read before tells it. "
-                "Only the solved examples in the prompt, the *shots*, do. Nothing is learned in the model's weights; "
-                "that is *in-context learning*.")
+    blocks.tell("In these tasks every prompt **makes up its own rule**: for instance, which nonsense word goes with "
+                "which kind of thing. Nothing the model has read before tells it; only the solved examples in the "
+                "prompt, the *shots*, do. Nothing is learned in the model's weights; that is *in-context learning*.")
     names = group("in-context")
     if "tour question" not in st.session_state:
         st.session_state["tour question"] = telling(selection.current(suite()[names[0]], 1))
@@ -100,14 +110,16 @@ def learn() -> None:
                                        persist_state="session")
         place = st.number_input("Question", 1, 50, key="tour question", persist_state="session", width=130)
     setup = selection.current(suite()[name], n_shots)
+    st.caption(plain(selection.about(setup.task).about))
     asked = handles.prompts(setup)
     one_question(asked[min(int(place), len(asked)) - 1], setup)
+    units = [Evaluation(one) for n in SHOTS for one in setups(names, n)]
+    lacking(*units)
     answers = ("as rarely as by guessing", "somewhat more often", "nearly always")
     guess = ask("learn", f"With {SHOTS[-1]} examples instead of none, how often is the model right on such tasks?",
                 answers)
     if guess is None:
         return
-    units = [Evaluation(one) for n in SHOTS for one in setups(names, n)]
     records = blocks.get_all(units, f"accuracy of the in-context tasks at {', '.join(map(str, SHOTS))} shots")
     found = [r for r in records if r is not None]
     if len(found) < len(units):
@@ -197,30 +209,42 @@ def switch() -> None:
                 "information from earlier words, and one **feed-forward network (FFN)** works on it. Each adds its "
                 "part to a running sum, the *residual stream*, so each can be switched off: it then adds nothing.")
     setup = selection.current(suite()[group("in-context")[0]], SHOTS[-1])
+    lacking(HeadOracle(setup), Evaluation(setup), Evaluation(setup, selection.ablation()))
     answers = ("the model breaks down", "hardly anything", "it depends on the head")
+    each = blocks.fetch(HeadOracle(setup))
+    alive = living.now([setup.task], [setup.n_shots])
+    alone, told, pair = None, "", None
     left, right = blocks.side_by_side("model", 3, 2, gap="large")
     with left:
         blocks.picture(selection.ablation())
     with right:
         guess = ask("switch", f"Switch one head off: what happens to {setup.task}?", answers)
+        if guess is not None and each is not None:
+            alone = tables.need_table(np.zeros(alive.mask.shape), each, alive.mask)
+            told, right_answer = verdicts.missed_alone(alone, "live head" if alive.dead else "head")
+            answer(guess, answers[right_answer])
+            pair = verdicts.worst_pair(alone)
     if guess is None:
         return
-    each = blocks.fetch(HeadOracle(setup))
-    alive = living.now([setup.task], [setup.n_shots])
-    if each is not None:
-        alone = tables.need_table(np.zeros(alive.mask.shape), each, alive.mask)
-        told, right_answer = verdicts.missed_alone(alone, "live head" if alive.dead else "head")
-        answer(guess, answers[right_answer])
+    if each is None:
+        blocks.get(HeadOracle(setup), f"{setup.task} with each head off in turn, which answers the question")
     chosen = selection.ablation()
     left, right = blocks.side_by_side("switch", 3, 2, gap="large")
     with left:
-        blocks.note("Try it: click heads (and FFNs) off and on.")
+        blocks.note("Heads and FFNs can be chosen here, but what that does cannot be measured."
+                    if selection.why_no_model() else "Try it: click heads (and FFNs) off and on.")
         grid = head_map(None, shape=(model.n_layers, model.n_heads), ffns=True, label="component",
                         alt="Heads and FFNs to switch off", file="heads-and-ffns", headless=model.headless)
         components.clickable(grid, "tour grid")
+        if presenting.on():  # else they are in the sidebar
+            components.steps("tour steps")
+        if pair:
+            st.button(f"{pair[0]} and {pair[1]} cost most alone: switch both off", key="tour pair",
+                      icon=":material/join:", on_click=components.choose,
+                      args=(parse_exact(",".join(pair)), "tour pair"))
     with right:
         units = [Evaluation(setup), Evaluation(setup, chosen)]
-        records = measured(units, "accuracy")
+        records = measured(units, f"accuracy without {words.components(chosen)}" if chosen else "accuracy")
         if not records:
             return
         marks_a, marks_b = records[0].marks(), records[1].marks()
@@ -238,8 +262,12 @@ def switch() -> None:
                     setup, f"{chosen.fill.capitalize()} ablation of {words.components(chosen)}" if chosen else "",
                     f"Intact: {words.percent(a.mean())}", words.how_certain(setup),
                     words.how_tested(setup)))
-        if each is not None:
+        if told:
             blocks.tell(told)
+        if alone is not None and chosen.fill == "zero" and not chosen.ffns and (said := verdicts.together(
+                alone, sorted(chosen.heads), b.mean() - a.mean(),
+                stats.mean_difference_interval([(marks_a, marks_b)]).high)):
+            blocks.tell(said)
         pairs = {setup.task.name: (records[0], records[1] if chosen else None)}
         table = tables.pairs_table(pairs)
         blocks.extras(table, "tour-switch", blocks.python_lines(
@@ -250,10 +278,11 @@ def switch() -> None:
             also=({"ablated": units[1]} if chosen else {}) | ({"each": HeadOracle(setup)} if each is not None else {})),
             "tour switch", title=f"{setup.task}, {setup.n_shots} shots", caption=caption, shown=[("", grid)],
             numbers=words.big_numbers(table))
-        blocks.tell("These questions do not tell this head's absence: others may do the same work. Which ones are "
-                    "missed is the question of the next steps."
-                    if len(chosen.heads) == 1 and test.p >= words.SIGNIFICANT else
-                    "Undo and Clear are in the sidebar, and so is a text field that does the same by keyboard.")
+        if len(chosen.heads) == 1 and test.p >= words.SIGNIFICANT:
+            blocks.tell("These questions do not tell this head's absence: others may do the same work. Which ones are "
+                        "missed is the question of the next steps.")
+        elif not presenting.on():
+            blocks.tell("Undo and Clear are in the sidebar, and so is a text field that does the same by keyboard.")
 
 
 def row(marks: stats.Marks) -> dict:
@@ -272,12 +301,12 @@ def look_back() -> None:
     info, alive = selection.info(), living.now(suite().values())
     scores = np.where(alive.mask, np.array(record.mean), 0)
     n, n_heads = int((scores >= LOOKS_BACK).sum()), alive.n
-    answers = ("none", "a handful", "about a third", "most")
+    answers = verdicts.LOOK_BACK
     guess = ask("look back", f"How many of the {n_heads} heads put {words.percent(LOOKS_BACK)} or more of their "
                 "attention there?", answers)
     if guess is None:
         return
-    answer(guess, answers[0 if n == 0 else 1 if n <= n_heads / 5 else 2 if n <= n_heads / 2 else 3])
+    answer(guess, answers[verdicts.looking_back(n, n_heads)])
     unit = PrefixMatching(selection.model())
     chosen = selection.ablation()
     table = tables.induction_table(record, "prefix matching", chosen=chosen, headless=info.headless)
@@ -318,6 +347,9 @@ def pattern_of(model: ModelId, head: Head, seed: int) -> tuple[np.ndarray, list[
 
 def at_work(head: Head) -> None:
     """The strongest head's attention on random words and their repeat."""
+    if why := selection.why_no_model():
+        st.caption(f":material/cloud_off: {head} cannot be watched at work here. {prose(why)}")
+        return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         watch = st.toggle(f"Watch {head} at work", key="tour watch", persist_state="session")
         seed = st.number_input("Words", 0, 99, 0, key="tour words", persist_state="session", width=130,
@@ -350,24 +382,28 @@ def knock_out() -> None:
     ranked = [head for head in stats.highest(scores, 1) if alive.mask[head.layer, head.head]]
     everyone = int((scores >= LOOKS_BACK).sum())
     blocks.tell("If looking back is how the model reads the examples, then switching those heads off should hurt "
-                "more than switching off as many others. (Random heads are none of those, no dead ones where these are "
-                "known, and come from layers 1 and up: everything needs layer 0.)")
+                "more than switching off as many others. (The random heads come from layers 1 and up, since "
+                "everything needs layer 0, and look back less.)")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         sizes = sorted({min(3, everyone), everyone} - {0}) or [1]
-        k = st.segmented_control("How many heads", sizes, default=sizes[-1], required=True, key=f"tour k {sizes}")
+        k = sizes[0]
+        if len(sizes) > 1:
+            k = int(st.segmented_control("How many heads", sizes, default=sizes[-1], required=True,
+                                         key=f"tour k {sizes}"))
         seed = st.number_input("Draw", 0, 99, 0, key="tour seed", persist_state="session", width=130,
                                help="Another number draws other random heads.")
-    answers = ("the random ones", "these questions do not tell", "the ones that look back")
-    guess = ask("knock out", f"Off {'goes' if k == 1 else 'go'} the {words.how_many(int(k), 'head')} that "
-                f"{'looks' if k == 1 else 'look'} back most, or as many random ones: which hurts more?", answers)
-    if guess is None:
-        return
-    others = verdicts.control(alive.heads, ranked[:max(everyone, int(k))], int(k), int(seed))
+    others = verdicts.control(alive.heads, ranked[:max(everyone, k)], k, int(seed))
     masks = {"intact": INTACT, f"without the top {k}": Ablation(frozenset(ranked[:k])),
              f"without {len(others)} random": Ablation(frozenset(others))}
     names = group("in-context")
     units = [Evaluation(one, mask) for mask in masks.values() for one in setups(names, SHOTS[-1])]
-    records = measured(units, "accuracy")
+    lacking(*units)
+    answers = ("the random ones", "these questions do not tell", "the ones that look back")
+    guess = ask("knock out", f"Off {'goes' if k == 1 else 'go'} the {words.how_many(k, 'head')} that "
+                f"{'looks' if k == 1 else 'look'} back most, or as many random ones: which hurts more?", answers)
+    if guess is None:
+        return
+    records = measured(units, "accuracy without these heads")
     if not records:
         return
     table = tables.means_table({label: records[i * len(names):(i + 1) * len(names)] for i, label in enumerate(masks)})
@@ -406,14 +442,14 @@ def prune() -> None:
     names = list(suite())
     share = st.slider("Accuracy to keep, as a share of the intact", 50, 100, 90, 5, format="%d %%", key="tour share",
                       persist_state="session") / 100
-    answers = ("a fifth or less", "about a third", "half or more")
-    guess = ask("prune", "What share of the heads can go before accuracy falls below that?", answers)
-    if guess is None:
-        return
     rankings, alive = ("least important first", "random"), living.now(suite().values(), [SHOTS[-1]])
     at_random = Ranking.random(0, N_PROBE if living.known_for(setups(names, SHOTS[-1])) else 0)
     units = [Pruning(one, "heads", at_random if label == "random" else Ranking.by(one.task))
              for label in rankings for one in setups(names, SHOTS[-1])]
+    lacking(*units)
+    guess = ask("prune", "What share of the heads can go before accuracy falls below that?", verdicts.SPARED)
+    if guess is None:
+        return
     records = blocks.get_all(units, f"pruning curves of all {len(names)} tasks, {SHOTS[-1]}-shot")
     found = [r for r in records if r is not None]
     if len(found) < len(units):
@@ -422,12 +458,12 @@ def prune() -> None:
     sweeps = {label: [found[i * len(names):(i + 1) * len(names)]] for i, label in enumerate(rankings)}
     what, live = ("heads" if alive.known is None else "live heads"), alive.known
     table = tables.curves_table(sweeps, weights(info), info.n_params, live)
-    title, right = verdicts.spared(tables.limits_table(table, what, share, sweeps), share, what)
+    title, right = verdicts.spared(tables.limits_table(table, what, share, sweeps), share, alive.called, alive.n)
     intact, chance = float(table["accuracy"].iloc[0]), float(table["chance"].iloc[0])
-    answer(guess, answers[right])
+    answer(guess, verdicts.SPARED[right])
     result(
         title,
-        charts.lines(table, x=what, y="accuracy", colour="ranking", x_title=f"share of {what} removed",
+        charts.lines(table, x=what, y="accuracy", colour="ranking", x_title=f"share of {alive.called} removed",
                      y_title="accuracy", rules={"chance": chance,
                                                 f"{words.percent(share)} of intact": share * intact}),
         caption=f"n = {found[0].questions.n} questions of {len(names)} tasks each · {alive.over} · chance "
@@ -452,12 +488,13 @@ def share_heads() -> None:
                 "unrelated.")
     n_shots = st.segmented_control("Shots", SHOTS, default=SHOTS[-1], required=True, key="tour overlap shots",
                                    persist_state="session")
+    names = list(suite())
+    units = [selection.importance(task, n_shots) for task in suite().values()]
+    lacking(*units)
     answers = ("the same kind", "different kinds", "these tasks do not tell")
     guess = ask("share", "Two tasks of the same kind, or of different kinds: whose rankings agree more?", answers)
     if guess is None:
         return
-    names = list(suite())
-    units = [selection.importance(task, n_shots) for task in suite().values()]
     records = blocks.get_all(units, f"head importance of all tasks, {n_shots}-shot")
     found = [r for r in records if r is not None]
     if len(found) < len(units):
@@ -495,12 +532,13 @@ def ffns() -> None:
                 "each off in turn and see what accuracy loses.")
     n_shots = st.segmented_control("Shots", SHOTS, default=SHOTS[-1], required=True, key="tour ffn shots",
                                    persist_state="session")
+    names = list(suite())
+    units = [FFNOracle(one) for one in setups(names, n_shots)]
+    lacking(*units)
     answers = ("that of the first layer", "one in the middle", "that of the last layer")
     guess = ask("ffns", "Which FFN is missed most?", answers)
     if guess is None:
         return
-    names = list(suite())
-    units = [FFNOracle(one) for one in setups(names, n_shots)]
     records = blocks.get_all(units, f"accuracy with each FFN off, all tasks, {n_shots}-shot")
     found = [r for r in records if r is not None]
     if len(found) < len(units):
@@ -536,14 +574,15 @@ def at_scale() -> None:
                 "on 14 tasks with 0, 1 and 5 shots.")
     what = str(st.segmented_control("What is switched off", list(AT_SCALE), default="heads", required=True,
                                     key="tour scale", persist_state="session"))
+    names = list(suite())
+    units = [Pruning(one, what.lower()) for one in setups(names, SHOTS[-1])]
+    lacking(*units)
     guess = ask(f"at scale {what}", f"How many of OPT-66B's {what} can go with little loss?",
                 ("about 20 %", "about 40 %", "about 70 %"))
     if guess is None:
         return
     share, parameters = AT_SCALE[what]
     answer(guess, share)
-    names = list(suite())
-    units = [Pruning(one, what.lower()) for one in setups(names, SHOTS[-1])]
     records = blocks.get_all(units, f"accuracy as {what} are removed, all {len(names)} tasks, {SHOTS[-1]}-shot")
     found = [r for r in records if r is not None]
     if len(found) == len(names):
@@ -552,10 +591,8 @@ def at_scale() -> None:
         counted = what if live is None else "live heads"
         curve = tables.curve_table(found, tables.OWN, weights(info), info.n_params, live)
         here = tables.limits_table(curve, counted, 0.9, {tables.OWN: [found]})
-        of = f" of its {counted}" * (counted != what)
-        title = (f"OPT-66B spares {share} of its {what}; this model {words.percent(here['can go'][0])}{of} "
-                 f"({verdicts.span(here['can go from'][0], here['can go to'][0])}), still at "
-                 f"{words.percent(here['accuracy there'][0])}")
+        title = verdicts.at_scale(here, share, what, alive.called if what == "heads" else what,
+                                  alive.n if what == "heads" else info.n_layers)
         heading(title)
         caption = blocks.note(
             f"n = {found[0].questions.n} questions of {len(names)} tasks each · " + (
@@ -577,14 +614,15 @@ def at_scale() -> None:
             "tour at scale", title=title, caption=caption)
     if told := real_story.spared(what):
         blocks.tell(told)
-    blocks.tell("""
+    like = ", as in step 2" if selection.model_name() == BUNDLED else ""
+    blocks.tell(f"""
 The study also found that important heads sit in the middle layers and important FFNs in the later ones; that tasks
 **share** many of their important heads, and so do different numbers of shots; and that a small set of heads does
 prefix matching and copying, which overlaps with the heads that tasks need.
 
 What it could mean: much of a large model may be undertrained for learning in context, and what is needed sits in few
 places. What it does not mean: that the rest is useless. Heads were judged by accuracy on these tasks alone, and
-switching off is a coarse tool: others may take over, as in step 4.
+switching off is a coarse tool: others may take over{like}.
 
 Headroom measures the same on **any decoder-only model**: choose one in the sidebar, or start with
 `python -m backend precompute --model facebook/opt-125m --tasks paper --dry-run`.
@@ -636,26 +674,37 @@ def change_masks() -> None:
     before, now = st.session_state.get("tour at"), int(st.session_state.get("step") or 1)
     masks: dict[int, Ablation] = st.session_state.setdefault("tour masks", {})
     if before is not None and before != now:
+        components.take_clicks()
         masks[before] = selection.ablation()
-        components.choose(masks.get(now, INTACT))
+        components.begin(masks.get(now, INTACT))
 
 
 def use_bundled() -> None:
-    st.session_state["model"] = BUNDLED
+    real_story.tour_with(BUNDLED)
+
+
+def introduction(first: bool) -> None:
+    """What this is about; while somebody presents, and a lecture's invitation, on the first step alone."""
+    if first or not presenting.on():
+        blocks.tell("Headroom shows which **attention heads** and **feed-forward networks** a task leans on, lets you "
+                    "switch them off with a click, and shows what that does to accuracy. Here is the story in nine "
+                    "steps, on a small model that runs on this machine.")
+    if first:
+        lecture.invitation()
+    if selection.model_name() != BUNDLED:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            blocks.text("The tour was written for the bundled model and is now taken with "
+                        f"{selection.model_name()}: every number is that model's, and some steps may find little.")
+            st.button("Use the bundled model", key="tour bundled", on_click=use_bundled)
 
 
 st.title("Which parts of a language model does in-context learning need?")
-blocks.tell("Headroom shows which **attention heads** and **feed-forward networks** a task leans on, lets you switch "
-            "them off with a click, and shows what that does to accuracy. Here is the story in nine steps, on a small "
-            "model that runs on this machine.")
-lecture.invitation()
-if selection.model_name() != BUNDLED:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        blocks.text("The tour was written for the bundled model and is now taken with "
-                    f"{selection.model_name()}: every number is that model's, and some steps may find little.")
-        st.button("Use the bundled model", on_click=use_bundled)
+above = st.container(key="tour-introduction")  # of which the step and the switch, both below, decide what it says
 at = st.session_state["tour at"] = step_control()
 presenting.switch()
+with above:
+    introduction(first=at == 1)
+turning.to_the_top(at, selection.model_name())
 title = list(STEPS)[at - 1]
 show, page, link = STEPS[title]
 with st.container(border=True, key="step-card"):
@@ -671,5 +720,6 @@ if presenting.on():  # a presenter's remote control sends these
     with presenting.only_keys("pages"):
         st.button("Page back", key="page back", on_click=go, args=(-1,), disabled=at == 1, shortcut="PageUp")
         st.button("Page on", key="page on", on_click=go, args=(1,), disabled=at == len(STEPS), shortcut="PageDown")
-st.caption("Every number but the study's is computed: with the settings in the sidebar, in step 8 with the usual ones. "
-           "Answer each question before you look: being wrong is the point.")
+st.caption("Every number but the study's is computed, with the sidebar's model and details (in step 8 with the usual "
+           "ones); each step chooses its own task and shots. Answer each question before you look: being wrong is the "
+           "point.")

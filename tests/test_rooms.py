@@ -11,7 +11,20 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from backend import rooms
 from backend.errors import BadInput
-from backend.rooms import ANIMALS, AWAY, COLOURS, LIFE, MAX_PEOPLE, MAX_ROOMS, SECONDS, SWITCHES, Bar, Question, Rooms
+from backend.rooms import (
+    ANIMALS,
+    AWAY,
+    COLOURS,
+    LIFE,
+    MAX_PEOPLE,
+    MAX_ROOMS,
+    SECONDS,
+    SWITCHES,
+    VACANT,
+    Bar,
+    Question,
+    Rooms,
+)
 
 INTACT = Bar("intact", 0.9, 0.8, 0.95)
 HEADS = {"L0H0": 0.88, "L0H1": 0.3, "L1H0": 0.9, "L1H1": 0.5, "L2H0": 0.91, "L2H1": 0.7}
@@ -191,6 +204,159 @@ def test_somebody_else_takes_over_from_a_teacher_who_is_away_and_whoever_opened_
         school.close(code, pupil)
 
 
+def counted(school: Rooms, code: str) -> tuple[int, int, int]:
+    """Of a round: who has guessed, who has nothing left to say, and whom it is for."""
+    seen = school.look(code).round
+    return seen.n_guessed, seen.n_done, seen.n_awaited
+
+
+def test_who_has_taken_over_is_not_waited_for(school: Rooms, clock: Clock):
+    code, _ = school.open()
+    pupils = joined(school, code, 3)
+    clock.now += AWAY
+    for token in pupils:
+        school.look(code, token)
+    school.take_over(code, pupils[0])
+    school.ask(code, pupils[0], question(), 60)
+    school.guess(code, pupils[1], 50)
+    assert counted(school, code) == (1, 1, 2)
+    with pytest.raises(BadInput, match="Who teaches does not guess"):
+        school.guess(code, pupils[0], 50)
+    school.guess(code, pupils[2], 50)
+    assert school.look(code).round.revealed
+    assert counted(school, code) == (2, 2, 2)
+
+
+def test_a_round_under_way_goes_on_without_who_takes_over_in_it(school: Rooms, clock: Clock):
+    code, teacher = school.open()
+    first, second = joined(school, code, 2)
+    school.ask(code, teacher, question(), 600)
+    school.guess(code, second, 50)
+    clock.now += AWAY - 1
+    school.look(code, first)
+    school.look(code, second)
+    clock.now += 1
+    assert not school.look(code, first).round.revealed
+    school.take_over(code, first)
+    assert school.look(code, first).round.revealed
+
+
+def test_an_absent_person_s_guess_is_counted_over_everybody_whom_the_round_is_for(school: Rooms, clock: Clock):
+    code, teacher = school.open()
+    gone, here, other = joined(school, code, 3)
+    school.ask(code, teacher, question(), 600)
+    school.guess(code, gone, 50)
+    clock.now += AWAY
+    for token in (teacher, here, other):
+        school.look(code, token)
+    assert counted(school, code) == (1, 1, 3)  # and not 1 of the 2 who are here
+    school.guess(code, here, 50)
+    assert counted(school, code) == (2, 2, 3)
+    assert not school.look(code).round.revealed
+
+
+def test_of_a_race_it_is_counted_who_has_begun_and_who_is_done(school: Rooms):
+    code, teacher = school.open()
+    first, second, _ = joined(school, code, 3)
+    school.ask(code, teacher, question("race"), 60)
+    for token, names in ((first, ("L0H1", "L1H1", "L2H1")), (second, ("L0H0",))):
+        for name in names:
+            school.guess(code, token, name)
+    assert counted(school, code) == (2, 1, 3)
+
+
+def test_what_was_moved_to_and_not_said_counts_when_the_time_is_over_and_ends_nothing_early(school: Rooms,
+                                                                                           clock: Clock):
+    code, teacher = school.open()
+    said, moved, neither = joined(school, code, 3)
+    school.ask(code, teacher, question(), 20)
+    school.draft(code, said, 10)
+    school.guess(code, said, 60)
+    school.draft(code, moved, 71)
+    school.draft(code, moved, 72)
+    school.draft(code, moved, 101)  # is none
+    school.draft(code, teacher, 5)
+    school.draft(code, "nobody", 5)
+    assert counted(school, code) == (1, 1, 3)
+    assert school.look(code, moved).round.draft == 72
+    assert school.look(code, moved).round.mine is None
+    clock.now += 20
+    results = school.look(code, neither).round.results
+    assert [(str(r.person), r.guess) for r in results] == [("blue otter", 60), ("orange otter", 72)]
+    school.draft(code, moved, 0)  # too late
+    assert school.look(code, moved).round.mine == 72
+
+
+def test_what_was_moved_to_after_a_guess_counts_too_and_goes_with_who_leaves(school: Rooms):
+    code, teacher = school.open()
+    stays, leaves, _ = joined(school, code, 3)
+    school.ask(code, teacher, question(), 60)
+    school.guess(code, stays, 10)
+    school.draft(code, stays, 20)
+    school.draft(code, leaves, 30)
+    school.leave(code, leaves)
+    school.reveal(code, teacher)
+    assert [r.guess for r in school.look(code, teacher).round.results] == [20]
+
+
+def test_nothing_is_moved_to_where_a_head_is_asked_for(school: Rooms):
+    code, teacher = school.open()
+    pupil, _ = joined(school, code, 2)
+    school.ask(code, teacher, question("heads"), 60)
+    school.draft(code, pupil, 50)
+    school.reveal(code, teacher)
+    assert school.look(code, teacher).round.results == ()
+
+
+def test_a_teacher_who_has_lost_the_place_teaches_again_by_the_code_alone(school: Rooms, clock: Clock):
+    code, _ = school.open()
+    (pupil,) = joined(school, code, 1)
+    assert not school.look(code).may_take_over
+    with pytest.raises(BadInput, match="The teacher of room"):
+        school.take_over(code)
+    clock.now += AWAY
+    assert school.look(code).may_take_over
+    token = school.take_over(code)
+    seen = school.look(code, token)
+    assert (seen.teaching, str(seen.me)) == (True, "teacher")
+    assert [str(one) for one in seen.people] == ["blue otter"]
+    school.ask(code, token, question(), 60)
+    school.guess(code, pupil, 50)
+    assert school.look(code, token).round.revealed
+
+
+def test_who_has_closed_the_page_sits_down_again_as_before(school: Rooms, clock: Clock):
+    code, teacher = school.open()
+    pupil, other = joined(school, code, 2)
+    school.ask(code, teacher, question(), 60)
+    school.guess(code, pupil, 50)
+    school.draft(code, pupil, 55)
+    clock.now += VACANT - 1
+    assert "otter" not in school.free(code, "blue")
+    with pytest.raises(BadInput, match="Somebody is the blue otter already"):
+        school.join(code, "blue", "otter")
+    clock.now += 1
+    school.look(code, other)
+    assert "otter" in school.free(code, "blue")
+    assert "otter" not in school.free(code, "orange")
+    again = school.join(code, "blue", "otter")
+    assert again != pupil
+    assert school.look(code, pupil).me is None
+    seen = school.look(code, again)
+    assert (seen.round.mine, seen.round.draft, len(seen.people)) == (50, 55, 2)
+
+
+def test_the_seat_of_who_teaches_is_nobody_else_s(school: Rooms, clock: Clock):
+    code, teacher = school.open()
+    (pupil,) = joined(school, code, 1)
+    clock.now += AWAY
+    school.look(code, pupil)
+    school.take_over(code, pupil)
+    clock.now += VACANT
+    assert "otter" not in school.free(code, "blue")
+    assert school.look(code, teacher).may_take_over
+
+
 def test_a_teacher_who_leaves_can_be_replaced_at_once(school: Rooms):
     code, teacher = school.open()
     pupil, _ = joined(school, code, 2)
@@ -210,6 +376,19 @@ def test_a_room_is_gone_after_two_hours(school: Rooms, clock: Clock):
     assert not school.exists(code)
     with pytest.raises(BadInput, match=f"There is no room '{code}'"):
         school.look(code, teacher)
+
+
+def test_it_is_remembered_how_a_room_has_ended(school: Rooms, clock: Clock):
+    (closed, teacher), (over, _) = school.open(), school.open()
+    school.close(closed, teacher)
+    assert (school.ended(closed), school.ended(over), school.ended("QQQQ")) == ("closed", "", "")
+    with pytest.raises(BadInput, match=f"Room {closed} has been closed"):
+        school.look(closed, teacher)
+    clock.now += LIFE
+    assert school.ended(over) == "over"
+    for _ in range(rooms.ENDED):
+        school.close(*school.open())
+    assert (school.ended(closed), len(school._ended)) == ("", rooms.ENDED)
 
 
 def test_there_are_only_so_many_rooms_and_places(school: Rooms, clock: Clock):
@@ -321,6 +500,10 @@ class AnyLesson(RuleBasedStateMachine):
     def guess(self, place: int, data, value) -> None:
         self.attempt(self.school.guess, *self.one(data, place), value)
 
+    @rule(place=place, data=st.data(), value=st.integers(-5, 105))
+    def draft(self, place: int, data, value) -> None:
+        self.attempt(self.school.draft, *self.one(data, place), value)
+
     @rule(place=place, data=st.data())
     def reveal(self, place: int, data) -> None:
         self.attempt(self.school.reveal, *self.one(data, place))
@@ -357,6 +540,7 @@ class AnyLesson(RuleBasedStateMachine):
         for code in self.tokens:
             if not self.school.exists(code) or (seen := self.school.look(code).round) is None:
                 continue
+            assert seen.n_done <= seen.n_guessed <= seen.n_awaited <= MAX_PEOPLE
             assert seen.number >= self.revealed.get(code, 0)
             assert seen.revealed or seen.number > self.revealed.get(code, 0)
             if self.clock.now >= self.began[code]:

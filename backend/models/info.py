@@ -134,20 +134,23 @@ def describe(name: str, revision: str | None = None) -> ModelInfo:
 
 
 class Weights(NamedTuple):
-    """The parameters of one component, biases and norms left out."""
+    """The parameters of one component, biases and norms left out, and how many of each there are."""
 
     head: int  # d_model x d_head of each of query, key, value and output projection
     ffn: int  # two matrices d_model x d_ffn; three where the FFN is gated
+    n_heads: int  # of all layers together, those without heads left out
+    n_ffns: int
 
 
 def weights(info: ModelInfo) -> Weights:
-    """How many parameters go with one head and with one FFN.
+    """How many parameters go with one head and with one FFN, and how many there are.
 
     An upper bound for heads that share keys and values (grouped queries); one expert of a mixture of experts.
     """
     row = ADAPTERS.get(info.architecture)
     n_matrices = 2 if row and not row.gated else 3
-    return Weights(4 * info.d_model * info.d_head, n_matrices * info.d_model * info.d_ffn)
+    return Weights(4 * info.d_model * info.d_head, n_matrices * info.d_model * info.d_ffn,
+                   len(info.attending) * info.n_heads, info.n_layers)
 
 
 def info_from(config: dict[str, Any], name: str, revision: str, tensors: list[tuple[str, int]],

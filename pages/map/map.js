@@ -884,7 +884,8 @@ class HeadMap {
         for (let column = 0; column < this.heads; column += 1) heads += row[column];
         ffns += row[this.heads];
       }
-      const said = `${heads} of ${this.total} heads ${this.data.state}` +
+      const said = this.held && !this.data.other && !heads && !ffns ? "" // nothing can be switched, and nothing is off
+        : `${heads} of ${this.total} heads ${this.data.state}` +
         (this.data.ffns || ffns ? `, ${ffns} of ${this.layers} FFNs` : "");
       if (this.status.textContent !== said) this.status.textContent = said;
     }, 0);

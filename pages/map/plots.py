@@ -45,7 +45,7 @@ def bars(table: pd.DataFrame, shape: protocol.Shape, *, x: str, x_title: str, al
         *mark["facts"][:1], f"95 %: {exact(row['low'], '+percent')} to {exact(row['high'], '+percent')}",
         *mark["facts"][1:]]} for mark, row in _marks(table, facts)]
     return Plot(shape, {"kind": "bars", "layers": shape.n_layers, "alt": alt, "marks": marks,
-                        "x": {"title": x_title, **axis(low, high, "percent")}})
+                        "x": {"title": x_title, **in_points(low, high)}})
 
 
 def dots(table: pd.DataFrame, shape: protocol.Shape, *, x: str, y: str, x_title: str, y_title: str, alt: str,
@@ -72,6 +72,12 @@ def axis(low: float, high: float, number: Number, n: int = 5) -> dict[str, Any]:
     first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
     return {"domain": [first * step, last * step],
             "ticks": [[i * step, written(round(i * step, 12), number)] for i in range(first, last + 1)]}
+
+
+def in_points(low: float, high: float) -> dict[str, Any]:
+    """The same of differences between shares: in points, which the axis' title says."""
+    found = axis(low, high, "percent")
+    return {**found, "ticks": [[at, text.rstrip("% ")] for at, text in found["ticks"]]}
 
 
 def exact(value: float, number: Number) -> str:

@@ -52,7 +52,7 @@ from pages.shared import (
     words,
 )
 from pages.shared.charts.paper import Chart
-from pages.shared.plain import plain
+from pages.shared.plain import plain, prose
 from pages.shared.report import Figure
 
 REPORT = 0.2  # seconds between reports of progress; each is a message that the browser answers by drawing
@@ -69,7 +69,7 @@ def fetch(unit: Unit[R]) -> R | None:
     try:
         return fetch_from(unit, handles.store())
     except StoreError as error:
-        st.warning(f"A stored result cannot be used: {plain(error)}", icon=":material/broken_image:")
+        st.warning(f"A stored result cannot be used: {prose(error)}", icon=":material/broken_image:")
         return None
 
 
@@ -114,7 +114,7 @@ def offer(units: Sequence[Unit[Any]], what: str, of: int = 1) -> None:
         some = f" ({len(units)} of {of} results)" if of > 1 else ""
         st.markdown(f":material/hourglass_empty: **Not measured yet:** {plain(what)}{some}.")
         if why_not:
-            st.caption(f":material/cloud_off: It cannot be measured here. {plain(why_not)}")
+            st.caption(f":material/cloud_off: It cannot be measured here. {prose(why_not)}")
         else:
             st.caption(cost(units))
         if why := handles.store().read_only:
@@ -175,7 +175,8 @@ def why_not_here(units: Iterable[Unit[Any]]) -> str:
 
 def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any], Record], None] | None = None,
             on_stop: Callable[[], None] | None = None, on_wait: Callable[[], None] | None = None,
-            on_answers: Callable[[Unit[Any], SoFar], None] | None = None) -> bool:
+            on_answers: Callable[[Unit[Any], SoFar], None] | None = None,
+            on_error: Callable[[HeadroomError], None] | None = None) -> bool:
     """Have some units measured in this session's turn, with progress and Stop; what is finished is stored and stays.
 
     Stop is an ordinary button: pressing it, or anything else, makes Streamlit end this run at once, and the queue the
@@ -189,6 +190,7 @@ def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any
             stand as it was.
         on_answers: called with the unit that is measured and how its answers stand, each time that there are more; a
             number that says so may stand where the number will.
+        on_error: called with an error in place of saying it, by pages that are drawn again meanwhile.
     """
     slot, bar, said, answered = st.empty(), None, ("", 0), None
     started = reported = time.monotonic()
@@ -221,10 +223,15 @@ def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any
                 raise ticket.error
     except HeadroomError as error:
         slot.empty()
-        st.error(plain(error), icon=":material/error:")
+        (on_error or say)(error)
         return False
     slot.empty()
     return complete
+
+
+def say(error: HeadroomError) -> None:
+    """What went wrong, in a sentence."""
+    st.error(prose(error), icon=":material/error:")
 
 
 def report(standing: Standing, what: str, waited: float) -> tuple[float, str]:

@@ -84,7 +84,7 @@ def verdict(round_: RoundView) -> str:
     if round_.kind == "heads":
         return f"Most is lost without {_either(worst)}: {lowest} is left"
     more = f"; {words.how_many(round_.wanted, 'of them counts', 'of them count')}" * (len(worst) > round_.wanted)
-    return (f"Missed most {'is' if len(worst) == 1 else 'are'} {_listed(worst)}{more}. Without {worst[0].name} "
+    return (f"Missed most {'is' if len(worst) == 1 else 'are'} {_listed(worst)}{more}. Without {worst[0].name}, "
             f"{lowest} is left")
 
 

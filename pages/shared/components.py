@@ -41,6 +41,13 @@ def change(how: Callable[[Ablation], Ablation], pressed: str | None = None) -> N
     _hold(how(selection.ablation()))
 
 
+def begin(new: Ablation) -> None:
+    """Choose what another part of a page begins with: nothing leads back from there. For callbacks only."""
+    take_clicks()
+    _hold(new)
+    st.session_state["trail"] = Trail((str(new),))
+
+
 def clickable(shown: HeadMap | Plot, key: str) -> None:
     """Draw a map whose cells are the components to choose, or a plot whose marks are; several on a page show and change
     the same choice.

@@ -14,7 +14,7 @@ import socket
 import streamlit as st
 
 from backend import demo
-from pages.shared import handles, notes, qr
+from pages.shared import handles, notes, qr, school
 
 SETTING = "HEADROOM_LECTURE"
 MOST_QUESTIONS = 200  # of an evaluation that a visitor asks for
@@ -49,15 +49,20 @@ def most_questions() -> int:
 
 
 def invitation() -> None:
-    """On the first page of a lecture: where to come in, for the wall; for those who have come, the way to the room."""
+    """On the first page of a lecture: where to come in, for the wall; for those who have come, the way to the room.
+
+    Once a room is open here, its own address: who follows it sits down at once.
+    """
     if not on():
         return
+    seen = school.view()
+    opened = seen.code if seen is not None and seen.teaching else ""
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="medium"):
         if at_the_machine():
-            code(address(), 120)
-            st.html(notes.heading(f"Come in: {short(address())}"))
-        st.page_link("pages/room.py", label="Open a room for this class" if at_the_machine() else
-                     "To the room of this class", icon=":material/school:")
+            code(f"{address()}/room?room={opened}" if opened else address(), 120)
+            st.html(notes.heading(f"Come in: {short(address())}" + f", then Room and the code {opened}" * bool(opened)))
+        st.page_link("pages/room.py", icon=":material/school:", label=f"Back to room {opened}" if opened else
+                     "Open a room for this class" if at_the_machine() else "To the room of this class")
 
 
 def short(url: str) -> str:

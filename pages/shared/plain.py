@@ -15,6 +15,7 @@ _JOINER = "\u2060"  # nothing to be seen, and no letter: what is found by a patt
 _MEANT = re.compile(r"""[\\`*\[\]<>$~&^{}|]      # code, stress, links, HTML, formulas, entities, tables
                         |(?<![^\W_])_|_(?![^\W_])  # stress, but not within arc_easy
                         |:(?=[A-Za-z])           # :red[...], :material/..:""", re.VERBOSE)
+_CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _AT_FIRST = re.compile(r"[#+\-=>!]|\d+(?=[.)])")  # a heading, a list, a rule
 # Streamlit looks for these in the finished text, where no backslash is left: shortcodes of emoji and icons, addresses.
 _FOUND_LATER = re.compile(r"(?<=:)(?=[\w+/-]+:)|(?<=https:)(?=//)|(?<=http:)(?=//)|(?<=www)(?=\.)|(?<=@)(?=\w)",
@@ -31,6 +32,17 @@ def plain(text: object) -> str:
     first = _AT_FIRST.match(escaped)
     at = 0 if first is None or not first[0][0].isdigit() else first.end()
     return escaped if first is None else f"{escaped[:at]}\\{escaped[at:]}"
+
+
+def prose(text: object) -> str:
+    """A sentence of ours with foreign words in it, as Markdown: what stands in backticks is code, all else is plain."""
+    return "".join(code(part) if i % 2 else _edged(part) for i, part in enumerate(_CODE.split(str(text))))
+
+
+def _edged(part: str) -> str:
+    """`plain`, with the blanks before and after it, which separate it from code."""
+    before, after = (" " * (edge != edge.strip()) for edge in (part[:1], part[-1:]))
+    return f"{before}{plain(part)}{after}" if part.strip() else part
 
 
 def code(text: object) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
+
+_script = st.components.v2.component("headroom.presenting", js=Path(__file__).with_suffix(".js").read_text("utf-8"))
 
 STYLE = """<style>
 html { font-size: 20px !important; }
@@ -30,3 +33,4 @@ def switch() -> None:
               help="Large type, no sidebar. In the Tour the arrow keys and Page Down, Page Up go from step to step.")
     if on():
         st.html(STYLE)
+        _script(key="script-presenting")

@@ -11,13 +11,13 @@ from backend import stats, tables
 from backend.kinds import Answers, Evaluation, HeadImportance, HeadScores, Pruning
 from backend.kinds.lines import python
 from backend.models import smollm2
-from backend.models.info import weights
+from backend.models.info import BUNDLED, weights
 from backend.records import ModelInfo
 from backend.store.catalogue import info_of
 from backend.tasks import registry
 from backend.values import INTACT, ModelId, Setup
 from pages.map import head_map
-from pages.shared import blocks, charts, handles, living, selection, verdicts, words
+from pages.shared import blocks, charts, components, handles, living, selection, verdicts, words
 from pages.shared.guesses import answer, ask
 
 SHOTS = selection.SHOTS[-1]
@@ -53,21 +53,29 @@ def section() -> None:
                     f"precompute --model {smollm2.NAME} --what accuracy,importance,writes` measures it.")
         return
     real, info = found
-    blocks.tell("The model so far was trained for this story, on sentences made for these tasks. "
-                f"**{smollm2.NAME}** has {info.n_layers} layers of {info.n_heads} heads and "
-                f"{info.n_params / 1e6:.0f} million parameters, and was trained by others on what people wrote. It is "
-                "still small: do not expect of it what large ones can do.")
+    blocks.tell(introduced(info, selection.model_name()))
     asked = every(real)
     if not asked:
         return
-    answers = ("on nearly all", "on about half", "on few or none")
+    answers = verdicts.HELPED
     guess = ask("real", f"On how many of {len(asked)} tasks do {SHOTS} examples in the prompt help it?", answers)
     if guess is None:
         return
     _examples(asked, guess, answers)
     _heads(info, asked)
-    st.button(f"Take this tour with {smollm2.NAME}", key="tour real", icon=":material/explore:", on_click=_take,
-              disabled=selection.model_name() == smollm2.NAME)
+    st.button(f"Take this tour with {smollm2.NAME}", key="tour real", icon=":material/explore:", on_click=tour_with,
+              args=(smollm2.NAME, 1), disabled=selection.model_name() == smollm2.NAME)
+
+
+def introduced(info: ModelInfo, touring: str) -> str:
+    """What the real model is, beside the one that the Tour is taken with."""
+    said = "on sentences made for these tasks"
+    first = f"The model so far was trained for this story, {said}. **{smollm2.NAME}**" if touring == BUNDLED else \
+        f"The bundled model was trained for this story, {said}. **{smollm2.NAME}**" + (
+            ", with which you take the tour," if touring == smollm2.NAME else "")
+    return (f"{first} has {info.n_layers} layers of {info.n_heads} heads and {info.n_params / 1e6:.0f} million "
+            "parameters, and was trained by others on what people wrote. It is still small: do not expect of it what "
+            "large ones can do.")
 
 
 def setups(real: ModelId, groups: Sequence[str] = GROUPS) -> dict[str, Setup]:
@@ -150,13 +158,20 @@ def spared(what: str, share: float = 0.9) -> str:
     found = [record for one in mini if (record := blocks.fetch(Pruning(one, what.lower()))) is not None]
     if not found or len(found) < len(mini):
         return ""
-    live = living.of(info, mini).known if what == "heads" else None
-    curve = tables.curve_table(found, tables.OWN, weights(info), info.n_params, live)
+    alive, each = living.of(info, mini), weights(info)
+    live = alive.known if what == "heads" else None
+    curve = tables.curve_table(found, tables.OWN, each, info.n_params, live)
     counted = what if live is None else "live heads"
     limits = tables.limits_table(curve, counted, share, {tables.OWN: [found]})
-    title, _ = verdicts.spared(limits, share, counted)
+    title, _ = verdicts.spared(limits, share, alive.called if what == "heads" else what,
+                               alive.n if what == "heads" else each.n_ffns)
     return f"**{smollm2.NAME}**, over the same {words.how_many(len(found), 'task')}: {title}."
 
 
-def _take() -> None:
-    st.session_state["model"], st.session_state["step"] = smollm2.NAME, 1
+def tour_with(name: str, step: int | None = None) -> None:
+    """Take the tour with another model, with nothing off; from a step on. For callbacks only."""
+    components.begin(INTACT)
+    st.session_state.pop("tour masks", None)
+    st.session_state["model"] = name
+    if step is not None:
+        st.session_state["step"] = step

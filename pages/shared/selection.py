@@ -102,7 +102,8 @@ def why_no_model() -> str:
     """Why nothing can be measured with the chosen model here; empty where it can."""
     here = handles.look(model_name(), value("dtype"), value("bos"))
     if isinstance(here, ModelError):
-        return f"The weights of {model().name} are not here. {here}"
+        absent = f"The weights of {model().name} are not here."
+        return str(here) if str(here).startswith(absent) else f"{absent} {here}"
     return "" if here.id == model() else (
         f"{here.id.name} is here in another state (digest {here.id.digest}); these results are of {model().digest}.")
 

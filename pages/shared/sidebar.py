@@ -18,7 +18,7 @@ from backend.models.info import BUNDLED
 from backend.tasks import registry
 from backend.tasks.task import DEMOS
 from pages.shared import components, glossary, handles, lecture, notes, selection
-from pages.shared.plain import code, plain
+from pages.shared.plain import code, plain, prose
 from pages.shared.selection import (
     BOS,
     DEFAULTS,
@@ -98,7 +98,7 @@ def _model() -> None:
                  "`facebook/opt-125m`, or the path of a local folder with safetensors weights.")
     here = handles.look(selection.value("model"))
     if isinstance(here, ModelError):
-        st.caption(f":orange[:material/warning: {plain(here)} " + (
+        st.caption(f":orange[:material/warning: {prose(here)} " + (
             "Its stored results are shown." if selection.model_name() == selection.value("model") else
             "Showing the bundled model instead.") + "]")
     states = selection.models(selection.model_name())
@@ -201,7 +201,7 @@ def _chosen() -> None:
                            f"**FFN** {glossary.says('FFN')}")
     problems = selection.read()[1]
     for problem in problems:
-        st.caption(f":orange[:material/warning: {plain(problem)}]")
+        st.caption(f":orange[:material/warning: {prose(problem)}]")
     components.steps()
     anything = bool(selection.value("off"))
     with st.container(horizontal=True, gap="xsmall"):

@@ -16,6 +16,7 @@ from pages.shared import words
 from pages.shared.charts.style import BLUE, GREY, ORANGE
 
 DETAILED = Shape(12, 16)  # up to so many layers and heads each head has its box; beyond, each layer a bar
+FEW = 3  # components that are named one by one
 ON, OFF, MEAN = "on", "off", "its mean"
 
 _SPINE = 190  # from the left, in units of the drawing, as all that follows
@@ -53,7 +54,9 @@ def described(shape: Shape, off: Ablation) -> str:
     counts = [f"{len(those)} of {n} {what}" for those, n, what in
               ((off.heads, n_heads, "heads"), (off.ffns, shape.n_layers, "FFNs")) if those]
     what = "replaced by their mean" if off.fill == "mean" else "off"
-    return f"{' and '.join(counts)} {what}: {off.filled('zero')}"
+    few = len(off.heads) + len(off.ffns) <= FEW
+    names = words.components(off, FEW) if few else str(off.filled("zero"))
+    return f"{' and '.join(counts)} {what}: {names}"
 
 
 def svg(shape: Shape, off: Ablation) -> str:

@@ -15,7 +15,7 @@ from backend.kinds.head_gates import FACILITATES, INTERFERES, PRICE
 from backend.kinds.knock_out import INDUCTION_ALONE, VECTORS_ALONE
 from backend.tables import FITTED, OWN, VECTOR, WITH
 from backend.values import Head
-from pages.shared.words import SIGNIFICANT, how_many, nats, p_value, percent, points, rho
+from pages.shared.words import SIGNIFICANT, how_many, nats, p_value, percent, points, reach, rho
 
 NEARLY_ALWAYS = 0.85  # an accuracy from here on is called so
 
@@ -43,8 +43,11 @@ def learned(table: pd.DataFrame, shots: Sequence[int]) -> tuple[str, int]:
     return text, 0 if not above else 2 if last["accuracy"] >= NEARLY_ALWAYS else 1
 
 
+HELPED = ("on three quarters or more", "on a quarter to three quarters", "on fewer than a quarter")
+
+
 def helped(table: pd.DataFrame, n_shots: int) -> tuple[str, int]:
-    """On how many tasks demonstrations help, and the right answer: 0 = nearly all, 1 = about half, 2 = few or none.
+    """On how many tasks demonstrations help, and the right answer, a place in `HELPED`.
 
     Args:
         table: a `shots_table`.
@@ -54,10 +57,18 @@ def helped(table: pd.DataFrame, n_shots: int) -> tuple[str, int]:
     up, down = told[told["change"] > 0], told[told["change"] < 0]
     share = len(up) / len(tasks)
     text = (f"{how_many(n_shots, 'example').capitalize()} {'helps' if n_shots == 1 else 'help'} on {len(up)} of "
-            f"{how_many(len(tasks), 'task')}, by a paired test of each that knows how many were tried")
+            f"{how_many(len(tasks), 'task')} ({corrected('task', len(tasks))})")
     if len(down):
         text += f", and {'hurts' if n_shots == 1 else 'hurt'} on {len(down)}"
-    return text, 0 if share >= 0.8 else 1 if share >= 0.3 else 2
+    return text, 0 if share >= 0.75 else 1 if share >= 0.25 else 2
+
+
+LOOK_BACK = ("none", "less than a quarter", "a quarter to a half", "more than a half")
+
+
+def looking_back(n: int, total: int) -> int:
+    """Which of `LOOK_BACK` holds of n heads of all."""
+    return 0 if not n else 1 if 4 * n < total else 2 if 2 * n <= total else 3
 
 
 def missed_alone(table: pd.DataFrame, what: str = "head") -> tuple[str, int]:
@@ -69,12 +80,42 @@ def missed_alone(table: pd.DataFrame, what: str = "head") -> tuple[str, int]:
     missed = int(((table["p (Holm)"] < SIGNIFICANT) & (table["change"] < 0)).sum())
     worst = table.loc[table["change"].idxmin()]
     so_many = how_many(missed, "is", "are") if missed else "none is"
-    text = (f"Of {how_many(len(table), what)} {so_many} missed when off alone, by a paired test of each that knows "
-            "how many were tried")
+    text = f"Of {how_many(len(table), what)} {so_many} missed when off alone ({corrected('head', len(table))})"
     if worst["change"] < 0:
         text += (f"; the most that one costs is {points(-worst['change'])[1:]}, {worst['head']} "
                  f"({span(worst['low'], worst['high'], 'points')})")
     return f"{text}.", 1 if not missed else 0 if missed == len(table) else 2
+
+
+def corrected(one: str, n: int) -> str:
+    """How several are tested at once: `tested head by head, corrected for trying all 48`."""
+    return f"tested {one} by {one}, corrected for trying all {n}" if n > 1 else "by a paired test"
+
+
+def worst_pair(table: pd.DataFrame) -> tuple[str, str] | None:
+    """The two heads that cost most alone, in a `need_table`; None where fewer than two cost anything."""
+    costly = table[table["change"] < 0].sort_values("change", kind="stable")["head"].tolist()
+    return (costly[0], costly[1]) if len(costly) > 1 else None
+
+
+def together(table: pd.DataFrame, off: Sequence[Head], change: float, most: float) -> str:
+    """What heads cost together beside what each of them costs alone; nothing where that is not known, or of one head.
+
+    That one stands in for another is said only where the interval of the cost together lies beyond their sum.
+
+    Args:
+        table: a `need_table`.
+        change, most: in accuracy without all of them, and the upper end of its interval.
+    """
+    alone = [float(one) for head in off for one in table.loc[table["head"] == str(head), "change"]]
+    if len(off) < 2 or len(alone) < len(off):
+        return ""
+    each = [points(one) for one in alone]
+    listed = f"{', '.join(one.split(chr(160))[0] for one in each[:-1])} and {each[-1]}"
+    said = f"Off alone, they change accuracy by {listed}; off together, by {points(change)}"
+    if change < 0 and most < min(0.0, sum(alone)):
+        return f"{said}: one does the work while another is off, and so no test of one head at a time finds them."
+    return f"{said}."
 
 
 def knocked_out(top: float, random: float, difference: stats.Interval) -> tuple[str, int]:
@@ -91,16 +132,38 @@ def knocked_out(top: float, random: float, difference: stats.Interval) -> tuple[
             f"{span(difference.low, difference.high, 'points')})"), index
 
 
-def spared(limits: pd.DataFrame, share: float, what: str) -> tuple[str, int]:
-    """How much can go, and the right answer: 0 = a fifth or less, 1 = about a third, 2 = half or more.
+SPARED = ("less than a quarter", "a quarter to a half", "half or more")  # a half itself is half or more
+
+
+def spared(limits: pd.DataFrame, share: float, what: str, total: int) -> tuple[str, int]:
+    """How much can go, and the right answer, a place in `SPARED`; of the share as it is shown.
 
     Args:
         limits: a `limits_table` with intervals; the first row counts.
+        what, total: what can go is called, and how many there are.
     """
     first = limits.iloc[0]
-    held = float(first["can go"])
-    return (f"{percent(held)} of the {what} ({span(first['can go from'], first['can go to'])}) can go and "
-            f"{percent(share)} of the accuracy stays"), 0 if held <= 0.2 else 1 if held < 0.5 else 2
+    held = round(float(first["can go"]), 3)  # as `percent` shows it
+    return (f"{percent(held)} of the {what} ({so_many(first, total)}) can go and {percent(share)} of the accuracy "
+            "stays"), 0 if held < 0.25 else 1 if held < 0.5 else 2
+
+
+def at_scale(limits: pd.DataFrame, there: str, what: str, called: str, total: int) -> str:
+    """What the study's largest model spares, beside what this one does.
+
+    Args:
+        limits: a `limits_table` with intervals; the first row counts.
+        there: how much of that model's; what: "heads" or "FFNs".
+        called, total: what can go here is called, "live heads" or as `what`, and how many there are.
+    """
+    first = limits.iloc[0]
+    return (f"OPT-66B spares {there} of its {what}; this model {percent(first['can go'])} of its {called} "
+            f"({so_many(first, total)}), with {percent(first['accuracy there'])} of the answers still right")
+
+
+def so_many(limit: pd.Series, total: int) -> str:
+    """How many a row of a `limits_table` is, with its interval: `12 of 48; 95 %: 18.8 to 25 %`."""
+    return f"{round(limit['that is'], 1):g} of {total}; {reach(limit['can go from'], limit['can go to'])}"
 
 
 def kinds_agree(found: stats.Grouping) -> tuple[str, int]:

@@ -19,7 +19,7 @@ from backend.tables import DIFFERENCE
 from backend.values import INTACT, Ablation, Setup
 from pages.map import HeadMap
 from pages.shared import blocks, charts, components, selection, words
-from pages.shared.plain import plain
+from pages.shared.plain import plain, prose
 
 SHOWN = ("task", "intact", "A", "B", DIFFERENCE, "95 % from", "to", "p", "p (Holm)")  # columns of the table on the page
 NOTHING = "\u00a0"  # of a line that keeps its place
@@ -45,7 +45,7 @@ def field() -> None:
                            "chosen is then A: change it, and see what that does beside B. Empty: nothing is compared.")
     components.note_against()
     for problem in selection.unread_against():
-        st.caption(f":orange[:material/warning: {plain(problem)}]")
+        st.caption(f":orange[:material/warning: {prose(problem)}]")
 
 
 def keep_button() -> None:

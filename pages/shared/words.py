@@ -169,6 +169,50 @@ def dead_heads(dead: Sequence[Head], n_heads: int, n_prompts: int, n_setups: int
     return f"Dead and left out: {components(Ablation(frozenset(dead)), 20)} of {n_heads} heads ({rule}, {over})"
 
 
+def not_all_here(why: str) -> str:
+    """That a step needs a model which is not here, before it is asked what it can tell."""
+    return f"This step needs the model itself for some of what it tells. {why} What is stored is shown."
+
+
+# --- a class's room -------------------------------------------------------------------------------
+
+
+def no_room(code: str, ended: str = "") -> str:
+    """That there is no room of a code, in `school`; see `Rooms.ended`."""
+    if not code:
+        return "Type the four letters first."
+    if ended == "closed":
+        return f"Room {code} has been closed."
+    if ended == "over":
+        return f"There is no room {code} any more: rooms live for two hours."
+    return (f"There is no room '{code}'. The code has four letters and stands on the wall; rooms live for two hours, "
+            "and end with the server.")
+
+
+def have_guessed(kind: str, n: int, done: int, of: int) -> str:
+    """How many have guessed: `2 of 5 have guessed.`; in a race `2 of 5 have begun, 1 is done.`"""
+    have = f"{n} of {of} {'has' if n == of == 1 else 'have'}"
+    return f"{have} guessed." if kind != "race" else \
+        f"{have} begun, {done or 'none'} {'are' if done > 1 else 'is'} done."
+
+
+def switches_left(n: int) -> str:
+    """`9 switches left.`"""
+    return f"{how_many(n, 'switch', 'switches').capitalize()} left."
+
+
+def which_of(heads: Sequence[Head]) -> str:
+    """`Which is missed most: L0H1, L2H0 or L4H4?`"""
+    *first, last = map(str, heads)
+    return f"Which is missed most: {', '.join(first)} or {last}?"
+
+
+def find_the_heads(n: int, switches: int) -> str:
+    """What a race asks for."""
+    what = "head that is" if n == 1 else f"{n} heads that are"
+    return f"Find the {what} missed most; you have {how_many(switches, 'switch', 'switches')}."
+
+
 def some_layers(n: int, total: int) -> str:
     """`3 of 6 layers`, `none of 6 layers`."""
     return f"{n or 'none'} of {how_many(total, 'layer')}"
@@ -237,8 +281,8 @@ def need_apart(table: pd.DataFrame, task: str) -> str:
         return f"{text}; no head is missed when off alone. Gradient sensitivity is not need"
     if worst["head"] == first["head"]:
         return f"{text}: more than without any other" if not spared else f"{text}, like without any other head"
-    tested = "" if worst["p (Holm)"] < SIGNIFICANT else f", though a test that knows of all {len(table)} heads tells " \
-        "no difference"
+    tested = "" if worst["p (Holm)"] < SIGNIFICANT else \
+        f", though a test corrected for trying all {len(table)} heads tells no difference"
     text += (f"; without {worst['head']}, of rank {worst['importance rank']:.0f}, it {_moves(worst)}{tested}")
     return f"{text}. Gradient sensitivity is not need" if spared and not tested else text
 
@@ -547,9 +591,7 @@ def can_go(limits: pd.DataFrame, what: str, share: float, where: str, intact: pd
     first = limits.iloc[0]
     sure = ""
     if not pd.isna(first.get("can go from", np.nan)):
-        low, high = percent(first["can go from"]), percent(first["can go to"])
-        sure = f"(95\u00a0%: {low.removesuffix(chr(160) + '%')} to {high}) " if low != high else \
-            "(95\u00a0%: within this step) "
+        sure = f"({reach(first['can go from'], first['can go to'])}) "
     text = (f"By {_RANKINGS.get(first['ranking'], first['ranking'])}, {percent(first['can go'])} of the {what} {sure}"
             "can go ")
     below = f"below {percent(share)} of its intact accuracy"
@@ -559,6 +601,12 @@ def can_go(limits: pd.DataFrame, what: str, share: float, where: str, intact: pd
     if len(random) and first["ranking"] != RANDOM:
         text += f"; in random order {percent(random['can go'].iloc[0])}"
     return text
+
+
+def reach(low: float, high: float) -> str:
+    """The interval of how much can go: `95 %: 18.8 to 25 %`; `95 %: within this step` where no other point is in it."""
+    a, b = percent(low), percent(high)
+    return f"95\u00a0%: {a.removesuffix(chr(160) + '%')} to {b}" if a != b else "95\u00a0%: within this step"
 
 
 def go_together(point: pd.Series, intact: float, where: str) -> str:

@@ -248,9 +248,15 @@ class Tour:
         yield 6, self.kinds([scores[alive] for scores in importance])
         yield 7, self.ffns()
         held, accuracy = self.spared(alive, importance)
-        yield 5, f"{percent(held)} of the live heads"
-        yield 9, f"this model {percent(held)} of its live heads"
-        yield 9, f"still at {percent(accuracy)}"
+        called = "heads" if alive.all() else "live heads"
+        n = f"({round(held * alive.sum(), 1):g} of {int(alive.sum())}; "
+        yield 5, f"{percent(held)} of the {called} {n}"
+        yield 9, f"this model {percent(held)} of its {called} {n}"
+        yield 9, f"with {percent(accuracy)} of the answers still right"
+        n_ffns, accuracy = self.spared_ffns()
+        layers = plain.shape()[0]
+        yield 9, f"this model {percent(n_ffns / layers)} of its FFNs ({n_ffns} of {layers}; "
+        yield 9, f"with {percent(accuracy)} of the answers still right"
 
     def importance(self) -> list[np.ndarray]:
         """(n_layers, n_heads) for each task of the suite, at 5 shots."""
@@ -289,6 +295,21 @@ class Tour:
             found = now
         return held, found
 
+    def spared_ffns(self) -> tuple[int, float]:
+        """Step 9: how many FFNs go, by what each costs here, before 90 % is not kept, and the accuracy."""
+        asked = [self.asked(unit) for unit in self.evaluations[5]]
+        layers = plain.shape()[0]
+
+        def without(prompts: Sequence[Prompt], off: Iterable[int]) -> float:
+            return accuracy(prompts, (frozenset(), frozenset(off)))
+
+        orders = [np.argsort([without(one, [])] - np.array([without(one, [layer]) for layer in range(layers)]),
+                             kind="stable") for one in asked]
+        reached = [float(np.mean([without(one, map(int, order[:n])) for one, order in zip(asked, orders, strict=True)]))
+                   for n in range(layers)]
+        held = next((n for n in range(layers) if reached[n] < 0.9 * reached[0]), layers) - 1
+        return held, reached[held]
+
     def kinds(self, scores: Sequence[np.ndarray]) -> str:
         """Step 6: rank agreement of tasks of one kind, and of different kinds."""
         kinds = [MINI[task].group for task in MINI]
@@ -311,7 +332,8 @@ class Tour:
 
 
 def titles(step: int) -> list[str]:
-    """What a step of the Tour says in its titles, over the shipped results, once its question is answered."""
+    """What a step of the Tour says in its titles, over the shipped results, once its question is answered; of the last
+    step, for heads and for FFNs."""
     import pytest
 
     from pages.shared import notes
@@ -321,8 +343,14 @@ def titles(step: int) -> list[str]:
         framed(patch)
         forget()
         app = opened("tour", step=str(step))
-        app.radio[0].set_value(app.radio[0].options[0]).run()
-        return [notes.plain(body).replace("\u00a0", " ") for body in bodies(app) if body.startswith("<h")]
+        said: list[str] = []
+        scale = [one for one in app.main.segmented_control if one.key == "tour scale"]
+        for what in scale[0].options if scale else [""]:
+            if what:
+                app.segmented_control("tour scale").set_value(what).run()
+            app.radio[0].set_value(app.radio[0].options[0]).run()
+            said += [notes.plain(body).replace("\u00a0", " ") for body in bodies(app) if body.startswith("<h")]
+        return said
 
 
 def told(store: Store) -> Iterator[Claim]:

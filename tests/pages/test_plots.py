@@ -25,7 +25,7 @@ def test_bars_stand_from_zero_with_their_interval_and_say_what_they_are():
         ("change", "change", "+percent"), ("p", "p", "plain"), ("tasks", "tasks", "count"))).drawn
     assert drawn["x"] == {"title": "change", "domain": [pytest.approx(-0.3), pytest.approx(0.1)], "ticks": [
         [pytest.approx(at / 10), said] for at, said in
-        ((-3, "−30 %"), (-2, "−20 %"), (-1, "−10 %"), (0, "0 %"), (1, "10 %"))]}
+        ((-3, "−30"), (-2, "−20"), (-1, "−10"), (0, "0"), (1, "10"))]}
     assert drawn["marks"][0] == {"layer": 0, "head": -1, "name": "L0 FFN", "x": -0.2, "low": -0.26, "high": -0.14,
                                  "facts": ["change −20.0 %", "95 %: −26.0 % to −14.0 %", "p 4e-4".replace("-", "−")]}
     json.dumps(dict(drawn), allow_nan=False)

@@ -44,7 +44,7 @@ def test_the_title_says_how_far_the_stored_curve_goes(explorer: Explorer, store:
     accuracy = record.accuracy()
     fine = next((i - 1 for i, a in enumerate(accuracy) if a < 0.9 * accuracy[0]), len(accuracy) - 1)
     assert calm(app)
-    share = wording.percent(record.removed[fine][0])
+    share = wording.percent(len(parse_exact(record.ablations[fine]).heads) / 12)  # what is really gone
     assert f"By its own ranking, {share} of the heads (95" in words(app)
     shown = app.dataframe[0].value.set_index("ranking")
     assert shown.loc[tables.OWN, "accuracy there"] == accuracy[fine]
@@ -104,10 +104,11 @@ def test_the_map_names_the_most_that_can_go_together(explorer: Explorer, store: 
     app = explorer("pruning", task="antonym", view="Heads and FFNs")
     record = store.get(made_up.pruning(setup_of("antonym"), "combined", "own"))
     each = weights(INFO)
-    fine = [(len((mask := parse_exact(text)).heads) * each.head + len(mask.ffns) * each.ffn, removed)
-            for text, removed, accuracy in zip(record.ablations, record.removed, record.accuracy(), strict=True)
+    fine = [(len((mask := parse_exact(text)).heads) * each.head + len(mask.ffns) * each.ffn, mask)
+            for text, accuracy in zip(record.ablations, record.accuracy(), strict=True)
             if accuracy >= 0.9 * record.accuracy()[0]]
-    heads, ffns = max(fine, key=lambda one: one[0])[1]
+    most = max(fine, key=lambda one: one[0])[1]
+    heads, ffns = len(most.heads) / 12, len(most.ffns) / 3
     assert calm(app)
     shares = f"{wording.percent(heads)} of the heads and {wording.percent(ffns)} of the FFNs"
     assert f"{shares} can go together" in words(app)

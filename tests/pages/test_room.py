@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 from backend.kinds import Answers, Evaluation, HeadOracle, Sweep
 from backend.store.live import Store
 from backend.values import Ablation, Head
-from pages.shared import school
+from pages.shared import lecture, school
 from pages.shared import words as wording
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, calm, setup_of, words
@@ -63,7 +63,13 @@ def test_a_wrong_code_is_said_to_be_one(explorer: Explorer):
     app.text_input("room code").set_value("QQQQ")
     next(b for b in app.button if b.label == "Come in").click().run()
     assert "There is no room 'QQQQ'" in words(app)
-    assert "There is no room ZZZZ any more" in words(explorer("room", room="zzzz", seat="abc"))
+    gone = words(explorer("room", room="zzzz", seat="abc"))
+    assert "There is no room 'ZZZZ'" in gone
+    assert "any more" not in gone
+    app.text_input("room code").set_value("")
+    next(b for b in app.button if b.label == "Come in").click().run()
+    assert "Type the four letters first." in words(app)
+    assert "There is no room" not in words(app)
 
 
 def test_an_accuracy_is_guessed_before_it_is_seen(explorer: Explorer, filled: Store):
@@ -83,7 +89,8 @@ def test_an_accuracy_is_guessed_before_it_is_seen(explorer: Explorer, filled: St
     next(b for b in one.button if b.label == "Guess").click().run()
     assert "Your guess: **70" in words(one)
     teacher.run()
-    assert "**1 of 2** have guessed" in words(teacher)
+    assert "1 of 2 have guessed." in words(teacher)
+    assert "1 of 2 have guessed." in words(one)
     teacher.button("reveal").click().run()
     other.run()
     one.run()
@@ -131,7 +138,10 @@ def test_a_race_shows_what_each_switch_left(explorer: Explorer, filled: Store):
     oracle = filled.get(HeadOracle(setup_of("label_kind")))
     assert isinstance(oracle, Sweep)
     app.run()
+    assert "label_kind, 5 shots. Find the " in words(app)
+    assert "missed most; you have 10 switches." in words(app)
     assert "**10 switches left.**" in words(app)
+    assert "0 of 2 have begun, none is done." in words(app)
     next(one for one in app.pills if one.label == "Layer 0").set_value("L0H1").run()
     assert calm(app)
     assert "**9 switches left.** Least is left without L0H1" in words(app)
@@ -177,5 +187,94 @@ def test_a_room_that_is_closed_sends_everybody_to_the_door(explorer: Explorer):
     teacher.button("close room").click().run()
     app.run()
     assert calm(app)
-    assert f"There is no room {code} any more" in words(app)
+    assert f"Room {code} has been closed." in words(app)
     assert "Open a room" in [b.label for b in app.button]
+
+
+def test_what_a_slider_was_moved_to_counts_when_the_time_is_over(explorer: Explorer, filled: Store,
+                                                                 monkeypatch: pytest.MonkeyPatch):
+    teacher, code = opened(explorer, off=str(OFF))
+    one, _ = pupil(explorer, code), pupil(explorer, code, "red", "owl")
+    teacher.button("ask").click().run()
+    one.run()
+    assert "counts when the round closes" in words(one)
+    one.slider[0].set_value(70).run()
+    assert "Your guess: **" not in words(one)
+    teacher.run()
+    assert "0 of 2 have guessed." in words(teacher)
+    again = explorer("room", room=code, seat=str(one.query_params["seat"]))
+    assert again.slider[0].value == 70
+    later = school.rooms()._clock() + 45
+    monkeypatch.setattr(school.rooms(), "_clock", lambda: later)
+    one.run()
+    assert "You: 70\u00a0%, " in words(one)
+
+
+def test_why_something_could_not_be_asked_stays_until_the_next_try(explorer: Explorer):
+    teacher, _ = opened(explorer, off=str(OFF))  # nothing is stored, and the model of these tests has no weights
+    teacher.button("ask").click().run()
+    for _ in range(3):  # as the room's heartbeat does
+        assert [error.value for error in teacher.error] == ["This model has no weights."]
+        teacher.run()
+    teacher.button("ask").click().run()
+    assert len(teacher.error) == 1
+
+
+def test_what_is_refused_stays_until_the_next_try_or_round(explorer: Explorer, filled: Store):
+    teacher, code = opened(explorer)
+    app = pupil(explorer, code)
+    teacher.button("ask").click().run()
+    teacher.button("reveal").click().run()
+    app.run()
+    app.session_state["refused"] = "This round is over.", (code, 1)
+    for _ in range(3):
+        app.run()
+        assert "This round is over." in words(app)
+    teacher.button("ask").click().run()
+    app.run()
+    assert "This round is over." not in words(app)
+
+
+def test_who_comes_back_by_the_code_alone_can_teach_again(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
+    _, code = opened(explorer)
+    app = pupil(explorer, code)
+    back = explorer("room", room=code)
+    assert not [b for b in back.button if b.key == "take over"]
+    later = school.rooms()._clock() + 60
+    monkeypatch.setattr(school.rooms(), "_clock", lambda: later)
+    app.run()
+    back.run()
+    back.button("take over").click().run()
+    assert calm(back)
+    assert "Next question" in words(back)
+    assert [str(one) for one in school.rooms().look(code).people] == ["blue fox"]
+
+
+def test_those_who_come_late_find_the_code_beside_a_question(explorer: Explorer, filled: Store):
+    teacher, code = opened(explorer)
+    pupil(explorer, code)
+    pictures = [one for one in teacher.main if one.type == "image"]
+    assert len(pictures) == 1
+    assert "Show the code" not in [one.proto.popover.label for one in teacher.get("popover")]
+    teacher.button("ask").click().run()
+    assert [one.proto.popover.label for one in teacher.get("popover")].count("Show the code") == 1
+    (picture,) = [one for one in teacher.main if one.type == "image"]
+    assert picture.proto.imgs[0].alt.endswith(f"/room?room={code}")
+
+
+def test_a_lecture_s_first_page_leads_to_the_room_that_is_open(explorer: Explorer, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(lecture.SETTING, "192.168.1.20:8501")
+    monkeypatch.setattr(lecture, "at_the_machine", lambda: True)
+    teacher, code = opened(explorer)
+    teacher.switch_page("pages/tour.py").run()
+    assert f"then Room and the code {code}" in words(teacher)
+    assert f"Back to room {code}" in [one.proto.label for one in teacher.main.get("page_link")]
+    (picture,) = [one for one in teacher.main if one.type == "image"]
+    assert picture.proto.imgs[0].alt == f"QR code of http://192.168.1.20:8501/room?room={code}"
+
+
+def test_a_presenter_is_told_how_to_get_at_the_sidebar(explorer: Explorer):
+    teacher, _ = opened(explorer)
+    assert "chosen in the sidebar or on Lab" in words(teacher)
+    teacher.toggle("present").set_value(True).run()
+    assert "in the sidebar, which is back when Presenter is off, or on Lab" in words(teacher)

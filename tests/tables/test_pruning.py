@@ -9,7 +9,7 @@ from backend.models.info import Weights
 from backend.values import INTACT, parse_exact
 from tests.tables.records import sweep
 
-EACH = Weights(head=10, ffn=100)
+EACH = Weights(head=10, ffn=100, n_heads=4, n_ffns=2)
 MASKS = [INTACT, parse_exact("L0H0-1"), parse_exact("L0H0-1,L1H0,F0")]
 REMOVED = [(0.0, 0.0), (0.5, 0.0), (0.75, 0.5)]
 A = sweep([[1, 1, 1, 1], [1, 1, 1, 0], [0, 0, 0, 1]], MASKS, REMOVED)
@@ -25,6 +25,17 @@ def test_a_curve_counts_what_is_gone_at_each_point_and_what_is_left_of_accuracy(
     assert table["mask"].tolist() == ["", "L0H0-1", "L0H0-1,L1H0,F0"]
     assert (table["low"][1], table["high"][1]) == pytest.approx(tuple(stats.wilson(3, 4)))
     assert set(table["chance"]) == {0.5}
+
+
+def test_the_share_that_is_gone_is_what_was_really_removed_and_not_what_was_asked_for():
+    """Of two FFNs 65 % is one, and 65 % of four heads are two."""
+    asked = sweep([[1, 1], [1, 1], [0, 0]], [INTACT, parse_exact("L0H0-1,F0"), parse_exact("L0H0-1,L1H0,F0-1")],
+                  [(0.0, 0.0), (0.65, 0.65), (0.9, 1.0)])
+    table = tables.curve_table([asked], tables.OWN, EACH, n_params=1000)
+    assert table[["heads", "FFNs"]].to_numpy().tolist() == [[0, 0], [0.5, 0.5], [0.75, 1.0]]
+    for what, n in (("heads", 2), ("FFNs", 1)):
+        row = tables.limits_table(table, what, 0.9, {tables.OWN: [[asked]]}).loc[0]
+        assert row[["can go", "that is", "can go from", "can go to"]].tolist() == [0.5, n, 0.5, 0.5]
 
 
 def test_the_mean_curve_weighs_tasks_alike_and_has_no_mask_of_its_own():
@@ -112,6 +123,11 @@ def test_a_transfer_is_read_at_a_share_of_the_live_heads():
 def test_a_map_names_its_cells_by_what_is_removed():
     table = tables.map_table(tables.curve_table([A], tables.OWN, EACH, 1000))
     assert table[["row", "column"]].to_numpy().tolist() == [["0%", "0%"], ["0%", "50%"], ["50%", "75%"]]
+
+
+def test_a_map_has_each_number_of_components_once():
+    few = sweep([[1, 1], [1, 1], [0, 0]], [INTACT, INTACT, parse_exact("F0")], [(0.0, 0.0), (0.0, 0.3), (0.0, 0.5)])
+    assert tables.map_table(tables.curve_table([few], tables.OWN, EACH, 1000))["row"].tolist() == ["0%", "50%"]
 
 
 def test_the_furthest_point_removes_most_parameters_among_those_that_hold():

@@ -10,6 +10,8 @@ import pandas as pd
 
 from pages.shared.charts.style import AXIS, BLUE, GREY, LEGEND, ORANGE, Layers
 
+_BEHIND = 1.18  # of the last point's x: room for a rule's name
+
 
 def comparison(table: pd.DataFrame, order: Sequence[str], models: Sequence[str] = ("intact", "ablated")) -> Layers:
     """A `comparison_table`: per task a line from the intact accuracy to the ablated one, intervals, chance.
@@ -95,17 +97,23 @@ def beside(table: pd.DataFrame, *, x: str, y: str, order: Sequence[str], x_title
 
 def lines(table: pd.DataFrame, *, x: str, y: str, colour: str, x_title: str, y_title: str,
           rules: Mapping[str, float] = MappingProxyType({})) -> Layers:
-    """Accuracy (or another share) along x, one line per `colour`, with named horizontal rules such as chance."""
+    """Accuracy (or another share) along x, one line per `colour`, with named horizontal rules such as chance.
+
+    The rules' names stand at the right end, behind the last point: no line runs through them.
+    """
     names = list(dict.fromkeys(table[colour]))
+    last = float(table[x].max())
+    end = last * _BEHIND if rules else last
+    across = alt.Scale(domain=[float(table[x].min()), end], nice=False)
     base = alt.Chart(table).encode(
-        x=alt.X(f"{x}:Q", title=x_title, axis=alt.Axis(format="%", tickCount=10)),
+        x=alt.X(f"{x}:Q", title=x_title, scale=across, axis=alt.Axis(format="%", tickCount=10)),
         y=alt.Y(f"{y}:Q", title=y_title, axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])),
         color=alt.Color(f"{colour}:N", title=None, sort=names, scale=alt.Scale(domain=names, range=[
             BLUE, GREY, ORANGE, "#0b8a6f", "#b04a8c"][:len(names)]), legend=alt.Legend(orient="top")),
         tooltip=[alt.Tooltip(f"{colour}:N"), alt.Tooltip(f"{x}:Q", format=".0%"), alt.Tooltip(f"{y}:Q", format=".1%")])
-    named = pd.DataFrame({"value": list(rules.values()), "name": list(rules), x: float(table[x].min())})
+    named = pd.DataFrame({"value": list(rules.values()), "name": list(rules), x: end})
     rule = alt.Chart(named).mark_rule(strokeDash=[4, 4], color=GREY).encode(y="value:Q")
-    text = alt.Chart(named).mark_text(align="left", dx=8, dy=-7, color=GREY).encode(
-        x=f"{x}:Q", y="value:Q", text="name:N")
+    text = alt.Chart(named).mark_text(align="right", dy=-7, color=GREY).encode(
+        x=alt.X(f"{x}:Q", scale=across), y="value:Q", text="name:N")
     return alt.layer(rule, text, base.mark_line(strokeWidth=2.5), base.mark_circle(size=60, opacity=1)).properties(
         height=340)

@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from pages.map.scales import LEAST
-from pages.shared.charts.style import AXIS, BLUE, GREY, ORANGE, PERCENT_AXIS, layer_step
+from pages.shared.charts.style import AXIS, BLUE, GREY, ORANGE, POINTS_AXIS, layer_step
 
 
 def layer_bars(table: pd.DataFrame, value: str, title: str, *, percent: bool = True,
@@ -24,12 +24,12 @@ def layer_bars(table: pd.DataFrame, value: str, title: str, *, percent: bool = T
     ).properties(height=round(step * n_layers) + AXIS)
 
 
-def layer_effects(table: pd.DataFrame, *, title: str = "change in accuracy when removed") -> alt.LayerChart:
+def layer_effects(table: pd.DataFrame, *, title: str = "change in accuracy when removed, points") -> alt.LayerChart:
     """An effects table as bars from zero with their intervals; layer 0 at the bottom, orange = accuracy falls."""
     n_layers = int(table["layer"].max()) + 1
     y = alt.Y("layer:O", sort="descending", title="layer", scale=alt.Scale(paddingInner=0.25, paddingOuter=0),
               axis=alt.Axis(ticks=False, domain=False, labelOverlap=True))
-    axis = alt.Axis(**PERCENT_AXIS, title=title)
+    axis = alt.Axis(**POINTS_AXIS, title=title)
     low, high = min(0.0, float(table["low"].min())), max(0.0, float(table["high"].max()))
     scale = alt.Scale(domain=[low, high] if high - low >= LEAST else [-LEAST / 2, LEAST / 2], nice=True)
     tooltip = [alt.Tooltip("name:N", title="removed"), alt.Tooltip("change:Q", format="+.1%"),

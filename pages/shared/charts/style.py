@@ -16,6 +16,7 @@ INKS = {False: ("#1d2733", "#ffffff"), True: ("#e6ebf1", "#0c1620")}  # dark the
 CLICK = "click"  # the name of the selection of every chart in which one can be picked
 CANVAS = 2000  # Streamlit draws more marks than this on a canvas, where names for each of them would reach nobody
 PERCENT_AXIS: dict[str, Any] = {"format": "%", "tickCount": 6}
+POINTS_AXIS: dict[str, Any] = {"labelExpr": "format(100 * datum.value, '.4~g')", "tickCount": 6}  # of differences
 Layers = alt.LayerChart | alt.FacetChart  # what `alt.layer(...).properties(...)` is typed as
 # The grid keeps one size per model, so that nothing jumps when results arrive.
 _GRID_HEIGHT, _CELL_LOW, _CELL_HIGH = 470, 9, 46

@@ -130,7 +130,8 @@ def options() -> Any:
 
 def pruning(what: str = "heads") -> Any:
     masks, removed = [parse_exact(""), parse_exact("L0H0")], [(0.0, 0.0), (0.5, 0.0)]
-    table = pd.concat([tables.curve_table([sweep([[1, 1], [1, 0]], masks, removed)], ranking, Weights(10, 20), 100)
+    each = Weights(10, 20, 2, 2)
+    table = pd.concat([tables.curve_table([sweep([[1, 1], [1, 0]], masks, removed)], ranking, each, 100)
                        for ranking in (tables.OWN, tables.RANDOM)])
     return charts.pruning_curves(table.rename(columns={"heads": what, "n heads": f"n {what}"}), what, floor=0.9)
 

@@ -59,6 +59,20 @@ def test_lines_name_their_rules_and_keep_their_colours_in_order():
     assert marks["text"]["encoding"]["text"]["field"] == "name"
 
 
+def test_no_line_runs_through_the_name_of_a_rule():
+    """It ends where the axis does, behind the last point."""
+    table = pd.DataFrame({"ranking": ["b", "b"], "heads": [0, 0.9], "accuracy": [1, 0.5]})
+    spec = charts.lines(table, x="heads", y="accuracy", colour="ranking", x_title="", y_title="",
+                        rules={"90 % of intact": 0.9}).to_dict()
+    name = next(layer for layer in spec["layer"] if layer["mark"]["type"] == "text")
+    end = name["encoding"]["x"]["scale"]["domain"][1]
+    assert end > 1
+    assert name["mark"]["align"] == "right"
+    assert [row["heads"] for row in spec["datasets"][name["data"]["name"]]] == [end]
+    plain = charts.lines(table, x="heads", y="accuracy", colour="ranking", x_title="", y_title="")
+    assert by_mark(plain)["line"]["encoding"]["x"]["scale"]["domain"] == [0, 0.9]
+
+
 # --- effects by layer -----------------------------------------------------------------------------
 
 ORACLE = sweep([[1, 1, 1, 0], [0, 0, 1, 0], [1, 1, 1, 1]])

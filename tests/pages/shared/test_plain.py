@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from pages.shared.plain import LONGEST, code, plain
+from pages.shared.plain import LONGEST, code, plain, prose
 
 ROOT = Path(__file__).resolve().parents[3]
 MARKUP = ["![x](http://127.0.0.1/x)", "[a](http://evil)", "<img src=http://evil>", "**b**", "_b_", "`b`", "$x^2$",
@@ -73,6 +73,19 @@ def test_a_long_text_is_cut_and_says_so() -> None:
     assert len(code("a" * 5000)) == LONGEST + 2
 
 
+@given(TEXT)
+def test_of_a_sentence_only_what_stands_in_backticks_is_code(text: str) -> None:
+    """Words and code, whatever foreign text is in it; no link, no stress, no HTML."""
+    kinds = {kind for kind, _ in read(f"{prose(text)}\n")}
+    assert kinds <= {"paragraph_open", "paragraph_close", "text", "text_special", "code_inline"}
+
+
+def test_a_command_in_a_sentence_is_code() -> None:
+    told = read(prose("It is not here. `make smollm2`, or `hf auth login`, *fetches* it."))
+    assert [content for kind, content in told if kind == "code_inline"] == ["make smollm2", "hf auth login"]
+    assert "".join(content for _, content in told) == "It is not here. make smollm2, or hf auth login, *fetches* it."
+
+
 @pytest.mark.parametrize("text", ["arc_easy", "SmolLM2-135M", "bundled", "It cannot be read: line 3, 'gold'.",
                                   "n = 5 (of 100), 20 %", "L3H7, L2 FFN"])
 def test_what_means_nothing_in_markdown_stays_as_it_is(text: str) -> None:
@@ -113,12 +126,11 @@ pages/playground.py: readings['intact'].dropped_demos
 pages/playground.py: words.how_many(n, 'token').capitalize()
 pages/pruning.py: label
 pages/room.py: at.mine
-pages/room.py: at.n_guessed
 pages/room.py: layer[1:]
 pages/room.py: min(left, key=lambda name: left[name])
 pages/room.py: seen.me
 pages/room.py: seen.seconds_left / 60
-pages/room.py: sum((one.here for one in seen.people))
+pages/room.py: sidebar
 pages/room.py: told
 pages/runs.py: bar(progress)
 pages/runs.py: icon
@@ -144,6 +156,7 @@ pages/shared/blocks.py: share
 pages/shared/blocks.py: some
 pages/shared/blocks.py: transformer.svg(cells, off)
 pages/shared/frame.py: page
+pages/shared/lecture.py: opened
 pages/shared/real_model.py: job
 pages/shared/real_model.py: progress.done / progress.total
 pages/shared/real_model.py: smollm2.NAME
@@ -162,9 +175,7 @@ pages/shared/versus.py: more
 pages/shared/guesses.py: guess
 pages/shared/guesses.py: question
 pages/shared/guesses.py: right
-pages/shared/real_story.py: info.n_heads
-pages/shared/real_story.py: info.n_layers
-pages/shared/real_story.py: info.n_params / 1000000.0
+pages/shared/real_story.py: introduced(info, selection.model_name())
 pages/shared/real_story.py: smollm2.NAME
 pages/tour.py: at
 pages/tour.py: blocks.STUDY
@@ -173,10 +184,14 @@ pages/tour.py: head
 pages/tour.py: k
 pages/tour.py: told
 pages/tour.py: link
+pages/tour.py: like
 pages/tour.py: model.n_heads
 pages/tour.py: model.n_layers
 pages/tour.py: page
+pages/tour.py: pair[0]
+pages/tour.py: pair[1]
 pages/tour.py: right_or_wrong
+pages/tour.py: said
 pages/tour.py: setup.n_shots
 pages/tour.py: sizes[0]
 pages/tour.py: times
@@ -217,7 +232,7 @@ def parts_of(node: ast.expr) -> list[ast.expr]:
             return parts_of(node.value)
         case ast.Call(func=ast.Name(id="map"), args=[ast.Name(id="plain"), _]):
             return []
-        case ast.Call(func=ast.Name(id="plain" | "code" | "len" | "int")):
+        case ast.Call(func=ast.Name(id="plain" | "prose" | "code" | "len" | "int")):
             return []
         case ast.Call(func=ast.Attribute(value=ast.Name(id="words" | "machine"))):
             return []  # sentences and sizes out of numbers; tokens of a model are titles, which are no Markdown

@@ -18,7 +18,7 @@ MASKS = [parse_exact(""), parse_exact("L0H0")]
 
 
 def curve(ranking: str) -> pd.DataFrame:
-    return tables.curve_table([sweep([[1, 1], [1, 0]], MASKS, REMOVED)], ranking, Weights(10, 20), 100)
+    return tables.curve_table([sweep([[1, 1], [1, 0]], MASKS, REMOVED)], ranking, Weights(10, 20, 2, 2), 100)
 
 
 @cache

@@ -29,7 +29,7 @@ def boxes(picture: ElementTree.Element, style: str) -> int:
 
 @pytest.mark.parametrize(("off", "said"), [
     ("", "All 40 heads and 5 FFNs on"), ("L1H0-3,F2", "4 of 40 heads and 1 of 5 FFNs off: L1H0-3,F2"),
-    ("F0-1", "2 of 5 FFNs off: F0-1"), ("mean:L1H0", "1 of 40 heads replaced by their mean: L1H0")])
+    ("F0-1", "2 of 5 FFNs off: L0 FFN and L1 FFN"), ("mean:L1H0", "1 of 40 heads replaced by their mean: L1H0")])
 def test_it_is_described_in_words(off: str, said: str):
     assert transformer.described(SMALL, parse_exact(off)) == said
     picture = drawn(SMALL, off)

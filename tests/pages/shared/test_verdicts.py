@@ -7,6 +7,7 @@ import pytest
 from backend import stats, tables
 from backend.values import Head
 from pages.shared import verdicts
+from pages.shared.words import points
 from tests.tables.records import sweep
 
 
@@ -39,8 +40,8 @@ def helps(*rows: tuple[float, float]) -> pd.DataFrame:
     ([(0.4, 0.001), (0.4, 0.2), (-0.1, 0.9)], "5 examples help on 1 of 3 tasks", 1),
     ([(0.4, 0.2), (0.9, 0.05), (-0.1, 0.9)], "5 examples help on 0 of 3 tasks", 2),  # large, and not told from chance
     ([(0.4, 0.01)] * 4 + [(0.0, 1.0)], "5 examples help on 4 of 5 tasks", 0),
-    ([(-0.4, 0.01), (0.4, 0.01)], "5 examples help on 1 of 2 tasks, by a paired test of each that knows how many were "
-                                  "tried, and hurt on 1", 1),
+    ([(-0.4, 0.01), (0.4, 0.01)], "5 examples help on 1 of 2 tasks (tested task by task, corrected for trying all 2), "
+                                  "and hurt on 1", 1),
 ])
 def test_examples_help_where_a_test_says_so_that_knows_how_many_were_tried(rows: list, text: str, right: int):
     told, at = verdicts.helped(helps(*rows), 5)
@@ -56,8 +57,8 @@ def needs(*rows: tuple[str, float, float, float, float]) -> pd.DataFrame:
 def test_heads_are_missed_by_a_test_that_knows_how_many_were_tried():
     table = needs(("L0H0", -0.5, -0.6, -0.4, 0.001), ("L0H1", -0.06, -0.2, 0.05, 0.6), ("L1H0", 0.0, 0.0, 0.0, 1.0))
     text, right = verdicts.missed_alone(table)
-    assert said(text) == ("Of 3 heads 1 is missed when off alone, by a paired test of each that knows how many were "
-                          "tried; the most that one costs is 50 points, L0H0 (95 %: −60 to −40 points).")
+    assert said(text) == ("Of 3 heads 1 is missed when off alone (tested head by head, corrected for trying all 3); "
+                          "the most that one costs is 50 points, L0H0 (95 %: −60 to −40 points).")
     assert right == 2
     assert verdicts.missed_alone(table[:1])[1] == 0
 
@@ -81,10 +82,49 @@ def test_who_is_missed_more_is_the_interval_s_to_say(interval: tuple[float, floa
 
 
 def test_how_much_can_go_has_its_interval():
-    limits = pd.DataFrame({"can go": [0.5], "can go from": [0.4], "can go to": [0.55]})
-    text, right = verdicts.spared(limits, 0.9, "live heads")
-    assert said(text) == "50 % of the live heads (95 %: 40 to 55 %) can go and 90 % of the accuracy stays"
+    text, right = verdicts.spared(limits(0.5, 0.4, 0.55), 0.9, "live heads", 24)
+    assert said(text) == "50 % of the live heads (12 of 24; 95 %: 40 to 55 %) can go and 90 % of the accuracy stays"
     assert right == 2
+    assert "(3.2 of 24; 95 %" in said(verdicts.spared(limits(0.4, 0.3, 0.5, n=3.2), 0.9, "live heads", 24)[0])
+
+
+def limits(held: float, low: float, high: float, n: float = 12, accuracy: float = 0.8023) -> pd.DataFrame:
+    return pd.DataFrame({"can go": [held], "can go from": [low], "can go to": [high], "that is": [n],
+                         "accuracy there": [accuracy]})
+
+
+@pytest.mark.parametrize(("held", "answer"), [
+    (0.0, "less than a quarter"), (0.2, "less than a quarter"), (0.2494, "less than a quarter"),
+    (0.25, "a quarter to a half"), (0.2499999, "a quarter to a half"), (0.4994, "a quarter to a half"),
+    (0.4999, "half or more"), (0.5, "half or more"), (0.9, "half or more")])
+def test_a_guess_of_how_much_can_go_is_judged_by_the_share_as_it_is_shown(held: float, answer: str):
+    text, right = verdicts.spared(limits(held, held, held), 0.9, "heads", 48)
+    assert verdicts.SPARED[right] == answer
+    shown = float(said(text).split(" %")[0])
+    assert answer == ("less than a quarter" if shown < 25 else "a quarter to a half" if shown < 50 else "half or more")
+
+
+def test_an_interval_without_width_is_one_of_the_grid():
+    assert "(12 of 48; 95 %: within this step)" in said(verdicts.spared(limits(0.25, 0.25, 0.25), 0.9, "heads", 48)[0])
+
+
+def test_what_the_largest_model_spares_stands_beside_what_this_one_does():
+    told = said(verdicts.at_scale(limits(0.5, 0.5, 0.5, n=3), "about 20 %", "FFNs", "FFNs", 6))
+    assert told == ("OPT-66B spares about 20 % of its FFNs; this model 50 % of its FFNs (3 of 6; 95 %: within this "
+                    "step), with 80.2 % of the answers still right")
+
+
+def test_one_head_stands_in_for_another_only_where_both_cost_more_than_their_sum():
+    table = needs(("L5H2", -0.03, -0.08, 0.02, 1.0), ("L5H7", -0.02, -0.05, 0.01, 1.0), ("L0H0", 0.0, 0.0, 0.0, 1.0))
+    both = [Head(5, 2), Head(5, 7)]
+    assert verdicts.worst_pair(table) == ("L5H2", "L5H7")
+    assert verdicts.worst_pair(table[1:]) is None
+    told = said(verdicts.together(table, both, -0.48, -0.39))
+    assert told.startswith("Off alone, they change accuracy by −3 and −2 points; off together, by −48 points: one does")
+    for change, most in ((-0.06, -0.01), (-0.2, -0.04), (0.1, 0.2)):
+        assert said(verdicts.together(table, both, change, most)).endswith(f"together, by {said(points(change))}.")
+    assert verdicts.together(table, both[:1], -0.03, 0.02) == ""
+    assert verdicts.together(table, [*both, Head(3, 3)], -0.5, -0.4) == ""  # of which nothing is stored
 
 
 @pytest.mark.parametrize(("within", "across", "p", "claim", "right"), [

@@ -145,7 +145,7 @@ def test_where_importance_and_need_agree_they_are_not_parted():
 def test_no_head_is_said_to_be_needed_where_a_test_of_all_tells_none():
     fine, few = [1] * 20, [0] + [1] * 19
     told = words.need_apart(needs([fine, fine, few], [[9.0, 5.0]]), "piqa")
-    assert "though a test that knows of all 2 heads tells no difference" in told
+    assert "though a test corrected for trying all 2 heads tells no difference" in told
     assert "not need" not in told
     none = words.need_apart(needs([fine, fine, fine], [[9.0, 5.0]]), "piqa")
     assert none.endswith("no head is missed when off alone. Gradient sensitivity is not need")
@@ -299,13 +299,40 @@ def test_layers_that_are_not_missed_are_not_said_to_matter():
         "For piqa, heads matter most in layer 1, FFNs in layer 0 (ρ = −0.50 over 3 layers)")
 
 
+# --- a class's room -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("counts", "kind", "text"), [
+    ((2, 2, 5), "accuracy", "2 of 5 have guessed."), ((1, 1, 1), "heads", "1 of 1 has guessed."),
+    ((2, 0, 5), "race", "2 of 5 have begun, none is done."), ((2, 1, 5), "race", "2 of 5 have begun, 1 is done."),
+    ((3, 2, 5), "race", "3 of 5 have begun, 2 are done.")])
+def test_who_has_begun_a_race_has_not_guessed_yet(counts: tuple[int, int, int], kind: str, text: str):
+    assert words.have_guessed(kind, *counts) == text
+
+
+@pytest.mark.parametrize(("code", "ended", "text"), [
+    ("", "", "Type the four letters first."), ("XLWH", "closed", "Room XLWH has been closed."),
+    ("XLWH", "over", "There is no room XLWH any more: rooms live for two hours.")])
+def test_a_room_that_is_not_there_is_told_why(code: str, ended: str, text: str):
+    assert words.no_room(code, ended) == text
+    assert "any more" not in words.no_room("QQQQ")
+
+
+def test_what_a_class_is_asked():
+    assert words.which_of([Head(0, 1), Head(2, 0), Head(4, 4)]) == "Which is missed most: L0H1, L2H0 or L4H4?"
+    assert words.find_the_heads(3, 10) == "Find the 3 heads that are missed most; you have 10 switches."
+    assert words.find_the_heads(1, 10) == "Find the head that is missed most; you have 10 switches."
+    assert [words.switches_left(n) for n in (2, 1, 0)] == ["2 switches left.", "1 switch left.", "No switches left."]
+
+
 # --- pruning --------------------------------------------------------------------------------------
 
 POINTS = [(0.0, 0.0), (0.5, 0.0), (0.9, 0.0)]
+GONE = [parse_exact(text) for text in ("", "L0H0-4", "L0H0-8")]  # of ten heads
 
 
 def curve(ranking: str, *outcomes: list[int]) -> pd.DataFrame:
-    return tables.curve_table([sweep(outcomes, removed=POINTS)], ranking, Weights(1, 1), 100)
+    return tables.curve_table([sweep(outcomes, GONE, POINTS)], ranking, Weights(1, 1, 10, 1), 100)
 
 
 WHOLE = pd.Series({"accuracy": 1.0, "low": 0.9, "chance": 0.5})
@@ -332,6 +359,15 @@ def test_how_far_pruning_goes_has_its_interval():
     assert said(told).startswith("By its own ranking, 50 % of the live heads (95 %: 35 to 60 %) can go before piqa")
     same = words.can_go(limits.assign(**{"can go from": 0.5, "can go to": 0.5}), "heads", 0.9, "piqa", WHOLE)
     assert "50 % of the heads (95 %: within this step) can go" in said(same)
+
+
+def test_half_of_a_few_is_told_as_what_it_is():
+    """Of six FFNs 65 % are asked for and three go, which is 50 %."""
+    masks = [parse_exact(text) for text in ("", "F0-2", "F0-3")]
+    points = [(0.0, 0.0), (0.0, 0.65), (0.0, 0.7)]
+    table = tables.curve_table([sweep([[1, 1], [1, 1], [0, 0]], masks, points)], tables.OWN, Weights(1, 1, 10, 6), 100)
+    told = words.can_go(tables.limits_table(table, "FFNs", 0.9), "FFNs", 0.9, "piqa", WHOLE)
+    assert "50 % of the FFNs can go before piqa" in said(told)
 
 
 def test_a_curve_that_never_breaks_is_not_said_to_fall():
