@@ -251,7 +251,7 @@ class HeadOracle(Oracle):
             {"on": self.on} if self.on != VALIDATION else {})
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Sweep:
-        prompts = ready(model, self.setup, self.on)
+        prompts = ready(model, self.setup, split=self.on)
         if self.fill == RESAMPLE:
             others = prompts_of(self.setup.with_(n_examples=self.n_train), "train")
             return resampled_oracle(model, prompts, others, self.setup.seed, progress)

@@ -39,7 +39,7 @@ def prompts_of(setup: Setup, split: Any, labels: str = TRUE) -> list[Prompt]:
                             setup.draws), labels, setup.seed)
 
 
-def ready(model: LoadedModel, setup: Setup, labels: str = TRUE, split: Any = "validation") -> Prepared:
+def ready(model: LoadedModel, setup: Setup, labels: str = TRUE, *, split: Any = "validation") -> Prepared:
     """The prompts of a setup made ready for a model, those of validation once: kept beside it, with what the intact
     model left.
 
