@@ -367,8 +367,8 @@ def draw_all() -> None:
                  selection_mode="single-row", alt="Every head with its scores; a row opens its card.")
     caption = blocks.note(f"n = {alive.over} · a column's head sorts · a row opens the card", blocks.provenance(
         setup, "What is not stored has no column; ranks: 1 is the highest", alive.measured))
-    blocks.extras(all_heads, f"heads-{setup.task}-{setup.n_shots}shot", lines("print(heads.to_string())"), "all heads",
-                  title="All heads", caption=caption)
+    blocks.extras(all_heads, f"heads-{setup.task}-{setup.n_shots}shot", lines(*blocks.shown_lines("heads")),
+                  "all heads", title="All heads", caption=caption)
 
 
 def open_row() -> None:

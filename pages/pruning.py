@@ -457,7 +457,8 @@ def write_checkpoint() -> None:
             except HeadroomError as error:
                 st.error(plain(str(error)), icon=":material/error:")
             else:
-                st.success(f"It is in {plain(str(written.folder))}. {written.compared}", icon=":material/check_circle:")
+                st.success(f"It is in {plain(str(written.folder))}. {plain(written.compared)}",
+                           icon=":material/check_circle:")
         st.caption("The same from a terminal, in the precision that it is given:")
         st.code(shlex.join(["python", "-m", "backend", "write-pruned", *selection.model_arguments(), "--off",
                             str(chosen) or "MASK", "--to", folder or "FOLDER"]), language="bash", wrap_lines=True)

@@ -4,9 +4,15 @@ A new measurement is a new file with a subclass of `OfTask` or `OfModel`, named 
 plans, command line and pages ask the class.
 """
 
+from backend.kinds.evaluation import (  # the first: results are listed in the order of kinds
+    Answers,
+    Evaluation,
+    evaluate,
+)
+
+# isort: split
 from backend.kinds.attribution import Attribution, Attributions
 from backend.kinds.constants import Constants, OptimalConstants
-from backend.kinds.evaluation import Answers, Evaluation, evaluate
 from backend.kinds.function_vectors import Effects, FunctionVectors
 from backend.kinds.greedy import Greedy, GreedyOrder
 from backend.kinds.head_gates import GateOrder, HeadGates

@@ -364,7 +364,8 @@ class HeadMap {
     this.larger = button("+", "Zoom in", () => this.zoomBy(+1), this.zooming);
     this.card = button("", "Everything that is known of this head; a right click on a cell, or the key I, opens its card, too",
       () => this.openCard(this.last));
-    this.card.hidden = true;
+    this.card.textContent = "Card of L0H0";
+    this.card.style.visibility = "hidden"; // until a head was touched; its place is kept, so that nothing moves then
     button("PNG", "Download this map as a PNG picture", () => this.save("png"));
     button("SVG", "Download this map as an SVG picture", () => this.save("svg"));
   }
@@ -708,7 +709,7 @@ class HeadMap {
     this.last = place;
     this.card.textContent = `Card of L${place.layer}H${place.column}`;
     this.card.setAttribute("aria-label", this.card.textContent);
-    this.card.hidden = false;
+    this.card.style.visibility = "visible";
   }
 
   leave() {

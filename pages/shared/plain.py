@@ -15,7 +15,7 @@ _JOINER = "\u2060"  # nothing to be seen, and no letter: what is found by a patt
 _MEANT = re.compile(r"""[\\`*\[\]<>$~&^{}|]      # code, stress, links, HTML, formulas, entities, tables
                         |(?<![^\W_])_|_(?![^\W_])  # stress, but not within arc_easy
                         |:(?=[A-Za-z])           # :red[...], :material/..:""", re.VERBOSE)
-_CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+_CODE = re.compile(r"(?<!`)`((?:make|python -m backend|hf auth|pip install) [\w ./=-]+)`(?!`)")
 _AT_FIRST = re.compile(r"[#+\-=>!]|\d+(?=[.)])")  # a heading, a list, a rule
 # Streamlit looks for these in the finished text, where no backslash is left: shortcodes of emoji and icons, addresses.
 _FOUND_LATER = re.compile(r"(?<=:)(?=[\w+/-]+:)|(?<=https:)(?=//)|(?<=http:)(?=//)|(?<=www)(?=\.)|(?<=@)(?=\w)",
@@ -35,7 +35,7 @@ def plain(text: object) -> str:
 
 
 def prose(text: object) -> str:
-    """A sentence of ours with foreign words in it, as Markdown: what stands in backticks is code, all else is plain."""
+    """A sentence of ours with foreign words in it, as Markdown: a command in backticks is code, all else plain."""
     return "".join(code(part) if i % 2 else _edged(part) for i, part in enumerate(_CODE.split(str(text))))
 
 

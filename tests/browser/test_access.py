@@ -249,7 +249,7 @@ def test_a_map_of_choices_says_below_it_how_many_are_chosen(
     page = visitor
     go(page, f"{address}/{view}", size)
     if "step" in view:
-        page.get_by_text("a handful").click()
+        page.get_by_text("less than a quarter").click()
     maps.drawn(page)
     maps.click(page, (1, 2))
     expect(page.locator(".map .status").first).to_have_text("1 of 48 heads chosen")

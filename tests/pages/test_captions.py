@@ -19,6 +19,7 @@ LONGEST = 90
 SETUP = "Setup: {}, 5-shot, 10 draws of demonstrations, seed 0"
 DEFINITIONS = {  # what has to be behind some caption of a page, whatever its view
     "heads": ["|z · dL/dz|, per token, as in the authors' code", "Higher: the loss depends more on the head"],
+    "card": ["Importance per-token: gradients"],
     "ffns": ["on the same questions"],
     "lab": ["Answer: the option of highest summed log-likelihood",
             "95 % intervals over questions and 10 draws", "McNemar's exact test"],

@@ -9,7 +9,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from backend.kinds import Evaluation
+from backend.kinds import Evaluation, Influence
 from backend.records import ModelInfo
 from backend.store.live import Store
 from backend.tasks.paper import STUDY
@@ -127,9 +127,9 @@ def test_four_tasks_with_results_are_what_is_compared(
         explorer: Explorer, store: Store, page: str, address: dict[str, str]):
     tasks = list(map(made_up.task_id, FOUR))
     units = list(made_up.everything(made_up.model_id(SMALL), tasks, LESS))
-    made_up.fill(store, [unit for unit in units if not isinstance(unit, Evaluation)], SMALL)
     store.put_all((unit, answered(unit.setup, 0.4 if unit.ablation else 0.9)) for unit in units
                   if isinstance(unit, Evaluation))
+    made_up.fill(store, [unit for unit in units if not isinstance(unit, Evaluation | Influence)], SMALL)
     app = explorer(page, model=SMALL.name, task="antonym", **address)
     assert calm(app), (app.error, app.exception)
     assert "Not measured yet" not in words(app)

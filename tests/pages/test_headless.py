@@ -12,6 +12,7 @@ from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import Ablation, Setup, parse_exact
 from pages.map import scales
+from pages.shared import verdicts
 from pages.shared import words as wording
 from tests.models.small import small_model
 from tests.pages import made_up, maps
@@ -158,9 +159,9 @@ def test_the_tour_counts_and_compares_the_heads_that_there_are(explorer: Explore
     app.radio[0].set_value("it depends on the head").run()
     assert list(map(is_honest, maps.given(app).values())) == [True]
     app = explorer("tour", step="3")
-    app.radio[0].set_value("a handful").run()
+    app.radio[0].set_value("less than a quarter").run()
     n = int((mean(PrefixMatching(MODEL)) >= 0.3).sum())
-    answer = "a handful" if n <= 12 / 5 else "about a third" if n <= 6 else "most"
+    answer = verdicts.LOOK_BACK[verdicts.looking_back(n, 12)]
     assert calm(app)
     assert f"{wording.how_many(n, 'head').capitalize()} of 12 look back" in words(app)
     assert f"**{answer}**" in words(app)
@@ -228,10 +229,10 @@ def test_the_playground_offers_layers_that_have_heads(explorer: Explorer, store:
     loaded = small_model("qwen3_next")
     there = [layer for layer in range(loaded.info.n_layers) if layer not in loaded.info.headless]
     is_here(monkeypatch, loaded)
-    app = explorer("playground", task="antonym", shots="1", layer=str(there[-1]), head="1")
+    app = explorer("playground", task="antonym", shots="1", at_layer=str(there[-1]), at_head="1")
     assert calm(app), (app.error, app.exception)
-    assert app.selectbox("layer").options == list(map(str, there))
+    assert app.selectbox("at_layer").options == list(map(str, there))
     assert f"L{there[-1]}H1 looks from the last token" in words(app)
-    app = explorer("playground", task="antonym", shots="1", layer=str(loaded.info.headless[0]), head="1")
+    app = explorer("playground", task="antonym", shots="1", at_layer=str(loaded.info.headless[0]), at_head="1")
     assert calm(app), (app.error, app.exception)
     assert f"L{there[len(there) // 2]}H1 looks from the last token" in words(app)

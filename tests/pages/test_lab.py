@@ -213,8 +213,8 @@ def test_the_picture_of_the_model_is_drawn_only_where_it_is_unfolded(explorer: E
     app.session_state["picture"] = True
     app.run()
     (picture,) = [m.value for m in app.main.markdown if m.value.startswith("<svg")]
-    assert "1 of 12 heads and 1 of 3 FFNs off: L1H2,F0" in picture
-    assert "1 of 12 heads and 1 of 3 FFNs off: L1H2,F0." in words(app)
+    assert "1 of 12 heads and 1 of 3 FFNs off: L1H2 and L0 FFN" in picture
+    assert "1 of 12 heads and 1 of 3 FFNs off: L1H2 and L0 FFN." in words(app)
 
 
 def test_one_task_is_compared_at_every_number_of_shots(explorer: Explorer, store: Store):

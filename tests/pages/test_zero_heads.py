@@ -104,11 +104,11 @@ def widened(unit: Unit[Any], record: Record) -> Record:
         return replace(record, norms=padded(record.norms))
     if isinstance(unit, HeadOracle | ShuffledHeads):
         assert isinstance(record, Sweep)
-        known, gold = (dict(zip(record.ablations, rows, strict=True)) for rows in (record.choices, record.gold))
+        known, gold = (dict(zip(record.ablations, rows, strict=bool(rows))) for rows in (record.choices, record.gold))
         masks = tuple(map(str, HeadOracle.ablations(WIDE)))
         choices = tuple(known.get(mask, record.choices[0]) for mask in masks)
         return replace(record, ablations=masks, choices=choices, choices_norm=choices,
-                       gold=tuple(gold.get(mask, record.gold[0]) for mask in masks))
+                       gold=tuple(gold.get(mask, record.gold[0]) for mask in masks) if gold else ())
     if isinstance(unit, Pruning) and unit.what == "heads":
         assert isinstance(record, Sweep)
         return pruned(record, last=unit.ranking.reverse)

@@ -158,7 +158,7 @@ def test_seeds_are_other_setups():
     ({"options": {"off": (Ablation(frozenset({Head(3, 0)})),)}}, "No such component: L3H0"),
     ({"options": {"by": ("best",)}, "what": ("pruning",)}, "Unknown ranking 'best'. Known: own, task:<name>"),
     ({"options": {"by": ("random:x",)}, "what": ("pruning",)}, "random:<seed>"),
-    ({"options": {"by": ("reverse:random:1",)}, "what": ("pruning",)}, "reverse: in front of all but the last"),
+    ({"options": {"by": ("reverse:random:1",)}, "what": ("pruning",)}, "reverse: in front of the first three"),
     ({"options": {"by": ("task:antonyms",)}, "what": ("pruning",)}, "Did you mean 'antonym'"),
     ({"options": {"by": ("task:mini",)}, "what": ("pruning",)}, "Unknown ranking 'task:mini'"),
     ({"shots": (10_000,)}, "10000 shots asked of task 'antonym'"),

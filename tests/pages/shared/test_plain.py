@@ -102,6 +102,7 @@ MARKDOWN = {"markdown", "caption", "write", "error", "warning", "info", "success
 # comes from.
 OURS = set("""
 app.py: type(error).__name__
+pages/card.py: LOOKED_AT
 pages/heads.py: top
 pages/induction.py: COPYING[str(copying)]
 pages/induction.py: PREFIX[str(prefix)]
@@ -124,6 +125,7 @@ pages/playground.py: info.n_params / 1000000000.0
 pages/playground.py: len(prompts) - 1
 pages/playground.py: readings['intact'].dropped_demos
 pages/playground.py: words.how_many(n, 'token').capitalize()
+pages/pruning.py: FITTED_HELP
 pages/pruning.py: label
 pages/room.py: at.mine
 pages/room.py: layer[1:]
@@ -155,11 +157,18 @@ pages/shared/blocks.py: more
 pages/shared/blocks.py: share
 pages/shared/blocks.py: some
 pages/shared/blocks.py: transformer.svg(cells, off)
+pages/shared/calibration.py: best['score']
+pages/shared/calibration.py: missing
 pages/shared/frame.py: page
+pages/shared/guesses.py: guess
+pages/shared/guesses.py: question
+pages/shared/guesses.py: right
 pages/shared/lecture.py: opened
 pages/shared/real_model.py: job
 pages/shared/real_model.py: progress.done / progress.total
 pages/shared/real_model.py: smollm2.NAME
+pages/shared/real_story.py: introduced(info, selection.model_name())
+pages/shared/real_story.py: smollm2.NAME
 pages/shared/selection.py: label
 pages/shared/sidebar.py: _count(shape.n_params)
 pages/shared/sidebar.py: help
@@ -172,11 +181,6 @@ pages/shared/sidebar.py: some
 pages/shared/sidebar.py: warning
 pages/shared/versus.py: how_sure
 pages/shared/versus.py: more
-pages/shared/guesses.py: guess
-pages/shared/guesses.py: question
-pages/shared/guesses.py: right
-pages/shared/real_story.py: introduced(info, selection.model_name())
-pages/shared/real_story.py: smollm2.NAME
 pages/tour.py: at
 pages/tour.py: blocks.STUDY
 pages/tour.py: everyone - k
