@@ -1,6 +1,7 @@
 """What every test may use."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the tests share the cores; torch, imp
 os.environ.setdefault("HEADROOM_KEY", str(Path(tempfile.mkdtemp(prefix="headroom-key-")) / "key"))
 
 REPOSITORY = Path(__file__).parent.parent
+MAIN = sys.modules["__main__"]
+
+
+@pytest.fixture(autouse=True)
+def own_main() -> None:
+    """Put the module that started the tests back: a page that ran in this process leaves its script in its place, which
+    a process of a later test would run again."""
+    sys.modules["__main__"] = MAIN
+
 
 
 @pytest.fixture(scope="session")
