@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from backend.engine.batches import Progress, tokens_per_pass
+from backend.engine.fed import Read
 from backend.engine.gradients import surprise
 from backend.engine.means import each_pass
 from backend.engine.trees import Scored
-from backend.models.gates import Gates, Kept, Route, passing
 from backend.models.loading import LoadedModel, no_numbers
 from backend.values import Head
 
@@ -73,7 +73,7 @@ def fit(model: LoadedModel, pairs: Sequence[Scored], steps: int, batch: int, rat
     tables = [np.zeros((model.n_layers, model.n_heads)) for _ in range(2)]
     for table, values in zip(tables, (before, np.minimum(before, after)), strict=True):
         table[at[0].numpy(), at[1].numpy()] = values
-    intact = float(np.mean([loss.item() for some in _in_passes(model, judged) for loss in _Read(model, some).intact()]))
+    intact = float(np.mean([loss for some in _in_passes(model, judged) for loss in _intact(model, some)]))
     if progress is not None:
         progress(total, total)
     return Fitted(constants, intact, *tables)
@@ -126,71 +126,40 @@ def _losses(model: LoadedModel, pairs: Sequence[Scored], constants: Tensor) -> I
 
     The text below a head's layer is read once for all its heads.
     """
-    read = _Read(model, pairs)
+    read = Read(model, pairs)
     heads = model.info.heads
-    most = max(1, tokens_per_pass(model, every_layer=True) // read.tokens.numel())
+    most = max(1, tokens_per_pass(model, every_layer=True) // read.fed.tokens.numel())
     first = 0
     while first < len(heads):
         some = [head for head in heads[first:first + most] if head.layer == heads[first].layer]
-        yield read.without(some, constants[first:first + len(some)])
+        yield _without(read, some, constants[first:first + len(some)])
         first += len(some)
 
 
-class _Read:
-    """Pairs side by side, with what every block of the intact model reads of them."""
-
-    def __init__(self, model: LoadedModel, pairs: Sequence[Scored]) -> None:
-        self.model, self.n = model, len(pairs)
-        self.tokens = torch.zeros(self.n, max(len(pair.ids) for pair in pairs) - 1, dtype=torch.long)
-        rows: list[int] = []
-        positions: list[int] = []
-        targets: list[int] = []
-        weights: list[float] = []
-        for row, pair in enumerate(pairs):
-            self.tokens[row, :len(pair.ids) - 1] = torch.tensor(pair.ids[:-1])
-            rows += [row] * len(pair.continuation)
-            positions += range(len(pair.context) - 1, len(pair.ids) - 1)
-            targets += pair.continuation
-            weights += [1 / len(pair.continuation)] * len(pair.continuation)
-        self.rows, self.positions, self.targets = (torch.tensor(x) for x in (rows, positions, targets))
-        self.weights = torch.tensor(weights)
-        kept = Kept(inputs_from=0)
-        with torch.no_grad(), passing(kept=kept):
-            self.hidden = self._trunk(1)
-        self.inputs = kept.inputs
-
-    def intact(self) -> Tensor:
-        """(pairs,) losses of the intact model."""
-        with torch.no_grad():
-            return self._of(self.hidden, 1)[0]
-
-    def without(self, heads: Sequence[Head], constants: Tensor) -> Tensor:
-        """(heads, pairs) losses, with the heads of one layer replaced, each in rows of its own."""
-        model, layer = self.model, heads[0].layer
-        start = min(model.latest_start, layer)
-        which = torch.arange(len(heads)).repeat_interleave(self.n)
-        numbers = torch.tensor([head.head for head in heads])[which]
-        gates = torch.ones(len(which), model.n_layers, model.n_heads, dtype=model.torch_dtype)
-        gates[torch.arange(len(which)), layer, numbers] = 0
-        width = self.tokens.shape[1]
-        fill = torch.zeros(len(which), model.n_heads, model.d_head, dtype=model.torch_dtype)
-        fill = fill.index_put((torch.arange(len(which)), numbers), constants.to(model.torch_dtype)[which])
-        fills = {layer: fill[:, None].expand(-1, width, -1, -1).to(model.device)}
-        hidden = self.inputs[start].repeat(len(heads), 1, 1)
-        with passing(Gates(gates.to(model.device), head_fill=fills), Route(start, hidden)):
-            return self._of(self._trunk(len(heads)), len(heads))
-
-    def _trunk(self, times: int) -> Tensor:
-        tokens = self.tokens.to(self.model.device).repeat(times, 1)
-        return self.model.trunk(input_ids=tokens, use_cache=False).last_hidden_state
-
-    def _of(self, hidden: Tensor, times: int) -> Tensor:
-        """(times, pairs) losses."""
-        rows = (torch.arange(times)[:, None] * self.n + self.rows).ravel().to(hidden.device)
-        logits = self.model.unembed(hidden[rows, self.positions.repeat(times).to(hidden.device)])
-        each = surprise(logits, self.targets.repeat(times).to(logits.device)) * self.weights.repeat(times).to(
-            logits.device)
-        return torch.zeros(times * self.n, device=each.device).index_add(0, rows.to(each.device), each).unflatten(
-            0, (times, self.n))
+@torch.no_grad()
+def _intact(model: LoadedModel, pairs: Sequence[Scored]) -> list[float]:
+    """Each pair's loss by the intact model."""
+    read = Read(model, pairs)
+    return [float(loss) for loss in _of_pairs(read, read.hidden)[0]]
 
 
+def _without(read: Read, heads: Sequence[Head], constants: Tensor) -> Tensor:
+    """(heads, pairs) losses, with the heads of one layer replaced, each in rows of its own."""
+    model, layer, (n, width) = read.model, heads[0].layer, read.fed.tokens.shape
+    which = torch.arange(len(heads)).repeat_interleave(n)
+    numbers = torch.tensor([head.head for head in heads])[which]
+    gates = torch.ones(len(which), model.n_layers, model.n_heads, dtype=model.torch_dtype)
+    gates[torch.arange(len(which)), layer, numbers] = 0
+    fill = torch.zeros(len(which), model.n_heads, model.d_head, dtype=model.torch_dtype)
+    fill = fill.index_put((torch.arange(len(which)), numbers), constants.to(model.torch_dtype)[which])
+    hidden = read.replaced(layer, gates.to(model.device), {
+        layer: fill[:, None].expand(-1, width, -1, -1).to(model.device)}, len(heads))
+    return _of_pairs(read, hidden, len(heads))
+
+
+def _of_pairs(read: Read, hidden: Tensor, times: int = 1) -> Tensor:
+    """(times, pairs) losses, of the pairs `times` over."""
+    logits, targets, rows = read.answers(hidden, times)
+    each = surprise(logits, targets) * torch.tensor(read.fed.weights).repeat(times).to(logits.device)
+    return torch.zeros(times * len(read.fed.tokens), device=each.device).index_add(0, rows, each).unflatten(
+        0, (times, -1))

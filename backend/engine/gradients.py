@@ -12,6 +12,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from backend.engine import trees
 from backend.engine.batches import Progress, in_batches, tokens_per_pass
+from backend.engine.fed import Fed
 from backend.engine.passes import cache_of, shares_prefixes
 from backend.engine.trees import Scored
 from backend.errors import BadInput
@@ -171,39 +172,16 @@ def surprise(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.nn.functional.softplus(against.logsumexp(-1))
 
 
-class _Fed(NamedTuple):
-    """What a pass over pairs reads, and where its answers are."""
-
-    tokens: Tensor  # (batch, width)
-    rows: list[int]  # one entry per token of an answer, in all four
-    positions: list[int]
-    targets: list[int]
-    weights: list[float]
-
-    @classmethod
-    def of(cls, pairs: Sequence[Scored], skip: int = 0) -> _Fed:
-        """Pairs side by side, without their first `skip` tokens."""
-        tokens = torch.zeros(len(pairs), max(len(p.ids) for p in pairs) - 1 - skip, dtype=torch.long)
-        made = cls(tokens, [], [], [], [])
-        for row, pair in enumerate(pairs):
-            fed, n = pair.ids[skip:-1], len(pair.continuation)
-            tokens[row, :len(fed)] = torch.tensor(fed)
-            made.rows.extend([row] * n)
-            made.positions.extend(range(len(pair.context) - 1 - skip, len(fed)))
-            made.targets.extend(pair.continuation)
-            made.weights.extend([1 / n] * n)
-        return made
-
-    def loss(self, model: LoadedModel, gates: Gates, **inputs: Any) -> Tensor:
-        """The sum over pairs of each one's mean loss, in nats, in a pass through these gates."""
-        n_rows, width = self.tokens.shape
-        places = Places.of(np.array(self.rows) * width + self.positions, n_rows, width, model.device)
-        # Causal attention never looks ahead, so padding behind a row changes nothing in it.
-        with torch.enable_grad(), passing(gates, Route(places=places)):
-            hidden = model.trunk(input_ids=self.tokens.to(model.device), **inputs).last_hidden_state
-            logits = model.unembed(hidden[self.rows, self.positions])  # (answer tokens, vocabulary)
-            losses = surprise(logits, torch.tensor(self.targets, device=logits.device))
-            return (losses * torch.tensor(self.weights, device=losses.device)).sum()
+def _loss(model: LoadedModel, fed: Fed, gates: Gates, **inputs: Any) -> Tensor:
+    """The sum over pairs of each one's mean loss, in nats, in a pass through these gates."""
+    n_rows, width = fed.tokens.shape
+    places = Places.of(np.array(fed.rows) * width + fed.positions, n_rows, width, model.device)
+    # Causal attention never looks ahead, so padding behind a row changes nothing in it.
+    with torch.enable_grad(), passing(gates, Route(places=places)):
+        hidden = model.trunk(input_ids=fed.tokens.to(model.device), **inputs).last_hidden_state
+        logits = model.unembed(hidden[fed.rows, fed.positions])  # (answer tokens, vocabulary)
+        losses = surprise(logits, torch.tensor(fed.targets, device=logits.device))
+        return (losses * torch.tensor(fed.weights, device=losses.device)).sum()
 
 
 def gold_loss(model: LoadedModel, pairs: Sequence[Scored], heads: Tensor) -> Tensor:
@@ -212,7 +190,7 @@ def gold_loss(model: LoadedModel, pairs: Sequence[Scored], heads: Tensor) -> Ten
     Args:
         heads: (1, n_layers, n_heads), what multiplies each head's output.
     """
-    return _Fed.of(pairs).loss(model, Gates(heads=heads), use_cache=False)
+    return _loss(model, Fed.of(pairs), Gates(heads=heads), use_cache=False)
 
 
 def _batch_gradients(
@@ -220,14 +198,14 @@ def _batch_gradients(
     off: Collection[Head] = (),
 ) -> list[Tensor]:
     """dL/dg, per layer (batch, n_heads, pos); 0 at padding. L is each pair's own mean, so rows do not mix."""
-    fed = _Fed.of(pairs, shared.length if shared else 0)
+    fed = Fed.of(pairs, shared.length if shared else 0)
     n_rows, width = fed.tokens.shape
     gates = _gates(model, n_rows, width, gate, off)
     leaves = shared.leaves(len(pairs)) if shared else []
     inputs: dict[str, Any] = {"use_cache": False}
     if shared:
         inputs = {"past_key_values": cache_of(list(zip(leaves[::2], leaves[1::2], strict=True))), "use_cache": True}
-    loss = fed.loss(model, Gates(heads=gates), **inputs)
+    loss = _loss(model, fed, Gates(heads=gates), **inputs)
     taken = [gates[layer] for layer in sorted(model.attn_outs)]
     found = torch.autograd.grad(loss, [*taken, *leaves])
     by_layer = dict(zip(sorted(model.attn_outs), found[:len(taken)], strict=True))

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from backend.engine import trees
 from backend.engine.batches import Progress, in_batches, tokens_per_pass
+from backend.engine.fed import Fed, Read
 from backend.engine.passes import Prepared, Scores
 from backend.errors import BadInput
-from backend.models.gates import Gates, Kept, Route, passing
+from backend.models.gates import Kept, passing
 from backend.models.loading import LoadedModel, no_numbers
 from backend.tasks.task import Prompt
 from backend.values import Head
@@ -56,19 +57,21 @@ def resampled(model: LoadedModel, prepared: Prepared, others: Sequence[Prompt], 
     greedy = np.zeros(totals.shape, bool)
 
     def measure(batch: Sequence[int]) -> None:
-        read = _Read(model, [option for i in batch for option in queries[i].options])
+        options = [option for i in batch for option in queries[i].options]
+        read = Read(model, options)
         entries = np.concatenate([np.arange(first[i], first[i + 1]) for i in batch])
         of_rows = np.repeat(np.arange(len(batch)), [shape[i] for i in batch])  # which query each row is
-        totals[0, entries], greedy[0, entries] = read.scored(read.hidden)
+        totals[0, entries], greedy[0, entries] = _scored(read, read.hidden)
         for draw in range(n_draws):
-            z, places = _outputs(model, read, [donors[drawn[draw, i]] for i in batch], of_rows)
+            z, places = _outputs(model, options, [donors[drawn[draw, i]] for i in batch], of_rows)
             rows = torch.as_tensor(of_rows, device=places.device)[:, None]
             for layer in dict.fromkeys(head.layer for head in heads):
                 fill = {layer: z[layer][rows.to(z[layer].device), places.to(z[layer].device)]}
                 for n, head in enumerate(heads):
                     if head.layer == layer:
                         at = 1 + n * n_draws + draw
-                        totals[at, entries], greedy[at, entries] = read.scored(read.without(head, fill))
+                        totals[at, entries], greedy[at, entries] = _scored(read, read.replaced(
+                            layer, _closed(model, head), fill))
 
     in_batches(measure, [query.longest * n for query, n in zip(queries, shape, strict=True)],
                tokens_per_pass(model, every_layer=True), progress)
@@ -83,64 +86,32 @@ def resampled(model: LoadedModel, prepared: Prepared, others: Sequence[Prompt], 
     return Resampled(scores[0], [scores[1 + n * n_draws:1 + (n + 1) * n_draws] for n in range(len(heads))])
 
 
-def _outputs(model: LoadedModel, read: _Read, donors: Sequence[trees.Scored],
+def _closed(model: LoadedModel, head: Head) -> Tensor:
+    """(1, n_layers, n_heads) gates that all heads but one pass."""
+    gates = torch.ones(1, model.n_layers, model.n_heads, dtype=model.torch_dtype, device=model.device)
+    gates[0, head.layer, head.head] = 0
+    return gates
+
+
+def _outputs(model: LoadedModel, options: Sequence[trees.Scored], donors: Sequence[trees.Scored],
              of_rows: np.ndarray) -> tuple[dict[int, Tensor], Tensor]:
     """What heads put out on the others, layer -> (queries, pos, n_heads, d_head), and (rows, pos) which of its
     positions stands for each of a row."""
-    tokens = torch.zeros(len(donors), max(len(one.ids) for one in donors) - 1, dtype=torch.long)
-    for row, one in enumerate(donors):
-        tokens[row, :len(one.ids) - 1] = torch.tensor(one.ids[:-1])
     z: dict[int, Tensor] = {}
     with passing(kept=Kept(z=z)):
-        model.trunk(input_ids=tokens.to(model.device), use_cache=False)
+        model.trunk(input_ids=Fed.of(donors).tokens.to(model.device), use_cache=False)
     ends, last = (np.array([of(one) for one in donors])[of_rows][:, None] for of in (
         lambda one: len(one.context) - 1, lambda one: len(one.ids) - 2))
-    here = np.arange(read.tokens.shape[1])[None] - read.ends[:, None] + ends
+    own = np.array([len(one.context) - 1 for one in options])[:, None]
+    here = np.arange(max(len(one.ids) for one in options) - 1)[None] - own + ends
     return z, torch.as_tensor(np.clip(here, 0, last))
 
 
-class _Read:
-    """Options side by side, each behind its whole text, with what every block of the intact model reads of them."""
-
-    def __init__(self, model: LoadedModel, options: Sequence[trees.Scored]) -> None:
-        self.model = model
-        self.tokens = torch.zeros(len(options), max(len(one.ids) for one in options) - 1, dtype=torch.long)
-        self.ends = np.array([len(one.context) - 1 for one in options])
-        rows: list[int] = []
-        positions: list[int] = []
-        targets: list[int] = []
-        for row, one in enumerate(options):
-            self.tokens[row, :len(one.ids) - 1] = torch.tensor(one.ids[:-1])
-            rows += [row] * len(one.continuation)
-            positions += range(len(one.context) - 1, len(one.ids) - 1)
-            targets += one.continuation
-        self.rows, self.positions, self.targets = (torch.tensor(x, device=model.device) for x in (
-            rows, positions, targets))
-        kept = Kept(inputs_from=0)
-        with passing(kept=kept):
-            self.hidden = self._trunk()
-        self.inputs = kept.inputs
-
-    def without(self, head: Head, fill: dict[int, Tensor]) -> Tensor:
-        """(rows, pos, d) hidden states with a head's output replaced; `fill`: of its layer."""
-        model = self.model
-        gates = torch.ones(1, model.n_layers, model.n_heads, dtype=model.torch_dtype, device=model.device)
-        gates[0, head.layer, head.head] = 0
-        start = min(model.latest_start, head.layer)
-        with passing(Gates(gates, head_fill=fill), Route(start, self.inputs[start])):
-            return self._trunk()
-
-    def _trunk(self) -> Tensor:
-        return self.model.trunk(input_ids=self.tokens.to(self.model.device), use_cache=False).last_hidden_state
-
-    def scored(self, hidden: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Per row the log-likelihood of its continuation, nats, and whether the model would have written it."""
-        rows = self.rows.to(hidden.device)
-        logits = self.model.unembed(hidden[rows, self.positions.to(hidden.device)])
-        targets = self.targets.to(logits.device)[:, None]
-        wanted = logits.gather(1, targets)[:, 0]
-        lls = (wanted - logits.logsumexp(-1)).double().cpu().numpy()
-        each = self.rows.cpu().numpy()
-        best = (wanted == logits.amax(-1)).cpu().numpy()
-        n = len(self.tokens)
-        return np.bincount(each, lls, n), np.bincount(each, ~best, n) == 0
+def _scored(read: Read, hidden: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Per row the log-likelihood of its continuation, nats, and whether the model would have written it."""
+    logits, targets, rows = read.answers(hidden)
+    wanted = logits.gather(1, targets[:, None])[:, 0]
+    lls = (wanted - logits.logsumexp(-1)).double().cpu().numpy()
+    missed = (wanted != logits.amax(-1)).cpu().numpy()
+    each, n = rows.cpu().numpy(), len(read.fed.tokens)
+    return np.bincount(each, lls, n), np.bincount(each, missed, n) == 0
