@@ -82,14 +82,14 @@ class Prepared:
         return sum(g.n_prefix_tokens + sum(b.tokens.size for b in g.batches) for g in self.groups)
 
     @property
-    def answer_tokens(self) -> tuple[tuple[int, ...], ...]:
-        """Per question and option, how many tokens its answer has."""
-        found = [[0] * n for n in self.questions.n_options]
-        for group in self.groups:
-            for batch in group.batches:
-                for question, option in zip(batch.target_questions, batch.target_options, strict=True):
-                    found[question][option] += 1
-        return tuple(map(tuple, found))
+    def gold_tokens(self) -> np.ndarray:
+        """(n_questions,) how many tokens the right answer has, of several the first."""
+        right = np.array([gold[0] for gold in self.questions.gold], int)
+        counts = np.zeros(len(right), int)
+        for batch in (batch for group in self.groups for batch in group.batches):
+            scored = batch.target_options == right[batch.target_questions]
+            np.add.at(counts, batch.target_questions[scored], 1)
+        return counts
 
     @property
     def n_batches(self) -> int:

@@ -64,6 +64,10 @@ class Answers(Record):
                          for a, b in zip(rows, self.lengths, strict=True))
         return tuple(row.index(max(row)) for row in rows)
 
+    def gold(self) -> np.ndarray:
+        """(n_queries,) log-likelihood of the right answer, of several the first; nats, summed over its tokens."""
+        return np.array([row[gold[0]] for row, gold in zip(self.loglikelihoods, self.questions.gold, strict=True)])
+
     def outcomes(self, norm: bool = False) -> np.ndarray:
         """(n,) of bool: right or wrong."""
         return self.questions.outcomes(self.choices(norm))

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from backend.errors import BadInput
 from backend.kinds.evaluation import evaluate
 from backend.kinds.orders import FIT, OfOrder, Order, dead_and_live, pairs_of
@@ -89,8 +87,7 @@ def greedy_order(model: LoadedModel, prompts: Sequence[Prompt], live: Sequence[H
         tried = evaluate(model, ready, [Ablation(frozenset([*gone, head])) for head in left],
                          _part(progress, n_done, len(left), n_trials))
         right = [float(one.outcomes().mean()) for one in tried]
-        lost = [float(-np.mean([row[gold[0]] for row, gold in zip(
-            one.loglikelihoods, one.questions.gold, strict=True)])) for one in tried]
+        lost = [float(-one.gold().mean()) for one in tried]
         best = min(range(len(left)), key=lambda i: (-right[i], lost[i], i))
         n_done += len(left)
         gone.append(left.pop(best))

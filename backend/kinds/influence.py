@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backend.errors import BadInput
-from backend.kinds.evaluation import OFF, Answers, Evaluation, Masked, evaluate
+from backend.kinds.evaluation import OFF, ROUNDING, Answers, Evaluation, Masked, evaluate
 from backend.kinds.means import N_TRAIN
 from backend.kinds.prompts import ready
 from backend.kinds.unit import CountTokens, Progress, Topic, Unit, Wish
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from backend.models.gates import MeanActivations
     from backend.models.loading import LoadedModel
     from backend.tasks.task import Prompt
-
-_ROUNDING = 0.01  # nats: how far above 0 rounding may lift the log of a probability near 1
-
 
 @dataclass(frozen=True)
 class Influences(Record):
@@ -44,7 +41,7 @@ class Influences(Record):
         for row in self.without:
             require_lengths(len(self.without[0]), "demonstrations", without=row)
         for name, values in (("whole", self.whole), *(("without", row) for row in self.without)):
-            require(max(values) <= _ROUNDING, f"{name} holds {max(values)}, which is no logarithm of a probability")
+            require(max(values) <= ROUNDING, f"{name} holds {max(values)}, which is no logarithm of a probability")
 
     def influences(self) -> np.ndarray:
         """(n_queries, n_demonstrations), nats per token of the right answer: with all minus with that one left out.
@@ -146,8 +143,7 @@ def influence(
     by_doc = {prompt.doc: prompt for prompt in ready.prompts}
     shown = [by_doc[doc] for doc in questions.docs]
     dropped = np.array(questions.dropped_demos or (0,) * len(shown))
-    gold = [golds[0] for golds in questions.gold]
-    with_all = np.array([row[g] for row, g in zip(found.loglikelihoods, gold, strict=True)])
+    with_all = found.gold()
     without = np.tile(with_all[:, None], (1, k))
     for place in range(k):
         which = np.flatnonzero(dropped <= place)
@@ -156,8 +152,8 @@ def influence(
         fewer = [_left_out(shown[q], int(dropped[q]), place) for q in which]
         step = None if progress is None else _step(progress, place, k)
         answers = evaluate(model, fewer, [ablation], step, metric=questions.metric, means=[means])[0]
-        without[which, place] = [row[gold[q]] for q, row in zip(which, answers.loglikelihoods, strict=True)]
-    return Influences(questions, _tokens(ready, gold), tuple(map(float, with_all)),
+        without[which, place] = answers.gold()
+    return Influences(questions, tuple(map(int, ready.gold_tokens)), tuple(map(float, with_all)),
                       tuple(tuple(map(float, row)) for row in without))
 
 
@@ -167,16 +163,6 @@ def _left_out(prompt: Prompt, dropped: int, place: int) -> Prompt:
         return tuple(value for i, value in enumerate(values) if i >= dropped and i != place)
 
     return replace(prompt, demos=kept(prompt.demos), demo_docs=kept(prompt.demo_docs), answers=kept(prompt.answers))
-
-
-def _tokens(prepared: Prepared, gold: Sequence[int]) -> tuple[int, ...]:
-    """Per query, how many tokens its right answer has."""
-    counts, right = np.zeros(len(gold), int), np.array(gold)
-    for group in prepared.groups:
-        for batch in group.batches:
-            scored = batch.target_options == right[batch.target_questions]
-            np.add.at(counts, batch.target_questions[scored], 1)
-    return tuple(map(int, counts))
 
 
 def _step(progress: Progress, place: int, k: int) -> Progress:

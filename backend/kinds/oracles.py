@@ -284,16 +284,9 @@ def sweep(
 def _as_sweep(names: Sequence[str], found: Sequence[Answers], prompts: Prepared,
               removed: Sequence[tuple[float, float]] = (), gold: bool = True) -> Sweep:
     """What is kept of answers under several ablations."""
-    n_tokens = prompts.answer_tokens if gold else ()
     return Sweep(found[0].questions, tuple(names), tuple(e.choices() for e in found),
                  tuple(e.choices(norm=True) for e in found), tuple(removed),
-                 tuple(_gold(answers, n_tokens) for answers in found) if gold else ())
-
-
-def _gold(answers: Answers, n_tokens: Sequence[Sequence[int]]) -> tuple[float, ...]:
-    """Per query, the log-likelihood of its first right answer, nats, mean over that answer's tokens."""
-    first = [gold[0] for gold in answers.questions.gold]
-    return tuple(lls[g] / tokens[g] for g, lls, tokens in zip(first, answers.loglikelihoods, n_tokens, strict=True))
+                 tuple(tuple((e.gold() / n).tolist()) for n in [prompts.gold_tokens] for e in found) if gold else ())
 
 
 def ffn_importance(
