@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,8 @@ from backend.kinds.head_importance import GRADIENT, block_sums, blocks_of
 from backend.kinds.head_importance import REDUCTIONS as OF_IMPORTANCE
 from backend.kinds.means import N_TRAIN
 from backend.kinds.prompts import prompts_of
-from backend.kinds.shapes import check_heads
-from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Wish
+from backend.kinds.shapes import check_examples, check_heads
+from backend.kinds.unit import CountTokens, OfTraining, Option, Progress, Topic
 from backend.records import ModelInfo, Record, require, require_lengths, require_within
 from backend.values import Setup
 
@@ -86,7 +86,7 @@ class Attributions(Record):
 
 
 @dataclass(frozen=True)
-class Attribution(OfTask[Attributions]):
+class Attribution(OfTraining[Attributions]):
     """Signed first order and its average over gates, over the first `setup.n_examples` training prompts."""
 
     KIND = "attribution"
@@ -101,23 +101,15 @@ class Attribution(OfTask[Attributions]):
     TOPICS = {"attribution": Topic("attribution", "signed gradients of every head, at the intact model and averaged "
                                    "on the way to none", training=True, rank=5)}
     OPTIONS = (N_TRAIN,)
-    TRAINING = True
 
     setup: Setup
 
     def check(self, record: Attributions, info: ModelInfo | None) -> None:
-        n = record.n_examples + len(record.skipped)
-        require(n <= self.setup.n_examples, f"n_examples and skipped hold {n} examples where "
-                f"{self.setup.n_examples} were asked for")
+        check_examples(self.setup, record.n_examples, record.skipped)
         check_heads(info, block_signed=record.block_signed[0])
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         return (1 + len(STEPS)) * GRADIENT * count(self.setup, "train")
-
-    @classmethod
-    def asked(cls, topic: str, wish: Wish) -> Iterator[Attribution]:
-        for setup in wish.setups:
-            yield cls(setup.with_(n_examples=wish.options["n_train"]))
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Attributions:
         return attribution(model, prompts_of(self.setup, "train"), progress)

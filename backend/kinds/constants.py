@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,8 @@ import numpy as np
 from backend.kinds.head_importance import GRADIENT
 from backend.kinds.means import N_TRAIN
 from backend.kinds.prompts import prompts_of
-from backend.kinds.shapes import check_heads
-from backend.kinds.unit import CountTokens, OfTask, Progress, Topic, Wish
+from backend.kinds.shapes import check_examples, check_heads
+from backend.kinds.unit import CountTokens, OfTraining, Progress, Topic
 from backend.records import ModelInfo, Record, require, require_within
 from backend.values import Setup
 
@@ -55,7 +55,7 @@ class Constants(Record):
 
 
 @dataclass(frozen=True)
-class OptimalConstants(OfTask[Constants]):
+class OptimalConstants(OfTraining[Constants]):
     """The constants that leave the loss on the first `setup.n_examples` training prompts lowest."""
 
     KIND = "optimal_constants"
@@ -69,14 +69,11 @@ class OptimalConstants(OfTask[Constants]):
     TOPICS = {"optimal": Topic("optimal constants", "the best constant in place of each head, by gradient descent",
                                training=True, rank=9)}
     OPTIONS = (N_TRAIN,)
-    TRAINING = True
 
     setup: Setup
 
     def check(self, record: Constants, info: ModelInfo | None) -> None:
-        n = record.n_examples + len(record.skipped)
-        require(n <= self.setup.n_examples, f"n_examples and skipped hold {n} examples where "
-                f"{self.setup.n_examples} were asked for")
+        check_examples(self.setup, record.n_examples, record.skipped)
         if info is not None:
             check_heads(info, info.d_head, heads=record.heads)
             check_heads(info, before=record.before)
@@ -87,11 +84,6 @@ class OptimalConstants(OfTask[Constants]):
         n = self.setup.n_examples
         read = GRADIENT * STEPS * min(BATCH, n) + 2 * min(N_JUDGED, n)
         return round(each * read / n * count(self.setup, "train"))
-
-    @classmethod
-    def asked(cls, topic: str, wish: Wish) -> Iterator[OptimalConstants]:
-        for setup in wish.setups:
-            yield cls(setup.with_(n_examples=wish.options["n_train"]))
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Constants:
         return optimal_constants(model, prompts_of(self.setup, "train"), self.setup.seed, progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from backend import limits
 from backend.errors import BadInput
 from backend.kinds.prompts import prompts_of
 from backend.kinds.shapes import check_heads
-from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Wish
+from backend.kinds.unit import CountTokens, OfTraining, Option, Progress, Topic, Wish
 from backend.records import ModelInfo, Record, require, require_lengths, require_within
 from backend.values import Setup
 
@@ -72,7 +72,7 @@ class Effects(Record):
 
 
 @dataclass(frozen=True)
-class FunctionVectors(OfTask[Effects]):
+class FunctionVectors(OfTraining[Effects]):
     """The indirect effect of every head: means over `setup.n_examples` training prompts, put into `n_trials` others.
 
     Prompts have the setup's number of demonstrations and its way of drawing them; the papers have 10, a fresh draw for
@@ -89,7 +89,7 @@ class FunctionVectors(OfTask[Effects]):
     TOPICS = {"function-vectors": Topic("function vectors", "the effect of putting each head's mean output back where "
                                         "labels are shuffled", training=True, rank=6)}
     OPTIONS = (N_MEANS, N_TRIALS)
-    TRAINING = True
+    COUNT = N_MEANS.name
 
     setup: Setup  # its n_examples: true-label training prompts behind the means
     n_trials: int = TRIALS
@@ -118,15 +118,14 @@ class FunctionVectors(OfTask[Effects]):
 
     @classmethod
     def asked(cls, topic: str, wish: Wish) -> Iterator[FunctionVectors]:
-        for setup in wish.setups:
-            if setup.n_shots:
-                yield cls(setup.with_(n_examples=wish.options["n_means"]), wish.options["n_trials"])
+        return super().asked(topic, replace(wish, setups=tuple(setup for setup in wish.setups if setup.n_shots)))
+
+    @classmethod
+    def of(cls, setup: Setup, options: Mapping[str, Any]) -> FunctionVectors:
+        return cls(setup, options["n_trials"])
 
     def options(self) -> Mapping[str, Any]:
-        return {"n_means": self.setup.n_examples, "n_trials": self.n_trials}
-
-    def _of_setup(self) -> list[str]:
-        return super()._of_setup()[:-2]  # its own options say how many prompts
+        return {**super().options(), "n_trials": self.n_trials}
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Effects:
         every = prompts_of(self.setup.with_(n_examples=self.setup.n_examples + self.n_trials), "train")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,8 @@ import numpy as np
 from backend.errors import BadInput
 from backend.kinds.means import N_TRAIN
 from backend.kinds.prompts import prompts_of
-from backend.kinds.shapes import check_heads
-from backend.kinds.unit import CountTokens, OfTask, Progress, Topic, Wish
+from backend.kinds.shapes import check_examples, check_heads
+from backend.kinds.unit import CountTokens, OfTraining, Progress, Topic
 from backend.records import ModelInfo, Record, require, require_lengths, require_shape, require_within
 from backend.values import Head, Setup
 
@@ -93,7 +93,7 @@ class HeadScores(Record):
 
 
 @dataclass(frozen=True)
-class HeadImportance(OfTask[HeadScores]):
+class HeadImportance(OfTraining[HeadScores]):
     """Gradient importance over the first `setup.n_examples` training prompts."""
 
     KIND = "head_importance"
@@ -107,24 +107,16 @@ class HeadImportance(OfTask[HeadScores]):
     TOPICS = {"importance": Topic("importance", "gradient importance of every head, in both reductions", training=True,
                                   rank=2, by_default=True)}
     OPTIONS = (N_TRAIN,)
-    TRAINING = True
 
     setup: Setup
 
     def check(self, record: HeadScores, info: ModelInfo | None) -> None:
-        n = record.n_examples + len(record.skipped)
-        require(n <= self.setup.n_examples, f"n_examples and skipped hold {n} examples where "
-                f"{self.setup.n_examples} were asked for")
+        check_examples(self.setup, record.n_examples, record.skipped)
         for per_token, per_example in zip(record.block_per_token, record.block_per_example, strict=True):
             check_heads(info, block_per_token=per_token, block_per_example=per_example)
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         return GRADIENT * count(self.setup, "train")
-
-    @classmethod
-    def asked(cls, topic: str, wish: Wish) -> Iterator[HeadImportance]:
-        for setup in wish.setups:
-            yield cls(setup.with_(n_examples=wish.options["n_train"]))
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> HeadScores:
         return head_importance(model, prompts_of(self.setup, "train"), progress)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from backend.kinds.prompts import prompts_of
 from backend.kinds.shapes import check_heads
-from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Wish
+from backend.kinds.unit import CountTokens, OfTraining, Option, Progress, Topic
 from backend.records import ModelInfo, Record, require, require_lengths, require_shape, require_within
 from backend.values import Setup
 
@@ -38,7 +38,7 @@ class Activations(Record):
 
 
 @dataclass(frozen=True)
-class Means(OfTask[Activations]):
+class Means(OfTraining[Activations]):
     """The mean activations over the first `setup.n_examples` training prompts."""
 
     KIND = "means"
@@ -47,7 +47,6 @@ class Means(OfTask[Activations]):
     DEFINITION = "mean head outputs z and FFN outputs over training prompts, every position counted once"
     TOPICS = {"means": Topic("means", "mean activations, for mean ablation", training=True, rank=4)}
     OPTIONS = (N_TRAIN,)
-    TRAINING = True
 
     setup: Setup
 
@@ -60,11 +59,6 @@ class Means(OfTask[Activations]):
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         return count(self.setup, "train")
-
-    @classmethod
-    def asked(cls, topic: str, wish: Wish) -> Iterator[Means]:
-        for setup in wish.setups:
-            yield cls(setup.with_(n_examples=wish.options["n_train"]))
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Activations:
         return mean_activations(model, prompts_of(self.setup, "train"), progress)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
-from backend.kinds.unit import OfTask, Option, Unit, Wish
+from backend.kinds.shapes import check_examples
+from backend.kinds.unit import OfTraining, Option, Unit
 from backend.kinds.writes import N_PROBE, HeadWrites, Writes
 from backend.records import ModelInfo, Record, require, require_within
-from backend.values import N_FIT, Head, Setup
+from backend.values import N_FIT, Head
 
 FIT = Option("n_fit", N_FIT, "training prompts to which an order of heads is fitted", least=1)
 
@@ -42,35 +43,17 @@ class Order(Record):
 O = TypeVar("O", bound=Order)  # noqa: E741
 
 
-class OfOrder(OfTask[O]):
+class OfOrder(OfTraining[O]):
     """An order found on the first `setup.n_examples` training prompts. Which heads are dead is told by `Writes`."""
 
-    TRAINING = True
+    COUNT = FIT.name
 
     def check(self, record: O, info: ModelInfo | None) -> None:
-        n = record.n_examples + len(record.skipped)
-        require(n <= self.setup.n_examples, f"n_examples and skipped hold {n} examples where "
-                f"{self.setup.n_examples} were asked for")
+        check_examples(self.setup, record.n_examples, record.skipped)
         require(info is None or set(record.order()) == set(info.heads), "heads names others than this model's")
 
     def needs(self) -> Sequence[Unit[Any]]:
         return [Writes(self.setup.with_(n_examples=N_PROBE))]
-
-    @classmethod
-    def asked(cls, topic: str, wish: Wish) -> Iterator[Self]:
-        for setup in wish.setups:
-            yield cls.of(setup.with_(n_examples=wish.options["n_fit"]), wish.options)
-
-    @classmethod
-    def of(cls, setup: Setup, options: Any) -> Self:
-        """The unit of a setup of training prompts, with what was chosen of its `OPTIONS`."""
-        return cls(setup)  # type: ignore[call-arg]  # a field of the subclasses
-
-    def options(self) -> Mapping[str, Any]:
-        return {"n_fit": self.setup.n_examples}
-
-    def _of_setup(self) -> list[str]:
-        return super()._of_setup()[:-2]  # its own option says how many prompts
 
 
 def dead_and_live(info: ModelInfo, writes: HeadWrites) -> tuple[list[Head], list[Head]]:

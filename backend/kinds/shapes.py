@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from backend.errors import BadInput, StoreError
@@ -21,6 +22,12 @@ def check_questions(setup: Setup, questions: Questions) -> None:
     require(bool(questions.draws) == (setup.draws > 1), f"draws holds {len(questions.draws)} entries where the queries "
             f"were asked for behind {setup.draws} draws")
     require_within("draws", questions.draws, 0, setup.draws - 1)
+
+
+def check_examples(setup: Setup, n: int, skipped: Sequence[int]) -> None:
+    """No more examples used, and skipped, than were asked for. Raises: StoreError."""
+    require(n + len(skipped) <= setup.n_examples, f"n_examples and skipped hold {n + len(skipped)} examples where "
+            f"{setup.n_examples} were asked for")
 
 
 def check_ablation(ablation: Ablation, info: ModelInfo) -> None:

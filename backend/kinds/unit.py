@@ -274,6 +274,30 @@ class OfTask(Unit[R]):
                 "--n-train" if self.TRAINING else "--n-examples", str(s.n_examples)]
 
 
+class OfTraining(OfTask[R]):
+    """A result over the first `setup.n_examples` training prompts, of which an option says how many."""
+
+    TRAINING = True
+    COUNT: ClassVar[str] = "n_train"  # that option's name
+
+    @classmethod
+    def asked(cls, topic: str, wish: Wish) -> Iterator[Self]:
+        for setup in wish.setups:
+            yield cls.of(setup.with_(n_examples=wish.options[cls.COUNT]), wish.options)
+
+    @classmethod
+    def of(cls, setup: Setup, options: Mapping[str, Any]) -> Self:
+        """The unit of a setup of training prompts, with what was chosen of its `OPTIONS`."""
+        return cls(setup)  # type: ignore[call-arg]  # a field of the subclasses
+
+    def options(self) -> Mapping[str, Any]:
+        return {} if self.COUNT == OfTraining.COUNT else {self.COUNT: self.setup.n_examples}
+
+    def _of_setup(self) -> list[str]:
+        given = super()._of_setup()  # ends with how many, as most kinds are told
+        return given if self.COUNT == OfTraining.COUNT else given[:-2]
+
+
 class OfModel(Unit[R]):
     """A result that needs no task: its field `model` says of which model."""
 

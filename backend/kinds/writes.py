@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from backend import stats
 from backend.kinds.prompts import prompts_of
 from backend.kinds.shapes import check_heads
-from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Wish
+from backend.kinds.unit import CountTokens, OfTraining, Option, Progress, Topic
 from backend.records import ModelInfo, Record, require, require_within
 from backend.values import Setup
 
@@ -49,7 +49,7 @@ class HeadWrites(Record):
 
 
 @dataclass(frozen=True)
-class Writes(OfTask[HeadWrites]):
+class Writes(OfTraining[HeadWrites]):
     """What each head writes over the first `setup.n_examples` training prompts."""
 
     KIND = "writes"
@@ -61,7 +61,7 @@ class Writes(OfTask[HeadWrites]):
     TOPICS = {"writes": Topic("writes", "how much each head writes, which tells dead heads", training=True, rank=2,
                               by_default=True)}
     OPTIONS = (PROBE,)
-    TRAINING = True
+    COUNT = PROBE.name
 
     setup: Setup
 
@@ -72,17 +72,6 @@ class Writes(OfTask[HeadWrites]):
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         return count(self.setup, "train")
-
-    @classmethod
-    def asked(cls, topic: str, wish: Wish) -> Iterator[Writes]:
-        for setup in wish.setups:
-            yield cls(setup.with_(n_examples=wish.options["n_probe"]))
-
-    def options(self) -> Mapping[str, Any]:
-        return {"n_probe": self.setup.n_examples}
-
-    def _of_setup(self) -> list[str]:
-        return super()._of_setup()[:-2]  # its own option says how many prompts
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> HeadWrites:
         return head_writes(model, prompts_of(self.setup, "train"), progress)
