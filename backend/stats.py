@@ -467,6 +467,13 @@ def order(scores: np.ndarray) -> np.ndarray:
     return np.argsort(flat, kind="stable")
 
 
+def places(scores: np.ndarray) -> np.ndarray:
+    """(n,) of int: 1 for the most important, and so on; ties as in `order`. Raises: BadInput: if a score is NaN."""
+    found = np.empty(np.size(scores), int)
+    found[order(scores)[::-1]] = np.arange(1, found.size + 1)
+    return found
+
+
 def count(share: float, n: int) -> int:
     """How many of n a share is: floor(share * n), as the study rounds.
 

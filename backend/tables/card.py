@@ -12,6 +12,7 @@ import pandas as pd
 from backend import stats
 from backend.kinds import Effects, HeadScores, Sweep
 from backend.tables.accuracy import one_line, question_ending
+from backend.tables.calibration import ACCURACY, LOSS, costs
 from backend.tables.importance import grid_table
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, parse_exact
@@ -33,25 +34,20 @@ def heads_table(scores: Mapping[str, np.ndarray], chosen: Ablation = INTACT, hea
     there = ~np.isin(np.indices(shape)[0], list(headless)).ravel()
     table = grid_table(np.zeros(shape), chosen).drop(columns=["importance", "rank"]).assign(live=ranked.ravel())
     for label, values in scores.items():
-        ranks = np.full(values.size, np.nan)
-        which = np.flatnonzero(ranked.ravel() & there & ~np.isnan(values.ravel()))
-        ranks[which[stats.order(values.ravel()[which])[::-1]]] = np.arange(1, len(which) + 1)
-        table = table.assign(**{label: values.ravel(), f"{label} rank": ranks})
+        table = table.assign(**{label: values.ravel(), f"{label} rank": _places(
+            values, ranked & there.reshape(shape) & ~np.isnan(values)).ravel()})
     return table[there].rename(columns={"off": "chosen"}).reset_index(drop=True)
 
 
 def need_maps(oracle: Sweep, shape: tuple[int, int]) -> dict[str, np.ndarray]:
     """(n_layers, n_heads) each: the accuracy that is lost and, where it is kept, the loss that is added, in nats, as
     each head is off alone; NaN where no heads are."""
-    found = {ACCURACY_LOST: oracle.importance()}
-    if (losses := oracle.losses()) is not None:
-        found[LOSS_ADDED] = (losses[1:] - losses[0]).mean(1)
-    maps = {label: np.full(shape, np.nan) for label in found}
-    for i, text in enumerate(oracle.ablations[1:]):
+    there = np.full(shape, np.nan)
+    for text in oracle.ablations[1:]:
         head = min(parse_exact(text).heads)
-        for label, values in found.items():
-            maps[label][head.layer, head.head] = values[i]
-    return maps
+        there[head.layer, head.head] = 0.0
+    measures = {ACCURACY_LOST: ACCURACY, **({LOSS_ADDED: LOSS} if oracle.gold else {})}
+    return {label: costs(oracle, measure, shape)[0].mean(0) + there for label, measure in measures.items()}
 
 
 def head_table(table: pd.DataFrame, head: Head) -> pd.DataFrame:
@@ -78,14 +74,18 @@ def head_importance_table(head: Head, records: Mapping[tuple[str, int], HeadScor
         scores = record.scores(by)
         ranked = np.ones(scores.shape, bool) if heads is None else heads
         low, high = stats.bootstrap_score(record, head, by)
-        n, value = int(ranked.sum()), float(scores[head.layer, head.head])
-        order = np.full(scores.size, np.nan)
-        which = np.flatnonzero(ranked.ravel())
-        order[which[stats.order(scores.ravel()[which])[::-1]]] = np.arange(1, n + 1)
-        rank = order.reshape(scores.shape)[head.layer, head.head]
-        rows.append({"task": task, "shots": n_shots, "importance": value, "95 % from": low, "to": high, "rank": rank,
-                     "of": n, "above": (n - rank) / max(n - 1, 1), "n": record.n_examples})
+        n, rank = int(ranked.sum()), float(_places(scores, ranked)[head.layer, head.head])
+        rows.append({"task": task, "shots": n_shots, "importance": float(scores[head.layer, head.head]),
+                     "95 % from": low, "to": high, "rank": rank, "of": n, "above": (n - rank) / max(n - 1, 1),
+                     "n": record.n_examples})
     return pd.DataFrame(rows)
+
+
+def _places(scores: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Of (n_layers, n_heads) scores the `stats.places` among some of them; NaN for the others."""
+    found = np.full(scores.shape, np.nan)
+    found[which] = stats.places(scores[which])
+    return found
 
 
 def head_off_table(head: Head, oracles: Mapping[str, Sweep]) -> pd.DataFrame:

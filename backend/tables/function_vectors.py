@@ -44,9 +44,7 @@ def vectors_table(records: Sequence[Effects], prefix_matching: InductionScores, 
         "effect": found.mean, "95 % from": found.low, "to": found.high, "p (Holm)": stats.holm(found.p.tolist()),
         "prefix matching": np.asarray(prefix_matching.mean)[which], "importance": importance[which]})
     for score in SCORE.values():
-        ranks = np.empty(len(table), int)
-        ranks[stats.order(table[score].to_numpy())[::-1]] = np.arange(1, len(table) + 1)
-        table[f"{score} rank"] = ranks
+        table[f"{score} rank"] = stats.places(table[score].to_numpy())
     return table
 
 

@@ -30,7 +30,7 @@ def grid_table(scores: np.ndarray, off: Ablation = INTACT, *, label: str = "impo
     scores = np.where(there, scores.ravel(), np.nan)
     ranks = np.full(scores.size, np.nan)
     if not np.isnan(scores[there]).any():
-        ranks[np.flatnonzero(there)[stats.order(scores[there])[::-1]]] = np.arange(1, there.sum() + 1)
+        ranks[there] = stats.places(scores[there])
     names = [f"L{layer}H{head}" if layer not in headless else NO_HEADS for layer in range(n_layers)
              for head in range(n_heads)]
     return pd.DataFrame({"layer": layers, "head": heads, "name": names, label: scores, "rank": ranks,

@@ -64,9 +64,7 @@ def scores_table(importance: np.ndarray, prefix_matching: InductionScores, copyi
     table = grid_table(importance, chosen).assign(
         **{"prefix matching": np.array(prefix_matching.mean).ravel(), "copying": np.array(copying.mean).ravel()})
     table = table.rename(columns={"rank": "importance rank"})[which.ravel()]
-    ranks = np.empty(len(table))
-    ranks[stats.order(table["importance"].to_numpy())[::-1]] = np.arange(1, len(table) + 1)
-    return table.assign(**{"importance rank": ranks})
+    return table.assign(**{"importance rank": stats.places(table["importance"].to_numpy()).astype(float)})
 
 
 def leaders_table(table: pd.DataFrame, by: str = "prefix matching", n: int = 12) -> pd.DataFrame:

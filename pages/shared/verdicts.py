@@ -220,7 +220,8 @@ def carries(table: pd.DataFrame, lost: float, what: str = "head") -> str:
 
 
 def is_told(table: pd.DataFrame) -> pd.Series:
-    """Which heads of a `vectors_table` bring the right answer back, by a test of each that knows how many there are."""
+    """Which rows of a `vectors_table`, or of a head's in several tasks, bring the right answer back, by a test of each
+    that knows how many there are."""
     return (table["effect"] > 0) & (table["p (Holm)"] < SIGNIFICANT)
 
 
@@ -472,7 +473,7 @@ def head_needed(head: str, table: pd.DataFrame) -> str:
 def head_carries(head: str, table: pd.DataFrame) -> str:
     """In how many tasks a head brings back some of the right answer, told by a test, from a `head_effects_table`."""
     tasks = how_many(len(table), "task")
-    found = table[(table["p (Holm)"] < SIGNIFICANT) & (table["effect"] > 0)]
+    found = table[is_told(table)]
     if found.empty:
         return f"Put back at the last token, {head} brings back nothing that a test tells, in any of {tasks}"
     best = found.loc[found["effect"].idxmax()]
