@@ -14,7 +14,7 @@ from backend.kinds.head_importance import REDUCTIONS as OF_IMPORTANCE
 from backend.kinds.means import N_TRAIN
 from backend.kinds.prompts import prompts_of
 from backend.kinds.shapes import check_examples, check_heads
-from backend.kinds.unit import CountTokens, OfTraining, Option, Progress, Topic
+from backend.kinds.unit import CountTokens, OfTraining, Option, Progress, Topic, one_of, part
 from backend.records import ModelInfo, Record, require, require_lengths, require_within
 from backend.values import Setup
 
@@ -27,14 +27,8 @@ REDUCTIONS = SIGNED, INTEGRATED = ("signed", "integrated")
 RANKED_BY = (*OF_IMPORTANCE, *REDUCTIONS)  # what gradients say of heads, by any of which these are ranked
 
 
-def _reduction(text: str) -> str:
-    if text not in RANKED_BY:
-        raise ValueError(f"'{text}' is no reduction; known: {', '.join(RANKED_BY)}")
-    return text
-
-
-REDUCTION = Option("reduction", "per-token", f"how gradients rank heads: {', '.join(RANKED_BY)}", read=_reduction,
-                   metavar="NAME")
+REDUCTION = Option("reduction", "per-token", f"how gradients rank heads: {', '.join(RANKED_BY)}",
+                   read=one_of(RANKED_BY, "is no reduction"), metavar="NAME")
 
 
 @dataclass(frozen=True)
@@ -134,15 +128,10 @@ def attribution(
     from backend.engine.gradients import gate_gradients, gold_pairs
 
     found = gold_pairs(model, prompts)
-    n = (1 + len(STEPS)) * len(found.pairs)
 
     def at(gate: float, turn: int) -> np.ndarray:
-        def report(done: int, total: int) -> None:
-            if progress is not None:
-                progress(turn * total + done, n)
-
-        return -gate_gradients(model, found.pairs, report, batch_tokens=batch_tokens, prefixes=found.prefixes,
-                               gate=gate)[1]
+        return -gate_gradients(model, found.pairs, part(progress, turn, 1 + len(STEPS)), batch_tokens=batch_tokens,
+                               prefixes=found.prefixes, gate=gate)[1]
 
     signed = at(1.0, 0)
     integrated = np.mean([at(gate, turn) for turn, gate in enumerate(STEPS, 1)], axis=0)

@@ -10,7 +10,7 @@ from backend.errors import BadInput
 from backend.kinds.evaluation import evaluate
 from backend.kinds.orders import FIT, OfOrder, Order, dead_and_live, pairs_of
 from backend.kinds.prompts import prompts_of, task_of
-from backend.kinds.unit import CountTokens, Progress, Topic
+from backend.kinds.unit import CountTokens, Progress, Topic, part
 from backend.kinds.writes import HeadWrites
 from backend.records import ModelInfo, require_lengths, require_within
 from backend.values import Ablation, Head, Setup
@@ -85,7 +85,7 @@ def greedy_order(model: LoadedModel, prompts: Sequence[Prompt], live: Sequence[H
     n_done = 0
     while left:
         tried = evaluate(model, ready, [Ablation(frozenset([*gone, head])) for head in left],
-                         _part(progress, n_done, len(left), n_trials))
+                         part(progress, n_done, n_trials, len(left)))
         right = [float(one.outcomes().mean()) for one in tried]
         lost = [float(-one.gold().mean()) for one in tried]
         best = min(range(len(left)), key=lambda i: (-right[i], lost[i], i))
@@ -95,9 +95,3 @@ def greedy_order(model: LoadedModel, prompts: Sequence[Prompt], live: Sequence[H
         losses.append(lost[best])
     return GreedyOrder(pairs_of(gone), len(dead), len(ready.questions.docs), ready.questions.skipped,
                        tuple(accuracies), tuple(losses))
-
-
-def _part(progress: Progress | None, n_done: int, n: int, n_trials: int) -> Progress | None:
-    """The progress of n trials, of all."""
-    return None if progress is None else lambda done, total: progress(
-        n_done * total + n * done, n_trials * max(total, 1))

@@ -12,7 +12,7 @@ from backend.errors import BadInput
 from backend.kinds.evaluation import OFF, ROUNDING, Answers, Evaluation, Masked, evaluate
 from backend.kinds.means import N_TRAIN
 from backend.kinds.prompts import ready
-from backend.kinds.unit import CountTokens, Progress, Topic, Unit, Wish
+from backend.kinds.unit import CountTokens, Progress, Topic, Unit, Wish, part
 from backend.records import ModelInfo, Questions, Record, require, require_lengths, require_within
 from backend.values import INTACT, Ablation, Setup
 
@@ -150,8 +150,7 @@ def influence(
         if not len(which):
             continue
         fewer = [_left_out(shown[q], int(dropped[q]), place) for q in which]
-        step = None if progress is None else _step(progress, place, k)
-        answers = evaluate(model, fewer, [ablation], step, metric=questions.metric, means=[means])[0]
+        answers, = evaluate(model, fewer, [ablation], part(progress, place, k), metric=questions.metric, means=[means])
         without[which, place] = answers.gold()
     return Influences(questions, tuple(map(int, ready.gold_tokens)), tuple(map(float, with_all)),
                       tuple(tuple(map(float, row)) for row in without))
@@ -163,8 +162,3 @@ def _left_out(prompt: Prompt, dropped: int, place: int) -> Prompt:
         return tuple(value for i, value in enumerate(values) if i >= dropped and i != place)
 
     return replace(prompt, demos=kept(prompt.demos), demo_docs=kept(prompt.demo_docs), answers=kept(prompt.answers))
-
-
-def _step(progress: Progress, place: int, k: int) -> Progress:
-    """The progress of one place, told as a part of all."""
-    return lambda done, total: progress(place * total + done, k * total)

@@ -12,7 +12,7 @@ from backend.kinds.attribution import REDUCTION
 from backend.kinds.head_importance import GRADIENT, REDUCTIONS, importance_of_pairs
 from backend.kinds.orders import FIT, OfOrder, Order, dead_and_live, pairs_of
 from backend.kinds.prompts import prompts_of
-from backend.kinds.unit import CountTokens, Progress, Topic
+from backend.kinds.unit import CountTokens, Progress, Topic, part
 from backend.kinds.writes import HeadWrites
 from backend.records import ModelInfo, require_lengths, require_within
 from backend.values import Head, Setup
@@ -96,15 +96,10 @@ def iterative_order(
         n = stats.count(round_ / ROUNDS, len(live)) - (len(live) - len(left))
         if n:
             importance = importance_of_pairs(
-                model, found.pairs, found.skipped, _part(progress, round_ - 1), prefixes=found.prefixes,
+                model, found.pairs, found.skipped, part(progress, round_ - 1, ROUNDS), prefixes=found.prefixes,
                 draws=found.draws, off=gone).scores(reduction)
             going = sorted(left, key=lambda head: importance[head.layer, head.head])[:n]
             scores += [float(importance[head.layer, head.head]) for head in going]
             gone += going
             left = [head for head in left if head not in set(going)]
     return IterativeOrder(pairs_of(gone), len(dead), len(found.pairs), found.skipped, tuple(scores))
-
-
-def _part(progress: Progress | None, before: int) -> Progress | None:
-    """The progress of one round, of all rounds."""
-    return None if progress is None else lambda done, total: progress(before * total + done, ROUNDS * total)

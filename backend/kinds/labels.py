@@ -11,7 +11,7 @@ from backend.kinds.evaluation import OFF, Answers, Masked, evaluate
 from backend.kinds.means import N_TRAIN, Activations
 from backend.kinds.oracles import HeadOracle, Oracle, Sweep, head_oracle
 from backend.kinds.prompts import ready
-from backend.kinds.unit import CountTokens, Option, Progress, Topic, Wish
+from backend.kinds.unit import CountTokens, Option, Progress, Topic, Wish, one_of, some_of
 from backend.records import ModelInfo
 from backend.tasks.labels import RELABELLED, SHUFFLED
 from backend.values import INTACT, Ablation, Setup
@@ -20,16 +20,9 @@ if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
 
 
-def _labels(text: str) -> tuple[str, ...]:
-    found = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    if unknown := [labels for labels in found if labels not in RELABELLED]:
-        raise ValueError(f"'{unknown[0][:60]}' are no labels; known: {', '.join(RELABELLED)}")
-    return found
-
-
 LABELS = Option("labels", RELABELLED, "labels of the demonstrations that --what labels puts in the true ones' place: "
-                "shuffled among them, or made-up words (the options replaced alike)", read=_labels,
-                metavar="NAME,NAME")
+                "shuffled among them, or made-up words (the options replaced alike)",
+                read=some_of(one_of(RELABELLED, "are no labels")), metavar="NAME,NAME")
 
 
 def _check(setup: Setup, labels: str) -> None:

@@ -16,7 +16,7 @@ from backend.kinds.evaluation import ROUNDING, Answers, evaluate
 from backend.kinds.means import N_TRAIN, Activations, Means
 from backend.kinds.prompts import prompts_of, ready
 from backend.kinds.shapes import check_questions
-from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish
+from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish, one_of
 from backend.records import ModelInfo, Questions, Record, require, require_lengths, require_within
 from backend.stats import Marks
 from backend.values import INTACT, RARE, Ablation, Setup
@@ -32,22 +32,10 @@ SPLITS = VALIDATION, TRAIN = ("validation", "train")
 N_RESAMPLED = 3  # other prompts from which a head's output is taken, for every query
 
 
-def _fill(text: str) -> str:
-    if text not in FILLS:
-        raise ValueError(f"'{text[:60]}' puts nothing in place; known: {', '.join(FILLS)}")
-    return text
-
-
+_fill, _split = one_of(FILLS, "puts nothing in place"), one_of(SPLITS, "is no split")
 FILL = Option("fill", ZERO, "what stands in for single heads, or for heads that are knocked out: zero or mean; for "
               "single heads also resample (their output on other training prompts) or optimal (the best constant)",
               read=_fill, metavar="NAME")
-
-
-def _split(text: str) -> str:
-    if text not in SPLITS:
-        raise ValueError(f"'{text[:60]}' is no split; known: {', '.join(SPLITS)}")
-    return text
-
 
 ON = Option("on", VALIDATION, "the questions on which single heads are off: those of evaluations, or train, the first "
             "training prompts, to tell what a score misses from what other questions change", read=_split,

@@ -21,7 +21,7 @@ from backend.kinds.oracles import FFNOracle, Sweep, sweep
 from backend.kinds.orders import FIT, OfOrder, Order
 from backend.kinds.prompts import ready
 from backend.kinds.shapes import check_ablation, check_questions
-from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish
+from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish, one_of, some_of
 from backend.kinds.writes import PROBE, HeadWrites, Writes
 from backend.records import ModelInfo, require, require_lengths
 from backend.values import METHODS, Ablation, Head, Ranking, Setup, TaskId, parse_exact
@@ -47,17 +47,8 @@ def shares(what: str, fine: bool = False) -> list[tuple[float, float]]:
 
 
 N_RANDOM = Option("n_random", 5, "random rankings to prune by", least=0)
-
-
-def _parts(text: str) -> tuple[str, ...]:
-    parts = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    if not set(parts) <= {"heads", "ffns"}:
-        raise ValueError(f"'{text}' cannot be removed along a curve; known: heads, ffns")
-    return parts
-
-
 REMOVE = Option("remove", ("heads", "ffns"), "what pruning removes: heads, ffns or both, each along curves of its own",
-                read=_parts, metavar="PART,PART")
+                read=some_of(one_of(("heads", "ffns"), "cannot be removed along a curve")), metavar="PART,PART")
 BY = Option("by", (), "rankings to prune by: own, task:NAME, aggregate:SUITE or aggregate:NAME+NAME, random:SEED, "
             "live:SEED (dead heads first, then the others at random), or, of heads alone, iterative, greedy or gates, "
             "as fitted to training prompts (gates:NAME: to another task's); reverse: in front of the first three puts "

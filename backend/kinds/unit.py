@@ -56,6 +56,16 @@ class Results(Protocol):
     def put_seconds(self, unit: Unit[Any], seconds: float) -> None: ...
 
 
+def part(progress: Progress | None, before: int, of: int, size: int = 1) -> Progress | None:
+    """The progress of one piece of work, told as a part of all.
+
+    Args:
+        before, size, of: how much is done before it, how much it is, and how much there is in all, in the same unit.
+    """
+    return None if progress is None else lambda done, total: progress(before * total + size * done,
+                                                                      of * max(total, 1))
+
+
 @dataclass(frozen=True)
 class Topic:
     """Something that can be asked for: a word of `--what`."""
@@ -85,6 +95,21 @@ class Option:
     @property
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
+
+
+def one_of(known: Sequence[str], no: str) -> Callable[[str], str]:
+    """How an option reads a name: one that is not known is refused with what it is not ("is no split")."""
+    def read(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"'{text[:60]}' {no}; known: {', '.join(known)}")
+        return text
+
+    return read
+
+
+def some_of(read: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    """How an option reads names with commas between, each once."""
+    return lambda text: tuple(dict.fromkeys(read(one.strip()) for one in text.split(",")))
 
 
 @dataclass(frozen=True)
