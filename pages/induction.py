@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,10 +10,9 @@ import pandas as pd
 import streamlit as st
 
 from backend import lens, stats, tables
-from backend.kinds import Copying, FunctionVectors, HeadImportance, InductionScores, KnockOut, PrefixMatching
+from backend.kinds import Copying, FunctionVectors, HeadImportance, InductionScores, PrefixMatching
 from backend.kinds.function_vectors import MEANS
-from backend.kinds.knock_out import EVERY_SORT, SHARES, peers_of, ranked_on
-from backend.kinds.lines import expression, with_imports
+from backend.kinds.knock_out import SHARES
 from backend.models.info import BUNDLED
 from backend.values import Ablation, Head, ModelId, TaskId
 from pages.map import head_map, plots
@@ -24,6 +23,7 @@ from pages.shared import (
     demonstrations,
     glossary,
     growth,
+    knocked,
     living,
     selection,
     verdicts,
@@ -46,7 +46,7 @@ PREFIX = {"exact": "attention to the tokens that followed earlier occurrences of
 COPYING = {"authors": "of the probability that a head's own value at a position raises above the mean, the share of "
                       "the token it attends to most; layer by layer on bare embeddings, as in the authors' code",
            "olsson": "the same for what the head moves, its attention-weighted values, without bias (Olsson et al.)"}
-SOURCE = f"Olsson et al. 2022, arXiv:2209.11895; {blocks.STUDY}"
+SOURCE = PrefixMatching.SOURCE
 
 setup, info, by, chosen = selection.current(), selection.info(), selection.definition(), selection.ablation()
 tasks = selection.compared()
@@ -371,68 +371,14 @@ def draw_knock_out() -> None:
         at = st.select_slider("Read at, % of heads off", [100 * share for share in SHARES[1:]], 10.0, key="knocked at",
                               format_func=lambda share: f"{share:g}", persist_state="session", width=260)
     those = [setup.task] if which == "this task" else list(tasks.values())
-    compare = list(tasks.values())
-    groups: dict[tuple[TaskId, ...], list[TaskId]] = {}  # tasks that are ranked on one another
-    for task in those:
-        groups.setdefault(peers_of(task, compare), []).append(task)
-    those = [task for group in groups.values() for task in group]
-    units = {(sort, task): KnockOut(selection.current(task), sort, ranked_on(task, compare), fill)
-             for sort in EVERY_SORT for task in those}
     place = st.container()
-    records = dict(zip(units, blocks.get_all(list(units.values()), f"accuracy of {which} without these heads"),
-                       strict=True))
-    whole = [task for task in those if all(records[sort, task] is not None for sort in EVERY_SORT)]
-    if not whole:
-        return
-    found = {sort: [record for task in whole if (record := records[sort, task]) is not None] for sort in EVERY_SORT}
-    table = tables.knock_out_table(found)
-    pairs = tables.knock_out_pairs(found, float(at) / 100)
-    called = setup.task.name if which == "this task" else f"the mean of {words.how_many(len(whole), 'task')}"
-    ranking = list(dict.fromkeys(other for task in whole for other in ranked_on(task, compare)))
-    title = verdicts.which_are_needed(table, pairs, float(at) / 100, called, told_on(ranking))
-    first = units[EVERY_SORT[0], whole[0]]
-    with place:
-        blocks.result(
-            title, charts.knock_out(table, float(at) / 100),
-            caption=f"n = {int(table['n'].iloc[0])} questions · grey: {len(EVERY_SORT) - 4} random draws, lowest to "
-                    "highest",
-            measured=blocks.provenance(
-                setup, KnockOut.DEFINITION, f"Off: {fill} in their place",
-                f"Function vectors are ranked on {words.how_many(len(first.tasks), 'other task')}, and judged on "
-                "this one" if first.tasks != (whole[0],) else "Function vectors are ranked on the task itself",
-                words.how_certain(setup), "Difference: the same questions, paired bootstrap",
-                source=f"{KnockOut.SOURCE}; {SOURCE}", task=called),
-            table=table, file="knock-out", key="knock out", python=knock_out_lines(
-                {peers: here for peers, group in groups.items() if (here := [t for t in group if t in whole])}, fill),
-            alt_text=f"Curves of accuracy as heads are switched off. {title}.")
-
-
-def told_on(ranking: list[TaskId]) -> int | None:
-    """Of how many live heads it is told that they carry function vectors; None where a task is not measured."""
-    records = [blocks.fetch(FunctionVectors(selection.current(task).with_(n_examples=MEANS))) for task in ranking]
-    if any(record is None for record in records):
-        return None
-    found = stats.mean_effects([(np.asarray(one.effects)[:, alive.mask], one.draws) for one in records if one])
-    return int(verdicts.is_told(pd.DataFrame({"effect": found.mean, "p (Holm)": stats.holm(found.p.tolist())})).sum())
-
-
-def knock_out_lines(groups: Mapping[tuple[TaskId, ...], list[TaskId]], fill: str) -> str:
-    """Python that gets every curve, and the table of them.
-
-    Args:
-        groups: tasks that are ranked on one another -> those of them that are shown.
-    """
-    known = {setup.model: "model"}
-    made = [f"    ([{', '.join(expression(task, {}) for task in peers)}],\n"
-            f"     [{', '.join(expression(selection.current(task), known) for task in shown)}]),"
-            for peers, shown in groups.items()]
-    return with_imports([
-        f"model = {expression(setup.model, {})}",
-        "groups = [  # tasks that rank heads for one another, and setups", *made, "]",
-        "found = {sort: [get(KnockOut(setup, sort, tuple(task for task in peers if task != setup.task), "
-        f"{fill!r}))", "                for peers, setups in groups for setup in setups]",
-        f"         for sort in {EVERY_SORT}}}",
-        *blocks.shown_lines("tables.knock_out_table(found)")], selection.load_lines())
+    asked = knocked.ask([selection.current(task) for task in those], list(tasks.values()), fill)
+    curves = knocked.get(asked, f"accuracy of {which} without these heads")
+    if curves is not None:
+        n = len(curves.setups)
+        called = setup.task.name if which == "this task" else f"the mean of {words.how_many(n, 'task')}"
+        with place:
+            knocked.draw(curves, float(at) / 100, called, alive, file="knock-out", key="knock out")
 
 
 # --- capacity -----------------------------------------------------------------------------------

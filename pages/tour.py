@@ -1,23 +1,23 @@
-"""What is this about? A story in nine steps, each with something to guess and something to play with."""
+"""What is this about? A story in eleven steps, each with something to guess and something to play with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
 
 from backend import lens, stats, tables
-from backend.kinds import Answers, Evaluation, FFNOracle, HeadOracle, InductionScores, PrefixMatching, Pruning, Unit
+from backend.kinds import Answers, Evaluation, FFNOracle, HeadOracle, PrefixMatching, Pruning
 from backend.kinds.writes import N_PROBE
 from backend.models.info import BUNDLED, weights
 from backend.tasks import registry
 from backend.tasks.task import Prompt
-from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, TaskId, parse_exact
+from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, parse_exact
 from pages.map import head_map
 from pages.shared import (
+    beyond,
     blocks,
     charts,
     components,
@@ -35,6 +35,7 @@ from pages.shared import (
 )
 from pages.shared.guesses import answer, ask
 from pages.shared.plain import plain, prose
+from pages.shared.story import group, heading, lacking, matching, measured, number, over, result, setups, suite
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -43,54 +44,6 @@ SHOTS = selection.SHOTS
 LOOKS_BACK = tables.LOOKS_BACK
 FEW_POINTS = 0.05  # "little loss"
 N_WORDS = 10  # of the block that is repeated
-
-
-# --- pieces -------------------------------------------------------------------------------------
-
-
-def suite() -> dict[str, TaskId]:
-    """The bundled model's tasks, which the tour is told on."""
-    return {task.name: selection.task_id(task.name) for task in registry.suite("mini")}
-
-
-def group(name: str) -> list[str]:
-    """The tasks of one group of the bundled suite."""
-    return [task for task in suite() if registry.about(task).group == name]
-
-
-def setups(names: Sequence[str], n_shots: int) -> list[Setup]:
-    return [selection.current(suite()[name], n_shots) for name in names]
-
-
-def over(names: Sequence[str], n_shots: int) -> list[tuple[TaskId, int]]:
-    """What lines of Python loop over."""
-    return [(suite()[name], n_shots) for name in names]
-
-
-def measured(units: Sequence[Evaluation], what: str) -> list[Answers] | None:
-    """Stored records, measured on the spot where the bundled model was not yet asked; None when stopped."""
-    missing = [unit for unit in units if blocks.fetch(unit) is None]
-    if missing and blocks.why_not_here(missing):
-        blocks.offer(missing, what, of=len(units))
-        return None
-    if missing and not blocks.measure(missing, what):
-        return None
-    return [record for unit in units if (record := blocks.fetch(unit)) is not None]
-
-
-def lacking(*units: Unit[Any]) -> None:
-    """Before anybody guesses: that not all of a step can be told here, and what would help."""
-    if (why := selection.why_no_model()) and any(blocks.fetch(unit) is None for unit in units):
-        st.caption(f":material/cloud_off: {prose(words.not_all_here(why))}")
-
-
-def matching() -> InductionScores | None:
-    """Prefix matching of every head, or None and an offer to measure it."""
-    return blocks.get(PrefixMatching(selection.model()), "prefix matching of every head")
-
-
-result = partial(blocks.result, level=3)  # below a step's title
-heading = partial(blocks.heading, level=3)
 
 
 # --- the steps ----------------------------------------------------------------------------------
@@ -247,25 +200,12 @@ def switch() -> None:
         records = measured(units, f"accuracy without {words.components(chosen)}" if chosen else "accuracy")
         if not records:
             return
+        test, caption = number(records[0], records[1], chosen, setup)
         marks_a, marks_b = records[0].marks(), records[1].marks()
-        a, b = marks_a.right, marks_b.right
-        with blocks.numbers("tour"):
-            st.metric(f"{plain(setup.task)}, {setup.n_shots} shots", words.percent(b.mean()),
-                      words.points(b.mean() - a.mean()) if chosen else None,
-                      delta_color="orange" if b.mean() < a.mean() else "blue",
-                      delta_arrow="off" if b.mean() == a.mean() else "down" if b.mean() < a.mean() else "up")
-            test = stats.paired_test(marks_a, marks_b)
-            caption = blocks.note(
-                f"Off: {words.components(chosen, 2)} · " * bool(chosen) + f"{words.interval(row(marks_b))} · n = "
-                f"{len(b)} · chance {words.percent(records[0].questions.chance)}" +
-                f" · paired test {words.p_value(test.p)}" * bool(chosen), blocks.provenance(
-                    setup, f"{chosen.fill.capitalize()} ablation of {words.components(chosen)}" if chosen else "",
-                    f"Intact: {words.percent(a.mean())}", words.how_certain(setup),
-                    words.how_tested(setup)))
         if told:
             blocks.tell(told)
         if alone is not None and chosen.fill == "zero" and not chosen.ffns and (said := verdicts.together(
-                alone, sorted(chosen.heads), b.mean() - a.mean(),
+                alone, sorted(chosen.heads), marks_b.right.mean() - marks_a.right.mean(),
                 stats.mean_difference_interval([(marks_a, marks_b)]).high)):
             blocks.tell(said)
         pairs = {setup.task.name: (records[0], records[1] if chosen else None)}
@@ -283,10 +223,6 @@ def switch() -> None:
                         "missed is the question of the next steps.")
         elif not presenting.on():
             blocks.tell("Undo and Clear are in the sidebar, and so is a text field that does the same by keyboard.")
-
-
-def row(marks: stats.Marks) -> dict:
-    return tables.accuracy_row("", marks, float("nan"))
 
 
 def look_back() -> None:
@@ -629,6 +565,7 @@ Headroom measures the same on **any decoder-only model**: choose one in the side
 """)
 
 
+REAL = "A real language model"
 STEPS: dict[str, tuple[Callable[[], None], str, str]] = {  # title -> what it shows, the page it comes from, link text
     "Learning from examples": (learn, "pages/lab.py", "See every task in Lab"),
     "Things that can be off": (switch, "pages/lab.py", "Go on in Lab"),
@@ -637,13 +574,15 @@ STEPS: dict[str, tuple[Callable[[], None], str, str]] = {  # title -> what it sh
     "How many can go?": (prune, "pages/pruning.py", "More rankings in Pruning"),
     "Do tasks share them?": (share_heads, "pages/overlap.py", "Every pair of tasks in Overlap"),
     "And the FFNs?": (ffns, "pages/ffns.py", "Task by task in FFNs"),
-    "A real language model": (real_story.section, "pages/heads.py", "Its heads, task by task"),
+    "Which heads, then?": (beyond.which_heads, "pages/induction.py", "Both sorts in Induction"),
+    "Is the score right?": (beyond.truth, "pages/heads.py", "Every score in Heads > Calibration"),
+    REAL: (real_story.section, "pages/heads.py", "Its heads, task by task"),
     "At 66 billion": (at_scale, "pages/runs.py", "Add a model in Runs"),
 }
 
 
-SHORT = ("Examples", "Off", "Look back", "Knock out", "How many?", "Shared?", "FFNs", "Real",  # in the control
-         "66 billion")
+SHORT = ("Examples", "Off", "Look back", "Knock out", "How many?", "Shared?", "FFNs",  # in the control
+         "Which?", "Right?", "Real", "66 billion")
 
 
 def go(by: int) -> None:
@@ -687,7 +626,7 @@ def introduction(first: bool) -> None:
     """What this is about; while somebody presents, and a lecture's invitation, on the first step alone."""
     if first or not presenting.on():
         blocks.tell("Headroom shows which **attention heads** and **feed-forward networks** a task leans on, lets you "
-                    "switch them off with a click, and shows what that does to accuracy. Here is the story in nine "
+                    "switch them off with a click, and shows what that does to accuracy. Here is the story in eleven "
                     "steps, on a small model that runs on this machine.")
     if first:
         lecture.invitation()
@@ -720,6 +659,6 @@ if presenting.on():  # a presenter's remote control sends these
     with presenting.only_keys("pages"):
         st.button("Page back", key="page back", on_click=go, args=(-1,), disabled=at == 1, shortcut="PageUp")
         st.button("Page on", key="page on", on_click=go, args=(1,), disabled=at == len(STEPS), shortcut="PageDown")
-st.caption("Every number but the study's is computed, with the sidebar's model and details (in step 8 with the usual "
-           "ones); each step chooses its own task and shots. Answer each question before you look: being wrong is the "
-           "point.")
+st.caption("Every number but the study's is computed, with the sidebar's model and details (in step "
+           f"{list(STEPS).index(REAL) + 1} with the usual ones); each step chooses its own task and shots. Answer each "
+           "question before you look: being wrong is the point.")

@@ -103,13 +103,17 @@ def _imports(node: ast.AST, everywhere: bool) -> Iterator[str]:
             yield from _imports(child, everywhere)
 
 
-def loads_torch(module: str, seen: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """The way from a module to a heavy library that importing it takes; empty where it takes none."""
-    for name in sorted(imports(module, everywhere=False)):
-        if name.split(".")[0] in HEAVY:
-            return (*seen, module, name)
-        if name in FILES and name not in (*seen, module) and (way := loads_torch(name, (*seen, module))):
-            return way
+def loads_torch(module: str) -> tuple[str, ...]:
+    """The shortest way from a module to a heavy library that importing it takes; empty where it takes none."""
+    ways = [(module,)]
+    seen = {module}
+    for way in ways:  # which grows
+        for name in sorted(imports(way[-1], everywhere=False)):
+            if name.split(".")[0] in HEAVY:
+                return (*way, name)
+            if name in FILES and name not in seen:
+                seen.add(name)
+                ways.append((*way, name))
     return ()
 
 
@@ -165,3 +169,8 @@ def test_the_first_page_waits_for_no_library_that_it_does_not_use() -> None:
     assert loaded("import logging, sys; logging.disable(); "
                   "from pages.shared import blocks, charts, handles, selection; "
                   "print(sorted({'torch', 'transformers', 'datasets', 'scipy'} & sys.modules.keys()))") == "[]"
+
+
+def test_the_way_to_torch_is_found_over_other_modules() -> None:
+    assert loads_torch("backend.lens.reading") == ("backend.lens.reading", "backend.lens.patterns", "torch")
+    assert loads_torch("backend.values") == ()

@@ -248,8 +248,9 @@ def sets_apart(sets: pd.DataFrame, n_told: int) -> str:
 
 
 def which_are_needed(table: pd.DataFrame, pairs: Sequence[tuple[stats.Marks, stats.Marks]], at: float, called: str,
-                     n_told: int | None = None) -> str:
-    """Whether accuracy needs function-vector heads or induction heads more, in a `knock_out_table`.
+                     n_told: int | None = None) -> tuple[str, int]:
+    """Whether accuracy needs function-vector heads or induction heads more, in a `knock_out_table`, and which: 0 =
+    function-vector heads, 1 = induction heads, 2 = not told.
 
     Claims that one sort is needed more only where the paired interval of the difference says so and accuracy without
     that sort lies below the intact model's and below the random draws; never of other models or tasks.
@@ -275,13 +276,15 @@ def which_are_needed(table: pd.DataFrame, pairs: Sequence[tuple[stats.Marks, sta
         return bool(row["high"] < first["low"] and row["accuracy"] < random["low"])
 
     if n_told == 0:
-        also = "; induction heads are needed" if found.low > 0 and falls(induction) else ""
-        return f"Of no head is it told that it carries a function vector on the tasks that rank them{also}: {numbers}"
+        needed = found.low > 0 and falls(induction)
+        return ("Of no head is it told that it carries a function vector on the tasks that rank them"
+                f"{'; induction heads are needed' * needed}: {numbers}"), 1 if needed else 2
     if found.high < 0 and falls(vector):
-        return f"Function-vector heads are needed more here, as Yin and Steinhardt found elsewhere: {numbers}"
+        return f"Function-vector heads are needed more here, as Yin and Steinhardt found elsewhere: {numbers}", 0
     if found.low > 0 and falls(induction):
-        return f"Induction heads are needed more here, other than Yin and Steinhardt found elsewhere: {numbers}"
-    return f"These questions do not tell that either sort is needed more than other heads: {numbers}"
+        return f"Induction heads are needed more here, other than Yin and Steinhardt found elsewhere: {numbers}", 1
+    return f"These questions do not tell that either sort is needed more than other heads: {numbers}", 2
+
 
 def _told(row: pd.Series) -> bool:
     """Whether a part's interval leaves 0 out and, of one task, its paired test agrees."""
@@ -504,6 +507,25 @@ def tells(row: pd.Series, n: int, called: str, of: str) -> str:
     if row["to"] < 0:
         return f"The {costly} ranks {n} {called} the other way round than {costs}, at {numbers}; {front}"
     return f"It is not told that the {costly} ranks {n} {called} {costs}: {numbers}; {front}"
+
+
+TRUE_RANK = ("the very first", "among the costliest tenth", "further down")
+
+
+def first_by_score(table: pd.DataFrame, of: str) -> tuple[str, int]:
+    """Where the head with the highest score stands by what its removal costs, and the right answer, a place in
+    `TRUE_RANK`.
+
+    Args:
+        table: a `calibration_table` with losses; of: the task, or the mean of which tasks.
+    """
+    top = table.loc[table["score rank"].idxmin()]
+    rank, n = int(np.ceil(top["loss rank"])), len(table)
+    text = (f"{top['name']}, the first of {how_many(n, 'head')} by its score for {of}, has rank {rank} by what its "
+            f"removal costs: {nats(top['loss added'])} of loss ({span(top['loss from'], top['loss to'], 'nats')})")
+    if top["loss from"] <= 0 <= top["loss to"]:
+        text += ", which these questions do not tell from nothing"
+    return text, 0 if rank == 1 else 1 if rank <= max(1, stats.count(0.1, n)) else 2
 
 
 def _signed(value: float) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from tests.independent import published
+from tests.independent import published, tour
 
 
 def main() -> int:
@@ -36,7 +36,7 @@ def claims(what: str, kind: str | None) -> Iterator[published.Claim]:
             print("not read, for a person to check:", bullet)
     if what in ("all", "tour"):
         with published.shipped() as store:
-            yield from published.told(store)
+            yield from tour.told(store)
     if what in ("all", "shipped"):
         with published.shipped() as store:
             for unit in published.of_bundled(store):

@@ -119,6 +119,62 @@ def _scores(texts: Sequence[tuple[str, str]]) -> list[float]:
     return scores
 
 
+def cut(prompt: Prompt) -> tuple[list[int], list[int]]:
+    """The tokens of a prompt up to its right answer, and of that answer."""
+    gold = prompt.example.gold[0]
+    context = tokenizer()(prompt.prefix + prompt.example.contexts[gold]).input_ids
+    whole = tokenizer()(prompt.prefix + prompt.example.contexts[gold] + prompt.example.options[gold]).input_ids
+    return context, whole[len(context):]
+
+
+def losses(prompts: Sequence[Prompt], mask: Mask = INTACT) -> np.ndarray:
+    """(n,): cross-entropy of each right answer, nats, mean over its tokens."""
+    return np.array([-values[prompt.example.gold[0]] / len(cut(prompt)[1])
+                     for prompt, values in zip(prompts, loglikelihoods(prompts, mask), strict=True)])
+
+
+@torch.no_grad()
+def vectors(true: Sequence[Prompt], lied: Sequence[Prompt]) -> tuple[float, np.ndarray]:
+    """What shuffled labels take of the probability of the right answer's first token, and (n_layers, n_heads) how much
+    comes back where each head's output at the last token becomes its mean over prompts with true labels."""
+    n_layers, n_heads = shape()
+
+    def probability(ids: list[int], answer: int, rows: int = 1) -> torch.Tensor:
+        logits = model()(torch.tensor([ids] * rows), use_cache=False).logits[:, -1]
+        return logits.double().softmax(-1)[:, answer]
+
+    total: list[Any] = [0.0] * n_layers
+    behind_true = 0.0
+    for prompt in true:
+        hooks = []
+        for index, layer in enumerate(layers()):
+            def add(module: nn.Module, args: tuple, index: int = index) -> None:
+                total[index] = total[index] + args[0][0, -1].clone()
+
+            hooks.append(projection(layer).register_forward_pre_hook(add))
+        context, answer = cut(prompt)
+        behind_true += float(probability(context, answer[0])[0]) / len(true)
+        for hook in hooks:
+            hook.remove()
+    mean = [one.unflatten(-1, (n_heads, -1)) / len(true) for one in total]
+    effects, behind_lied = np.zeros((n_layers, n_heads)), 0.0
+    for prompt in lied:
+        context, answer = cut(prompt)
+        before = float(probability(context, answer[0])[0])
+        behind_lied += before / len(lied)
+        for index, layer in enumerate(layers()):
+            def put(module: nn.Module, args: tuple, index: int = index) -> tuple:
+                z = args[0].clone().unflatten(-1, (n_heads, -1))
+                for head in range(n_heads):  # row by row another head
+                    z[head, -1, head] = mean[index][head]
+                return (z.flatten(-2), *args[1:])
+
+            hook = projection(layer).register_forward_pre_hook(put)
+            effects[index] += (probability(context, answer[0], n_heads).numpy() - before) / len(lied)
+            hook.remove()
+    return behind_true - behind_lied, effects
+
+
 def importance(prompts: Iterable[Prompt]) -> dict[str, np.ndarray]:
     """(n_layers, n_heads) by each of three reductions: sums of |z . dL/dz| over positions, or of z . dL/dz over each
     example, z the input of the output projection and L the mean cross-entropy of the gold answer's tokens."""
@@ -126,9 +182,8 @@ def importance(prompts: Iterable[Prompt]) -> dict[str, np.ndarray]:
     absolute, signed = np.zeros((2, n_layers, n_heads))
     positions = answers = n = 0
     for prompt in prompts:
-        gold = prompt.example.gold[0]
-        context = tokenizer()(prompt.prefix + prompt.example.contexts[gold]).input_ids
-        whole = tokenizer()(prompt.prefix + prompt.example.contexts[gold] + prompt.example.options[gold]).input_ids
+        context, answer = cut(prompt)
+        whole = context + answer
         seen: dict[int, torch.Tensor] = {}
         hooks = []
         for index, layer in enumerate(layers()):
@@ -179,8 +234,8 @@ def writes(prompts: Iterable[Prompt]) -> np.ndarray:
     n_layers, n_heads = shape()
     total, n = np.zeros((n_layers, n_heads)), 0
     for prompt in prompts:
-        gold = prompt.example.gold[0]
-        whole = tokenizer()(prompt.prefix + prompt.example.contexts[gold] + prompt.example.options[gold]).input_ids[:-1]
+        context, answer = cut(prompt)
+        whole = (context + answer)[:-1]
         hooks = []
         for index, layer in enumerate(layers()):
             def look(module: Any, args: tuple, index: int = index) -> None:

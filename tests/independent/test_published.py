@@ -11,7 +11,7 @@ import pytest
 from backend.kinds import Evaluation, FFNOracle, HeadImportance, PrefixMatching, Pruning, Writes
 from backend.store.live import Store
 from backend.tasks.mini import MINI
-from tests.independent import plain, published
+from tests.independent import plain, published, tour
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +69,11 @@ def test_shipped_prefix_matching_is_what_plain_attention_shows(store: Store):
 
 def test_the_tour_s_titles_are_read_from_its_pages(store: Store):
     """One step whose numbers are plain means of what is stored; the script works all of them out anew."""
-    (claim,) = [title for title in published.titles(1) if "without examples" in title]
-    tour = published.Tour(store)
+    (claim,) = [title for title in tour.titles(1) if "without examples" in title]
+    told = tour.Tour(store)
     group = [i for i, task in enumerate(MINI) if MINI[task].group == "in-context"]
-    stored = [np.mean([np.mean(store.get(tour.evaluations[n][i]).outcomes()) for i in group]) for n in (0, 5)]
-    assert claim.startswith(f"From {published.percent(stored[0])} without examples to {published.percent(stored[1])}")
+    stored = [np.mean([np.mean(store.get(told.evaluations[n][i]).outcomes()) for i in group]) for n in (0, 5)]
+    assert claim.startswith(f"From {tour.percent(stored[0])} without examples to {tour.percent(stored[1])}")
 
 
 def test_a_wrong_number_is_found_and_an_unread_claim_is_listed():

@@ -22,7 +22,7 @@ from tests.pages.test_lab import answered
 
 OFF = Ablation(frozenset({Head(1, 2)}))
 TASKS = list(map(made_up.task_id, MINI))
-STEPS = [("tour", {"step": str(step)}) for step in range(1, 10)]
+STEPS = [("tour", {"step": str(step)}) for step in range(1, 12)]
 OTHERWISE: list[tuple[str, dict[str, Any]]] = [  # choices of the sidebar that a command has to carry
     *(("pruning", {"scope": scope, "view": view, "by": "per-example", "tasks": ["pick", "antonym"]})
       for scope in ("This task", "All tasks") for view in ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings")),
@@ -118,7 +118,7 @@ def test_the_lines_beside_every_chart_print_the_table_of_its_csv(
     ("show", "variance", "induction", {"view": "Scores"}),
     ("importance of", "all tasks", "induction", {"view": "Against importance"}),
     ("map ranking", "aggregate ranking", "pruning", {"view": "Heads and FFNs", "scope": "This task"}),
-    ("tour scale", "FFNs", "tour", {"step": "9"}),
+    ("tour scale", "FFNs", "tour", {"step": "11"}),
 ], ids=str)
 def test_so_do_those_of_a_page_s_own_choices(shown: list[tuple[pd.DataFrame, str]], explorer: Explorer,
                                              monkeypatch: pytest.MonkeyPatch, widget: str, value: str, page: str,

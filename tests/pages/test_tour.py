@@ -29,7 +29,7 @@ from tests.pages import made_up
 from tests.pages.conftest import INFO, MODEL, Explorer, are_here, bodies, calm, setups_of, words
 
 IN_CONTEXT = [task.name for task in MINI.values() if task.group == "in-context"]
-N_STEPS = 9
+N_STEPS = 11
 
 
 def records(units: list[Unit]) -> list:
@@ -158,7 +158,7 @@ def test_a_real_model_is_told_of_from_what_is_stored(explorer: Explorer, store: 
     table = tables.shots_table(pairs, dict.fromkeys(pairs, ""))
     told, at = verdicts.helped(table, 5)
     answers = verdicts.HELPED
-    app = explorer("tour", step="8")
+    app = explorer("tour", step="10")
     assert "The model so far was trained for this story" in words(app)
     assert "**SmolLM2-135M** has 4 layers of 2 heads" in words(app)
     app.radio[0].set_value(answers[at]).run()
@@ -166,14 +166,14 @@ def test_a_real_model_is_told_of_from_what_is_stored(explorer: Explorer, store: 
     assert f"You guessed right: **{answers[at]}**" in words(app)
     assert told in words(app)
     assert "half of the importance averaged over 14 tasks" in words(app)
-    app = explorer("tour", step="9")
+    app = explorer("tour", step="11")
     app.radio[0].set_value("about 70 %").run()
     assert "**SmolLM2-135M**, over the same 14 tasks: " in words(app)
 
 
 def test_the_tour_goes_on_with_the_real_model(explorer: Explorer, store: Store):
     made_up.fill(store, made_up.real_story(list(map(made_up.task_id, MINI))), made_up.REAL)
-    app = explorer("tour", step="8")
+    app = explorer("tour", step="10")
     app.radio[0].set_value(app.radio[0].options[0]).run()
     app.button("tour real").click().run()
     assert app.header[0].value.startswith("1 · ")
@@ -183,7 +183,7 @@ def test_the_tour_goes_on_with_the_real_model(explorer: Explorer, store: Store):
 def test_the_study_stands_beside_what_holds_here(explorer: Explorer, store: Store):
     sweeps = [made_up.pruning(s, "ffns") for s in setups_of(list(MINI))]
     made_up.fill(store, sweeps, INFO)
-    app = explorer("tour", step="9")
+    app = explorer("tour", step="11")
     app.segmented_control("tour scale").set_value("FFNs").run()
     app.radio[0].set_value("about 20 %").run()
     assert calm(app)
@@ -309,13 +309,13 @@ def elsewhere(store: Store, monkeypatch: pytest.MonkeyPatch) -> ModelId:
 
 
 @pytest.mark.parametrize(("step", "off"), [("1", ""), ("2", ""), ("2", "L0H1"), ("3", ""), ("4", ""), ("5", ""),
-                                           ("6", ""), ("7", ""), ("8", ""), ("9", "")])
+                                           ("6", ""), ("7", ""), ("8", ""), ("9", ""), ("10", ""), ("11", "")])
 def test_a_tour_without_weights_says_so_before_the_guess_and_calmly_after(explorer: Explorer, elsewhere: ModelId,
                                                                           step: str, off: str):
     app = explorer("tour", model="SmolLM2-135M", step=step, off=off)
     assert calm(app)
     before = [one.value for one in app.main.caption if "needs the model itself" in one.value]
-    assert len(before) == (step in ("1", "2", "4", "5"))
+    assert len(before) == (step in ("1", "2", "4", "5", "8", "9"))
     for line in before:
         assert line.count("are not here") == 1
         assert "`make smollm2`" in line
@@ -330,14 +330,14 @@ def test_a_tour_without_weights_says_so_before_the_guess_and_calmly_after(explor
 
 
 def test_the_real_model_is_not_told_to_be_the_bundled_one(explorer: Explorer, elsewhere: ModelId):
-    app = explorer("tour", model="SmolLM2-135M", step="8")
+    app = explorer("tour", model="SmolLM2-135M", step="10")
     assert "The model so far" not in words(app)
     assert "with which you take the tour, has 4 layers" in words(app)
 
 
 def test_a_tour_with_another_model_begins_with_nothing_off(explorer: Explorer, elsewhere: ModelId):
     app = explorer("tour", step="2", off="L1H2")
-    for _ in range(6):
+    for _ in range(8):
         app.button("next").click().run()
     app.sidebar.text_input("off").set_value("L0H1").run()
     app.radio[0].set_value(app.radio[0].options[0]).run()
@@ -409,7 +409,7 @@ FOOT = "with the sidebar's model and details"
 
 def test_the_foot_says_what_the_sidebar_changes(explorer: Explorer):
     app = explorer("tour")
-    assert f"{FOOT} (in step 8 with the usual ones); each step chooses its own task and shots" in words(app)
+    assert f"{FOOT} (in step 10 with the usual ones); each step chooses its own task and shots" in words(app)
 
 
 def test_the_first_step_says_what_its_task_asks(explorer: Explorer):

@@ -1,5 +1,7 @@
 """What the Tour concludes, and when it must not."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -233,8 +235,11 @@ def needed(vector: float, induction: float, random: float, n_told: int | None = 
         for share, reached in ((0.0, 1.0), (0.1, accuracy)):
             low, high = stats.wilson(round(reached * n), n) if name != "random others" else (reached, reached)
             rows.append({"off": name, "share": share, "accuracy": reached, "low": low, "high": high})
-    return said(verdicts.which_are_needed(pd.DataFrame(rows), [(stats.marks_of(marks(induction)), stats.marks_of(
-        marks(vector)))], 0.1, "antonym", n_told))
+    text, index = verdicts.which_are_needed(pd.DataFrame(rows), [(stats.marks_of(marks(induction)), stats.marks_of(
+        marks(vector)))], 0.1, "antonym", n_told)
+    assert index == (0 if text.startswith("Function-vector heads are needed more") else
+                     1 if re.search("[Ii]nduction heads are needed", text) else 2)
+    return said(text)
 
 
 def test_one_sort_is_needed_more_where_the_paired_interval_and_the_random_draws_say_so():
