@@ -953,7 +953,8 @@ def rank_agreements(scores: Sequence[Sequence[Sums]], truth: Sequence[Sums], n_d
 
     def ranked(of_scores: Sequence[np.ndarray], of_truth: Sequence[np.ndarray]) -> list[float]:
         true = mean(truth, of_truth)
-        return [spearman(mean(one, of_scores), true) for one in scores]
+        ranks = _ranks(true)  # the slow part of a thousand resamples
+        return [_correlation(_ranks(_same_shape(mean(one, of_scores), true)[0]), ranks) for one in scores]
 
     n_blocks, n_true = sizes[0], [len(sums) for sums, _ in truth]
     rhos = ranked([np.ones(n) for n in n_blocks], [np.ones(n) for n in n_true])

@@ -475,7 +475,7 @@ blocks.text("How many heads and FFNs can go? Accuracy as more and more of them a
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     scope = str(selection.control("Tasks", SCOPES, "scope"))
     view = str(selection.control("Remove", VIEWS, "view", help=glossary.says("pruning")))
-    st.segmented_control("Heads ranked by", selection.RANKED_BY, default=selection.RANKED_BY[0], required=True,
+    st.segmented_control("Heads ranked by", selection.PRUNED_BY, default=selection.PRUNED_BY[0], required=True,
                          key="ranked by", persist_state="session", help="importance: as it is chosen in the sidebar. "
                          f"{glossary.says('signed', 'integrated')}")
     share = share_of_intact() if view in VIEWS[:3] else 0.0

@@ -29,7 +29,6 @@ def own_main() -> None:
     sys.modules["__main__"] = MAIN
 
 
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with the golden numbers and the data samples; tests that need it are skipped without it."""

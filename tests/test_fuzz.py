@@ -14,6 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from backend import __main__ as cli
+from backend import limits, values
 from backend.errors import BadInput, DataError, HeadroomError, ModelError
 from backend.models import text
 from backend.models.identity import identify
@@ -21,7 +22,7 @@ from backend.models.obstacles import obstacles
 from backend.runs import arguments, jobs, seal
 from backend.tasks import data, own, registry
 from backend.tasks.task import prompts
-from backend.values import parse, parse_exact
+from backend.values import Head, parse, parse_exact
 from tests.fuzzing import tried
 from tests.models.small import small_network, small_tokenizer
 
@@ -107,6 +108,31 @@ def test_any_text_names_components_or_says_why_not(asked):
         assert ablation or problems or not re.sub(r"[\s,;]", "", asked)
     with suppress(BadInput):
         parse_exact(asked)
+
+
+@tried(200)
+@given(asked=st.lists(st.from_regex(r"(mean:)?L\d{1,4}H\d{1,4}(-\d{1,4})?|F\d{1,4}(-\d{1,4})?|,|mean:", fullmatch=True),
+                      max_size=6).map(",".join))
+def test_a_mask_as_it_is_written_is_read_as_any_other_text_is(asked):
+    values._read.clear()
+    wanted, problems = parse(asked, limits.LAYERS, limits.HEADS_PER_LAYER)
+    if problems:
+        with pytest.raises(BadInput):
+            parse_exact(asked)
+    else:
+        assert parse_exact(asked) == wanted == parse_exact(asked)
+        assert parse_exact(str(wanted)) == wanted
+
+
+def test_masks_that_are_kept_name_so_many_heads_and_no_more(monkeypatch):
+    monkeypatch.setattr(limits, "MASKS_KEPT", 10)
+    values._read.clear()
+    values._read.room = 10
+    for head in range(9):
+        assert parse_exact(f"L0H{head}-{head + 2}").heads == {Head(0, head + i) for i in range(3)}
+        assert sum(len(mask.heads) for mask in values._read.values()) <= 10
+    values._read.clear()
+    values._read.room = 2**20
 
 
 # Models.

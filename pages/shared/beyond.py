@@ -16,6 +16,7 @@ from backend.values import Ablation, Setup, parse_exact
 from pages.map import plots
 from pages.shared import blocks, calibration, charts, components, knocked, living, selection, story, verdicts, words
 from pages.shared.guesses import answer, ask
+from pages.shared.plain import plain
 
 SHOTS = selection.SHOTS[-1]
 AT = 0.1  # the share of the heads that is off where curves are read
@@ -40,7 +41,7 @@ def which_heads() -> None:
     setup, asked = selection.current(task, SHOTS), curves[task]
     story.lacking(*asked.units.values())
     answers = ("those with the greatest effect", "those that look back most", "these questions do not tell")
-    guess = ask("which heads", f"A tenth of the heads goes: which are missed more in {task.name}?", answers)
+    guess = ask("which heads", f"A tenth of the heads goes: which are missed more in {plain(task)}?", answers)
     if guess is None:
         return
     found = knocked.get(asked, f"accuracy of {task.name} without these heads")
@@ -91,8 +92,8 @@ def truth() -> None:
     setup = selection.current(story.suite()[name], SHOTS)
     unit, oracle = selection.importance(setup.task, SHOTS), HeadOracle(setup)
     story.lacking(unit, oracle)
-    guess = ask("truth", f"The head with the highest score for {name}: where does it stand by what its removal really "
-                "costs?", verdicts.TRUE_RANK)
+    guess = ask("truth", f"The head with the highest score for {plain(name)}: where does it stand by what its removal "
+                "really costs?", verdicts.TRUE_RANK)
     if guess is None:
         return
     record, measured = (blocks.get(unit, f"head importance of {name}, {SHOTS}-shot"),
@@ -129,8 +130,9 @@ def truth() -> None:
                              f"its {by} score. {title}.", facts=(("score", "score", "plain"), *(
                                  (one, one, "plain") for one in tables.COST.values()))))
     missed = tables.missed_table(table, LOSS)
-    blocks.tell(f"{verdicts.tells(row, len(table), alive.called, name)}. {verdicts.misses(missed, LOSS)}. "
-                f"{verdicts.unseen(table, len(measured.marks()[0].right))}.")
+    for said in (verdicts.tells(row, len(table), alive.called, name), verdicts.misses(missed, LOSS),
+                 verdicts.unseen(table, len(measured.marks()[0].right))):
+        blocks.text(f"{said}.")
     first, costliest = (table.loc[table[column].idxmin(), "name"] for column in ("score rank", "loss rank"))
     offers = {f"{first}, first by the score": first, f"{costliest}, which costs most": costliest}
     if first == costliest:

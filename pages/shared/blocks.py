@@ -317,8 +317,9 @@ def picture(off: Ablation) -> None:
     cells = shape()
     st.html(transformer.STYLE)
     st.markdown(transformer.svg(cells, off), unsafe_allow_html=True)  # `st.html` drops SVG; all text in it is ours
-    note(f"{transformer.described(cells, off)}.", "At the end the sum is read as logits, one for each token\n"
-         "Simplified: norms are left out, and in some architectures the heads and the FFN of a layer read the same")
+    note(f"{transformer.described(cells, off)}.", "At the end the residual stream, the sum, is read as logits, one for "
+         "each token\nSimplified: norms are left out, and in some architectures the heads and the FFN of a layer read "
+         "the same")
 
 
 def side_by_side(key: str, *widths: float, gap: Literal["small", "medium", "large"] = "medium") -> list[Any]:

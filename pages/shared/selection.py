@@ -43,7 +43,7 @@ DEFAULTS: Mapping[str, Any] = {"model": BUNDLED, "state": None, "task": None, "r
 N_EXAMPLES = (1, 100_000)  # lowest and highest number of questions, and of training examples
 MOST_SEED = 10_000
 MOST_DRAWS = 100  # of fixed demonstrations
-RANKED_BY = ("importance", *OF_ATTRIBUTION)  # what pruning can rank heads by
+PRUNED_BY = ("importance", *OF_ATTRIBUTION)  # what pruning can rank heads by
 ASKED = ("demos", "draws", "n", "seed", "train")  # the keys of an `Asking`, in its order
 # Bound by pages, or Streamlit's own:
 PAGE_PARAMETERS = {"step", "scope", "name", "view", "section", "source", "q", "prompt", "options", "at_layer",
@@ -258,7 +258,7 @@ def ranked_by() -> str:
 
 def rank_by(score: str) -> None:
     """Rank by a score from now on when pruning. For callbacks only: it writes widgets' state."""
-    st.session_state["ranked by"] = score if score in OF_ATTRIBUTION else RANKED_BY[0]
+    st.session_state["ranked by"] = score if score in OF_ATTRIBUTION else PRUNED_BY[0]
     if score not in OF_ATTRIBUTION:
         st.session_state["by"] = score
 

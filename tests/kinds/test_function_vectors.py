@@ -13,7 +13,8 @@ from backend.engine import last_token
 from backend.errors import BadInput
 from backend.kinds import FunctionVectors
 from backend.kinds.function_vectors import function_vectors
-from backend.models.loading import prepare
+from backend.models import smollm2
+from backend.models.loading import load_model, prepare
 from backend.tasks.labels import shuffled
 from backend.tasks.mini import MINI
 from backend.tasks.task import prompts
@@ -25,8 +26,9 @@ TRUE = prompts(MINI["label_mood"], 3, "per-query", 6, split="train")
 OTHERS = prompts(MINI["label_mood"], 3, "per-query", 10, split="train")[6:]
 
 
-def by_hooks(model, true, others):
-    """The procedure as published: read every prompt anew for every head, with its output overwritten by a hook."""
+def by_hooks(model, true, others, layers=None):
+    """The procedure as published: read every prompt anew for every head, with its output overwritten by a hook; 0 in
+    layers that are not asked for."""
     network, (n_layers, n_heads) = model.model, (model.n_layers, model.n_heads)
     modules = model.attn_outs
     seen = {}
@@ -58,8 +60,8 @@ def by_hooks(model, true, others):
             return float(logits.softmax(-1)[wanted])
 
         intact = p()
-        effects.append([[p(layer, head) - intact if layer in modules else 0.0 for head in range(n_heads)]
-                        for layer in range(n_layers)])
+        effects.append([[p(layer, head) - intact if layer in modules and (layers is None or layer in layers) else 0.0
+                         for head in range(n_heads)] for layer in range(n_layers)])
     return np.array(effects)
 
 
@@ -76,6 +78,20 @@ def test_it_is_the_published_procedure(architecture):
     assert np.allclose(found.scores(), expected.mean(0), atol=1e-7)
     assert (found.n_means, len(found.shuffled), found.left_out) == (6, 4, (0, 0))
     assert not found.scores()[list(model.info.headless)].any()
+
+
+@torch.inference_mode()
+def test_it_is_the_published_procedure_on_a_real_language_model():
+    if not smollm2.is_here():
+        pytest.skip("SmolLM2-135M is not here: `make smollm2` fetches it.")
+    model, task = load_model(smollm2.NAME), MINI["capital"]
+    true = prompts(task, 5, "per-query", 4, split="train")
+    others = prompts(task, 5, "per-query", 5, split="train")[4:]
+    layers = (14, 28)
+    expected = by_hooks(model, true, others, layers)
+    found = np.array(function_vectors(model, true, others).effects)
+    assert np.abs(expected).max() > 1e-3
+    assert np.abs((found - expected)[:, layers]).max() < 1e-4
 
 
 def test_a_model_that_is_not_read_in_parts_gives_the_same(monkeypatch):

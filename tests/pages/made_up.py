@@ -151,17 +151,21 @@ def pruning(of: Setup, what: str = "heads", ranking: str = "own") -> Pruning:
     return Pruning(of, what, Ranking.parse(ranking, of.task, identify_tasks))
 
 
-def everything(model: ModelId, tasks: Sequence[TaskId], off: Ablation, shots: Sequence[int] = (0, 1, 5)
-               ) -> Iterator[Unit[Any]]:
-    """All that any view of any page reads: at every number of shots what is set side by side, else at the last."""
+def everything(model: ModelId, tasks: Sequence[TaskId], off: Ablation, shots: Sequence[int] = (0, 1, 5), *,
+               each_head: Sequence[TaskId] | None = None) -> Iterator[Unit[Any]]:
+    """All that any view of any page reads: at every number of shots what is set side by side, else at the last.
+
+    Args:
+        each_head: the tasks of which it is known what each head's removal does, the bulk of it all; None: all.
+    """
     for one in setups(model, tasks, shots):
         yield from (importance(one), writes(one), Evaluation(one), Evaluation(one, off))
     for one in setups(model, tasks, shots[-1:]):
         own, reverse = Ranking.by(one.task), Ranking.by(one.task, reverse=True)
-        yield from (FFNOracle(one), vectors(one), Pruning(one, "combined", own), attribution(one), HeadOracle(one))
-        yield from (gates(one), *(HeadOracle(one, fill) for fill in FILLS[1:]))
-        yield from knock_outs(one, tasks)
-        yield from (*demonstrations(one), *demonstrations(one, off), *head_oracles(one))
+        yield from (FFNOracle(one), vectors(one), Pruning(one, "combined", own), attribution(one), gates(one))
+        yield from (*knock_outs(one, tasks), *demonstrations(one), *demonstrations(one, off))
+        if each_head is None or one.task in each_head:
+            yield from (*head_oracles(one), *(HeadOracle(one, fill) for fill in FILLS[1:]))
         for what in ("heads", "ffns"):
             for ranking in (own, Ranking.by(*tasks), reverse, *(Ranking.random(seed, N_PROBE) for seed in range(5))):
                 yield Pruning(one, what, ranking)

@@ -152,6 +152,9 @@ pages/runs.py: topic.title
 pages/runs.py: word
 pages/runs.py: words.how_many(len(earlier), 'result').capitalize()
 pages/runs.py: words.how_many(len(strangers), 'folder').capitalize()
+pages/shared/beyond.py: both
+pages/shared/beyond.py: label
+pages/shared/beyond.py: len(vectors) * len(induction) / alive.n
 pages/shared/blocks.py: cost(units)
 pages/shared/blocks.py: more
 pages/shared/blocks.py: share
@@ -179,6 +182,7 @@ pages/shared/sidebar.py: shape.n_heads
 pages/shared/sidebar.py: shape.n_layers
 pages/shared/sidebar.py: some
 pages/shared/sidebar.py: warning
+pages/shared/story.py: setup.n_shots
 pages/shared/versus.py: how_sure
 pages/shared/versus.py: more
 pages/tour.py: at
@@ -189,6 +193,7 @@ pages/tour.py: k
 pages/tour.py: told
 pages/tour.py: link
 pages/tour.py: like
+pages/tour.py: list(STEPS).index(REAL)
 pages/tour.py: model.n_heads
 pages/tour.py: model.n_layers
 pages/tour.py: page
@@ -196,7 +201,6 @@ pages/tour.py: pair[0]
 pages/tour.py: pair[1]
 pages/tour.py: right_or_wrong
 pages/tour.py: said
-pages/tour.py: setup.n_shots
 pages/tour.py: sizes[0]
 pages/tour.py: times
 pages/tour.py: title
