@@ -7,19 +7,33 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from backend import stats, tables
-from backend.kinds import Answers, Evaluation, PrefixMatching, Unit
+from backend.kinds import (
+    Answers,
+    Attribution,
+    Evaluation,
+    HeadImportance,
+    HeadOracle,
+    PrefixMatching,
+    Relabelled,
+    Unit,
+    Writes,
+)
+from backend.kinds.attribution import REDUCTIONS as OF_ATTRIBUTION
+from backend.kinds.writes import N_PROBE
 from backend.models import smollm2
 from backend.places import SHIPPED
 from backend.store.shipped import Shipped
 from backend.tasks import registry
+from pages.shared import verdicts
 
 CARD = Path(__file__).parents[1] / "docs" / "smollm2.md"
 SHOTS = (0, 1, 5)
+K = TypeVar("K", bound=Unit[Any])
 
 
 def units(shipped: Shipped) -> list[Unit[Any]]:
@@ -76,7 +90,58 @@ def contents(shipped: Shipped) -> list[str]:
     return lines
 
 
-PARTS = {"accuracies": accuracies, "induction": looks_back, "contents": contents}
+def truth(shipped: Shipped) -> list[str]:
+    """A row per score: how well it ranks the live heads by the loss that their removal adds, for the task with a head
+    oracle."""
+    oracle = only(shipped, HeadOracle, fill="zero", on="validation")
+    of = {"setup": oracle.setup.with_(n_examples=200)}
+    importance, attribution = (shipped.get(only(shipped, kind, **of)) for kind in (HeadImportance, Attribution))
+    writes = shipped.get(only(shipped, Writes, setup=oracle.setup.with_(n_examples=N_PROBE)))
+    sweep = shipped.get(oracle)
+    assert importance is not None
+    assert attribution is not None
+    assert writes is not None
+    assert sweep is not None
+    records = {by: [attribution if by in OF_ATTRIBUTION else importance] for by in tables.SCORES}
+    told = tables.tells_table(records, {"zero": [sweep]}, tables.SCORES[0], writes.alive())
+    rows = [f"| score, {oracle.task}, {oracle.setup.n_shots} shots | ρ with the loss added (95 %) | ahead of "
+            f"{tables.SCORES[0]} | top 10 % found |", "|---|---|---|---|"]
+    for row in told[told["measured in"] == "loss"].to_dict("records"):
+        rows.append(f"| {row['score']} | {row['ρ']:.2f} ({row['95 % from']:.2f} to {row['to']:.2f}) | "
+                    f"{row['ahead']:+.2f} ({row['ahead from']:+.2f} to {row['ahead to']:+.2f}) | "
+                    f"{100 * row['top 10%']:.0f} % |")
+    table = tables.calibration_table([importance], [sweep], tables.SCORES[0], heads=writes.alive())
+    return [*rows, "", f"{verdicts.first_by_score(table, oracle.task.name)[0]}."]
+
+
+def demonstrations(shipped: Shipped) -> list[str]:
+    """A row per task: accuracy behind each sort of labels, and the two parts with their intervals."""
+    rows = ["| task, 5 shots | 0 shots | shuffled labels | true labels | made-up labels | recognition | learning |",
+            "|---|---|---|---|---|---|---|"]
+    for unit in units(shipped):
+        if isinstance(unit, Relabelled) and unit.labels == "shuffled" and not unit.ablation:
+            setup = unit.setup
+            those = dict(zip(tables.LABELS, (Evaluation(setup.with_(n_shots=0)), Evaluation(setup), unit, Relabelled(
+                setup, "made-up")), strict=True))
+            behind = {labels: [record] for labels, one in those.items() if (record := shipped.get(one))}
+            parts = tables.parts_table({"intact": behind}).set_index("part")
+            each = [f"{100 * behind[labels][0].outcomes().mean():.0f}" for labels in (
+                tables.LABELS[0], tables.LABELS[2], tables.LABELS[1], tables.LABELS[3])]
+            rows.append(f"| {setup.task} | {' | '.join(each)} | " + " | ".join(
+                f"{100 * row['effect']:+.0f} ({100 * row['low']:+.0f} to {100 * row['high']:+.0f})"
+                for row in (parts.loc[part] for part in tables.PARTS)) + " |")
+    return rows
+
+
+def only(shipped: Shipped, kind: type[K], **wanted: Any) -> K:
+    """The one shipped unit of a kind with these fields."""
+    (found,) = (unit for unit in units(shipped) if isinstance(unit, kind)
+                and all(getattr(unit, name) == value for name, value in wanted.items()))
+    return found
+
+
+PARTS = {"accuracies": accuracies, "induction": looks_back, "truth": truth, "demonstrations": demonstrations,
+         "contents": contents}
 
 
 def written(card: str, shipped: Shipped) -> str:

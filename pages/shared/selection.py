@@ -389,10 +389,15 @@ def default_task(known: Sequence[str]) -> str:
 
 
 def usual() -> list[str]:
-    """The tasks that are compared unless others are chosen: those that have results, or the mini suite."""
-    mini = [t.name for t in registry.suite("mini")]
-    stored = {t.name for t in handles.known().tasks(model())}
-    return mini if model_name() == BUNDLED or len(stored) < 2 else [n for n in task_names() if n in stored]
+    """The tasks that are compared unless others are chosen: those with results of the chosen task's suite, the mini
+    suite's or the study's; all that have results, where that leaves no two; the mini suite, where there are none."""
+    mini = [task.name for task in registry.suite("mini")]
+    stored = {task.name for task in handles.known().tasks(model())}
+    if model_name() == BUNDLED or len(stored) < 2:
+        return mini
+    suite = mini if task_name() in mini else [task.name for task in registry.suite("paper,held-out")]
+    peers = [name for name in task_names() if name in stored and name in suite]
+    return peers if task_name() in suite and len(peers) > 1 else [name for name in task_names() if name in stored]
 
 
 def read() -> tuple[Ablation, list[str]]:

@@ -17,7 +17,7 @@ from backend.models import gguf
 from backend.models.info import BUNDLED
 from backend.tasks import registry
 from backend.tasks.task import DEMOS
-from pages.shared import components, glossary, handles, lecture, notes, selection
+from pages.shared import components, glossary, handles, lecture, notes, selection, words
 from pages.shared.plain import code, plain, prose
 from pages.shared.selection import (
     BOS,
@@ -120,8 +120,8 @@ def _model() -> None:
 def _task() -> None:
     known = selection.task_names()
     st.selectbox("Task", known, index=known.index(selection.default_task(known)), key="task", bind="query-params")
-    words = registry.about(selection.task_name())
-    st.caption(plain(f"{words.group} · {words.about}"))
+    about = registry.about(selection.task_name())
+    st.caption(plain(f"{about.group} · {about.about}"))
     found = selection.rows(selection.task_name())
     _known_here("rows", [t.digest for t in found])
     if len(found) > 1:
@@ -171,8 +171,11 @@ def _details() -> None:
     _number("train", "Training examples", "Behind head importance, and rankings by it: the first so many of the seeded "
             "order.", where)
     known = selection.task_names()
-    st.multiselect("Tasks that are compared", known, default=[t for t in selection.usual() if t in known], key="tasks",
-                   bind="query-params", help="What Overlap, Pruning and the views of all tasks compare and average.")
+    usual = [name for name in selection.usual() if name in known]
+    st.multiselect("Tasks that are compared", known, key="tasks", bind="query-params",
+                   placeholder=f"the usual {words.how_many(len(usual), 'task')}",
+                   help="What Overlap, Pruning and the views of all tasks compare and average. The usual ones are "
+                        f"those with results of the chosen task's suite: {plain(', '.join(usual))}.")
     st.selectbox("Precision", DTYPES, key="dtype", bind="query-params")
     st.segmented_control("BOS token", BOS, default="auto", required=True, key="bos", bind="query-params",
                          help=f"{glossary.says('BOS')} auto: as the model's tokenizer does by itself, and none for "
