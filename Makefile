@@ -6,7 +6,7 @@ PORT ?= 8501
 ARGS ?=
 ADDRESS ?= 0.0.0.0
 SHOWN ?= auto
-WORKERS ?= 3
+WORKERS ?= 2
 
 .PHONY: app serve smollm2 test lint bench screenshots clean
 

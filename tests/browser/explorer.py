@@ -103,8 +103,11 @@ def open_page(browser: Browser, address: str, width: int = 1440, height: int = 1
 
 
 def settled(page: Page) -> None:
-    """Wait until the run under way has ended and the page is drawn."""
-    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    """Wait until the run under way has ended and the page is drawn; where it never is, say what the console says."""
+    try:
+        expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    except AssertionError as error:
+        raise AssertionError(f"{error}\nThe console: {getattr(page, 'complaints', 'was not listened to')}") from None
     expect(page.get_by_role("heading", level=1).first).to_be_visible()
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
 
