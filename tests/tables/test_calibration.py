@@ -90,6 +90,8 @@ def test_misses_are_told_costs_of_low_rank_and_overrated_ones_are_not():
     assert list(zip(found["head"], found["which"], strict=True)) == [("a", "missed"), ("c", "overrated"),
                                                                        ("d", "overrated")]
     assert list(tables.missed_table(table, "loss", 1)["head"]) == ["a", "c"]
+    level = table.assign(**{"score rank": [1.0, 2, 3, 4]})  # as it costs: neither missed nor overrated
+    assert tables.missed_table(level, "loss").empty
 
 
 def test_each_score_stands_beside_each_cost_with_what_chance_finds():

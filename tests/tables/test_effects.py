@@ -68,3 +68,23 @@ def test_the_effects_of_several_tasks_stand_below_one_another():
     table = tables.all_effects_table({"a": oracle, "b": oracle})
     assert table[["task", "layer", "change"]].to_numpy().tolist() == [
         ["a", 0, -0.5], ["a", 1, 0], ["b", 0, -0.5], ["b", 1, 0]]
+
+
+def test_what_each_head_s_removal_costs_stands_beside_its_importance():
+    oracle = sweep([[1, 1, 1, 0], [0, 0, 1, 0], [1, 1, 1, 1], [1, 1, 1, 0]],
+                   list(map(parse_exact, ("", "L0H0", "L0H1", "L1H0"))))
+    scores = np.array([[0.1, 0.3], [0.3, 0.0]])
+    table = tables.need_table(scores, oracle)
+    assert list(table.columns) == ["head", "importance", "change", "low", "high", "p", "p (Holm)", "importance rank",
+                                   "n"]
+    assert table["head"].tolist() == ["L1H0", "L0H1", "L0H0"]  # of equal importance the later one is first
+    assert table["change"].tolist() == [0.0, 0.25, -0.5]
+    assert table["importance rank"].tolist() == [1, 2, 3]
+    assert table["p"].tolist() == [1.0, 1.0, 0.5]
+    assert table["p (Holm)"].tolist() == [1.0, 1.0, 1.0]
+    assert set(table["n"]) == {4}
+    marks = oracle.marks()
+    assert tuple(table.loc[2, ["low", "high"]]) == stats.difference_interval(marks[0], marks[1])
+    alone = tables.need_table(scores, oracle, np.array([[True, False], [False, False]]))
+    assert alone["head"].tolist() == ["L0H0"]
+    assert alone["p (Holm)"].tolist() == [0.5]

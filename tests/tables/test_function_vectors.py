@@ -87,6 +87,7 @@ def test_the_heads_of_the_sets_are_listed_with_the_sets_they_are_in():
     found = tables.set_heads_table(table(), 2)
     assert list(found["head"]) == ["L0H0", "L0H1", "L0H2"]
     assert list(found["top"]) == ["function vector, important", "function vector, induction, important", "induction"]
+    assert found.columns[0] == "head"
 
 
 def test_an_overlap_is_tested_exactly():

@@ -90,6 +90,10 @@ def test_points_are_the_table_s_numbers_with_their_intervals():
     assert (last["value"], last["low"], last["high"]) == (1.0, table["with from"].iloc[-1], 1.0)
     scores = points[points["what"] == "strongest prefix matching"]
     assert (scores["low"] == scores["value"]).all()
+    assert list(dict.fromkeys(points["what"])) == ["strongest prefix matching", "accuracy with demonstrations",
+                                                   "accuracy without"]
+    assert points.index.tolist() == list(range(15))
+    assert len(scores) == 5
 
 
 @pytest.mark.parametrize("bad", [[], [Grown(0, 0, None, {}, {}, {})]])

@@ -56,3 +56,10 @@ def test_means_weigh_tasks_alike_and_draw_questions_within_tasks():
     pairs = [(one["B"], one["A"]) for one in both]
     assert (means["A − B"]["low"], means["A − B"]["high"]) == stats.mean_difference_interval(pairs)  # type: ignore
     assert set(tables.masks_means([both[0], outcomes(TRUE, None, FALSE)])) == {"intact", "B"}
+
+
+def test_points_of_a_chart_are_numbered_through():
+    table = tables.masks_table(["one"], ["x"], [outcomes(TRUE, FALSE, None)], [0.5])
+    points = tables.masks_points(table)
+    assert points["mask"].tolist() == ["intact", "A"]
+    assert points.index.tolist() == [0, 1]

@@ -38,6 +38,8 @@ def test_areas_take_their_end_from_a_fitted_order_which_is_the_same_in_all():
     assert np.isnan(table.loc[tables.OWN, "more than one-shot"])
     assert (table["low"].dropna() <= table["CPR"][table["low"].notna()]).all()
     assert set(table["n"]) == {N}
+    assert ((table["CMD from"] <= table["CMD"]) & (table["CMD"] <= table["CMD to"]))[[tables.OWN, tables.GATES]].all()
+    assert {"low", "high", "more from", "more to"} <= set(table.columns)
 
 
 def test_equal_numbers_of_heads_are_compared_question_by_question():
