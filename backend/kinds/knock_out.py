@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backend import limits, stats
-from backend.errors import BadInput, StoreError
+from backend.errors import BadInput
 from backend.kinds.evaluation import evaluate
 from backend.kinds.function_vectors import MEANS, N_MEANS, N_TRIALS, TRIALS, Effects, FunctionVectors
 from backend.kinds.induction import N_SEEDS, N_SEQUENCES, InductionScores, PrefixMatching
@@ -22,7 +22,7 @@ from backend.kinds.shapes import check_ablation, check_questions
 from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish
 from backend.kinds.writes import N_PROBE, PROBE, HeadWrites, Writes
 from backend.records import ModelInfo, require, require_lengths
-from backend.values import INTACT, Ablation, Fill, Head, Setup, TaskId, parse_exact
+from backend.values import INTACT, Ablation, Fill, Head, Setup, TaskId
 
 if TYPE_CHECKING:
     from backend.models.loading import LoadedModel
@@ -126,11 +126,7 @@ class KnockOut(OfTask[Sweep]):
         check_questions(self.setup, record.questions)
         require_lengths(len(record.ablations), "ablations", removed=record.removed)
         require(record.removed == tuple((share, 0.0) for share in SHARES), "removed holds other shares")
-        for text, (share, _) in zip(record.ablations, record.removed, strict=True):
-            try:
-                off = parse_exact(text)
-            except BadInput as error:
-                raise StoreError(f"ablations: {error}") from error
+        for off, (share, _) in zip(record.masks(), record.removed, strict=True):
             require(not off.ffns and off.fill == (self.fill if off else "zero"), "ablations has FFNs off, or another "
                     "fill")
             if info is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backend import limits
-from backend.errors import BadInput
+from backend.errors import BadInput, StoreError
 from backend.kinds.constants import Constants, OptimalConstants
 from backend.kinds.evaluation import ROUNDING, Answers, evaluate
 from backend.kinds.means import N_TRAIN, Activations, Means
@@ -19,7 +19,7 @@ from backend.kinds.shapes import check_questions
 from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish, one_of
 from backend.records import ModelInfo, Questions, Record, require, require_lengths, require_within
 from backend.stats import Marks
-from backend.values import INTACT, RARE, Ablation, Setup
+from backend.values import INTACT, RARE, Ablation, Setup, parse_exact
 
 if TYPE_CHECKING:
     from backend.engine.passes import Prepared
@@ -78,6 +78,18 @@ class Sweep(Record):
                 require(max(lls) <= ROUNDING, f"gold holds {max(lls)}, which is no logarithm of a probability")
         for shares in self.removed:
             require_within("removed", shares, 0, 1)
+        self.masks()
+
+    def masks(self) -> list[Ablation]:
+        """What is off, row by row.
+
+        Raises:
+            StoreError: if a text of `ablations` names no components.
+        """
+        try:
+            return list(map(parse_exact, self.ablations))
+        except BadInput as error:
+            raise StoreError(f"ablations: {error}") from error
 
     def outcomes(self, norm: bool = False) -> np.ndarray:
         """(n_ablations, n) of bool: right or wrong."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backend import stats
-from backend.errors import BadInput, StoreError
+from backend.errors import BadInput
 from backend.kinds.attribution import RANKED_BY, REDUCTION, Attribution, Attributions
 from backend.kinds.attribution import REDUCTIONS as OF_ATTRIBUTION
 from backend.kinds.greedy import Greedy
@@ -24,7 +24,7 @@ from backend.kinds.shapes import check_ablation, check_questions
 from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish, one_of, some_of
 from backend.kinds.writes import PROBE, HeadWrites, Writes
 from backend.records import ModelInfo, require, require_lengths
-from backend.values import METHODS, Ablation, Head, Ranking, Setup, TaskId, parse_exact
+from backend.values import METHODS, Ablation, Head, Ranking, Setup, TaskId
 
 if TYPE_CHECKING:
     from backend.engine.passes import Prepared
@@ -109,11 +109,7 @@ class Pruning(OfTask[Sweep]):
             return
         n_heads = len(info.heads) if self.what != "ffns" else 0
         n_ffns = info.n_layers if self.what != "heads" else 0
-        for text, (heads, ffns) in zip(record.ablations, record.removed, strict=True):
-            try:
-                ablation = parse_exact(text)
-            except BadInput as error:
-                raise StoreError(f"ablations: {error}") from error
+        for ablation, (heads, ffns) in zip(record.masks(), record.removed, strict=True):
             check_ablation(ablation, info)
             off, wanted = (len(ablation.heads), len(ablation.ffns)), (stats.count(heads, n_heads), stats.count(
                 ffns, n_ffns))

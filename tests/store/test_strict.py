@@ -131,6 +131,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [  # a kind, what is changed of a
     ("ffn_oracle", {"gold": [[-1.0, -1.0]] * 4 + [[-1.0]]}, "gold holds 1 entries for 2 queries"),
     ("ffn_oracle", {"gold": [[-1.0, -1.0]] * 4 + [[-1.0, 0.5]]}, "no logarithm of a probability"),
     ("head_oracle", sweep(["", "L0H0"]), "ablations holds 2 entries for 33"),
+    ("head_oracle", sweep(["", "L H5"]), "ablations: 'L H5' is not a component"),
     ("pruning", sweep(["L0H0", "L0H0-2"], [[0.0, 0.0], [0.1, 0.0]]), "does not begin with the intact model"),
     ("pruning", sweep(["", "L0H0"], [[0.0, 0.0], [0.1, 0.0]]), "1 heads and 0 FFNs off where removed says 3 and 0"),
     ("pruning", sweep(["", "L9H0-2"], [[0.0, 0.0], [0.1, 0.0]]), "No such component: L9H0"),
