@@ -378,7 +378,8 @@ def draw_knock_out() -> None:
         n = len(curves.setups)
         called = setup.task.name if which == "this task" else f"the mean of {words.how_many(n, 'task')}"
         with place:
-            knocked.draw(curves, float(at) / 100, called, alive, file="knock-out", key="knock out")
+            title, _ = knocked.concluded(curves, float(at) / 100, called, alive)
+            knocked.draw(title, curves, float(at) / 100, called, file="knock-out", key="knock out")
 
 
 # --- capacity -----------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from backend.kinds.oracles import FILL, MEAN, ZERO, Sweep
 from backend.kinds.prompts import ready
 from backend.kinds.pruning import aggregate_of
 from backend.kinds.shapes import check_ablation, check_questions
-from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish
+from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish, some_of
 from backend.kinds.writes import N_PROBE, PROBE, HeadWrites, Writes
 from backend.records import ModelInfo, require, require_lengths
 from backend.values import INTACT, Ablation, Fill, Head, Setup, TaskId
@@ -34,11 +34,9 @@ N_RANDOM = 3
 EVERY_SORT = (*SORTS, *(f"random:{seed}" for seed in range(N_RANDOM)))
 
 
-def _sorts(text: str) -> tuple[str, ...]:
-    sorts = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    for sort in sorts:
-        _seed(sort)
-    return sorts
+def _sort(text: str) -> str:
+    _seed(text)
+    return text
 
 
 def _seed(sort: str) -> int:
@@ -62,7 +60,7 @@ def ranked_on(task: TaskId, tasks: Sequence[TaskId]) -> tuple[TaskId, ...]:
 
 
 SORT = Option("sort", EVERY_SORT, "sorts of heads to knock out: " + ", ".join(SORTS) + ", random:SEED (neither of "
-              "both); with commas between", read=_sorts, metavar="SORT,SORT")
+              "both); with commas between", read=some_of(_sort), metavar="SORT,SORT")
 RANK_ON = Option("rank_on", "", "the tasks, with + between, whose function vectors rank heads to knock out (default: "
                  "the others of its suite, or among the tasks named)", read=str, metavar="TASK+TASK")
 

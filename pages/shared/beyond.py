@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import streamlit as st
 
@@ -33,12 +33,13 @@ def which_heads() -> None:
                 "model; then one head at a time gets the output back that it has behind true answers. How much of the "
                 "right answer's probability returns is the head's *function-vector effect*.")
     compare = list(story.suite().values())
-    curves = {task: knocked.ask([selection.current(task, SHOTS)], compare) for task in compare}
     if "tour which task" not in st.session_state:
-        st.session_state["tour which task"] = most_misled(curves.values())
+        st.session_state["tour which task"] = most_misled(knocked.ask(
+            [selection.current(task, SHOTS) for task in compare], compare))
     task = story.suite()[str(st.selectbox("Task", list(story.suite()), key="tour which task", width=220,
                                           persist_state="session"))]
-    setup, asked = selection.current(task, SHOTS), curves[task]
+    setup = selection.current(task, SHOTS)
+    asked = knocked.ask([setup], compare)
     story.lacking(*asked.units.values())
     answers = ("those with the greatest effect", "those that look back most", "these questions do not tell")
     guess = ask("which heads", f"A tenth of the heads goes: which are missed more in {plain(task)}?", answers)
@@ -48,8 +49,9 @@ def which_heads() -> None:
     if found is None:
         return
     alive = living.now([task], [SHOTS])
-    answer(guess, answers[knocked.concluded(found, AT, task.name, alive)[1]])
-    knocked.draw(found, AT, task.name, alive, file="tour-which-heads", key="tour which", level=3)
+    title, right = knocked.concluded(found, AT, task.name, alive)
+    answer(guess, answers[right])
+    knocked.draw(title, found, AT, task.name, file="tour-which-heads", key="tour which", level=3)
     vectors, induction = (found.off(sort, AT).heads for sort in (VECTORS, INDUCTION))
     both = len(vectors & induction)
     blocks.tell(f"Of the {len(vectors)} heads with the greatest effect (over the other tasks) and the "
@@ -60,18 +62,16 @@ def which_heads() -> None:
                     "Those that look back": found.off(INDUCTION_ALONE, AT)}, "tour which")
 
 
-def most_misled(curves: Iterable[knocked.Asked]) -> str:
+def most_misled(asked: knocked.Asked) -> str:
     """The task that shuffled answers mislead most: of those of which every curve is stored, where there are any."""
     lost: dict[Setup, float] = {}
-    whole = set()
-    for asked in curves:
-        for (_, setup), unit in asked.units.items():
-            if setup not in lost:
-                record = blocks.fetch(FunctionVectors(setup.with_(n_examples=MEANS)))
-                lost[setup] = 0.0 if record is None else record.lost
-                whole.add(setup)
-            if setup in whole and blocks.fetch(unit) is None:
-                whole.remove(setup)
+    whole = {setup for _, setup in asked.units}
+    for (_, setup), unit in asked.units.items():
+        if setup not in lost:
+            record = blocks.fetch(FunctionVectors(setup.with_(n_examples=MEANS)))
+            lost[setup] = 0.0 if record is None else record.lost
+        if blocks.fetch(unit) is None:
+            whole.discard(setup)
     return max((setup for setup in lost if setup in whole or not whole), key=lambda setup: lost[setup]).task.name
 
 
@@ -112,9 +112,10 @@ def truth() -> None:
     rows = calibration.told({by: [record]}, {ZERO: [measured]}, by, alive.mask,
                             ("tour", by, *calibration.key_of([unit, oracle], [measured], alive)))
     row = rows[rows["measured in"] == LOSS].iloc[0]
+    n = len(measured.marks()[0].right)
     story.result(
         title, charts.scatter(table, **axes),
-        caption=f"n = {len(measured.marks()[0].right)} questions · {alive.over}, a dot each · orange: off",
+        caption=f"n = {n} questions · {alive.over}, a dot each · orange: off",
         measured=blocks.provenance(
             setup, f"Score: head importance {by}, of {record.n_examples} training prompts",
             "Cost: loss added with each head off alone (zero ablation), on other questions; loss: cross-entropy of the "
@@ -131,7 +132,7 @@ def truth() -> None:
                                  (one, one, "plain") for one in tables.COST.values()))))
     missed = tables.missed_table(table, LOSS)
     for said in (verdicts.tells(row, len(table), alive.called, name), verdicts.misses(missed, LOSS),
-                 verdicts.unseen(table, len(measured.marks()[0].right))):
+                 verdicts.unseen(table, n)):
         blocks.text(f"{said}.")
     first, costliest = (table.loc[table[column].idxmin(), "name"] for column in ("score rank", "loss rank"))
     offers = {f"{first}, first by the score": first, f"{costliest}, which costs most": costliest}

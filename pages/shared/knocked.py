@@ -69,16 +69,15 @@ def get(asked: Asked, what: str) -> Curves | None:
                                  for sort in EVERY_SORT})
 
 
-def draw(curves: Curves, at: float, called: str, alive: living.Living, *, file: str, key: str,
-         level: int = 2) -> None:
+def draw(title: str, curves: Curves, at: float, called: str, *, file: str, key: str, level: int = 2) -> None:
     """The curves, read at a share of the heads.
 
     Args:
+        title: what they say there (see `concluded`).
         called: the task, or the mean of which tasks.
         file, key, level: see `blocks.result`.
     """
     table = tables.knock_out_table(curves.found)
-    title, _ = concluded(curves, at, called, alive)
     first = curves.asked.units[EVERY_SORT[0], curves.setups[0]]
     n, draws = int(table["n"].iloc[0]), len(EVERY_SORT) - len(SORTS)
     blocks.result(

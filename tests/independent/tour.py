@@ -225,5 +225,5 @@ def titles(step: int) -> list[str]:
 def told(store: Store) -> Iterator[Claim]:
     """The Tour's titles, step by step."""
     for step, text in Tour(store).expected():
-        yield Claim(f"Tour, step {step}: '{text}' among {titles(step)}", 1, int(any(text in one for one in titles(
-            step))), 0)
+        said = titles(step)
+        yield Claim(f"Tour, step {step}: '{text}' among {said}", 1, int(any(text in one for one in said)), 0)
