@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from backend.kinds import Evaluation, PrefixMatching
 from backend.values import Ablation, Head
@@ -118,6 +119,21 @@ def test_ten_clicks_are_ten_heads_however_quick_and_so_are_ten_steps_back(
     page.keyboard.press("Control+y")
     agree(page, set(), n_heads)
     assert not page.complaints  # type: ignore[attr-defined]
+
+
+def test_a_drawing_never_says_as_i_sent_before(browser: Browser, address: str):
+    page = open_page(browser, f"{address}/?step=2")
+    messages: list[ForwardMsg] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: messages.append(
+        ForwardMsg.FromString(frame if isinstance(frame, bytes) else frame.encode("latin1")))))
+    page.reload()
+    page.get_by_text("it depends on the head").click()
+    maps.drawn(page)
+    for _ in range(3):  # the same two drawings again and again
+        maps.click(page, (0, 0))
+        settled(page)
+    assert any(one.delta.new_element.WhichOneof("type") == "bidi_component" for one in messages)
+    assert not [one.ref_hash for one in messages if one.WhichOneof("type") == "ref_hash"]
 
 
 @pytest.mark.parametrize(("where", "cells", "n_plots"), [
