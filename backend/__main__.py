@@ -19,30 +19,30 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 
-from backend import places
-from backend.errors import BadInput, Cancelled, DataError, HeadroomError, ModelError, StoreError
-from backend.kinds import KINDS, OfTask, Unit, compute
-from backend.machine import duration, free_disk, free_memory, is_full, size, slow, weight_bytes
-from backend.models import gguf, smollm2
-from backend.models.identity import identify
-from backend.models.info import describe, locate
-from backend.models.obstacles import obstacles
-from backend.places import SHIPPED
-from backend.records import ModelInfo, Record, too_long
-from backend.runs import arguments, jobs
-from backend.runs import plan as planning
-from backend.runs.leases import Leases
-from backend.store import bundles
-from backend.store.entries import TOLERANCE, differences
-from backend.store.live import Store
-from backend.store.shipped import ship
-from backend.tasks import own
-from backend.tasks.registry import get_task, suite
-from backend.tasks.task import Task
-from backend.values import Ablation, ModelId, TaskId, parse
+from . import places
+from .errors import BadInput, Cancelled, DataError, HeadroomError, ModelError, StoreError
+from .kinds import KINDS, OfTask, Unit, compute
+from .machine import duration, free_disk, free_memory, is_full, size, slow, weight_bytes
+from .models import gguf, smollm2
+from .models.identity import identify
+from .models.info import describe, locate
+from .models.obstacles import obstacles
+from .places import SHIPPED
+from .records import ModelInfo, Record, too_long
+from .runs import arguments, jobs
+from .runs import plan as planning
+from .runs.leases import Leases
+from .store import bundles
+from .store.entries import TOLERANCE, differences
+from .store.live import Store
+from .store.shipped import ship
+from .tasks import own
+from .tasks.registry import get_task, suite
+from .tasks.task import Task
+from .values import Ablation, ModelId, TaskId, parse
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
+    from .models.loading import LoadedModel
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 EXIT_CODES = "exit codes: 0 done, 1 something failed or differs, 2 wrong input, 130 interrupted or cancelled"
@@ -472,7 +472,7 @@ def import_(args: argparse.Namespace) -> int:
 
 def upgrade(args: argparse.Namespace) -> int:
     """Take over what an earlier version stored, where it is still true."""
-    from backend.store import earlier
+    from .store import earlier
 
     with _store(args) as store, tqdm(disable=None, leave=False) as bar:
         def progress(done: int, total: int) -> None:
@@ -499,7 +499,7 @@ def _say_aside(aside: Sequence[tuple[str, str]]) -> None:
 
 def models(args: argparse.Namespace) -> int:
     """Which models can be used; of one, what it needs."""
-    from backend.models.adapters import ADAPTERS
+    from .models.adapters import ADAPTERS
 
     if args.name:
         in_the_way = obstacles(args.name, args.revision, free=free_memory())
@@ -543,7 +543,7 @@ def pruned(args: argparse.Namespace) -> int:
     if in_the_way := obstacles(args.model, args.revision, tokenizer=args.tokenizer):
         raise ModelError(" ".join(in_the_way))
     model = _load(args)
-    from backend.models.pruned import write_pruned
+    from .models.pruned import write_pruned
 
     written = write_pruned(model, off, args.to)
     print(f"{args.model} without {off} is in {written.folder}. {written.compared}")
@@ -574,8 +574,8 @@ def get_smollm2(args: argparse.Namespace) -> int:
 
 def tasks(args: argparse.Namespace) -> int:
     """Which tasks there are; of one, how it asks."""
-    from backend.tasks.registry import about, known
-    from backend.tasks.task import prompts
+    from .tasks.registry import about, known
+    from .tasks.task import prompts
 
     if not args.name:
         for name in known():
@@ -736,7 +736,7 @@ def _quiet() -> None:
 
 
 def _load(args: argparse.Namespace) -> LoadedModel:
-    from backend.models.loading import load_model
+    from .models.loading import load_model
 
     _quiet()
     return load_model(args.model, args.revision, args.dtype, args.device, args.device_map, args.tokenizer, args.bos)

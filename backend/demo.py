@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import PurePath
 
-from backend.errors import BadInput, DataError, ModelError
+from .errors import BadInput, DataError, ModelError
 
 SETTING = "HEADROOM_DEMO"
 MODELS = "HEADROOM_DEMO_MODELS"  # with commas between, beside the bundled one

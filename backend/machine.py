@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from backend.records import ModelInfo
+from .records import ModelInfo
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes per parameter
 INSTRUCTIONS = {"bfloat16": {"avx512_bf16", "amx_bf16", "bf16"}, "float16": {"avx512_fp16", "amx_fp16", "asimdhp"}}

@@ -20,10 +20,10 @@ from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from backend import limits
-from backend.errors import StoreError
-from backend.stats import Marks
-from backend.values import RARE, Ablation, Head, parse_exact
+from . import limits
+from .errors import StoreError
+from .stats import Marks
+from .values import RARE, Ablation, Head, parse_exact
 
 _PLAIN = (str, int, float, bool)
 METRICS = ("acc", "em", "acc_by_group", "greedy")

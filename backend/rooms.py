@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import RLock
 
-from backend.errors import BadInput
+from .errors import BadInput
 
 LIFE = 2 * 3600.0  # seconds from its opening until a room is gone
 AWAY = 30.0  # seconds without a look after which somebody counts as away

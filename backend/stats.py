@@ -15,8 +15,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from backend.errors import BadInput
-from backend.values import Head
+from .errors import BadInput
+from .values import Head
 
 # --- accuracy -----------------------------------------------------------------------------------
 

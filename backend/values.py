@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from backend import limits
-from backend.errors import BadInput
+from . import limits
+from .errors import BadInput
 
 RARE = {"rare": True}  # metadata of a field that says something of few: not written where it holds its default
 

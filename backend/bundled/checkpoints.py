@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from backend.models.info import BUNDLED, CHECKPOINTS, checkpoint_name
+from ..models.info import BUNDLED, CHECKPOINTS, checkpoint_name
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from functools import cache
 from itertools import accumulate, chain
 from typing import Any
 
-from backend.tasks.mini import (
+from ..tasks.mini import (
     ANTONYM_SPLITS,
     COUNTRY_SPLITS,
     FORMS,
@@ -27,7 +27,7 @@ from backend.tasks.mini import (
     VERB_SPLITS,
     words,
 )
-from backend.tasks.task import SEPARATOR, Split, Task
+from ..tasks.task import SEPARATOR, Split, Task
 
 BOS, EOS, PAD, UNK = "<s>", "</s>", "<pad>", "<unk>"
 SPECIAL = (PAD, BOS, EOS, UNK)

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from transformers import OPTForCausalLM
 
-from backend.bundled import checkpoints, corpus
-from backend.bundled.train import HERE, forward
-from backend.tasks.mini import MINI
-from backend.tasks.task import Prompt, Split, Task, prompts
-from backend.values import Head
+from ..tasks.mini import MINI
+from ..tasks.task import Prompt, Split, Task, prompts
+from ..values import Head
+from . import checkpoints, corpus
+from .train import HERE, forward
 
 GROUPS = ("knowledge", "reasoning", "in-context")
 SHOTS = (0, 1, 5, 10)

@@ -32,9 +32,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from torch import Tensor
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
-from backend.bundled import checkpoints, corpus
-from backend.machine import multiplies
-from backend.models.info import CHECKPOINTS, checkpoint_name
+from ..machine import multiplies
+from ..models.info import CHECKPOINTS, checkpoint_name
+from . import checkpoints, corpus
 
 HERE = Path(__file__).parent
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 
-from backend.machine import WIDTHS, free_memory
-from backend.models.loading import LoadedModel
-from backend.records import ModelInfo
+from ..machine import WIDTHS, free_memory
+from ..models.loading import LoadedModel
+from ..records import ModelInfo
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]

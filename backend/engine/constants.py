@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backend.engine.batches import Progress, tokens_per_pass
-from backend.engine.fed import Read
-from backend.engine.gradients import surprise
-from backend.engine.means import each_pass
-from backend.engine.trees import Scored
-from backend.models.loading import LoadedModel, no_numbers
-from backend.values import Head
+from ..models.loading import LoadedModel, no_numbers
+from ..values import Head
+from .batches import Progress, tokens_per_pass
+from .fed import Read
+from .gradients import surprise
+from .means import each_pass
+from .trees import Scored
 
 
 class Fitted(NamedTuple):

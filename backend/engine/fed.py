@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from backend.engine.trees import Scored
-from backend.models.gates import Gates, Kept, Route, passing
-from backend.models.loading import LoadedModel
+from ..models.gates import Gates, Kept, Route, passing
+from ..models.loading import LoadedModel
+from .trees import Scored
 
 
 class Fed(NamedTuple):

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from backend.engine import trees
-from backend.engine.batches import Progress, in_batches, tokens_per_pass
-from backend.engine.fed import Fed
-from backend.engine.passes import cache_of, shares_prefixes
-from backend.engine.trees import Scored
-from backend.errors import BadInput
-from backend.models.attention import PlainAttention
-from backend.models.gates import Gates, Places, Route, passing
-from backend.models.loading import LoadedModel, no_numbers
-from backend.tasks.task import Prompt
-from backend.values import Head
+from ..errors import BadInput
+from ..models.attention import PlainAttention
+from ..models.gates import Gates, Places, Route, passing
+from ..models.loading import LoadedModel, no_numbers
+from ..tasks.task import Prompt
+from ..values import Head
+from . import trees
+from .batches import Progress, in_batches, tokens_per_pass
+from .fed import Fed
+from .passes import cache_of, shares_prefixes
+from .trees import Scored
 
 SHARING_WIDTH = 512  # d_model from which fixed demonstrations are read once for all examples
 

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backend import stats
-from backend.engine.batches import Progress, in_batches, tokens_per_pass
-from backend.engine.watching import Attention, Enough, hide_the_future, watch
-from backend.errors import BadInput, ModelError
-from backend.models.gates import Kept, Route
+from .. import stats
+from ..errors import BadInput, ModelError
+from ..models.gates import Kept, Route
+from .batches import Progress, in_batches, tokens_per_pass
+from .watching import Attention, Enough, hide_the_future, watch
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
+    from ..models.loading import LoadedModel
 
 PREFIX_VARIANTS = ("exact", "authors")
 COPYING_VARIANTS = ("authors", "olsson")

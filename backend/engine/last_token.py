@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backend.engine import passes, trees
-from backend.engine.batches import Progress, in_batches, tokens_per_pass
-from backend.errors import BadInput
-from backend.models.gates import ALL_ON, Gates, Kept, passing
-from backend.models.loading import LoadedModel, no_numbers
-from backend.tasks.task import Prompt
+from ..errors import BadInput
+from ..models.gates import ALL_ON, Gates, Kept, passing
+from ..models.loading import LoadedModel, no_numbers
+from ..tasks.task import Prompt
+from . import passes, trees
+from .batches import Progress, in_batches, tokens_per_pass
 
 ROWS = 64  # heads that ride in one pass behind a prompt; on a processor more gain nothing
 

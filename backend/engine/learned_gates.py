@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backend.engine.batches import Progress, in_batches, tokens_per_pass
-from backend.engine.gradients import gold_loss
-from backend.engine.trees import Scored
-from backend.models.loading import LoadedModel, no_numbers
+from ..models.loading import LoadedModel, no_numbers
+from .batches import Progress, in_batches, tokens_per_pass
+from .gradients import gold_loss
+from .trees import Scored
 
 
 def fit_gates(

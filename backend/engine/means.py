@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from backend.engine import trees
-from backend.engine.batches import Progress, in_batches, tokens_per_pass
-from backend.errors import BadInput
-from backend.models.gates import Kept, passing
-from backend.models.loading import LoadedModel
-from backend.tasks.task import Prompt
+from ..errors import BadInput
+from ..models.gates import Kept, passing
+from ..models.loading import LoadedModel
+from ..tasks.task import Prompt
+from . import trees
+from .batches import Progress, in_batches, tokens_per_pass
 
 
 class MeanOutputs(NamedTuple):

@@ -21,14 +21,14 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from backend.engine import trees
-from backend.engine.batches import Progress, smaller, tokens_per_pass
-from backend.errors import BadInput
-from backend.models.gates import ALL_ON, Ended, Gates, Kept, MeanActivations, Places, Route, gates_for, passing
-from backend.models.loading import LoadedModel, no_numbers
-from backend.records import Questions
-from backend.tasks.task import Prompt
-from backend.values import Ablation
+from ..errors import BadInput
+from ..models.gates import ALL_ON, Ended, Gates, Kept, MeanActivations, Places, Route, gates_for, passing
+from ..models.loading import LoadedModel, no_numbers
+from ..records import Questions
+from ..tasks.task import Prompt
+from ..values import Ablation
+from . import trees
+from .batches import Progress, smaller, tokens_per_pass
 
 ROW_TOKENS = 128  # small trees are packed into rows of about this length
 BATCHES_HELD = 4  # long contexts whose options are read together, in passes over them

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backend.engine import passes, trees
-from backend.engine.batches import tokens_per_pass
-from backend.errors import ModelError
-from backend.models.loading import LoadedModel, no_numbers
-from backend.records import Questions
-from backend.values import INTACT, Ablation, Head
+from ..errors import ModelError
+from ..models.loading import LoadedModel, no_numbers
+from ..records import Questions
+from ..values import INTACT, Ablation, Head
+from . import passes, trees
+from .batches import tokens_per_pass
 
 # Nats by which an option may differ, and the share of its log-likelihood: rounding grows with what is rounded. In half
 # precision a router may choose another expert for a token; so that one such choice refuses no model, it is the median

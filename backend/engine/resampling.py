@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backend.engine import trees
-from backend.engine.batches import Progress, in_batches, tokens_per_pass
-from backend.engine.fed import Fed, Read
-from backend.engine.passes import Prepared, Scores
-from backend.errors import BadInput
-from backend.models.gates import Kept, passing
-from backend.models.loading import LoadedModel, no_numbers
-from backend.tasks.task import Prompt
-from backend.values import Head
+from ..errors import BadInput
+from ..models.gates import Kept, passing
+from ..models.loading import LoadedModel, no_numbers
+from ..tasks.task import Prompt
+from ..values import Head
+from . import trees
+from .batches import Progress, in_batches, tokens_per_pass
+from .fed import Fed, Read
+from .passes import Prepared, Scores
 
 
 class Resampled(NamedTuple):

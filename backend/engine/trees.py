@@ -17,9 +17,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from backend.errors import BadInput
-from backend.records import Questions
-from backend.tasks.task import Prompt
+from ..errors import BadInput
+from ..records import Questions
+from ..tasks.task import Prompt
 
 T = TypeVar("T")
 EncodePairs = Callable[[Sequence[tuple[str, str]]], Sequence[tuple[tuple[int, ...], tuple[int, ...], bool]]]

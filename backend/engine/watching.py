@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
-from backend.errors import ModelError
-from backend.models.adapters import part
-from backend.models.gates import ALL_ON, NOTHING, WHOLE, Gates, Kept, Route, passing
+from ..errors import ModelError
+from ..models.adapters import part
+from ..models.gates import ALL_ON, NOTHING, WHOLE, Gates, Kept, Route, passing
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
+    from ..models.loading import LoadedModel
 
 CPU_BLOCK_BYTES = 4 << 20  # of one block of a layer's pattern: about what a CPU's cache holds
 GPU_BLOCK_BYTES = 256 << 20

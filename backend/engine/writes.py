@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from backend.engine.batches import Progress
-from backend.engine.induction import output_projection
-from backend.engine.means import each_pass, gold_texts
-from backend.errors import ModelError
-from backend.models.loading import LoadedModel
-from backend.tasks.task import Prompt
+from ..errors import ModelError
+from ..models.loading import LoadedModel
+from ..tasks.task import Prompt
+from .batches import Progress
+from .induction import output_projection
+from .means import each_pass, gold_texts
 
 
 class MeanWrites(NamedTuple):

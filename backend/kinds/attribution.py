@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend.errors import BadInput
-from backend.kinds.head_importance import GRADIENT, block_sums, blocks_of
-from backend.kinds.head_importance import REDUCTIONS as OF_IMPORTANCE
-from backend.kinds.means import N_TRAIN
-from backend.kinds.prompts import prompts_of
-from backend.kinds.shapes import check_examples, check_heads
-from backend.kinds.unit import CountTokens, OfTraining, Option, Progress, Topic, one_of, part
-from backend.records import ModelInfo, Record, require, require_lengths, require_within
-from backend.values import Setup
+from ..errors import BadInput
+from ..records import ModelInfo, Record, require, require_lengths, require_within
+from ..values import Setup
+from .head_importance import GRADIENT, block_sums, blocks_of
+from .head_importance import REDUCTIONS as OF_IMPORTANCE
+from .means import N_TRAIN
+from .prompts import prompts_of
+from .shapes import check_examples, check_heads
+from .unit import CountTokens, OfTraining, Option, Progress, Topic, one_of, part
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
-    from backend.tasks.task import Prompt
+    from ..models.loading import LoadedModel
+    from ..tasks.task import Prompt
 
 STEPS = (0.1, 0.3, 0.5, 0.7, 0.9)  # gates of all heads at which gradients are averaged
 REDUCTIONS = SIGNED, INTEGRATED = ("signed", "integrated")
@@ -125,7 +125,7 @@ def attribution(
         BadInput: if there are no prompts, or none fits.
         ModelError: if the gradients are no numbers.
     """
-    from backend.engine.gradients import gate_gradients, gold_pairs
+    from ..engine.gradients import gate_gradients, gold_pairs
 
     found = gold_pairs(model, prompts)
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend.kinds.head_importance import GRADIENT
-from backend.kinds.means import N_TRAIN
-from backend.kinds.prompts import prompts_of
-from backend.kinds.shapes import check_examples, check_heads
-from backend.kinds.unit import CountTokens, OfTraining, Progress, Topic
-from backend.records import ModelInfo, Record, require, require_within
-from backend.values import Setup
+from ..records import ModelInfo, Record, require, require_within
+from ..values import Setup
+from .head_importance import GRADIENT
+from .means import N_TRAIN
+from .prompts import prompts_of
+from .shapes import check_examples, check_heads
+from .unit import CountTokens, OfTraining, Progress, Topic
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
-    from backend.tasks.task import Prompt
+    from ..models.loading import LoadedModel
+    from ..tasks.task import Prompt
 
 STEPS, BATCH, RATE = 20, 8, 0.1  # of Adam; prompts a step; first step, in root mean squares of a head's output
 N_JUDGED = 64  # training prompts on which it is told whether the constant or the mean leaves the lower loss
@@ -103,9 +103,9 @@ def optimal_constants(model: LoadedModel, prompts: Sequence[Prompt], seed: int =
         BadInput: if there are no prompts, or none fits.
         ModelError: if the losses are no numbers.
     """
-    from backend.engine.constants import fit
-    from backend.engine.gradients import gold_pairs
-    from backend.errors import BadInput
+    from ..engine.constants import fit
+    from ..engine.gradients import gold_pairs
+    from ..errors import BadInput
 
     found = gold_pairs(model, prompts)
     if not found.pairs:

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend.errors import BadInput
-from backend.kinds.means import N_TRAIN, Activations, Means
-from backend.kinds.prompts import ready
-from backend.kinds.shapes import check_ablation, check_questions
-from backend.kinds.unit import CountTokens, Listener, OfTask, Option, Progress, R, Topic, Unit, Wish
-from backend.records import ModelInfo, Questions, Record, require, require_lengths, require_within
-from backend.stats import Marks
-from backend.values import INTACT, Ablation, Setup
+from ..errors import BadInput
+from ..records import ModelInfo, Questions, Record, require, require_lengths, require_within
+from ..stats import Marks
+from ..values import INTACT, Ablation, Setup
+from .means import N_TRAIN, Activations, Means
+from .prompts import ready
+from .shapes import check_ablation, check_questions
+from .unit import CountTokens, Listener, OfTask, Option, Progress, R, Topic, Unit, Wish
 
 if TYPE_CHECKING:
-    from backend.engine.passes import Prepared, Scores
-    from backend.models.gates import MeanActivations
-    from backend.models.loading import LoadedModel
-    from backend.tasks.task import Prompt
+    from ..engine.passes import Prepared, Scores
+    from ..models.gates import MeanActivations
+    from ..models.loading import LoadedModel
+    from ..tasks.task import Prompt
 
 ROUNDING = 0.01  # nats: how far above 0 rounding may lift the log of a probability near 1
 SMALLEST_BATCH = 64  # tokens; below this, running out of memory is passed on
@@ -206,7 +206,7 @@ def evaluate(
     """
     from accelerate.utils.memory import should_reduce_batch_size
 
-    from backend.engine import passes
+    from ..engine import passes
 
     if not isinstance(prompts, passes.Prepared):
         ready = passes.prepare(model, prompts, metric, batch_tokens=batch_tokens)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend import limits
-from backend.errors import BadInput
-from backend.kinds.prompts import prompts_of
-from backend.kinds.shapes import check_heads
-from backend.kinds.unit import CountTokens, OfTraining, Option, Progress, Topic, Wish
-from backend.records import ModelInfo, Record, require, require_lengths, require_within
-from backend.values import Setup
+from .. import limits
+from ..errors import BadInput
+from ..records import ModelInfo, Record, require, require_lengths, require_within
+from ..values import Setup
+from .prompts import prompts_of
+from .shapes import check_heads
+from .unit import CountTokens, OfTraining, Option, Progress, Topic, Wish
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
-    from backend.tasks.task import Prompt
+    from ..models.loading import LoadedModel
+    from ..tasks.task import Prompt
 
 MEANS, TRIALS = 50, 25
 N_MEANS = Option("n_means", MEANS, "true-label prompts over which function vectors average what heads put out", least=1)
@@ -149,8 +149,8 @@ def function_vectors(model: LoadedModel, true: Sequence[Prompt], others: Sequenc
         BadInput: if no prompt is left, or labels cannot be shuffled.
         ModelError: if the probabilities are no numbers.
     """
-    from backend.engine import last_token
-    from backend.tasks.labels import shuffled
+    from ..engine import last_token
+    from ..tasks.labels import shuffled
 
     lied = shuffled(others, seed)
     right, asked = last_token.last_of(model, true), last_token.last_of(model, lied)

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backend.errors import BadInput
-from backend.kinds.evaluation import evaluate
-from backend.kinds.orders import FIT, OfOrder, Order, dead_and_live, pairs_of
-from backend.kinds.prompts import prompts_of, task_of
-from backend.kinds.unit import CountTokens, Progress, Topic, part
-from backend.kinds.writes import HeadWrites
-from backend.records import ModelInfo, require_lengths, require_within
-from backend.values import Ablation, Head, Setup
+from ..errors import BadInput
+from ..records import ModelInfo, require_lengths, require_within
+from ..values import Ablation, Head, Setup
+from .evaluation import evaluate
+from .orders import FIT, OfOrder, Order, dead_and_live, pairs_of
+from .prompts import prompts_of, task_of
+from .unit import CountTokens, Progress, Topic, part
+from .writes import HeadWrites
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
-    from backend.tasks.task import Prompt
+    from ..models.loading import LoadedModel
+    from ..tasks.task import Prompt
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def greedy_order(model: LoadedModel, prompts: Sequence[Prompt], live: Sequence[H
         BadInput: if no prompt fits the model's context, or none is given.
         ModelError: if the logits are no numbers.
     """
-    from backend.engine.passes import prepare
+    from ..engine.passes import prepare
 
     ready = prepare(model, prompts, metric)
     if not ready.questions.docs:

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend import stats
-from backend.errors import BadInput
-from backend.kinds.head_importance import GRADIENT
-from backend.kinds.orders import FIT, OfOrder, Order, dead_and_live, pairs_of
-from backend.kinds.prompts import prompts_of
-from backend.kinds.shapes import check_heads
-from backend.kinds.unit import CountTokens, Progress, Topic
-from backend.kinds.writes import HeadWrites
-from backend.records import ModelInfo, require, require_lengths, require_within
-from backend.values import Head, Setup
+from .. import stats
+from ..errors import BadInput
+from ..records import ModelInfo, require, require_lengths, require_within
+from ..values import Head, Setup
+from .head_importance import GRADIENT
+from .orders import FIT, OfOrder, Order, dead_and_live, pairs_of
+from .prompts import prompts_of
+from .shapes import check_heads
+from .unit import CountTokens, Progress, Topic
+from .writes import HeadWrites
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
-    from backend.tasks.task import Prompt
+    from ..models.loading import LoadedModel
+    from ..tasks.task import Prompt
 
 FREE_STEPS, STEPS = 60, 160  # of gradient descent: without pressure, then under each
 BATCH = 8  # prompts of a step
@@ -118,8 +118,8 @@ def head_gates(
         BadInput: if no prompt fits the model's context, or none is given.
         ModelError: if the loss or its gradients are no numbers.
     """
-    from backend.engine.gradients import gold_pairs
-    from backend.engine.learned_gates import fit_gates
+    from ..engine.gradients import gold_pairs
+    from ..engine.learned_gates import fit_gates
 
     found = gold_pairs(model, prompts)
     if not found.pairs:

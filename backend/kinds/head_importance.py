@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend.errors import BadInput
-from backend.kinds.means import N_TRAIN
-from backend.kinds.prompts import prompts_of
-from backend.kinds.shapes import check_examples, check_heads
-from backend.kinds.unit import CountTokens, OfTraining, Progress, Topic
-from backend.records import ModelInfo, Record, require, require_lengths, require_shape, require_within
-from backend.values import Head, Setup
+from ..errors import BadInput
+from ..records import ModelInfo, Record, require, require_lengths, require_shape, require_within
+from ..values import Head, Setup
+from .means import N_TRAIN
+from .prompts import prompts_of
+from .shapes import check_examples, check_heads
+from .unit import CountTokens, OfTraining, Progress, Topic
 
 if TYPE_CHECKING:
-    from backend.engine.trees import Scored
-    from backend.models.loading import LoadedModel
-    from backend.tasks.task import Prompt
+    from ..engine.trees import Scored
+    from ..models.loading import LoadedModel
+    from ..tasks.task import Prompt
 
 N_BLOCKS = 32  # examples are kept in this many sums, for bootstrap
 REDUCTIONS = ("per-token", "one-divisor", "per-example")
@@ -141,7 +141,7 @@ def head_importance(
         BadInput: if there are no prompts, or none fits.
         ModelError: if the gradients are no numbers.
     """
-    from backend.engine.gradients import gold_pairs
+    from ..engine.gradients import gold_pairs
 
     found = gold_pairs(model, prompts)
     return importance_of_pairs(model, found.pairs, found.skipped, progress, batch_tokens=batch_tokens,
@@ -159,7 +159,7 @@ def importance_of_pairs(
         draws: per pair, the draw of demonstrations that it shares with others; each becomes a block.
         off: heads that are off meanwhile; their own scores are 0.
     """
-    from backend.engine.gradients import gate_gradients
+    from ..engine.gradients import gate_gradients
 
     absolute, signed = gate_gradients(model, pairs, progress, batch_tokens=batch_tokens, prefixes=prefixes, off=off)
     signed, blocks = np.abs(signed), blocks_of(len(pairs), draws)

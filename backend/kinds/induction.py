@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend import limits
-from backend.errors import BadInput
-from backend.kinds.shapes import check_heads
-from backend.kinds.unit import CountTokens, OfModel, Option, Progress, Topic, Wish
-from backend.records import ModelInfo, Record, require, require_within
-from backend.values import ModelId
+from .. import limits
+from ..errors import BadInput
+from ..records import ModelInfo, Record, require, require_within
+from ..values import ModelId
+from .shapes import check_heads
+from .unit import CountTokens, OfModel, Option, Progress, Topic, Wish
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
+    from ..models.loading import LoadedModel
 
 N_SEEDS = 100
 _ROUNDING = 1e-3  # how far rounding may lift a share above 1
@@ -163,7 +163,7 @@ def prefix_matching(
     Raises:
         BadInput: unknown variant, no seeds, or a context or vocabulary too small for four repeats of two tokens.
     """
-    from backend.engine.induction import N_REPEATS, prefix_matching_scores, random_sequences
+    from ..engine.induction import N_REPEATS, prefix_matching_scores, random_sequences
 
     sequences, tokens = random_sequences(model, n_seeds, 1)
     scores = prefix_matching_scores(model, sequences, variant, progress)
@@ -191,7 +191,7 @@ def copying(
         BadInput: unknown variant, no seeds, or a context or vocabulary too small for eight tokens.
         ModelError: if the model hides its values or its unembedding.
     """
-    from backend.engine.induction import N_REPEATS, copying_scores, random_sequences
+    from ..engine.induction import N_REPEATS, copying_scores, random_sequences
 
     sequences, tokens = random_sequences(model, n_seeds, N_REPEATS)
     scores = copying_scores(model, sequences, variant, progress)

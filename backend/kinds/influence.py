@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend.errors import BadInput
-from backend.kinds.evaluation import OFF, ROUNDING, Answers, Evaluation, Masked, evaluate
-from backend.kinds.means import N_TRAIN
-from backend.kinds.prompts import ready
-from backend.kinds.unit import CountTokens, Progress, Topic, Unit, Wish, part
-from backend.records import ModelInfo, Questions, Record, require, require_lengths, require_within
-from backend.values import INTACT, Ablation, Setup
+from ..errors import BadInput
+from ..records import ModelInfo, Questions, Record, require, require_lengths, require_within
+from ..values import INTACT, Ablation, Setup
+from .evaluation import OFF, ROUNDING, Answers, Evaluation, Masked, evaluate
+from .means import N_TRAIN
+from .prompts import ready
+from .unit import CountTokens, Progress, Topic, Unit, Wish, part
 
 if TYPE_CHECKING:
-    from backend.engine.passes import Prepared
-    from backend.models.gates import MeanActivations
-    from backend.models.loading import LoadedModel
-    from backend.tasks.task import Prompt
+    from ..engine.passes import Prepared
+    from ..models.gates import MeanActivations
+    from ..models.loading import LoadedModel
+    from ..tasks.task import Prompt
 
 @dataclass(frozen=True)
 class Influences(Record):
@@ -128,7 +128,7 @@ def influence(
         BadInput: if there is no demonstration, prompts have different numbers of them, or none fits.
         ModelError: the logits are no numbers.
     """
-    from backend.engine import passes
+    from ..engine import passes
 
     ready = prompts if isinstance(prompts, passes.Prepared) else passes.prepare(model, prompts, metric)
     n_demos = {len(prompt.demos) for prompt in ready.prompts}

@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from backend import stats
-from backend.errors import BadInput
-from backend.kinds.attribution import REDUCTION
-from backend.kinds.head_importance import GRADIENT, REDUCTIONS, importance_of_pairs
-from backend.kinds.orders import FIT, OfOrder, Order, dead_and_live, pairs_of
-from backend.kinds.prompts import prompts_of
-from backend.kinds.unit import CountTokens, Progress, Topic, part
-from backend.kinds.writes import HeadWrites
-from backend.records import ModelInfo, require_lengths, require_within
-from backend.values import Head, Setup
+from .. import stats
+from ..errors import BadInput
+from ..records import ModelInfo, require_lengths, require_within
+from ..values import Head, Setup
+from .attribution import REDUCTION
+from .head_importance import GRADIENT, REDUCTIONS, importance_of_pairs
+from .orders import FIT, OfOrder, Order, dead_and_live, pairs_of
+from .prompts import prompts_of
+from .unit import CountTokens, Progress, Topic, part
+from .writes import HeadWrites
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
-    from backend.tasks.task import Prompt
+    from ..models.loading import LoadedModel
+    from ..tasks.task import Prompt
 
 ROUNDS = 10  # in which a tenth of the live heads goes, each after their importance was scored anew
 
@@ -88,7 +88,7 @@ def iterative_order(
         BadInput: if no prompt fits the model's context, or none is given.
         ModelError: if the gradients are no numbers.
     """
-    from backend.engine.gradients import gold_pairs
+    from ..engine.gradients import gold_pairs
 
     found = gold_pairs(model, prompts)
     left, gone, scores = list(live), list(dead), []

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend import limits, stats
-from backend.errors import BadInput
-from backend.kinds.evaluation import evaluate
-from backend.kinds.function_vectors import MEANS, N_MEANS, N_TRIALS, TRIALS, Effects, FunctionVectors
-from backend.kinds.induction import N_SEEDS, N_SEQUENCES, InductionScores, PrefixMatching
-from backend.kinds.means import N_TRAIN, Activations, Means
-from backend.kinds.oracles import FILL, MEAN, ZERO, Sweep
-from backend.kinds.prompts import ready
-from backend.kinds.pruning import aggregate_of
-from backend.kinds.shapes import check_ablation, check_questions
-from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish, some_of
-from backend.kinds.writes import N_PROBE, PROBE, HeadWrites, Writes
-from backend.records import ModelInfo, require, require_lengths
-from backend.values import INTACT, Ablation, Fill, Head, Setup, TaskId
+from .. import limits, stats
+from ..errors import BadInput
+from ..records import ModelInfo, require, require_lengths
+from ..values import INTACT, Ablation, Fill, Head, Setup, TaskId
+from .evaluation import evaluate
+from .function_vectors import MEANS, N_MEANS, N_TRIALS, TRIALS, Effects, FunctionVectors
+from .induction import N_SEEDS, N_SEQUENCES, InductionScores, PrefixMatching
+from .means import N_TRAIN, Activations, Means
+from .oracles import FILL, MEAN, ZERO, Sweep
+from .prompts import ready
+from .pruning import aggregate_of
+from .shapes import check_ablation, check_questions
+from .unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish, some_of
+from .writes import N_PROBE, PROBE, HeadWrites, Writes
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
+    from ..models.loading import LoadedModel
 
 SHARES = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2)  # of live heads, switched off at each point of a curve
 SORTS = VECTORS, INDUCTION, VECTORS_ALONE, INDUCTION_ALONE = (

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from backend.errors import BadInput
-from backend.kinds.evaluation import OFF, Answers, Masked, evaluate
-from backend.kinds.means import N_TRAIN, Activations
-from backend.kinds.oracles import HeadOracle, Oracle, Sweep, head_oracle
-from backend.kinds.prompts import ready
-from backend.kinds.unit import CountTokens, Option, Progress, Topic, Wish, one_of, some_of
-from backend.records import ModelInfo
-from backend.tasks.labels import RELABELLED, SHUFFLED
-from backend.values import INTACT, Ablation, Setup
+from ..errors import BadInput
+from ..records import ModelInfo
+from ..tasks.labels import RELABELLED, SHUFFLED
+from ..values import INTACT, Ablation, Setup
+from .evaluation import OFF, Answers, Masked, evaluate
+from .means import N_TRAIN, Activations
+from .oracles import HeadOracle, Oracle, Sweep, head_oracle
+from .prompts import ready
+from .unit import CountTokens, Option, Progress, Topic, Wish, one_of, some_of
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
+    from ..models.loading import LoadedModel
 
 
 LABELS = Option("labels", RELABELLED, "labels of the demonstrations that --what labels puts in the true ones' place: "

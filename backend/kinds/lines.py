@@ -8,8 +8,8 @@ from dataclasses import MISSING, fields
 from itertools import product
 from typing import Any
 
-from backend.kinds.unit import Unit
-from backend.values import Ablation, ModelId, Ranking, Setup, TaskId
+from ..values import Ablation, ModelId, Ranking, Setup, TaskId
+from .unit import Unit
 
 _WIDTH = 116
 
@@ -107,7 +107,7 @@ def with_imports(lines: Sequence[str], load: str = "") -> str:
     Args:
         load: the arguments of `load_model`, where the lines `get` what is stored or else measured.
     """
-    from backend.kinds.unit import KINDS
+    from .unit import KINDS
 
     start = ["store = default_store()", f"loaded = cache(lambda: load_model({load}))  # where something is missing", "",
              "", "def get(unit):", "    return fetch(unit, store) or compute(unit, store, loaded())", "", ""] \

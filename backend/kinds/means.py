@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from backend.kinds.prompts import prompts_of
-from backend.kinds.shapes import check_heads
-from backend.kinds.unit import CountTokens, OfTraining, Option, Progress, Topic
-from backend.records import ModelInfo, Record, require, require_lengths, require_shape, require_within
-from backend.values import Setup
+from ..records import ModelInfo, Record, require, require_lengths, require_shape, require_within
+from ..values import Setup
+from .prompts import prompts_of
+from .shapes import check_heads
+from .unit import CountTokens, OfTraining, Option, Progress, Topic
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
-    from backend.tasks.task import Prompt
+    from ..models.loading import LoadedModel
+    from ..tasks.task import Prompt
 
 N_TRAIN = Option("n_train", 200, "training prompts behind importance and means (the study: up to 2500)", least=1)
 
@@ -75,7 +75,7 @@ def mean_activations(
     Raises:
         BadInput: if no prompt is left.
     """
-    from backend.engine.means import mean_outputs
+    from ..engine.means import mean_outputs
 
     found = mean_outputs(model, prompts, progress, batch_tokens=batch_tokens)
     return Activations(

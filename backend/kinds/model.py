@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from backend.kinds.unit import CountTokens, OfModel, Progress
-from backend.records import ModelInfo, require
-from backend.values import ModelId
+from ..records import ModelInfo, require
+from ..values import ModelId
+from .unit import CountTokens, OfModel, Progress
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
+    from ..models.loading import LoadedModel
 
 
 @dataclass(frozen=True)

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend import limits
-from backend.errors import BadInput, StoreError
-from backend.kinds.constants import Constants, OptimalConstants
-from backend.kinds.evaluation import ROUNDING, Answers, evaluate
-from backend.kinds.means import N_TRAIN, Activations, Means
-from backend.kinds.prompts import prompts_of, ready
-from backend.kinds.shapes import check_questions
-from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish, one_of
-from backend.records import ModelInfo, Questions, Record, require, require_lengths, require_within
-from backend.stats import Marks
-from backend.values import INTACT, RARE, Ablation, Setup, parse_exact
+from .. import limits
+from ..errors import BadInput, StoreError
+from ..records import ModelInfo, Questions, Record, require, require_lengths, require_within
+from ..stats import Marks
+from ..values import INTACT, RARE, Ablation, Setup, parse_exact
+from .constants import Constants, OptimalConstants
+from .evaluation import ROUNDING, Answers, evaluate
+from .means import N_TRAIN, Activations, Means
+from .prompts import prompts_of, ready
+from .shapes import check_questions
+from .unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish, one_of
 
 if TYPE_CHECKING:
-    from backend.engine.passes import Prepared
-    from backend.models.gates import MeanActivations
-    from backend.models.loading import LoadedModel
-    from backend.tasks.task import Prompt
+    from ..engine.passes import Prepared
+    from ..models.gates import MeanActivations
+    from ..models.loading import LoadedModel
+    from ..tasks.task import Prompt
 
 FILLS = ZERO, MEAN, RESAMPLE, OPTIMAL = ("zero", "mean", "resample", "optimal")
 SPLITS = VALIDATION, TRAIN = ("validation", "train")
@@ -271,7 +271,7 @@ def sweep(
         gold: keep the right answer's log-likelihood, too.
         means: what stands in for components that are off; None: zeros.
     """
-    from backend.engine import passes
+    from ..engine import passes
 
     if not isinstance(prompts, passes.Prepared):
         prompts = passes.prepare(model, prompts, metric)
@@ -334,8 +334,8 @@ def resampled_oracle(
     Raises:
         BadInput: if none of the others fits the model's context.
     """
-    from backend.engine import passes
-    from backend.engine.resampling import resampled
+    from ..engine import passes
+    from ..engine.resampling import resampled
 
     if not isinstance(prompts, passes.Prepared):
         prompts = passes.prepare(model, prompts, metric)

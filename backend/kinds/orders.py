@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from backend.kinds.shapes import check_examples
-from backend.kinds.unit import OfTraining, Option, Unit
-from backend.kinds.writes import N_PROBE, HeadWrites, Writes
-from backend.records import ModelInfo, Record, require, require_within
-from backend.values import N_FIT, Head
+from ..records import ModelInfo, Record, require, require_within
+from ..values import N_FIT, Head
+from .shapes import check_examples
+from .unit import OfTraining, Option, Unit
+from .writes import N_PROBE, HeadWrites, Writes
 
 FIT = Option("n_fit", N_FIT, "training prompts to which an order of heads is fitted", least=1)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from backend.errors import BadInput
-from backend.tasks.labels import TRUE, labelled
-from backend.values import Setup
+from ..errors import BadInput
+from ..tasks.labels import TRUE, labelled
+from ..values import Setup
 
 if TYPE_CHECKING:
-    from backend.engine.passes import Prepared
-    from backend.models.loading import LoadedModel
-    from backend.tasks.task import Prompt, Task
+    from ..engine.passes import Prepared
+    from ..models.loading import LoadedModel
+    from ..tasks.task import Prompt, Task
 
 
 def task_of(setup: Setup) -> Task:
@@ -21,7 +21,7 @@ def task_of(setup: Setup) -> Task:
         BadInput: if the rows here are others than the setup names.
         DataError: if they cannot be had.
     """
-    from backend.tasks.registry import get_task
+    from ..tasks.registry import get_task
 
     task = get_task(setup.task.name)
     if task.fingerprint != setup.task.digest:
@@ -33,7 +33,7 @@ def task_of(setup: Setup) -> Task:
 
 def prompts_of(setup: Setup, split: Any, labels: str = TRUE) -> list[Prompt]:
     """The prompts of a split ("validation", "train"), as the setup asks them, with true or other labels."""
-    from backend.tasks.task import prompts
+    from ..tasks.task import prompts
 
     return labelled(prompts(task_of(setup), setup.n_shots, setup.demos, setup.n_examples, setup.seed, split,
                             setup.draws), labels, setup.seed)
@@ -49,7 +49,7 @@ def ready(model: LoadedModel, setup: Setup, labels: str = TRUE, *, split: Any = 
     Raises:
         BadInput: if no prompt fits the model's context.
     """
-    from backend.engine.passes import prepare
+    from ..engine.passes import prepare
 
     def make() -> Prepared:
         made = prepare(model, prompts_of(setup, split, labels), task_of(setup).metric)

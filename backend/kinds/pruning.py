@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend import stats
-from backend.errors import BadInput
-from backend.kinds.attribution import RANKED_BY, REDUCTION, Attribution, Attributions
-from backend.kinds.attribution import REDUCTIONS as OF_ATTRIBUTION
-from backend.kinds.greedy import Greedy
-from backend.kinds.head_gates import HeadGates
-from backend.kinds.head_importance import HeadImportance, HeadScores
-from backend.kinds.iterative import Iterative
-from backend.kinds.means import N_TRAIN
-from backend.kinds.oracles import FFNOracle, Sweep, sweep
-from backend.kinds.orders import FIT, OfOrder, Order
-from backend.kinds.prompts import ready
-from backend.kinds.shapes import check_ablation, check_questions
-from backend.kinds.unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish, one_of, some_of
-from backend.kinds.writes import PROBE, HeadWrites, Writes
-from backend.records import ModelInfo, require, require_lengths
-from backend.values import METHODS, Ablation, Head, Ranking, Setup, TaskId
+from .. import stats
+from ..errors import BadInput
+from ..records import ModelInfo, require, require_lengths
+from ..values import METHODS, Ablation, Head, Ranking, Setup, TaskId
+from .attribution import RANKED_BY, REDUCTION, Attribution, Attributions
+from .attribution import REDUCTIONS as OF_ATTRIBUTION
+from .greedy import Greedy
+from .head_gates import HeadGates
+from .head_importance import HeadImportance, HeadScores
+from .iterative import Iterative
+from .means import N_TRAIN
+from .oracles import FFNOracle, Sweep, sweep
+from .orders import FIT, OfOrder, Order
+from .prompts import ready
+from .shapes import check_ablation, check_questions
+from .unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish, one_of, some_of
+from .writes import PROBE, HeadWrites, Writes
 
 if TYPE_CHECKING:
-    from backend.engine.passes import Prepared
-    from backend.models.loading import LoadedModel
-    from backend.tasks.task import Prompt
+    from ..engine.passes import Prepared
+    from ..models.loading import LoadedModel
+    from ..tasks.task import Prompt
 
 HEAD_SHARES = tuple(p / 100 for p in range(0, 100, 10))  # of heads, or of FFNs, removed along a curve
 FINE_SHARES = tuple(p / 100 for p in range(0, 95, 5))  # by the rankings of which it is told how much can go
@@ -256,7 +256,7 @@ def aggregate_of(task: TaskId, tasks: Sequence[TaskId], find: Any) -> tuple[Task
 
 
 def _names(suite: str) -> set[str]:
-    from backend.tasks.registry import suite as members
+    from ..tasks.registry import suite as members
 
     return {task.name for task in members(suite)}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from backend.errors import BadInput, StoreError
-from backend.records import ModelInfo, Questions, require, require_shape, require_within
-from backend.values import Ablation, Setup
+from ..errors import BadInput, StoreError
+from ..records import ModelInfo, Questions, require, require_shape, require_within
+from ..values import Ablation, Setup
 
 
 def check_questions(setup: Setup, questions: Questions) -> None:

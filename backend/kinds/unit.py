@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, runtime_checkable
 
-from backend.errors import BadInput, StoreError
-from backend.records import ModelInfo, Record, from_plain, to_plain
-from backend.values import ModelId, Setup, TaskId
+from ..errors import BadInput, StoreError
+from ..records import ModelInfo, Record, from_plain, to_plain
+from ..values import ModelId, Setup, TaskId
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
+    from ..models.loading import LoadedModel
 
 SCHEMA = 2  # raised whenever the meaning of a key or of a stored record changes
 R = TypeVar("R", bound=Record)

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backend import stats
-from backend.kinds.prompts import prompts_of
-from backend.kinds.shapes import check_heads
-from backend.kinds.unit import CountTokens, OfTraining, Option, Progress, Topic
-from backend.records import ModelInfo, Record, require, require_within
-from backend.values import Setup
+from .. import stats
+from ..records import ModelInfo, Record, require, require_within
+from ..values import Setup
+from .prompts import prompts_of
+from .shapes import check_heads
+from .unit import CountTokens, OfTraining, Option, Progress, Topic
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
-    from backend.tasks.task import Prompt
+    from ..models.loading import LoadedModel
+    from ..tasks.task import Prompt
 
 N_PROBE = 32
 PROBE = Option("n_probe", N_PROBE, "training prompts on which it is measured what each head writes", least=1)
@@ -90,7 +90,7 @@ def head_writes(
     Raises:
         BadInput: if no prompt is left.
     """
-    from backend.engine.writes import mean_writes
+    from ..engine.writes import mean_writes
 
     found = mean_writes(model, prompts, progress, batch_tokens=batch_tokens)
     return HeadWrites(found.n_examples, found.n_positions, tuple(tuple(row) for row in found.norms.tolist()))

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.errors import BadInput
-from backend.kinds.means import Activations
-from backend.tasks.task import Example, Prompt
-from backend.values import INTACT, Ablation, Head
+from ..errors import BadInput
+from ..kinds.means import Activations
+from ..tasks.task import Example, Prompt
+from ..values import INTACT, Ablation, Head
 
 if TYPE_CHECKING:
-    from backend.kinds.influence import Influences
-    from backend.lens.patterns import Contributions, NextWritten
-    from backend.lens.reading import Reading
-    from backend.models.loading import LoadedModel
+    from ..kinds.influence import Influences
+    from ..models.loading import LoadedModel
+    from .patterns import Contributions, NextWritten
+    from .reading import Reading
 
 
 def own_prompt(text: str, options: Sequence[str]) -> Prompt:
@@ -33,7 +33,7 @@ def look_at(
     model: LoadedModel, prompt: Prompt | str, ablation: Ablation = INTACT, means: Activations | None = None, k: int = 10
 ) -> Reading:
     """Tokens, next tokens and options' log-likelihoods of one prompt (see `lens.reading`)."""
-    from backend.lens.reading import read
+    from .reading import read
 
     return read(model, prompt, ablation, means, k)
 
@@ -42,7 +42,7 @@ def influence(
     model: LoadedModel, prompt: Prompt, ablation: Ablation = INTACT, means: Activations | None = None
 ) -> Influences:
     """What each demonstration of one prompt does to the right answer's log-likelihood (see `kinds.influence`)."""
-    from backend.kinds.influence import influence
+    from ..kinds.influence import influence
 
     return influence(model, [prompt], ablation, means)
 
@@ -52,7 +52,7 @@ def attention(
     means: Activations | None = None,
 ) -> np.ndarray:
     """(n_heads, pos, pos): where each head of a layer looks, rows = queries (see `lens.patterns`)."""
-    from backend.lens.patterns import attention_patterns
+    from .patterns import attention_patterns
 
     return attention_patterns(model, token_ids, [layer], ablation, means)[layer]
 
@@ -67,8 +67,8 @@ def repeated_tokens(
     Raises:
         BadInput: if the context or the vocabulary is too small for it.
     """
-    from backend.engine.induction import random_vocabulary
-    from backend.lens.patterns import tokens_shown
+    from ..engine.induction import random_vocabulary
+    from .patterns import tokens_shown
 
     vocabulary, _ = random_vocabulary(model)
     longest = min(len(vocabulary), (model.info.max_positions - 1) // n_repeats)
@@ -83,13 +83,13 @@ def contributions(
     model: LoadedModel, token_ids: Sequence[int], answer: int, foil: int | None = None
 ) -> Contributions:
     """What each head and FFN adds to a next token's logit, directly (see `lens.patterns` for what that means)."""
-    from backend.lens.patterns import direct_contributions
+    from .patterns import direct_contributions
 
     return direct_contributions(model, token_ids, answer, foil)
 
 
 def direct_path(model: LoadedModel, head: Head, token_ids: Sequence[int], k: int = 5) -> list[list[NextWritten]]:
     """What a head writes most for single tokens, along the direct path (see `lens.patterns`)."""
-    from backend.lens.patterns import direct_path
+    from .patterns import direct_path
 
     return direct_path(model, head, token_ids, k)

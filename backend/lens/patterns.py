@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backend.engine.induction import output_projection
-from backend.engine.watching import Attention, Enough, watch
-from backend.errors import BadInput, ModelError
-from backend.models.gates import Kept, MeanActivations, Route, gates_for, passing
-from backend.values import INTACT, Ablation, Head, no_heads
+from ..engine.induction import output_projection
+from ..engine.watching import Attention, Enough, watch
+from ..errors import BadInput, ModelError
+from ..models.gates import Kept, MeanActivations, Route, gates_for, passing
+from ..values import INTACT, Ablation, Head, no_heads
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
+    from ..models.loading import LoadedModel
 
 SPACE, NEWLINE, TAB = "·", "⏎", "⇥"
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backend.engine import trees
-from backend.errors import BadInput
-from backend.kinds.evaluation import evaluate
-from backend.lens.patterns import NextToken, next_tokens, tokens_shown
-from backend.models.gates import MeanActivations
-from backend.tasks.task import Prompt
-from backend.values import INTACT, Ablation
+from ..engine import trees
+from ..errors import BadInput
+from ..kinds.evaluation import evaluate
+from ..models.gates import MeanActivations
+from ..tasks.task import Prompt
+from ..values import INTACT, Ablation
+from .patterns import NextToken, next_tokens, tokens_shown
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
+    from ..models.loading import LoadedModel
 
 
 @dataclass(frozen=True)

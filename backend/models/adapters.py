@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from backend.errors import ModelError
+from ..errors import ModelError
 
 if TYPE_CHECKING:
     from torch import nn

@@ -27,11 +27,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backend.errors import BadInput
-from backend.values import Ablation
+from ..errors import BadInput
+from ..values import Ablation
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
+    from .loading import LoadedModel
 
 
 class Ended(Exception):

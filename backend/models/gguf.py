@@ -18,8 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from backend import demo, places
-from backend.errors import ModelError
+from .. import demo, places
+from ..errors import ModelError
 
 PREFIX = "gguf:"
 _ORIGIN = "made_from.json"

@@ -6,15 +6,15 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backend.errors import ModelError
-from backend.models.adapters import ADAPTERS
-from backend.models.info import Location, config_of, content_digest, locate, tokenizer_digest
-from backend.models.obstacles import no_tokenizer
-from backend.models.text import front_of
-from backend.values import ModelId
+from ..errors import ModelError
+from ..values import ModelId
+from .adapters import ADAPTERS
+from .info import Location, config_of, content_digest, locate, tokenizer_digest
+from .obstacles import no_tokenizer
+from .text import front_of
 
 if TYPE_CHECKING:
-    from backend.models.adapters import Adapter
+    from .adapters import Adapter
 
 
 def identify(

@@ -21,15 +21,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from backend import demo
-from backend.errors import ModelError
-from backend.machine import is_full, size
-from backend.models import gguf, smollm2
-from backend.models.adapters import ADAPTERS, Adapter
-from backend.models.defaults import SIZES, filled
-from backend.models.plain import check_plain, read_object, size_of
-from backend.models.refusals import layer_types, refusal
-from backend.records import ModelInfo
+from .. import demo
+from ..errors import ModelError
+from ..machine import is_full, size
+from ..records import ModelInfo
+from . import gguf, smollm2
+from .adapters import ADAPTERS, Adapter
+from .defaults import SIZES, filled
+from .plain import check_plain, read_object, size_of
+from .refusals import layer_types, refusal
 
 BUNDLED = "bundled"
 LONGEST_NAME = 1000  # letters of a model's path or hub id

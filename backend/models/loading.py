@@ -12,20 +12,20 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from backend.errors import BadInput, ModelError
-from backend.machine import WIDTHS, free_memory, size
-from backend.models import attention, gates
-from backend.models.adapters import Adapter, adapter_for, part
-from backend.models.defaults import filled
-from backend.models.identity import identity_of
-from backend.models.info import BUNDLED, config_of, info_from, locate, tensors_of
-from backend.models.obstacles import obstacles_at
-from backend.models.plain import config_class, first_line
-from backend.models.ready import Ready
-from backend.models.refusals import refusal
-from backend.models.text import Pair, Reader, load_tokenizer, reader_for
-from backend.records import ModelInfo
-from backend.values import Ablation, ModelId
+from ..errors import BadInput, ModelError
+from ..machine import WIDTHS, free_memory, size
+from ..records import ModelInfo
+from ..values import Ablation, ModelId
+from . import attention, gates
+from .adapters import Adapter, adapter_for, part
+from .defaults import filled
+from .identity import identity_of
+from .info import BUNDLED, config_of, info_from, locate, tensors_of
+from .obstacles import obstacles_at
+from .plain import config_class, first_line
+from .ready import Ready
+from .refusals import refusal
+from .text import Pair, Reader, load_tokenizer, reader_for
 
 # Where the tensors of a model for text and images (Gemma 3 and 3n) go, of which the text part alone is loaded.
 _TEXT_PART = {r"^model\.language_model\.": "model.", r"^language_model\.": ""}
@@ -320,7 +320,7 @@ def prepare(
     gates.install(loaded.blocks, loaded.attn_outs, loaded.ffns, before_ffns, loaded.n_heads, adapter.returns_tuple,
                   loaded.lenders)
     if proven:
-        from backend.engine.proof import prove  # the engine stands on this module
+        from ..engine.proof import prove  # the engine stands on this module
 
         loaded.proof = prove(loaded)
     return loaded

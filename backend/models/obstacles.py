@@ -6,11 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from backend.errors import ModelError
-from backend.models import gguf
-from backend.models.adapters import Adapter, adapter_for
-from backend.models.info import Location, config_of, info_from, locate, tensors_of, tokenizer_files
-from backend.models.refusals import refusal
+from ..errors import ModelError
+from . import gguf
+from .adapters import Adapter, adapter_for
+from .info import Location, config_of, info_from, locate, tensors_of, tokenizer_files
+from .refusals import refusal
 
 BYTES_IN_HALF = 2  # of one weight in bfloat16 or float16
 _WHOLE = ("tokenizer.json", "vocab.txt", "vocab.json")  # readable with what is installed

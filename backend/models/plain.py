@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from backend.errors import ModelError
+from ..errors import ModelError
 
 MOST_BYTES = 10_000_000  # of a config or an index; the largest known have a few
 DEEPEST = 50  # objects and lists in each other; known configs have 6

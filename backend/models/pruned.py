@@ -17,11 +17,11 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from backend.errors import BadInput, HeadroomError, ModelError
-from backend.models.adapters import part
-from backend.models.gates import gates_for, passing
-from backend.models.loading import LoadedModel, load_model
-from backend.values import Ablation
+from ..errors import BadInput, HeadroomError, ModelError
+from ..values import Ablation
+from .adapters import part
+from .gates import gates_for, passing
+from .loading import LoadedModel, load_model
 
 # What the last projection of an FFN is called, as a module or as a parameter that holds all experts'.
 LAST = frozenset({"down_proj", "down_proj_bias", "c_proj", "fc2", "fc_out", "dense_4h_to_h", "w2"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from backend.models.adapters import ADAPTERS
+from .adapters import ADAPTERS
 
 # What carries a state from token to token instead of, or beside, attending to all of them.
 RECURRENT = frozenset({

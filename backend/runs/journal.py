@@ -18,8 +18,8 @@ from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from backend import demo
-from backend.kinds.unit import Unit
+from .. import demo
+from ..kinds.unit import Unit
 
 FILE = "explorer.log"
 SIZE, KEPT = 1_000_000, 5

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from backend.runs import processes
+from . import processes
 
 FILE = "leases.db"
 BEAT = 5.0  # seconds between two heartbeats

@@ -15,18 +15,18 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from backend.errors import BadInput, DataError
-from backend.kinds import KINDS, Model, Unit
-from backend.kinds.prompts import task_of
-from backend.kinds.unit import Option, Topic, Wish, fetch_whole, with_needs
-from backend.records import ModelInfo
-from backend.store.live import Store
-from backend.tasks.registry import get_task, suite
-from backend.tasks.task import DEMOS, DRAWS, Prompt, iter_prompts
-from backend.values import ModelId, Setup, TaskId
+from ..errors import BadInput, DataError
+from ..kinds import KINDS, Model, Unit
+from ..kinds.prompts import task_of
+from ..kinds.unit import Option, Topic, Wish, fetch_whole, with_needs
+from ..records import ModelInfo
+from ..store.live import Store
+from ..tasks.registry import get_task, suite
+from ..tasks.task import DEMOS, DRAWS, Prompt, iter_prompts
+from ..values import ModelId, Setup, TaskId
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
+    from ..models.loading import LoadedModel
 
 LARGEST = 999_999_999  # of any number that can be asked for
 N_EXAMPLES = 100  # queries of an evaluation, unless asked otherwise
@@ -277,7 +277,7 @@ def probe(model: LoadedModel, plan: Plan, at_most: float = 5.0) -> float | None:
 
     None if the plan needs no prompts. Takes about `at_most` seconds, at least two passes.
     """
-    from backend.kinds.evaluation import evaluate
+    from ..kinds.evaluation import evaluate
 
     setup = next((s.unit.setup for s in plan.to_do if s.unit.setup is not None), None)
     if setup is None:

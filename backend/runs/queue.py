@@ -28,16 +28,16 @@ from threading import Condition, RLock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from backend import demo
-from backend import limits as bounds
-from backend.errors import BadInput, Cancelled, HeadroomError, ModelError
-from backend.kinds.unit import OfTask, Results, Unit, compute, compute_together, fetch_whole
-from backend.runs import journal
-from backend.tasks import registry
-from backend.values import ModelId
+from .. import demo
+from .. import limits as bounds
+from ..errors import BadInput, Cancelled, HeadroomError, ModelError
+from ..kinds.unit import OfTask, Results, Unit, compute, compute_together, fetch_whole
+from ..tasks import registry
+from ..values import ModelId
+from . import journal
 
 if TYPE_CHECKING:
-    from backend.models.loading import LoadedModel
+    from ..models.loading import LoadedModel
 
 IDLE = 5.0  # seconds without work after which the thread ends
 DESERTED = 30.0  # seconds after which a request that nobody has looked at is dropped

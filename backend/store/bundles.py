@@ -25,15 +25,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from backend import demo, limits
-from backend.errors import BadInput, StoreError
-from backend.kinds.model import Model
-from backend.kinds.unit import KINDS, SCHEMA, Unit
-from backend.records import ModelInfo, Record, from_plain
-from backend.store import earlier
-from backend.store.entries import Infos, differences, digest, pack, read_json, replace_file, unpack
-from backend.store.live import Store
-from backend.values import ModelId
+from .. import demo, limits
+from ..errors import BadInput, StoreError
+from ..kinds.model import Model
+from ..kinds.unit import KINDS, SCHEMA, Unit
+from ..records import ModelInfo, Record, from_plain
+from ..values import ModelId
+from . import earlier
+from .entries import Infos, differences, digest, pack, read_json, replace_file, unpack
+from .live import Store
 
 FORMAT = "headroom-bundle"
 MANIFEST = "manifest.json"

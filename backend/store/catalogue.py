@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from backend import demo
-from backend.kinds import Model, Unit
-from backend.records import ModelInfo
-from backend.store.live import Store
-from backend.tasks import registry
-from backend.values import ModelId, TaskId
+from .. import demo
+from ..kinds import Model, Unit
+from ..records import ModelInfo
+from ..tasks import registry
+from ..values import ModelId, TaskId
+from .live import Store
 
 
 class Catalogue:

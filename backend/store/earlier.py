@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backend.errors import BadInput, HeadroomError, ModelError, StoreError
-from backend.kinds import (
+from ..errors import BadInput, HeadroomError, ModelError, StoreError
+from ..kinds import (
     Copying,
     Evaluation,
     FFNOracle,
@@ -34,16 +34,16 @@ from backend.kinds import (
     Pruning,
     Unit,
 )
-from backend.kinds.prompts import prompts_of
-from backend.kinds.unit import with_needs
-from backend.models.identity import identify
-from backend.models.info import BUNDLED, Location, config_of, info_from, locate
-from backend.records import ModelInfo, Record, from_plain
-from backend.store.entries import canonical, digest, read_record
-from backend.store.live import Store
-from backend.store.shipped import ship
-from backend.tasks.registry import SUITES, suite
-from backend.values import Ablation, ModelId, Ranking, Setup, TaskId
+from ..kinds.prompts import prompts_of
+from ..kinds.unit import with_needs
+from ..models.identity import identify
+from ..models.info import BUNDLED, Location, config_of, info_from, locate
+from ..records import ModelInfo, Record, from_plain
+from ..tasks.registry import SUITES, suite
+from ..values import Ablation, ModelId, Ranking, Setup, TaskId
+from .entries import canonical, digest, read_record
+from .live import Store
+from .shipped import ship
 
 SCHEMA = 1
 _BEGAN_WITH_BOS = ("gemma2", "gemma3_text")  # beside models whose config said `prompts_start_with_bos`

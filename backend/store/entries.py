@@ -18,11 +18,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from backend import limits
-from backend.errors import BadInput, StoreError
-from backend.kinds.unit import R, Unit
-from backend.records import ModelInfo, Record
-from backend.values import ModelId
+from .. import limits
+from ..errors import BadInput, StoreError
+from ..kinds.unit import R, Unit
+from ..records import ModelInfo, Record
+from ..values import ModelId
 
 DIGITS = 7  # significant digits of a stored float
 TOLERANCE = 1e-4  # of the largest number of a field: two machines' float32 results may differ by this much

@@ -24,14 +24,15 @@ from typing import Any, TypeVar, cast
 
 import diskcache
 
-from backend import demo, limits, places
-from backend.errors import StoreError
-from backend.kinds.model import Model
-from backend.kinds.unit import SCHEMA, R, Unit
-from backend.places import SHIPPED
-from backend.records import ModelInfo, Record
-from backend.store import opening
-from backend.store.entries import (
+from .. import demo, limits, places
+from ..errors import StoreError
+from ..kinds.model import Model
+from ..kinds.unit import SCHEMA, R, Unit
+from ..places import SHIPPED
+from ..records import ModelInfo, Record
+from ..values import ModelId, TaskId
+from . import opening
+from .entries import (
     Recent,
     canonical,
     differences,
@@ -41,9 +42,8 @@ from backend.store.entries import (
     read_json,
     unpack,
 )
-from backend.store.opening import GENERATION, ForeignError, Row
-from backend.store.shipped import Shipped
-from backend.values import ModelId, TaskId
+from .opening import GENERATION, ForeignError, Row
+from .shipped import Shipped
 
 T = TypeVar("T")
 KEPT_BYTES = 2**26  # of JSON: results that are kept in memory where nothing can be stored

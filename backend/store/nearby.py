@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from backend.kinds import Attribution, HeadImportance, Unit
-from backend.store.live import Store
+from ..kinds import Attribution, HeadImportance, Unit
+from .live import Store
 
 
 class Asking(NamedTuple):

@@ -31,8 +31,8 @@ from typing import Any, NoReturn
 
 import diskcache
 
-from backend import limits
-from backend.errors import StoreError
+from .. import limits
+from ..errors import StoreError
 
 FILE = "cache.db"
 ASIDE = "set-aside"

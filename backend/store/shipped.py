@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
-from backend import limits
-from backend.errors import StoreError
-from backend.kinds.unit import KINDS, SCHEMA, R, Unit, with_needs
-from backend.records import Record
-from backend.store.entries import Infos, Recent, canonical, digest, read_json, read_record, replace_file, rounded
+from .. import limits
+from ..errors import StoreError
+from ..kinds.unit import KINDS, SCHEMA, R, Unit, with_needs
+from ..records import Record
+from .entries import Infos, Recent, canonical, digest, read_json, read_record, replace_file, rounded
 
 
 class Shipped:

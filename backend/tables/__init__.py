@@ -4,7 +4,7 @@ One file per question. A row of a table is one thing that was measured (a head, 
 are named as they are shown, and every accuracy stands beside its interval, n and chance.
 """
 
-from backend.tables.accuracy import (
+from .accuracy import (
     accuracy_row,
     bets_table,
     comparison_table,
@@ -20,7 +20,7 @@ from backend.tables.accuracy import (
     tried_row,
     turned,
 )
-from backend.tables.calibration import (
+from .calibration import (
     COST,
     MEASURES,
     PLACES,
@@ -31,7 +31,7 @@ from backend.tables.calibration import (
     missed_table,
     tells_table,
 )
-from backend.tables.card import (
+from .card import (
     ACCURACY_LOST,
     LOSS_ADDED,
     direct_table,
@@ -43,7 +43,7 @@ from backend.tables.card import (
     heads_table,
     need_maps,
 )
-from backend.tables.effects import (
+from .effects import (
     all_effects_table,
     attention_effects_table,
     beside_table,
@@ -53,7 +53,7 @@ from backend.tables.effects import (
     need_table,
     runner_up,
 )
-from backend.tables.function_vectors import (
+from .function_vectors import (
     IMPORTANT,
     INDUCTION,
     KNOCKED,
@@ -70,10 +70,10 @@ from backend.tables.function_vectors import (
     top_sets,
     vectors_table,
 )
-from backend.tables.growth import LOOKS_BACK, Grown, formed, growth_points, growth_table, learns
-from backend.tables.importance import FFN, grid_table, layer_shares, leading_heads_table, maps_table
-from backend.tables.induction import capacity_table, correlation_table, induction_table, leaders_table, scores_table
-from backend.tables.labels import (
+from .growth import LOOKS_BACK, Grown, formed, growth_points, growth_table, learns
+from .importance import FFN, grid_table, layer_shares, leading_heads_table, maps_table
+from .induction import capacity_table, correlation_table, induction_table, leaders_table, scores_table
+from .labels import (
     LABELS,
     LEARNING,
     MADE_UP_LABELS,
@@ -90,9 +90,9 @@ from backend.tables.labels import (
     place_name,
     prompt_influence_table,
 )
-from backend.tables.masks import DIFFERENCE, MASKS, Outcomes, masks_means, masks_points, masks_table
-from backend.tables.models import UNITS, depth_table, in_unit, models_table
-from backend.tables.orders import (
+from .masks import DIFFERENCE, MASKS, Outcomes, masks_means, masks_points, masks_table
+from .models import UNITS, depth_table, in_unit, models_table
+from .orders import (
     FITTED,
     GATES,
     GREEDY,
@@ -101,7 +101,7 @@ from backend.tables.orders import (
     equal_heads_table,
     gates_table,
 )
-from backend.tables.overlap import (
+from .overlap import (
     agreement_table,
     counts_table,
     kinds_table,
@@ -109,8 +109,8 @@ from backend.tables.overlap import (
     overlap_table,
     shots_correlations,
 )
-from backend.tables.plan import plan_table
-from backend.tables.prompt import (
+from .plan import plan_table
+from .prompt import (
     NEWLINE,
     attention_table,
     contribution_table,
@@ -120,7 +120,7 @@ from backend.tables.prompt import (
     thumbnail_table,
     visible,
 )
-from backend.tables.pruning import (
+from .pruning import (
     AGGREGATE,
     OWN,
     RANDOM,
@@ -133,7 +133,7 @@ from backend.tables.pruning import (
     map_table,
     transfer_table,
 )
-from backend.tables.shots import WITH, WITHOUT, shots_table
+from .shots import WITH, WITHOUT, shots_table
 
 __all__ = [
     "ACCURACY_LOST", "AGGREGATE", "COST", "DIFFERENCE", "FFN", "FITTED", "GATES", "GREEDY", "IMPORTANT", "INDUCTION",

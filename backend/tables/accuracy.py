@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backend import stats
-from backend.kinds import Answers
-from backend.stats import Marks
-from backend.tasks.task import Prompt
-from backend.values import Ablation
+from .. import stats
+from ..kinds import Answers
+from ..stats import Marks
+from ..tasks.task import Prompt
+from ..values import Ablation
 
 SHOWN = 60  # characters of a question in a list: its end, where what is asked stands
 

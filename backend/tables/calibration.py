@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backend import stats
-from backend.kinds import Attributions, HeadScores, Sweep
-from backend.kinds.attribution import REDUCTIONS as OF_ATTRIBUTION
-from backend.kinds.head_importance import REDUCTIONS as OF_IMPORTANCE
-from backend.kinds.oracles import FILLS
-from backend.tables.importance import grid_table
-from backend.values import INTACT, Ablation, parse_exact
+from .. import stats
+from ..kinds import Attributions, HeadScores, Sweep
+from ..kinds.attribution import REDUCTIONS as OF_ATTRIBUTION
+from ..kinds.head_importance import REDUCTIONS as OF_IMPORTANCE
+from ..kinds.oracles import FILLS
+from ..values import INTACT, Ablation, parse_exact
+from .importance import grid_table
 
 SCORES = (*OF_IMPORTANCE, *OF_ATTRIBUTION)  # gradients, in each way in which they become one number per head
 PLACES = FILLS  # what stands in for a head whose removal is measured

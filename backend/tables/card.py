@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backend import stats
-from backend.kinds import Effects, HeadScores, Sweep
-from backend.tables.accuracy import one_line, question_ending
-from backend.tables.calibration import ACCURACY, LOSS, costs
-from backend.tables.importance import grid_table
-from backend.tasks.task import Prompt
-from backend.values import INTACT, Ablation, Head, parse_exact
+from .. import stats
+from ..kinds import Effects, HeadScores, Sweep
+from ..tasks.task import Prompt
+from ..values import INTACT, Ablation, Head, parse_exact
+from .accuracy import one_line, question_ending
+from .calibration import ACCURACY, LOSS, costs
+from .importance import grid_table
 
 ACCURACY_LOST, LOSS_ADDED = "accuracy lost when off", "loss added when off, nats"
 

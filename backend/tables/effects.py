@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backend import stats
-from backend.kinds import Answers, Sweep
-from backend.stats import Marks
-from backend.tables.importance import FFN
-from backend.values import INTACT, Ablation, parse_exact
+from .. import stats
+from ..kinds import Answers, Sweep
+from ..stats import Marks
+from ..values import INTACT, Ablation, parse_exact
+from .importance import FFN
 
 
 def effects_table(oracle: Sweep, chosen: Ablation = INTACT, task: str = "") -> pd.DataFrame:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backend import stats
-from backend.kinds import Effects, InductionScores, Sweep
-from backend.kinds.knock_out import INDUCTION as BY_INDUCTION
-from backend.kinds.knock_out import INDUCTION_ALONE, VECTORS, VECTORS_ALONE
-from backend.stats import Marks
-from backend.tables.importance import grid_table
-from backend.tables.pruning import points_of
-from backend.values import INTACT, Ablation, Head, parse_exact
+from .. import stats
+from ..kinds import Effects, InductionScores, Sweep
+from ..kinds.knock_out import INDUCTION as BY_INDUCTION
+from ..kinds.knock_out import INDUCTION_ALONE, VECTORS, VECTORS_ALONE
+from ..stats import Marks
+from ..values import INTACT, Ablation, Head, parse_exact
+from .importance import grid_table
+from .pruning import points_of
 
 VECTOR, INDUCTION, IMPORTANT = SETS = ("function vector", "induction", "important")
 SCORE = {VECTOR: "effect", INDUCTION: "prefix matching", IMPORTANT: "importance"}  # the column that ranks each set

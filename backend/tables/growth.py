@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from backend import stats
-from backend.kinds import Answers, HeadScores, InductionScores
-from backend.tables.shots import same_questions
+from .. import stats
+from ..kinds import Answers, HeadScores, InductionScores
+from .shots import same_questions
 
 LOOKS_BACK = 0.3  # prefix matching from here on is called looking back
 FAR = 10.0  # times: steps that lie further apart are not called together

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pandas as pd
 
-from backend import stats
-from backend.kinds import HeadScores
-from backend.values import INTACT, Ablation
+from .. import stats
+from ..kinds import HeadScores
+from ..values import INTACT, Ablation
 
 FFN = -1  # the `head` of what stands for a layer's FFN
 NO_HEADS = "no attention heads in this layer: linear attention"

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from backend import stats
-from backend.kinds import InductionScores
-from backend.tables.importance import grid_table
-from backend.values import INTACT, Ablation
+from .. import stats
+from ..kinds import InductionScores
+from ..values import INTACT, Ablation
+from .importance import grid_table
 
 
 def induction_table(record: InductionScores, name: str, show: str = "mean", chosen: Ablation = INTACT,

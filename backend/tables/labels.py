@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backend import stats
-from backend.kinds import Answers, Influences, Sweep
-from backend.tables.accuracy import mean_row
-from backend.tables.prompt import visible
-from backend.tables.shots import places_of_same, same_questions
-from backend.tasks.task import Prompt
-from backend.values import INTACT, Ablation, parse_exact
+from .. import stats
+from ..kinds import Answers, Influences, Sweep
+from ..tasks.task import Prompt
+from ..values import INTACT, Ablation, parse_exact
+from .accuracy import mean_row
+from .prompt import visible
+from .shots import places_of_same, same_questions
 
 NO_LABELS, TRUE_LABELS, SHUFFLED_LABELS, MADE_UP_LABELS = LABELS = (
     "0 shots", "true labels", "shuffled labels", "made-up labels")

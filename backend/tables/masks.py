@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backend import stats
-from backend.stats import Marks
-from backend.tables.accuracy import accuracy_row
+from .. import stats
+from ..stats import Marks
+from .accuracy import accuracy_row
 
 MASKS = ("intact", "A", "B")
 DIFFERENCE = "A − B"

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pandas as pd
 
-from backend import stats
-from backend.tables.importance import grid_table
-from backend.values import INTACT, Ablation
+from .. import stats
+from ..values import INTACT, Ablation
+from .importance import grid_table
 
 UNITS = ("share of the total", "percentile", "raw")
 

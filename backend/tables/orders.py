@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backend import stats
-from backend.kinds import GateOrder, Sweep
-from backend.kinds.head_gates import CLASSES
-from backend.stats import Marks
-from backend.tables.importance import grid_table
-from backend.tables.pruning import OWN, RANDOM, points_of
-from backend.values import INTACT, Ablation
+from .. import stats
+from ..kinds import GateOrder, Sweep
+from ..kinds.head_gates import CLASSES
+from ..stats import Marks
+from ..values import INTACT, Ablation
+from .importance import grid_table
+from .pruning import OWN, RANDOM, points_of
 
 ITERATIVE, GREEDY, GATES = FITTED = ("iterative order", "greedy order", "order of learned gates")
 _END = (1.0, 0.0)  # of heads and FFNs: all heads off, which is the same in every order

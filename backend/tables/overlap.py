@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backend import stats
-from backend.kinds import HeadScores
+from .. import stats
+from ..kinds import HeadScores
 
 
 def matrix_table(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], label: str, *,

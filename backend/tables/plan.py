@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from backend.runs import plan as planning
+from ..runs import plan as planning
 
 
 def plan_table(plan: planning.Plan, rates: dict[str, float]) -> pd.DataFrame:

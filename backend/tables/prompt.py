@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from backend.tables.importance import FFN
-from backend.tasks.task import Prompt
-from backend.values import INTACT, Ablation, Head
+from ..tasks.task import Prompt
+from ..values import INTACT, Ablation, Head
+from .importance import FFN
 
 if TYPE_CHECKING:
-    from backend.lens.reading import Reading
+    from ..lens.reading import Reading
 
 SPACE, NEWLINE, TAB = "·", "⏎", "⇥"
 THUMBNAILS_PER_ROW = 8

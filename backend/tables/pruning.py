@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backend import stats
-from backend.kinds import Sweep
-from backend.models.info import Weights
-from backend.stats import Marks
-from backend.values import parse_exact
+from .. import stats
+from ..kinds import Sweep
+from ..models.info import Weights
+from ..stats import Marks
+from ..values import parse_exact
 
 OWN, AGGREGATE, REVERSED, RANDOM = "own ranking", "aggregate ranking", "most important first", "random order"
 

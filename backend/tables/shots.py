@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from backend import stats
-from backend.kinds import Answers
-from backend.records import Questions
-from backend.stats import Marks
-from backend.tables.accuracy import comparison_table
+from .. import stats
+from ..kinds import Answers
+from ..records import Questions
+from ..stats import Marks
+from .accuracy import comparison_table
 
 WITHOUT, WITH = "without", "with"  # demonstrations: the two models of a `shots_table`
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, overload
 from urllib.parse import urlsplit
 
-from backend.errors import DataError
-from backend.tasks import files
-from backend.tasks.task import Row, Split
+from ..errors import DataError
+from . import files
+from .task import Row, Split
 
 FOLDER_SETTING = "HEADROOM_DATA"
 WITHOUT_NETWORK = f"Set {FOLDER_SETTING} to a folder of <task>/{{train,validation}}.jsonl, or use the mini suite."

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from backend.errors import DataError
+from ..errors import DataError
 
 Stamp = tuple[int, ...]
 

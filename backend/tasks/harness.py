@@ -17,10 +17,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from backend.errors import BadInput, DataError
-from backend.tasks import files
-from backend.tasks.data import Rows, divide
-from backend.tasks.task import SEPARATOR, Example, Row, Split, Task
+from ..errors import BadInput, DataError
+from . import files
+from .data import Rows, divide
+from .task import SEPARATOR, Example, Row, Split, Task
 
 VERSION = "0.4.13"
 FOLDER_SETTING = "HEADROOM_LM_EVAL"  # a folder of task files of one's own, beside the harness's

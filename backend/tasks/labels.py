@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 
-from backend.errors import BadInput
-from backend.tasks.task import Prompt
+from ..errors import BadInput
+from .task import Prompt
 
 TRUE = "true"
 RELABELLED = SHUFFLED, MADE_UP = "shuffled", "made-up"
@@ -81,7 +81,7 @@ def _in_place(text: str, words: dict[str, str]) -> str:
 
 def _words(text: str, rng: random.Random) -> Iterator[str]:
     """Made-up words that a text does not hold, in mixed order, without end as far as prompts go."""
-    from backend.tasks.mini.words import MADE_UP as KNOWN  # its lists are long, and few ask for them
+    from .mini.words import MADE_UP as KNOWN  # its lists are long, and few ask for them
 
     syllables = ["".join(pair) for pair in product("bdfgklmnprstvz", "aeiou")]
     longer = ["".join(pair) for pair in product(syllables, syllables)]

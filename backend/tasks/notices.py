@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from backend.errors import DataError
+from ..errors import DataError
 
 if TYPE_CHECKING:
-    from backend.tasks.task import Example, Split, Task
+    from .task import Example, Split, Task
 
 MOST_ROWS = 10_000  # looked at in each split: a second of work
 

@@ -26,12 +26,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from backend import demo
-from backend.errors import BadInput, DataError, HeadroomError
-from backend.tasks import files
-from backend.tasks.data import divide
-from backend.tasks.questions import EXPECTED, as_name, read_questions
-from backend.tasks.task import Example, Row, Split, Task, multiple_choice
+from .. import demo
+from ..errors import BadInput, DataError, HeadroomError
+from . import files
+from .data import divide
+from .questions import EXPECTED, as_name, read_questions
+from .task import Example, Row, Split, Task, multiple_choice
 
 FOLDER_SETTING = "HEADROOM_TASKS"
 DEFAULT_FOLDER = Path(__file__).parents[2] / "cache" / "live" / "tasks"

@@ -16,10 +16,10 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from backend.errors import DataError
-from backend.tasks import data, files
-from backend.tasks.notices import peculiarities
-from backend.tasks.task import Example, Metric, Row, Split, Task, multiple_choice
+from ..errors import DataError
+from . import data, files
+from .notices import peculiarities
+from .task import Example, Metric, Row, Split, Task, multiple_choice
 
 
 class PaperTask(Task):

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.errors import DataError
-from backend.tasks.files import decoded, json_lines, json_start, kind
-from backend.tasks.task import Row
+from ..errors import DataError
+from .files import decoded, json_lines, json_start, kind
+from .task import Row
 
 FIELDS = ("query", "options", "gold")
 DESCRIPTION = ("name", "template", "preamble")

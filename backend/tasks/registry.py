@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 
-from backend import demo
-from backend.errors import BadInput
-from backend.tasks import harness, own
-from backend.tasks.paper import HELD_OUT, PAPER, STUDY
-from backend.tasks.task import Metric, Task
+from .. import demo
+from ..errors import BadInput
+from . import harness, own
+from .paper import HELD_OUT, PAPER, STUDY
+from .task import Metric, Task
 
 SUITES = ("paper", "held-out", "mini", "all")
 
@@ -100,6 +100,6 @@ def _built_in() -> Mapping[str, Task]:
 
 def _mini() -> Mapping[str, Task]:
     """The bundled model's tasks, imported when first asked for: their word lists are long."""
-    from backend.tasks.mini import MINI
+    from .mini import MINI
 
     return MINI

@@ -12,8 +12,8 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, Literal, TypeVar
 
-from backend.errors import BadInput, DataError
-from backend.tasks.notices import peculiarities
+from ..errors import BadInput, DataError
+from .notices import peculiarities
 
 T = TypeVar("T")
 Row = Mapping[str, Any]

@@ -15,8 +15,8 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from backend.tasks.mini import words
-from backend.tasks.task import Example, Row, Split, Task
+from ..task import Example, Row, Split, Task
+from . import words
 
 N_QUERIES = 120  # of validation and of test, each
 N_TRAIN = 3000  # training rows of tasks whose questions combine several words

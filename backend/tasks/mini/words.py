@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TypeVar
 
-from backend.tasks.task import Split
+from ..task import Split
 
 T = TypeVar("T")
 
