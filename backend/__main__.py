@@ -1,5 +1,4 @@
-"""The command line: `python -m backend precompute | status | verify | export | import | upgrade | models |
-write-pruned | smollm2 | tasks`."""
+"""The command line: `python -m backend COMMAND` in a checkout, `headroom COMMAND` where Headroom is installed."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 
-from . import places
+from . import places, starting
 from .errors import BadInput, Cancelled, DataError, HeadroomError, ModelError, StoreError
 from .kinds import KINDS, OfTask, Unit, compute
 from .machine import duration, free_disk, free_memory, is_full, size, slow, weight_bytes
@@ -27,7 +26,7 @@ from .models import gguf, smollm2
 from .models.identity import identify
 from .models.info import describe, locate
 from .models.obstacles import obstacles
-from .places import SHIPPED
+from .places import COMMAND, SHIPPED
 from .records import ModelInfo, Record, too_long
 from .runs import arguments, jobs
 from .runs import plan as planning
@@ -47,30 +46,31 @@ if TYPE_CHECKING:
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 EXIT_CODES = "exit codes: 0 done, 1 something failed or differs, 2 wrong input, 130 interrupted or cancelled"
 
-EXAMPLES = {
-    "": ["python -m backend precompute", "python -m backend status"],
+EXAMPLES = {  # without the command's own name
+    "": ["precompute", "status"],
+    "app": ["app", "app --port 8600 -- --server.headless true", "app --lecture"],
     "precompute": [
-        "python -m backend precompute",
-        "python -m backend precompute --tasks mini --shots 0,1,5 --what all",
-        "python -m backend precompute --model facebook/opt-125m --tasks paper --shots 0,1,5 "
+        "precompute",
+        "precompute --tasks mini --shots 0,1,5 --what all",
+        "precompute --model facebook/opt-125m --tasks paper --shots 0,1,5 "
         "--what importance,ffns,pruning",
-        "python -m backend precompute --model ./my-model --tasks piqa,arc_easy --dry-run",
-        "python -m backend precompute --tasks capital --what masks --off L2H5,L3FFN --off mean:L2H5,L3FFN",
-        "python -m backend precompute --model facebook/opt-66b --tasks paper --dtype bfloat16 --device-map auto",
+        "precompute --model ./my-model --tasks piqa,arc_easy --dry-run",
+        "precompute --tasks capital --what masks --off L2H5,L3FFN --off mean:L2H5,L3FFN",
+        "precompute --model facebook/opt-66b --tasks paper --dtype bfloat16 --device-map auto",
     ],
-    "status": ["python -m backend status", "python -m backend status --check"],
+    "status": ["status", "status --check"],
     "verify": [
-        "python -m backend verify --sample 5",
-        "python -m backend verify --repair",
-        "python -m backend verify --model facebook/opt-125m --kind pruning",
+        "verify --sample 5",
+        "verify --repair",
+        "verify --model facebook/opt-125m --kind pruning",
     ],
-    "export": ["python -m backend export results.zip", "python -m backend export opt.zip --model facebook/opt-125m"],
-    "import": ["python -m backend import results.zip --dry-run", "python -m backend import results.zip"],
-    "upgrade": ["python -m backend upgrade --dry-run", "python -m backend upgrade --model ./my-model"],
-    "models": ["python -m backend models", "python -m backend models facebook/opt-125m"],
-    "write-pruned": ["python -m backend write-pruned --off L2H5,L3FFN --to ./bundled-pruned"],
-    "smollm2": ["python -m backend smollm2", "python -m backend precompute --model SmolLM2-135M --tasks capital"],
-    "tasks": ["python -m backend tasks", "python -m backend tasks piqa --shots 1"],
+    "export": ["export results.zip", "export opt.zip --model facebook/opt-125m"],
+    "import": ["import results.zip --dry-run", "import results.zip"],
+    "upgrade": ["upgrade --dry-run", "upgrade --model ./my-model"],
+    "models": ["models", "models facebook/opt-125m"],
+    "write-pruned": ["write-pruned --off L2H5,L3FFN --to ./bundled-pruned"],
+    "smollm2": ["smollm2", "precompute --model SmolLM2-135M --tasks capital"],
+    "tasks": ["tasks", "tasks piqa --shots 1"],
 }
 
 
@@ -109,6 +109,13 @@ def _end(code: int, sentence: str) -> int:
     _say_wrong(sentence)
     jobs.last_word("cancelled" if code == INTERRUPTED else "failed", sentence)
     return code
+
+
+def app(args: argparse.Namespace) -> int:
+    """Open the explorer in a browser."""
+    if args.store:
+        os.environ["HEADROOM_CACHE"] = str(args.store)
+    starting.explorer(args.port, args.lecture, args.address, args.options)
 
 
 # --- precompute ---------------------------------------------------------------------------------
@@ -349,7 +356,7 @@ def status(args: argparse.Namespace) -> int:
             print(f"{_named(model)}: {len(tasks)} tasks, shots {_join(shots) or 'none'}; " +
                   ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
         if earlier := store.earlier():
-            print(f"{len(earlier)} results of an earlier version are set aside. `python -m backend upgrade` takes over "
+            print(f"{len(earlier)} results of an earlier version are set aside. `{COMMAND} upgrade` takes over "
                   "what is still true of them, and says of the rest why not.")
         for job in jobs.jobs(store.folder):
             now = jobs.progress(job)
@@ -601,7 +608,7 @@ def tasks(args: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """What can be typed."""
-    top = _Parser(prog="python -m backend", description=(
+    top = _Parser(prog=COMMAND, description=(
         "Headroom: which attention heads and FFNs does in-context learning need? Compute, check and carry results."))
     _examples(top, "")
     commands = top.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
@@ -613,6 +620,13 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         arguments.of_store(sub)
         return sub
+
+    sub = command("app", app)
+    sub.add_argument("--port", type=_count, default=8501, help="where it answers (default: %(default)s)")
+    sub.add_argument("--lecture", nargs="?", const="auto", metavar="ADDRESS", help="let the machine's whole network "
+                     "in; ADDRESS is what people type, if not this machine's own")
+    sub.add_argument("--address", default="0.0.0.0", help="of a lecture: where it listens (default: %(default)s)")
+    sub.add_argument("options", nargs="*", metavar="OPTION", help="of Streamlit's, after --")
 
     sub = command("precompute", precompute)
     arguments.of_precompute(sub)
@@ -677,7 +691,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _examples(sub: argparse.ArgumentParser, name: str) -> None:
-    sub.epilog = "examples:\n" + "\n".join(f"  {line}" for line in EXAMPLES[name]) + f"\n\n{EXIT_CODES}"
+    sub.epilog = "examples:\n" + "\n".join(f"  {COMMAND} {line}" for line in EXAMPLES[name]) + f"\n\n{EXIT_CODES}"
 
 
 def _count(text: str) -> int:
@@ -807,7 +821,12 @@ def _into(stream: TextIO) -> TextIO:
                             line_buffering=True)
 
 
-if __name__ == "__main__":
+def command() -> int:
+    """What `headroom` runs: the command line of this process."""
     signal.signal(signal.SIGTERM, _terminated)
     sys.stdout, sys.stderr = _into(sys.stdout), _into(sys.stderr)
-    sys.exit(main())
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(command())

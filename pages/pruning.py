@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from backend.kinds.attribution import REDUCTIONS as OF_ATTRIBUTION
 from backend.kinds.lines import expression
 from backend.kinds.writes import N_PROBE
 from backend.models.info import weights
+from backend.runs import jobs
 from backend.values import METHODS, N_FIT, Ablation, Ranking, TaskId, parse_exact
 from pages.map import head_map
 from pages.shared import (
@@ -460,8 +460,8 @@ def write_checkpoint() -> None:
                 st.success(f"It is in {plain(str(written.folder))}. {plain(written.compared)}",
                            icon=":material/check_circle:")
         st.caption("The same from a terminal, in the precision that it is given:")
-        st.code(shlex.join(["python", "-m", "backend", "write-pruned", *selection.model_arguments(), "--off",
-                            str(chosen) or "MASK", "--to", folder or "FOLDER"]), language="bash", wrap_lines=True)
+        st.code(jobs.command_line(["write-pruned", *selection.model_arguments(), "--off", str(chosen) or "MASK", "--to",
+                                   folder or "FOLDER"]), language="bash", wrap_lines=True)
 
 
 def _write(chosen: Ablation, folder: str, model: LoadedModel) -> Written:

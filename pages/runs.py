@@ -18,6 +18,7 @@ from backend.kinds.unit import Option
 from backend.models.adapters import ADAPTERS
 from backend.models.info import BUNDLED, describe
 from backend.models.obstacles import obstacles
+from backend.places import COMMAND
 from backend.records import ModelInfo
 from backend.runs import jobs
 from backend.runs import plan as planning
@@ -330,7 +331,7 @@ def storage() -> None:
     if earlier := store.earlier():
         st.info(f"{words.how_many(len(earlier), 'result').capitalize()} of an earlier version of Headroom "
                 f"{'is' if len(earlier) == 1 else 'are'} set aside here: their names did not hold all that they depend "
-                "on. `python -m backend upgrade` takes over those that are still true, and says of the others why not.",
+                f"on. `{COMMAND} upgrade` takes over those that are still true, and says of the others why not.",
                 icon=":material/history:")
     left, right = blocks.side_by_side("storage", 1, 1, gap="large")
     with left:
@@ -383,7 +384,7 @@ def take_out(units: Sequence[Unit[Any]], live: set[str]) -> None:
     if chosen and not mine:
         st.caption("These are shipped with Headroom; they cannot be deleted here.")
     name = f" --model {models[0]}" if len(models) == 1 else ""
-    st.code(f"python -m backend export results.zip{name}", language="bash")
+    st.code(f"{COMMAND} export results.zip{name}", language="bash")
 
 
 @st.dialog("Are you sure?", icon=":material/delete:")

@@ -12,6 +12,7 @@ from backend import lens, stats, tables
 from backend.kinds import Answers, Evaluation, FFNOracle, HeadOracle, PrefixMatching, Pruning
 from backend.kinds.writes import N_PROBE
 from backend.models.info import BUNDLED, weights
+from backend.places import COMMAND
 from backend.tasks import registry
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head, ModelId, Ranking, Setup, parse_exact
@@ -561,7 +562,7 @@ places. What it does not mean: that the rest is useless. Heads were judged by ac
 switching off is a coarse tool: others may take over{like}.
 
 Headroom measures the same on **any decoder-only model**: choose one in the sidebar, or start with
-`python -m backend precompute --model facebook/opt-125m --tasks paper --dry-run`.
+`{COMMAND} precompute --model facebook/opt-125m --tasks paper --dry-run`.
 """)
 
 

@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields
 from itertools import product
 from typing import Any
 
+from .. import places
 from ..values import Ablation, ModelId, Ranking, Setup, TaskId
 from .unit import Unit
 
@@ -113,20 +114,21 @@ def with_imports(lines: Sequence[str], load: str = "") -> str:
              "", "def get(unit):", "    return fetch(unit, store) or compute(unit, store, loaded())", "", ""] \
         if load else []
     text = "\n".join([*start, *lines])
-    homes = dict.fromkeys(("fetch", "compute"), "backend.kinds")
-    homes |= {kind.__name__: "backend.kinds" if kind.__module__.startswith("backend.kinds.") else kind.__module__
+    ours = places.NAME
+    homes = dict.fromkeys(("fetch", "compute"), f"{ours}.kinds")
+    homes |= {kind.__name__: f"{ours}.kinds" if kind.__module__.startswith(__package__) else kind.__module__
               for kind in KINDS.values()}
-    homes |= {"load_model": "backend.models.loading", "default_store": "backend.store.live", "cache": "functools",
-              "get_task": "backend.tasks.registry", "prompts": "backend.tasks.task", "weights": "backend.models.info"}
-    homes |= dict.fromkeys(("Setup", "ModelId", "TaskId", "Head", "Ranking", "parse_exact"), "backend.values")
+    homes |= {"load_model": f"{ours}.models.loading", "default_store": f"{ours}.store.live", "cache": "functools",
+              "get_task": f"{ours}.tasks.registry", "prompts": f"{ours}.tasks.task", "weights": f"{ours}.models.info"}
+    homes |= dict.fromkeys(("Setup", "ModelId", "TaskId", "Head", "Ranking", "parse_exact"), f"{ours}.values")
     wanted: dict[str, list[str]] = {}
     for name, home in homes.items():
         if re.search(rf"(?<![\w.]){name}[(.]", text):
             wanted.setdefault(home, []).append(name)
     imports = [f"from {home} import {', '.join(sorted(names, key=str.casefold))}" for home, names in
-               sorted(wanted.items(), key=lambda one: (one[0].startswith("backend"), one))]
+               sorted(wanted.items(), key=lambda one: (one[0].startswith(ours), one))]
     if rooms := [room for room in ("lens", "stats", "tables") if re.search(rf"(?<![\w.]){room}\.", text)]:
-        imports.insert(bool(wanted.get("functools")), f"from backend import {', '.join(rooms)}")
+        imports.insert(bool(wanted.get("functools")), f"from {ours} import {', '.join(rooms)}")
     if re.search(r"(?<![\w.])np\.", text):
         imports.insert(bool(wanted.get("functools")), "import numpy as np")
     return "\n".join([*imports, "", *start, *lines])
@@ -173,7 +175,7 @@ def commands(units: Iterable[Unit[Any]], model: Sequence[str]) -> str:
     made = []
     for pattern, names in lines.items():
         given = [",".join(names) if part == "" else part for part in pattern]
-        made.append(shlex.join(["python", "-m", "backend", "precompute", *model, *given]))
+        made.append(f"{places.COMMAND} {shlex.join(['precompute', *model, *given])}")
     return "\n".join(made)
 
 

@@ -21,7 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import demo
+from .. import demo, places
 from ..errors import ModelError
 from ..machine import is_full, size
 from ..records import ModelInfo
@@ -88,8 +88,8 @@ def locate(name: str, revision: str | None = None, weights: bool = True) -> Loca
         _require_safetensors(folder, name)
         return Location(name if name == BUNDLED else folder.resolve().name, folder, _digest(folder))
     if name == smollm2.NAME:
-        raise ModelError(f"The weights of {name} are not here. `make smollm2`, or the button on Runs > Models, fetches "
-                         f"them ({size(smollm2.BYTES)}).")
+        raise ModelError(f"The weights of {name} are not here. `{places.COMMAND} smollm2`, or the button on Runs > "
+                         f"Models, fetches them ({size(smollm2.BYTES)}).")
     return _from_hub(name, revision, weights)
 
 

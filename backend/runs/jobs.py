@@ -55,7 +55,7 @@ class Job:
     """One run of a command."""
 
     folder: Path
-    args: tuple[str, ...]  # of `python -m backend`
+    args: tuple[str, ...]  # of the command line
     pid: int
     born: str  # its birth (see `processes`): another process with its number is not it
     started: float  # Unix time
@@ -94,11 +94,11 @@ class Progress:
 
 def command_line(args: Sequence[str]) -> str:
     """The command as one would type it."""
-    return shlex.join(["python", "-m", "backend", *args])
+    return f"{places.COMMAND} {shlex.join(args)}"
 
 
 def start(args: Sequence[str], store_folder: str | Path | None = None) -> Job:
-    """Run `python -m backend ARGS --store FOLDER` as a process that outlives this one.
+    """Run a command of Headroom on a store as a process that outlives this one.
 
     Raises:
         StoreError: if the folder cannot be written or the process cannot start.
@@ -112,7 +112,7 @@ def start(args: Sequence[str], store_folder: str | Path | None = None) -> Job:
     try:
         with (folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "backend", *full], cwd=places.ROOT, stdin=subprocess.DEVNULL, stdout=log,
+                [sys.executable, "-m", places.NAME, *full], cwd=places.CHECKOUT, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, start_new_session=True,
                 env={**os.environ, JOB_SETTING: str(folder), "PYTHONUNBUFFERED": "1"})
     except OSError as error:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from .. import places
+
 PROC = Path("/proc")
 
 
@@ -46,7 +48,7 @@ def is_alive(pid: int, born: str) -> bool:
 
 
 def is_mine(pid: int, born: str, args: Sequence[str]) -> bool:
-    """Whether it is there, belongs to this user, and is `python -m backend ARGS`."""
+    """Whether it is there, belongs to this user, and is Headroom's command line with these arguments."""
     if not is_alive(pid, born):
         return False
     try:
@@ -56,4 +58,4 @@ def is_mine(pid: int, born: str, args: Sequence[str]) -> bool:
         return False
     before, given = line[: len(line) - len(args)], line[len(line) - len(args):]
     return (owner == os.getuid() and given == list(args) and len(before) >= 2
-            and (before[-2:] == ["-m", "backend"] or before[-1].endswith(os.path.join("backend", "__main__.py"))))
+            and (before[-2:] == ["-m", places.NAME] or before[-1].endswith(os.path.join(places.NAME, "__main__.py"))))

@@ -25,7 +25,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .. import demo, limits
+from .. import demo, limits, places
 from ..errors import BadInput, StoreError
 from ..kinds.model import Model
 from ..kinds.unit import KINDS, SCHEMA, Unit
@@ -335,7 +335,7 @@ def _earlier(
     if not results:
         first = f": for example {aside[0][0]}, because {aside[0][1]}" if aside else ""
         raise StoreError(f"This bundle is of schema 1, and none of its {len(read)} results can be taken over{first}. "
-                         "Import it with the version that wrote it and run `python -m backend upgrade` on that store, "
+                         f"Import it with the version that wrote it and run `{places.COMMAND} upgrade` on that store, "
                          "or compute the results again.")
     return replace(manifest, models=tuple(sorted({u.model.weights for u in results}))), results, aside
 

@@ -26,7 +26,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .. import demo
+from .. import demo, places
 from ..errors import BadInput, DataError, HeadroomError
 from . import files
 from .data import divide
@@ -34,7 +34,7 @@ from .questions import EXPECTED, as_name, read_questions
 from .task import Example, Row, Split, Task, multiple_choice
 
 FOLDER_SETTING = "HEADROOM_TASKS"
-DEFAULT_FOLDER = Path(__file__).parents[2] / "cache" / "live" / "tasks"
+DEFAULT_FOLDER = places.LIVE / "tasks"
 DEFAULT_TEMPLATE = "{query} {answer}"
 
 

@@ -16,7 +16,7 @@ ROOM = 400  # pixels that the columns of the map may take together
 
 
 def arguments(request: planning.Request, model: Sequence[str]) -> list[str]:
-    """The arguments of `python -m backend` that compute a request.
+    """The arguments of the command line that compute a request.
 
     Args:
         model: the arguments that name the model and how it is run.

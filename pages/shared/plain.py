@@ -15,7 +15,7 @@ _JOINER = "\u2060"  # nothing to be seen, and no letter: what is found by a patt
 _MEANT = re.compile(r"""[\\`*\[\]<>$~&^{}|]      # code, stress, links, HTML, formulas, entities, tables
                         |(?<![^\W_])_|_(?![^\W_])  # stress, but not within arc_easy
                         |:(?=[A-Za-z])           # :red[...], :material/..:""", re.VERBOSE)
-_CODE = re.compile(r"(?<!`)`((?:make|python -m backend|hf auth|pip install) [\w ./=-]+)`(?!`)")
+_CODE = re.compile(r"(?<!`)`((?:make|python -m backend|headroom|hf auth|pip install) [\w ./=-]+)`(?!`)")
 _AT_FIRST = re.compile(r"[#+\-=>!]|\d+(?=[.)])")  # a heading, a list, a rule
 # Streamlit looks for these in the finished text, where no backslash is left: shortcodes of emoji and icons, addresses.
 _FOUND_LATER = re.compile(r"(?<=:)(?=[\w+/-]+:)|(?<=https:)(?=//)|(?<=http:)(?=//)|(?<=www)(?=\.)|(?<=@)(?=\w)",

@@ -12,6 +12,7 @@ from backend.kinds import Answers, Evaluation, HeadImportance, HeadScores, Pruni
 from backend.kinds.lines import python
 from backend.models import smollm2
 from backend.models.info import BUNDLED, weights
+from backend.places import COMMAND
 from backend.records import ModelInfo
 from backend.store.catalogue import info_of
 from backend.tasks import registry
@@ -49,7 +50,7 @@ def model() -> tuple[ModelId, ModelInfo] | None:
 def section() -> None:
     """What five examples do for each task, then which heads the mini tasks lean on."""
     if (found := model()) is None:
-        blocks.tell(f"No results of {smollm2.NAME} are here. `make smollm2` fetches it; then `python -m backend "
+        blocks.tell(f"No results of {smollm2.NAME} are here. `{COMMAND} smollm2` fetches it; then `{COMMAND} "
                     f"precompute --model {smollm2.NAME} --what accuracy,importance,writes` measures it.")
         return
     real, info = found

@@ -15,16 +15,15 @@ from contextlib import suppress
 from datetime import datetime
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import streamlit as st
 
 from backend.errors import HeadroomError
+from backend.places import CHECKOUT
 from backend.values import Setup
 from pages.shared import pictures, report, selection, words
 from pages.shared.report import Figure, Sheet
 
-ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = ("torch", "transformers", "numpy", "scipy", "streamlit", "altair")
 
 
@@ -114,11 +113,13 @@ def today() -> str:
 
 def _headroom() -> str:
     """The commit that runs here, else the version."""
+    if CHECKOUT is None:
+        return version("headroom")
     import tomllib
 
-    number = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    number = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
     with suppress(OSError, subprocess.SubprocessError):
-        asked = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True,
+        asked = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=CHECKOUT, capture_output=True, text=True,
                                timeout=5, check=True)
         return f"{number}, commit {asked.stdout.strip()}"
     return number

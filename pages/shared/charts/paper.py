@@ -10,11 +10,11 @@ import tomllib
 from collections.abc import Sequence
 from functools import cache
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import altair as alt
 
+from backend.places import EXPLORER
 from pages.shared.charts.style import INKS
 
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart | alt.ConcatChart
@@ -22,7 +22,7 @@ Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart | alt.F
 FONT = "Arial, Helvetica, sans-serif"
 WIDTH = 640  # pixels of a chart that is as wide as its place on the page
 GAP, LABEL = 18, 22  # between pictures that stand together, and above each for its label
-_THEME = Path(__file__).resolve().parents[3] / ".streamlit" / "config.toml"
+_THEME = EXPLORER / ".streamlit" / "config.toml"
 
 
 @cache
