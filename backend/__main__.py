@@ -37,7 +37,7 @@ from .store.live import Store
 from .store.shipped import ship
 from .tasks import own
 from .tasks.registry import get_task, suite
-from .tasks.task import Task
+from .tasks.task import DEMOS, Task
 from .values import Ablation, ModelId, TaskId, parse
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     args.argv = argv
     try:
-        return args.run(args)
+        code: int = args.run(args)
+        return code
     except (Cancelled, KeyboardInterrupt):
         return _end(INTERRUPTED, "Stopped. What was finished is stored: the same command goes on from there.")
     except BrokenPipeError:  # the reader of our output has gone
@@ -171,7 +172,7 @@ def requested(args: argparse.Namespace) -> planning.Request:
     return replace(request, tasks=tuple(TaskId(task.name, task.fingerprint) for task in _tasks(args.tasks)))
 
 
-def _compute(plan: planning.Plan, store: Store, args: argparse.Namespace, speeds: dict[str, float]) -> list[Unit]:
+def _compute(plan: planning.Plan, store: Store, args: argparse.Namespace, speeds: dict[str, float]) -> list[Unit[Any]]:
     """Compute a plan's missing units; returns those that failed."""
     report = jobs.Report(store.folder, args.argv)
     report.update(at_once=True, state="starting", units_done=plan.n_done, units_total=len(plan.steps),
@@ -215,12 +216,12 @@ class _Run:
         self.store, self.model, self.report, self.speeds = store, model, report, speeds
         self.spent: dict[str, tuple[int, float]] = {}  # kind -> tokens and seconds of this run
         self.waiting = {step.unit for step in self.left}
-        self.failed: set[Unit] = set()
+        self.failed: set[Unit[Any]] = set()
         self.n_shared = 0  # computed by another run meanwhile
         self.bar = tqdm(total=plan.cost, disable=None, leave=False,
                         bar_format="{percentage:3.0f} %|{bar}| {desc}{postfix}")
 
-    def compute(self) -> list[Unit]:
+    def compute(self) -> list[Unit[Any]]:
         """Compute what is to do, in order; returns the units that failed."""
         with self.bar, Leases(self.store.folder) as leases:
             while self.left:
@@ -431,7 +432,7 @@ def _examine(store: Store, repair: bool) -> bool:
     return bool(left)
 
 
-def _measure_again(store: Store, units: Sequence[Unit], args: argparse.Namespace) -> dict[Unit, str]:
+def _measure_again(store: Store, units: Sequence[Unit[Any]], args: argparse.Namespace) -> dict[Unit[Any], str]:
     """Of each unit, whether what is stored and what is measured now "agree", "differ", or it "cannot" be measured."""
     model, told = _load(args), {}
     for number, unit in enumerate(units, 1):
@@ -679,7 +680,7 @@ def parser() -> argparse.ArgumentParser:
     sub = command("tasks", tasks)
     sub.add_argument("name", nargs="?", metavar="TASK", help="piqa, ..., own:<name, file or folder>, lm_eval:<task>")
     sub.add_argument("--shots", type=int, default=0, help="demonstrations (default: %(default)s)")
-    sub.add_argument("--demos", choices=planning.DEMOS, default="fixed", help="how they are drawn (default: "
+    sub.add_argument("--demos", choices=DEMOS, default="fixed", help="how they are drawn (default: "
                      "%(default)s)")
     sub.add_argument("--seed", type=int, default=0, help="which query and demonstrations")
     return top

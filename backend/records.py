@@ -123,13 +123,14 @@ class Record:
     NEAR_TIES: ClassVar[tuple[str, ...]] = ()  # fields that may differ a little between processors though no floats
 
     def to_json(self) -> dict[str, Any]:
-        return to_plain(self)
+        plain: dict[str, Any] = to_plain(self)
+        return plain
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
         """Raises: StoreError: if a field is missing, unknown or of another type, or does not fit the others."""
         try:
-            read = from_plain(cls, value)
+            read: Self = from_plain(cls, value)
             read.check()
             return read
         except StoreError as error:

@@ -398,7 +398,7 @@ def pooled(tasks: Sequence[Marks | np.ndarray]) -> Marks:
 def _last_before(curves: np.ndarray, share_of_intact: float) -> np.ndarray:
     """(n,): the place of the last point before each of (n, n_points) curves first falls below its floor."""
     below = curves < share_of_intact * curves[:, :1] - 1e-12
-    return np.where(below.any(1), np.maximum(below.argmax(1) - 1, 0), curves.shape[1] - 1)
+    return np.asarray(np.where(below.any(1), np.maximum(below.argmax(1) - 1, 0), curves.shape[1] - 1))
 
 
 class Band(NamedTuple):
@@ -428,7 +428,7 @@ def layer_parts(norms: np.ndarray) -> np.ndarray:
     """(n_layers, n_heads): each head's part of its layer's total; 0 where a layer has none."""
     norms = np.asarray(norms, float)
     total = norms.sum(1, keepdims=True)
-    return np.divide(norms, total, out=np.zeros_like(norms), where=total > 0)
+    return np.asarray(np.divide(norms, total, out=np.zeros_like(norms), where=total > 0))
 
 
 def alive(parts: np.ndarray, least: float = 0.01) -> np.ndarray:
@@ -449,7 +449,7 @@ def alive(parts: np.ndarray, least: float = 0.01) -> np.ndarray:
         if (now == found).all():
             break
         found = now
-    return found
+    return np.asarray(found)
 
 
 # --- rankings -----------------------------------------------------------------------------------
@@ -595,7 +595,7 @@ def overlap_matrix(scores: Sequence[np.ndarray], share: float) -> np.ndarray:
     for row, matrix in zip(tops, stack, strict=True):
         row[order(matrix)[-k:]] = 1
     common = tops @ tops.T
-    return common / (2 * k - common)
+    return np.asarray(common / (2 * k - common))
 
 
 def topk_counts(scores: Sequence[np.ndarray], share: float) -> np.ndarray:
@@ -619,7 +619,7 @@ def topk_counts_chance(n: int, k: int, n_matrices: int) -> np.ndarray:
     if not 1 <= k <= n:
         raise BadInput(f"The top {k} of {n}: the number must lie between 1 and {n}.")
     share, times = k / n, np.arange(n_matrices + 1)
-    return n * np.exp(_log_choose(n_matrices, times)) * share**times * (1 - share)**(n_matrices - times)
+    return np.asarray(n * np.exp(_log_choose(n_matrices, times)) * share**times * (1 - share)**(n_matrices - times))
 
 
 class Grouping(NamedTuple):
@@ -684,7 +684,7 @@ def off_diagonal(matrix: np.ndarray) -> np.ndarray:
 
 def aggregate(scores: Sequence[np.ndarray]) -> np.ndarray:
     """The study's aggregate importance: the mean of the tasks' score matrices."""
-    return _stack(scores).mean(0)
+    return np.asarray(_stack(scores).mean(0))
 
 
 def normalise_layers(scores: np.ndarray) -> np.ndarray:
@@ -693,7 +693,7 @@ def normalise_layers(scores: np.ndarray) -> np.ndarray:
     Source: Michel et al. 2019, arXiv:1905.10650. For display: the study ranks raw scores.
     """
     norm = np.linalg.norm(scores, axis=-1, keepdims=True)
-    return np.divide(scores, norm, out=np.zeros_like(scores, dtype=float), where=norm != 0)
+    return np.asarray(np.divide(scores, norm, out=np.zeros_like(scores, dtype=float), where=norm != 0))
 
 
 def concentration(scores: np.ndarray, share: float = 0.5) -> int:
@@ -712,7 +712,7 @@ def shares(scores: np.ndarray) -> np.ndarray:
 
 def layer_shares(scores: np.ndarray) -> np.ndarray:
     """(n_layers,): each layer's part of the total score; zeros when there is nothing to share."""
-    return shares(scores).sum(1)
+    return np.asarray(shares(scores).sum(1))
 
 
 def percentiles(scores: np.ndarray) -> np.ndarray:
@@ -948,8 +948,9 @@ def rank_agreements(scores: Sequence[Sequence[Sums]], truth: Sequence[Sums], n_d
     which = np.ones(np.shape(truth[0][0])[1:], bool) if heads is None else heads
 
     def mean(of_tasks: Sequence[Sums], times: Sequence[np.ndarray]) -> np.ndarray:
-        return np.mean([np.tensordot(t, sums, 1) / np.tensordot(t, weights, 1)
+        means: np.ndarray = np.mean([np.tensordot(t, sums, 1) / np.tensordot(t, weights, 1)
                         for t, (sums, weights) in zip(times, of_tasks, strict=True)], axis=0)[which]
+        return means
 
     def ranked(of_scores: Sequence[np.ndarray], of_truth: Sequence[np.ndarray]) -> list[float]:
         true = mean(truth, of_truth)
@@ -997,7 +998,7 @@ def _in_top(scores: np.ndarray, k: int) -> np.ndarray:
     """(n,): 1 for what is surely among the top k, 0 for what is not, and an equal part for those tied at the last."""
     last = np.sort(scores)[-k]
     above, tied = scores > last, scores == last
-    return above + tied * (k - above.sum()) / tied.sum()
+    return np.asarray(above + tied * (k - above.sum()) / tied.sum())
 
 
 def bootstrap_scores(importance: Blocks, reduction: str = "per-token", n_draws: int = 500,
@@ -1080,7 +1081,7 @@ def _fair_coin(fewer: int, n: int) -> float:
     for i in range(fewer):
         term = term * (n - i) // (i + 1)
         total += term
-    return min(1.0, 2 * total / 2**n)
+    return float(min(1.0, 2 * total / 2**n))
 
 
 def _ranks(scores: np.ndarray) -> np.ndarray:
@@ -1095,7 +1096,7 @@ def _ranks(scores: np.ndarray) -> np.ndarray:
 def _log_choose(n: int, k: np.ndarray) -> np.ndarray:
     """The logarithm of how many ways there are to choose k of n."""
     factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
-    return factorials[n] - factorials[k] - factorials[n - k]
+    return np.asarray(factorials[n] - factorials[k] - factorials[n - k])
 
 
 def _paired(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,8 @@ import streamlit as st
 from backend import stats, tables
 from backend.kinds import HeadImportance, HeadOracle, HeadScores
 from backend.values import TaskId
-from pages.map import Number, head_map, scales
+from pages.map import head_map, scales
+from pages.map.scales import Number
 from pages.shared import blocks, calibration, charts, living, selection, two_models, words
 from pages.shared.plain import plain
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -336,7 +337,7 @@ def compose(seen: View) -> None:
     if kind == "accuracy":
         text = f"{where}: how often is the model right without {words.components(chosen)}?" if chosen else \
             f"{where}: how often is the model right, with nothing off?"
-        units: list[Unit] = [Evaluation(setup), *([Evaluation(setup, chosen)] if chosen else [])]
+        units: list[Unit[Any]] = [Evaluation(setup), *([Evaluation(setup, chosen)] if chosen else [])]
     elif kind == "heads":
         heads = sorted(chosen.heads) if len(chosen.heads) == 3 and not chosen.ffns else three(draw)
         text = f"{where}. {words.which_of(heads)}"
@@ -361,7 +362,7 @@ def compose(seen: View) -> None:
         blocks.say(st.session_state["not asked"])
 
 
-def put(seen: View, code: str, kind: str, text: str, units: list[Unit], seconds: float) -> None:
+def put(seen: View, code: str, kind: str, text: str, units: list[Unit[Any]], seconds: float) -> None:
     """Measure the truth, where it is not stored, and begin the round; where somebody comes in meanwhile and the room is
     drawn again, the next run goes on."""
     missing = [unit for unit in units if blocks.fetch(unit) is None]
@@ -391,7 +392,7 @@ def draw_again() -> None:
         st.rerun()
 
 
-def asked(kind: str, text: str, units: list[Unit]) -> Question:
+def asked(kind: str, text: str, units: list[Unit[Any]]) -> Question:
     """A question with its truth, from stored records."""
     setup = units[0].setup
     first = blocks.fetch(units[0])

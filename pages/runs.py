@@ -24,6 +24,7 @@ from backend.runs import jobs
 from backend.runs import plan as planning
 from backend.store import bundles
 from backend.tasks import own
+from backend.tasks.questions import EXPECTED
 from backend.tasks.task import Task, prompts
 from backend.values import ModelId, TaskId
 from pages.shared import blocks, coverage, handles, lecture, real_model, routes, selection, words
@@ -581,7 +582,7 @@ def own_tasks() -> None:
     left, right = blocks.side_by_side("own", 1, 1, gap="large")
     with left:
         blocks.heading("Bring a task")
-        rows = st.file_uploader("Questions (.jsonl)", ["jsonl", "json", "txt"], key="own rows", help=own.EXPECTED)
+        rows = st.file_uploader("Questions (.jsonl)", ["jsonl", "json", "txt"], key="own rows", help=EXPECTED)
         train = st.file_uploader("Training rows (optional)", ["jsonl", "json", "txt"], key="own train",
                                  help="Without them, half of the questions serve as demonstrations.")
         name = st.text_input("Name", key="own name", max_chars=64, persist_state="session",

@@ -685,18 +685,18 @@ def test_help_carries_its_examples_and_the_exit_codes(name, capsys):
         main([*([name] if name else []), "--help"])
     assert end.value.code == DONE
     shown = capsys.readouterr().out
-    assert all(f"  {line}\n" in shown for line in EXAMPLES[name])
+    assert all(f"  python -m backend {line}\n" in shown for line in EXAMPLES[name])
     assert "130 interrupted" in shown
 
 
 @pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
 def test_every_example_can_be_typed(line):
-    assert cli.parser().parse_args(shlex.split(line)[3:])
+    assert cli.parser().parse_args(shlex.split(line))
 
 
 def test_the_readme_s_commands_are_the_help_s_examples():
     text = (ROOT / "README.md").read_text()
     commands = re.findall(r"python -m backend (?!\.)[^`\n#]+", text)
     assert commands
-    known = [line for lines in EXAMPLES.values() for line in lines]
+    known = [f"python -m backend {line}" for lines in EXAMPLES.values() for line in lines]
     assert [c.strip() for c in commands if c.strip() not in known] == []

@@ -28,7 +28,8 @@ IDS = {word: i for i, word in enumerate(corpus.vocabulary())}
 
 
 def load(folder: Path = HERE) -> OPTForCausalLM:
-    return OPTForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    model: OPTForCausalLM = OPTForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    return model
 
 
 def encode(text: str) -> list[int]:
@@ -44,7 +45,8 @@ def read(model: OPTForCausalLM, rows: Sequence[list[int]], gates: Tensor | None 
     pos = torch.arange(length).expand_as(tokens)
     hidden = forward(model, tokens, pos, mask, gates, patterns, outputs)
     last = hidden[torch.arange(len(rows)), torch.tensor([len(row) - 1 for row in rows])]
-    return last @ model.lm_head.weight.T
+    logits: Tensor = last @ model.lm_head.weight.T
+    return logits
 
 
 def batches(all_prompts: Iterable[Prompt], size: int = 40) -> Iterable[tuple[list[Prompt], list[list[int]]]]:
@@ -143,7 +145,7 @@ def written(model: OPTForCausalLM, n_examples: int = 10) -> np.ndarray:
                 columns = model.model.decoder.layers[layer].self_attn.out_proj.weight  # (d_model, n_heads * d_head)
                 adds = torch.einsum("bhpd,mhd->bhpm", z, columns.reshape(len(columns), n_heads, -1))
                 total[layer] += (adds.norm(dim=-1) * real[:, None]).sum((0, 2)).numpy()
-    return total / total.sum(1, keepdims=True)
+    return np.asarray(total / total.sum(1, keepdims=True))
 
 
 def dead_heads(shares: np.ndarray) -> list[Head]:

@@ -159,7 +159,8 @@ def forward(model: OPTForCausalLM, tokens: Tensor, pos: Tensor, mask: Tensor, ga
         x = x + _product(z, attention.out_proj.weight, attention.out_proj.bias, bf16)
         h = _product(layer.final_layer_norm(x), layer.fc1.weight, layer.fc1.bias, bf16).relu()
         x = x + _product(h, layer.fc2.weight, layer.fc2.bias, bf16)
-    return decoder.final_layer_norm(x)
+    hidden: Tensor = decoder.final_layer_norm(x)
+    return hidden
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, bf16: bool) -> Tensor:

@@ -161,5 +161,6 @@ def _of_pairs(read: Read, hidden: Tensor, times: int = 1) -> Tensor:
     """(times, pairs) losses, of the pairs `times` over."""
     logits, targets, rows = read.answers(hidden, times)
     each = surprise(logits, targets) * torch.tensor(read.fed.weights).repeat(times).to(logits.device)
-    return torch.zeros(times * len(read.fed.tokens), device=each.device).index_add(0, rows, each).unflatten(
+    losses: Tensor = torch.zeros(times * len(read.fed.tokens), device=each.device).index_add(0, rows, each).unflatten(
         0, (times, -1))
+    return losses

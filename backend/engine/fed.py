@@ -67,4 +67,5 @@ class Read:
 
     def _trunk(self, times: int) -> Tensor:
         tokens = self.fed.tokens.to(self.model.device).repeat(times, 1)
-        return self.model.trunk(input_ids=tokens, use_cache=False).last_hidden_state
+        hidden: Tensor = self.model.trunk(input_ids=tokens, use_cache=False).last_hidden_state
+        return hidden

@@ -236,7 +236,8 @@ def _room(model: LoadedModel, n_vocabulary: int, tokens_per_block: int) -> tuple
 
 
 def _draw(vocabulary: np.ndarray, seed: int, n: int) -> list[int]:
-    return np.random.default_rng(seed).choice(vocabulary, n, replace=False).tolist()
+    drawn: list[int] = np.random.default_rng(seed).choice(vocabulary, n, replace=False).tolist()
+    return drawn
 
 
 def _check_variant(variant: str, known: tuple[str, ...]) -> None:

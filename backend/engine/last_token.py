@@ -142,4 +142,5 @@ class _Read:
             here = Gates(of_layers, head_fill=gates.head_fill)
         tokens = torch.tensor([self.ids] * n, device=self.model.device)
         with passing(here):
-            return self.model.trunk(input_ids=tokens, use_cache=False).last_hidden_state[:, -1]
+            hidden: Tensor = self.model.trunk(input_ids=tokens, use_cache=False).last_hidden_state[:, -1]
+            return hidden

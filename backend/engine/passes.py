@@ -400,7 +400,7 @@ def cache_of(prefixes: list[tuple[Tensor, Tensor]]) -> DynamicCache | None:
         return None
     cache = DynamicCache()
     for keys, values in prefixes:
-        layer = _Behind()
+        layer = _Behind()  # type: ignore[no-untyped-call]
         layer.lazy_initialization(keys, values)
         layer.keys, layer.values = keys, values
         cache.layers.append(layer)
@@ -442,7 +442,8 @@ def _trunk(model: LoadedModel, ids: Tensor, positions: Tensor, attention: Any, c
                               "use_cache": cache is not None}
     if "position_ids" in _parameters(model):
         inputs["position_ids"] = positions
-    return model.trunk(**inputs).last_hidden_state
+    hidden: Tensor = model.trunk(**inputs).last_hidden_state
+    return hidden
 
 
 def _parameters(model: LoadedModel) -> frozenset[str]:
@@ -521,7 +522,7 @@ class _Tally:
 
     def now(self) -> Scores:
         """What was added up so far."""
-        def split(values: np.ndarray) -> tuple:
+        def split(values: np.ndarray) -> tuple[tuple[Any, ...], ...]:
             return tuple(tuple(values[a:b].tolist()) for a, b in pairwise(self.offsets))
 
         return Scores(split(self.totals), split(self.greedy) if self.want_greedy else ())

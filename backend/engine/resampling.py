@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -78,7 +78,7 @@ def resampled(model: LoadedModel, prepared: Prepared, others: Sequence[Prompt], 
     if not np.isfinite(totals).all():
         raise no_numbers(model)
 
-    def split(values: np.ndarray) -> tuple:
+    def split(values: np.ndarray) -> tuple[tuple[Any, ...], ...]:
         return tuple(tuple(values[a:b].tolist()) for a, b in pairwise(first))
 
     told = prepared.questions.metric == "greedy"
@@ -100,8 +100,7 @@ def _outputs(model: LoadedModel, options: Sequence[trees.Scored], donors: Sequen
     z: dict[int, Tensor] = {}
     with passing(kept=Kept(z=z)):
         model.trunk(input_ids=Fed.of(donors).tokens.to(model.device), use_cache=False)
-    ends, last = (np.array([of(one) for one in donors])[of_rows][:, None] for of in (
-        lambda one: len(one.context) - 1, lambda one: len(one.ids) - 2))
+    ends, last = np.array([(len(one.context) - 1, len(one.ids) - 2) for one in donors])[of_rows].T[..., None]
     own = np.array([len(one.context) - 1 for one in options])[:, None]
     here = np.arange(max(len(one.ids) for one in options) - 1)[None] - own + ends
     return z, torch.as_tensor(np.clip(here, 0, last))

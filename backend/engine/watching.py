@@ -200,7 +200,7 @@ def watch(
     token = _current.set(watching)
     try:
         with passing(gates, route, kept), watching:
-            hidden = model.trunk(torch.as_tensor(ids, device=model.device), use_cache=False).last_hidden_state
+            hidden: Tensor | None = model.trunk(torch.as_tensor(ids, device=model.device), use_cache=False).last_hidden_state
     except Enough:
         hidden = None
     finally:

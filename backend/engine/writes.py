@@ -58,4 +58,5 @@ def _gram(model: LoadedModel, layer: int) -> Tensor:
         raise ModelError("What heads write is read from their weights, and some of this model's are not in memory. "
                          "Load it whole.")
     rows = weight.detach().double().unflatten(0, (model.n_heads, -1))  # (n_heads, d_head, d_model)
-    return rows @ rows.transpose(1, 2)
+    products: Tensor = rows @ rows.transpose(1, 2)
+    return products

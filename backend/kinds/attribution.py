@@ -65,7 +65,7 @@ class Attributions(Record):
             reduction: "signed" (first order at the intact model) or "integrated" (gradients averaged over `STEPS`).
         """
         sums, weights = self.sums(reduction)
-        return sums.sum(0) / weights.sum(0)
+        return np.asarray(sums.sum(0) / weights.sum(0))
 
     def sums(self, reduction: str) -> tuple[np.ndarray, np.ndarray]:
         """What each block adds to the scores (n_blocks, n_layers, n_heads), and its examples (n_blocks, 1, 1)."""

@@ -59,7 +59,7 @@ class Effects(Record):
 
     def scores(self) -> np.ndarray:
         """(n_layers, n_heads): the average indirect effect, a difference of probabilities; 0 where no heads are."""
-        return np.asarray(self.effects, float).mean(0)
+        return np.asarray(np.asarray(self.effects, float).mean(0))
 
     @property
     def lost(self) -> float:

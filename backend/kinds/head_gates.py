@@ -55,7 +55,7 @@ class GateOrder(Order):
 
     def roles(self) -> np.ndarray:
         """(n_layers, n_heads): 1 = facilitates, -1 = interferes, 0 = irrelevant: both gates' sum less 1."""
-        return np.asarray(self.closing) + np.asarray(self.opening) - 1
+        return np.asarray(np.asarray(self.closing) + np.asarray(self.opening) - 1)
 
     def classes(self) -> np.ndarray:
         """(n_layers, n_heads) of `CLASSES`: the largest of facilitation, interference and irrelevance.
@@ -63,7 +63,7 @@ class GateOrder(Order):
         These are c, 1 - o and (1 - c) o, where c and o are a head's gates under pressure to close and to open.
         """
         c, o = np.asarray(self.closing), np.asarray(self.opening)
-        return np.array(CLASSES)[np.argmax([c, 1 - o, (1 - c) * o], axis=0)]
+        return np.asarray(np.array(CLASSES)[np.argmax([c, 1 - o, (1 - c) * o], axis=0)])
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class HeadScores(Record):
         """
         sums, weights = self.sums(reduction)
         which = np.arange(len(sums)) if blocks is None else blocks
-        return sums[which].sum(0) / weights[which].sum(0)
+        return np.asarray(sums[which].sum(0) / weights[which].sum(0))
 
     def sums(self, reduction: str) -> tuple[np.ndarray, np.ndarray]:
         """What each block adds to the scores (n_blocks, n_layers, n_heads), and to what they are divided by

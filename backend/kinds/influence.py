@@ -51,7 +51,7 @@ class Influences(Record):
         found = (np.array(self.whole)[:, None] - np.array(self.without)) / np.array(self.n_tokens)[:, None]
         for q, dropped in enumerate(self.questions.dropped_demos):
             found[q, :dropped] = np.nan
-        return found
+        return np.asarray(found)
 
     @property
     def left_out(self) -> tuple[int, int]:

@@ -103,12 +103,12 @@ class Sweep(Record):
 
     def accuracy(self, norm: bool = False) -> np.ndarray:
         """(n_ablations,) shares of right answers."""
-        return self.outcomes(norm).mean(1)
+        return np.asarray(self.outcomes(norm).mean(1))
 
     def importance(self) -> np.ndarray:
         """(n_components,), of an oracle: acc(intact) - acc(component off); positive = the component helped."""
         accuracy = self.accuracy()
-        return accuracy[0] - accuracy[1:]
+        return np.asarray(accuracy[0] - accuracy[1:])
 
     def losses(self) -> np.ndarray | None:
         """(n_ablations, n_queries) cross-entropy of the right answer, nats, mean over its tokens; None where only the

@@ -253,7 +253,8 @@ class Unit(ABC, Generic[R]):
     @classmethod
     def _from_fields(cls, value: Mapping[str, Any]) -> Self:
         try:
-            return from_plain(cls, value, "a result's description")
+            read: Self = from_plain(cls, value, "a result's description")
+            return read
         except BadInput as error:
             raise StoreError(f"Not the description of a result: {error}") from error
 

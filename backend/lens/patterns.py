@@ -285,7 +285,7 @@ def _frozen_norm(model: LoadedModel, stream: np.ndarray, normed: np.ndarray) -> 
         if np.abs(scale * read + offset - normed).max() <= tolerance * np.abs(normed).max():
             def linear(u: np.ndarray) -> np.ndarray:
                 weighted = scale * gain * u
-                return weighted - weighted.mean() if centred else weighted
+                return np.asarray(weighted - weighted.mean() if centred else weighted)
 
             return linear, offset
     raise _no_plain_sum(model)

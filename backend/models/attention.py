@@ -44,7 +44,9 @@ def attention(
         and not has_torch_function((query,))  # somebody watches the fused kernel being called
     )
     if not plain:
-        return _fused(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
+        fused: tuple[Tensor, Tensor | None] = _fused(module, query, key, value, attention_mask, dropout=dropout,
+                                                     scaling=scaling, **kwargs)
+        return fused
     z = _products(query, key, value, attention_mask, causal=attention_mask is None, scaling=scaling)
     return z.transpose(1, 2).contiguous(), None
 

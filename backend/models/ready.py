@@ -42,11 +42,11 @@ class Ready:
         if found is None:
             found = make()
         with self._lock:
-            found = self._kept.setdefault(name, found)
+            kept: T = self._kept.setdefault(name, found)
             self._kept.move_to_end(name)
             while len(self) > 1 and (len(self) > self.n_kept or self._bytes() > self.n_bytes):
                 self._kept.popitem(last=False)
-        return found
+        return kept
 
     def _bytes(self) -> int:
         return sum(kept.state_bytes for kept in self._kept.values())

@@ -11,6 +11,7 @@ from ..kinds.unit import Option
 from ..models.info import BUNDLED
 from ..models.smollm2 import WHEEL
 from ..places import LIVE, SHIPPED, short
+from ..tasks.task import DEMOS, DRAWS
 from . import plan as planning
 
 
@@ -32,9 +33,9 @@ def of_precompute(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--what", type=_topics, default=planning.usual_topics(), metavar="TOPIC,TOPIC", help=(
         f"default: {','.join(planning.usual_topics())}; or all. " +
         "; ".join(f"{name}: {topic.about}" for name, topic in planning.topics().items())))
-    sub.add_argument("--demos", choices=planning.DEMOS, default="fixed", help="draws of demonstrations that queries "
+    sub.add_argument("--demos", choices=DEMOS, default="fixed", help="draws of demonstrations that queries "
                      "share, or a fresh one per query as in the study (default: %(default)s)")
-    sub.add_argument("--draws", type=int, default=planning.DRAWS, metavar="N", help="of fixed demonstrations, over "
+    sub.add_argument("--draws", type=int, default=DRAWS, metavar="N", help="of fixed demonstrations, over "
                      "which the queries are spread; 1: one draw for all, named by --seeds (default: %(default)s)")
     sub.add_argument("--n-examples", type=int, default=planning.N_EXAMPLES, metavar="N",
                      help="queries per evaluation (default: %(default)s)")

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any
 
 from .. import demo
 from ..kinds.unit import Unit
@@ -60,7 +61,7 @@ def trouble(what: str, error: BaseException) -> None:
         log.error("%s", what, exc_info=error)
 
 
-def note(event: str, unit: Unit | None, sessions: Iterable[str], seconds: float, error: BaseException | None = None
+def note(event: str, unit: Unit[Any] | None, sessions: Iterable[str], seconds: float, error: BaseException | None = None
          ) -> None:
     """One event.
 

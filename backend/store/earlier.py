@@ -200,7 +200,8 @@ def record_of(old: Any, unit: Unit[Any]) -> Record:
         value["n_spanning"] = 0
     if unit.RECORD is ModelInfo:
         value["revision"] = unit.model.revision
-    return read_record(unit, value, None)
+    record: Record = read_record(unit, value, None)
+    return record
 
 
 # --- truth --------------------------------------------------------------------------------------

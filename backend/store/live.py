@@ -218,11 +218,11 @@ class Store:
             for unit, record in results:
                 self._put(unit, record, replace)
 
-    def recomputing(self, unit: Unit) -> Recomputing:
+    def recomputing(self, unit: Unit[Any]) -> Recomputing:
         """This store as it would be without one result; what is put into it is not kept."""
         return Recomputing(self, unit)
 
-    def delete(self, unit: Unit) -> bool:
+    def delete(self, unit: Unit[Any]) -> bool:
         """Forget a result of the live store, if it is there; shipped ones stay."""
         return self.delete_all([unit]) == 1
 
@@ -400,7 +400,7 @@ class Store:
         with self._told():
             self._cache.set(_SECONDS + unit.key, float(seconds))
 
-    def seconds(self, unit: Unit) -> float | None:
+    def seconds(self, unit: Unit[Any]) -> float | None:
         """How long a unit took on this machine; None if it was not computed here."""
         try:
             with self._told():
@@ -481,7 +481,7 @@ class Store:
                 if self._inode() != self._file:
                     self._open()
 
-    def _entry(self, unit: Unit) -> bytes | None:
+    def _entry(self, unit: Unit[Any]) -> bytes | None:
         """A digest, found right, and the compressed body that it is of."""
         try:
             with self._told():
@@ -560,7 +560,7 @@ def _worth_keeping(row: Row) -> Iterable[tuple[str, Any]]:
 class Recomputing:
     """A store that lacks one unit and keeps nothing: to derive a stored result again beside it."""
 
-    def __init__(self, store: Store, without: Unit) -> None:
+    def __init__(self, store: Store, without: Unit[Any]) -> None:
         self.store, self.without = store, without
 
     def get(self, unit: Unit[R]) -> R | None:
@@ -576,6 +576,6 @@ class Recomputing:
 _INDEX, _SECONDS = "unit:", "seconds:"
 
 
-def _index(unit: Unit) -> str:
+def _index(unit: Unit[Any]) -> str:
     """The catalogue's entry of a unit: its key and its description."""
     return f"{_INDEX}{unit.key} {canonical(unit.to_json()).decode()}"

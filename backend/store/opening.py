@@ -61,7 +61,7 @@ class Broken(StoreError):
     """A store's file that is not whole, found while it is in use."""
 
 
-class PlainDisk(diskcache.Disk):
+class PlainDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
     """Strings, bytes and numbers inside the database; no pickles, no files named by it."""
 
     def put(self, key: Any) -> tuple[Any, bool]:
@@ -202,7 +202,7 @@ def fault(path: Path) -> str:
                 return f"it holds '{odd[0][1][:40]}', which this program never makes"
             (sound,) = database.execute("PRAGMA quick_check(1)").fetchone()
             if sound != b"ok":
-                return sound.decode(errors="replace").strip().splitlines()[-1]
+                return str(sound.decode(errors="replace").strip().splitlines()[-1])
             for text, kind in database.execute("SELECT key, typeof(value) FROM Cache WHERE typeof(key) = 'text'"):
                 text.decode()
                 if kind == b"text" and not text.startswith(b"unit:"):

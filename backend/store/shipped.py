@@ -47,7 +47,7 @@ class Shipped:
         try:
             record = read_record(unit, self.entries(unit.KIND)[unit.key]["record"], infos(unit.model))
             self._recent.keep(unit.key, b"", record, len(body))
-            return cast(R, record)
+            return record
         except StoreError as error:
             self._drop(unit, str(error))
             return None

@@ -212,7 +212,7 @@ def bets_table(options: Sequence[str], record: Answers, q: int) -> pd.DataFrame:
 def _queries_turned(intact: Answers, ablated: Answers) -> np.ndarray:
     """(n_queries,) of bool: whether each is right in one model and wrong in the other."""
     before, after = (record.questions.right(record.choices()) for record in (intact, ablated))
-    return before != after
+    return np.asarray(before != after)
 
 
 def _said(options: Sequence[str], choice: int) -> str:

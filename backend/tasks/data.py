@@ -72,7 +72,8 @@ class Rows(Sequence[Row]):
     def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
         if isinstance(index, slice):
             return [self._container[i] for i in range(*index.indices(len(self)))]
-        return self._container[index]
+        row: Row = self._container[index]
+        return row
 
 
 NO_ROWS = Rows(())

@@ -123,4 +123,5 @@ def _css(colour: Colour) -> str:
 
 
 def _luminance(colour: Colour) -> float:
-    return sum(share * (part / 255) ** 2.2 for share, part in zip((0.2126, 0.7152, 0.0722), colour, strict=True))
+    return float(sum(share * (part / 255) ** 2.2
+                     for share, part in zip((0.2126, 0.7152, 0.0722), colour, strict=True)))

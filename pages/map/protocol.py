@@ -233,7 +233,7 @@ def as_mask(off: Ablation, shape: Shape) -> np.ndarray:
         if head.layer < shape.n_layers and head.head < shape.n_heads:  # a mask may outlive the model it was made for
             mask[head.layer, head.head] = True
     mask[[layer for layer in off.ffns if layer < shape.n_layers], -1] = True
-    return mask & shape.there
+    return np.asarray(mask & shape.there)
 
 
 def as_ablation(mask: np.ndarray, fill: Fill = "zero") -> Ablation:

@@ -57,7 +57,8 @@ def once_per_run(find: Callable[_P, _T]) -> Callable[_P, _T]:
         key = find, args, *more.items()
         if key not in _run.found:
             _run.found[key] = find(*args, **more)
-        return _run.found[key]
+        known: _T = _run.found[key]
+        return known
 
     return found
 

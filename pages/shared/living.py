@@ -49,7 +49,7 @@ class Living:
 
     def of(self, scores: np.ndarray) -> np.ndarray:
         """(n,): the scores of these heads, from (n_layers, n_heads)."""
-        return scores[self.mask]
+        return np.asarray(scores[self.mask])
 
     @property
     def over(self) -> str:

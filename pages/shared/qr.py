@@ -5,13 +5,16 @@ ISO/IEC 18004, as little of it as an address needs: bytes, error correction leve
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from backend.errors import BadInput
 
 VERSIONS = {1: (19, 7), 2: (34, 10), 3: (55, 15), 4: (80, 20), 5: (108, 26)}  # bytes of data, of error correction
 QUIET = 4  # modules of white around it
-MASKS = (
+MASKS: tuple[Callable[[Any, Any], Any], ...] = (
     lambda y, x: (y + x) % 2 == 0, lambda y, x: y % 2 == 0, lambda y, x: x % 3 == 0, lambda y, x: (y + x) % 3 == 0,
     lambda y, x: (y // 2 + x // 3) % 2 == 0, lambda y, x: y * x % 2 + y * x % 3 == 0,
     lambda y, x: (y * x % 2 + y * x % 3) % 2 == 0, lambda y, x: ((y + x) % 2 + y * x % 3) % 2 == 0)

@@ -128,8 +128,9 @@ def load_lines() -> str:
     """What `load_model` needs to be told, as Python."""
     chosen = model()
     revision = f", revision={chosen.revision!r}" * bool(why_no_model())
-    return f"{model_name()!r}{revision}" + f", dtype={chosen.dtype!r}" * (chosen.dtype != "float32") + (
-        f", bos={value('bos')!r}" * (value("bos") != "auto"))
+    dtype = f", dtype={chosen.dtype!r}" if chosen.dtype != "float32" else ""
+    bos = f", bos={value('bos')!r}" if value("bos") != "auto" else ""
+    return f"{model_name()!r}{revision}{dtype}{bos}"
 
 
 # --- what pages read: tasks ----------------------------------------------------------------------
@@ -265,7 +266,8 @@ def rank_by(score: str) -> None:
 
 def definition() -> str:
     """How gradients become head importance: "per-token", "one-divisor" or "per-example"."""
-    return value("by")
+    by: str = value("by")
+    return by
 
 
 def ablation() -> Ablation:
@@ -385,7 +387,8 @@ def default_task(known: Sequence[str]) -> str:
         kept[of] = first.task({name: plain.with_(task=stored[name]) for name in wanted}, DEFAULTS["train"],
                               handles.store()) if stored else next(
             (n for n in known if registry.about(n).group == "in-context"), known[0])
-    return kept[of]
+    task: str = kept[of]
+    return task
 
 
 def usual() -> list[str]:

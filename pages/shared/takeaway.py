@@ -117,7 +117,7 @@ def _headroom() -> str:
         return version("headroom")
     import tomllib
 
-    number = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    number: str = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
     with suppress(OSError, subprocess.SubprocessError):
         asked = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=CHECKOUT, capture_output=True, text=True,
                                timeout=5, check=True)

@@ -16,7 +16,8 @@ from backend import stats, tables
 from backend.kinds import HeadImportance, HeadScores
 from backend.store.catalogue import info_of
 from backend.values import INTACT, Ablation, Head, ModelId
-from pages.map import HeadMap, Number, head_map, scales
+from pages.map import HeadMap, head_map, scales
+from pages.map.scales import Number
 from pages.shared import blocks, charts, components, handles, living, selection, words
 from pages.shared.plain import plain
 
@@ -53,7 +54,7 @@ class Side:
     @property
     def n_heads(self) -> int:
         """Of all layers together."""
-        return len(self.attending) * self.scores.shape[1]
+        return len(self.attending) * int(self.scores.shape[1])
 
 
 def names(models: list[ModelId]) -> list[str]:

@@ -141,5 +141,6 @@ def look(what: Callable[[LoadedModel], T]) -> T:
                     raise Cancelled("Something newer of this visitor took the place of this look.")
                 ticket.wait(SLICE)
                 stopped()
+        result: T
         ((_, result),) = found
         return result

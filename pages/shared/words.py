@@ -126,7 +126,7 @@ def names(heads: Iterable[Head]) -> str:
 
 def tiny(values: Iterable[float]) -> bool:
     """Whether numbers are so small that people read them better as 2.5e-5."""
-    return 0 < np.nanmax(np.abs([0.0, *values])) < 1e-3
+    return bool(0 < np.nanmax(np.abs([0.0, *values])) < 1e-3)
 
 
 def rho(value: float) -> str:

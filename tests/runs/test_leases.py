@@ -157,7 +157,7 @@ sys.stdin.readline()  # alive, so that its claims stand
 
 def test_of_several_processes_that_claim_at_once_each_result_goes_to_one(tmp_path):
     racers = [subprocess.Popen([sys.executable, "-c", RACER, str(tmp_path)], stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, text=True, cwd=places.ROOT) for _ in range(3)]
+                               stdout=subprocess.PIPE, text=True, cwd=places.CHECKOUT) for _ in range(3)]
     for racer in racers:
         racer.stdin.write("go\n")
         racer.stdin.flush()

@@ -51,11 +51,12 @@ def scatter(table: pd.DataFrame, x: str, y: str, *, x_title: str, y_title: str) 
     def axis(column: str) -> alt.Axis:
         return alt.Axis(tickCount=6, format="~e" if tiny(table[column]) else "~g")
 
-    return alt.Chart(table).mark_circle(stroke=GREY, strokeWidth=0.6).encode(
+    dots: alt.Chart = alt.Chart(table).mark_circle(stroke=GREY, strokeWidth=0.6).encode(
         x=alt.X(f"{x}:Q", title=x_title, axis=axis(x)), y=alt.Y(f"{y}:Q", title=y_title, axis=axis(y)),
         color=alt.condition("datum.off", alt.value(ORANGE), layer),
         size=alt.condition("datum.off", alt.value(200), alt.value(90 if len(table) < 400 else 34)),
         opacity=alt.value(0.9), tooltip=tooltip).properties(height=380)
+    return dots
 
 
 _CIRCLES = {"function vector": (0.37, 0.62), "induction": (0.63, 0.62), "important": (0.5, 0.36)}

@@ -15,13 +15,14 @@ def layer_bars(table: pd.DataFrame, value: str, title: str, *, percent: bool = T
     n_layers = int(table["layer"].max()) + 1
     step = layer_step(n_layers)
     number = ".1%" if percent else ".3g"
-    return alt.Chart(table).mark_bar(cornerRadius=2).encode(
+    bars: alt.Chart = alt.Chart(table).mark_bar(cornerRadius=2).encode(
         y=alt.Y("layer:O", sort="descending", title="layer", scale=alt.Scale(paddingInner=0.25, paddingOuter=0),
                 axis=alt.Axis(ticks=False, domain=False, labelOverlap=True)),
         x=alt.X(f"{value}:Q", title=title, axis=alt.Axis(format="%" if percent else "", tickCount=4)),
         color=alt.condition(f"datum['{value}'] < 0", alt.value(ORANGE), alt.value(BLUE)) if signed else alt.value(BLUE),
         tooltip=[alt.Tooltip("layer:O"), alt.Tooltip(f"{value}:Q", title=title, format=number)],
     ).properties(height=round(step * n_layers) + AXIS)
+    return bars
 
 
 def layer_effects(table: pd.DataFrame, *, title: str = "change in accuracy when removed, points") -> alt.LayerChart:

@@ -28,7 +28,8 @@ _THEME = EXPLORER / ".streamlit" / "config.toml"
 @cache
 def theme() -> dict[str, Any]:
     """The light theme's colours, as the explorer shows them."""
-    return tomllib.loads(_THEME.read_text("utf-8"))["theme"]["light"]
+    light: dict[str, Any] = tomllib.loads(_THEME.read_text("utf-8"))["theme"]["light"]
+    return light
 
 
 @cache
@@ -54,7 +55,8 @@ def specification(chart: Chart) -> dict[str, Any]:
         spec = chart.to_dict()
     if "width" not in spec and ("layer" in spec or "mark" in spec):
         spec |= {"width": WIDTH, "autosize": {"type": "fit", "contains": "padding"}}
-    return _inked(spec)
+    inked: dict[str, Any] = _inked(spec)
+    return inked
 
 
 def as_svg(spec: dict[str, Any]) -> str:

@@ -41,7 +41,7 @@ def next_token_chart(table: pd.DataFrame) -> Picture:
     """Probabilities of next tokens (columns token, model, probability, rank), the intact model's order."""
     order = list(dict.fromkeys(table["token"]))
     models = [m for m in ("intact", "ablated") if m in set(table["model"])]
-    return alt.Chart(table).mark_bar(cornerRadius=2).encode(
+    bars: alt.Chart = alt.Chart(table).mark_bar(cornerRadius=2).encode(
         y=alt.Y("token:N", sort=order, title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=130)),
         yOffset=alt.YOffset("model:N", sort=models, scale=alt.Scale(paddingOuter=0.1)),
         x=alt.X("probability:Q", title="probability of the next token", scale=alt.Scale(zero=True, nice=True),
@@ -49,6 +49,7 @@ def next_token_chart(table: pd.DataFrame) -> Picture:
         color=_models(table),
         tooltip=["token:N", "model:N", alt.Tooltip("probability:Q", format=".2%"), alt.Tooltip("rank:Q")],
     ).properties(height=(13 * len(models) + 8) * len(order) + AXIS + LEGEND)
+    return bars
 
 
 def options_chart(table: pd.DataFrame) -> Picture:
@@ -79,7 +80,7 @@ def attention_map(table: pd.DataFrame, tokens: Sequence[str]) -> Picture:
     plain: dict[str, Any] = {"ticks": False, "domain": False, "grid": False, **written}
     gap: dict[str, Any] = {"paddingInner": 0.06 if n <= _LABELLED else 0, "paddingOuter": 0}
     shown = table[table["attention"] >= FAINT]
-    return alt.Chart(shown).mark_rect(cornerRadius=1).encode(
+    cells: alt.Chart = alt.Chart(shown).mark_rect(cornerRadius=1).encode(
         x=alt.X("key:O", title="key: where it looks", scale=alt.Scale(domain=list(range(n)), **gap),
                 axis=alt.Axis(labelAngle=-90, **plain)),
         y=alt.Y("query:O", title="query: from where", scale=alt.Scale(domain=list(range(first, n)), **gap),
@@ -90,6 +91,7 @@ def attention_map(table: pd.DataFrame, tokens: Sequence[str]) -> Picture:
         tooltip=[alt.Tooltip("from:N", title="query"), alt.Tooltip("to:N", title="key"),
                  alt.Tooltip("attention:Q", format=".1%")],
     ).properties(width=round(cell * n) + beside, height=round(cell * (n - first)) + beside + 2 * LEGEND)
+    return cells
 
 
 def token_text(pattern: np.ndarray, tokens: Sequence[str], dark: bool = False) -> Picture:

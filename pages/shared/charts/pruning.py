@@ -69,7 +69,8 @@ def pruning_curves(table: pd.DataFrame, what: str, *, floor: float, clickable: b
         orient="top", values=tenths, grid=False, title="share of all the model's parameters",
         labelExpr=f"format(datum.value * {whole:.6g}, '.{_digits(whole)}%')"))
     hidden = base.mark_point(opacity=0, size=0, tooltip=None).encode(x=top)
-    return alt.LayerChart(layer=[hidden, curves]).resolve_axis(x="independent").properties(height=480)
+    both: alt.LayerChart = alt.LayerChart(layer=[hidden, curves]).resolve_axis(x="independent").properties(height=480)
+    return both
 
 
 def _level(value: float, label: str, colour: str, end: float, dash: Sequence[int] = (1, 0)) -> alt.LayerChart:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from backend import starting
 from pages.shared import lecture
 from tests.pages import made_up
 from tests.pages.conftest import INFO, Explorer, are_here, calm, words
@@ -64,7 +65,9 @@ def test_visitors_are_told_how_many_questions_they_may_ask(explorer: Explorer, a
 
 def test_make_app_listens_to_this_machine_alone_and_make_serve_lets_a_class_in():
     assert 'address = "127.0.0.1"' in (ROOT / ".streamlit/config.toml").read_text()
+    assert "--server.address" not in starting.line(8501)
+    line = starting.line(8501, "auto", "0.0.0.0")
+    assert line[line.index("--server.address") + 1] == "0.0.0.0"
     rules = (ROOT / "Makefile").read_text()
-    assert "HEADROOM_LECTURE=$(SHOWN)" in rules
     assert "ADDRESS ?= 0.0.0.0" in rules
-    assert "--server.address $(ADDRESS)" in rules
+    assert "--lecture $(SHOWN) --address $(ADDRESS)" in rules

@@ -111,8 +111,8 @@ pages/induction.py: info.bytes / 1000000000.0
 pages/induction.py: k
 pages/induction.py: label
 pages/induction.py: prefix
-pages/lab.py: by
 pages/lab.py: answered
+pages/lab.py: by
 pages/lab.py: k
 pages/lab.py: of
 pages/lab.py: setup.n_shots
@@ -134,6 +134,7 @@ pages/room.py: seen.me
 pages/room.py: seen.seconds_left / 60
 pages/room.py: sidebar
 pages/room.py: told
+pages/runs.py: COMMAND
 pages/runs.py: bar(progress)
 pages/runs.py: icon
 pages/runs.py: job
@@ -170,6 +171,7 @@ pages/shared/lecture.py: opened
 pages/shared/real_model.py: job
 pages/shared/real_model.py: progress.done / progress.total
 pages/shared/real_model.py: smollm2.NAME
+pages/shared/real_story.py: COMMAND
 pages/shared/real_story.py: introduced(info, selection.model_name())
 pages/shared/real_story.py: smollm2.NAME
 pages/shared/selection.py: label
@@ -185,14 +187,14 @@ pages/shared/sidebar.py: warning
 pages/shared/story.py: setup.n_shots
 pages/shared/versus.py: how_sure
 pages/shared/versus.py: more
+pages/tour.py: COMMAND
 pages/tour.py: at
 pages/tour.py: blocks.STUDY
 pages/tour.py: everyone - k
 pages/tour.py: head
 pages/tour.py: k
-pages/tour.py: told
-pages/tour.py: link
 pages/tour.py: like
+pages/tour.py: link
 pages/tour.py: list(STEPS).index(REAL)
 pages/tour.py: model.n_heads
 pages/tour.py: model.n_layers
@@ -204,6 +206,7 @@ pages/tour.py: said
 pages/tour.py: sizes[0]
 pages/tour.py: times
 pages/tour.py: title
+pages/tour.py: told
 pages/tour.py: without_examples(prompt, setup)
 pages/tour.py: words.points(FEW_POINTS)[1:]
 """.strip().splitlines())
