@@ -93,7 +93,8 @@ def chart(cells: pd.DataFrame, tasks: Sequence[str]) -> alt.FacetChart:
         color=alt.value(BLUE), fillOpacity=alt.FillOpacity(
             "share:Q", scale=alt.Scale(domain=[0, 1], range=[0.03, 0.9]), legend=None))
     columns = max(1, len(cells[["topic", "shots"]].drop_duplicates()))
-    chart: alt.FacetChart = cell.properties(width=alt.Step(max(12, min(30, ROOM // columns))), height=alt.Step(20)).facet(
+    sized = cell.properties(width=alt.Step(max(12, min(30, ROOM // columns))), height=alt.Step(20))
+    chart: alt.FacetChart = sized.facet(
         column=alt.Column("topic:N", sort=order, title=None, header=alt.Header(labelFontWeight=600, labelLimit=110)),
         spacing=10).resolve_scale(x="independent")
     return chart
