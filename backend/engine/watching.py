@@ -200,8 +200,8 @@ def watch(
     token = _current.set(watching)
     try:
         with passing(gates, route, kept), watching:
-            read = model.trunk(torch.as_tensor(ids, device=model.device), use_cache=False)
-            hidden: Tensor | None = read.last_hidden_state
+            output = model.trunk(torch.as_tensor(ids, device=model.device), use_cache=False)
+            hidden: Tensor | None = output.last_hidden_state
     except Enough:
         hidden = None
     finally:
