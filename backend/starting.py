@@ -18,7 +18,7 @@ def line(port: int, lecture: str | None = None, address: str = "0.0.0.0", option
         options: more of Streamlit's.
     """
     open_to_all = ["--server.address", address, "--server.allowedHosts", "*", "--server.maxWidgetStateSize",
-                   str(limits.MESSAGE_MEGABYTES)] if lecture else []
+                   str(limits.MESSAGE_MEGABYTES), "--server.enableWebsocketCompression", "true"] if lecture else []
     return [sys.executable, "-m", "streamlit", "run", str(places.EXPLORER / "serve.py"), "--server.port", str(port),
             *open_to_all, *options]
 
