@@ -218,6 +218,10 @@ def load_model(
         except (RuntimeError, MemoryError) as error:
             raise ModelError(_no_memory(name) if _is_memory(error) else
                              f"'{name}' cannot be loaded: {first_line(error)}.") from error
+    try:
+        _let_go_of_files(model)
+    except (RuntimeError, MemoryError) as error:
+        raise ModelError(_no_memory(name)) from error
     return prepare(model, words, place.name, place.revision, dtype, tensors, bos, adapter,
                    identity=identity_of(place, dtype, bos, tokenizer, adapter))
 
@@ -246,6 +250,14 @@ def _require_room(config: Any, name: str, dtype: str, n_saved: int, device_map: 
     if device_map is None and not torch.cuda.is_available() and needed > free:
         raise ModelError(f"'{name}' needs {size(needed)} for its weights in {dtype}, and {size(free)} are free. "
                          f"{_LESS_MEMORY}")
+
+
+def _let_go_of_files(model: Any) -> None:
+    """Take a copy of weights that are mapped from a file: whoever writes the file anew would change them under us, or,
+    where it is shorter, end the process."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu":
+            tensor.data = tensor.data.clone()
 
 
 _LESS_MEMORY = ("Close what else runs, choose a smaller precision with --dtype bfloat16, or spread it over several "

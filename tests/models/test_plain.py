@@ -189,6 +189,20 @@ def test_a_folder_that_is_deleted_while_it_is_looked_at_says_so(folder, monkeypa
         tensors_of(place)
 
 
+def test_a_model_in_use_is_what_was_read_whatever_becomes_of_its_files(folder):
+    """`cp` and `save_file` write into the very file that was read: other weights under a name that is not theirs."""
+    model, ids = load_model(str(folder)), torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        before = model.model(ids).logits
+        file = folder / "model.safetensors"
+        with file.open("r+b") as stream:
+            stream.seek(file.stat().st_size // 4)
+            stream.write(bytes(file.stat().st_size // 2))
+        assert torch.equal(model.model(ids).logits, before)
+        shutil.rmtree(folder)
+        assert torch.equal(model.model(ids).logits, before)
+
+
 @pytest.mark.parametrize(("dtype", "advice"), [("float32", "Fetch or convert them again"),
                                                ("float16", "Use bfloat16 or float32, which hold larger numbers")])
 def test_weights_that_are_no_numbers_are_told_from_sums_that_overflow(folder, dtype, advice):
