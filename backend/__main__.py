@@ -21,7 +21,7 @@ from tqdm import tqdm
 from . import places, starting
 from .errors import BadInput, Cancelled, DataError, HeadroomError, ModelError, StoreError
 from .kinds import KINDS, OfTask, Unit, compute
-from .machine import duration, free_disk, free_memory, is_full, size, slow, weight_bytes
+from .machine import duration, free_disk, free_memory, is_full, is_out_of_memory, size, slow, weight_bytes
 from .models import gguf, smollm2
 from .models.identity import identify
 from .models.info import describe, locate
@@ -89,9 +89,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     except HeadroomError as error:
         return _end(FAILED if isinstance(error, StoreError) else BAD_INPUT, str(error))
-    except MemoryError:
-        return _end(FAILED, "There was no memory left. What was finished is stored: close what else runs, or ask for "
-                            "less at a time, and give the same command again.")
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         return _end(FAILED, f"No space left on the disk{where}. Nothing that was stored is lost: make room, and give "
@@ -101,6 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("HEADROOM_DEBUG"):
             raise
+        if is_out_of_memory(error):
+            return _end(FAILED, "There was no memory left. What was finished is stored: close what else runs, or ask "
+                                "for less at a time, and give the same command again.")
         return _end(FAILED, f"Something unforeseen: {type(error).__name__}: {error}. Set HEADROOM_DEBUG=1 to see "
                             "where.")
 

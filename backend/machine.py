@@ -66,6 +66,12 @@ def is_full(error: BaseException | None) -> bool:
     return False
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: Python's own, or the processor's or a GPU's as torch says it."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in ("out of memory", "allocate memory")))
+
+
 def size(n_bytes: float) -> str:
     """Bytes as people say them: `512 B`, `3.4 MB`."""
     names = ["B", "kB", "MB", "GB", "TB"]

@@ -322,9 +322,10 @@ def test_whatever_has_no_room_says_so(small, tmp_path, capsys, monkeypatch, erro
     assert "No space left on the disk (out.zip). Nothing that was stored is lost" in capsys.readouterr().err
 
 
-def test_memory_that_runs_out_is_said(small, capsys, monkeypatch):
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you")])
+def test_memory_that_runs_out_is_said(small, capsys, monkeypatch, error):
     def full(*_: object) -> None:
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr(Evaluation, "measure", full)
     assert precompute(small, "--what", "accuracy") == FAILED

@@ -1,8 +1,17 @@
 """What the processor says of itself, on files like Linux's; and amounts in words."""
 
+import errno
+import os
+
 import pytest
+import torch
 
 from backend import machine
+
+# As Python, the system, a GPU and the processor say it; the last as torch 2.13 does where there is too little.
+NO_MEMORY = (MemoryError(), OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+             RuntimeError("[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you"))
 
 
 @pytest.fixture
@@ -49,3 +58,12 @@ def test_a_process_may_open_as_many_files_as_the_system_allows_it():
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (300, before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_memory_that_ran_out_is_known_whoever_says_so():
+    assert all(machine.is_out_of_memory(error) for error in NO_MEMORY)
+    with pytest.raises(RuntimeError) as real:
+        torch.empty(1 << 60)
+    assert machine.is_out_of_memory(real.value)
+    for other in (RuntimeError("shapes do not fit"), OSError(errno.ENOSPC, "No space"), ValueError("out of memory")):
+        assert not machine.is_out_of_memory(other)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from ..machine import is_out_of_memory
 from ..models.loading import LoadedModel, no_numbers
 from ..records import Questions
 from ..values import INTACT, Ablation, Head
@@ -58,6 +59,8 @@ def prove(model: LoadedModel) -> str:
     try:
         found = [np.ravel(s.loglikelihoods) for s in passes.score(_plan(model, sequences), ablations)]
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelError(f"'{model.info.name}' ({model.info.architecture}) does not go through the engine: "
                          f"{type(error).__name__}: {error}. {_ADVICE}") from error
     worst = 0.0

@@ -13,7 +13,7 @@ from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from ..errors import BadInput, ModelError
-from ..machine import WIDTHS, free_memory, size
+from ..machine import WIDTHS, free_memory, is_out_of_memory, size
 from ..records import ModelInfo
 from ..values import Ablation, ModelId
 from . import attention, gates
@@ -201,7 +201,7 @@ def load_model(
             device_map=device_map, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
             ignore_mismatched_sizes=True))  # it would refuse them in words that explain nothing
     except Exception as error:  # transformers raises whatever the arithmetic of its classes does
-        if _is_memory(error):
+        if is_out_of_memory(error):
             raise ModelError(_no_memory(name)) from error
         raise ModelError(f"'{name}' cannot be loaded: {first_line(error)}. Fetch or convert it again.") from error
     if other := sorted(report["mismatched_keys"]):  # transformers would leave them random, as it would the missing
@@ -216,14 +216,16 @@ def load_model(
         try:
             model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         except (RuntimeError, MemoryError) as error:
-            raise ModelError(_no_memory(name) if _is_memory(error) else
+            raise ModelError(_no_memory(name) if is_out_of_memory(error) else
                              f"'{name}' cannot be loaded: {first_line(error)}.") from error
     try:
         _let_go_of_files(model)
+        return prepare(model, words, place.name, place.revision, dtype, tensors, bos, adapter,
+                       identity=identity_of(place, dtype, bos, tokenizer, adapter))
     except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise ModelError(_no_memory(name)) from error
-    return prepare(model, words, place.name, place.revision, dtype, tensors, bos, adapter,
-                   identity=identity_of(place, dtype, bos, tokenizer, adapter))
 
 
 def _require_room(config: Any, name: str, dtype: str, n_saved: int, device_map: Any) -> None:
@@ -262,11 +264,6 @@ def _let_go_of_files(model: Any) -> None:
 
 _LESS_MEMORY = ("Close what else runs, choose a smaller precision with --dtype bfloat16, or spread it over several "
                 "devices with --device-map auto.")
-
-
-def _is_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "allocate memory" in str(error))
 
 
 def _no_memory(name: str) -> str:

@@ -32,6 +32,7 @@ from .. import demo
 from .. import limits as bounds
 from ..errors import BadInput, Cancelled, HeadroomError, ModelError
 from ..kinds.unit import OfTask, Results, Unit, compute, compute_together, fetch_whole
+from ..machine import is_out_of_memory
 from ..tasks import registry
 from ..values import ModelId
 from . import journal
@@ -497,6 +498,9 @@ def _in_words(job: _Job, error: BaseException) -> HeadroomError:
     if isinstance(error, HeadroomError):
         return type(error)(*error.args)
     what = str(job.unit) if job.unit is not None else "A look at the model"
+    if is_out_of_memory(error):
+        return ModelError(f"There was no memory left for this: {what}. Close what else runs here, or ask for fewer "
+                          "questions or a smaller precision.")
     journal.trouble(f"measuring {what}", error)
     return ModelError(f"{what} failed ({type(error).__name__}). The log of the command that started Headroom has the "
                       "details; whatever else is asked for is measured as before.")

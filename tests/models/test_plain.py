@@ -13,8 +13,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
+from backend.engine import passes
 from backend.errors import HeadroomError, ModelError
 from backend.models import info, loading, plain
 from backend.models.identity import identify
@@ -114,14 +115,18 @@ def test_too_little_memory_is_said_before_anything_is_read(folder, monkeypatch):
         load_model(str(folder))
 
 
+@pytest.mark.parametrize("where", ["from_pretrained", "to", "the copy", "the engine", "the model's own pass"])
 @pytest.mark.parametrize("error", [
     MemoryError(), torch.OutOfMemoryError("CUDA out of memory."),
     RuntimeError("[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried")])
-def test_memory_that_runs_out_while_a_model_is_loaded_is_said(folder, monkeypatch, error):
+def test_memory_that_runs_out_while_a_model_is_loaded_is_said(folder, monkeypatch, error, where):
     def full(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", full)
+    place, name = {"from_pretrained": (AutoModelForCausalLM, "from_pretrained"), "to": (LlamaForCausalLM, "to"),
+                   "the copy": (loading, "_let_go_of_files"), "the engine": (passes, "score"),
+                   "the model's own pass": (LlamaForCausalLM, "forward")}[where]
+    monkeypatch.setattr(place, name, full)
     with pytest.raises(ModelError, match=r"no memory left for '.*' while it was loaded\. Close what else runs"):
         load_model(str(folder))
 

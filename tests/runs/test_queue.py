@@ -468,6 +468,18 @@ def test_an_unexpected_error_is_one_sentence_and_the_next_is_answered(
     assert len(answers(queue.ask("a", "lab", [alone(3)]))) == 1
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you")])
+def test_memory_that_runs_out_is_said_and_the_next_is_answered(queue: Queue, engine: Engine, error: Exception) -> None:
+    def fails(one: Fake) -> None:
+        if one == alone(1):
+            raise error
+
+    engine.fails = fails
+    with pytest.raises(ModelError, match=r"There was no memory left for this: evaluation .* ask for fewer questions"):
+        answers(queue.ask("a", "lab", [alone(1)]))
+    assert len(answers(queue.ask("a", "lab", [alone(2)]))) == 1
+
+
 def test_a_model_that_cannot_be_loaded_is_told_and_another_one_can_be(engine: Engine, shelf: Shelf) -> None:
     def load(wanted: ModelId) -> LoadedModel:
         if wanted == SECOND:

@@ -68,7 +68,7 @@ def test_make_app_listens_to_this_machine_alone_and_make_serve_lets_a_class_in()
     assert "--server.address" not in starting.line(8501)
     line = starting.line(8501, "auto", "0.0.0.0")
     assert line[line.index("--server.address") + 1] == "0.0.0.0"
-    assert line[line.index("--server.enableWebsocketCompression") + 1] == "true"  # a click is 226 kB, 80 on the way then
+    assert line[line.index("--server.enableWebsocketCompression") + 1] == "true"  # 80 kB a click, not 226
     rules = (ROOT / "Makefile").read_text()
     assert "ADDRESS ?= 0.0.0.0" in rules
     assert "--lecture $(SHOWN) --address $(ADDRESS)" in rules
