@@ -31,6 +31,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ MOST_BYTES = 1 << 18  # of a record, or of a progress; this program writes a few
 MOST_FOLDERS = 1000  # looked at, the newest; this program makes one a run
 LOG_BYTES = 5_000_000  # of a run's log before it is turned over; the one before is kept
 LONGEST = 2000  # characters of a text in a progress
+_STAMP = "%Y%m%d-%H%M%S"
 _NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")  # of a run's folder, as `_new_folder` makes it
 
 
@@ -417,7 +419,13 @@ def _folder(store_folder: str | Path | None) -> Path:
 
 
 def _new_folder(store: Path) -> Path:
-    folder = store / "jobs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    """A folder for a run, named after all that are there: where the clock was set back, after the newest of them."""
+    now = time.strftime(_STAMP)
+    newest = max((job.id.rpartition("-")[0] for job in jobs(store)), default="")
+    if newest >= now:
+        with suppress(ValueError, OverflowError):
+            now = (datetime.strptime(newest, _STAMP) + timedelta(seconds=1)).strftime(_STAMP)
+    folder = store / "jobs" / f"{now}-{secrets.token_hex(2)}"
     try:
         folder.mkdir(parents=True)
     except OSError as error:

@@ -244,15 +244,26 @@ def test_what_goes_wrong_in_a_press_is_said(explorer: Explorer, store: Store, mo
     assert [e.value for e in app.error] == ["There is no room on the disk."]
 
 
-def test_of_a_run_that_was_resumed_only_the_new_part_is_shown(explorer: Explorer, store: Store):
+@pytest.mark.parametrize("clock", ["goes on", "was set back"])
+def test_of_a_run_that_was_resumed_only_the_new_part_is_shown(
+        explorer: Explorer, store: Store, monkeypatch: pytest.MonkeyPatch, clock: str):
     args = ("precompute", "--model", "bundled")
     old = pretend(store, jobs.Progress("cancelled", message="Stopped on request."), False, args)
-    os.rename(old.folder, old.folder.with_name("20200101-000000-0000"))
-    pretend(store, jobs.Progress("running", units_done=1, units_total=2), True, args)
+    with monkeypatch.context() as patch:
+        if clock == "was set back":
+            told = time.strftime
+            patch.setattr(jobs.time, "strftime", lambda how, *when: told(how, *when or [time.gmtime(0)]))
+        new = pretend(store, jobs.Progress("running", units_done=1, units_total=2), True, args)
+    assert [job.id for job in jobs.jobs(store.folder)] == [new.id, old.id]
     app = explorer("runs")
     assert calm(app)
     assert "1 run under way" in words(app)
     assert "Stopped on request." not in words(app)
+
+
+def test_no_run_took_less_than_no_time(explorer: Explorer, store: Store):
+    pretend(store, jobs.Progress("done", units_done=2, units_total=2, message="Set back.", updated=1.0), False)
+    assert "took 1 s · Set back." in words(explorer("runs"))
 
 
 def test_a_run_that_is_done_can_be_cleared_from_the_list(explorer: Explorer, store: Store):
