@@ -20,7 +20,7 @@ from . import attention, gates
 from .adapters import Adapter, adapter_for, part
 from .defaults import filled
 from .identity import identity_of
-from .info import BUNDLED, config_of, info_from, locate, tensors_of
+from .info import BUNDLED, Location, config_of, info_from, locate, tensors_of
 from .obstacles import obstacles_at
 from .plain import config_class, first_line
 from .ready import Ready
@@ -189,6 +189,19 @@ def load_model(
     if found := obstacles_at(locate(name, revision, weights=False), tokenizer=tokenizer, adapter=adapter):
         raise ModelError(" ".join(found))  # before anything large is fetched or read
     place = locate(name, revision)
+    try:
+        return _load(place, name, dtype, device, device_map, tokenizer, bos, adapter)
+    except ModelError as error:
+        if place.folder.is_dir():
+            raise
+        raise ModelError(f"{place.folder} is gone: the model's folder has been moved or deleted. Put it back, or "
+                         "choose another model; stored results stay.") from error
+
+
+def _load(
+    place: Location, name: str, dtype: str, device: str | None, device_map: str | dict[str, Any] | None,
+    tokenizer: str | None, bos: str, adapter: Adapter | None,
+) -> LoadedModel:
     tensors = tensors_of(place)
     info_from(config_of(place), place.name, place.revision, tensors, adapter)  # its sizes, before a class reads them
     words = load_tokenizer(tokenizer or place.folder)

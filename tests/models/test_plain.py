@@ -194,6 +194,15 @@ def test_a_folder_that_is_deleted_while_it_is_looked_at_says_so(folder, monkeypa
         tensors_of(place)
 
 
+@pytest.mark.parametrize("step", ["tensors_of", "config_of", "load_tokenizer", "config_class", "_require_room",
+                                  "_let_go_of_files", "identity_of"])
+def test_a_folder_that_is_deleted_while_it_is_loaded_ends_in_a_sentence(folder, monkeypatch, step):
+    go_on = getattr(loading, step)
+    monkeypatch.setattr(loading, step, lambda *args, **more: (shutil.rmtree(folder), go_on(*args, **more))[1])
+    with pytest.raises(ModelError, match=r"small is gone: the model's folder has been moved or deleted"):
+        load_model(str(folder))
+
+
 def test_a_model_in_use_is_what_was_read_whatever_becomes_of_its_files(folder):
     """`cp` and `save_file` write into the very file that was read: other weights under a name that is not theirs."""
     model, ids = load_model(str(folder)), torch.tensor([[5, 6, 7, 8]])

@@ -105,6 +105,20 @@ def test_a_model_that_is_gone_is_still_browsed_by_what_was_measured(real: Path):
     assert "Not measured yet" not in words(app)
 
 
+def test_a_model_that_is_deleted_in_use_is_said_to_be_gone_and_what_is_shown_instead(real: Path, tmp_path: Path):
+    app = press(opened("ffns", model=str(real), **ASKED), "Measure now")
+    assert calm(app)
+    measured = identify(str(real))
+    shutil.rmtree(real)
+    for now in (app.run(), opened("ffns", model=str(real), **{**ASKED, "shots": "1"})):
+        assert not now.exception
+        assert f"No folder '{real}'" in words(now)
+        assert "Showing the bundled model instead." in words(now)
+    with Store(tmp_path / "live") as store:
+        assert oracle(store, measured)
+        assert {unit.model for unit in store.units() if unit.model.name == real.name and unit.model.dtype} == {measured}
+
+
 def test_another_tokenizer_beside_the_same_weights_is_another_state(real: Path):
     press(opened("ffns", model=str(real), **ASKED), "Measure now")
     file = real / "tokenizer.json"
