@@ -8,13 +8,18 @@ import socket
 
 import pytest
 import streamlit as st
+from streamlit import config
+from streamlit.web import bootstrap
 
 from backend.__main__ import DONE, main
 from backend.errors import DataError, ModelError
 from backend.models.info import locate
+from backend.places import ROOT
 from backend.runs import jobs
 from backend.tasks import data
 from tests.pages.conftest import calm, framed, opened
+
+PAGES = sorted(path.stem for path in (ROOT / "pages").glob("[a-z]*.py"))
 
 
 @pytest.fixture
@@ -53,8 +58,7 @@ def test_commands_on_the_bundled_model_work_and_reach_for_nothing(reached, tmp_p
     capsys.readouterr()
 
 
-@pytest.mark.parametrize("page", ["tour", "heads", "ffns", "lab", "pruning", "overlap", "induction", "playground",
-                                  "runs", "room"])
+@pytest.mark.parametrize("page", PAGES)
 def test_pages_are_drawn_and_reach_for_nothing(page, reached, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADROOM_CACHE", str(tmp_path / "live"))
     st.cache_resource.clear()
@@ -62,6 +66,13 @@ def test_pages_are_drawn_and_reach_for_nothing(page, reached, tmp_path, monkeypa
     assert calm(opened(page))
     assert reached == []
     st.cache_resource.clear()
+
+
+def test_streamlit_asks_no_one_outside_for_its_address_when_it_starts(reached, capsys):
+    assert config.get_option("server.address") == "127.0.0.1"  # as .streamlit/config.toml has it
+    bootstrap._print_url(False)
+    assert "127.0.0.1" in capsys.readouterr().out
+    assert reached == []
 
 
 def test_what_needs_the_network_says_that_it_is_not_there(reached, monkeypatch, tmp_path):

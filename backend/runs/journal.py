@@ -43,6 +43,7 @@ def keep_in(folder: str | Path) -> None:
         old.close()
     path, handler = Path(folder) / FILE, logging.NullHandler()  # type: Path, logging.Handler
     with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)  # a demo over no store makes none
         if not path.is_symlink():  # a store may come from anybody
             handler = _Quiet(path, maxBytes=SIZE, backupCount=KEPT, encoding="utf-8", delay=True)
     formatter = logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")

@@ -68,6 +68,8 @@ def server(cache: Path | str, log: Path | None = None, script: str = "app.py", *
         except subprocess.TimeoutExpired:  # a busy machine, or a measurement under way
             process.kill()
             process.wait()
+        if not isinstance(out, int):
+            out.close()
 
 
 @contextmanager

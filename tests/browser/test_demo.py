@@ -29,9 +29,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def demo(cache: Path) -> Iterator[str]:
+def log(cache: Path) -> Path:
+    """What the server says where it was started."""
+    return cache.parent / "server.log"
+
+
+@pytest.fixture(scope="module")
+def demo(cache: Path, log: Path) -> Iterator[str]:
     """Two places for visitors, who do not sit at the machine wherever they come from."""
-    with server(cache, None, "serve.py", *OPTIONS, HEADROOM_DEMO="1", HEADROOM_SESSIONS="2") as address:
+    with server(cache, log, "serve.py", *OPTIONS, HEADROOM_DEMO="1", HEADROOM_SESSIONS="2") as address:
         yield address
 
 
@@ -96,6 +102,16 @@ def test_a_longer_prompt_than_its_field_takes_is_refused(demo: str) -> None:
         visitor.write(**dict([prompt]), **{visitor.widgets["Options to compare, with | between them"]: (
             "string_value", "|".join(map(str, range(limits.DEMO_PROMPT))))})
         assert any(f"reads up to {limits.DEMO_PROMPT:,}" in one for one in visitor.alerts)
+
+
+def test_no_word_of_a_prompt_is_logged(demo: str, cache: Path, log: Path) -> None:
+    with visiting(demo, "playground", "source=My own&prompt=the+zyzzyva+sings&options=zyzzyvas+|+zyzzyvan") as visitor:
+        assert any("zyzzyva" in one for one in visitor.said)
+        visitor.write(**{visitor.widgets["Prompt"]: ("string_value", "zyzzyvine " * 400)})
+    told = (cache / "explorer.log").read_text()
+    assert 'what="a look"' in told
+    assert "zyzzyv" not in told + log.read_text()
+    assert all(str(cache) not in one for one in told.splitlines())
 
 
 def test_buttons_of_pages_that_are_closed_do_nothing(demo: str, cache: Path, tmp_path: Path) -> None:

@@ -313,6 +313,29 @@ def test_a_download_that_stopped_between_two_files_is_no_model(hub, tmp_path):
         load_model("someone/llama-small", revision=COMMIT)
 
 
+@pytest.mark.parametrize("state", ["under way", "cut short", "taken away"])
+def test_a_shard_of_the_hub_s_that_is_not_whole_is_no_part_of_a_model(hub, tmp_path, state):
+    """As the hub's client leaves it: files are links to blobs, and what is being fetched is an .incomplete one."""
+    snapshot = in_cache(hub, save(tmp_path / "sharded", "gpt2", max_shard_size="20KB"))
+    blobs = snapshot.parents[1] / "blobs"
+    blobs.mkdir()
+    for shard in sorted(snapshot.glob("*.safetensors")):
+        shard.rename(blobs / shard.name)
+        shard.symlink_to(blobs / shard.name)
+    assert load_model("someone/llama-small", revision=COMMIT)
+    blob = blobs / shard.name
+    if state == "cut short":
+        blob.write_bytes(blob.read_bytes()[:-100])
+        with pytest.raises(ModelError, match=r"is damaged or cut short: it should have"):
+            load_model("someone/llama-small", revision=COMMIT)
+        return
+    blob.rename(f"{blob}.incomplete")
+    if state == "under way":
+        shard.unlink()
+    with pytest.raises(ModelError, match="hub cannot be reached"):
+        load_model("someone/llama-small", revision=COMMIT)
+
+
 @pytest.mark.parametrize("offline", [True, False])  # told so, and found out: no name server answers in the tests
 def test_with_no_network_a_hub_model_is_refused_at_once_with_advice(hub, monkeypatch, offline):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)

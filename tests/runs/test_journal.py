@@ -36,6 +36,12 @@ def test_an_event_is_one_line_with_time_session_unit_and_duration(lines):
     assert second.groups() == ("failed", "0.00", "nobody", " error=ModelError", "a look")
 
 
+def test_where_there_is_no_store_yet_there_is_a_journal(tmp_path, lines):
+    journal.keep_in(tmp_path / "not" / "yet")
+    journal.note("measured", None, ["one"], 0.0)
+    assert LINE.fullmatch((tmp_path / "not" / "yet" / journal.FILE).read_text().strip())
+
+
 def test_what_a_model_is_called_stays_on_its_line(lines):
     journal.note("measured", Model(MODEL.with_(name='x"\n2026-01-01T00:00:00Z forged\u202e')), ["one"], 0.0)
     (line,) = lines()
