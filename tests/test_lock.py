@@ -1,4 +1,4 @@
-"""The lock holds what requirements.txt asks for, each package with digests."""
+"""The lock holds what requirements.txt asks for, each package with digests; docs/reliability.md says what is so."""
 
 import re
 from pathlib import Path
@@ -23,3 +23,11 @@ def test_every_locked_package_has_digests():
     assert len(parts) > 60
     for part in parts:
         assert re.fullmatch(r"[\w.-]+==\S+ \\\n(    --hash=sha256:[0-9a-f]{64}( \\)?\n)+", part), part[:200]
+
+
+def test_what_is_said_to_be_tested_somewhere_is():
+    said = (ROOT / "docs/reliability.md").read_text()
+    named = set(re.findall(r"`([\w./]*(?:test_\w+|endurance|mutate)\.py)`", said))
+    assert len(named) > 30
+    assert sorted(name for name in named if not (ROOT / name).is_file()) == []
+    assert f"holds the {len(pins((ROOT / 'requirements.lock').read_text()))} packages beside torch" in said

@@ -27,7 +27,7 @@ from tests.browser.explorer import server, settled
 from tests.pages import made_up
 
 pytestmark = explorer.MARKS
-PAGES = ("tour", "heads", "ffns", "lab", "pruning", "overlap", "induction", "playground", "runs", "room")
+PAGES = ("tour", "heads", "card", "ffns", "lab", "pruning", "overlap", "induction", "playground", "runs", "room")
 FIELDS = ("model", "state", "task", "rows", "shots", "demos", "n", "seed", "by", "dtype", "bos", "off", "against",
           "tasks", "step", "scope", "name", "view", "section", "source", "q", "layer", "head", "room", "seat", "with",
           "unit", "present")
@@ -159,8 +159,8 @@ def test_what_an_address_asks_for_is_shown_as_it_stands(page: Page, address: str
 @pytest.mark.parametrize("name", PAGES)
 def test_names_from_a_store_are_shown_as_they_stand(page: Page, address: str, beacon: str, markup: str,
                                                     name: str) -> None:
-    view = {"heads": "view=All tasks", "ffns": "scope=All tasks", "lab": "scope=All tasks&off=L1H2",
-            "pruning": "scope=All tasks", "overlap": "view=Tasks"}.get(name, "")
+    view = {"heads": "view=All tasks", "card": "head=L1H2", "ffns": "scope=All tasks",
+            "lab": "scope=All tasks&off=L1H2", "pruning": "scope=All tasks", "overlap": "view=Tasks"}.get(name, "")
     visit(page, f"{address}/{name}?" + urlencode({
         "model": markup[:400], "task": markup[:300]}) + f"&{view}")
     assert name == "room" or "zz" in look(page, beacon)
