@@ -7,8 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from backend import starting
-from backend import demo
+from backend import demo, starting
 from backend.kinds import Evaluation
 from backend.runs import jobs
 from backend.store.live import Store
