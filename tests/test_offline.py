@@ -14,12 +14,12 @@ from streamlit.web import bootstrap
 from backend.__main__ import DONE, main
 from backend.errors import DataError, ModelError
 from backend.models.info import locate
-from backend.places import ROOT
+from backend.places import EXPLORER
 from backend.runs import jobs
 from backend.tasks import data
 from tests.pages.conftest import calm, framed, opened
 
-PAGES = sorted(path.stem for path in (ROOT / "pages").glob("[a-z]*.py"))
+PAGES = sorted(path.stem for path in (EXPLORER / "pages").glob("[a-z]*.py"))
 
 
 @pytest.fixture
