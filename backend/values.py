@@ -8,10 +8,11 @@ in a URL. The empty one is the intact model.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import groupby
+from operator import index
 from typing import Any, Literal
 
 import numpy as np
@@ -37,7 +38,7 @@ class Head:
         return f"L{self.layer}H{self.head}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Ablation:
     """The heads and FFNs that are switched off, and what stands in for them.
 
@@ -45,15 +46,35 @@ class Ablation:
     residual stream. `fill="mean"`: both become their mean over the task's training prompts.
     """
 
-    heads: frozenset[Head] = field(default_factory=frozenset)
-    ffns: frozenset[int] = field(default_factory=frozenset)
-    fill: Fill = "zero"
+    heads: frozenset[Head]
+    ffns: frozenset[int]
+    fill: Fill
 
-    def __post_init__(self) -> None:
-        if self.fill not in ("zero", "mean"):
-            raise BadInput(f"Unknown fill '{self.fill}'. Known: zero, mean.")
-        if not self.heads and not self.ffns and self.fill != "zero":
-            object.__setattr__(self, "fill", "zero")  # nothing is off: one intact model, one key
+    def __init__(self, heads: str | Iterable[Head | str | Sequence[int]] = frozenset(), ffns: Iterable[int] = (),
+                 fill: Fill = "zero") -> None:
+        """The components named, in words or one by one.
+
+        Args:
+            heads: `"L3H7, L2 FFN"`, or any of heads, such texts, and (layer, head) pairs; texts may name FFNs, too, and
+                `mean:` in front of them asks for means.
+            ffns: layers whose FFNs are off.
+
+        Raises:
+            BadInput: something given is no component, or `fill` is unknown.
+        """
+        if fill not in ("zero", "mean"):
+            raise BadInput(f"Unknown fill '{fill}'. Known: zero, mean.")
+        try:
+            layers = frozenset(map(index, ffns))
+        except TypeError as error:
+            raise BadInput(f"FFNs are named by their layers, as in ffns=[2, 5], got {str(ffns)[:60]!r}.") from error
+        if not isinstance(heads, frozenset) or not set(map(type, heads)) <= {Head}:
+            heads, also, said = _components(heads)
+            layers, fill = layers | also, "mean" if "mean" in (fill, said) else "zero"
+        object.__setattr__(self, "heads", heads)
+        object.__setattr__(self, "ffns", layers)
+        # where nothing is off: one intact model, one key
+        object.__setattr__(self, "fill", fill if heads or layers else "zero")
 
     def __bool__(self) -> bool:
         return bool(self.heads or self.ffns)
@@ -210,6 +231,32 @@ def parse_exact(text: str) -> Ablation:
     _read.room -= len(ablation.heads) + 1
     _read[text] = ablation
     return ablation
+
+
+def _components(given: str | Iterable[Head | str | Sequence[int]]) -> tuple[frozenset[Head], frozenset[int], Fill]:
+    """The heads, the layers of FFNs and the fill that texts, heads and pairs name. Raises: BadInput: names what is
+    neither, and of a text what `parse_exact` says."""
+    heads: set[Head] = set()
+    texts: list[str] = []
+    try:
+        for one in [given] if isinstance(given, str) else given:
+            if isinstance(one, str):
+                texts.append(one)
+            elif isinstance(one, Head):
+                heads.add(one)
+            else:
+                layer, head = one
+                heads.add(Head(index(layer), index(head)))
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"These are no heads: {str(given)[:60]}. Give a text such as 'L3H7, L2 FFN', or any of heads, "
+                       "such texts, and (layer, head) pairs.") from error
+    text = ",".join(texts)
+    if whole := next((item for item in re.split(r"[,;\n]+", text.partition(":")[2] or text)
+                      if _LAYER.fullmatch(re.sub(r"\s+", "", item))), None):
+        raise BadInput(f"'{whole.strip()[:40]}' means all heads of a layer, and how many these are depends on the "
+                       "model. Write L4H0-11 for heads 0 to 11.")
+    named = parse_exact(text)
+    return frozenset(heads) | named.heads, named.ffns, named.fill
 
 
 class _Read(dict[str, Ablation]):
