@@ -50,7 +50,8 @@ class Result:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return "\n".join([*self.heading, self._shown().to_string(index=False)])
+        lines = [*self.heading, *self._shown().to_string(index=False).splitlines()]
+        return "\n".join(line.rstrip() for line in lines)
 
     def _repr_html_(self) -> str:
         """What a notebook shows for it: needs neither network nor Altair."""
