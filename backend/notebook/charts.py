@@ -59,7 +59,7 @@ def importance_map(table: pd.DataFrame, n_layers: int, n_heads: int, heading: Se
     step = min(_CELL, _LARGEST / max(n_layers, n_heads))
     top = float(table["importance"].max())
     across, up = alt.Scale(domain=list(range(n_heads))), alt.Scale(domain=list(range(n_layers))[::-1])
-    return alt.Chart(_values(table)).mark_rect().encode(
+    cells: Drawing = alt.Chart(_values(table)).mark_rect().encode(
         x=alt.X("head:O", scale=across, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
         y=alt.Y("layer:O", scale=up, axis=alt.Axis(labelOverlap=True)),
         color=alt.Color("importance:Q", scale=alt.Scale(scheme="blues", domain=[0, top if top > 0 else 1])),
@@ -68,6 +68,7 @@ def importance_map(table: pd.DataFrame, n_layers: int, n_heads: int, heading: Se
                  alt.Tooltip("high:Q", title="to", format=".3~g"),
                  alt.Tooltip("rank:Q", title="rank (1 = highest)")],
     ).properties(width=round(step * n_heads), height=round(step * n_layers), title=_title(heading))
+    return cells
 
 
 def _title(heading: Sequence[str]) -> alt.TitleParams:
