@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 import numpy as np
 
 from . import limits
+from .arrays import Bool, Int, Real
 from .errors import StoreError
 from .stats import Marks
 from .values import RARE, Ablation, Head, parse_exact
@@ -244,20 +245,20 @@ class Questions:
         each = np.array([len(g) / n for g, n in zip(self.gold, self.n_options, strict=True)])
         return float(np.mean([each[list(members)].prod() for members in self.outcome_docs] if self._grouped else each))
 
-    def right(self, choices: tuple[int, ...]) -> np.ndarray:
-        """(n_queries,) of bool: right or wrong, per query; `choices` holds one option each, -1 = none."""
+    def right(self, choices: tuple[int, ...]) -> Bool[np.ndarray, " n_queries"]:
+        """Right or wrong, per query; `choices` holds one option each, -1 = none."""
         return np.array([c in g for c, g in zip(choices, self.gold, strict=True)], bool)
 
-    def outcome_draws(self) -> np.ndarray | None:
-        """(n,) which draw of demonstrations each outcome stood behind; None where they share none, or all share one."""
+    def outcome_draws(self) -> Int[np.ndarray, " n"] | None:
+        """Which draw of demonstrations each outcome stood behind; None where they share none, or all share one."""
         return np.array([self.draws[members[0]] for members in self.outcome_docs]) if self.draws else None
 
-    def marks(self, outcomes: np.ndarray) -> Marks:
+    def marks(self, outcomes: Bool[np.ndarray, " n"]) -> Marks:
         """Outcomes of these questions, with the draws that they share: what intervals and tests are made of."""
         return Marks(outcomes, self.outcome_draws())
 
-    def outcomes(self, choices: tuple[int, ...]) -> np.ndarray:
-        """(n,) of bool: right or wrong, per query or per group."""
+    def outcomes(self, choices: tuple[int, ...]) -> Bool[np.ndarray, " n"]:
+        """Right or wrong, per query or per group."""
         right = self.right(choices)
         return np.array([right[list(members)].all() for members in self.outcome_docs], bool) if self._grouped else right
 
@@ -308,7 +309,7 @@ class ModelInfo(Record):
         """The layers with attention heads."""
         return [layer for layer in range(self.n_layers) if layer not in self.headless]
 
-    def of_heads(self, scores: np.ndarray) -> np.ndarray:
+    def of_heads(self, scores: Real[np.ndarray, "n_layers n_heads"]) -> Real[np.ndarray, "_ n_heads"]:
         """(len(attending), n_heads): the heads' scores for statistics, without the layers that have none.
 
         Args:

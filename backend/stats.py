@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from .arrays import Bool, Float, Int, Real
 from .errors import BadInput
 from .values import Head
 
@@ -26,7 +27,7 @@ class Blocks(Protocol):
 
     @property
     def block_sizes(self) -> Sequence[int]: ...
-    def scores(self, reduction: str = ...) -> np.ndarray: ...
+    def scores(self, reduction: str = ...) -> Float[np.ndarray, "n_layers n_heads"]: ...
     def sums(self, reduction: str) -> Sums: ...
 
 
@@ -35,7 +36,8 @@ class Interval(NamedTuple):
     high: float
 
 
-Sums = tuple[np.ndarray, np.ndarray]  # per block what it adds to scores, and to what they are divided by
+# Per block of examples what it adds to scores, and to what they are divided by.
+Sums = tuple[Real[np.ndarray, "_ n_layers n_heads"], Real[np.ndarray, " _ #n_layers 1"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +48,8 @@ class Marks:
     of marks here is clustered by draw.
     """
 
-    right: np.ndarray  # (n,) of bool
-    draws: np.ndarray | None = None  # (n,) which draw; None where every question stands for itself
+    right: Bool[np.ndarray, " n"]
+    draws: Int[np.ndarray, " n"] | None = None  # which draw; None where every question stands for itself
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "right", np.asarray(self.right, bool))
@@ -57,8 +59,8 @@ class Marks:
                            "question.")
 
     @property
-    def clusters(self) -> np.ndarray:
-        """(n,) numbers from 0 of what was drawn together: draws, or single questions where there is but one draw."""
+    def clusters(self) -> Int[np.ndarray, " n"]:
+        """Numbers from 0 of what was drawn together: draws, or single questions where there is but one draw."""
         if self.draws is None or not len(self.draws) or (self.draws == self.draws[0]).all():
             return np.arange(len(self.right))
         return np.unique(self.draws, return_inverse=True)[1]
@@ -68,7 +70,7 @@ class Marks:
         return len(self.right) > 0 and int(self.clusters.max()) + 1 < len(self.right)
 
 
-def marks_of(outcomes: Marks | np.ndarray) -> Marks:
+def marks_of(outcomes: Marks | Bool[np.ndarray, " n"]) -> Marks:
     """The same, or plain outcomes whose questions stand for themselves."""
     return outcomes if isinstance(outcomes, Marks) else Marks(outcomes)
 
@@ -95,7 +97,7 @@ def wilson(right: int, n: int, level: float = 0.95) -> Interval:
     return _wilson(right / n, n, z) if n else Interval(0.0, 1.0)
 
 
-def accuracy_interval(marks: Marks | np.ndarray, level: float = 0.95) -> Interval:
+def accuracy_interval(marks: Marks | Bool[np.ndarray, " n"], level: float = 0.95) -> Interval:
     """Where the accuracy over questions and draws of demonstrations lies.
 
     `wilson`, of as many questions as the n are worth: where they share draws, at most p (1 - p) / (variance of the mean
@@ -115,7 +117,7 @@ def accuracy_interval(marks: Marks | np.ndarray, level: float = 0.95) -> Interva
     return _wilson(p, min(n, worth), _z(level))
 
 
-def mean_accuracy_interval(tasks: Sequence[Marks | np.ndarray], level: float = 0.95) -> Interval:
+def mean_accuracy_interval(tasks: Sequence[Marks | Bool[np.ndarray, " _"]], level: float = 0.95) -> Interval:
     """An `interval_of_mean` of several tasks' accuracies."""
     return interval_of_mean([float(right.mean()) if len(right := marks_of(task).right) else 0.5 for task in tasks],
                             [accuracy_interval(task, level) for task in tasks])
@@ -138,11 +140,11 @@ def interval_of_mean(accuracies: Sequence[float], intervals: Sequence[tuple[floa
                     min(1.0, mean + float(np.linalg.norm(highs - p)) / len(p)))
 
 
-def mcnemar(a: np.ndarray, b: np.ndarray) -> PairedTest:
+def mcnemar(a: Bool[np.ndarray, " _"], b: Bool[np.ndarray, " _"]) -> PairedTest:
     """Do a and b differ in accuracy? Exact two-sided binomial test on the queries where they disagree.
 
     Args:
-        a, b: (n,) of bool, right or wrong on the same queries in the same order.
+        a, b: right or wrong on the same queries in the same order.
 
     Raises:
         BadInput: if the lengths differ.
@@ -153,7 +155,7 @@ def mcnemar(a: np.ndarray, b: np.ndarray) -> PairedTest:
     return PairedTest(only_a, only_b, _fair_coin(min(only_a, only_b), n))
 
 
-def paired_test(a: Marks | np.ndarray, b: Marks | np.ndarray) -> PairedTest:
+def paired_test(a: Marks | Bool[np.ndarray, " _"], b: Marks | Bool[np.ndarray, " _"]) -> PairedTest:
     """Do a and b differ in accuracy, on the same questions behind the same demonstrations?
 
     `mcnemar`; where questions share draws, p is the larger of its p and that of a t test over the draws' mean
@@ -174,8 +176,10 @@ def paired_test(a: Marks | np.ndarray, b: Marks | np.ndarray) -> PairedTest:
     return test._replace(p=max(test.p, float(2 * stdtr(df, -abs(change.mean()) / math.sqrt(variance)))))
 
 
-def difference_interval(a: Marks | np.ndarray, b: Marks | np.ndarray, level: float = 0.95, n_draws: int = 4000,
-                        seed: int = 0) -> Interval:
+def difference_interval(
+    a: Marks | Bool[np.ndarray, " _"], b: Marks | Bool[np.ndarray, " _"], level: float = 0.95, n_draws: int = 4000,
+    seed: int = 0,
+) -> Interval:
     """Where accuracy(b) - accuracy(a) lies: percentile bootstrap over the queries that both answered.
 
     Where questions share draws of demonstrations, it is stretched to the t interval over the draws.
@@ -186,8 +190,10 @@ def difference_interval(a: Marks | np.ndarray, b: Marks | np.ndarray, level: flo
     return mean_difference_interval([(a, b)], level, n_draws, seed)
 
 
-def mean_difference_interval(pairs: Sequence[tuple[Marks | np.ndarray, Marks | np.ndarray]], level: float = 0.95,
-                             n_draws: int = 4000, seed: int = 0) -> Interval:
+def mean_difference_interval(
+    pairs: Sequence[tuple[Marks | Bool[np.ndarray, " _"], Marks | Bool[np.ndarray, " _"]]], level: float = 0.95,
+    n_draws: int = 4000, seed: int = 0,
+) -> Interval:
     """Where the unweighted mean over tasks of accuracy(b) - accuracy(a) lies: queries are drawn anew within each task.
 
     Where questions share draws of demonstrations, it is stretched to the t interval that adds the tasks' variances
@@ -223,8 +229,8 @@ def mean_difference_interval(pairs: Sequence[tuple[Marks | np.ndarray, Marks | n
     return Interval(min(low, estimate), max(high, estimate))
 
 
-def holm(p_values: Sequence[float]) -> np.ndarray:
-    """(n,): p-values adjusted for having been looked for in n places; below 0.05 is significant as before.
+def holm(p_values: Sequence[float]) -> Float[np.ndarray, " n"]:
+    """P-values adjusted for having been looked for in n places; below 0.05 is significant as before.
 
     Source: Holm 1979, Scandinavian Journal of Statistics 6, 65-70.
     """
@@ -244,18 +250,20 @@ def break_point(accuracies: Sequence[float], fractions: Sequence[float], share_o
     return next((float(f) for f, acc in zip(fractions, accuracies, strict=True) if acc < floor), None)
 
 
-def can_go(curve: np.ndarray, fractions: Sequence[float], share_of_intact: float = 0.9) -> float:
+def can_go(curve: Float[np.ndarray, " n_points"], fractions: Sequence[float], share_of_intact: float = 0.9) -> float:
     """The last fraction before accuracy first falls below a share of the intact one; the last of all if it never does.
 
     Args:
-        curve: (n_points,) accuracies, of which the first is the intact model's.
+        curve: accuracies, of which the first is the intact model's.
     """
     return float(np.asarray(fractions)[_last_before(np.asarray(curve, float)[None], share_of_intact)[0]])
 
 
-def can_go_interval(outcomes: Sequence[np.ndarray], fractions: Sequence[float], share_of_intact: float = 0.9,
-                    level: float = 0.95, n_draws: int = 2000, seed: int = 0, *,
-                    clusters: Sequence[np.ndarray | None] | None = None) -> Interval:
+def can_go_interval(
+    outcomes: Sequence[Bool[np.ndarray, "n_points _"]], fractions: Sequence[float], share_of_intact: float = 0.9,
+    level: float = 0.95, n_draws: int = 2000, seed: int = 0, *,
+    clusters: Sequence[Int[np.ndarray, " _"] | None] | None = None,
+) -> Interval:
     """Where `can_go` lies for the mean over tasks of a pruning curve: percentile bootstrap over the questions.
 
     Questions are drawn anew within each task, the same ones at every point; where they stand in clusters (draws of
@@ -279,9 +287,9 @@ def can_go_interval(outcomes: Sequence[np.ndarray], fractions: Sequence[float], 
     return Interval(min(float(low), estimate), max(float(high), estimate))
 
 
-def _drawn_anew(outcomes: Sequence[np.ndarray], n_draws: int, seed: int,
-                clusters: Sequence[np.ndarray | None] | None) -> np.ndarray:
-    """(n_draws, n_points): the sum over tasks of a curve's accuracies, its questions drawn anew within each task.
+def _drawn_anew(outcomes: Sequence[Bool[np.ndarray, "n_points _"]], n_draws: int, seed: int,
+                clusters: Sequence[Int[np.ndarray, " _"] | None] | None) -> Float[np.ndarray, "n_draws n_points"]:
+    """The sum over tasks of a curve's accuracies, its questions drawn anew within each task.
 
     The same questions at every point; where they stand in clusters, whole clusters are drawn.
     """
@@ -303,7 +311,7 @@ class Areas(NamedTuple):
     cmd: float  # lower is better; 0: never better or worse than all
 
 
-def areas(kept: Sequence[float], metric: np.ndarray | Sequence[float]) -> Areas:
+def areas(kept: Sequence[float], metric: Real[np.ndarray, " _"] | Sequence[float]) -> Areas:
     """The areas under f and under |1 - f| over the share k of components that are kept, by trapezoids on these points.
 
     f(k) = (m(k) - m(0)) / (m(1) - m(0)), m the metric. Source: Mueller et al. 2025 (MIB), arXiv:2504.13151: circuit
@@ -311,7 +319,7 @@ def areas(kept: Sequence[float], metric: np.ndarray | Sequence[float]) -> Areas:
 
     Args:
         kept: shares from 0 to 1, of which 0 and 1 are some, in any order.
-        metric: (n_points,) at each of them, such as accuracy.
+        metric: at each of them, such as accuracy.
 
     Raises:
         BadInput: if the lengths differ, a share is there twice, or 0 or 1 is missing.
@@ -325,8 +333,10 @@ def areas(kept: Sequence[float], metric: np.ndarray | Sequence[float]) -> Areas:
     return Areas(float(cpr[0]), float(cmd[0]))
 
 
-def _areas(k: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) CPR and CMD of (n, n_points) curves at ascending shares kept; NaN where all do no better than none."""
+def _areas(
+    k: Float[np.ndarray, " n_points"], m: Float[np.ndarray, "n n_points"]
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """CPR and CMD of curves at ascending shares kept; NaN where all do no better than none."""
     gain = m[:, -1:] - m[:, :1]
     f = np.divide(m - m[:, :1], gain, out=np.full(m.shape, math.nan), where=gain > 1e-12)
     widths = np.diff(k)
@@ -343,9 +353,11 @@ class AreaIntervals(NamedTuple):
     more_interval: Interval
 
 
-def area_intervals(outcomes: Sequence[np.ndarray], kept: Sequence[float], other: Sequence[np.ndarray] | None = None,
-                   level: float = 0.95, n_draws: int = 2000, seed: int = 0, *,
-                   clusters: Sequence[np.ndarray | None] | None = None) -> AreaIntervals:
+def area_intervals(
+    outcomes: Sequence[Bool[np.ndarray, "n_points _"]], kept: Sequence[float],
+    other: Sequence[Bool[np.ndarray, "n_points _"]] | None = None, level: float = 0.95, n_draws: int = 2000,
+    seed: int = 0, *, clusters: Sequence[Int[np.ndarray, " _"] | None] | None = None,
+) -> AreaIntervals:
     """`areas` of the mean accuracy over tasks, with percentile bootstraps over the questions, of two curves paired.
 
     Questions are drawn anew as in `can_go_interval`, the same ones for both curves. Draws in which all components do no
@@ -367,7 +379,7 @@ def area_intervals(outcomes: Sequence[np.ndarray], kept: Sequence[float], other:
     estimates = [areas(kept, np.mean([np.mean(o, 1) for o in one], 0)) for one in curves]
     drawn = [_areas(np.sort(k), _drawn_anew(one, n_draws, seed, clusters)[:, np.argsort(k)]) for one in curves]
 
-    def interval(values: np.ndarray, estimate: float) -> Interval:
+    def interval(values: Float[np.ndarray, " n_draws"], estimate: float) -> Interval:
         known = values[np.isfinite(values)]
         if 2 * len(known) < len(values) or math.isnan(estimate):
             return Interval(-math.inf, math.inf)
@@ -380,7 +392,7 @@ def area_intervals(outcomes: Sequence[np.ndarray], kept: Sequence[float], other:
                          interval(cpr - drawn[-1][0], more))
 
 
-def pooled(tasks: Sequence[Marks | np.ndarray]) -> Marks:
+def pooled(tasks: Sequence[Marks | Bool[np.ndarray, " _"]]) -> Marks:
     """The questions of several tasks as one list; draws of demonstrations are a task's own.
 
     Raises:
@@ -395,8 +407,8 @@ def pooled(tasks: Sequence[Marks | np.ndarray]) -> Marks:
     return Marks(np.concatenate([one.right for one in every]), np.concatenate(clusters))
 
 
-def _last_before(curves: np.ndarray, share_of_intact: float) -> np.ndarray:
-    """(n,): the place of the last point before each of (n, n_points) curves first falls below its floor."""
+def _last_before(curves: Float[np.ndarray, "n n_points"], share_of_intact: float) -> Int[np.ndarray, " n"]:
+    """The place of the last point before each of several curves first falls below its floor."""
     below = curves < share_of_intact * curves[:, :1] - 1e-12
     return np.asarray(np.where(below.any(1), np.maximum(below.argmax(1) - 1, 0), curves.shape[1] - 1))
 
@@ -404,12 +416,12 @@ def _last_before(curves: np.ndarray, share_of_intact: float) -> np.ndarray:
 class Band(NamedTuple):
     """Several curves as one: each (n_points,)."""
 
-    mean: np.ndarray
-    low: np.ndarray  # the lowest curve at each point
-    high: np.ndarray  # the highest
+    mean: Float[np.ndarray, " n_points"]
+    low: Float[np.ndarray, " n_points"]  # the lowest curve at each point
+    high: Float[np.ndarray, " n_points"]  # the highest
 
 
-def band(curves: Sequence[Sequence[float]] | np.ndarray) -> Band:
+def band(curves: Sequence[Sequence[float]] | Real[np.ndarray, "n n_points"]) -> Band:
     """Mean, lowest and highest of several curves (random rankings of different seeds) at each point.
 
     Raises:
@@ -424,22 +436,22 @@ def band(curves: Sequence[Sequence[float]] | np.ndarray) -> Band:
 # --- heads that do nothing ----------------------------------------------------------------------
 
 
-def layer_parts(norms: np.ndarray) -> np.ndarray:
-    """(n_layers, n_heads): each head's part of its layer's total; 0 where a layer has none."""
+def layer_parts(norms: Real[np.ndarray, "n_layers n_heads"]) -> Float[np.ndarray, "n_layers n_heads"]:
+    """Each head's part of its layer's total; 0 where a layer has none."""
     norms = np.asarray(norms, float)
     total = norms.sum(1, keepdims=True)
     return np.asarray(np.divide(norms, total, out=np.zeros_like(norms), where=total > 0))
 
 
-def alive(parts: np.ndarray, least: float = 0.01) -> np.ndarray:
-    """(n_layers, n_heads) of bool: the heads that do something; the others are dead.
+def alive(parts: Real[np.ndarray, "n_layers n_heads"], least: float = 0.01) -> Bool[np.ndarray, "n_layers n_heads"]:
+    """The heads that do something; the others are dead.
 
     A head is dead when its share of what its layer writes is below `least` times that of the median head. The median
     is taken over the heads that are alive, which are found from the largest share on: whoever comes near enough to the
     median of those found so far joins them, until nobody does. However many dead heads there are, they excuse none.
 
     Args:
-        parts: (n_layers, n_heads), each head's share of what its layer writes (see `layer_parts`); 0 is always dead,
+        parts: each head's share of what its layer writes (see `layer_parts`); 0 is always dead,
             so is a place where there is no head.
     """
     parts = np.asarray(parts, float)
@@ -455,7 +467,7 @@ def alive(parts: np.ndarray, least: float = 0.01) -> np.ndarray:
 # --- rankings -----------------------------------------------------------------------------------
 
 
-def order(scores: np.ndarray) -> np.ndarray:
+def order(scores: Real[np.ndarray, " ..."]) -> Int[np.ndarray, " n"]:
     """Flat indices from the least to the most important; ties in index order.
 
     Raises:
@@ -467,8 +479,8 @@ def order(scores: np.ndarray) -> np.ndarray:
     return np.argsort(flat, kind="stable")
 
 
-def places(scores: np.ndarray) -> np.ndarray:
-    """(n,) of int: 1 for the most important, and so on; ties as in `order`. Raises: BadInput: if a score is NaN."""
+def places(scores: Real[np.ndarray, " ..."]) -> Int[np.ndarray, " n"]:
+    """1 for the most important, and so on; ties as in `order`. Raises: BadInput: if a score is NaN."""
     found = np.empty(np.size(scores), int)
     found[order(scores)[::-1]] = np.arange(1, found.size + 1)
     return found
@@ -485,22 +497,22 @@ def count(share: float, n: int) -> int:
     return math.floor(share * n + 1e-9)  # 0.29 * 100 is 28.999999999999996
 
 
-def lowest(scores: np.ndarray, share: float) -> tuple[Head, ...]:
+def lowest(scores: Real[np.ndarray, "n_layers n_heads"], share: float) -> tuple[Head, ...]:
     """The heads that go first: the least important floor(share * n), ascending, ties in index order."""
     return _heads(order(scores)[:count(share, np.size(scores))], scores)
 
 
-def highest(scores: np.ndarray, share: float) -> tuple[Head, ...]:
+def highest(scores: Real[np.ndarray, "n_layers n_heads"], share: float) -> tuple[Head, ...]:
     """The most important floor(share * n) heads, descending: what `lowest` leaves to the last."""
     return _heads(order(scores)[::-1][:count(share, np.size(scores))], scores)
 
 
-def lowest_ffns(scores: np.ndarray, share: float) -> tuple[int, ...]:
+def lowest_ffns(scores: Real[np.ndarray, " n_layers"], share: float) -> tuple[int, ...]:
     """The layers whose FFNs go first: the least important floor(share * n_layers), ascending."""
     return tuple(int(layer) for layer in order(scores)[:count(share, np.size(scores))])
 
 
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
+def spearman(a: Real[np.ndarray, " ..."], b: Real[np.ndarray, " ..."]) -> float:
     """Do two score matrices rank the components alike? Spearman's rho of the scores, ties averaged.
 
     1 = same order, -1 = reversed; NaN when all scores of one are equal.
@@ -512,7 +524,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     return _correlation(_ranks(a), _ranks(b))
 
 
-def spearman_as_authors(a: np.ndarray, b: np.ndarray) -> float:
+def spearman_as_authors(a: Real[np.ndarray, " ..."], b: Real[np.ndarray, " ..."]) -> float:
     """What the study's script prints as rank correlation: Spearman's rho of the two `argsort` index lists.
 
     It asks whether the n-th least important heads have similar *indices*, which is not whether heads have
@@ -523,8 +535,8 @@ def spearman_as_authors(a: np.ndarray, b: np.ndarray) -> float:
     return _correlation(order(a).astype(float), order(b).astype(float))
 
 
-def spearman_matrix(scores: Sequence[np.ndarray], as_authors: bool = False) -> np.ndarray:
-    """(n, n): rank correlation of each pair of n score matrices, 1 on the diagonal."""
+def spearman_matrix(scores: Sequence[Real[np.ndarray, " ..."]], as_authors: bool = False) -> Float[np.ndarray, "n n"]:
+    """Rank correlation of each pair of n score matrices, 1 on the diagonal."""
     lists = [np.asarray(order(s), float) if as_authors else _ranks(s) for s in scores]
     if len({np.shape(s) for s in scores}) > 1:
         raise BadInput("Scores of different shapes cannot be compared: they belong to different models.")
@@ -532,7 +544,7 @@ def spearman_matrix(scores: Sequence[np.ndarray], as_authors: bool = False) -> n
                      for i, a in enumerate(lists)])
 
 
-def topk_overlap(a: np.ndarray, b: np.ndarray, share: float) -> float:
+def topk_overlap(a: Real[np.ndarray, " ..."], b: Real[np.ndarray, " ..."], share: float) -> float:
     """Intersection over union of the two top floor(share * n), at least one each: 0 to 1."""
     a, b = _same_shape(a, b)
     k = max(1, count(share, a.size))
@@ -551,7 +563,7 @@ def topk_overlap_chance(n: int, k: int) -> float:
     return float((chance * common / (2 * k - common)).sum())
 
 
-def _in_common(n: int, first: int, second: int) -> tuple[np.ndarray, np.ndarray]:
+def _in_common(n: int, first: int, second: int) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """How many components two random sets of these sizes out of n can have in common, and how likely each number is."""
     common = np.arange(max(0, first + second - n), min(first, second) + 1)
     return common, np.exp(_log_choose(first, common) + _log_choose(n - first, second - common)
@@ -587,8 +599,8 @@ def overlap_test(a: Collection[Head], b: Collection[Head], n: int, level: float 
     return OverlapTest(found, float((chance * common).sum()), low, high, float(min(1.0, 2 * min(tails))))
 
 
-def overlap_matrix(scores: Sequence[np.ndarray], share: float) -> np.ndarray:
-    """(n, n): `topk_overlap` of each pair of n score matrices, 1 on the diagonal."""
+def overlap_matrix(scores: Sequence[Real[np.ndarray, " ..."]], share: float) -> Float[np.ndarray, "n n"]:
+    """`topk_overlap` of each pair of n score matrices, 1 on the diagonal."""
     stack = _stack(scores)
     k = max(1, count(share, stack[0].size))
     tops = np.zeros((len(stack), stack[0].size), int)
@@ -598,7 +610,7 @@ def overlap_matrix(scores: Sequence[np.ndarray], share: float) -> np.ndarray:
     return np.asarray(common / (2 * k - common))
 
 
-def topk_counts(scores: Sequence[np.ndarray], share: float) -> np.ndarray:
+def topk_counts(scores: Sequence[Real[np.ndarray, "*components"]], share: float) -> Int[np.ndarray, "*components"]:
     """In how many of the score matrices each component is among the top floor(share * n), at least one.
 
     Shape of one matrix; from 0 to the number of matrices.
@@ -611,7 +623,7 @@ def topk_counts(scores: Sequence[np.ndarray], share: float) -> np.ndarray:
     return counts.reshape(stack[0].shape)
 
 
-def topk_counts_chance(n: int, k: int, n_matrices: int) -> np.ndarray:
+def topk_counts_chance(n: int, k: int, n_matrices: int) -> Float[np.ndarray, " n"]:
     """(n_matrices + 1,): how many of n components independent random rankings put into their top k 0, 1, .. times.
 
     Binomial expectations; they add up to n. Raises: BadInput: unless 1 <= k <= n.
@@ -630,7 +642,9 @@ class Grouping(NamedTuple):
     p: float  # two-sided
 
 
-def grouping(correlations: np.ndarray, groups: Sequence[str], n_draws: int = 5000, seed: int = 0) -> Grouping:
+def grouping(
+    correlations: Real[np.ndarray, "n n"], groups: Sequence[str], n_draws: int = 5000, seed: int = 0
+) -> Grouping:
     """Are members of one group more alike than those of different groups, or less?
 
     p: how often groups dealt out at random, of the same sizes, differ at least as much. NaN where there is no pair
@@ -638,7 +652,7 @@ def grouping(correlations: np.ndarray, groups: Sequence[str], n_draws: int = 500
     Source: Mantel 1967, Cancer Research 27, 209-220, for distances in two groupings.
 
     Args:
-        correlations: (n, n), symmetric.
+        correlations: symmetric.
         groups: of each of the n.
     """
     rows, columns = np.triu_indices(len(groups), 1)
@@ -658,7 +672,7 @@ def grouping(correlations: np.ndarray, groups: Sequence[str], n_draws: int = 500
     return Grouping(float(values[same].mean()), float(values[~same].mean()), p)
 
 
-def cluster_order(correlations: np.ndarray) -> list[int]:
+def cluster_order(correlations: Real[np.ndarray, "n n"]) -> list[int]:
     """Row indices of a correlation matrix that put like beside like: average linkage of 1 - rho, leaves ordered.
 
     Pairs whose correlation is NaN count as uncorrelated. Fewer than three rows stay as they are.
@@ -674,7 +688,7 @@ def cluster_order(correlations: np.ndarray) -> list[int]:
     return [int(i) for i in leaves_list(linkage(condensed, "average", optimal_ordering=True))]
 
 
-def off_diagonal(matrix: np.ndarray) -> np.ndarray:
+def off_diagonal(matrix: Real[np.ndarray, "n n"]) -> Real[np.ndarray, " _"]:
     """(n * (n - 1) / 2,): the entries above the diagonal of a symmetric matrix, each pair once."""
     return np.asarray(matrix)[np.triu_indices(len(matrix), 1)]
 
@@ -682,12 +696,12 @@ def off_diagonal(matrix: np.ndarray) -> np.ndarray:
 # --- importance ---------------------------------------------------------------------------------
 
 
-def aggregate(scores: Sequence[np.ndarray]) -> np.ndarray:
+def aggregate(scores: Sequence[Real[np.ndarray, "*components"]]) -> Float[np.ndarray, "*components"]:
     """The study's aggregate importance: the mean of the tasks' score matrices."""
     return np.asarray(_stack(scores).mean(0))
 
 
-def normalise_layers(scores: np.ndarray) -> np.ndarray:
+def normalise_layers(scores: Real[np.ndarray, "*components"]) -> Float[np.ndarray, "*components"]:
     """Each layer's scores divided by their L2 norm; a layer of zeros stays zero, one of NaN stays NaN.
 
     Source: Michel et al. 2019, arXiv:1905.10650. For display: the study ranks raw scores.
@@ -696,7 +710,7 @@ def normalise_layers(scores: np.ndarray) -> np.ndarray:
     return np.asarray(np.divide(scores, norm, out=np.zeros_like(scores, dtype=float), where=norm != 0))
 
 
-def concentration(scores: np.ndarray, share: float = 0.5) -> int:
+def concentration(scores: Real[np.ndarray, " ..."], share: float = 0.5) -> int:
     """How few components hold this share of the total importance; negative scores count as 0."""
     held = np.cumsum(np.sort(np.maximum(np.asarray(scores, float).ravel(), 0))[::-1])
     if not held.size or held[-1] == 0 or share <= 0:
@@ -704,18 +718,18 @@ def concentration(scores: np.ndarray, share: float = 0.5) -> int:
     return int(np.searchsorted(held, share * held[-1] - 1e-9 * held[-1])) + 1
 
 
-def shares(scores: np.ndarray) -> np.ndarray:
+def shares(scores: Real[np.ndarray, "*components"]) -> Float[np.ndarray, "*components"]:
     """Each component's part of the total score; zeros when there is nothing to share."""
     scores = np.asarray(scores, float)
     return scores / scores.sum() if scores.sum() else np.zeros_like(scores)
 
 
-def layer_shares(scores: np.ndarray) -> np.ndarray:
-    """(n_layers,): each layer's part of the total score; zeros when there is nothing to share."""
+def layer_shares(scores: Real[np.ndarray, "n_layers n_heads"]) -> Float[np.ndarray, " n_layers"]:
+    """Each layer's part of the total score; zeros when there is nothing to share."""
     return np.asarray(shares(scores).sum(1))
 
 
-def percentiles(scores: np.ndarray) -> np.ndarray:
+def percentiles(scores: Real[np.ndarray, "*components"]) -> Float[np.ndarray, "*components"]:
     """Which share of the other components each one ranks above, ties by half: 0 = lowest, 1 = highest.
 
     NaN where there is but one component, or a score is NaN. Comparable between models of different sizes.
@@ -724,7 +738,9 @@ def percentiles(scores: np.ndarray) -> np.ndarray:
     return (ranks - 1) / (ranks.size - 1) if ranks.size > 1 else np.full(ranks.shape, np.nan)
 
 
-def depth_profile(scores: np.ndarray, layers: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+def depth_profile(
+    scores: Real[np.ndarray, "n_layers n_heads"], layers: Sequence[int] | None = None
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Where in a model its importance lies, comparable between models with different numbers of layers.
 
     Args:
@@ -741,7 +757,7 @@ def depth_profile(scores: np.ndarray, layers: Sequence[int] | None = None) -> tu
     return (there + 0.5) / len(scores), held * len(there) / total if total else np.full(len(there), np.nan)
 
 
-def retained(scores: np.ndarray, removed: Iterable[Head]) -> float:
+def retained(scores: Real[np.ndarray, "n_layers n_heads"], removed: Iterable[Head]) -> float:
     """The share of the total score that is left when these heads are removed; NaN when the total is 0.
 
     With prefix matching or copying scores: the induction capacity retained.
@@ -753,8 +769,10 @@ def retained(scores: np.ndarray, removed: Iterable[Head]) -> float:
     return float(left.sum() / total) if total else math.nan
 
 
-def retained_curve(scores: np.ndarray, ranking: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
-    """(n_fractions,): the share of the total score that is left while heads are pruned in ascending order of another.
+def retained_curve(
+    scores: Real[np.ndarray, " ..."], ranking: Real[np.ndarray, " ..."], fractions: Sequence[float]
+) -> Float[np.ndarray, " n_fractions"]:
+    """The share of the total score that is left while heads are pruned in ascending order of another.
 
     NaN where the total is 0. Scores of any one shape: those of live heads alone are a flat list.
     """
@@ -778,11 +796,11 @@ def prefix_targets(n_block: int, n_repeats: int = 4, variant: str = "exact") -> 
             for occurrence in range(query - n_block, before_first, -n_block)]
 
 
-def prefix_match(pattern: np.ndarray, n_block: int) -> float:
+def prefix_match(pattern: Float[np.ndarray, "pos pos"], n_block: int) -> float:
     """The attention of one head to `prefix_targets`, summed per query and averaged over queries: 0 to 1.
 
     Args:
-        pattern: (pos, pos) attention on BOS and whole repeats of a block of `n_block` different tokens.
+        pattern: attention on BOS and whole repeats of a block of `n_block` different tokens.
     """
     n_repeats = (len(pattern) - 1) // n_block
     targets = prefix_targets(n_block, n_repeats)
@@ -804,13 +822,13 @@ def mean_interval(mean: float, variance: float, n: int, level: float = 0.95) -> 
 class MeanEffects(NamedTuple):
     """Means of many effects over the same prompts, each with its interval and test; all of one shape."""
 
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    p: np.ndarray  # two-sided, of each by itself
+    mean: Float[np.ndarray, " ..."]
+    low: Float[np.ndarray, " ..."]
+    high: Float[np.ndarray, " ..."]
+    p: Float[np.ndarray, " ..."]  # two-sided, of each by itself
 
 
-def mean_effects(tasks: Sequence[tuple[np.ndarray, Sequence[int]]], level: float = 0.95,
+def mean_effects(tasks: Sequence[tuple[Real[np.ndarray, "_ ..."], Sequence[int]]], level: float = 0.95,
                  most: float = 1.0) -> MeanEffects:
     """The unweighted mean over tasks of effects that were measured prompt by prompt, with t intervals and tests.
 
@@ -860,14 +878,16 @@ class Stability(NamedTuple):
     n_blocks: int  # blocks of examples that were halved
 
 
-def bootstrap_stability(importance: Blocks, reduction: str = "per-token", n_draws: int = 200,
-                        level: float = 0.95, seed: int = 0, *, heads: np.ndarray | None = None) -> Stability:
+def bootstrap_stability(
+    importance: Blocks, reduction: str = "per-token", n_draws: int = 200, level: float = 0.95, seed: int = 0, *,
+    heads: Bool[np.ndarray, "n_layers n_heads"] | None = None,
+) -> Stability:
     """Spearman between two random halves of the examples, over many halvings; NaN with fewer than 2 blocks.
 
     Each half has half the examples, so the full ranking is at least this stable.
 
     Args:
-        heads: (n_layers, n_heads) of bool, those that are ranked; all by default.
+        heads: those that are ranked; all by default.
     """
     n = len(importance.block_sizes)
     if n < 2:
@@ -883,15 +903,17 @@ def bootstrap_stability(importance: Blocks, reduction: str = "per-token", n_draw
     return Stability(float(np.mean(rhos)), float(low), float(high), n)
 
 
-def bootstrap_spearman(a: Blocks, b: Blocks, reduction: str = "per-token", n_draws: int = 200,
-                       level: float = 0.95, seed: int = 0, *, heads: np.ndarray | None = None) -> Interval:
+def bootstrap_spearman(
+    a: Blocks, b: Blocks, reduction: str = "per-token", n_draws: int = 200, level: float = 0.95, seed: int = 0, *,
+    heads: Bool[np.ndarray, "n_layers n_heads"] | None = None,
+) -> Interval:
     """Where the rank correlation of two importance matrices lies: bootstrap over each one's blocks of examples.
 
     Fewer examples rank less steadily, and so does a resample: the interval may lie below the estimate, which it
     is then stretched to contain. NaN with fewer than two blocks in either.
 
     Args:
-        heads: (n_layers, n_heads) of bool, those that are ranked; all by default.
+        heads: those that are ranked; all by default.
     """
     found = rank_agreements([[a.sums(reduction)]], [b.sums(reduction)], n_draws, level, seed, heads=heads)
     return found.each[0].interval
@@ -913,7 +935,7 @@ class Agreements(NamedTuple):
     """How alike several scores and one truth rank the heads, by the same resamples."""
 
     each: tuple[Agreement, ...]
-    drawn: np.ndarray  # (n_draws, n_scores) rhos of the resamples; none where something has fewer than two blocks
+    drawn: Float[np.ndarray, "n_draws n_scores"]  # rhos of the resamples; none with fewer than two blocks
 
     def ahead(self, one: int, other: int, level: float = 0.95) -> Interval:
         """Where the rho of one score minus that of another lies; NaN where that is not told."""
@@ -927,7 +949,7 @@ class Agreements(NamedTuple):
 
 
 def rank_agreements(scores: Sequence[Sequence[Sums]], truth: Sequence[Sums], n_draws: int = 200, level: float = 0.95,
-                    seed: int = 0, *, heads: np.ndarray | None = None) -> Agreements:
+                    seed: int = 0, *, heads: Bool[np.ndarray, "n_layers n_heads"] | None = None) -> Agreements:
     """Spearman's rho between each of several scores of heads and a truth, all means over tasks of what they are there.
 
     Intervals are a percentile bootstrap over each task's blocks of examples, drawn anew for scores and truth, the same
@@ -937,7 +959,7 @@ def rank_agreements(scores: Sequence[Sequence[Sums]], truth: Sequence[Sums], n_d
     Args:
         scores, truth: per task, what its blocks add to the scores, (n_blocks, n_layers, n_heads), and to what they are
             divided by; all scores have the same blocks.
-        heads: (n_layers, n_heads) of bool, those that are ranked; all by default.
+        heads: those that are ranked; all by default.
 
     Raises:
         BadInput: if there is no score or no task, or scores have different blocks.
@@ -947,12 +969,14 @@ def rank_agreements(scores: Sequence[Sequence[Sums]], truth: Sequence[Sums], n_d
         raise BadInput("Rankings are held against each other over at least one task, from the same blocks of examples.")
     which = np.ones(np.shape(truth[0][0])[1:], bool) if heads is None else heads
 
-    def mean(of_tasks: Sequence[Sums], times: Sequence[np.ndarray]) -> np.ndarray:
+    def mean(of_tasks: Sequence[Sums], times: Sequence[Float[np.ndarray, " _"]]) -> Float[np.ndarray, " _"]:
         means: np.ndarray = np.mean([np.tensordot(t, sums, 1) / np.tensordot(t, weights, 1)
                         for t, (sums, weights) in zip(times, of_tasks, strict=True)], axis=0)[which]
         return means
 
-    def ranked(of_scores: Sequence[np.ndarray], of_truth: Sequence[np.ndarray]) -> list[float]:
+    def ranked(
+        of_scores: Sequence[Float[np.ndarray, " _"]], of_truth: Sequence[Float[np.ndarray, " _"]]
+    ) -> list[float]:
         true = mean(truth, of_truth)
         ranks = _ranks(true)  # the slow part of a thousand resamples
         return [_correlation(_ranks(_same_shape(mean(one, of_scores), true)[0]), ranks) for one in scores]
@@ -963,7 +987,7 @@ def rank_agreements(scores: Sequence[Sequence[Sums]], truth: Sequence[Sums], n_d
     if min(*n_blocks, *n_true) > 1:
         rng = np.random.default_rng(seed)
 
-        def times(of: Sequence[int]) -> list[np.ndarray]:
+        def times(of: Sequence[int]) -> list[Float[np.ndarray, " _"]]:
             return [np.bincount(rng.integers(n, size=n), minlength=n).astype(float) for n in of]
 
         drawn = np.array([ranked(times(n_blocks), times(n_true)) for _ in range(n_draws)])
@@ -978,12 +1002,12 @@ def rank_agreements(scores: Sequence[Sequence[Sums]], truth: Sequence[Sums], n_d
     return Agreements(tuple(each), drawn)
 
 
-def ranks_from_top(scores: np.ndarray) -> np.ndarray:
-    """(n,): 1 for the highest score, and so on; equal scores share the mean of their ranks."""
+def ranks_from_top(scores: Real[np.ndarray, " ..."]) -> Float[np.ndarray, " n"]:
+    """1 for the highest score, and so on; equal scores share the mean of their ranks."""
     return np.size(scores) + 1 - _ranks(scores)
 
 
-def recall_at_top(scores: np.ndarray, truth: np.ndarray, share: float) -> tuple[float, int]:
+def recall_at_top(scores: Real[np.ndarray, " ..."], truth: Real[np.ndarray, " ..."], share: float) -> tuple[float, int]:
     """How many of the top k by `truth` are among the top k by `scores`, as a share of k; and k = floor(share * n) >= 1.
 
     Components tied at the k-th place share what places are left, so it is what breaking ties at random gives on
@@ -994,15 +1018,16 @@ def recall_at_top(scores: np.ndarray, truth: np.ndarray, share: float) -> tuple[
     return float(_in_top(scores, k) @ _in_top(truth, k)) / k, k
 
 
-def _in_top(scores: np.ndarray, k: int) -> np.ndarray:
-    """(n,): 1 for what is surely among the top k, 0 for what is not, and an equal part for those tied at the last."""
+def _in_top(scores: Real[np.ndarray, " n"], k: int) -> Float[np.ndarray, " n"]:
+    """1 for what is surely among the top k, 0 for what is not, and an equal part for those tied at the last."""
     last = np.sort(scores)[-k]
     above, tied = scores > last, scores == last
     return np.asarray(above + tied * (k - above.sum()) / tied.sum())
 
 
-def bootstrap_scores(importance: Blocks, reduction: str = "per-token", n_draws: int = 500,
-                     level: float = 0.95, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def bootstrap_scores(
+    importance: Blocks, reduction: str = "per-token", n_draws: int = 500, level: float = 0.95, seed: int = 0
+) -> tuple[Float[np.ndarray, "n_layers n_heads"], Float[np.ndarray, "n_layers n_heads"]]:
     """Lowest and highest plausible importance of every head, each (n_layers, n_heads).
 
     Percentile bootstrap over blocks of examples; with one block both equal the score.
@@ -1020,7 +1045,10 @@ def bootstrap_score(importance: Blocks, head: Head, reduction: str = "per-token"
     return Interval(float(low), float(high))
 
 
-def _resampled(sums: np.ndarray, weights: np.ndarray, n_draws: int, level: float, seed: int) -> np.ndarray:
+def _resampled(
+    sums: Real[np.ndarray, " n_blocks *each"], weights: Real[np.ndarray, " n_blocks *over"], n_draws: int,
+    level: float, seed: int,
+) -> Float[np.ndarray, " 2 *each"]:
     """(2, ...) the ends of the interval of sum(sums) / sum(weights) over blocks, drawn with repetition."""
     n = len(sums)
     # how often each draw takes each block: (n_draws, n_blocks)
@@ -1054,7 +1082,9 @@ def _wilson(p: float, n: float, z: float) -> Interval:
     return Interval(min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half)))
 
 
-def _changes(a: Marks | np.ndarray, b: Marks | np.ndarray) -> tuple[Marks, Marks, np.ndarray]:
+def _changes(
+    a: Marks | Bool[np.ndarray, " _"], b: Marks | Bool[np.ndarray, " _"]
+) -> tuple[Marks, Marks, Float[np.ndarray, " n"]]:
     """Both as marks, and (n,) what changed from a to b: 1 newly right, -1 newly wrong, 0 as before."""
     a, b = marks_of(a), marks_of(b)
     right_a, right_b = _paired(a.right, b.right)
@@ -1063,7 +1093,7 @@ def _changes(a: Marks | np.ndarray, b: Marks | np.ndarray) -> tuple[Marks, Marks
     return a, b, right_b.astype(float) - right_a
 
 
-def _clustered_variance(values: np.ndarray, clusters: np.ndarray) -> tuple[float, int]:
+def _clustered_variance(values: Float[np.ndarray, " n"], clusters: Int[np.ndarray, " n"]) -> tuple[float, int]:
     """The variance of the mean of values that come in clusters (numbers from 0), and its degrees of freedom.
 
     The ratio of cluster sums to cluster sizes, linearised; infinite where there is but one cluster.
@@ -1084,8 +1114,8 @@ def _fair_coin(fewer: int, n: int) -> float:
     return float(min(1.0, 2 * total / 2**n))
 
 
-def _ranks(scores: np.ndarray) -> np.ndarray:
-    """(n,): 1 for the lowest score, and so on; equal scores share the mean of their ranks; all NaN where one is."""
+def _ranks(scores: Real[np.ndarray, " ..."]) -> Float[np.ndarray, " n"]:
+    """1 for the lowest score, and so on; equal scores share the mean of their ranks; all NaN where one is."""
     flat = np.asarray(scores, float).ravel()
     if np.isnan(flat).any():
         return np.full(flat.shape, np.nan)
@@ -1093,20 +1123,24 @@ def _ranks(scores: np.ndarray) -> np.ndarray:
     return (times.cumsum() - (times - 1) / 2)[which]
 
 
-def _log_choose(n: int, k: np.ndarray) -> np.ndarray:
+def _log_choose(n: int, k: Int[np.ndarray, "*k"]) -> Float[np.ndarray, "*k"]:
     """The logarithm of how many ways there are to choose k of n."""
     factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
     return np.asarray(factorials[n] - factorials[k] - factorials[n - k])
 
 
-def _paired(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _paired(
+    a: Bool[np.ndarray, " ..."], b: Bool[np.ndarray, " ..."]
+) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     a, b = np.asarray(a, bool), np.asarray(b, bool)
     if a.shape != b.shape or a.ndim != 1:
         raise BadInput(f"Outcomes of shapes {a.shape} and {b.shape} are not of the same queries.")
     return a, b
 
 
-def _same_shape(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _same_shape(
+    a: Real[np.ndarray, " ..."], b: Real[np.ndarray, " ..."]
+) -> tuple[Float[np.ndarray, "*components"], Float[np.ndarray, "*components"]]:
     a, b = np.asarray(a, float), np.asarray(b, float)
     if a.shape != b.shape:
         raise BadInput(f"Scores of shapes {a.shape} and {b.shape} cannot be compared: they belong to different models.")
@@ -1115,19 +1149,19 @@ def _same_shape(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
-def _stack(scores: Sequence[np.ndarray]) -> np.ndarray:
+def _stack(scores: Sequence[Real[np.ndarray, "*components"]]) -> Float[np.ndarray, " n *components"]:
     if not len(scores) or len({np.shape(s) for s in scores}) != 1:
         raise BadInput("Score matrices to combine must be at least one, and of one shape: that of one model.")
     return np.stack([np.asarray(s, float) for s in scores])
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+def _correlation(a: Float[np.ndarray, "*components"], b: Float[np.ndarray, "*components"]) -> float:
     """Pearson's r of two flat lists; NaN when one of them is constant."""
     a, b = a.ravel() - a.mean(), b.ravel() - b.mean()
     scale = math.sqrt(float(a @ a) * float(b @ b))
     return max(-1.0, min(1.0, float(a @ b) / scale)) if scale else math.nan
 
 
-def _heads(indices: np.ndarray, scores: np.ndarray) -> tuple[Head, ...]:
+def _heads(indices: Int[np.ndarray, " _"], scores: Real[np.ndarray, "n_layers n_heads"]) -> tuple[Head, ...]:
     n_heads = np.shape(scores)[1]
     return tuple(Head(int(i) // n_heads, int(i) % n_heads) for i in indices)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from . import limits
+from .arrays import Float
 from .errors import BadInput
 
 RARE = {"rare": True}  # metadata of a field that says something of few: not written where it holds its default
@@ -119,15 +120,15 @@ class Ablation:
         if headless and (nowhere := [h for h in self.heads if h.layer in headless]):
             raise BadInput(f"No such component: {', '.join(map(str, sorted(nowhere)))}. {no_heads(n_layers, headless)}")
 
-    def head_mask(self, n_layers: int, n_heads: int) -> np.ndarray:
-        """(n_layers, n_heads) of float32: 1 = kept, 0 = off."""
+    def head_mask(self, n_layers: int, n_heads: int) -> Float[np.ndarray, "n_layers n_heads"]:
+        """1 = kept, 0 = off; in float32."""
         mask = np.ones((n_layers, n_heads), np.float32)
         for h in self.heads:
             mask[h.layer, h.head] = 0
         return mask
 
-    def ffn_mask(self, n_layers: int) -> np.ndarray:
-        """(n_layers,) of float32: 1 = kept, 0 = off."""
+    def ffn_mask(self, n_layers: int) -> Float[np.ndarray, " n_layers"]:
+        """1 = kept, 0 = off; in float32."""
         mask = np.ones(n_layers, np.float32)
         mask[sorted(self.ffns)] = 0
         return mask

@@ -15,7 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # Everybody may use them.
-PLAIN = {f"backend.{name}" for name in ("values", "records", "stats", "errors", "limits", "machine", "places", "demo")}
+PLAIN = {f"backend.{name}" for name in ("values", "records", "stats", "errors", "limits", "machine", "places", "demo",
+                                       "arrays")}
 
 
 def ours(*names: str) -> set[str]:
@@ -33,13 +34,14 @@ MAY: dict[str, set[str]] = {
     "backend.notebook": ours("notebook", "tables", "kinds", "models.loading", "runs.plan", "store", "tasks"),
     "backend.__main__": _TOP | {"backend.starting"},
     "backend.errors": set(),
+    "backend.arrays": set(),
     "backend.limits": set(),
     "backend.demo": {"backend.errors"},
     "backend.door": set(),
     "serve": {"backend.demo", "backend.door", "backend.limits"},
-    "backend.values": {"backend.errors", "backend.limits"},
-    "backend.records": {"backend.errors", "backend.limits", "backend.stats", "backend.values"},
-    "backend.stats": {"backend.errors", "backend.values"},
+    "backend.values": {"backend.arrays", "backend.errors", "backend.limits"},
+    "backend.records": {"backend.arrays", "backend.errors", "backend.limits", "backend.stats", "backend.values"},
+    "backend.stats": {"backend.arrays", "backend.errors", "backend.values"},
     "backend.machine": {"backend.records"},
     "backend.places": set(),
     "backend.explorer": set(),  # which stands in for the package, where it is installed
@@ -62,6 +64,7 @@ DRAWS = {"backend.notebook.charts"}
 
 # Below all else, so that anybody can read it and install it: nothing but these beside the standard library.
 FOREIGN = {"backend.errors": set(), "backend.limits": set(), "backend.demo": set(), "backend.values": {"numpy"},
+           "backend.arrays": {"jaxtyping"},  # under test alone: tests/test_shapes.py
            "backend.records": {"numpy"}, "backend.stats": {"numpy", "scipy"}, "backend.machine": {"psutil"},
            "backend.places": set()}
 

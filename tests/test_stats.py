@@ -696,8 +696,8 @@ def test_an_area_s_interval_contains_it_narrows_with_questions_and_pairs_two_cur
 
 
 def test_questions_of_several_tasks_keep_their_own_draws():
-    one = stats.Marks(np.array([1, 0, 1]), np.array([4, 4, 7]))
-    both = stats.pooled([one, one, np.array([1, 0])])
+    one = stats.Marks(np.array([True, False, True]), np.array([4, 4, 7]))
+    both = stats.pooled([one, one, np.array([True, False])])
     assert both.right.tolist() == [True, False, True] * 2 + [True, False]
     assert both.clusters.tolist() == [0, 0, 1, 2, 2, 3, 4, 5]
     assert not stats.pooled([np.array([1, 0])] * 2).clustered

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arrays import Bool, Float
 from ..models.loading import LoadedModel, no_numbers
 from ..values import Head
 from .batches import Progress, tokens_per_pass
@@ -21,10 +22,10 @@ from .trees import Scored
 class Fitted(NamedTuple):
     """Constants in double precision, and the loss that they leave; 0 in a layer without heads."""
 
-    heads: Tensor  # (n_layers, n_heads, d_head)
+    heads: Float[Tensor, "n_layers n_heads d_head"]
     intact: float  # mean loss, nats
-    before: np.ndarray  # (n_layers, n_heads): with the head's mean in its place
-    after: np.ndarray  # with the constant
+    before: Float[np.ndarray, "n_layers n_heads"]  # with the head's mean in its place
+    after: Float[np.ndarray, "n_layers n_heads"]  # with the constant
 
 
 STILL = 1e-3  # nats per root mean square: gradients below it hardly move a constant, so that rounding does not either
@@ -79,13 +80,18 @@ def fit(model: LoadedModel, pairs: Sequence[Scored], steps: int, batch: int, rat
     return Fitted(constants, intact, *tables)
 
 
-def _moments(model: LoadedModel, pairs: Sequence[Scored]) -> tuple[Tensor, Tensor]:
+def _moments(
+    model: LoadedModel, pairs: Sequence[Scored]
+) -> tuple[Float[Tensor, "n_layers n_heads d_head"], Float[Tensor, "n_layers n_heads"]]:
     """(n_layers, n_heads, d_head) mean of z over all positions, and (n_layers, n_heads) its root mean square about
     it, in double precision."""
     total = torch.zeros(model.n_layers, model.n_heads, model.d_head, dtype=torch.float64)
     squares = torch.zeros_like(total)
 
-    def add(z: Mapping[int, Tensor], _: Sequence[Tensor], real: Tensor) -> None:
+    def add(
+        z: Mapping[int, Float[Tensor, "batch pos n_heads d_head"]], _: Sequence[Float[Tensor, "batch pos d_model"]],
+        real: Bool[Tensor, "batch pos"],
+    ) -> None:
         for layer, outputs in z.items():
             here = outputs.cpu()[real].double()
             total[layer] += here.sum(0)
@@ -98,8 +104,10 @@ def _moments(model: LoadedModel, pairs: Sequence[Scored]) -> tuple[Tensor, Tenso
     return total / n, ((squares / n - (total / n)**2).clamp_min(0).mean(-1))**0.5
 
 
-def _mean_losses(model: LoadedModel, pairs: Sequence[Scored], constants: Tensor) -> np.ndarray:
-    """(n,) mean loss over pairs with each head's constant in its place."""
+def _mean_losses(
+    model: LoadedModel, pairs: Sequence[Scored], constants: Float[Tensor, "n d_head"]
+) -> Float[np.ndarray, " n"]:
+    """Mean loss over pairs with each head's constant in its place."""
     sums = np.zeros(len(constants))
     with torch.no_grad():
         found = torch.zeros(len(constants), dtype=torch.float64)
@@ -121,8 +129,10 @@ def _in_passes(model: LoadedModel, pairs: Sequence[Scored]) -> Iterator[Sequence
         first += n
 
 
-def _losses(model: LoadedModel, pairs: Sequence[Scored], constants: Tensor) -> Iterator[Tensor]:
-    """(heads, pairs) losses, for some heads after the others, with each head's constant in its place.
+def _losses(
+    model: LoadedModel, pairs: Sequence[Scored], constants: Float[Tensor, "n d_head"]
+) -> Iterator[Float[Tensor, "_ _"]]:
+    """Losses, for some heads after the others, with each head's constant in its place.
 
     The text below a head's layer is read once for all its heads.
     """
@@ -143,8 +153,8 @@ def _intact(model: LoadedModel, pairs: Sequence[Scored]) -> list[float]:
     return [float(loss) for loss in _of_pairs(read, read.hidden)[0]]
 
 
-def _without(read: Read, heads: Sequence[Head], constants: Tensor) -> Tensor:
-    """(heads, pairs) losses, with the heads of one layer replaced, each in rows of its own."""
+def _without(read: Read, heads: Sequence[Head], constants: Float[Tensor, "n d_head"]) -> Float[Tensor, "n _"]:
+    """Losses, with the heads of one layer replaced, each in rows of its own."""
     model, layer, (n, width) = read.model, heads[0].layer, read.fed.tokens.shape
     which = torch.arange(len(heads)).repeat_interleave(n)
     numbers = torch.tensor([head.head for head in heads])[which]
@@ -157,8 +167,8 @@ def _without(read: Read, heads: Sequence[Head], constants: Tensor) -> Tensor:
     return _of_pairs(read, hidden, len(heads))
 
 
-def _of_pairs(read: Read, hidden: Tensor, times: int = 1) -> Tensor:
-    """(times, pairs) losses, of the pairs `times` over."""
+def _of_pairs(read: Read, hidden: Float[Tensor, "_ pos d_hidden"], times: int = 1) -> Float[Tensor, "{times} _"]:
+    """Losses, of the pairs `times` over."""
     logits, targets, rows = read.answers(hidden, times)
     each = surprise(logits, targets) * torch.tensor(read.fed.weights).repeat(times).to(logits.device)
     losses: Tensor = torch.zeros(times * len(read.fed.tokens), device=each.device).index_add(0, rows, each).unflatten(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..arrays import Float, Int
 from ..models.gates import Gates, Kept, Route, passing
 from ..models.loading import LoadedModel
 from .trees import Scored
@@ -16,7 +17,7 @@ from .trees import Scored
 class Fed(NamedTuple):
     """What a pass over (context, continuation) pairs reads, and where the continuations' tokens are predicted."""
 
-    tokens: Tensor  # (n, width) token ids, without the last of each pair: no position reads it
+    tokens: Int[Tensor, "batch pos"]  # token ids, without the last of each pair: no position reads it
     rows: list[int]  # one entry per token of a continuation, in all four
     positions: list[int]
     targets: list[int]
@@ -46,8 +47,11 @@ class Read:
             self.hidden = self._trunk(1)
         self._inputs = kept.inputs
 
-    def replaced(self, layer: int, gates: Tensor, fill: Mapping[int, Tensor], times: int = 1) -> Tensor:
-        """(times * n, width, d) hidden states with something in place of heads of a layer.
+    def replaced(
+        self, layer: int, gates: Float[Tensor, "_ n_layers n_heads"],
+        fill: Mapping[int, Float[Tensor, "_ pos n_heads d_head"]], times: int = 1,
+    ) -> Float[Tensor, "_ pos d_hidden"]:
+        """Hidden states with something in place of heads of a layer.
 
         Args:
             gates, fill: as in `Gates`; for all rows, or for the pairs `times` over.
@@ -57,7 +61,9 @@ class Read:
         with passing(Gates(gates, head_fill=fill), Route(start, hidden if times == 1 else hidden.repeat(times, 1, 1))):
             return self._trunk(times)
 
-    def answers(self, hidden: Tensor, times: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    def answers(
+        self, hidden: Float[Tensor, "_ pos d_hidden"], times: int = 1
+    ) -> tuple[Float[Tensor, "n vocab"], Int[Tensor, " n"], Int[Tensor, " n"]]:
         """For every token of every continuation, `times` over: its logits, the token itself, and its row."""
         n = len(self.fed.tokens)
         rows = (torch.arange(times)[:, None] * n + torch.tensor(self.fed.rows)).ravel().to(hidden.device)
@@ -65,7 +71,7 @@ class Read:
         logits = self.model.unembed(hidden[rows, positions])
         return logits, torch.tensor(self.fed.targets).repeat(times).to(logits.device), rows.to(logits.device)
 
-    def _trunk(self, times: int) -> Tensor:
+    def _trunk(self, times: int) -> Float[Tensor, "_ pos d_hidden"]:
         tokens = self.fed.tokens.to(self.model.device).repeat(times, 1)
         hidden: Tensor = self.model.trunk(input_ids=tokens, use_cache=False).last_hidden_state
         return hidden

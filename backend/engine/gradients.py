@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from ..arrays import Float, Int
 from ..errors import BadInput
 from ..models.attention import PlainAttention
 from ..models.gates import Gates, Places, Route, passing
@@ -56,7 +57,7 @@ def gold_pairs(model: LoadedModel, prompts: Sequence[Prompt]) -> Pairs:
 def gate_gradients(
     model: LoadedModel, pairs: Sequence[Scored], progress: Progress | None = None, *, batch_tokens: int | None = None,
     prefixes: Sequence[int] | None = None, gate: float = 1.0, off: Collection[Head] = (),
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float[np.ndarray, "n n_layers n_heads"], Float[np.ndarray, "n n_layers n_heads"]]:
     """Per pair and head, (n, n_layers, n_heads) each: the sum over positions of |dL/dg|, and the sum of dL/dg.
 
     g multiplies a head's output; L is the mean cross-entropy, in nats, of the pair's continuation. Both are 0 in a
@@ -137,11 +138,13 @@ class _SharedPrefix:
         self.outputs = [cast(Tensor, x) for layer in layers for x in (layer.keys, layer.values)]  # (1, kv, n_prefix, d)
         self.length = len(ids)
 
-    def leaves(self, n_rows: int) -> list[Tensor]:
+    def leaves(self, n_rows: int) -> list[Float[Tensor, "batch _ n_prefix _"]]:
         """Keys and values, layer by layer, a copy for every row to take gradients of."""
         return [x.detach().expand(n_rows, -1, -1, -1).clone().requires_grad_() for x in self.outputs]
 
-    def gradients(self, of_leaves: Sequence[Tensor]) -> list[Tensor]:
+    def gradients(
+        self, of_leaves: Sequence[Float[Tensor, "batch _ n_prefix _"]]
+    ) -> list[Float[Tensor, "batch n_heads n_prefix"]]:
         """dL/dg of the prefix's gates for every row, per layer (batch, n_heads, n_prefix)."""
         flowing = [(x, g[:, None]) for x, g in zip(self.outputs, of_leaves, strict=True) if x.requires_grad]
         found = torch.autograd.grad([x for x, _ in flowing], self.gates, [g for _, g in flowing], retain_graph=True,
@@ -151,7 +154,9 @@ class _SharedPrefix:
                 for g, gate in zip(found, self.gates, strict=True)]
 
 
-def _gates(model: LoadedModel, n_rows: int, width: int, gate: float, off: Collection[Head] = ()) -> list[Tensor]:
+def _gates(
+    model: LoadedModel, n_rows: int, width: int, gate: float, off: Collection[Head] = ()
+) -> list[Float[Tensor, "{n_rows} n_heads {width}"]]:
     """Gates of one value, 0 for some heads, per layer (rows, n_heads, pos), to take gradients of; 1 changes nothing."""
     found = [torch.full((n_rows, model.n_heads, width), gate, dtype=model.torch_dtype, device=model.device)
              for _ in range(model.n_layers)]
@@ -160,8 +165,8 @@ def _gates(model: LoadedModel, n_rows: int, width: int, gate: float, off: Collec
     return [one.requires_grad_() for one in found]
 
 
-def surprise(logits: Tensor, targets: Tensor) -> Tensor:
-    """(n,) cross-entropy, in nats, of each row of (n, vocabulary) logits with its target.
+def surprise(logits: Float[Tensor, "n vocab"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Cross-entropy, in nats, of each row of logits with its target.
 
     Written as softplus of the log-odds against the target. The usual form gives the target's logit the gradient p - 1,
     of which a confident model leaves nothing in float32: scores then change by 1e-3 of the largest from machine to
@@ -172,7 +177,7 @@ def surprise(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.nn.functional.softplus(against.logsumexp(-1))
 
 
-def _loss(model: LoadedModel, fed: Fed, gates: Gates, **inputs: Any) -> Tensor:
+def _loss(model: LoadedModel, fed: Fed, gates: Gates, **inputs: Any) -> Float[Tensor, ""]:
     """The sum over pairs of each one's mean loss, in nats, in a pass through these gates."""
     n_rows, width = fed.tokens.shape
     places = Places.of(np.array(fed.rows) * width + fed.positions, n_rows, width, model.device)
@@ -184,11 +189,13 @@ def _loss(model: LoadedModel, fed: Fed, gates: Gates, **inputs: Any) -> Tensor:
         return (losses * torch.tensor(fed.weights, device=losses.device)).sum()
 
 
-def gold_loss(model: LoadedModel, pairs: Sequence[Scored], heads: Tensor) -> Tensor:
+def gold_loss(
+    model: LoadedModel, pairs: Sequence[Scored], heads: Float[Tensor, "1 n_layers n_heads"]
+) -> Float[Tensor, ""]:
     """The sum over pairs of each continuation's mean cross-entropy, in nats, with a graph back to the gates.
 
     Args:
-        heads: (1, n_layers, n_heads), what multiplies each head's output.
+        heads: what multiplies each head's output.
     """
     return _loss(model, Fed.of(pairs), Gates(heads=heads), use_cache=False)
 
@@ -196,7 +203,7 @@ def gold_loss(model: LoadedModel, pairs: Sequence[Scored], heads: Tensor) -> Ten
 def _batch_gradients(
     model: LoadedModel, pairs: Sequence[Scored], shared: _SharedPrefix | None, gate: float = 1.0,
     off: Collection[Head] = (),
-) -> list[Tensor]:
+) -> list[Float[Tensor, "batch n_heads pos"]]:
     """dL/dg, per layer (batch, n_heads, pos); 0 at padding. L is each pair's own mean, so rows do not mix."""
     fed = Fed.of(pairs, shared.length if shared else 0)
     n_rows, width = fed.tokens.shape

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import stats
+from ..arrays import Float, Int
 from ..errors import BadInput, ModelError
 from ..models.gates import Kept, Route
 from .batches import Progress, in_batches, tokens_per_pass
@@ -34,8 +35,8 @@ NOTHING_RAISED = 1e-6  # of all probability: below it only rounding lifts a toke
 
 def prefix_matching_scores(
     model: LoadedModel, sequences: Sequence[Sequence[int]], variant: str = "exact", progress: Progress | None = None,
-) -> np.ndarray:
-    """(n_sequences, n_layers, n_heads): prefix matching on given tokens, each sequence BOS and then one block.
+) -> Float[np.ndarray, "n n_layers n_heads"]:
+    """Prefix matching on given tokens, each sequence BOS and then one block.
 
     The block is repeated here. Only the entries of the pattern that count are kept, the last layer forms no output,
     and no logits are computed.
@@ -57,7 +58,7 @@ def prefix_matching_scores(
         first_scored = min(len(sequences[s]) for s in batch)
         sums: dict[int, Tensor] = {}
 
-        def read(attention: Attention) -> Tensor | None:
+        def read(attention: Attention) -> Float[Tensor, "batch n_heads pos _"] | None:
             layer, last_layer = attention.layer, attention.layer == model.n_layers - 1
             forms_output = attention.q is not None and not last_layer
             index, weight = torch.from_numpy(targets), torch.from_numpy(weights)
@@ -85,8 +86,8 @@ def prefix_matching_scores(
 
 def copying_scores(
     model: LoadedModel, sequences: Sequence[Sequence[int]], variant: str = "authors", progress: Progress | None = None,
-) -> np.ndarray:
-    """(n_sequences, n_layers, n_heads): copying on given tokens, BOS first.
+) -> Float[np.ndarray, "n n_layers n_heads"]:
+    """Copying on given tokens, BOS first.
 
     The softmax over the vocabulary cancels in the score, so only the logits of the sequence's own tokens are formed:
     a head's values against the unembedding seen through its output projection, both d_head wide.
@@ -113,8 +114,8 @@ def copying_scores(
                 if bias is not None:
                     constant = constant + torch.matmul(columns.to(device), bias)
 
-            def read(attention: Attention, layer: int = layer, seen: Tensor = seen,
-                     constant: Tensor | None = constant) -> None:
+            def read(attention: Attention, layer: int = layer, seen: Float[Tensor, "batch n_heads d_head pos"] = seen,
+                     constant: Float[Tensor, "batch pos"] | None = constant) -> None:
                 values = attention.values()
                 if values is None:
                     values = _values_alone(model, layer, embedded)
@@ -142,16 +143,18 @@ def copying_scores(
     return scores
 
 
-def raised_share(logits: Tensor, attended: Tensor, first: int = 0) -> Tensor:
-    """(.., rows): of the probability raised above the mean, the share that falls on the attended token.
+def raised_share(
+    logits: Float[Tensor, "*rest q_pos k_pos"], attended: Int[Tensor, "*rest q_pos 1"], first: int = 0
+) -> Float[Tensor, "*rest q_pos"]:
+    """Of the probability raised above the mean, the share that falls on the attended token.
 
     With p the softmax over the tokens at or before a row's position and m their mean: relu(p - m) at the attended
     token, over its sum; 0 where nothing is raised.
 
     Args:
-        logits: (.., rows, keys), of query positions `first`, `first` + 1, ... and the keys up to the last of them;
+        logits: of query positions `first`, `first` + 1, ... and the keys up to the last of them;
             overwritten.
-        attended: (.., rows, 1), the key that each row attends to most.
+        attended: the key that each row attends to most.
     """
     rows = logits.shape[-2]
     hide_the_future(logits, first)
@@ -176,7 +179,7 @@ def random_sequences(model: LoadedModel, n_seeds: int, tokens_per_block: int) ->
     return [[model.start, *_draw(vocabulary, seed, tokens_per_block * n)] for seed, n in enumerate(lengths)], how
 
 
-def random_vocabulary(model: LoadedModel) -> tuple[np.ndarray, str]:
+def random_vocabulary(model: LoadedModel) -> tuple[Int[np.ndarray, " n_ids"], str]:
     """The token ids that random sequences are drawn from, and in words which they are.
 
     By BPE merge rank, the 4 % most and 4 % least frequent left out. Vocabularies without merge ranks: all but
@@ -235,7 +238,7 @@ def _room(model: LoadedModel, n_vocabulary: int, tokens_per_block: int) -> tuple
                (n_vocabulary // tokens_per_block, f"a vocabulary of {n_vocabulary} tokens"))
 
 
-def _draw(vocabulary: np.ndarray, seed: int, n: int) -> list[int]:
+def _draw(vocabulary: Int[np.ndarray, " n_ids"], seed: int, n: int) -> list[int]:
     drawn: list[int] = np.random.default_rng(seed).choice(vocabulary, n, replace=False).tolist()
     return drawn
 
@@ -245,14 +248,14 @@ def _check_variant(variant: str, known: tuple[str, ...]) -> None:
         raise BadInput(f"Unknown variant '{variant}'. Known: {', '.join(known)}.")
 
 
-def _padded(sequences: Sequence[Sequence[int]]) -> np.ndarray:
-    """(batch, pos) of int. What stands behind a sequence cannot reach it: attention is causal."""
+def _padded(sequences: Sequence[Sequence[int]]) -> Int[np.ndarray, "batch pos"]:
+    """Side by side. What stands behind a sequence cannot reach it: attention is causal."""
     width = max(map(len, sequences))
     return np.array([[*s, *[s[0]] * (width - len(s))] for s in sequences])
 
 
-def _embedded(model: LoadedModel, ids: np.ndarray) -> Tensor:
-    """(batch, pos, d_state): token and position embeddings as the first block reads them."""
+def _embedded(model: LoadedModel, ids: Int[np.ndarray, "batch pos"]) -> Float[Tensor, "batch pos d_state"]:
+    """Token and position embeddings as the first block reads them."""
     kept = Kept(inputs_from=0)
 
     def read(attention: Attention) -> None:
@@ -262,8 +265,10 @@ def _embedded(model: LoadedModel, ids: np.ndarray) -> Tensor:
     return kept.inputs[0]
 
 
-def _values_alone(model: LoadedModel, layer: int, embedded: Tensor) -> Tensor:
-    """(batch, n_heads, pos, d_head): a layer's values, where the model does not show them.
+def _values_alone(
+    model: LoadedModel, layer: int, embedded: Float[Tensor, "batch pos d_state"]
+) -> Float[Tensor, "batch n_heads pos _"]:
+    """A layer's values, where the model does not show them.
 
     A token that stands alone can attend to nothing but itself, so what its heads put out are its values.
     """
@@ -282,7 +287,7 @@ def _values_alone(model: LoadedModel, layer: int, embedded: Tensor) -> Tensor:
     return values.view(batch, n_pos, model.n_heads, -1).transpose(1, 2)
 
 
-def output_projection(module: nn.Module) -> tuple[Tensor, Tensor | None]:
+def output_projection(module: nn.Module) -> tuple[Float[Tensor, "_ d_model"], Float[Tensor, " d_model"] | None]:
     """Weight (n_heads * d_head, d_model) and bias (d_model,) of an attention output projection."""
     weight = module.weight
     assert isinstance(weight, Tensor)
@@ -291,7 +296,9 @@ def output_projection(module: nn.Module) -> tuple[Tensor, Tensor | None]:
     return weight, module.bias  # type: ignore[return-value]
 
 
-def _unembedding(model: LoadedModel, ids: np.ndarray) -> tuple[Tensor, Tensor]:
+def _unembedding(
+    model: LoadedModel, ids: Int[np.ndarray, "batch pos"]
+) -> tuple[Float[Tensor, "batch pos d_model"], Float[Tensor, "batch pos"]]:
     """For each token of each sequence its row of the unembedding, (batch, pos, d_model), and its bias, (batch, pos).
 
     Raises:

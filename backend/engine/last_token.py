@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arrays import Float
 from ..errors import BadInput
 from ..models.gates import ALL_ON, Gates, Kept, passing
 from ..models.loading import LoadedModel, no_numbers
@@ -44,7 +45,9 @@ def last_of(model: LoadedModel, prompts: Sequence[Prompt]) -> list[Last]:
 
 
 @torch.inference_mode()
-def mean_last_outputs(model: LoadedModel, texts: Sequence[Last]) -> tuple[Tensor, float]:
+def mean_last_outputs(
+    model: LoadedModel, texts: Sequence[Last]
+) -> tuple[Float[Tensor, "n_layers n_heads d_head"], float]:
     """What heads put out at the last token of these texts, and how likely the wanted tokens are behind them.
 
     Returns:
@@ -78,13 +81,15 @@ def mean_last_outputs(model: LoadedModel, texts: Sequence[Last]) -> tuple[Tensor
 
 
 @torch.inference_mode()
-def replaced(model: LoadedModel, asked: Sequence[Last], fill: Tensor,
-             progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
+def replaced(
+    model: LoadedModel, asked: Sequence[Last], fill: Float[Tensor, "n_layers n_heads d_head"],
+    progress: Progress | None = None,
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n n_layers n_heads"]]:
     """The probability of each text's next token, intact and with each head's output at the last token replaced.
 
     Args:
         asked: texts, with the token whose probability is wanted behind each.
-        fill: (n_layers, n_heads, d_head), what replaces a head's output z.
+        fill: what replaces a head's output z.
 
     Returns:
         (n,) intact, and (n, n_layers, n_heads); where a layer has no heads, the intact one.
@@ -129,8 +134,8 @@ class _Read:
             hidden = self._whole(gates, n)
         return self.model.unembed(hidden).softmax(-1)[:, self.wanted].double().cpu().tolist()
 
-    def _whole(self, gates: Gates, n: int) -> Tensor:
-        """(n, d) hidden states of the last token, the whole text read in every row."""
+    def _whole(self, gates: Gates, n: int) -> Float[Tensor, "{n} d_hidden"]:
+        """Hidden states of the last token, the whole text read in every row."""
         here = gates
         if gates.heads is not None:
             assert isinstance(gates.heads, Tensor)

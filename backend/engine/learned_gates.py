@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arrays import Float
 from ..models.loading import LoadedModel, no_numbers
 from .batches import Progress, in_batches, tokens_per_pass
 from .gradients import gold_loss
@@ -15,9 +16,9 @@ from .trees import Scored
 
 
 def fit_gates(
-    model: LoadedModel, pairs: Sequence[Scored], start: np.ndarray, price: float, n_steps: int, n_batch: int,
-    rate: float, seed: int, progress: Progress | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+    model: LoadedModel, pairs: Sequence[Scored], start: Float[np.ndarray, "n_layers n_heads"], price: float,
+    n_steps: int, n_batch: int, rate: float, seed: int, progress: Progress | None = None,
+) -> tuple[Float[np.ndarray, "n_layers n_heads"], Float[np.ndarray, " {n_steps}"]]:
     """Logits of gates after gradient descent on loss + price * (sum of the gates), and the loss at each step.
 
     A gate, the sigmoid of its logit, multiplies a head's output at every position. The loss is the mean over pairs of
@@ -25,7 +26,7 @@ def fit_gates(
     batches go through the pairs in an order that is drawn anew each time all were seen.
 
     Args:
-        start: (n_layers, n_heads) logits to begin from.
+        start: logits to begin from.
         price: nats that an open gate costs; below 0 it earns them.
         n_batch: pairs of a step.
 
@@ -47,8 +48,10 @@ def fit_gates(
         chosen, waiting = [pairs[i] for i in waiting[:n_batch]], waiting[n_batch:]
         slope = torch.zeros_like(logits)
 
-        def measure(batch: Sequence[int], chosen: list[Scored] = chosen, slope: Tensor = slope, step: int = step
-                    ) -> None:
+        def measure(
+            batch: Sequence[int], chosen: list[Scored] = chosen, slope: Float[Tensor, "n_layers n_heads"] = slope,
+            step: int = step,
+        ) -> None:
             gates = torch.sigmoid(logits)
             loss = gold_loss(model, [chosen[i] for i in batch], gates[None].to(model.torch_dtype)) / len(chosen)
             (found,) = torch.autograd.grad(loss, [logits])

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..arrays import Bool, Float
 from ..errors import BadInput
 from ..models.gates import Kept, passing
 from ..models.loading import LoadedModel
@@ -21,8 +22,8 @@ class MeanOutputs(NamedTuple):
 
     n_examples: int
     n_positions: int
-    heads: Tensor  # (n_layers, n_heads, d_head); 0 where a layer has no heads
-    ffns: Tensor  # (n_layers, d_model)
+    heads: Float[Tensor, "n_layers n_heads d_head"]  # 0 where a layer has no heads
+    ffns: Float[Tensor, "n_layers d_model"]
 
 
 @torch.inference_mode()
@@ -38,7 +39,10 @@ def mean_outputs(
     heads = torch.zeros(model.n_layers, model.n_heads, model.d_head, dtype=torch.float64)
     ffns = torch.zeros(model.n_layers, model.d_model, dtype=torch.float64)
 
-    def add(z: Mapping[int, Tensor], ffn_out: Sequence[Tensor], real: Tensor) -> None:
+    def add(
+        z: Mapping[int, Float[Tensor, "batch pos n_heads d_head"]],
+        ffn_out: Sequence[Float[Tensor, "batch pos d_model"]], real: Bool[Tensor, "batch pos"],
+    ) -> None:
         for layer in range(model.n_layers):
             if layer in z:
                 heads[layer] += z[layer].cpu()[real].double().sum(0)
@@ -66,8 +70,9 @@ def gold_texts(model: LoadedModel, prompts: Sequence[Prompt]) -> list[list[int]]
 
 
 def each_pass(
-    model: LoadedModel, sequences: Sequence[Sequence[int]], add: Callable[[Mapping[int, Tensor], Sequence[Tensor],
-                                                                           Tensor], None],
+    model: LoadedModel, sequences: Sequence[Sequence[int]],
+    add: Callable[[Mapping[int, Float[Tensor, "batch pos n_heads d_head"]],
+                   Sequence[Float[Tensor, "batch pos d_model"]], Bool[Tensor, "batch pos"]], None],
     progress: Progress | None = None, batch_tokens: int | None = None,
 ) -> None:
     """Read sequences in padded batches, and hand on what heads and FFNs put out.

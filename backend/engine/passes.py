@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from ..arrays import Bool, Float, Int, Shaped
 from ..errors import BadInput
 from ..models.gates import ALL_ON, Ended, Gates, Kept, MeanActivations, Places, Route, gates_for, passing
 from ..models.loading import LoadedModel, no_numbers
@@ -82,8 +83,8 @@ class Prepared:
         return sum(g.n_prefix_tokens + sum(b.tokens.size for b in g.batches) for g in self.groups)
 
     @property
-    def gold_tokens(self) -> np.ndarray:
-        """(n_questions,) how many tokens the right answer has, of several the first."""
+    def gold_tokens(self) -> Int[np.ndarray, " n_questions"]:
+        """How many tokens the right answer has, of several the first."""
         right = np.array([gold[0] for gold in self.questions.gold], int)
         counts = np.zeros(len(right), int)
         for batch in (batch for group in self.groups for batch in group.batches):
@@ -171,7 +172,7 @@ def shares_prefixes(model: LoadedModel) -> bool:
 def score(
     prepared: Prepared, ablations: Sequence[Ablation], means: Sequence[MeanActivations | None] | None = None,
     progress: Progress | None = None, reuse: bool | None = None, together: bool = False,
-    so_far: Callable[[int, Scores, np.ndarray], None] | None = None,
+    so_far: Callable[[int, Scores, Bool[np.ndarray, " n_questions"]], None] | None = None,
 ) -> list[Scores]:
     """The log-likelihood of every option under every ablation, in nats.
 
@@ -272,7 +273,7 @@ def _sections(prepared: Prepared) -> list[_Section]:
 def _read_section(
     model: LoadedModel, section: _Section, gates: Gates, start: int = 0, resume: _Intact | None = None,
     keep: _Intact | None = None, n_masks: int = 1,
-) -> Iterator[tuple[trees.Batch, Tensor]]:
+) -> Iterator[tuple[trees.Batch, Float[Tensor, "n_masks batch pos d_hidden"]]]:
     """Each batch with its (n_masks, rows, pos, d_model) hidden states after the last norm, right where they are scored.
 
     Args:
@@ -301,9 +302,9 @@ def _read_section(
 
 
 def _read_prefixes(
-    model: LoadedModel, prefixes: Sequence[np.ndarray], gates: Gates, start: int, resume: _Intact | None,
+    model: LoadedModel, prefixes: Sequence[Int[np.ndarray, "_ _"]], gates: Gates, start: int, resume: _Intact | None,
     keep: _Intact | None, n_masks: int,
-) -> list[tuple[Tensor, Tensor]]:
+) -> list[tuple[Float[Tensor, "_ _ n_prefix _"], Float[Tensor, "_ _ n_prefix _"]]]:
     """Keys and values of n prefixes in every layer, (n_masks * n, n_kv_heads, n_prefix, d_head) each; or [].
 
     In the layers below `start`, where nothing reads them, they stand there once for all masks.
@@ -331,14 +332,18 @@ def _read_prefixes(
     return every
 
 
-def read_prefix(model: LoadedModel, prefix: np.ndarray) -> list[tuple[Tensor, Tensor]]:
+def read_prefix(
+    model: LoadedModel, prefix: Int[np.ndarray, "1 n_prefix"]
+) -> list[tuple[Float[Tensor, "1 _ n_prefix _"], Float[Tensor, "1 _ n_prefix _"]]]:
     """Keys and values of one text, (1, n_prefix) token ids, per layer: (1, n_kv_heads, n_prefix, d_head) each."""
     return _read_prefixes(model, [prefix], ALL_ON, 0, None, None, 1)
 
 
-def read_last(model: LoadedModel, prefix: list[tuple[Tensor, Tensor]], n_prefix: int, token: int, gates: Gates,
-              n: int) -> Tensor:
-    """(n, d_model) hidden states, after the last norm, of one token behind a text, under n rows of gates.
+def read_last(
+    model: LoadedModel, prefix: list[tuple[Float[Tensor, "1 _ n_prefix _"], Float[Tensor, "1 _ n_prefix _"]]],
+    n_prefix: int, token: int, gates: Gates, n: int,
+) -> Float[Tensor, "{n} d_hidden"]:
+    """Hidden states, after the last norm, of one token behind a text, under n rows of gates.
 
     Args:
         prefix: what `read_prefix` made of the text.
@@ -351,7 +356,9 @@ def read_last(model: LoadedModel, prefix: list[tuple[Tensor, Tensor]], n_prefix:
         return _trunk(model, ids, positions, mask(model, batch), cache_of(prefix))[:, -1]
 
 
-def _one_array(parts: Sequence[Tensor], n_masks: int) -> Tensor:
+def _one_array(
+    parts: Sequence[Float[Tensor, "_ n_key_heads _ d_head"]], n_masks: int
+) -> Float[Tensor, "_ n_key_heads n_prefix d_head"]:
     """Keys or values of several passes, (n_masks * n, n_kv_heads, n_prefix, d_head) each, in one, mask by mask.
 
     The shorter ones are filled up with 0.
@@ -363,14 +370,14 @@ def _one_array(parts: Sequence[Tensor], n_masks: int) -> Tensor:
     return torch.cat([part.unflatten(0, (n_masks, -1)) for part in padded], 1).flatten(0, 1)
 
 
-def _repeated(x: Tensor, n: int) -> Tensor:
+def _repeated(x: Shaped[Tensor, " _ *each"], n: int) -> Shaped[Tensor, " _ *each"]:
     """All rows of x, n times over."""
     return x if n == 1 else x.repeat(n, *[1] * (x.dim() - 1))
 
 
 def _for_rows(gates: Gates, n_rows: int) -> Gates:
     """Gates of one mask as they are, which fit any number of rows; those of several, `n_rows` rows for each mask."""
-    def of_rows(x: Tensor | None) -> Tensor | None:
+    def of_rows(x: Float[Tensor, " _ *each"] | None) -> Float[Tensor, " _ *each"] | None:
         return x if x is None or len(x) == 1 else x.repeat_interleave(n_rows, 0)
 
     assert gates.heads is None or isinstance(gates.heads, Tensor)
@@ -382,7 +389,10 @@ def _for_rows(gates: Gates, n_rows: int) -> Gates:
 class _Behind(DynamicLayer):
     """Keys and values of prefixes that a pass stands behind, each for an equal share of its rows; nothing is added."""
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Float[Tensor, "batch n_key_heads pos _"],
+        value_states: Float[Tensor, "batch n_key_heads pos _"], *args: Any, **kwargs: Any,
+    ) -> tuple[Float[Tensor, "batch n_key_heads k_pos _"], Float[Tensor, "batch n_key_heads k_pos _"]]:
         assert self.keys is not None
         assert self.values is not None
         n_rows = len(key_states)
@@ -390,11 +400,13 @@ class _Behind(DynamicLayer):
                 torch.cat([self._of_rows(self.values, n_rows), value_states], -2))
 
     @staticmethod
-    def _of_rows(x: Tensor, n_rows: int) -> Tensor:
+    def _of_rows(x: Float[Tensor, " _ *each"], n_rows: int) -> Float[Tensor, " {n_rows} *each"]:
         return x if len(x) == n_rows else x[:, None].expand(-1, n_rows // len(x), -1, -1, -1).flatten(0, 1)
 
 
-def cache_of(prefixes: list[tuple[Tensor, Tensor]]) -> DynamicCache | None:
+def cache_of(
+    prefixes: list[tuple[Float[Tensor, "_ _ n_prefix _"], Float[Tensor, "_ _ n_prefix _"]]]
+) -> DynamicCache | None:
     """Keys and values of prefixes, per layer, for a pass behind them whose rows stand behind each in turn, in order."""
     if not prefixes:
         return None
@@ -422,7 +434,7 @@ def mask(model: LoadedModel, batch: trees.Batch) -> Any:
     before = np.arange(n_prefix) < batch.behind[:, None, None]  # (rows, 1, n_prefix)
     allowed = np.concatenate([np.broadcast_to(before, (rows, width, n_prefix)), batch.ancestors], 2)
 
-    def additive(allowed: np.ndarray) -> Tensor:
+    def additive(allowed: Bool[np.ndarray, "batch pos k_pos"]) -> Float[Tensor, "batch 1 pos k_pos"]:
         bias = torch.zeros(allowed.shape, dtype=model.torch_dtype, device=model.device)
         bias.masked_fill_(torch.as_tensor(~allowed, device=model.device), torch.finfo(model.torch_dtype).min)
         return bias[:, None]
@@ -436,8 +448,11 @@ def mask(model: LoadedModel, batch: trees.Batch) -> Any:
     return {"full_attention": additive(allowed), "sliding_attention": additive(near)} if kinds else additive(near)
 
 
-def _trunk(model: LoadedModel, ids: Tensor, positions: Tensor, attention: Any, cache: DynamicCache | None) -> Tensor:
-    """(rows, pos, d_model) hidden states after the last norm."""
+def _trunk(
+    model: LoadedModel, ids: Int[Tensor, "batch pos"], positions: Int[Tensor, "batch pos"], attention: Any,
+    cache: DynamicCache | None,
+) -> Float[Tensor, "batch pos d_hidden"]:
+    """Hidden states after the last norm."""
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": attention, "past_key_values": cache,
                               "use_cache": cache is not None}
     if "position_ids" in _parameters(model):
@@ -470,11 +485,11 @@ class _Tally:
                 self.left += self._tokens_of(batch)
         self.waiting: list[tuple[trees.Batch, Tensor]] = []  # with the (n_nodes, d) states whose logits are needed
 
-    def _tokens_of(self, batch: trees.Batch) -> np.ndarray:
-        """(n_questions,) how many options' tokens of each question a batch scores."""
+    def _tokens_of(self, batch: trees.Batch) -> Int[np.ndarray, " n_questions"]:
+        """How many options' tokens of each question a batch scores."""
         return np.bincount(batch.target_questions, minlength=len(self.offsets) - 1)
 
-    def add(self, batch: trees.Batch, hidden: Tensor) -> None:
+    def add(self, batch: trees.Batch, hidden: Float[Tensor, "batch pos d_hidden"]) -> None:
         """Score a batch, with its (rows, pos, d) hidden states after the last norm, now or together with the next."""
         nodes = torch.as_tensor(batch.nodes, device=hidden.device)
         self.waiting.append((batch, hidden.reshape(-1, hidden.shape[-1])[nodes]))
@@ -499,7 +514,10 @@ class _Tally:
         if self.want_greedy:
             np.logical_and.at(self.greedy, entries, (wanted == peak[rows]).cpu().numpy())
 
-    def _logits(self, states: Tensor, rows: np.ndarray, tokens: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    def _logits(
+        self, states: Float[Tensor, "n d_hidden"], rows: Int[np.ndarray, " n_targets"],
+        tokens: Int[np.ndarray, " n_targets"],
+    ) -> tuple[Float[Tensor, " n_targets"], Float[Tensor, " n"], Float[Tensor, " n"]]:
         """The logit of each token at its row, and of each row the log-sum-exp and the maximum over the vocabulary."""
         weight = self.model.model.get_output_embeddings().weight
         width = max(LOGITS * (64 if states.is_cuda else 1) // len(states) // ALIGNED, 1) * ALIGNED
@@ -522,7 +540,7 @@ class _Tally:
 
     def now(self) -> Scores:
         """What was added up so far."""
-        def split(values: np.ndarray) -> tuple[tuple[Any, ...], ...]:
+        def split(values: Shaped[np.ndarray, " _"]) -> tuple[tuple[Any, ...], ...]:
             return tuple(tuple(values[a:b].tolist()) for a, b in pairwise(self.offsets))
 
         return Scores(split(self.totals), split(self.greedy) if self.want_greedy else ())

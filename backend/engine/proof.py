@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..arrays import Float, Int
 from ..errors import ModelError
 from ..machine import is_out_of_memory
 from ..models.loading import LoadedModel, no_numbers
@@ -104,8 +105,8 @@ def _named(model: LoadedModel) -> set[str | None]:
     return {row.logits_times, row.logits_over, row.softcap, "attn_logit_softcapping"}
 
 
-def _sequences(model: LoadedModel) -> np.ndarray:
-    """(questions, options, pos) token ids: all begin alike, then the options of a question do."""
+def _sequences(model: LoadedModel) -> Int[np.ndarray, "n_questions n_options pos"]:
+    """Token ids: all begin alike, then the options of a question do."""
     draw = np.random.default_rng(0).integers
     vocabulary = min(model.info.vocab_size, cast(Tensor, model.model.get_input_embeddings().weight).shape[0])
     ids = draw(0, vocabulary, (2, 2, N_SHARED + N_OWN + N_OPTION))
@@ -114,7 +115,7 @@ def _sequences(model: LoadedModel) -> np.ndarray:
     return ids
 
 
-def _plan(model: LoadedModel, sequences: np.ndarray) -> passes.Prepared:
+def _plan(model: LoadedModel, sequences: Int[np.ndarray, "n_questions n_options pos"]) -> passes.Prepared:
     context = sequences.shape[-1] - N_OPTION
     queries = [trees.Query(tuple(trees.Scored(tuple(map(int, ids[:context])), tuple(map(int, ids[context:])))
                                  for ids in question)) for question in sequences]
@@ -130,8 +131,8 @@ def _plan(model: LoadedModel, sequences: np.ndarray) -> passes.Prepared:
 
 
 @torch.inference_mode()
-def _own(model: LoadedModel, sequences: np.ndarray) -> np.ndarray:
-    """(questions * options,) log-likelihoods in nats, by the model's own forward pass."""
+def _own(model: LoadedModel, sequences: Int[np.ndarray, "n_questions n_options pos"]) -> Float[np.ndarray, " _"]:
+    """Log-likelihoods in nats, by the model's own forward pass."""
     ids = torch.as_tensor(sequences.reshape(-1, sequences.shape[-1]), device=model.device)
     logits = model.model(input_ids=ids, use_cache=False).logits[:, -N_OPTION - 1:-1].float()
     wanted = ids[:, -N_OPTION:].to(logits.device)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arrays import Bool, Float, Int, Shaped
 from ..errors import BadInput
 from ..models.gates import Kept, passing
 from ..models.loading import LoadedModel, no_numbers
@@ -78,7 +79,7 @@ def resampled(model: LoadedModel, prepared: Prepared, others: Sequence[Prompt], 
     if not np.isfinite(totals).all():
         raise no_numbers(model)
 
-    def split(values: np.ndarray) -> tuple[tuple[Any, ...], ...]:
+    def split(values: Shaped[np.ndarray, " _"]) -> tuple[tuple[Any, ...], ...]:
         return tuple(tuple(values[a:b].tolist()) for a, b in pairwise(first))
 
     told = prepared.questions.metric == "greedy"
@@ -86,15 +87,17 @@ def resampled(model: LoadedModel, prepared: Prepared, others: Sequence[Prompt], 
     return Resampled(scores[0], [scores[1 + n * n_draws:1 + (n + 1) * n_draws] for n in range(len(heads))])
 
 
-def _closed(model: LoadedModel, head: Head) -> Tensor:
-    """(1, n_layers, n_heads) gates that all heads but one pass."""
+def _closed(model: LoadedModel, head: Head) -> Float[Tensor, "1 n_layers n_heads"]:
+    """Gates that all heads but one pass."""
     gates = torch.ones(1, model.n_layers, model.n_heads, dtype=model.torch_dtype, device=model.device)
     gates[0, head.layer, head.head] = 0
     return gates
 
 
-def _outputs(model: LoadedModel, options: Sequence[trees.Scored], donors: Sequence[trees.Scored],
-             of_rows: np.ndarray) -> tuple[dict[int, Tensor], Tensor]:
+def _outputs(
+    model: LoadedModel, options: Sequence[trees.Scored], donors: Sequence[trees.Scored],
+    of_rows: Int[np.ndarray, " batch"],
+) -> tuple[dict[int, Float[Tensor, "n _ n_heads d_head"]], Int[Tensor, "batch pos"]]:
     """What heads put out on the others, layer -> (queries, pos, n_heads, d_head), and (rows, pos) which of its
     positions stands for each of a row."""
     z: dict[int, Tensor] = {}
@@ -106,7 +109,9 @@ def _outputs(model: LoadedModel, options: Sequence[trees.Scored], donors: Sequen
     return z, torch.as_tensor(np.clip(here, 0, last))
 
 
-def _scored(read: Read, hidden: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _scored(
+    read: Read, hidden: Float[Tensor, "batch pos d_hidden"]
+) -> tuple[Float[np.ndarray, " batch"], Bool[np.ndarray, " batch"]]:
     """Per row the log-likelihood of its continuation, nats, and whether the model would have written it."""
     logits, targets, rows = read.answers(hidden)
     wanted = logits.gather(1, targets[:, None])[:, 0]

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..arrays import Bool, Int
 from ..errors import BadInput
 from ..records import Questions
 from ..tasks.task import Prompt
@@ -86,16 +87,16 @@ class Row:
 class Batch:
     """Rows of about equal length as arrays; the padding behind short rows attends to itself alone."""
 
-    tokens: np.ndarray  # (rows, pos) token ids
-    positions: np.ndarray  # (rows, pos) positions in the text
-    ancestors: np.ndarray  # (rows, pos, pos) bool: which nodes a node attends to, itself included
-    lengths: np.ndarray  # (rows,) nodes that are no padding
-    behind: np.ndarray  # (rows,) tokens of the prefix that each row stands behind
-    nodes: np.ndarray  # (n_nodes,) flat row * pos + node: where logits are needed, each once
-    target_nodes: np.ndarray  # (n_targets,) index into `nodes`
-    target_tokens: np.ndarray  # (n_targets,) the token to predict there
-    target_questions: np.ndarray  # (n_targets,) question, counted over all prompts
-    target_options: np.ndarray  # (n_targets,) option of that question
+    tokens: Int[np.ndarray, "batch pos"]  # token ids
+    positions: Int[np.ndarray, "batch pos"]  # positions in the text
+    ancestors: Bool[np.ndarray, "batch pos pos"]  # which nodes a node attends to, itself included
+    lengths: Int[np.ndarray, " batch"]  # nodes that are no padding
+    behind: Int[np.ndarray, " batch"]  # tokens of the prefix that each row stands behind
+    nodes: Int[np.ndarray, " n_nodes"]  # flat row * pos + node: where logits are needed, each once
+    target_nodes: Int[np.ndarray, " n_targets"]  # index into `nodes`
+    target_tokens: Int[np.ndarray, " n_targets"]  # the token to predict there
+    target_questions: Int[np.ndarray, " n_targets"]  # question, counted over all prompts
+    target_options: Int[np.ndarray, " n_targets"]  # option of that question
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Group:
     one for all rows, or several, each for an equal share of the batch's rows, in order.
     """
 
-    prefixes: tuple[np.ndarray, ...]
+    prefixes: tuple[Int[np.ndarray, "_ _"], ...]
     batches: tuple[Batch, ...]
 
     @property

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
+from ..arrays import Bool, Float, Int, Shaped
 from ..errors import ModelError
 from ..models.adapters import part
 from ..models.gates import ALL_ON, NOTHING, WHOLE, Gates, Kept, Route, passing
@@ -48,25 +49,25 @@ class Attention:
         q: (batch, n_heads, pos, d_head); None where the model only shows its finished pattern.
         k, v: (batch, n_key_heads, pos, d_head); with grouped queries, several query heads share a key head.
         mask: what the model adds to (float) or admits in (bool) the pattern, (batch or 1, 1, pos, pos); None: causal.
-        finished: (batch, n_heads, q_pos, k_pos), the pattern itself, where there is no q.
+        finished: the pattern itself, where there is no q.
     """
 
     layer: int
     shape: tuple[int, int, int]
-    q: Tensor | None = None
-    k: Tensor | None = None
-    v: Tensor | None = None
-    mask: Tensor | None = None
+    q: Float[Tensor, "batch n_heads pos d_head"] | None = None
+    k: Float[Tensor, "batch n_key_heads pos d_head"] | None = None
+    v: Float[Tensor, "batch n_key_heads pos _"] | None = None
+    mask: Shaped[Tensor, "#batch 1 pos pos"] | None = None
     scaling: float = 1.0
-    finished: Tensor | None = None
+    finished: Float[Tensor, "batch n_heads pos pos"] | None = None
 
-    def pattern(self, first: int, last: int) -> Tensor:
-        """(batch, n_heads, last - first, last): the attention of these query positions to all before them."""
+    def pattern(self, first: int, last: int) -> Float[Tensor, "batch n_heads {last}-{first} {last}"]:
+        """The attention of these query positions to all before them."""
         if self.finished is not None:
             return self.finished[:, :, first:last, :last]
         return self.scores(first, last).softmax(-1, dtype=torch.float32)
 
-    def scores(self, first: int, last: int) -> Tensor:
+    def scores(self, first: int, last: int) -> Float[Tensor, "batch n_heads {last}-{first} {last}"]:
         """The same before the softmax, where the model shows it: enough to see which key wins."""
         if self.q is None or self.k is None:
             return self.pattern(first, last)
@@ -83,12 +84,12 @@ class Attention:
             scores += self.mask[:, :, first:last, :last]
         return scores
 
-    def values(self) -> Tensor | None:
-        """(batch, n_heads, pos, d_head): each query head's values; None where the model does not show them."""
+    def values(self) -> Float[Tensor, "batch n_heads pos _"] | None:
+        """Each query head's values; None where the model does not show them."""
         return None if self.v is None else self.v.repeat_interleave(self.shape[1] // self.v.shape[1], 1)
 
-    def moved(self, pattern: Tensor) -> Tensor:
-        """(batch, n_heads, rows, d_head): the values that some rows of the pattern, (.., rows, keys), collect."""
+    def moved(self, pattern: Float[Tensor, "batch n_heads q_pos k_pos"]) -> Float[Tensor, "batch n_heads q_pos _"]:
+        """The values that some rows of the pattern collect."""
         assert self.v is not None
         batch, n_heads, rows, n_keys = pattern.shape
         v = self.v[:, :, :n_keys]
@@ -106,17 +107,17 @@ class Attention:
 
 # Takes a layer's attention. It may answer with the head outputs z, (batch, n_heads, pos, d_head), where it has
 # formed the pattern anyway; with None the model forms them itself.
-Reader = Callable[[Attention], Tensor | None]
+Reader = Callable[[Attention], Float[Tensor, "batch n_heads pos _"] | None]
 
 
-def hide_the_future(scores: Tensor, first: int) -> None:
+def hide_the_future(scores: Float[Tensor, "... q_pos k_pos"], first: int) -> None:
     """Set scores (.., rows, keys) of query positions `first` and on to minus infinity where the key comes later."""
     rows, n_keys = scores.shape[-2:]
     scores[..., first:].masked_fill_(_later(rows, n_keys - first, scores.device), float("-inf"))
 
 
 @lru_cache(maxsize=16)
-def _later(rows: int, n_keys: int, device: torch.device) -> Tensor:
+def _later(rows: int, n_keys: int, device: torch.device) -> Bool[Tensor, "{rows} {n_keys}"]:
     return torch.ones(rows, n_keys, dtype=torch.bool, device=device).triu_(1)
 
 
@@ -139,9 +140,10 @@ class _Watch(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def _show(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
+        self, layer: int, query: Float[Tensor, "batch _ _ d_head"], key: Float[Tensor, "batch n_key_heads pos d_head"],
+        value: Float[Tensor, "batch n_key_heads pos _"], attn_mask: Shaped[Tensor, "#batch _ _ _"] | None = None,
         dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
-    ) -> Tensor | None:
+    ) -> Float[Tensor, " ..."] | None:
         batch, _, _, d_head = query.shape
         q = query.reshape(batch, self.n_heads, -1, d_head)  # one position: transformers packs heads of a group as rows
         # Laid out once, so that no block of the pattern has to copy all keys and values before it.
@@ -178,8 +180,9 @@ def _end_attention(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any
 
 @torch.no_grad()
 def watch(
-    model: LoadedModel, ids: np.ndarray, read: Reader, gates: Gates = ALL_ON, route: Route = WHOLE, kept: Kept = NOTHING
-) -> Tensor | None:
+    model: LoadedModel, ids: Int[np.ndarray, "batch pos"], read: Reader, gates: Gates = ALL_ON, route: Route = WHOLE,
+    kept: Kept = NOTHING,
+) -> Float[Tensor, "batch pos d_hidden"] | None:
     """Run token ids (batch, pos) through the model and show each layer's attention to a reader.
 
     Args:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..arrays import Bool, Float
 from ..errors import ModelError
 from ..models.loading import LoadedModel
 from ..tasks.task import Prompt
@@ -21,7 +22,7 @@ class MeanWrites(NamedTuple):
 
     n_examples: int
     n_positions: int
-    norms: Tensor  # (n_layers, n_heads); 0 where a layer has no heads
+    norms: Float[Tensor, "n_layers n_heads"]  # 0 where a layer has no heads
 
 
 @torch.inference_mode()
@@ -40,7 +41,10 @@ def mean_writes(
     grams = {layer: _gram(model, layer) for layer in model.attn_outs}
     norms = torch.zeros(model.n_layers, model.n_heads, dtype=torch.float64)
 
-    def add(z: Mapping[int, Tensor], ffn_out: Sequence[Tensor], real: Tensor) -> None:
+    def add(
+        z: Mapping[int, Float[Tensor, "batch pos n_heads d_head"]],
+        ffn_out: Sequence[Float[Tensor, "batch pos d_model"]], real: Bool[Tensor, "batch pos"],
+    ) -> None:
         for layer, gram in grams.items():
             heads = z[layer][real.to(z[layer].device)].to(gram.device).double()  # (n real positions, n_heads, d_head)
             squares = torch.einsum("phd,hde,phe->ph", heads, gram, heads)
@@ -51,8 +55,8 @@ def mean_writes(
     return MeanWrites(len(sequences), n, norms / n)
 
 
-def _gram(model: LoadedModel, layer: int) -> Tensor:
-    """(n_heads, d_head, d_head) of double: each head's rows of the output projection times themselves."""
+def _gram(model: LoadedModel, layer: int) -> Float[Tensor, "n_heads d_head d_head"]:
+    """Each head's rows of the output projection times themselves."""
     weight, _ = output_projection(model.attn_outs[layer])
     if weight.is_meta:
         raise ModelError("What heads write is read from their weights, and some of this model's are not in memory. "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arrays import Float, Real
 from ..errors import BadInput
 from ..records import ModelInfo, Record, require, require_lengths, require_within
 from ..values import Setup
@@ -58,8 +59,8 @@ class Attributions(Record):
             check_heads(None, first=first, block_signed=signed, block_integrated=integrated)
         require_within("skipped", self.skipped, 0)
 
-    def scores(self, reduction: str = INTEGRATED) -> np.ndarray:
-        """(n_layers, n_heads): how far the loss rises without each head, nats; below 0: it falls.
+    def scores(self, reduction: str = INTEGRATED) -> Float[np.ndarray, "n_layers n_heads"]:
+        """How far the loss rises without each head, nats; below 0: it falls.
 
         Args:
             reduction: "signed" (first order at the intact model) or "integrated" (gradients averaged over `STEPS`).
@@ -67,7 +68,9 @@ class Attributions(Record):
         sums, weights = self.sums(reduction)
         return np.asarray(sums.sum(0) / weights.sum(0))
 
-    def sums(self, reduction: str) -> tuple[np.ndarray, np.ndarray]:
+    def sums(
+        self, reduction: str
+    ) -> tuple[Real[np.ndarray, "n_blocks n_layers n_heads"], Real[np.ndarray, "n_blocks 1 1"]]:
         """What each block adds to the scores (n_blocks, n_layers, n_heads), and its examples (n_blocks, 1, 1)."""
         if reduction not in REDUCTIONS:
             raise BadInput(f"Unknown reduction '{reduction}'. Known: {', '.join(REDUCTIONS)}.")
@@ -129,7 +132,7 @@ def attribution(
 
     found = gold_pairs(model, prompts)
 
-    def at(gate: float, turn: int) -> np.ndarray:
+    def at(gate: float, turn: int) -> Float[np.ndarray, "n n_layers n_heads"]:
         return -gate_gradients(model, found.pairs, part(progress, turn, 1 + len(STEPS)), batch_tokens=batch_tokens,
                                prefixes=found.prefixes, gate=gate)[1]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arrays import Float
 from ..records import ModelInfo, Record, require, require_within
 from ..values import Setup
 from .head_importance import GRADIENT
@@ -112,7 +113,7 @@ def optimal_constants(model: LoadedModel, prompts: Sequence[Prompt], seed: int =
         raise BadInput("No prompt fits the model's context, or none was given: there is nothing to fit constants to.")
     fitted = fit(model, found.pairs, steps, BATCH, RATE, N_JUDGED, seed, progress)
 
-    def rows(values: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    def rows(values: Float[np.ndarray, "_ _"]) -> tuple[tuple[float, ...], ...]:
         return tuple(tuple(map(float, row)) for row in values)
 
     return Constants(len(found.pairs), found.skipped, tuple(rows(layer) for layer in fitted.heads.numpy()),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arrays import Bool, Float
 from ..errors import BadInput
 from ..records import ModelInfo, Questions, Record, require, require_lengths, require_within
 from ..stats import Marks
@@ -64,12 +65,12 @@ class Answers(Record):
                          for a, b in zip(rows, self.lengths, strict=True))
         return tuple(row.index(max(row)) for row in rows)
 
-    def gold(self) -> np.ndarray:
-        """(n_queries,) log-likelihood of the right answer, of several the first; nats, summed over its tokens."""
+    def gold(self) -> Float[np.ndarray, " n_queries"]:
+        """Log-likelihood of the right answer, of several the first; nats, summed over its tokens."""
         return np.array([row[gold[0]] for row, gold in zip(self.loglikelihoods, self.questions.gold, strict=True)])
 
-    def outcomes(self, norm: bool = False) -> np.ndarray:
-        """(n,) of bool: right or wrong."""
+    def outcomes(self, norm: bool = False) -> Bool[np.ndarray, " n"]:
+        """Right or wrong."""
         return self.questions.outcomes(self.choices(norm))
 
     def marks(self, norm: bool = False) -> Marks:
@@ -216,7 +217,7 @@ def evaluate(
     # What the intact model leaves behind helps several ablations, or the next call with the same prompts.
     reuse = None if ready is prompts or len(ablations) > 1 else False
 
-    def tell(place: int, scores: Scores, complete: np.ndarray) -> None:
+    def tell(place: int, scores: Scores, complete: Bool[np.ndarray, " n_queries"]) -> None:
         assert so_far is not None
         outcomes = Answers(ready.questions, scores.loglikelihoods, ready.lengths, scores.greedy).outcomes()
         answered = np.array([complete[list(members)].all() for members in ready.questions.outcome_docs])

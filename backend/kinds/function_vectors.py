@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import limits
+from ..arrays import Float
 from ..errors import BadInput
 from ..records import ModelInfo, Record, require, require_lengths, require_within
 from ..values import Setup
@@ -57,8 +58,8 @@ class Effects(Record):
         for name in ("draws", "dropped_demos", "skipped"):
             require_within(name, getattr(self, name), 0)
 
-    def scores(self) -> np.ndarray:
-        """(n_layers, n_heads): the average indirect effect, a difference of probabilities; 0 where no heads are."""
+    def scores(self) -> Float[np.ndarray, "n_layers n_heads"]:
+        """The average indirect effect, a difference of probabilities; 0 where no heads are."""
         return np.asarray(np.asarray(self.effects, float).mean(0))
 
     @property

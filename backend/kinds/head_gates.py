@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import stats
+from ..arrays import Float, Shaped
 from ..errors import BadInput
 from ..records import ModelInfo, require, require_lengths, require_within
 from ..values import Head, Setup
@@ -53,12 +54,12 @@ class GateOrder(Order):
             require_lengths(N_LOSSES, "parts of a fit", **{name: getattr(self, name)})
             require_within(name, getattr(self, name), 0)
 
-    def roles(self) -> np.ndarray:
-        """(n_layers, n_heads): 1 = facilitates, -1 = interferes, 0 = irrelevant: both gates' sum less 1."""
+    def roles(self) -> Float[np.ndarray, "n_layers n_heads"]:
+        """1 = facilitates, -1 = interferes, 0 = irrelevant: both gates' sum less 1."""
         return np.asarray(np.asarray(self.closing) + np.asarray(self.opening) - 1)
 
-    def classes(self) -> np.ndarray:
-        """(n_layers, n_heads) of `CLASSES`: the largest of facilitation, interference and irrelevance.
+    def classes(self) -> Shaped[np.ndarray, "n_layers n_heads"]:
+        """Each head's of the `CLASSES`: the largest of facilitation, interference and irrelevance.
 
         These are c, 1 - o and (1 - c) o, where c and o are a head's gates under pressure to close and to open.
         """
@@ -126,7 +127,9 @@ def head_gates(
         raise BadInput("No prompt fits the model's context, or none was given: there is nothing to fit gates to.")
     total = free_steps + 2 * steps
 
-    def fit(start: np.ndarray, price: float, n_steps: int, before: int) -> tuple[np.ndarray, np.ndarray]:
+    def fit(
+        start: Float[np.ndarray, "n_layers n_heads"], price: float, n_steps: int, before: int
+    ) -> tuple[Float[np.ndarray, "n_layers n_heads"], Float[np.ndarray, " {n_steps}"]]:
         def report(done: int, _: int) -> None:
             if progress is not None:
                 progress(before + done, total)
@@ -146,10 +149,10 @@ def head_gates(
                      _rows(c), _rows(o), _means(free_losses), _means(closing_losses), _means(opening_losses))
 
 
-def _rows(gates: np.ndarray) -> tuple[tuple[float, ...], ...]:
+def _rows(gates: Float[np.ndarray, "n_layers n_heads"]) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(map(float, row)) for row in gates.tolist())
 
 
-def _means(losses: np.ndarray) -> tuple[float, ...]:
+def _means(losses: Float[np.ndarray, " _"]) -> tuple[float, ...]:
     """Means over `N_LOSSES` consecutive parts of the steps; a part of no step has the last one's loss."""
     return tuple(float(part.mean()) if len(part) else float(losses[-1]) for part in np.array_split(losses, N_LOSSES))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arrays import Float, Int, Real
 from ..errors import BadInput
 from ..records import ModelInfo, Record, require, require_lengths, require_shape, require_within
 from ..values import Head, Setup
@@ -62,8 +63,10 @@ class HeadScores(Record):
         require_within("skipped", self.skipped, 0)
         require_within("n_spanning", [self.n_spanning], 0, self.n_examples)
 
-    def scores(self, reduction: str = "per-token", blocks: np.ndarray | None = None) -> np.ndarray:
-        """(n_layers, n_heads): the importance; higher means more important.
+    def scores(
+        self, reduction: str = "per-token", blocks: Int[np.ndarray, " _"] | None = None
+    ) -> Float[np.ndarray, "n_layers n_heads"]:
+        """The importance; higher means more important.
 
         Args:
             reduction: "per-token" (the authors' code: the last layer divided by the answer's positions alone, so that
@@ -75,7 +78,9 @@ class HeadScores(Record):
         which = np.arange(len(sums)) if blocks is None else blocks
         return np.asarray(sums[which].sum(0) / weights[which].sum(0))
 
-    def sums(self, reduction: str) -> tuple[np.ndarray, np.ndarray]:
+    def sums(
+        self, reduction: str
+    ) -> tuple[Real[np.ndarray, "n_blocks n_layers n_heads"], Real[np.ndarray, " n_blocks #n_layers 1"]]:
         """What each block adds to the scores (n_blocks, n_layers, n_heads), and to what they are divided by
         (n_blocks, n_layers or 1, 1)."""
         if reduction == "per-token":
@@ -173,12 +178,14 @@ def importance_of_pairs(
     )
 
 
-def blocks_of(n: int, draws: Sequence[int]) -> list[np.ndarray]:
+def blocks_of(n: int, draws: Sequence[int]) -> list[Int[np.ndarray, " _"]]:
     """Which of n examples are kept in one sum: those of a draw of demonstrations, or consecutive ones."""
     return [np.flatnonzero(np.asarray(draws) == draw) for draw in sorted(set(draws))] or np.array_split(
         np.arange(n), min(N_BLOCKS, n))
 
 
-def block_sums(values: np.ndarray, blocks: Sequence[np.ndarray]) -> tuple[tuple[tuple[float, ...], ...], ...]:
+def block_sums(
+    values: Float[np.ndarray, "n n_layers n_heads"], blocks: Sequence[Int[np.ndarray, " _"]]
+) -> tuple[tuple[tuple[float, ...], ...], ...]:
     """[block][layer][head]: (n, n_layers, n_heads) values, summed over each block's examples."""
     return tuple(tuple(tuple(map(float, row)) for row in values[block].sum(0)) for block in blocks)

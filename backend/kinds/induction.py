@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import limits
+from ..arrays import Float
 from ..errors import BadInput
 from ..records import ModelInfo, Record, require, require_within
 from ..values import ModelId
@@ -198,9 +199,9 @@ def copying(
     return _record(scores, tokens, max(map(len, sequences)))
 
 
-def _record(scores: np.ndarray, tokens: str, max_length: int) -> InductionScores:
+def _record(scores: Float[np.ndarray, "n_seeds n_layers n_heads"], tokens: str, max_length: int) -> InductionScores:
     """Mean and variance over the seeds, (n_seeds, n_layers, n_heads)."""
-    def plain(array: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    def plain(array: Float[np.ndarray, "n_layers n_heads"]) -> tuple[tuple[float, ...], ...]:
         return tuple(tuple(map(float, row)) for row in array)
 
     return InductionScores(len(scores), plain(scores.mean(0)), plain(scores.var(0)), tokens, max_length)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arrays import Float
 from ..errors import BadInput
 from ..records import ModelInfo, Questions, Record, require, require_lengths, require_within
 from ..values import INTACT, Ablation, Setup
@@ -43,8 +44,8 @@ class Influences(Record):
         for name, values in (("whole", self.whole), *(("without", row) for row in self.without)):
             require(max(values) <= ROUNDING, f"{name} holds {max(values)}, which is no logarithm of a probability")
 
-    def influences(self) -> np.ndarray:
-        """(n_queries, n_demonstrations), nats per token of the right answer: with all minus with that one left out.
+    def influences(self) -> Float[np.ndarray, "n_queries n_demonstrations"]:
+        """Nats per token of the right answer: with all minus with that one left out.
 
         Positive: the demonstration makes the right answer likelier. NaN where it was not shown.
         """

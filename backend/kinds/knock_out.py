@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import limits, stats
+from ..arrays import Float
 from ..errors import BadInput
 from ..records import ModelInfo, require, require_lengths
 from ..values import INTACT, Ablation, Fill, Head, Setup, TaskId
@@ -170,7 +171,7 @@ class KnockOut(OfTask[Sweep]):
         (alive,) = (record.alive() for record in basis if isinstance(record, HeadWrites))
         live = [head for head in info.heads if alive[head.layer, head.head]]
 
-        def ranked(scores: Sequence[np.ndarray]) -> list[Head]:
+        def ranked(scores: Sequence[Float[np.ndarray, "n_layers n_heads"]]) -> list[Head]:
             mean = stats.aggregate(scores) if scores else np.zeros((info.n_layers, info.n_heads))
             return [live[i] for i in stats.order(np.array([mean[h.layer, h.head] for h in live]))[::-1]]
 

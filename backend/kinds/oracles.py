@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import limits
+from ..arrays import Bool, Float
 from ..errors import BadInput, StoreError
 from ..records import ModelInfo, Questions, Record, require, require_lengths, require_within
 from ..stats import Marks
@@ -91,8 +92,8 @@ class Sweep(Record):
         except BadInput as error:
             raise StoreError(f"ablations: {error}") from error
 
-    def outcomes(self, norm: bool = False) -> np.ndarray:
-        """(n_ablations, n) of bool: right or wrong."""
+    def outcomes(self, norm: bool = False) -> Bool[np.ndarray, "n_ablations n"]:
+        """Right or wrong, with each of the ablations."""
         rows = self.choices_norm if norm else self.choices
         return np.stack([self.questions.outcomes(row) for row in rows])
 
@@ -101,17 +102,17 @@ class Sweep(Record):
         draws = self.questions.outcome_draws()
         return [Marks(row, draws) for row in self.outcomes(norm)]
 
-    def accuracy(self, norm: bool = False) -> np.ndarray:
-        """(n_ablations,) shares of right answers."""
+    def accuracy(self, norm: bool = False) -> Float[np.ndarray, " n_ablations"]:
+        """Shares of right answers."""
         return np.asarray(self.outcomes(norm).mean(1))
 
-    def importance(self) -> np.ndarray:
-        """(n_components,), of an oracle: acc(intact) - acc(component off); positive = the component helped."""
+    def importance(self) -> Float[np.ndarray, " n_components"]:
+        """Of an oracle: acc(intact) - acc(component off); positive = the component helped."""
         accuracy = self.accuracy()
         return np.asarray(accuracy[0] - accuracy[1:])
 
-    def losses(self) -> np.ndarray | None:
-        """(n_ablations, n_queries) cross-entropy of the right answer, nats, mean over its tokens; None where only the
+    def losses(self) -> Float[np.ndarray, "n_ablations n_queries"] | None:
+        """Cross-entropy of the right answer, nats, mean over its tokens; None where only the
         chosen options were kept."""
         return -np.array(self.gold) if self.gold else None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import stats
+from ..arrays import Bool, Float
 from ..records import ModelInfo, Record, require, require_within
 from ..values import Setup
 from .prompts import prompts_of
@@ -39,12 +40,12 @@ class HeadWrites(Record):
         for row in self.norms:
             require_within("norms", row, 0)
 
-    def shares(self) -> np.ndarray:
-        """(n_layers, n_heads): each head's part of what the heads of its layer write; 0 where they write nothing."""
+    def shares(self) -> Float[np.ndarray, "n_layers n_heads"]:
+        """Each head's part of what the heads of its layer write; 0 where they write nothing."""
         return stats.layer_parts(np.asarray(self.norms))
 
-    def alive(self) -> np.ndarray:
-        """(n_layers, n_heads) of bool: which heads do something; see `stats.alive`."""
+    def alive(self) -> Bool[np.ndarray, "n_layers n_heads"]:
+        """Which heads do something; see `stats.alive`."""
         return stats.alive(self.shares())
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..arrays import Float
 from ..errors import BadInput
 from ..kinds.means import Activations
 from ..tasks.task import Example, Prompt
@@ -50,8 +51,8 @@ def influence(
 def attention(
     model: LoadedModel, token_ids: Sequence[int], layer: int, ablation: Ablation = INTACT,
     means: Activations | None = None,
-) -> np.ndarray:
-    """(n_heads, pos, pos): where each head of a layer looks, rows = queries (see `lens.patterns`)."""
+) -> Float[np.ndarray, "n_heads pos pos"]:
+    """Where each head of a layer looks, rows = queries (see `lens.patterns`)."""
     from .patterns import attention_patterns
 
     return attention_patterns(model, token_ids, [layer], ablation, means)[layer]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arrays import Float, Int
 from ..engine.induction import output_projection
 from ..engine.watching import Attention, Enough, watch
 from ..errors import BadInput, ModelError
@@ -47,8 +48,8 @@ class Contributions:
     Positive speaks for the answer.
     """
 
-    heads: np.ndarray  # (n_layers, n_heads)
-    ffns: np.ndarray  # (n_layers,), output bias included
+    heads: Float[np.ndarray, "n_layers n_heads"]
+    ffns: Float[np.ndarray, " n_layers"]  # output bias included
     embeddings: float  # the token and its position
     biases: float  # of attention output projections, the last norm and the unembedding
     logit: float  # what the model says, before a softcap
@@ -62,7 +63,7 @@ class Contributions:
 def attention_patterns(
     model: LoadedModel, token_ids: Sequence[int], layers: Sequence[int] | None = None, ablation: Ablation = INTACT,
     means: MeanActivations | None = None,
-) -> dict[int, np.ndarray]:
+) -> dict[int, Float[np.ndarray, "n_heads pos pos"]]:
     """Where each head looks: layer -> (n_heads, q_pos, k_pos), rows sum to 1.
 
     Args:
@@ -149,11 +150,11 @@ def direct_contributions(
     with passing(kept=kept):
         hidden = model.trunk(torch.as_tensor(ids, device=model.device), use_cache=False).last_hidden_state
 
-    def here(x: Tensor) -> np.ndarray:
+    def here(x: Float[Tensor, "1 pos *each"]) -> Float[np.ndarray, "*each"]:
         """The last position, in double precision."""
         return x[0, -1].double().cpu().numpy()
 
-    def of_answer(parameter: Tensor) -> np.ndarray:
+    def of_answer(parameter: Float[Tensor, " vocab *each"]) -> Float[np.ndarray, "*each"]:
         rows = model.logit_factor * parameter.double().cpu()
         return np.asarray(rows[target_id] - rows[foil_id] if foil_id is not None else rows[target_id])
 
@@ -230,8 +231,8 @@ def tokens_shown(tokenizer: Any, token_ids: Sequence[int]) -> list[str]:
     return shown
 
 
-def _checked(model: LoadedModel, token_ids: Sequence[int]) -> np.ndarray:
-    """(1, pos) of int."""
+def _checked(model: LoadedModel, token_ids: Sequence[int]) -> Int[np.ndarray, "1 pos"]:
+    """The tokens as a batch of one text."""
     if not token_ids:
         raise BadInput("The prompt is empty: write something, or start from the model's empty context.")
     if len(token_ids) > model.info.max_positions:
@@ -242,12 +243,12 @@ def _checked(model: LoadedModel, token_ids: Sequence[int]) -> np.ndarray:
     return np.array([token_ids])
 
 
-def _plain(tensor: Tensor) -> np.ndarray:
+def _plain(tensor: Float[Tensor, "*each"]) -> Float[np.ndarray, "*each"]:
     return tensor.double().cpu().numpy()
 
 
-def _last_norm(model: LoadedModel, streams: np.ndarray) -> np.ndarray:
-    """(n, d_model) residual streams -> (n, d) what the unembedding reads: the trunk with every block skipped."""
+def _last_norm(model: LoadedModel, streams: Float[np.ndarray, "n d_model"]) -> Float[np.ndarray, "n d_hidden"]:
+    """Residual streams -> what the unembedding reads: the trunk with every block skipped."""
     hidden = torch.as_tensor(streams, dtype=model.torch_dtype, device=model.device)[None]
     last = model.n_layers - 1
     with passing(route=Route(last, hidden, stop=last)):
@@ -255,12 +256,14 @@ def _last_norm(model: LoadedModel, streams: np.ndarray) -> np.ndarray:
     return _plain(out.last_hidden_state[0])
 
 
-def _frozen_norm(model: LoadedModel, stream: np.ndarray, normed: np.ndarray) -> tuple[Any, np.ndarray]:
+def _frozen_norm(
+    model: LoadedModel, stream: Float[np.ndarray, " d_model"], normed: Float[np.ndarray, " d_hidden"]
+) -> tuple[Any, Float[np.ndarray, " d_hidden"]]:
     """The last norm as the linear map it is once its scale is frozen; whatever kind of norm it is, seen from outside.
 
     Args:
-        stream: (d_model,), what it reads here.
-        normed: (d_model,), what the model made of it.
+        stream: what it reads here.
+        normed: what the model made of it.
 
     Returns:
         A function from a direction behind the norm to the one in front of it that reads the same, and the
@@ -283,7 +286,7 @@ def _frozen_norm(model: LoadedModel, stream: np.ndarray, normed: np.ndarray) -> 
         scale = float(read @ (normed - offset) / max(read @ read, 1e-30))  # 1 / s
         tolerance = 1e-3 if model.dtype == "float32" else 0.1
         if np.abs(scale * read + offset - normed).max() <= tolerance * np.abs(normed).max():
-            def linear(u: np.ndarray) -> np.ndarray:
+            def linear(u: Float[np.ndarray, " d_hidden"]) -> Float[np.ndarray, " d_model"]:
                 weighted = scale * gain * u
                 return np.asarray(weighted - weighted.mean() if centred else weighted)
 

@@ -18,6 +18,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode, has_torch_function
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
+from ..arrays import Float, Shaped
+
 PATTERN_BYTES = 64 * 2**20  # of one layer's pattern; larger ones are left to the fused kernel
 NAME = "headroom"
 
@@ -32,10 +34,11 @@ def use(model: PreTrainedModel) -> None:
 
 
 def attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-    dropout: float = 0.0, scaling: float | None = None, **kwargs: Any,
-) -> tuple[Tensor, Tensor | None]:
-    """(batch, q_pos, n_heads, d_head) head outputs of (batch, n_heads, pos, d_head) queries, keys and values."""
+    module: nn.Module, query: Float[Tensor, "batch n_heads q_pos d_head"],
+    key: Float[Tensor, "batch n_key_heads k_pos d_head"], value: Float[Tensor, "batch n_key_heads k_pos _"],
+    attention_mask: Shaped[Tensor, " ..."] | None, dropout: float = 0.0, scaling: float | None = None, **kwargs: Any,
+) -> tuple[Float[Tensor, "batch q_pos n_heads _"], Float[Tensor, " ..."] | None]:
+    """Head outputs of queries, keys and values."""
     batch, n_heads, n_queries, _ = query.shape
     plain = (
         _products_win(query, key) and n_queries > 1 and not dropout and key.shape[:2] == (batch, n_heads)
@@ -65,9 +68,10 @@ class PlainAttention(TorchFunctionMode):
 
 
 def _instead_of_fused(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
-    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
-) -> Tensor:
+    query: Float[Tensor, "batch n_heads q_pos d_head"], key: Float[Tensor, "batch n_key_heads k_pos d_head"],
+    value: Float[Tensor, "batch n_key_heads k_pos _"], attn_mask: Shaped[Tensor, " ..."] | None = None,
+    dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+) -> Float[Tensor, "batch n_heads q_pos _"]:
     assert dropout_p == 0, "models are frozen in evaluation mode"
     if enable_gqa:
         key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))
@@ -76,7 +80,9 @@ def _instead_of_fused(
     return z.to(query.dtype)
 
 
-def _products_win(query: Tensor, key: Tensor) -> bool:
+def _products_win(
+    query: Float[Tensor, "batch n_heads q_pos d_head"], key: Float[Tensor, "batch _ k_pos d_head"]
+) -> bool:
     """Whether matrix products are faster than the fused kernel, which has no path of its own for bfloat16 there."""
     batch, n_heads, n_queries, _ = query.shape
     return (query.dtype == torch.bfloat16 and query.device.type == "cpu"
@@ -84,9 +90,11 @@ def _products_win(query: Tensor, key: Tensor) -> bool:
 
 
 def _products(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, scaling: float | None
-) -> Tensor:
-    """(batch, n_heads, q_pos, d_head) head outputs; a mask is added (float) or admits (bool)."""
+    query: Float[Tensor, "batch n_heads q_pos d_head"], key: Float[Tensor, "batch n_heads k_pos d_head"],
+    value: Float[Tensor, "batch n_heads k_pos _"], mask: Shaped[Tensor, " ..."] | None, causal: bool,
+    scaling: float | None,
+) -> Float[Tensor, "batch n_heads q_pos _"]:
+    """Head outputs; a mask is added (float) or admits (bool)."""
     scores = torch.matmul(query * (query.shape[-1] ** -0.5 if scaling is None else scaling), key.transpose(-1, -2))
     lowest = torch.finfo(scores.dtype).min
     if causal:

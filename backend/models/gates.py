@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..arrays import Float, Int
 from ..errors import BadInput
 from ..values import Ablation
 
@@ -42,13 +43,13 @@ class Ended(Exception):
 class Places:
     """Where the result of a pass is read: n places (row, position), each once."""
 
-    rows: Tensor  # (n,)
-    positions: Tensor  # (n,)
-    grid: Tensor  # (batch, widest) the same positions side by side; short rows are filled up with position 0
-    columns: Tensor  # (n,) where each stands in its row of the grid
+    rows: Int[Tensor, " n"]
+    positions: Int[Tensor, " n"]
+    grid: Int[Tensor, "batch widest"]  # the same positions side by side; short rows are filled up with position 0
+    columns: Int[Tensor, " n"]  # where each stands in its row of the grid
 
     @classmethod
-    def of(cls, flat: np.ndarray, batch: int, width: int, device: torch.device) -> Places | None:
+    def of(cls, flat: Int[np.ndarray, " n"], batch: int, width: int, device: torch.device) -> Places | None:
         """The places at flat indices row * width + position, ascending; None where they are too many to gain by.
 
         Queries, keys and values of these places are formed twice, everything else of the last block there alone.
@@ -82,16 +83,17 @@ class Gates:
             1 keeps a head, 0 removes it. None: all kept.
         ffns: (batch or 1, n_layers). None: all kept.
         no_ffns: layers whose FFN is off in every row: it is not run.
-        head_fill: (batch or 1, n_layers, n_heads, d_head), added times (1 - gate): what stands in for a removed head;
+        head_fill: added times (1 - gate): what stands in for a removed head;
             or, with a position axis, one (batch, pos, n_heads, d_head) for each layer in which something stands in.
-        ffn_fill: (batch or 1, n_layers, d_model), likewise.
+        ffn_fill: likewise.
     """
 
-    heads: Tensor | Sequence[Tensor] | None = None
-    ffns: Tensor | None = None
+    heads: Float[Tensor, "#batch n_layers n_heads"] | Sequence[Float[Tensor, "#batch n_heads pos"]] | None = None
+    ffns: Float[Tensor, "#batch n_layers"] | None = None
     no_ffns: frozenset[int] = frozenset()
-    head_fill: Tensor | Mapping[int, Tensor] | None = None
-    ffn_fill: Tensor | None = None
+    head_fill: (Float[Tensor, "#batch n_layers n_heads d_head"]
+                | Mapping[int, Float[Tensor, "batch pos n_heads d_head"]] | None) = None
+    ffn_fill: Float[Tensor, "#batch n_layers d_model"] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Route:
 
     Attributes:
         start: the first block that runs; those below hand their input on.
-        hidden: (batch, pos, d_state), what block `start` reads; needed when `start` > 0. d_state is d_model, or where a
+        hidden: what block `start` reads; needed when `start` > 0. d_state is d_model, or where a
             model has several residual streams that many numbers of each, one stream after the other.
         stop: the first block that does not run (its input can be kept); None runs all.
         until_attended: the block at which the pass ends with `Ended`, once its keys and values are in the cache.
@@ -108,7 +110,7 @@ class Route:
     """
 
     start: int = 0
-    hidden: Tensor | None = None
+    hidden: Float[Tensor, "batch pos d_state"] | None = None
     stop: int | None = None
     until_attended: int | None = None
     places: Places | None = None
@@ -126,9 +128,9 @@ class Kept:
     """
 
     inputs_from: int | None = None
-    inputs: dict[int, Tensor] = field(default_factory=dict)
-    z: dict[int, Tensor] | None = None
-    ffn_out: list[Tensor] | None = None
+    inputs: dict[int, Float[Tensor, "batch pos d_state"]] = field(default_factory=dict)
+    z: dict[int, Float[Tensor, "batch pos n_heads d_head"]] | None = None
+    ffn_out: list[Float[Tensor, "batch pos d_model"]] | None = None
 
 
 @dataclass
@@ -139,8 +141,9 @@ class _Pass:
     route: Route
     kept: Kept
     batch: int = 1  # rows; some FFNs see (batch * pos, d_model)
-    attended: Tensor | None = None  # where the route ends once attended: z, gated, (batch, pos, n_heads, d_head)
-    given: Tensor | None = None  # what the output projection reads instead of the block's own z, of the same shape
+    # Where the route ends once attended: z, gated; and what the output projection reads instead of the block's own z.
+    attended: Float[Tensor, "batch pos n_heads d_head"] | None = None
+    given: Float[Tensor, "batch _ n_heads d_head"] | None = None
 
 
 ALL_ON, WHOLE, NOTHING = Gates(), Route(), Kept()
@@ -179,7 +182,7 @@ def gates_for(
     if not any(ablations):
         return ALL_ON
 
-    def tensor(values: Any) -> Tensor:
+    def tensor(values: Any) -> Float[Tensor, " ..."]:
         return torch.as_tensor(values, dtype=model.torch_dtype, device=model.device)
 
     heads = ffns = head_fill = ffn_fill = None
@@ -244,7 +247,9 @@ def _head_hook(layer: int, n_heads: int) -> Any:
     return hook
 
 
-def _gated(gates: Gates, layer: int, z: Tensor) -> Tensor:
+def _gated(
+    gates: Gates, layer: int, z: Float[Tensor, "batch pos n_heads d_head"]
+) -> Float[Tensor, "batch pos n_heads d_head"]:
     """z, (batch, pos, n_heads, d_head), as a layer's head gates let it through."""
     assert gates.heads is not None
     gate = (gates.heads[:, layer] if isinstance(gates.heads, Tensor) else gates.heads[layer]).to(z.device)
@@ -327,7 +332,7 @@ def _wrap_block(block: nn.Module, layer: int, can_be_few: bool, returns_tuple: b
     names = list(inspect.signature(block.forward).parameters)[1:]
     plain = _own_forward(block)
 
-    def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def forward(hidden: Float[Tensor, "... pos d_model"], *args: Any, **kwargs: Any) -> Any:
         now = _current.get()
         if now is not None:
             route, kept = now.route, now.kept
@@ -349,18 +354,21 @@ def _wrap_block(block: nn.Module, layer: int, can_be_few: bool, returns_tuple: b
     block.forward = forward
 
 
-def _as_rows(hidden: Tensor) -> Tensor:
+def _as_rows(hidden: Float[Tensor, "... pos d_model"]) -> Float[Tensor, "batch pos d_state"]:
     """What a block reads, as (batch, pos, d_state): residual streams, (n, batch, pos, d_model), one after the other."""
     return hidden.permute(1, 2, 0, 3).flatten(2) if hidden.dim() == 4 else hidden
 
 
-def _as_streams(rows: Tensor, like: Tensor) -> Tensor:
+def _as_streams(
+    rows: Float[Tensor, "batch pos d_state"], like: Float[Tensor, "... _ d_model"]
+) -> Float[Tensor, "... pos d_model"]:
     """The same back in the form in which a block reads it, that of `like`."""
     return rows.unflatten(-1, (len(like), -1)).permute(2, 0, 1, 3).contiguous() if like.dim() == 4 else rows
 
 
 def _in_places(
-    plain: Callable[..., Any], layer: int, now: _Pass, places: Places, hidden: Tensor, inputs: dict[str, Any]
+    plain: Callable[..., Any], layer: int, now: _Pass, places: Places, hidden: Float[Tensor, "... pos d_model"],
+    inputs: dict[str, Any],
 ) -> Any:
     """A block that attends everywhere, and goes on from there in these places alone.
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from ..arrays import Float
 from ..errors import BadInput, ModelError
 from ..machine import WIDTHS, free_memory, is_out_of_memory, size
 from ..records import ModelInfo
@@ -98,7 +99,7 @@ class LoadedModel:
         """The model without its unembedding: token ids in, hidden states after the last norm out."""
         return part(self.model, self.adapter.blocks.split(".")[0])
 
-    def unembed(self, hidden: Tensor, tokens: slice | None = None) -> Tensor:
+    def unembed(self, hidden: Float[Tensor, "... d_hidden"], tokens: slice | None = None) -> Float[Tensor, "... vocab"]:
         """(..., d) hidden states after the last norm -> (..., vocabulary) logits, float32.
 
         Args:

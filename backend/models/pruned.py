@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from ..arrays import Float, Int
 from ..errors import BadInput, HeadroomError, ModelError
 from ..values import Ablation
 from .adapters import part
@@ -143,8 +144,8 @@ def _compare(model: LoadedModel, ablation: Ablation, folder: Path) -> str:
             "and FFNs are switched off.")
 
 
-def _loglikelihoods(model: LoadedModel, ids: Tensor) -> Tensor:
-    """(texts, pos - 1) of every token behind those before it, nats."""
+def _loglikelihoods(model: LoadedModel, ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch _"]:
+    """The log-likelihood of every token behind those before it, nats."""
     hidden = model.trunk(input_ids=ids, use_cache=False).last_hidden_state
     return model.unembed(hidden[:, :-1]).log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .. import stats
+from ..arrays import Bool, Int
 from ..kinds import Answers
 from ..stats import Marks
 from ..tasks.task import Prompt
@@ -17,7 +18,7 @@ from ..values import Ablation
 SHOWN = 60  # characters of a question in a list: its end, where what is asked stands
 
 
-def accuracy_row(name: str, marks: Marks | np.ndarray, chance: float, group: str = "") -> dict[str, Any]:
+def accuracy_row(name: str, marks: Marks | Bool[np.ndarray, " n"], chance: float, group: str = "") -> dict[str, Any]:
     """Accuracy of one model on one task, with its 95 % `stats.accuracy_interval`: a row of an accuracy table."""
     marks = stats.marks_of(marks)
     right, n = int(marks.right.sum()), len(marks.right)
@@ -52,8 +53,10 @@ def pairs_table(pairs: Mapping[str, tuple[Answers, Answers | None]],
         [a.questions.chance for a, _ in pairs.values()])
 
 
-def comparison_table(names: Sequence[str], groups: Sequence[str], intact: Sequence[Marks | np.ndarray],
-                     ablated: Sequence[Marks | np.ndarray | None], chances: Sequence[float]) -> pd.DataFrame:
+def comparison_table(
+    names: Sequence[str], groups: Sequence[str], intact: Sequence[Marks | Bool[np.ndarray, " _"]],
+    ablated: Sequence[Marks | Bool[np.ndarray, " _"] | None], chances: Sequence[float],
+) -> pd.DataFrame:
     """Two rows per task, "intact" and "ablated" (while it is not there yet: one), with intervals and paired tests.
 
     The change, ablated minus intact, has its `stats.difference_interval`, p is of the `stats.paired_test`.
@@ -68,7 +71,7 @@ def comparison_table(names: Sequence[str], groups: Sequence[str], intact: Sequen
                                        "change from", "change to", "p", "newly wrong", "newly right", "group"])
 
 
-def _paired(intact: Marks | np.ndarray, ablated: Marks | np.ndarray) -> dict[str, float]:
+def _paired(intact: Marks | Bool[np.ndarray, " n"], ablated: Marks | Bool[np.ndarray, " n"]) -> dict[str, float]:
     """What changed between two models' outcomes on the same questions, how sure that is, and which way."""
     intact, ablated = stats.marks_of(intact), stats.marks_of(ablated)
     test, (low, high) = stats.paired_test(intact, ablated), stats.difference_interval(intact, ablated)
@@ -101,7 +104,7 @@ def mean_rows(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def tried_row(off: Ablation, where: str, n_shots: int,
-              pairs: Sequence[tuple[Marks | np.ndarray, Marks | np.ndarray]]) -> dict[str, Any]:
+              pairs: Sequence[tuple[Marks | Bool[np.ndarray, " _"], Marks | Bool[np.ndarray, " _"]]]) -> dict[str, Any]:
     """What a mask did to the mean accuracy of one or more tasks: outcomes intact and ablated, paired."""
     low, high = stats.mean_difference_interval(pairs)
     intact, ablated = (float(np.mean([stats.marks_of(pair[i]).right.mean() for pair in pairs])) for i in (0, 1))
@@ -109,7 +112,7 @@ def tried_row(off: Ablation, where: str, n_shots: int,
             "intact": intact, "ablated": ablated, "change": ablated - intact, "95 % from": low, "to": high}
 
 
-def turned(intact: Answers, ablated: Answers) -> tuple[np.ndarray, np.ndarray]:
+def turned(intact: Answers, ablated: Answers) -> tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]:
     """The outcomes, by position, that turned from right to wrong, and from wrong to right.
 
     An outcome is a query, or a group of them (MultiRC): `questions.outcome_docs` says which queries it is about.
@@ -209,8 +212,8 @@ def bets_table(options: Sequence[str], record: Answers, q: int) -> pd.DataFrame:
                          "right": [i in record.questions.gold[q] for i in range(len(shares))]})
 
 
-def _queries_turned(intact: Answers, ablated: Answers) -> np.ndarray:
-    """(n_queries,) of bool: whether each is right in one model and wrong in the other."""
+def _queries_turned(intact: Answers, ablated: Answers) -> Bool[np.ndarray, " n_queries"]:
+    """Whether each is right in one model and wrong in the other."""
     before, after = (record.questions.right(record.choices()) for record in (intact, ablated))
     return np.asarray(before != after)
 

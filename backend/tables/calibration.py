@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .. import stats
+from ..arrays import Bool, Float
 from ..kinds import Attributions, HeadScores, Sweep
 from ..kinds.attribution import REDUCTIONS as OF_ATTRIBUTION
 from ..kinds.head_importance import REDUCTIONS as OF_IMPORTANCE
@@ -25,7 +26,9 @@ TOPS = (0.1, 0.2)  # shares of the heads of which it is told how many of the cos
 Record = HeadScores | Attributions
 
 
-def costs(oracle: Sweep, measure: str, shape: tuple[int, int]) -> tuple[np.ndarray, tuple[int, ...]]:
+def costs(
+    oracle: Sweep, measure: str, shape: tuple[int, int]
+) -> tuple[Float[np.ndarray, "n n_layers n_heads"], tuple[int, ...]]:
     """What each head's removal costs, question by question, and the draw that each question shares, empty where none.
 
     (n, n_layers, n_heads): loss(off) - loss(intact) in nats, or right(intact) - right(off); positive: the head helps.
@@ -45,8 +48,10 @@ def costs(oracle: Sweep, measure: str, shape: tuple[int, int]) -> tuple[np.ndarr
     return _of_heads(oracle, values[1:] - values[0], shape), tuple(map(int, draws)) if draws is not None else ()
 
 
-def _of_heads(oracle: Sweep, each: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """(n, n_layers, n_heads): (n_ablations, n) values of an oracle's removals, the mean of those of one head."""
+def _of_heads(
+    oracle: Sweep, each: Float[np.ndarray, "n_ablations n"], shape: tuple[int, int]
+) -> Float[np.ndarray, "n n_layers n_heads"]:
+    """Values of an oracle's removals, the mean of those of one head."""
     found, times = np.zeros((each.shape[1], *shape)), np.zeros(shape)
     for text, row in zip(oracle.ablations[1:], each, strict=True):
         head = min(parse_exact(text).heads)
@@ -55,7 +60,7 @@ def _of_heads(oracle: Sweep, each: np.ndarray, shape: tuple[int, int]) -> np.nda
     return found / np.maximum(times, 1)
 
 
-def _sums(values: np.ndarray, draws: Sequence[int]) -> stats.Sums:
+def _sums(values: Float[np.ndarray, "n n_layers n_heads"], draws: Sequence[int]) -> stats.Sums:
     """Costs in blocks of questions that are drawn together, as `stats.rank_agreements` takes them."""
     blocks = np.unique(np.asarray(draws), return_inverse=True)[1] if len(set(draws)) > 1 else np.arange(len(values))
     sums = np.zeros((int(blocks.max()) + 1, *values.shape[1:]))
@@ -64,7 +69,7 @@ def _sums(values: np.ndarray, draws: Sequence[int]) -> stats.Sums:
 
 
 def calibration_table(records: Sequence[Record], oracles: Sequence[Sweep], by: str, chosen: Ablation = INTACT,
-                      heads: np.ndarray | None = None) -> pd.DataFrame:
+                      heads: Bool[np.ndarray, "n_layers n_heads"] | None = None) -> pd.DataFrame:
     """One row per head: its score and what its removal costs in loss and in accuracy, with ranks; the costliest first.
 
     Scores and costs are means over tasks. Intervals: t intervals over questions, those of a draw of demonstrations
@@ -74,7 +79,7 @@ def calibration_table(records: Sequence[Record], oracles: Sequence[Sweep], by: s
     Args:
         records, oracles: one of each per task, of one model.
         by: which of the `SCORES`.
-        heads: (n_layers, n_heads) of bool, those that have rows, and are ranked; None: all.
+        heads: those that have rows, and are ranked; None: all.
     """
     scores = stats.aggregate([record.scores(by) for record in records])
     shape = (scores.shape[0], scores.shape[1])
@@ -113,7 +118,7 @@ def missed_table(table: pd.DataFrame, measure: str, n: int = 5) -> pd.DataFrame:
 
 
 def tells_table(records: Mapping[str, Sequence[Record]], oracles: Mapping[str, Sequence[Sweep]], against: str,
-                heads: np.ndarray | None = None) -> pd.DataFrame:
+                heads: Bool[np.ndarray, "n_layers n_heads"] | None = None) -> pd.DataFrame:
     """How well each score ranks heads by what their removal costs: a row per place, measure and score.
 
     `ρ` is Spearman's with its bootstrap interval over blocks of examples and of questions; `ahead` how much higher it
@@ -124,7 +129,7 @@ def tells_table(records: Mapping[str, Sequence[Record]], oracles: Mapping[str, S
         records: which of the `SCORES` -> one record per task.
         oracles: which of the `PLACES` -> one oracle per task, the same tasks; where one has kept no losses, there are
             no rows of loss.
-        heads: (n_layers, n_heads) of bool, those that are ranked; None: all.
+        heads: those that are ranked; None: all.
     """
     rows: list[dict[str, Any]] = []
     names = list(records)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .. import stats
+from ..arrays import Bool, Float, Real
 from ..kinds import Effects, HeadScores, Sweep
 from ..tasks.task import Prompt
 from ..values import INTACT, Ablation, Head, parse_exact
@@ -20,13 +21,15 @@ from .importance import grid_table
 ACCURACY_LOST, LOSS_ADDED = "accuracy lost when off", "loss added when off, nats"
 
 
-def heads_table(scores: Mapping[str, np.ndarray], chosen: Ablation = INTACT, heads: np.ndarray | None = None,
-                headless: Collection[int] = ()) -> pd.DataFrame:
+def heads_table(
+    scores: Mapping[str, Real[np.ndarray, "n_layers n_heads"]], chosen: Ablation = INTACT,
+    heads: Bool[np.ndarray, "n_layers n_heads"] | None = None, headless: Collection[int] = (),
+) -> pd.DataFrame:
     """A row per head: each of its scores, and its rank among live heads by each, the highest first.
 
     Args:
-        scores: (n_layers, n_heads) each, by what they are called; NaN where one is not known.
-        heads: (n_layers, n_heads) of bool, those that are ranked; None: all.
+        scores: by what they are called; NaN where one is not known.
+        heads: those that are ranked; None: all.
         headless: layers without attention heads, which have no rows.
     """
     shape = np.shape(next(iter(scores.values())))
@@ -39,8 +42,8 @@ def heads_table(scores: Mapping[str, np.ndarray], chosen: Ablation = INTACT, hea
     return table[there].rename(columns={"off": "chosen"}).reset_index(drop=True)
 
 
-def need_maps(oracle: Sweep, shape: tuple[int, int]) -> dict[str, np.ndarray]:
-    """(n_layers, n_heads) each: the accuracy that is lost and, where it is kept, the loss that is added, in nats, as
+def need_maps(oracle: Sweep, shape: tuple[int, int]) -> dict[str, Float[np.ndarray, "n_layers n_heads"]]:
+    """The accuracy that is lost and, where it is kept, the loss that is added, in nats, as
     each head is off alone; NaN where no heads are."""
     there = np.full(shape, np.nan)
     for text in oracle.ablations[1:]:
@@ -59,7 +62,7 @@ def head_table(table: pd.DataFrame, head: Head) -> pd.DataFrame:
 
 
 def head_importance_table(head: Head, records: Mapping[tuple[str, int], HeadScores], by: str = "per-token",
-                          heads: np.ndarray | None = None) -> pd.DataFrame:
+                          heads: Bool[np.ndarray, "n_layers n_heads"] | None = None) -> pd.DataFrame:
     """One head's importance in every task and number of shots: a row each, with its interval and rank.
 
     `above` is the share of the other ranked heads that are below it.
@@ -67,7 +70,7 @@ def head_importance_table(head: Head, records: Mapping[tuple[str, int], HeadScor
     Args:
         records: by task and number of shots.
         by: which reduction of the importance, see `HeadScores.scores`.
-        heads: (n_layers, n_heads) of bool, those that are ranked; None: all.
+        heads: those that are ranked; None: all.
     """
     rows = []
     for (task, n_shots), record in records.items():
@@ -81,7 +84,9 @@ def head_importance_table(head: Head, records: Mapping[tuple[str, int], HeadScor
     return pd.DataFrame(rows)
 
 
-def _places(scores: np.ndarray, which: np.ndarray) -> np.ndarray:
+def _places(
+    scores: Real[np.ndarray, "n_layers n_heads"], which: Bool[np.ndarray, "n_layers n_heads"]
+) -> Float[np.ndarray, "n_layers n_heads"]:
     """Of (n_layers, n_heads) scores the `stats.places` among some of them; NaN for the others."""
     found = np.full(scores.shape, np.nan)
     found[which] = stats.places(scores[which])

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .. import stats
+from ..arrays import Bool, Real
 from ..kinds import Answers, Sweep
 from ..stats import Marks
 from ..values import INTACT, Ablation, parse_exact
@@ -36,16 +37,19 @@ def effects_table(oracle: Sweep, chosen: Ablation = INTACT, task: str = "") -> p
     return table
 
 
-def need_table(scores: np.ndarray, oracle: Sweep, heads: np.ndarray | None = None) -> pd.DataFrame:
+def need_table(
+    scores: Real[np.ndarray, "n_layers n_heads"], oracle: Sweep,
+    heads: Bool[np.ndarray, "n_layers n_heads"] | None = None,
+) -> pd.DataFrame:
     """How important heads are by gradient, and what each one's removal costs: a row per head, the most important first.
 
     `change` is acc(off) - acc(intact) with its `stats.difference_interval`, `p (Holm)` that of the `stats.paired_test`
     for having looked at every head of the table.
 
     Args:
-        scores: (n_layers, n_heads) importance.
+        scores: importance.
         oracle: a `head_oracle` of the same model.
-        heads: (n_layers, n_heads) of bool, those that have rows; None: all.
+        heads: those that have rows; None: all.
     """
     (intact, *others), n_heads = oracle.marks(), scores.shape[1]
     places = [min(parse_exact(text).heads) for text in oracle.ablations[1:]]

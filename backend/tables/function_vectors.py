@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .. import stats
+from ..arrays import Bool, Real
 from ..kinds import Effects, InductionScores, Sweep
 from ..kinds.knock_out import INDUCTION as BY_INDUCTION
 from ..kinds.knock_out import INDUCTION_ALONE, VECTORS, VECTORS_ALONE
@@ -26,8 +27,10 @@ KNOCKED = {VECTORS: "function-vector heads", BY_INDUCTION: "induction heads",
            VECTORS_ALONE: "function-vector, no induction", INDUCTION_ALONE: "induction, no function-vector"}
 
 
-def vectors_table(records: Sequence[Effects], prefix_matching: InductionScores, importance: np.ndarray,
-                  chosen: Ablation = INTACT, heads: np.ndarray | None = None) -> pd.DataFrame:
+def vectors_table(
+    records: Sequence[Effects], prefix_matching: InductionScores, importance: Real[np.ndarray, "n_layers n_heads"],
+    chosen: Ablation = INTACT, heads: Bool[np.ndarray, "n_layers n_heads"] | None = None,
+) -> pd.DataFrame:
     """One row per head: its effect as a function vector with interval and p, both other scores, and its ranks.
 
     The effect is the mean over tasks of the average indirect effect; p (Holm) knows how many heads were tried.
@@ -35,7 +38,7 @@ def vectors_table(records: Sequence[Effects], prefix_matching: InductionScores, 
     Args:
         records: one per task.
         importance: (n_layers, n_heads).
-        heads: (n_layers, n_heads) of bool, those that have rows, and are ranked; None: all.
+        heads: those that have rows, and are ranked; None: all.
     """
     which = np.ones(importance.shape, bool) if heads is None else heads
     found = stats.mean_effects([(np.asarray(record.effects)[:, which], record.draws) for record in records])

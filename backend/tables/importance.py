@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .. import stats
+from ..arrays import Real
 from ..kinds import HeadScores
 from ..values import INTACT, Ablation
 
@@ -15,7 +16,7 @@ FFN = -1  # the `head` of what stands for a layer's FFN
 NO_HEADS = "no attention heads in this layer: linear attention"
 
 
-def grid_table(scores: np.ndarray, off: Ablation = INTACT, *, label: str = "importance",
+def grid_table(scores: Real[np.ndarray, "n_layers n_heads"], off: Ablation = INTACT, *, label: str = "importance",
                headless: Collection[int] = ()) -> pd.DataFrame:
     """One row per head: layer, head, name, its score, its rank and whether it is off.
 
@@ -37,7 +38,7 @@ def grid_table(scores: np.ndarray, off: Ablation = INTACT, *, label: str = "impo
                          "off": np.isin(names, [str(h) for h in off.heads])})
 
 
-def layer_shares(scores: np.ndarray, headless: Collection[int] = ()) -> pd.DataFrame:
+def layer_shares(scores: Real[np.ndarray, "n_layers n_heads"], headless: Collection[int] = ()) -> pd.DataFrame:
     """Each layer's share of all heads' importance, from (n_layers, n_heads) scores.
 
     Args:
@@ -47,9 +48,11 @@ def layer_shares(scores: np.ndarray, headless: Collection[int] = ()) -> pd.DataF
     return table[~table["layer"].isin(headless)]
 
 
-def leading_heads_table(record: HeadScores, by: str = "per-token", chosen: Ablation = INTACT,
-                        spread: tuple[np.ndarray, np.ndarray] | None = None, n: int = 20,
-                        headless: Collection[int] = ()) -> pd.DataFrame:
+def leading_heads_table(
+    record: HeadScores, by: str = "per-token", chosen: Ablation = INTACT,
+    spread: tuple[Real[np.ndarray, "n_layers n_heads"], Real[np.ndarray, "n_layers n_heads"]] | None = None,
+    n: int = 20, headless: Collection[int] = (),
+) -> pd.DataFrame:
     """The highest heads with their intervals: a row per head, the highest first.
 
     Args:
@@ -67,8 +70,10 @@ def leading_heads_table(record: HeadScores, by: str = "per-token", chosen: Ablat
         for rank, h in enumerate(ranked[:n], 1)])
 
 
-def maps_table(maps: Mapping[str, np.ndarray], chosen: Ablation = INTACT, label: str = "importance",
-               headless: Collection[int] = ()) -> pd.DataFrame:
+def maps_table(
+    maps: Mapping[str, Real[np.ndarray, "n_layers n_heads"]], chosen: Ablation = INTACT, label: str = "importance",
+    headless: Collection[int] = (),
+) -> pd.DataFrame:
     """Several score matrices below one another: a `grid_table` each, with a column "map" that says which."""
     return pd.concat([grid_table(scores, chosen, label=label, headless=headless).assign(map=name)
                       for name, scores in maps.items()], ignore_index=True)

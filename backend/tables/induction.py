@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .. import stats
+from ..arrays import Bool, Real
 from ..kinds import InductionScores
 from ..values import INTACT, Ablation
 from .importance import grid_table
@@ -37,12 +38,14 @@ def correlation_table(table: pd.DataFrame, by: str = "importance") -> pd.DataFra
         table[name].to_numpy(), table[by].to_numpy())} for name in ("prefix matching", "copying")])
 
 
-def capacity_table(scores: InductionScores, rankings: Mapping[str, np.ndarray],
-                   fractions: Sequence[float], heads: np.ndarray | None = None) -> pd.DataFrame:
+def capacity_table(
+    scores: InductionScores, rankings: Mapping[str, Real[np.ndarray, "n_layers n_heads"]], fractions: Sequence[float],
+    heads: Bool[np.ndarray, "n_layers n_heads"] | None = None,
+) -> pd.DataFrame:
     """The induction capacity retained as heads are pruned along each ranking: label, removed, retained.
 
     Args:
-        heads: (n_layers, n_heads) of bool, those that are pruned and counted; None: all.
+        heads: those that are pruned and counted; None: all.
     """
     total = np.asarray(scores.mean)
     which = np.ones(total.shape, bool) if heads is None else heads
@@ -53,12 +56,14 @@ def capacity_table(scores: InductionScores, rankings: Mapping[str, np.ndarray],
                                   strict=True)])
 
 
-def scores_table(importance: np.ndarray, prefix_matching: InductionScores, copying: InductionScores,
-                 chosen: Ablation = INTACT, heads: np.ndarray | None = None) -> pd.DataFrame:
+def scores_table(
+    importance: Real[np.ndarray, "n_layers n_heads"], prefix_matching: InductionScores, copying: InductionScores,
+    chosen: Ablation = INTACT, heads: Bool[np.ndarray, "n_layers n_heads"] | None = None,
+) -> pd.DataFrame:
     """One row per head: its importance and rank in it, and both induction scores.
 
     Args:
-        heads: (n_layers, n_heads) of bool, those that have rows, and are ranked; None: all.
+        heads: those that have rows, and are ranked; None: all.
     """
     which = np.ones(importance.shape, bool) if heads is None else heads
     table = grid_table(importance, chosen).assign(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .. import stats
+from ..arrays import Bool, Float, Int
 from ..kinds import Answers, Influences, Sweep
 from ..tasks.task import Prompt
 from ..values import INTACT, Ablation, parse_exact
@@ -61,7 +62,9 @@ def parts_table(found: Mapping[str, Behind]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _taken(less: Answers, more: Answers, intact_less: Answers, intact_more: Answers) -> tuple[np.ndarray, list[int]]:
+def _taken(
+    less: Answers, more: Answers, intact_less: Answers, intact_more: Answers
+) -> tuple[Float[np.ndarray, " n"], list[int]]:
     """Per question the part intact minus the part ablated, from -2 to 2, and the draw that it stands behind."""
     records = (less, more, intact_less, intact_more)
     places, draws = places_of_same(*(record.questions for record in records))
@@ -69,13 +72,13 @@ def _taken(less: Answers, more: Answers, intact_less: Answers, intact_more: Answ
     return (d - c) - (b - a), _listed(draws)
 
 
-def _listed(draws: np.ndarray | None) -> list[int]:
+def _listed(draws: Int[np.ndarray, " n"] | None) -> list[int]:
     """Which draw each question stands behind; empty where they share none."""
     return [] if draws is None else [int(draw) for draw in draws]
 
 
 def parts_heads_table(tasks: Sequence[tuple[Sweep, Sweep, Sweep]], chosen: Ablation = INTACT,
-                      heads: np.ndarray | None = None) -> pd.DataFrame:
+                      heads: Bool[np.ndarray, "n_layers n_heads"] | None = None) -> pd.DataFrame:
     """What each head's removal takes of task recognition and of task learning: a row per part and head.
 
     `drop` is the part intact minus the part with the head off, mean over tasks, with its `stats.mean_effects`;
@@ -83,7 +86,7 @@ def parts_heads_table(tasks: Sequence[tuple[Sweep, Sweep, Sweep]], chosen: Ablat
 
     Args:
         tasks: per task the head oracles at 0 shots, behind shuffled and behind true labels.
-        heads: (n_layers, n_heads) of bool, those that have rows; None: all.
+        heads: those that have rows; None: all.
     """
     rows = []
     for part, (less, more) in PARTS.items():

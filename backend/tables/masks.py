@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from .. import stats
+from ..arrays import Bool
 from ..stats import Marks
 from .accuracy import accuracy_row
 
 MASKS = ("intact", "A", "B")
 DIFFERENCE = "A − B"
 
-Outcomes = Mapping[str, Marks | np.ndarray | None]  # by one of the `MASKS`; None: not measured yet
+Outcomes = Mapping[str, Marks | Bool[np.ndarray, " _"] | None]  # by one of the `MASKS`; None: not measured yet
 
 
 def masks_table(names: Sequence[str], groups: Sequence[str], outcomes: Sequence[Outcomes],

@@ -8,14 +8,17 @@ import numpy as np
 import pandas as pd
 
 from .. import stats
+from ..arrays import Float, Real
 from ..values import INTACT, Ablation
 from .importance import grid_table
 
 UNITS = ("share of the total", "percentile", "raw")
 
 
-def in_unit(scores: np.ndarray, unit: str, headless: Collection[int] = ()) -> np.ndarray:
-    """(n_layers, n_heads): importance in one of the `UNITS`; NaN in layers without attention heads.
+def in_unit(
+    scores: Real[np.ndarray, "n_layers n_heads"], unit: str, headless: Collection[int] = ()
+) -> Float[np.ndarray, "n_layers n_heads"]:
+    """Importance in one of the `UNITS`; NaN in layers without attention heads.
 
     share of the total: of the model's importance, all heads together 1. percentile: `stats.percentiles`, 1 = the
     highest head. raw: as it was measured, for models whose losses are alike.
@@ -26,14 +29,16 @@ def in_unit(scores: np.ndarray, unit: str, headless: Collection[int] = ()) -> np
     return shown
 
 
-def models_table(maps: Mapping[str, np.ndarray], headless: Mapping[str, Collection[int]], chosen: Ablation = INTACT,
-                 label: str = "importance") -> pd.DataFrame:
+def models_table(
+    maps: Mapping[str, Real[np.ndarray, "_ _"]], headless: Mapping[str, Collection[int]], chosen: Ablation = INTACT,
+    label: str = "importance",
+) -> pd.DataFrame:
     """Score matrices of models, which may differ in shape, below one another: a row per head of each."""
     return pd.concat([grid_table(scores, chosen, label=label, headless=headless[name]).assign(model=name)
                       for name, scores in maps.items()], ignore_index=True)
 
 
-def depth_table(scores: Mapping[str, np.ndarray], headless: Mapping[str, Collection[int]]) -> pd.DataFrame:
+def depth_table(scores: Mapping[str, Real[np.ndarray, "_ _"]], headless: Mapping[str, Collection[int]]) -> pd.DataFrame:
     """A row per layer of each model: its relative depth, its share of the importance, and that against an even one."""
     parts = []
     for name, one in scores.items():

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .. import stats
+from ..arrays import Bool
 from ..kinds import GateOrder, Sweep
 from ..kinds.head_gates import CLASSES
 from ..stats import Marks
@@ -54,7 +55,7 @@ def areas_table(found: Mapping[str, Sequence[Sequence[Sweep]]]) -> pd.DataFrame:
     kept = [1 - share for share in shares]
     level = 1 - 0.05 / max(1, sum(kind in FITTED for kind in found))
 
-    def outcomes(tasks: Sequence[Sequence[Marks]]) -> list[np.ndarray]:
+    def outcomes(tasks: Sequence[Sequence[Marks]]) -> list[Bool[np.ndarray, "n_points _"]]:
         return [np.stack([one.right for one in marks]) for marks in tasks]
 
     own = outcomes(_curve(found[OWN][0], end, shares))
@@ -104,13 +105,14 @@ def equal_heads_table(found: Mapping[str, Sequence[Sequence[Sweep]]]) -> pd.Data
     return table.assign(**{"p (Holm)": stats.holm(table["p"].tolist())}) if len(table) else table
 
 
-def gates_table(records: Sequence[GateOrder], chosen: Ablation = INTACT, heads: np.ndarray | None = None
-                ) -> pd.DataFrame:
+def gates_table(
+    records: Sequence[GateOrder], chosen: Ablation = INTACT, heads: Bool[np.ndarray, "n_layers n_heads"] | None = None
+) -> pd.DataFrame:
     """One row per head: its role, both gates, means over tasks, and in how many of them it is of which class.
 
     Args:
         records: one per task.
-        heads: (n_layers, n_heads) of bool, those that have rows; None: all.
+        heads: those that have rows; None: all.
     """
     role, closing, opening = (np.mean(some, 0) for some in (
         [one.roles() for one in records], [one.closing for one in records], [one.opening for one in records]))

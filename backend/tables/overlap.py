@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 
 from .. import stats
+from ..arrays import Bool, Float, Int, Real
 from ..kinds import HeadScores
 
 
-def matrix_table(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], label: str, *,
-                 blank_diagonal: bool = False) -> pd.DataFrame:
+def matrix_table(
+    values: Real[np.ndarray, "n_rows n_columns"], rows: Sequence[str], columns: Sequence[str], label: str, *,
+    blank_diagonal: bool = False,
+) -> pd.DataFrame:
     """One row per cell: row, column, and the value under `label`."""
     return pd.DataFrame([
         {"row": row, "column": column,
@@ -21,8 +24,10 @@ def matrix_table(values: np.ndarray, rows: Sequence[str], columns: Sequence[str]
         for i, row in enumerate(rows) for j, column in enumerate(columns)])
 
 
-def agreement_table(records: Mapping[str, HeadScores], by: str = "per-token", heads: np.ndarray | None = None,
-                    share: float = 0.2) -> pd.DataFrame:
+def agreement_table(
+    records: Mapping[str, HeadScores], by: str = "per-token", heads: Bool[np.ndarray, "n_layers n_heads"] | None = None,
+    share: float = 0.2,
+) -> pd.DataFrame:
     """How alike two score matrices are, and how sure that is: one row.
 
     Spearman's ρ with its bootstrap interval over blocks of examples, the overlap of the top heads (intersection over
@@ -31,7 +36,7 @@ def agreement_table(records: Mapping[str, HeadScores], by: str = "per-token", he
     Args:
         records: two, by what they are called.
         by: which reduction of the importance, see `HeadScores.scores`.
-        heads: (n_layers, n_heads) of bool, those that are ranked; None: all.
+        heads: those that are ranked; None: all.
         share: of the heads, the top that is compared.
     """
     first, second = records.values()
@@ -44,7 +49,7 @@ def agreement_table(records: Mapping[str, HeadScores], by: str = "per-token", he
                                 for name, one in records.items()}])
 
 
-def counts_table(counts: np.ndarray, share: float, n_matrices: int) -> pd.DataFrame:
+def counts_table(counts: Int[np.ndarray, " ..."], share: float, n_matrices: int) -> pd.DataFrame:
     """How many heads are in the top of 0, 1, .. tasks, found and expected of independent random rankings."""
     k = max(1, stats.count(share, counts.size))
     expected = stats.topk_counts_chance(counts.size, k, n_matrices)
@@ -52,7 +57,7 @@ def counts_table(counts: np.ndarray, share: float, n_matrices: int) -> pd.DataFr
     return pd.DataFrame({"tasks": range(n_matrices + 1), "heads": found, "by chance": expected})
 
 
-def overlap_table(scores: Sequence[np.ndarray], shares: Sequence[float]) -> pd.DataFrame:
+def overlap_table(scores: Sequence[Real[np.ndarray, "*components"]], shares: Sequence[float]) -> pd.DataFrame:
     """Per size of the top: the mean, lowest and highest overlap over pairs of score matrices, and chance."""
     rows: list[dict[str, Any]] = []
     n = scores[0].size
@@ -64,9 +69,11 @@ def overlap_table(scores: Sequence[np.ndarray], shares: Sequence[float]) -> pd.D
     return pd.DataFrame(rows)
 
 
-def shots_correlations(scores: Mapping[tuple[str, int], np.ndarray], tasks: Sequence[str],
-                       pairs: Sequence[tuple[int, int]], as_authors: bool = False) -> np.ndarray:
-    """(n_tasks, n_pairs) rank correlations of each task's scores at two numbers of shots.
+def shots_correlations(
+    scores: Mapping[tuple[str, int], Real[np.ndarray, "*components"]], tasks: Sequence[str],
+    pairs: Sequence[tuple[int, int]], as_authors: bool = False,
+) -> Float[np.ndarray, "n_tasks n_pairs"]:
+    """Rank correlations of each task's scores at two numbers of shots.
 
     Args:
         scores: by (task, number of shots).
@@ -76,13 +83,13 @@ def shots_correlations(scores: Mapping[tuple[str, int], np.ndarray], tasks: Sequ
     return np.array([[compare(scores[task, a], scores[task, b]) for a, b in pairs] for task in tasks])
 
 
-def kinds_table(correlations: np.ndarray, kinds: Sequence[str]) -> pd.DataFrame:
+def kinds_table(correlations: Real[np.ndarray, "n_tasks n_tasks"], kinds: Sequence[str]) -> pd.DataFrame:
     """Tasks of one kind against tasks of different kinds: mean, lowest and highest correlation, a row per kind of pair.
 
     The last two rows are all pairs within one kind, whichever, and all across; a row without pairs is left out.
 
     Args:
-        correlations: (n_tasks, n_tasks), symmetric.
+        correlations: symmetric.
         kinds: of each task.
     """
     pairs = [(float(correlations[i, j]), kinds[i], kinds[j]) for i in range(len(kinds)) for j in range(i)]

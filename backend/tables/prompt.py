@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..arrays import Float
 from ..tasks.task import Prompt
 from ..values import INTACT, Ablation, Head
 from .importance import FFN
@@ -47,11 +48,11 @@ def option_table(prompt: Prompt, readings: Mapping[str, Reading], judged: bool =
         for i, (option, value) in enumerate(zip(prompt.example.options, reading.loglikelihoods, strict=True))])
 
 
-def attention_table(pattern: np.ndarray, tokens: Sequence[str], first: int = 0) -> pd.DataFrame:
+def attention_table(pattern: Float[np.ndarray, "pos pos"], tokens: Sequence[str], first: int = 0) -> pd.DataFrame:
     """One row per pair of a query and a key at or before it: positions, tokens, attention.
 
     Args:
-        pattern: (pos, pos), rows = queries.
+        pattern: rows = queries.
         first: the first query shown.
     """
     q, k = np.tril_indices(len(pattern))
@@ -73,7 +74,9 @@ def thumbnail_table(n_heads: int, layer: int, opened: int, off: Ablation = INTAC
          "opened": h == opened, "off": Head(layer, h) in off.heads} for h in range(n_heads)])
 
 
-def contribution_table(heads: np.ndarray, ffns: np.ndarray, off: Ablation = INTACT) -> pd.DataFrame:
+def contribution_table(
+    heads: Float[np.ndarray, "n_layers n_heads"], ffns: Float[np.ndarray, " n_layers"], off: Ablation = INTACT
+) -> pd.DataFrame:
     """One row per head and FFN: what it adds to a logit.
 
     Args:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .. import stats
+from ..arrays import Bool
 from ..kinds import Sweep
 from ..models.info import Weights
 from ..stats import Marks
@@ -18,7 +19,7 @@ OWN, AGGREGATE, REVERSED, RANDOM = "own ranking", "aggregate ranking", "most imp
 
 
 def curve_table(sweeps: Sequence[Sweep], source: str, each: Weights, n_params: int,
-                live: np.ndarray | None = None) -> pd.DataFrame:
+                live: Bool[np.ndarray, "n_layers n_heads"] | None = None) -> pd.DataFrame:
     """One curve or map, a row per point: the mean accuracy of the tasks' sweeps, its interval, what is removed there.
 
     Points are those that all sweeps have. "heads" and "FFNs" are the shares that are really removed: of 6 FFNs, 65 %
@@ -27,7 +28,7 @@ def curve_table(sweeps: Sequence[Sweep], source: str, each: Weights, n_params: i
     Args:
         sweeps: one per task, pruned along the same kind of ranking. The mask is kept where there is only one.
         each: the parameters of one head and of one FFN, and how many there are.
-        live: (n_layers, n_heads) of bool, the heads that do something; then "live heads" is the share of these that is
+        live: the heads that do something; then "live heads" is the share of these that is
             removed, "n live heads" how many that are, both on average over the sweeps.
     """
     rows: list[dict[str, Any]] = []
@@ -59,7 +60,7 @@ def points_of(sweeps: Sequence[Sweep]) -> Iterator[tuple[tuple[float, float], li
 
 
 def curves_table(found: Mapping[str, Sequence[Sequence[Sweep]]], each: Weights, n_params: int,
-                 live: np.ndarray | None = None) -> pd.DataFrame:
+                 live: Bool[np.ndarray, "n_layers n_heads"] | None = None) -> pd.DataFrame:
     """One curve per kind of ranking, below one another; `RANDOM` orders become one, with their band.
 
     Args:
@@ -110,15 +111,16 @@ def _interval(sweeps: Sequence[Sweep], fractions: Sequence[float], share: float)
                                  clusters=[marks[0].clusters for marks in tasks])
 
 
-def transfer_table(sweeps: Mapping[tuple[str, str], Sweep], share: float, live: np.ndarray | None = None
-                   ) -> pd.DataFrame:
+def transfer_table(
+    sweeps: Mapping[tuple[str, str], Sweep], share: float, live: Bool[np.ndarray, "n_layers n_heads"] | None = None
+) -> pd.DataFrame:
     """Every task pruned by every task's ranking, at one share of the heads: a row per (task, ranking) pair.
 
     `kept` is the accuracy as a share of the intact one.
 
     Args:
         share: read at the point nearest to it.
-        live: (n_layers, n_heads) of bool, the heads of which it is a share; None: of all.
+        live: the heads of which it is a share; None: of all.
     """
     rows: list[dict[str, Any]] = []
     for (task, ranking), sweep in sweeps.items():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .. import stats
+from ..arrays import Int
 from ..kinds import Answers
 from ..records import Questions
 from ..stats import Marks
@@ -42,7 +43,7 @@ def same_questions(without: Answers, with_: Answers) -> tuple[Marks, Marks]:
     return Marks(without.outcomes()[a], draws), Marks(with_.outcomes()[b], draws)
 
 
-def places_of_same(*asked: Questions) -> tuple[list[np.ndarray], np.ndarray | None]:
+def places_of_same(*asked: Questions) -> tuple[list[Int[np.ndarray, " n"]], Int[np.ndarray, " n"] | None]:
     """Where the outcomes stand of the questions that all were asked, in the last one's order, (n,) for each; and the
     draw that each stands behind in the last one, where these share any."""
     by_question = [{tuple(one.docs[i] for i in members): place for place, members in enumerate(one.outcome_docs)}
