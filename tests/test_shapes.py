@@ -55,7 +55,7 @@ def test_every_call_in_it_is_held_against_the_shapes_it_says(module: str) -> Non
         told = inspect.getclosurevars(inside["wrapped_fn_impl"]).nonlocals["full_signature"]
         read = {**{key: value.annotation for key, value in told.parameters.items()}, "return": told.return_annotation}
         for argument, said in one.__annotations__.items():
-            if any(kind in said for kind in KINDS):
+            if any(kind in str(said) for kind in KINDS):
                 assert read[argument] is not Any, f"{name}: '{said}' of {argument} names what is not there yet"
 
 
