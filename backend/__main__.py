@@ -66,6 +66,8 @@ EXAMPLES = {  # without the command's own name
     ],
     "export": ["export results.zip", "export opt.zip --model facebook/opt-125m"],
     "import": ["import results.zip --dry-run", "import results.zip"],
+    "push": ["push someone/opt-125m-results --dry-run", "push someone/opt-125m-results --model facebook/opt-125m"],
+    "pull": ["pull someone/opt-125m-results --dry-run", "pull someone/opt-125m-results"],
     "upgrade": ["upgrade --dry-run", "upgrade --model ./my-model"],
     "models": ["models", "models facebook/opt-125m"],
     "write-pruned": ["write-pruned --off L2H5,L3FFN --to ./bundled-pruned"],
@@ -463,19 +465,59 @@ def export(args: argparse.Namespace) -> int:
 def import_(args: argparse.Namespace) -> int:
     """Take in the results of a bundle, all or none."""
     with _store(args) as store:
-        contents = bundles.inspect(args.file, store)
-        print(f"{len(contents.manifest.entries)} results of {_together(contents.manifest)}: "
-              f"{len(contents.new)} new, {len(contents.same)} here already, {len(contents.conflicts)} that differ.")
-        for note in contents.notes:
-            print(note)
-        _say_aside(contents.aside)
-        for unit, told in contents.conflicts.items():
-            _say_wrong(f"{unit}: {'; '.join(told)}")
-        if not args.dry_run:
-            bundles.take_in(contents, store, args.replace)
-            taken = len(contents.new) + (len(contents.conflicts) if args.replace else 0)
-            print(f"Imported {taken} results into {store.folder}.")
+        return _take_in(bundles.inspect(args.file, store), store, args)
+
+
+def _take_in(contents: bundles.Contents, store: Store, args: argparse.Namespace) -> int:
+    """Say what a bundle holds, and take it in, unless it is a rehearsal."""
+    print(f"{len(contents.manifest.entries)} results of {_together(contents.manifest)}: "
+          f"{len(contents.new)} new, {len(contents.same)} here already, {len(contents.conflicts)} that differ.")
+    for note in contents.notes:
+        print(note)
+    _say_aside(contents.aside)
+    for unit, told in contents.conflicts.items():
+        _say_wrong(f"{unit}: {'; '.join(told)}")
+    if not args.dry_run:
+        bundles.take_in(contents, store, args.replace)
+        taken = len(contents.new) + (len(contents.conflicts) if args.replace else 0)
+        print(f"Imported {taken} results into {store.folder}.")
     return FAILED if contents.conflicts and args.dry_run else DONE
+
+
+def push(args: argparse.Namespace) -> int:
+    """Upload stored results, as one file with a card, to a dataset repository of the Hugging Face hub."""
+    from huggingface_hub.utils import disable_progress_bars
+
+    from .sharing import hub
+
+    disable_progress_bars()
+    address = hub.Address.parse(args.repo)
+    with _store(args) as store:
+        units = store.units(args.kind, model=args.model, task=args.task)
+        parcel = hub.pack(store, [unit for unit in units if unit.KIND not in args.without], address, args.license)
+    told = (f"{len(parcel.manifest.entries)} results of {_together(parcel.manifest)} ({size(len(parcel.content))})")
+    if args.dry_run:
+        print(f"{parcel.card}\n{told} would be pushed to {address}, with the card above. Nothing was sent.")
+        return DONE
+    pushed = hub.push(parcel, address, args.private)
+    print(f"{told} are at {pushed.url}, commit {pushed.commit[:12]}.")
+    return DONE
+
+
+def pull(args: argparse.Namespace) -> int:
+    """Fetch a bundle from a dataset repository of the Hugging Face hub, and take in its results, all or none."""
+    from .sharing import hub
+
+    address = hub.Address.parse(args.repo, args.revision)
+    with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
+
+        def tick(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        with _store(args) as store, hub.pulled(address, store, tick) as contents:
+            bar.close()
+            return _take_in(contents, store, args)
 
 
 def upgrade(args: argparse.Namespace) -> int:
@@ -656,6 +698,26 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("file", metavar="FILE")
     sub.add_argument("--replace", action="store_true", help="where results differ, take the bundle's")
     sub.add_argument("--dry-run", action="store_true", help="check the file and compare, store nothing")
+
+    sub = command("push", push)
+    sub.add_argument("repo", metavar="REPO", help="OWNER/NAME of a dataset repository, which is made where there is "
+                     "none; OWNER/NAME/FILE.zip names the file in it, too")
+    for name in ("model", "task"):
+        sub.add_argument(f"--{name}", metavar="NAME", help=f"results of this {name} only")
+    sub.add_argument("--kind", choices=KINDS, metavar="KIND", help=f"results of this kind only: {', '.join(KINDS)}")
+    sub.add_argument("--without", choices=KINDS, action="append", default=[], metavar="KIND",
+                     help="leave results of this kind out; can be given again")
+    sub.add_argument("--license", default="", metavar="ID", help="under which they are given away, as the hub names "
+                     "it, such as cc-by-4.0")
+    sub.add_argument("--private", action="store_true", help="make a repository that only you see")
+    sub.add_argument("--dry-run", action="store_true", help="write the card to the screen, send nothing")
+
+    sub = command("pull", pull)
+    sub.add_argument("repo", metavar="REPO", help="OWNER/NAME of a dataset repository, OWNER/NAME/FILE.zip where it "
+                     "holds several bundles, or the address of its page")
+    sub.add_argument("--revision", help="commit, tag or branch on the hub")
+    sub.add_argument("--replace", action="store_true", help="where results differ, take the bundle's")
+    sub.add_argument("--dry-run", action="store_true", help="fetch, check and compare, store nothing")
 
     sub = command("upgrade", upgrade)
     sub.add_argument("--model", action="append", default=[], metavar="MODEL", help="the folder of a model that results "

@@ -30,6 +30,7 @@ SHIPPED_LISTS = 2**24
 BUNDLE_ENTRIES = 50_000  # 25 times the largest honest bundle
 BUNDLE_BYTES = 2**32  # of all of a bundle's results as JSON: four times the largest honest bundle
 MANIFEST_BYTES = 2**25  # of a bundle's manifest: 600 bytes for each of the entries
+HUB_BYTES = 2**30  # of a bundle on the hub, as the zip that it is: three times the largest honest one
 DIRECTORY_BYTES = BUNDLE_ENTRIES * 200  # of the zip's own table, which is read whole before anything else
 
 # Of a demo (`backend.demo`), where anybody may come in; the first three can be set, see `runs.queue.Limits`.

@@ -23,7 +23,7 @@ def ours(*names: str) -> set[str]:
     return PLAIN | {f"backend.{name}" for name in names}
 
 
-_TOP = ours("tables", "kinds", "lens", "models", "rooms", "runs", "store", "tasks", "bundled.checkpoints")
+_TOP = ours("tables", "kinds", "lens", "models", "rooms", "runs", "sharing", "store", "tasks", "bundled.checkpoints")
 
 # Who may import what of ours; a package stands for all of its modules.
 MAY: dict[str, set[str]] = {
@@ -54,6 +54,7 @@ MAY: dict[str, set[str]] = {
     "backend.lens": ours("lens", "kinds", "engine", "models", "tasks"),
     "backend.kinds": ours("kinds", "engine", "models", "tasks"),
     "backend.store": ours("store", "kinds", "models", "tasks"),
+    "backend.sharing": ours("sharing", "store", "kinds", "models", "tables"),
     "backend.runs": ours("runs", "store", "kinds", "models", "tasks"),
     "backend.bundled": ours("bundled", "kinds", "engine", "models", "tasks"),
     "backend.bundled.checkpoints": ours("models.info"),

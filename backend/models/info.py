@@ -14,7 +14,7 @@ import math
 import os
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import lru_cache
@@ -297,18 +297,36 @@ _ANSWERS = {  # of a hub, by the status; what to do
 
 def refused(error: BaseException | None, what: str) -> str:
     """What the hub answered instead of what was asked of it, in a sentence; empty where nobody answered."""
-    while error is not None:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if isinstance(status, int) and status >= 400:
-            say = _ANSWERS.get(status) or (
-                "The fault is the hub's own: try again later." if status >= 500 else "Check the name.")
-            return f"{what} cannot be fetched: the hub answered with status {status}. {say} What is in the local " \
-                   "cache, and the bundled model, can be used meanwhile."
-        if isinstance(error, ValueError) and not isinstance(error, OSError):  # no JSON where JSON was promised
-            return (f"{what} cannot be fetched: what answered is not the hub, or not well (it sent something else than "
-                    "data). Check HF_ENDPOINT, and whether a log-in page of the network stands in between.")
-        error = error.__cause__ or error.__context__
+    if (status := answered(error)) is not None:
+        say = _ANSWERS.get(status) or (
+            "The fault is the hub's own: try again later." if status >= 500 else "Check the name.")
+        return f"{what} cannot be fetched: the hub answered with status {status}. {say} What is in the local " \
+               "cache, and the bundled model, can be used meanwhile."
+    if no_data(error):
+        return (f"{what} cannot be fetched: what answered is not the hub, or not well (it sent something else than "
+                "data). Check HF_ENDPOINT, and whether a log-in page of the network stands in between.")
     return ""
+
+
+def answered(error: BaseException | None) -> int | None:
+    """The status of 400 or more with which the hub refused, as an error or what is behind it says; None: it did not."""
+    for one in behind(error):
+        status = getattr(getattr(one, "response", None), "status_code", None)
+        if isinstance(status, int) and status >= 400:
+            return status
+    return None
+
+
+def no_data(error: BaseException | None) -> bool:
+    """Whether something answered, with no JSON where JSON was promised."""
+    return any(isinstance(one, ValueError) and not isinstance(one, OSError) for one in behind(error))
+
+
+def behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that led to it, the latest first."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _cached(name: str, revision: str, weights: bool) -> Path | None:

@@ -1,0 +1,1 @@
+"""Results on the Hugging Face hub: a bundle and its dataset card, to and from a dataset repository."""
