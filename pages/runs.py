@@ -27,7 +27,7 @@ from backend.tasks import own
 from backend.tasks.questions import EXPECTED
 from backend.tasks.task import Task, prompts
 from backend.values import ModelId, TaskId
-from pages.shared import blocks, coverage, handles, lecture, real_model, routes, selection, words
+from pages.shared import blocks, coverage, from_hub, handles, lecture, real_model, routes, selection, words
 from pages.shared.plain import code, plain, prose
 
 SECTIONS = ("Results", "Storage", "Models", "Own tasks")
@@ -400,18 +400,22 @@ def confirm(question: str, label: str, what: Callable[[], object]) -> None:
 
 
 def take_in() -> None:
-    """Upload a bundle, see what is in it, take it in."""
+    """Upload a bundle or open one of the hub, see what is in it, take it in."""
     blocks.heading("Take a bundle in")
     st.session_state.setdefault("uploads", 0)
-    file = st.file_uploader("A bundle (.zip)", "zip", key=f"bundle {st.session_state['uploads']}")
+    file = st.file_uploader("A bundle (.zip)", "zip", key=f"bundle {st.session_state['uploads']}",
+                            on_change=from_hub.forget)
+    fetched = from_hub.offer(act)
     if said := st.session_state.pop("taken in", None):
         st.success(plain(said), icon=":material/check_circle:")
-    if file is None:
+    source = file if file is not None else fetched.file if fetched is not None else None
+    if source is None:
         return
+    name = file.file_id if file is not None else fetched
     try:
         kept = st.session_state.get("bundle")
-        contents = kept[1] if kept and kept[0] == file.file_id else bundles.inspect(file, store)
-        st.session_state["bundle"] = (file.file_id, contents)
+        contents = kept[1] if kept and kept[0] == name else bundles.inspect(source, store)
+        st.session_state["bundle"] = (name, contents)
         offer_bundle(contents)
     except HeadroomError as error:
         st.error(prose(error), icon=":material/error:")
@@ -444,6 +448,7 @@ def take_in_all(contents: bundles.Contents, replacing: bool, n: int) -> None:
                                     f"{', '.join(contents.manifest.model_names)} taken in.")
     st.session_state["uploads"] += 1
     del st.session_state["bundle"]
+    from_hub.forget()
 
 
 def damage(units: Sequence[Unit[Any]]) -> None:
