@@ -180,6 +180,11 @@ class _Results(Mapping[Unit[Any], Record]):
         with _whole():
             return _result(self._bundle, self._entries[unit], self._infos)[1]
 
+    def body(self, unit: Unit[Any]) -> bytes:
+        """The bytes of a result that was read: the same ones, by their digest. Raises: StoreError: if they are not."""
+        with _whole():
+            return _body(self._bundle, self._entries[unit])
+
     def __iter__(self) -> Iterator[Unit[Any]]:
         return iter(self._entries)
 
@@ -231,7 +236,8 @@ def take_in(contents: Contents, store: Store, replace: bool = False) -> None:
         raise StoreError(f"Nothing was imported: {len(contents.conflicts)} results differ from those here, for example "
                          f"{', '.join(first)}. Replace them on request (--replace), or use another store.")
     taken = sorted({*contents.new, *contents.conflicts}, key=lambda unit: not isinstance(unit, Model))  # shapes first
-    store.put_all(((unit, contents.results[unit]) for unit in taken), replace)
+    read = contents.results
+    store.put_all(((unit, read.body(unit) if isinstance(read, _Results) else read[unit]) for unit in taken), replace)
 
 
 def _check_directory(path: str | Path | BinaryIO) -> None:

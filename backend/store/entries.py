@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import threading
 import zlib
 from collections import OrderedDict
@@ -26,6 +27,7 @@ from ..values import ModelId
 
 DIGITS = 7  # significant digits of a stored float
 TOLERANCE = 1e-4  # of the largest number of a field: two machines' float32 results may differ by this much
+_LONG = re.compile(rb"[1-9](?:\.?\d){%d}" % DIGITS)  # a number of more digits than these
 Infos = Callable[[ModelId], ModelInfo | None]  # the shape of a model; None where nobody knows it
 RECENT_BYTES = 2**24  # of JSON: the records read last, up to this much, are kept in memory (several times as large)
 
@@ -57,6 +59,12 @@ def rounded(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: rounded(v) for k, v in value.items()}
     return [rounded(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def is_rounded(body: bytes) -> bool:
+    """Whether no float of a packed result has more than 7 significant digits; False, too, where that is not plain."""
+    record, found, _ = body.rpartition(b',"unit":{')
+    return bool(found) and body.startswith(b'{"record":') and not _LONG.search(record)
 
 
 def pack(unit: Unit[Any], record: Record) -> bytes:

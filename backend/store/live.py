@@ -38,6 +38,7 @@ from .entries import (
     differences,
     digest,
     inflate,
+    is_rounded,
     pack,
     read_json,
     unpack,
@@ -212,11 +213,21 @@ class Store:
                 finally:
                     self._writes.depth -= 1
 
-    def put_all(self, results: Iterable[tuple[Unit[Any], Record]], replace: bool = False) -> None:
-        """Store several results, all or none. Raises: as `put`; also where the store can only be read."""
+    def put_all(self, results: Iterable[tuple[Unit[Any], Record | bytes]], replace: bool = False) -> None:
+        """Store several results, all or none. Raises: as `put`; also where the store can only be read.
+
+        Args:
+            results: each a record, or the bytes that `unpack` has read and found to be the unit's answer: those of a
+                new result go in as they are.
+        """
         with self._writing():
             for unit, record in results:
-                self._put(unit, record, replace)
+                if not isinstance(record, bytes):
+                    self._put(unit, record, replace)
+                elif isinstance(unit, Model) or not is_rounded(record) or self.get(unit) is not None:
+                    self._put(unit, unpack(record, self._info_beside(unit))[1], replace)
+                else:
+                    self._write(unit, record)
 
     def recomputing(self, unit: Unit[Any]) -> Recomputing:
         """This store as it would be without one result; what is put into it is not kept."""
@@ -426,16 +437,21 @@ class Store:
                 return old, None
             if old == new:
                 return new, None
-            packed = zlib.compress(body, 6)
-            entry = digest(packed).encode() + packed
-            self._cache.set(unit.key, entry)
-            self._cache.set(_index(unit), "")
-            generation = self._cache.incr(GENERATION)
-        self._damage.pop(unit.key, None)
+            entry, generation = self._write(unit, body)
         if isinstance(unit, Model):
             self._forget()
         self._recent.keep(unit.key, entry, new, len(body))
         return new, generation
+
+    def _write(self, unit: Unit[Any], body: bytes) -> tuple[bytes, int]:
+        """Put a result's bytes under its unit: the entry, and the generation that this change began."""
+        packed = zlib.compress(body, 6)
+        entry = digest(packed).encode() + packed
+        self._cache.set(unit.key, entry)
+        self._cache.set(_index(unit), "")
+        generation = self._cache.incr(GENERATION)
+        self._damage.pop(unit.key, None)
+        return entry, generation
 
     def _live_units(self) -> dict[str, Unit[Any]]:
         try:

@@ -16,7 +16,7 @@ from backend.kinds import KINDS, Answers, Evaluation, InductionScores, PrefixMat
 from backend.kinds.unit import SCHEMA
 from backend.records import Questions
 from backend.store import bundles
-from backend.store.entries import digest, pack
+from backend.store.entries import digest, is_rounded, pack
 from backend.store.live import Store
 from backend.values import INTACT, Ablation, Head, ModelId, Setup, TaskId
 
@@ -162,6 +162,42 @@ def test_no_flipped_byte_of_a_result_goes_unnoticed(other, bundle, store):
         except StoreError:
             continue
         assert all(store.get(u) == record for u, record in contents.results.items())  # a date, a comment: harmless
+
+
+@pytest.mark.parametrize("number", [-1.23456789, -12345678.0, -0.000123456789, -100000.00001])
+def test_more_digits_than_are_kept_come_in_rounded(store, other, bundle, tmp_path, number):
+    def change(files: dict[str, bytes]) -> None:
+        body = pack(unit(), evaluation()).replace(b"-1.25", str(number).encode())
+        entries = json.loads(files["manifest.json"])["entries"]
+        for entry in entries:
+            if entry["key"] == unit().key:
+                entry |= {"sha256": digest(body), "bytes": len(body)}
+        files[f"results/{unit().key}.json"] = body
+        in_manifest(entries=entries)(files)
+
+    bundles.take_in(bundles.inspect(rewritten(bundle, change), other), other)
+    assert other.get(unit()).loglikelihoods[0][0] == float(f"{number:.7g}")
+    with Store(tmp_path / "measured") as measured:
+        measured.put(unit(), evaluation(number))
+        for name, one in (("a.zip", other), ("b.zip", measured)):
+            bundles.export(tmp_path / name, one, [unit()])
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+@pytest.mark.parametrize(("numbers", "said"), [
+    ("1.234567,-0.001234567,1e-07,1.234567e-30,123456.0,0.0", True), ("1.2345678", False), ("0.00012345678", False),
+    ("100000.001", False), ("12345678", False)])
+def test_whether_numbers_are_rounded_is_told_from_the_bytes(numbers, said):
+    assert is_rounded(b'{"record":[%s],"unit":{"digest":"123456789012"}}' % numbers.encode()) is said
+    assert not is_rounded(b'{"unit":{},"record":[%s]}' % numbers.encode()), "nothing is told of another order"
+
+
+def test_a_result_that_is_there_before_it_comes_in_is_compared_with_it(other, bundle):
+    contents = bundles.inspect(bundle, other)
+    other.put(unit(1), evaluation(-1.0))
+    bundles.take_in(contents, other)
+    assert len(other.units()) == 4
+    assert other.check() == []
 
 
 def _drop(files):
