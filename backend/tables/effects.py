@@ -54,12 +54,15 @@ def need_table(
     (intact, *others), n_heads = oracle.marks(), scores.shape[1]
     places = [min(parse_exact(text).heads) for text in oracle.ablations[1:]]
     rows: list[dict[str, Any]] = []
+    told: dict[bytes, dict[str, float]] = {}  # by outcomes: of thousands of heads many turn the same few questions
     for head, off in zip(places, others, strict=True):
         if heads is None or heads[head.layer, head.head]:
-            low, high = stats.difference_interval(intact, off)
-            rows.append({"head": str(head), "importance": float(scores[head.layer, head.head]),
-                         "change": float(off.right.mean() - intact.right.mean()), "low": low, "high": high,
-                         "p": stats.paired_test(intact, off).p, "place": head.layer * n_heads + head.head})
+            if (outcomes := off.right.tobytes()) not in told:
+                low, high = stats.difference_interval(intact, off)
+                told[outcomes] = {"change": float(off.right.mean() - intact.right.mean()), "low": low, "high": high,
+                                  "p": stats.paired_test(intact, off).p}
+            rows.append({"head": str(head), "importance": float(scores[head.layer, head.head]), **told[outcomes],
+                         "place": head.layer * n_heads + head.head})
     table = pd.DataFrame(rows).sort_values(["importance", "place"], ascending=False, kind="stable", ignore_index=True)
     return table.drop(columns=["place"]).assign(**{
         "p (Holm)": stats.holm(table["p"].to_numpy()), "importance rank": np.arange(1, len(table) + 1),
