@@ -17,7 +17,7 @@ from tests.pages.test_shown import STEPS, full
 __all__ = ["full"]  # the fixture
 LONGEST = 90
 SETUP = "Setup: {}, 5-shot, 10 draws of demonstrations, seed 0"
-DEFINITIONS = {  # what has to be behind some caption of a page, whatever its view
+DEFINITIONS = {  # what has to be behind some caption of a page, or of a view with definitions of its own
     "heads": ["|z · dL/dz|, per token, as in the authors' code", "Higher: the loss depends more on the head"],
     "card": ["Importance per-token: gradients"],
     "ffns": ["on the same questions"],
@@ -68,7 +68,7 @@ def test_captions_are_short_nothing_is_lost_behind_them_and_terms_are_explained(
         assert SETUP.format("antonym") in behind or "Setup: " in behind or page == "induction"
     if page in SOURCED:
         assert "Source: " in behind
-        assert "Bansal et al. 2023, arXiv:2212.09095" in behind
+        assert "Bansal et al. 2023, arXiv:2212.09095" in behind or address.get("view") in DEFINITIONS  # has its own
     assert glossary.terms(words(app)) - explained(app) == set()
 
 
