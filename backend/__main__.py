@@ -486,7 +486,7 @@ def _take_in(contents: bundles.Contents, store: Store, args: argparse.Namespace)
 
 def push(args: argparse.Namespace) -> int:
     """Upload stored results, as one file with a card, to a dataset repository of the Hugging Face hub."""
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     from .sharing import hub
 

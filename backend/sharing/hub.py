@@ -340,7 +340,7 @@ class _Way:
 def _watch(found: Found, tick: Tick) -> type[tqdm[Any]]:
     """A progress bar that draws nothing: it tells how far a download is, and ends one that grows beyond measure."""
 
-    class Watch(tqdm):
+    class Watch(tqdm):  # type: ignore[misc]  # tqdm has no types
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **{**options, "disable": True})
             self.seen = 0

@@ -294,7 +294,8 @@ def _live(units: Sequence[Unit[Any]], tasks: set[TaskId], n_shots: int, info: Mo
         return None
     there = np.zeros((info.n_layers, info.n_heads), bool)
     there[info.attending] = True
-    return there & np.any([record.alive() for record in records], axis=0)
+    alive: np.ndarray = there & np.any([record.alive() for record in records], axis=0)
+    return alive
 
 
 def _percent(share: float) -> str:
