@@ -74,7 +74,7 @@ def timed(what: str, work: Callable[[], Any]) -> Any:
 
 
 def first_chart(folder: Path, model: str, task: str) -> None:
-    """Draw Heads as a visitor's first page, on a store that nobody has read yet."""
+    """Draw Heads for a visitor who has seen the first page alone, with nothing cached before."""
     st.cache_resource.clear()
     st.cache_data.clear()
     with pytest.MonkeyPatch.context() as patch:
