@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from backend import __main__ as cli
+from backend import __version__
 from backend.kinds import KINDS
 from backend.runs import plan as planning
 
@@ -176,7 +177,7 @@ def test_the_citation_is_whole_and_of_this_version():
     cited = yaml.safe_load(text_of(ROOT / "CITATION.cff"))
     assert {"cff-version", "message", "title", "authors"} <= set(cited)  # what the format asks for
     assert (cited["cff-version"], cited["type"], cited["license"]) == ("1.2.0", "software", project["license"])
-    assert cited["version"] == project["version"]
+    assert cited["version"] == __version__
     for one in (cited, *cited["references"]):
         assert all({"name"} == set(who) or {"family-names", "given-names"} == set(who) for who in one["authors"])
     (study,) = cited["references"]

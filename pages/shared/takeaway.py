@@ -115,11 +115,10 @@ def _headroom() -> str:
     """The commit that runs here, else the version."""
     if CHECKOUT is None:
         return version("headroom")
-    import tomllib
+    from backend import __version__
 
-    number: str = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
     with suppress(OSError, subprocess.SubprocessError):
         asked = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=CHECKOUT, capture_output=True, text=True,
                                timeout=5, check=True)
-        return f"{number}, commit {asked.stdout.strip()}"
-    return number
+        return f"{__version__}, commit {asked.stdout.strip()}"
+    return __version__
