@@ -1,8 +1,10 @@
 """What every test may use."""
 
 import os
+import shutil
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,3 +78,25 @@ def golden_model(shared: Path):
     from backend.models.loading import load_model  # torch, only where it is needed
 
     return load_model(str(shared / "golden" / "model"), tokenizer=str(shared / "data" / "tokenizer-gpt2"))
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package `headroom` in it, laid out as pyproject.toml says; only what is no code is linked."""
+    folder = tmp_path_factory.mktemp("installed")
+    build = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]
+
+    def put(source: str, target: str) -> None:
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        if source.endswith(".py"):
+            shutil.copy2(source, target)
+        else:
+            os.symlink(source, target)
+
+    for source, target in build["targets"]["wheel"]["force-include"].items():
+        if (REPOSITORY / source).is_file():
+            put(str(REPOSITORY / source), str(folder / target))
+        else:
+            shutil.copytree(REPOSITORY / source, folder / target, copy_function=put,
+                            ignore=shutil.ignore_patterns("__pycache__"))
+    return folder

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,23 +46,6 @@ for name, cells in json.load(sys.stdin).items():
     os.chdir("..")
 json.dump(told, open("told.json", "w"))
 '''
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
-    """A folder with the package `headroom` in it, laid out as pip lays it out; only what is no code is linked."""
-    folder = tmp_path_factory.mktemp("installed")
-
-    def put(source: str, target: str) -> None:
-        if source.endswith(".py"):
-            shutil.copy2(source, target)
-        else:
-            os.symlink(source, target)
-
-    shutil.copytree(ROOT / "backend", folder / "headroom", copy_function=put,
-                    ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "headroom" / "shipped").symlink_to(ROOT / "cache" / "shipped")
-    return folder
 
 
 def blocks() -> list[tuple[str, str | None]]:
