@@ -46,9 +46,9 @@ class Attention:
     Attributes:
         layer: counted from 0.
         shape: (batch, n_heads, pos).
-        q: (batch, n_heads, pos, d_head); None where the model only shows its finished pattern.
-        k, v: (batch, n_key_heads, pos, d_head); with grouped queries, several query heads share a key head.
-        mask: what the model adds to (float) or admits in (bool) the pattern, (batch or 1, 1, pos, pos); None: causal.
+        q: None where the model only shows its finished pattern.
+        k, v: with grouped queries, several query heads share a key head.
+        mask: what the model adds to (float; with alibi head by head) or admits in (bool) the pattern; None: causal.
         finished: the pattern itself, where there is no q.
     """
 
@@ -57,7 +57,7 @@ class Attention:
     q: Float[Tensor, "batch n_heads pos d_head"] | None = None
     k: Float[Tensor, "batch n_key_heads pos d_head"] | None = None
     v: Float[Tensor, "batch n_key_heads pos _"] | None = None
-    mask: Shaped[Tensor, "#batch 1 pos pos"] | None = None
+    mask: Shaped[Tensor, "#batch #n_heads pos pos"] | None = None
     scaling: float = 1.0
     finished: Float[Tensor, "batch n_heads pos pos"] | None = None
 
