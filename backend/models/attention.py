@@ -90,10 +90,8 @@ def _products_win(
 
 
 def _products(
-    query: Float[Tensor, "batch n_heads q_pos d_head"], key: Float[Tensor, (batch #n_heads k_pos d_head
-)],
-    value: Float[Tensor, (batch #n_heads k_pos _
-)], mask: Shaped[Tensor, " ..."] | None, causal: bool,
+    query: Float[Tensor, "batch n_heads q_pos d_head"], key: Float[Tensor, " batch #n_heads k_pos d_head"],
+    value: Float[Tensor, " batch #n_heads k_pos _"], mask: Shaped[Tensor, " ..."] | None, causal: bool,
     scaling: float | None,
 ) -> Float[Tensor, "batch n_heads q_pos _"]:
     """Head outputs; a mask is added (float) or admits (bool)."""
