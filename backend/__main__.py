@@ -28,11 +28,12 @@ from .models.info import describe, locate
 from .models.obstacles import obstacles
 from .places import COMMAND, SHIPPED
 from .records import ModelInfo, Record, too_long
-from .runs import arguments, jobs
+from .runs import arguments, cluster, jobs
 from .runs import plan as planning
 from .runs.leases import Leases
+from .runs.schedule import DEATHS, Answered, Died, News, Pool, Ready, Schedule
 from .store import bundles
-from .store.entries import TOLERANCE, differences
+from .store.entries import TOLERANCE, differences, unpack
 from .store.live import Store
 from .store.shipped import ship
 from .tasks import own
@@ -57,6 +58,7 @@ EXAMPLES = {  # without the command's own name
         "precompute --model ./my-model --tasks piqa,arc_easy --dry-run",
         "precompute --tasks capital --what masks --off L2H5,L3FFN --off mean:L2H5,L3FFN",
         "precompute --model facebook/opt-66b --tasks paper --dtype bfloat16 --device-map auto",
+        "precompute --tasks mini --cluster local",
     ],
     "status": ["status", "status --check"],
     "verify": [
@@ -128,6 +130,7 @@ def precompute(args: argparse.Namespace) -> int:
     """Compute what is missing, one unit after another; what is stored is skipped."""
     if in_the_way := obstacles(args.model, args.revision, tokenizer=args.tokenizer):
         raise ModelError(" ".join(in_the_way))  # before a plan promises what cannot be kept
+    arguments.check_cluster(args)
     request = requested(args)
     asked = _tasks(args.tasks) if request.needs_tasks else []
     with _store(args) as store, own.at_hand(asked):
@@ -181,13 +184,16 @@ def _compute(plan: planning.Plan, store: Store, args: argparse.Namespace, speeds
                   unit="loading the model")
     state, message = "failed", ""
     try:
-        model = _load(args)
-        report.update(at_once=True, unit="measuring this machine's speed")
-        if speed := planning.probe(model, plan):
-            speeds = {**speeds, "": speed}
-        print(_time_needed(plan, speeds), flush=True)
-        run = _Run(plan, store, model, report, speeds)
-        failed = run.compute()
+        if args.cluster:
+            run, failed = _compute_shared(plan, store, report, speeds, args)
+        else:
+            model = _load(args)
+            report.update(at_once=True, unit="measuring this machine's speed")
+            if speed := planning.probe(model, plan):
+                speeds = {**speeds, "": speed}
+            print(_time_needed(plan, speeds), flush=True)
+            run = _Run(plan, store, model, report, speeds)
+            failed = run.compute()
         state = "failed" if failed else "done"
         message = (f"{len(failed)} of {len(plan.to_do)} results could not be computed." if failed else
                    f"{len(plan.to_do)} results computed." if not run.n_shared else
@@ -204,6 +210,19 @@ def _compute(plan: planning.Plan, store: Store, args: argparse.Namespace, speeds
         report.update(at_once=True, state=state, message=message, seconds_left=None)
 
 
+def _compute_shared(plan: planning.Plan, store: Store, report: jobs.Report, speeds: dict[str, float],
+                    args: argparse.Namespace) -> tuple[_Run, list[Unit]]:
+    """Compute a plan's missing units on the workers of a cluster; the run, and the units that failed."""
+    wanted = cluster.wanted(
+        _identity(args), args.model, args.revision, args.device, args.device_map, args.tokenizer, args.bos,
+        args.threads_per_worker, [step.unit.task.name for step in plan.steps if step.unit.task])
+    report.update(at_once=True, unit="starting the workers")
+    with cluster.opened(args.cluster, wanted, describe(args.model, args.revision), args.gpus_per_worker,
+                        args.workers) as pool:
+        run = _OnCluster(plan, store, pool, report, speeds)
+        return run, run.compute()
+
+
 class _Run:
     """The units of a plan under way: one line each, a bar with the time left, a report for whoever watches.
 
@@ -212,7 +231,7 @@ class _Run:
 
     LOOK = 0.5  # seconds between two looks at what others are computing
 
-    def __init__(self, plan: planning.Plan, store: Store, model: LoadedModel, report: jobs.Report,
+    def __init__(self, plan: planning.Plan, store: Store, model: LoadedModel | None, report: jobs.Report,
                  speeds: dict[str, float]) -> None:
         self.steps, self.n_units, self.left = plan.to_do, len(plan.steps), list(plan.to_do)
         self.store, self.model, self.report, self.speeds = store, model, report, speeds
@@ -238,6 +257,10 @@ class _Run:
         """Compute a unit, unless another run has, or is computing it or what it builds on."""
         if any(need in self.waiting for need in step.unit.needs()) or not leases.claim(step.unit.key):
             return
+        self._settle(step, leases)
+
+    def _settle(self, step: planning.Step, leases: Leases) -> None:
+        """Compute a unit that was claimed, and count it."""
         try:
             self.left.remove(step)
             self.waiting.remove(step.unit)
@@ -287,10 +310,14 @@ class _Run:
             raise Cancelled("Stopped on request.")
         time.sleep(self.LOOK)
 
-    def _compute(self, step: planning.Step) -> tuple[float, Record]:
-        """Seconds, and the result."""
+    def _refuse_broken(self, step: planning.Step) -> None:
         if broken := [need for need in step.unit.needs() if need in self.failed]:
             raise StoreError(f"It builds on {broken[0]}, which failed.")
+
+    def _compute(self, step: planning.Step) -> tuple[float, Record]:
+        """Seconds, and the result."""
+        self._refuse_broken(step)
+        assert self.model is not None
         began, before = time.perf_counter(), self.bar.n
 
         def progress(done: int, total: int) -> None:
@@ -304,19 +331,132 @@ class _Run:
         progress(0, 1)
         record = compute(step.unit, self.store, self.model, progress)
         seconds = time.perf_counter() - began
+        self._note(step, seconds)
+        return seconds, record
+
+    def _note(self, step: planning.Step, seconds: float) -> None:
+        """How long a unit took says how long others will."""
         if step.cost:
             tokens, earlier = self.spent.get(step.unit.KIND, (0, 0.0))
             self.spent[step.unit.KIND] = (tokens + step.cost, earlier + seconds)
-        return seconds, record
 
-    def _tell_time(self, step: planning.Step, part: float) -> None:
+    def _speeds(self) -> dict[str, float]:
+        """Tokens per second by kind, as known by now."""
         speeds = self.speeds | {kind: tokens / seconds for kind, (tokens, seconds) in self.spent.items()}
         if here := [pair for kind, pair in self.spent.items() if issubclass(KINDS[kind], OfTask)]:
             speeds[""] = sum(tokens for tokens, _ in here) / sum(seconds for _, seconds in here)  # better than a probe
+        return speeds
+
+    def _tell_time(self, step: planning.Step, part: float) -> None:
+        speeds = self._speeds()
         later, now = planning.seconds(self.left, speeds), planning.seconds([step], speeds)
-        left = None if later is None or now is None else later + now * (1 - part)
+        self._tell_left(None if later is None or now is None else later + now * (1 - part))
+
+    def _tell_left(self, left: float | None) -> None:
         self.report.update(seconds_left=left)
         self.bar.set_postfix_str("" if left is None else f", about {duration(left)} left")
+
+
+class _OnCluster(_Run):
+    """The same on the workers of a cluster: this process gives out units, and stores what comes back."""
+
+    def __init__(self, plan: planning.Plan, store: Store, pool: Pool, report: jobs.Report,
+                 speeds: dict[str, float]) -> None:
+        super().__init__(plan, store, None, report, speeds)
+        known = planning.seconds(self.steps, speeds) is not None
+        self.pool = pool
+        self.schedule = Schedule(self.steps, (lambda step: planning.seconds([step], speeds) or 0.0) if known else
+                                 (lambda step: step.cost))
+        self.ours: dict[Unit, planning.Step] = {}  # under way
+        self.answer: Answered | None = None  # that is being stored
+        self.why_refused = ""
+
+    def compute(self) -> list[Unit]:
+        print(f"{self.pool.n_workers} workers load the model. How long it takes is told as results come.", flush=True)
+        with self.bar, Leases(self.store.folder) as leases:
+            while self.left:
+                self._give_out(leases)
+                for news in self.pool.news(self.LOOK):
+                    self._hear(news, leases)
+                if not self.pool.n_workers:
+                    raise ModelError(f"No worker is left to go on. {self.why_refused}")
+                self._tell_all()
+                if self.report.stop_requested():
+                    raise Cancelled("Stopped on request.")
+        return [step.unit for step in self.steps if step.unit in self.failed]
+
+    def _give_out(self, leases: Leases) -> None:
+        """Something to do for every worker that has nothing."""
+        for worker in self.pool.idle():
+            while step := self.schedule.next(lambda unit: leases.claim(unit.key)):
+                needs = step.unit.needs()
+                if planning.is_done(step.unit, self.store) or any(need in self.failed for need in needs):
+                    self._close(step, None, leases)  # by another run, or not at all
+                    continue
+                basis = {need: record for need in needs if (record := self.store.get(need)) is not None}
+                self.ours[step.unit] = step
+                self.pool.give(worker, step.unit, basis)
+                break
+
+    def _hear(self, news: News, leases: Leases) -> None:
+        if isinstance(news, Ready):
+            tqdm.write(f"Worker {news.worker} is ready ({news.where}): {news.seconds:.1f} s")
+            sys.stdout.flush()
+        elif isinstance(news, Answered):
+            self._close(self.ours.pop(news.unit), news, leases)
+        elif isinstance(news, Died):
+            had = f" It had {news.unit}." if news.unit else ""
+            _say_wrong(f"Worker {news.worker} died, and another one takes its place. {news.why}{had}")
+            if news.unit and self.schedule.lost(news.unit):
+                self._close(self.ours.pop(news.unit), Answered(news.worker, news.unit, problem=(
+                    f"{DEATHS} workers died while they measured it, so it is not tried again. {news.why}")), leases)
+            elif news.unit:
+                del self.ours[news.unit]
+                leases.release(news.unit.key)
+        else:
+            self.why_refused = f"Worker {news.worker} cannot be used: {news.why}"
+            _say_wrong(self.why_refused)
+
+    def _close(self, step: planning.Step, answer: Answered | None, leases: Leases) -> None:
+        """Store a unit's answer, or say why there is none; what waits for it may go on."""
+        self.answer = answer
+        self._settle(step, leases)
+        self.schedule.finish(step.unit)
+
+    def _compute(self, step: planning.Step) -> tuple[float, Record]:
+        self._refuse_broken(step)
+        assert self.answer is not None
+        if self.answer.problem:
+            raise HeadroomError(self.answer.problem)
+        unit, record = unpack(self.answer.body, self.store.info)
+        if unit != step.unit:
+            raise StoreError(f"The worker answered with {unit}.")
+        record = self.store.put(unit, record)
+        self.store.put_seconds(unit, self.answer.seconds)
+        self._note(step, self.answer.seconds)
+        return self.answer.seconds, record
+
+    def _tell_all(self) -> None:
+        """What is under way, how far, and how long the rest takes with as many workers."""
+        parts = {unit: part for unit, part in self.pool.parts().items() if unit in self.ours}
+        shares = {unit: done / max(total, 1) for unit, (done, total) in parts.items()}
+        done = sum(step.cost for step in self.steps) - sum(step.cost for step in self.left)
+        self.bar.n = done + round(sum(self.ours[unit].cost * share for unit, share in shares.items()))
+        if parts:
+            first = max(parts, key=self.schedule.weight)
+            what = str(first) + (f", and {len(parts) - 1} more" if len(parts) > 1 else "")
+        elif self.left and self.pool.idle():
+            what = f"waiting for another run: {self.left[0].unit}"
+        else:
+            what = "waiting for a worker" if self.left else ""
+        self.bar.set_description_str(what, refresh=False)
+        self.report.update(unit=what, done=sum(d for d, _ in parts.values()), total=sum(t for _, t in parts.values()),
+                           state="running")
+        speeds = self._speeds()
+        if (left := planning.seconds(self.left, speeds)) is not None:
+            left -= sum((planning.seconds([self.ours[unit]], speeds) or 0.0) * share for unit, share in shares.items())
+            left /= max(self.pool.n_workers, 1)
+        self._tell_left(left)
 
 
 def _describe_plan(r: planning.Request, plan: planning.Plan) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -42,9 +43,34 @@ def of_precompute(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--seeds", type=_numbers, default=(0,), metavar="N,N", help="draws of queries and demonstrations")
     for option in planning.options().values():
         _add_option(sub, option)
+    sub.add_argument("--cluster", metavar="ADDRESS", help="share the work among workers on Ray, each with a replica of "
+                     "the model: local, for this machine's processors or GPUs, or the address of a cluster; see "
+                     "docs/cluster.md")
+    sub.add_argument("--workers", type=_one_or_more, metavar="N", help="of a cluster (default: as many as there is "
+                     "room for)")
+    sub.add_argument("--gpus-per-worker", type=_none_or_more, metavar="N", help="of a cluster; a replica is spread "
+                     "over several (default: 1 where there are GPUs, else 0)")
+    sub.add_argument("--threads-per-worker", type=_one_or_more, metavar="N", help="of a cluster: processors that one "
+                     "computes with, the same on every machine (default: OMP_NUM_THREADS, or 1)")
     sub.add_argument("--dry-run", action="store_true", help="say what would be done, load no model")
     sub.add_argument("--ship", nargs="?", const=str(SHIPPED), metavar="FOLDER",
                      help=f"then write the results as plain files (default folder: {short(SHIPPED)})")
+
+
+def check_cluster(args: argparse.Namespace) -> None:
+    """Fill in what a cluster's workers compute with.
+
+    Raises:
+        BadInput: something is said of workers where there is no cluster.
+    """
+    if not args.cluster:
+        for name in ("workers", "gpus_per_worker", "threads_per_worker"):
+            if getattr(args, name) is not None:
+                raise BadInput(f"--{name.replace('_', '-')} is of a cluster's workers: say which cluster with "
+                               "--cluster local, or --cluster ADDRESS.")
+    if args.threads_per_worker is None:
+        given = os.environ.get("OMP_NUM_THREADS", "")
+        args.threads_per_worker = max(1, int(given)) if given.isdecimal() else 1
 
 
 def of_smollm2(sub: argparse.ArgumentParser) -> None:
@@ -78,6 +104,18 @@ def _numbers(text: str) -> tuple[int, ...]:
         return tuple(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not a list of whole numbers such as 0,1,5") from None
+
+
+def _one_or_more(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number such as 1 or 8")
+    return int(text)
+
+
+def _none_or_more(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number such as 0 or 8")
+    return int(text)
 
 
 def _digests(text: str) -> dict[str, str]:
