@@ -10,7 +10,7 @@ import signal
 import stat
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,15 +31,15 @@ from .records import ModelInfo, Record, too_long
 from .runs import arguments, cluster, jobs
 from .runs import plan as planning
 from .runs.leases import Leases
-from .runs.schedule import DEATHS, Answered, Died, News, Pool, Ready, Schedule
+from .runs.schedule import DEATHS, Answered, Died, News, Pool, Ready, Schedule, Share, n_shares
 from .store import bundles
-from .store.entries import TOLERANCE, differences, unpack
+from .store.entries import TOLERANCE, differences
 from .store.live import Store
 from .store.shipped import ship
 from .tasks import own
 from .tasks.registry import get_task, suite
 from .tasks.task import DEMOS, Task
-from .values import Ablation, ModelId, TaskId, parse
+from .values import Ablation, ModelId, Setup, TaskId, parse
 
 if TYPE_CHECKING:
     from .models.loading import LoadedModel
@@ -363,13 +363,28 @@ class _OnCluster(_Run):
     def __init__(self, plan: planning.Plan, store: Store, pool: Pool, report: jobs.Report,
                  speeds: dict[str, float]) -> None:
         super().__init__(plan, store, None, report, speeds)
-        known = planning.seconds(self.steps, speeds) is not None
         self.pool = pool
-        self.schedule = Schedule(self.steps, (lambda step: planning.seconds([step], speeds) or 0.0) if known else
-                                 (lambda step: step.cost))
-        self.ours: dict[Unit, planning.Step] = {}  # under way
-        self.answer: Answered | None = None  # that is being stored
+        self.schedule = self._schedule()
+        self.ours: set[Share] = set()  # under way
+        self.had: dict[int, set[Setup | None]] = defaultdict(set)  # worker -> setups whose prompts it has ready
+        self.known: set[Setup | None] = set()  # that any worker has had
+        self.answers: dict[Unit, dict[int, Answered]] = defaultdict(dict)  # of pieces of units that are not whole yet
+        self.whole: list[Answered] = []  # the answers of the unit that is being stored
         self.why_refused = ""
+        self.told = 0.0  # when it was last said how far all is
+
+    def _schedule(self) -> Schedule:
+        known = planning.seconds(self.steps, self.speeds) is not None
+        weights = {step.unit: (planning.seconds([step], self.speeds) or 0.0) if known else step.cost
+                   for step in self.steps}
+        total = sum(weights.values())
+
+        def pieces(step: planning.Step) -> int:
+            info = self.store.info(step.unit.model)
+            most = 1 if info is None else step.unit.pieces(info)
+            return n_shares(most, total, weights[step.unit], self.pool.n_workers)
+
+        return Schedule(self.steps, lambda step: weights[step.unit], pieces)
 
     def compute(self) -> list[Unit]:
         print(f"{self.pool.n_workers} workers load the model. How long it takes is told as results come.", flush=True)
@@ -388,14 +403,22 @@ class _OnCluster(_Run):
     def _give_out(self, leases: Leases) -> None:
         """Something to do for every worker that has nothing."""
         for worker in self.pool.idle():
-            while step := self.schedule.next(lambda unit: leases.claim(unit.key)):
-                needs = step.unit.needs()
-                if planning.is_done(step.unit, self.store) or any(need in self.failed for need in needs):
-                    self._close(step, None, leases)  # by another run, or not at all
+            had = self.had[worker]
+            while share := self.schedule.next(
+                    lambda unit: unit not in self.waiting or leases.claim(unit.key),
+                    lambda unit, had=had: 0 if unit.setup in had else 1 + (unit.setup in self.known)):  # type: ignore[misc]
+                unit, needs = share.unit, share.unit.needs()
+                if unit not in self.waiting:  # another piece of it has failed, or another run has computed it
+                    self.schedule.finish(share)
                     continue
-                basis = {need: record for need in needs if (record := self.store.get(need)) is not None}
-                self.ours[step.unit] = step
-                self.pool.give(worker, step.unit, basis)
+                if planning.is_done(unit, self.store) or any(need in self.failed for need in needs):
+                    self._close(share, None, leases)
+                    continue
+                had.add(unit.setup)
+                self.known.add(unit.setup)
+                self.ours.add(share)
+                self.pool.give(worker, share, {need: record for need in needs
+                                               if (record := self.store.get(need)) is not None})
                 break
 
     def _hear(self, news: News, leases: Leases) -> None:
@@ -403,48 +426,54 @@ class _OnCluster(_Run):
             tqdm.write(f"Worker {news.worker} is ready ({news.where}): {news.seconds:.1f} s")
             sys.stdout.flush()
         elif isinstance(news, Answered):
-            self._close(self.ours.pop(news.unit), news, leases)
+            self.ours.remove(news.share)
+            self._close(news.share, news, leases)
         elif isinstance(news, Died):
-            had = f" It had {news.unit}." if news.unit else ""
+            self.had.pop(news.worker, None)
+            had = f" It had {news.share}." if news.share else ""
             _say_wrong(f"Worker {news.worker} died, and another one takes its place. {news.why}{had}")
-            if news.unit and self.schedule.lost(news.unit):
-                self._close(self.ours.pop(news.unit), Answered(news.worker, news.unit, problem=(
-                    f"{DEATHS} workers died while they measured it, so it is not tried again. {news.why}")), leases)
-            elif news.unit:
-                del self.ours[news.unit]
-                leases.release(news.unit.key)
+            if news.share:
+                self.ours.remove(news.share)
+                if self.schedule.lost(news.share):
+                    self._close(news.share, Answered(news.worker, news.share, problem=(
+                        f"{DEATHS} workers died while they measured it, so it is not tried again. {news.why}")), leases)
         else:
             self.why_refused = f"Worker {news.worker} cannot be used: {news.why}"
             _say_wrong(self.why_refused)
 
-    def _close(self, step: planning.Step, answer: Answered | None, leases: Leases) -> None:
-        """Store a unit's answer, or say why there is none; what waits for it may go on."""
-        self.answer = answer
-        self._settle(step, leases)
-        self.schedule.finish(step.unit)
+    def _close(self, share: Share, answer: Answered | None, leases: Leases) -> None:
+        """A share is done with; where its unit is, too, store the result, or say why there is none."""
+        unit = share.unit
+        if unit in self.waiting:
+            found = self.answers[unit]
+            if answer is not None:
+                found[share.number] = answer
+            if answer is None or answer.problem or len(found) == share.of:
+                self.whole = [found[number] for number in sorted(found)]
+                del self.answers[unit]
+                self._settle(share.step, leases)
+        self.schedule.finish(share)
 
     def _compute(self, step: planning.Step) -> tuple[float, Record]:
         self._refuse_broken(step)
-        assert self.answer is not None
-        if self.answer.problem:
-            raise HeadroomError(self.answer.problem)
-        unit, record = unpack(self.answer.body, self.store.info)
-        if unit != step.unit:
-            raise StoreError(f"The worker answered with {unit}.")
-        record = self.store.put(unit, record)
-        self.store.put_seconds(unit, self.answer.seconds)
-        self._note(step, self.answer.seconds)
-        return self.answer.seconds, record
+        record = self.store.put(step.unit, cluster.read(step.unit, self.whole, self.store.info(step.unit.model)))
+        seconds = sum(answer.seconds for answer in self.whole)
+        self.store.put_seconds(step.unit, seconds)
+        self._note(step, seconds)
+        return seconds, record
 
     def _tell_all(self) -> None:
         """What is under way, how far, and how long the rest takes with as many workers."""
-        parts = {unit: part for unit, part in self.pool.parts().items() if unit in self.ours}
-        shares = {unit: done / max(total, 1) for unit, (done, total) in parts.items()}
-        done = sum(step.cost for step in self.steps) - sum(step.cost for step in self.left)
-        self.bar.n = done + round(sum(self.ours[unit].cost * share for unit, share in shares.items()))
+        if self.left and time.monotonic() - self.told < jobs.Report.EVERY:
+            return
+        self.told = time.monotonic()
+        parts = {share: part for share, part in self.pool.parts().items() if share in self.ours}
+        done = [(share.step, done / max(total, 1) / share.of) for share, (done, total) in parts.items()]
+        done += [(one.share.step, 1 / one.share.of) for found in self.answers.values() for one in found.values()]
+        settled = sum(step.cost for step in self.steps) - sum(step.cost for step in self.left)
+        self.bar.n = settled + round(sum(step.cost * part for step, part in done))
         if parts:
-            first = max(parts, key=self.schedule.weight)
-            what = str(first) + (f", and {len(parts) - 1} more" if len(parts) > 1 else "")
+            what = str(self.schedule.heaviest(parts)) + (f", and {len(parts) - 1} more" if len(parts) > 1 else "")
         elif self.left and self.pool.idle():
             what = f"waiting for another run: {self.left[0].unit}"
         else:
@@ -454,8 +483,8 @@ class _OnCluster(_Run):
                            state="running")
         speeds = self._speeds()
         if (left := planning.seconds(self.left, speeds)) is not None:
-            left -= sum((planning.seconds([self.ours[unit]], speeds) or 0.0) * share for unit, share in shares.items())
-            left /= max(self.pool.n_workers, 1)
+            left -= sum((planning.seconds([step], speeds) or 0.0) * part for step, part in done)
+            left = max(left, 0.0) / max(self.pool.n_workers, 1)
         self._tell_left(left)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from operator import lt
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 FILLS = ZERO, MEAN, RESAMPLE, OPTIMAL = ("zero", "mean", "resample", "optimal")
 SPLITS = VALIDATION, TRAIN = ("validation", "train")
+WORTH = 10  # passes that a piece of a sweep is worth, beside the one over the intact model that each of them makes
 N_RESAMPLED = 3  # other prompts from which a head's output is taken, for every query
 
 
@@ -144,6 +146,40 @@ class Oracle(OfTask[Sweep]):
         """What its record names, one after the other."""
         return tuple(map(str, self.ablations(info)))
 
+    def each(self, info: ModelInfo) -> float:
+        """How many components a layer has that are off one after the other."""
+        raise NotImplementedError
+
+    def pieces(self, info: ModelInfo) -> int:
+        return max(1, int(self._passes(info, self.each(info)) / WORTH))  # the intact model is read for each
+
+    def measure_piece(self, number: int, of: int, model: LoadedModel, basis: Sequence[Any],
+                      progress: Progress | None) -> Sweep:
+        """Intact, then every `of`-th component: of all layers as many, since the first ones cost most."""
+        intact, *single = self.ablations(model.info)
+        return self.sweep(model, basis, [intact, *single[number::of]], progress)
+
+    def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Sweep:
+        return self.sweep(model, basis, self.ablations(model.info), progress)
+
+    def sweep(self, model: LoadedModel, basis: Sequence[Any], ablations: Sequence[Ablation],
+              progress: Progress | None) -> Sweep:
+        """Its questions under some of its ablations."""
+        raise NotImplementedError
+
+    def joined(self, pieces: Sequence[Sweep]) -> Sweep:
+        first = pieces[0]
+        if any(piece.questions != first.questions for piece in pieces):
+            raise StoreError("The pieces of a sweep are of different questions: its workers read different rows.")
+
+        def all_of(name: str) -> tuple[Any, ...]:
+            """What is first in all, then the others, of each piece one in turn."""
+            turns = zip_longest(*(getattr(piece, name)[1:] for piece in pieces))  # the last turn may lack some
+            return (*getattr(first, name)[:1], *(one for turn in turns for one in turn if one is not None))
+
+        return Sweep(first.questions, all_of("ablations"), all_of("choices"), all_of("choices_norm"), (),
+                     all_of("gold"))
+
     @staticmethod
     def _passes(info: ModelInfo, n_each: float) -> float:
         """Passes begin at the layer where they differ: half of the layers on average."""
@@ -166,15 +202,19 @@ class FFNOracle(Oracle):
     def ablations(info: ModelInfo) -> list[Ablation]:
         return [INTACT, *(Ablation(ffns=frozenset({layer})) for layer in range(info.n_layers))]
 
+    def each(self, info: ModelInfo) -> float:
+        return 1
+
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
-        return round(self._passes(info, 1) * count(self.setup, "validation"))
+        return round(self._passes(info, self.each(info)) * count(self.setup, "validation"))
 
     @classmethod
     def asked(cls, topic: str, wish: Wish) -> Iterator[FFNOracle]:
         yield from map(cls, wish.setups)
 
-    def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Sweep:
-        return ffn_importance(model, ready(model, self.setup), progress)
+    def sweep(self, model: LoadedModel, basis: Sequence[Any], ablations: Sequence[Ablation],
+              progress: Progress | None) -> Sweep:
+        return sweep(model, ready(model, self.setup), ablations, progress, gold=True)
 
 
 @dataclass(frozen=True)
@@ -234,8 +274,14 @@ class HeadOracle(Oracle):
         over = self.setup.with_(n_examples=self.n_train) if self.n_train else self.setup
         return [Means(over)] * (self.fill == MEAN) + [OptimalConstants(over)] * (self.fill == OPTIMAL)
 
+    def each(self, info: ModelInfo) -> float:
+        return len(info.heads) / info.n_layers
+
+    def pieces(self, info: ModelInfo) -> int:
+        return 1 if self.fill == RESAMPLE else super().pieces(info)  # its draws are made for all heads together
+
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
-        each = len(info.heads) / info.n_layers
+        each = self.each(info)
         if self.fill != RESAMPLE:
             return round(self._passes(info, each) * count(self.setup, self.on))
         own = self.setup.with_(demos="per-query")  # every query is read whole, once for each option; two, say
@@ -252,11 +298,15 @@ class HeadOracle(Oracle):
             {"on": self.on} if self.on != VALIDATION else {})
 
     def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Sweep:
-        prompts = ready(model, self.setup, split=self.on)
-        if self.fill == RESAMPLE:
-            others = prompts_of(self.setup.with_(n_examples=self.n_train), "train")
-            return resampled_oracle(model, prompts, others, self.setup.seed, progress)
-        return head_oracle(model, prompts, progress, means=basis[0] if basis else None)
+        if self.fill != RESAMPLE:
+            return super().measure(model, basis, progress)
+        others = prompts_of(self.setup.with_(n_examples=self.n_train), "train")
+        return resampled_oracle(model, ready(model, self.setup, split=self.on), others, self.setup.seed, progress)
+
+    def sweep(self, model: LoadedModel, basis: Sequence[Any], ablations: Sequence[Ablation],
+              progress: Progress | None) -> Sweep:
+        return sweep(model, ready(model, self.setup, split=self.on), ablations, progress, gold=True,
+                     means=_only_heads(model, basis[0]) if basis else None)
 
 
 def sweep(
@@ -308,7 +358,7 @@ def head_oracle(
         means: what stands in for a head that is off; None: zeros.
     """
     return sweep(model, prompts, HeadOracle.ablations(model.info), progress, metric=metric, gold=True,
-                 means=None if means is None else _OfHeads(means.heads, np.zeros((model.n_layers, model.d_model))))
+                 means=None if means is None else _only_heads(model, means))
 
 
 @dataclass(frozen=True)
@@ -317,6 +367,10 @@ class _OfHeads:
 
     heads: Any
     ffns: Any
+
+
+def _only_heads(model: LoadedModel, means: Activations | Constants) -> _OfHeads:
+    return _OfHeads(means.heads, np.zeros((model.n_layers, model.d_model)))
 
 
 def resampled_oracle(

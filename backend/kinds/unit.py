@@ -187,6 +187,24 @@ class Unit(ABC, Generic[R]):
         """Measure several of equal `company`; each result is the one that it is alone."""
         raise NotImplementedError
 
+    def pieces(self, info: ModelInfo) -> int:
+        """In how many pieces of about equal cost it can be measured, each by itself, at little more than it costs
+        whole; 1: not at all."""
+        return 1
+
+    def measure_piece(self, number: int, of: int, model: LoadedModel, basis: Sequence[Any],
+                      progress: Progress | None) -> R:
+        """Piece `number`, from 0, of so many: a record of a part of it, which `joined` takes."""
+        raise NotImplementedError
+
+    def joined(self, pieces: Sequence[R]) -> R:
+        """The result, of the records of all its pieces, in order: to the bit the one that `measure` gives.
+
+        Raises:
+            StoreError: if they do not fit each other.
+        """
+        raise NotImplementedError
+
     def check(self, record: R, info: ModelInfo | None) -> None:
         """Whether a record, whose fields fit each other, can be the answer to this unit.
 
@@ -366,6 +384,19 @@ def compute(unit: Unit[R], store: Results, model: LoadedModel, progress: Progres
     record = store.put(unit, unit.measure(model, basis, progress))
     store.put_seconds(unit, time.perf_counter() - began)
     return record
+
+
+def compute_piece(unit: Unit[R], number: int, of: int, store: Results, model: LoadedModel,
+                  progress: Progress | None = None) -> tuple[R, float]:
+    """One of a unit's pieces, of so many, and the seconds that it took; nothing is stored.
+
+    Raises:
+        BadInput, DataError, ModelError: as `compute`.
+    """
+    _check_model(unit, model)
+    basis = [compute(need, store, model, progress) for need in unit.needs()]
+    began = time.perf_counter()
+    return unit.measure_piece(number, of, model, basis, progress), time.perf_counter() - began
 
 
 def compute_together(units: Sequence[Unit[R]], store: Results, model: LoadedModel,

@@ -28,25 +28,25 @@ from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 
-from .. import places
-from ..errors import BadInput, HeadroomError
-from ..kinds.unit import R, Unit, compute
+from .. import limits, places
+from ..errors import BadInput, HeadroomError, StoreError
+from ..kinds.unit import R, Unit, compute, compute_piece
 from ..machine import free_memory, weight_bytes
 from ..models import gguf
 from ..models.identity import identify
 from ..models.info import folder_of
 from ..records import ModelInfo, Record, from_plain, to_plain
 from ..store.bundles import LIBRARIES
-from ..store.entries import canonical, pack, unpack
+from ..store.entries import canonical, pack, read_json, read_record, rounded, unpack
 from ..tasks import harness, own
 from ..tasks.data import FOLDER_SETTING as DATA_SETTING
 from ..tasks.registry import get_task
 from ..values import ModelId
-from .schedule import DEATHS, Answered, Died, News, Ready, Refused
+from .schedule import DEATHS, Answered, Died, News, Ready, Refused, Share
 
 if TYPE_CHECKING:
     from ..models.loading import LoadedModel
@@ -178,15 +178,21 @@ class Replica:
                            f"{wanted.model} (digest {wanted.model.digest}). Weights, config, tokenizer and adapter all "
                            "count: put the same files there, or name a --revision.")
 
-    def measure(self, asked: bytes, basis: Sequence[bytes]) -> dict[str, Any]:
-        """Measure a unit: its packed result and the seconds that it took, or the `problem` that there is."""
+    def measure(self, asked: bytes, basis: Sequence[bytes], number: int = 0, of: int = 1) -> dict[str, Any]:
+        """Measure a unit, or piece `number` of so many: the packed result and the seconds that it took, or the
+        `problem` that there is."""
         assert self._model is not None
         self._part = (0, 0)
         model, info = self._model, self._model.info
         parcel = Parcel(dict(unpack(body, lambda _: info) for body in basis))
         try:
             with own.at_hand(self._tasks):
-                compute(Unit.from_json(json.loads(asked)), parcel, model, self._tell)
+                unit = Unit.from_json(json.loads(asked))
+                if of == 1:
+                    compute(unit, parcel, model, self._tell)
+                else:
+                    piece, parcel.seconds = compute_piece(unit, number, of, parcel, model, self._tell)
+                    parcel.body = canonical(rounded(piece.to_json()))
         except HeadroomError as error:
             return {"problem": str(error)}
         except Exception as error:  # one unit's trouble is not the others'
@@ -222,6 +228,27 @@ class Parcel:
 # --- the driver's side --------------------------------------------------------------------------
 
 
+def read(unit: Unit[R], answers: Sequence[Answered], info: ModelInfo | None) -> R:
+    """The result of a unit, out of the answer to it, or of those to its pieces, in order.
+
+    Args:
+        info: the shape of the unit's model.
+
+    Raises:
+        HeadroomError: if a worker says that it cannot be measured.
+        StoreError: if an answer is no result of the unit.
+    """
+    if problem := next((answer.problem for answer in answers if answer.problem), ""):
+        raise HeadroomError(problem)
+    if len(answers) > 1:
+        return unit.joined([read_record(unit, read_json(answer.body, limits.RESULT_BYTES, limits.RESULT_LISTS), None)
+                            for answer in answers])
+    found, record = unpack(answers[0].body, lambda _: info)
+    if found != unit:
+        raise StoreError(f"The worker answered with {found}.")
+    return cast(R, record)
+
+
 @dataclass
 class _Worker:
     """One place in the pool, and who fills it now."""
@@ -229,7 +256,7 @@ class _Worker:
     actor: Any
     began: Any  # the answer to `start`
     ready: bool = False
-    unit: Unit[Any] | None = None
+    share: Share | None = None
     answer: Any = None  # to come, of `measure`
     asked: float = 0.0  # when it was last asked how far it is
     how_far: Any = None  # to come
@@ -257,19 +284,20 @@ class RayPool:
         return len(self._workers)
 
     def idle(self) -> list[int]:
-        return [number for number, worker in self._workers.items() if worker.ready and worker.unit is None]
+        return [number for number, worker in self._workers.items() if worker.ready and worker.share is None]
 
-    def give(self, worker: int, unit: Unit[Any], basis: Mapping[Unit[Any], Record]) -> None:
+    def give(self, worker: int, share: Share, basis: Mapping[Unit[Any], Record]) -> None:
         one = self._workers[worker]
-        one.unit, one.part, one.asked = unit, (0, 0), time.monotonic()
-        one.answer = one.actor.measure.remote(canonical(unit.to_json()), [pack(*pair) for pair in basis.items()])
+        one.share, one.part, one.asked = share, (0, 0), time.monotonic()
+        one.answer = one.actor.measure.remote(canonical(share.unit.to_json()), [pack(*pair) for pair in basis.items()],
+                                              share.number, share.of)
 
-    def parts(self) -> dict[Unit[Any], tuple[int, int]]:
-        return {worker.unit: worker.part for worker in self._workers.values() if worker.unit is not None}
+    def parts(self) -> dict[Share, tuple[int, int]]:
+        return {worker.share: worker.part for worker in self._workers.values() if worker.share is not None}
 
     def news(self, seconds: float) -> list[News]:
         awaited = {worker.answer if worker.ready else worker.began: number
-                   for number, worker in self._workers.items() if not worker.ready or worker.unit is not None}
+                   for number, worker in self._workers.items() if not worker.ready or worker.share is not None}
         if not awaited:
             time.sleep(seconds)
             return []
@@ -301,9 +329,9 @@ class RayPool:
 
     def _answered(self, number: int, told: Mapping[str, Any]) -> Answered:
         worker = self._workers[number]
-        assert worker.unit is not None
-        unit, worker.unit, worker.answer = worker.unit, None, None
-        return Answered(number, unit, **told)
+        assert worker.share is not None
+        share, worker.share, worker.answer = worker.share, None, None
+        return Answered(number, share, **told)
 
     def _died(self, number: int, error: Exception) -> News:
         """Another one in its place; none, where it has died too often before it could work."""
@@ -315,7 +343,7 @@ class RayPool:
             return self._refuse(number, f"It died {deaths} times while it loaded the model. {why}")
         self._workers[number] = self._hire()
         self._workers[number].deaths = deaths
-        return Died(number, worker.unit, why)
+        return Died(number, worker.share, why)
 
     def _refuse(self, number: int, why: str) -> Refused:
         self._end(self._workers.pop(number))
@@ -330,7 +358,7 @@ class RayPool:
             self._ray.kill(worker.actor)
 
     def _ask_how_far(self) -> None:
-        busy = [worker for worker in self._workers.values() if worker.unit is not None]
+        busy = [worker for worker in self._workers.values() if worker.share is not None]
         asked = {worker.how_far: worker for worker in busy if worker.how_far is not None}
         if asked:
             arrived, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=0)
@@ -370,8 +398,8 @@ def opened(address: str, wanted: Wanted, info: ModelInfo, gpus: float | None, n_
                        "the cluster's own address, such as 10.0.0.1:6379, on one of its machines; or `auto` there.")
     ray = _imported(here)
     with _own_files() if here else nullcontext() as folder, _quiet(here):
-        _connect(ray, address, folder, (n_workers or _room_here(wanted, info)) * wanted.threads)
         try:
+            _connect(ray, address, folder, (n_workers or _room_here(wanted, info)) * wanted.threads)
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             if gpus is None:
                 gpus = 1 if any(node.get("GPU") for node in nodes) else 0
@@ -430,7 +458,7 @@ def _connect(ray: ModuleType, address: str, folder: Path | None, processors: int
     if folder is not None:
         options |= {"num_cpus": processors, "include_dashboard": False, "object_store_memory": STORE_BYTES,
                     "_temp_dir": str(folder), "_node_ip_address": "127.0.0.1",
-                    "_system_config": {"prestart_worker_first_driver": False}}
+                    "_system_config": {"prestart_worker_first_driver": False, "worker_niceness": 0}}  # 15 by itself
     ours = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, **options)

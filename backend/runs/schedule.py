@@ -1,14 +1,19 @@
 """Who computes what next, where several workers share a plan: the rules alone, whatever the workers are.
 
 Units go by decreasing weight: a unit's own cost and that of the dearest chain that waits for it, so that nothing long
-is left for the end. A worker that dies gives its unit back; a unit that was under way in `DEATHS` workers as they died
-is given up, and the others go on. A worker that dies as often before it has begun, or refuses, is not asked again.
+is left for the end. A unit that is long beside the whole goes out in pieces, where it can be measured so. Of units that
+weigh about the same a worker gets one of a setup whose prompts it has ready, else of one that no other has.
+
+A worker that dies gives back what it had; what three of them had as they died is given up, and the others go on. A
+worker that dies as often before it has begun, or refuses, is not asked again.
 """
 
 from __future__ import annotations
 
+import math
+from bisect import insort
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +21,25 @@ from ..kinds.unit import Unit
 from ..records import Record
 from .plan import Step
 
+NEAR = 0.5  # of the heaviest unit's weight: from there on it counts what a worker has at hand
+FINE = 4  # a share is no longer than the whole takes, by this, where a unit can be measured in pieces
 DEATHS = 3  # of workers that had the same unit, after which it is given up
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a worker gets at a time: a unit, or one of its pieces."""
+
+    step: Step
+    number: int = 0
+    of: int = 1
+
+    @property
+    def unit(self) -> Unit[Any]:
+        return self.step.unit
+
+    def __str__(self) -> str:
+        return str(self.unit) + (f", part {self.number + 1} of {self.of}" if self.of > 1 else "")
 
 
 @dataclass(frozen=True)
@@ -30,21 +53,21 @@ class Ready:
 
 @dataclass(frozen=True)
 class Answered:
-    """A worker has measured a unit, or says why it cannot."""
+    """A worker has measured its share, or says why it cannot."""
 
     worker: int
-    unit: Unit[Any]
-    body: bytes = b""  # the packed result, as a store keeps it
+    share: Share
+    body: bytes = b""  # the packed result, as a store keeps it; of a piece its record alone
     seconds: float = 0.0
     problem: str = ""
 
 
 @dataclass(frozen=True)
 class Died:
-    """A worker is gone, with the unit that it had, if any; another one takes its number."""
+    """A worker is gone, with the share that it had, if any; another one takes its number."""
 
     worker: int
-    unit: Unit[Any] | None
+    share: Share | None
     why: str
 
 
@@ -74,67 +97,102 @@ class Pool(Protocol):
     def idle(self) -> Sequence[int]:
         """The workers that are ready and have nothing to do."""
 
-    def give(self, worker: int, unit: Unit[Any], basis: Mapping[Unit[Any], Record]) -> None:
-        """Let an idle worker measure a unit; `basis` holds the results that it builds on."""
+    def give(self, worker: int, share: Share, basis: Mapping[Unit[Any], Record]) -> None:
+        """Let an idle worker measure a share; `basis` holds the results that it builds on."""
 
     def news(self, seconds: float) -> Sequence[News]:
         """What has happened; waits for at most so long until something has."""
 
-    def parts(self) -> Mapping[Unit[Any], tuple[int, int]]:
-        """How far the units under way are: batches done, and in all (0 where that is not known yet)."""
+    def parts(self) -> Mapping[Share, tuple[int, int]]:
+        """How far the shares under way are: batches done, and in all (0 where that is not known yet)."""
 
 
 class Schedule:
-    """The units of a plan that are still to be given out, and those that are out."""
+    """The shares of a plan that are still to be given out, and those that are out."""
 
-    def __init__(self, steps: Sequence[Step], weigh: Callable[[Step], float] = lambda step: step.cost) -> None:
+    def __init__(self, steps: Sequence[Step], weigh: Callable[[Step], float] = lambda step: step.cost,
+                 pieces: Callable[[Step], int] = lambda step: 1) -> None:
         """
         Args:
             steps: what is to do, each after what it builds on.
             weigh: what one step costs, in any unit.
+            pieces: into how many shares it goes.
         """
-        self._order = {step.unit: step for step in steps}
-        self._waiting = dict(self._order)  # not given out
-        self._open = set(self._order)  # not finished
-        self._deaths: Counter[Unit[Any]] = Counter()
-        self._weights: dict[Unit[Any], float] = {}
-        behind: dict[Unit[Any], float] = {}
+        weights: dict[Unit[Any], float] = {}
+        behind: dict[Unit[Any], float] = {}  # the dearest chain that waits for it
+        shares = []
         for step in reversed(steps):
-            self._weights[step.unit] = weight = weigh(step) + behind.get(step.unit, 0.0)
+            of = pieces(step)
+            weights[step.unit] = weight = weigh(step) / of + behind.get(step.unit, 0.0)
+            shares += [Share(step, number, of) for number in reversed(range(of))]
             for need in step.unit.needs():
                 behind[need] = max(behind.get(need, 0.0), weight)
-        self._by_weight = sorted(steps, key=lambda step: -self._weights[step.unit])  # equal ones as planned
+        shares.reverse()
+        self._shares = sorted(shares, key=lambda share: -weights[share.unit])  # equal ones as planned
+        self._weights = [weights[share.unit] for share in self._shares]
+        self._rank = {share: rank for rank, share in enumerate(self._shares)}
+        ranks: dict[Unit[Any], list[int]] = {}
+        for rank, share in enumerate(self._shares):
+            ranks.setdefault(share.unit, []).append(rank)
+        self._needs = [{rank for need in share.unit.needs() for rank in ranks.get(need, ())} for share in self._shares]
+        self._waiting: list[list[int]] = [[] for _ in self._shares]  # the ranks that need a rank
+        for rank, needs in enumerate(self._needs):
+            for before in needs:
+                self._waiting[before].append(rank)
+        self._free = [rank for rank, needs in enumerate(self._needs) if not needs]  # can be given out, in order
+        self._n_open = len(self._shares)
+        self._deaths: Counter[Share] = Counter()
 
     def __len__(self) -> int:
-        """How many units are not finished."""
-        return len(self._open)
+        """How many shares are not finished."""
+        return self._n_open
 
-    def weight(self, unit: Unit[Any]) -> float:
-        """What a unit costs with the dearest chain that waits for it."""
-        return self._weights[unit]
+    def heaviest(self, shares: Iterable[Share]) -> Share:
+        """The one that costs most with the dearest chain that waits for it."""
+        return min(shares, key=self._rank.__getitem__)
 
-    def next(self, may: Callable[[Unit[Any]], bool] = lambda unit: True) -> Step | None:
-        """The heaviest unit that can be computed now, which is given out by this; None: there is none for now.
+    def next(self, may: Callable[[Unit[Any]], bool] = lambda unit: True,
+             dislike: Callable[[Unit[Any]], int] = lambda unit: 0) -> Share | None:
+        """The heaviest share that can be computed now, which is given out by this; None: there is none for now.
 
         Args:
             may: whether a unit is ours to compute, asked of one after the other until the answer is yes.
+            dislike: among shares of `NEAR` the weight of the heaviest, one of a unit of the least goes first.
         """
-        for step in self._by_weight:
-            unit = step.unit
-            if unit in self._waiting and not any(need in self._open for need in unit.needs()) and may(unit):
-                del self._waiting[unit]
-                return step
+        if not self._free:
+            return None
+        least = NEAR * self._weights[self._free[0]]
+        near = [rank for rank in self._free if self._weights[rank] >= least]
+        near.sort(key=lambda rank: dislike(self._shares[rank].unit))  # equal ones by weight
+        for rank in (*near, *self._free[len(near):]):
+            if may(self._shares[rank].unit):
+                self._free.remove(rank)
+                return self._shares[rank]
         return None
 
-    def finish(self, unit: Unit[Any]) -> Step:
-        """A unit that was given out is computed, or cannot be: what waits for it may go on."""
-        self._open.remove(unit)
-        return self._order[unit]
+    def finish(self, share: Share) -> None:
+        """A share that was given out is computed, or cannot be: what waits for it may go on."""
+        done = self._rank[share]
+        self._n_open -= 1
+        for rank in self._waiting[done]:
+            self._needs[rank].remove(done)
+            if not self._needs[rank]:
+                insort(self._free, rank)
 
-    def lost(self, unit: Unit[Any]) -> bool:
-        """The worker that had a unit died. Whether it is given up: otherwise another worker gets it."""
-        self._deaths[unit] += 1
-        if self._deaths[unit] >= DEATHS:
+    def lost(self, share: Share) -> bool:
+        """The worker that had a share died. Whether it is given up: otherwise another worker gets it."""
+        self._deaths[share] += 1
+        if self._deaths[share] >= DEATHS:
             return True
-        self._waiting[unit] = self._order[unit]
+        insort(self._free, self._rank[share])
         return False
+
+
+def n_shares(most: int, total: float, weight: float, n_workers: int) -> int:
+    """Into how many shares a step goes, so that none is longer than a part of the time that all take together.
+
+    Args:
+        most: pieces that it can be measured in.
+        total, weight: what all steps cost, and this one.
+    """
+    return max(1, min(most, math.ceil(FINE * n_workers * weight / total))) if total else 1

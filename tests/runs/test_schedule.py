@@ -15,18 +15,24 @@ import pytest
 
 from backend import __main__ as cli
 from backend.__main__ import BAD_INPUT, DONE, FAILED, INTERRUPTED, main
-from backend.errors import BadInput
-from backend.kinds import Unit
+from backend.errors import BadInput, StoreError
+from backend.kinds import HeadOracle, Unit
+from backend.kinds.oracles import Oracle
+from backend.kinds.unit import compute, compute_piece
 from backend.models.identity import identify
 from backend.models.loading import load_model
 from backend.runs import cluster, jobs
 from backend.runs.cluster import Replica
 from backend.runs.leases import Leases
 from backend.runs.plan import Step
-from backend.runs.schedule import DEATHS, Answered, Died, News, Ready, Refused, Schedule
+from backend.runs.schedule import DEATHS, Answered, Died, News, Ready, Refused, Schedule, Share, n_shares
 from backend.store import bundles
+from backend.store.entries import pack
 from backend.store.live import Store
 from backend.tasks import own
+from backend.tasks.registry import get_task
+from backend.values import Setup, TaskId
+from tests.benchmarks.cluster import Work, play
 from tests.models.small import small_network, small_tokenizer
 
 # --- the rules ----------------------------------------------------------------------------------
@@ -49,9 +55,13 @@ def schedule(*costs: tuple[Piece, int]) -> Schedule:
 
 def names(of: Schedule) -> list[str]:
     """What is given out now, in order."""
+    return [share.unit.name for share in given_out(of)]  # type: ignore[attr-defined]
+
+
+def given_out(of: Schedule) -> list[Share]:
     found = []
-    while step := of.next():
-        found.append(step.unit.name)
+    while share := of.next():
+        found.append(share)
     return found
 
 
@@ -71,10 +81,10 @@ def test_what_a_long_chain_waits_for_goes_before_what_is_dearer_alone():
 def test_nothing_is_given_out_before_what_it_builds_on_is_finished():
     both = Piece("both", (A, B))
     work = schedule((A, 1), (B, 1), (both, 100))
-    assert names(work) == ["a", "b"]
-    work.finish(A)
+    a, b = given_out(work)
+    work.finish(a)
     assert names(work) == []
-    work.finish(B)
+    work.finish(b)
     assert names(work) == ["both"]
     assert len(work) == 1
 
@@ -95,12 +105,60 @@ def test_what_another_run_has_is_passed_over_and_asked_for_again():
 def test_a_lost_unit_is_given_out_again_until_it_has_cost_three_workers():
     work = schedule((A, 2), (B, 1))
     for _ in range(DEATHS - 1):
-        assert work.next().unit is A
-        assert not work.lost(A)
-    assert work.next().unit is A
-    assert work.lost(A)
+        assert (share := work.next()).unit is A
+        assert not work.lost(share)
+    assert (share := work.next()).unit is A
+    assert work.lost(share)
     assert work.next().unit is B  # and A is not given out any more
     assert work.next() is None
+
+
+def test_of_what_weighs_about_the_same_that_which_is_liked_goes_first():
+    work = schedule((A, 10), (B, 6), (C, 4))
+
+    def dislike(unit: Any) -> int:
+        return {A: 2, B: 1, C: 0}[unit]
+
+    assert [work.next(dislike=dislike).unit for _ in range(3)] == [B, A, C]  # C weighs less than half of A
+
+
+def test_a_long_unit_goes_out_in_pieces_and_what_waits_for_it_waits_for_all():
+    later = Piece("later", (A,))
+    work = Schedule([Step(unit, False, cost) for unit, cost in ((A, 90), (B, 40), (later, 5))],  # type: ignore[arg-type]
+                    pieces=lambda step: 3 if step.unit is A else 1)
+    b, *pieces = given_out(work)  # 40 > 90 / 3 + 5
+    assert b.unit is B
+    assert [(share.unit, share.number, share.of) for share in pieces] == [(A, number, 3) for number in range(3)]
+    for share in pieces:
+        assert names(work) == []
+        work.finish(share)
+    assert names(work) == ["later"]
+
+
+def test_pieces_are_a_quarter_of_the_time_that_the_whole_takes():
+    assert n_shares(100, 80, 10, 2) == 1  # the whole takes 40, a quarter of which is 10
+    assert n_shares(100, 80, 11, 2) == 2
+    assert n_shares(100, 80, 10, 20) == 10
+    assert n_shares(4, 80, 10, 20) == 4
+    assert n_shares(4, 0, 0, 20) == 1
+
+
+def test_a_grid_that_is_played_takes_as_long_as_by_hand():
+    work = [Work(Step(unit, False, cost), cost) for unit, cost in ((A, 3), (B, 2), (C, 1))]  # type: ignore[arg-type]
+    assert play(work, 1, ready=1.0).seconds == 7
+    two = play(work, 2, ready=1.0)  # 3 beside 2 and 1
+    assert (two.seconds, two.efficiency) == (4, 7 / (2 * 4))
+    assert play(work, 1, ready=1.0, latency=0.5).seconds == 1 + 0.5 + 3 + 0.5 + 2 + 0.5 + 1 + 0.5
+
+
+def test_played_deaths_cost_what_was_under_way_and_getting_ready_again():
+    work = [Work(Step(Piece(str(n)), False, 10), 10.0) for n in range(100)]  # type: ignore[arg-type]
+    calm, rough = play(work, 4, ready=5.0), play(work, 4, ready=5.0, per_hour=20.0, restart=2.0)
+    assert calm.deaths == 0
+    assert rough.deaths > 0
+    lost = rough.seconds * 4 - 1000 - 4 * 5
+    assert rough.deaths * 7 <= lost + 4 * 10  # each death: 2 + 5 and what it had; the end is not full
+    assert lost <= rough.deaths * (7 + 10) + 4 * 17
 
 
 # --- a run on workers that are none -------------------------------------------------------------
@@ -113,8 +171,9 @@ class Pretended:
         self.replica, self.dies, self.refused = replica, dies, refused
         self.had: Counter[Unit] = Counter()  # how often each was given out
         self.order: list[Unit] = []
+        self.shares: list[Share] = []
         self._ready = set() if refused else set(range(n))
-        self._busy: dict[int, tuple[Unit, Mapping[Unit, Any]]] = {}
+        self._busy: dict[int, tuple[Share, Mapping[Unit, Any]]] = {}
         self._news: list[News] = [Refused(i, refused) if refused else Ready(i, "here", 0.0) for i in range(n)]
         self.ended = False
 
@@ -131,24 +190,25 @@ class Pretended:
     def idle(self) -> list[int]:
         return [worker for worker in sorted(self._ready) if worker not in self._busy]
 
-    def give(self, worker: int, unit: Unit, basis: Mapping[Unit, Any]) -> None:
+    def give(self, worker: int, share: Share, basis: Mapping[Unit, Any]) -> None:
         assert worker in self.idle()
-        self._busy[worker] = unit, basis
-        self.had[unit] += 1
-        self.order.append(unit)
+        self._busy[worker] = share, basis
+        self.had[share.unit] += 1
+        self.order.append(share.unit)
+        self.shares.append(share)
 
     def news(self, seconds: float) -> Sequence[News]:
         told, self._news = self._news, []
         if not told and self._busy:
-            worker, (unit, basis) = self._busy.popitem()  # the last one first
-            if self.dies(unit, self.had[unit]):
-                return [Died(worker, unit, "It was told to.")]
-            packed = [cluster.pack(*pair) for pair in basis.items()]
-            return [Answered(worker, unit, **self.replica.measure(json.dumps(unit.to_json()).encode(), packed))]
+            worker, (share, basis) = self._busy.popitem()  # the last one first
+            if self.dies(share.unit, self.had[share.unit]):
+                return [Died(worker, share, "It was told to.")]
+            asked, packed = json.dumps(share.unit.to_json()).encode(), [cluster.pack(*pair) for pair in basis.items()]
+            return [Answered(worker, share, **self.replica.measure(asked, packed, share.number, share.of))]
         return told
 
-    def parts(self) -> Mapping[Unit, tuple[int, int]]:
-        return {unit: (1, 2) for unit, _ in self._busy.values()}
+    def parts(self) -> Mapping[Share, tuple[int, int]]:
+        return {share: (1, 2) for share, _ in self._busy.values()}
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +315,79 @@ def test_dear_units_come_first_each_after_what_it_builds_on(model_folder, tmp_pa
         assert all(order.index(need) < order.index(unit) for need in unit.needs())
 
 
+@pytest.fixture
+def oracles(monkeypatch):
+    """Oracles go out in pieces, which on so small a model they are not worth."""
+    monkeypatch.setattr(Oracle, "pieces", lambda self, info: 3)
+    monkeypatch.setattr(HeadOracle, "pieces", lambda self, info: 3)
+    return ["--shots", "0", "--what", "heads,ffns", "--cluster", "local"]
+
+
+def test_a_unit_in_pieces_is_the_whole_one_to_the_byte_also_where_a_piece_is_lost(model_folder, tmp_path, shared,
+                                                                                    oracles, capsys):
+    made = shared(lambda unit, times: unit.KIND == "head_oracle" and times == 3)  # once all three are out
+    assert precompute(model_folder, tmp_path / "shared", *oracles) == DONE
+    assert precompute(model_folder, tmp_path / "alone", *oracles[:-2]) == DONE
+    assert exported(tmp_path / "shared", tmp_path / "a.zip") == exported(tmp_path / "alone", tmp_path / "b.zip")
+    assert [(share.number, share.of) for share in made[0].shares if share.unit.KIND == "head_oracle"] == [
+        (0, 3), (1, 3), (2, 3), (2, 3)]
+    assert ", part 3 of 3." in capsys.readouterr().err
+
+
+def test_a_unit_of_which_a_piece_kills_workers_fails_once_and_the_others_go_on(model_folder, tmp_path, shared, oracles,
+                                                                                 capsys):
+    made = shared(lambda unit, times: unit.KIND == "head_oracle" and times > 2)
+    assert precompute(model_folder, tmp_path, *oracles) == FAILED
+    assert capsys.readouterr().err.count("failed. 3 workers died while they measured it") == 1
+    with Store(tmp_path) as store:
+        assert {unit.KIND for unit in store.units()} == {"model", "ffn_oracle"}
+    assert made[0].ended
+
+
+@pytest.mark.parametrize("fill", ["zero", "mean"])
+def test_joined_pieces_are_what_is_measured_whole(replica, model_folder, tmp_path, fill):
+    unit = HeadOracle(Setup(identify(str(model_folder)), TaskId("antonym", get_task("antonym").fingerprint), 1, "fixed",
+                            3, 0), fill, 2)
+    model = replica._model
+    assert model is not None
+    with Store(tmp_path) as store:
+        whole = compute(unit, store, model)
+        for of in (2, 5):
+            pieces = [compute_piece(unit, number, of, store, model)[0] for number in range(of)]
+            assert pack(unit, unit.joined(pieces)) == pack(unit, whole)
+            assert sum(len(piece.ablations) - 1 for piece in pieces) == len(whole.ablations) - 1
+
+
+def test_pieces_of_other_questions_are_no_unit(replica, model_folder):
+    unit = HeadOracle(Setup(identify(str(model_folder)), TaskId("antonym", get_task("antonym").fingerprint), 0, "fixed",
+                            3, 0))
+    model = replica._model
+    assert model is not None
+    first = unit.measure_piece(0, 2, model, [], None)
+    second = replace(unit, setup=unit.setup.with_(seed=1)).measure_piece(1, 2, model, [], None)
+    with pytest.raises(StoreError, match="its workers read different rows"):
+        unit.joined([first, second])
+
+
+def test_runs_is_told_what_is_under_way_and_how_far(model_folder, tmp_path, shared, monkeypatch):
+    shared()
+    monkeypatch.setattr(jobs.Report, "EVERY", 0.0)
+    told: list[jobs.Progress] = []
+    update = jobs.Report.update
+
+    def listening(self: jobs.Report, at_once: bool = False, **changes: object) -> None:
+        update(self, at_once, **changes)
+        told.append(self.now)
+
+    monkeypatch.setattr(jobs.Report, "update", listening)
+    assert precompute(model_folder, tmp_path, "--cluster", "local") == DONE
+    three = [now for now in told if now.unit.endswith(", and 2 more")]
+    assert three
+    assert all(now.unit.startswith(("head_importance", "pruning")) for now in three[:1])  # the dearest is named
+    assert {(now.done, now.total) for now in three if now.total} == {(3, 6)}  # 1 of 2 batches, three times
+    assert any(now.seconds_left for now in told)
+
+
 def test_where_every_worker_refuses_the_run_ends_with_its_sentence(model_folder, tmp_path, shared, capsys):
     shared(refused="on far: 'tiny' is another state of the model there.")
     assert precompute(model_folder, tmp_path, "--cluster", "local") == BAD_INPUT
@@ -300,8 +433,8 @@ def test_an_answer_that_is_no_result_of_the_unit_is_not_stored(model_folder, tmp
     made = shared()
     measure = Replica.measure
 
-    def lying(self: Replica, asked: bytes, basis: Sequence[bytes]) -> dict[str, Any]:
-        told = measure(self, asked, basis)
+    def lying(self: Replica, asked: bytes, basis: Sequence[bytes], *piece: int) -> dict[str, Any]:
+        told = measure(self, asked, basis, *piece)
         if json.loads(asked)["kind"] == "evaluation":
             told["body"] = told["body"].replace(b'"seed":0', b'"seed":1')
         return told
