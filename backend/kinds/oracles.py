@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FILLS = ZERO, MEAN, RESAMPLE, OPTIMAL = ("zero", "mean", "resample", "optimal")
 SPLITS = VALIDATION, TRAIN = ("validation", "train")
-WORTH = 10  # passes that a piece of a sweep is worth, beside the one over the intact model that each of them makes
+WORTH = 20  # passes that a piece of a sweep is worth, beside the one over the intact model that each of them makes
 N_RESAMPLED = 3  # other prompts from which a head's output is taken, for every query
 
 

@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -338,6 +339,9 @@ class RayPool:
         worker = self._workers[number]
         self._end(worker)
         why = _last_line(error)
+        if "creation task" in str(error):  # our class could not be made of it
+            return self._refuse(number, f"Headroom cannot be used there ({why.rstrip('.')}). Install the same version "
+                                        "on every machine, or give the command in a checkout that all of them have.")
         deaths = 0 if worker.ready else worker.deaths + 1
         if deaths >= DEATHS:
             return self._refuse(number, f"It died {deaths} times while it loaded the model. {why}")
@@ -375,7 +379,9 @@ class RayPool:
 def _last_line(error: BaseException) -> str:
     """What Ray says of a failure, in a line."""
     said = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next((line for line in said if line.startswith("The actor")), said[-1] if said else type(error).__name__)
+    told = said[-1] if said else type(error).__name__
+    if "creation task" not in str(error):  # else the last one says what it was
+        told = next((line for line in said if line.startswith("The actor")), told)
     return told.split(" Some common causes")[0][:300].rstrip(".") + "."
 
 
@@ -439,7 +445,8 @@ def _imported(here: bool) -> ModuleType:
     """Ray, which reads its settings as it is imported."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if here:
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # every socket on loopback
+        os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # every socket on loopback
+                       "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # and this user's alone
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as it will be by itself, it warns otherwise
     try:
         import ray
@@ -464,8 +471,8 @@ def _connect(ray: ModuleType, address: str, folder: Path | None, processors: int
         ray.init(address=address, **options)
     except Exception as error:  # of many kinds, from the network up
         raise BadInput(f"No Ray cluster can be used at '{address}': {_last_line(error)} Give the address that `ray "
-                       "start` printed, with the same versions of Ray and Python here and there; or "
-                       "`local`.") from error
+                       "start` printed, with the same versions of Ray and Python here and there, and "
+                       "RAY_AUTH_MODE=token where it asks for a token; or `local`.") from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, ours)  # Ray has put its own way to end in place of ours

@@ -22,7 +22,8 @@ from ..records import Record
 from .plan import Step
 
 NEAR = 0.5  # of the heaviest unit's weight: from there on it counts what a worker has at hand
-FINE = 4  # a share is no longer than the whole takes, by this, where a unit can be measured in pieces
+FINE = 32  # a share is no longer than the whole takes, by this, where a unit can be measured in pieces: nobody waits
+# long for it at the end, and little is lost with a worker
 DEATHS = 3  # of workers that had the same unit, after which it is given up
 
 

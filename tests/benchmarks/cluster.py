@@ -2,13 +2,13 @@
 
 `measure` computes one grid with one worker and with two, in turn, each in a fresh store, on Ray on this machine. Wall
 time counts on a machine that does nothing else. Beside it stands processor time, which others who use the machine
-change little: what each worker's process took to get ready and for each unit. From it comes how long a run would have
-taken with a processor for each worker: the busiest worker's seconds. Efficiency is the time with one worker over
-W times that with W.
+change little: what each worker's process took to get ready and for each unit. Where others take turns with them, two
+workers run at unequal speeds, so these seconds are played again (see below) on a free processor for each worker: that
+is how long the run would have taken. Efficiency is the time with one worker over W times that with W.
 
 `simulate` plays the command line's own schedule (`backend.runs.schedule`) on a clock that is not waited for, with units
 of seconds that are known, workers that first get ready, that die at a rate, and lose what they had. First the measured
-grid, whose units' seconds with one worker must foretell the measured time with two; then the study's grid on OPT-66B.
+grid: its units' seconds with one worker must foretell the time with two; then the study's grid on OPT-66B.
 There a unit's seconds are its planned tokens by the rate of its kind; the rates of kinds to each other are the measured
 ones, and an evaluation's is `--rate`, an assumption that sets the scale of hours and no more than that.
 """
@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,7 @@ from backend.values import ModelId
 
 MEASURED = Path(__file__).with_name("cluster.json")
 GRID = ["--tasks", "antonym,capital,past", "--shots", "0,1,5", "--what", "accuracy,importance,ffns,heads,pruning"]
+SHORT = 10  # letters of a key are enough to tell units apart here
 OPT_66B = ModelInfo("facebook/opt-66b", "", "opt", 64, 72, 9216, 128, 36864, 65_719_000_000, 2048, 50_272, "float16",
                     131_438_000_000)
 
@@ -86,9 +87,8 @@ class Watched:
                 self.ready.append(self._processor(one.worker))
             elif isinstance(one, Answered):
                 unit = one.share.unit
-                self.units.append({"key": unit.key, "kind": unit.KIND, "worker": one.worker,
-                                   "wall": one.seconds, "processor": self._processor(one.worker) -
-                                   self._before[one.worker]})
+                self.units.append({"key": unit.key[:SHORT], "kind": unit.KIND, "worker": one.worker,
+                                   "processor": round(self._processor(one.worker) - self._before[one.worker], 3)})
         return told
 
     def told(self) -> dict[str, Any]:
@@ -200,25 +200,34 @@ def play(work: Sequence[Work], n_workers: int, ready: float, per_hour: float = 0
 
     ends = [life() for _ in range(n_workers)]
     events: list[tuple[float, int, int, Share | None]] = [(ready, number, number, None)
-                                                              for number in range(n_workers)]
+                                                          for number in range(n_workers)]
     idle: list[int] = []
     order = n_workers
     heapq.heapify(events)
+
+    def die(worker: int) -> None:
+        """Another one in its place, which gets ready."""
+        nonlocal deaths, order
+        deaths, order = deaths + 1, order + 1
+        back = ends[worker] + restart
+        ends[worker] = back + life()
+        heapq.heappush(events, (max(now, back + ready), order, worker, None))
+
     while len(schedule):
         now, _, worker, share = heapq.heappop(events)
         if now > ends[worker]:  # it died before that
-            now, deaths = ends[worker], deaths + 1
-            ends[worker] = now + restart + life()
             if share is not None and schedule.lost(share):
                 schedule.finish(share)
                 given_up += 1
-            order += 1
-            heapq.heappush(events, (now + restart + ready, order, worker, None))
+            die(worker)
         else:
             driver = max(driver, now) + latency
             if share is not None:
                 schedule.finish(share)
             idle.append(worker)
+        for gone in [one for one in idle if ends[one] <= now]:
+            idle.remove(gone)
+            die(gone)
         while idle and (following := schedule.next()):
             free, order = idle.pop(), order + 1
             heapq.heappush(events, (max(driver, now) + seconds(following), order, free, following))
@@ -227,31 +236,49 @@ def play(work: Sequence[Work], n_workers: int, ready: float, per_hour: float = 0
     return Played(now, deaths, alone / (n_workers * now))
 
 
-def foretold(runs: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """Seconds with two workers: foretold from the runs with one, and measured; medians, in processor time."""
+def planned() -> planning.Plan:
+    """The grid that is measured, all of it to do."""
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "store") as store:
         args = cli.parser().parse_args(["precompute", *GRID, "--no-shipped", "--store", folder])
-        plan = planning.make(cli.requested(args), store, cli._tokenizer(args))
-    told = []
-    for run in runs:
-        if run["n_workers"] == 1:
-            known = {unit["key"]: unit["processor"] for unit in run["units"]}
-            work = [Work(step, known[step.unit.key]) for step in plan.steps]
-            told.append(play(work, 2, run["ready"][0]).seconds)
-    return statistics.median(told), statistics.median(busiest(run) for run in runs if run["n_workers"] == 2)
+        return planning.make(cli.requested(args), store, cli._tokenizer(args))
+
+
+def played_again(run: Mapping[str, Any], plan: planning.Plan, n_workers: int) -> float:
+    """Seconds that a run would take on so many free processors, out of the processor seconds that its parts took."""
+    known: dict[str, float] = defaultdict(float)
+    for unit in run["units"]:
+        known[unit["key"]] += unit["processor"]
+    return play([Work(step, known[step.unit.key[:SHORT]]) for step in plan.steps], n_workers, max(run["ready"])).seconds
+
+
+def told_of(runs: Sequence[Mapping[str, Any]], n_workers: int, of: Callable[[Mapping[str, Any]], float]) -> float:
+    """The median over the runs with so many workers."""
+    return statistics.median(of(run) for run in runs if run["n_workers"] == n_workers)
+
+
+def summary(runs: Sequence[Mapping[str, Any]]) -> None:
+    """Print what came of measuring."""
+    plan = planned()
+    for name, of in (("wall", lambda run: run["whole"]), ("busiest worker's processor", busiest),
+                     ("processor, played again", lambda run: played_again(run, plan, run["n_workers"]))):
+        one, two = (told_of(runs, n, of) for n in (1, 2))
+        print(f"{name}: one worker {one:.1f} s, two {two:.1f} s, efficiency {one / (2 * two):.2f}")
+    more = told_of(runs, 2, spent) / told_of(runs, 1, spent) - 1
+    print(f"units, processor: {more:+.1%} with two workers")
+    foretold = told_of(runs, 1, lambda run: played_again(run, plan, 2))
+    was = told_of(runs, 2, lambda run: played_again(run, plan, 2))
+    print(f"two workers: foretold from runs with one {foretold:.1f} s, played again {was:.1f} s "
+          f"({foretold / was - 1:+.1%}), busiest {told_of(runs, 2, busiest):.1f} s")
 
 
 def rates(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Measured tokens per processor second of each kind, as shares of an evaluation's."""
-    with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "store") as store:
-        args = cli.parser().parse_args(["precompute", *GRID, "--no-shipped", "--store", folder])
-        plan = planning.make(cli.requested(args), store, cli._tokenizer(args))
-    costs = {step.unit.key: step.cost for step in plan.steps}
     tokens: dict[str, float] = defaultdict(float)
     seconds: dict[str, float] = defaultdict(float)
+    for step in planned().steps:
+        tokens[step.unit.KIND] += len(runs) * step.cost
     for run in runs:
         for unit in run["units"]:
-            tokens[unit["kind"]] += costs[unit["key"]]
             seconds[unit["kind"]] += unit["processor"]
     each = {kind: tokens[kind] / seconds[kind] for kind in tokens if tokens[kind]}
     return {kind: rate / each["evaluation"] for kind, rate in each.items()}
@@ -294,8 +321,7 @@ def longest_chain(work: Sequence[Work]) -> float:
 def simulate(runs: Sequence[Mapping[str, Any]], rate: float, ready: float, per_day: float, latency: float,
              tokenizer: str | None) -> None:
     """Print what comes of it."""
-    told, was = foretold(runs)
-    print(f"Two workers on the measured grid: foretold {told:.1f} s, measured {was:.1f} s ({told / was - 1:+.1%}).")
+    summary(runs)
     shares = rates(runs)
     print("Tokens per second beside an evaluation's: " + ", ".join(f"{k} {v:.2f}" for k, v in sorted(shares.items())))
     for what, n_seeds in (("accuracy,importance,ffns,pruning", 1), ("accuracy,importance,ffns,pruning", 5),
@@ -325,7 +351,7 @@ def main() -> int:
                      "token)")
     sub.add_argument("--ready", type=float, default=300.0, help="seconds until a worker has its model")
     sub.add_argument("--per-day", type=float, default=1.0, help="deaths of a worker per day")
-    sub.add_argument("--latency", type=float, default=0.02, help="seconds that the driver takes for an answer")
+    sub.add_argument("--latency", type=float, default=0.025, help="seconds that the driver takes for an answer")
     sub = commands.add_parser("run")
     sub.add_argument("n_workers", type=int)
     sub.add_argument("store")
@@ -336,9 +362,7 @@ def main() -> int:
     if chosen.command == "measure":
         runs = measure(chosen.repeat)
         MEASURED.write_text(json.dumps(runs, separators=(",", ":")) + "\n")
-        for name, of in (("wall", lambda run: run["whole"]), ("processor", busiest)):
-            one, two = (statistics.median(of(run) for run in runs if run["n_workers"] == n) for n in (1, 2))
-            print(f"{name}: one worker {one:.1f} s, two {two:.1f} s, efficiency {one / (2 * two):.2f}")
+        summary(runs)
     else:
         simulate(json.loads(MEASURED.read_text()), chosen.rate, chosen.ready, chosen.per_day, chosen.latency,
                  chosen.tokenizer)

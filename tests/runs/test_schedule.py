@@ -135,11 +135,11 @@ def test_a_long_unit_goes_out_in_pieces_and_what_waits_for_it_waits_for_all():
     assert names(work) == ["later"]
 
 
-def test_pieces_are_a_quarter_of_the_time_that_the_whole_takes():
-    assert n_shares(100, 80, 10, 2) == 1  # the whole takes 40, a quarter of which is 10
-    assert n_shares(100, 80, 11, 2) == 2
-    assert n_shares(100, 80, 10, 20) == 10
-    assert n_shares(4, 80, 10, 20) == 4
+def test_pieces_are_a_small_part_of_the_time_that_the_whole_takes():
+    assert n_shares(100, 640, 10, 2) == 1  # the whole takes 320, a 32nd of which is 10
+    assert n_shares(100, 640, 11, 2) == 2
+    assert n_shares(100, 640, 10, 20) == 10
+    assert n_shares(4, 640, 10, 20) == 4
     assert n_shares(4, 0, 0, 20) == 1
 
 
