@@ -335,12 +335,14 @@ def test_a_unit_in_pieces_is_the_whole_one_to_the_byte_also_where_a_piece_is_los
 
 
 def test_a_unit_of_which_a_piece_kills_workers_fails_once_and_the_others_go_on(model_folder, tmp_path, shared, oracles,
-                                                                                 capsys):
+                                                                                 capsys, monkeypatch):
+    monkeypatch.setattr(HeadOracle, "pieces", lambda self, info: 6)
     made = shared(lambda unit, times: unit.KIND == "head_oracle" and times > 2)
     assert precompute(model_folder, tmp_path, *oracles) == FAILED
     assert capsys.readouterr().err.count("failed. 3 workers died while they measured it") == 1
     with Store(tmp_path) as store:
         assert {unit.KIND for unit in store.units()} == {"model", "ffn_oracle"}
+    assert {share.number for share in made[0].shares if share.unit.KIND == "head_oracle"} == {0, 1, 2}  # not the rest
     assert made[0].ended
 
 
