@@ -211,7 +211,7 @@ def _compute(plan: planning.Plan, store: Store, args: argparse.Namespace, speeds
 
 
 def _compute_shared(plan: planning.Plan, store: Store, report: jobs.Report, speeds: dict[str, float],
-                    args: argparse.Namespace) -> tuple[_Run, list[Unit]]:
+                    args: argparse.Namespace) -> tuple[_Run, list[Unit[Any]]]:
     """Compute a plan's missing units on the workers of a cluster; the run, and the units that failed."""
     wanted = cluster.wanted(
         _identity(args), args.model, args.revision, args.device, args.device_map, args.tokenizer, args.bos,
@@ -368,7 +368,7 @@ class _OnCluster(_Run):
         self.ours: set[Share] = set()  # under way
         self.had: dict[int, set[Setup | None]] = defaultdict(set)  # worker -> setups whose prompts it has ready
         self.known: set[Setup | None] = set()  # that any worker has had
-        self.answers: dict[Unit, dict[int, Answered]] = defaultdict(dict)  # of pieces of units that are not whole yet
+        self.answers: dict[Unit[Any], dict[int, Answered]] = defaultdict(dict)  # of pieces of units
         self.whole: list[Answered] = []  # the answers of the unit that is being stored
         self.why_refused = ""
         self.told = 0.0  # when it was last said how far all is
@@ -386,7 +386,7 @@ class _OnCluster(_Run):
 
         return Schedule(self.steps, lambda step: weights[step.unit], pieces)
 
-    def compute(self) -> list[Unit]:
+    def compute(self) -> list[Unit[Any]]:
         print(f"{self.pool.n_workers} workers load the model. How long it takes is told as results come.", flush=True)
         with self.bar, Leases(self.store.folder) as leases:
             while self.left:
