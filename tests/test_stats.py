@@ -700,6 +700,6 @@ def test_questions_of_several_tasks_keep_their_own_draws():
     both = stats.pooled([one, one, np.array([True, False])])
     assert both.right.tolist() == [True, False, True] * 2 + [True, False]
     assert both.clusters.tolist() == [0, 0, 1, 2, 2, 3, 4, 5]
-    assert not stats.pooled([np.array([1, 0])] * 2).clustered
+    assert not stats.pooled([np.array([True, False])] * 2).clustered
     with pytest.raises(BadInput, match="No tasks"):
         stats.pooled([])
