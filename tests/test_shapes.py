@@ -64,7 +64,8 @@ def test_there_is_something_to_check() -> None:
     found = [name for module in modules() for name, _ in functions(module)]
     assert len(found) > 150
     assert {"backend.stats.order", "Marks.__init__", "Attention.pattern", "backend.engine.passes.score",
-            "backend.models.gates._gated", "backend.lens.attention", "HeadScores.scores",
+            "backend.models.gates._gated", "backend.models.attention._products",
+            "backend.lens.attention", "HeadScores.scores",
             "backend.tables.overlap.overlap_table"} <= {*found}
 
 
