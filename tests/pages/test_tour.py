@@ -298,7 +298,7 @@ def elsewhere(store: Store, monkeypatch: pytest.MonkeyPatch) -> ModelId:
     def not_here(name: str, *_: object, **__: object) -> ModelInfo:
         if name == INFO.name:
             return INFO
-        raise ModelError("The weights of SmolLM2-135M are not here. `make smollm2`, or the button on Runs > Models, "
+        raise ModelError("The weights of SmolLM2-135M are not here. `python -m backend smollm2`, or the button on Runs > Models, "
                          "fetches them (99 MB).")
 
     made_up.fill(store, [*made_up.real_story(list(map(made_up.task_id, MINI))),
@@ -318,7 +318,7 @@ def test_a_tour_without_weights_says_so_before_the_guess_and_calmly_after(explor
     assert len(before) == (step in ("1", "2", "4", "5", "8", "9"))
     for line in before:
         assert line.count("are not here") == 1
-        assert "`make smollm2`" in line
+        assert "`python -m backend smollm2`" in line
         assert "\\`" not in line
     app.radio[0].set_value(app.radio[0].options[0]).run()
     assert calm(app)
