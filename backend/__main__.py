@@ -985,7 +985,8 @@ def _load(args: argparse.Namespace) -> LoadedModel:
     from .models.loading import load_model
 
     _quiet()
-    return load_model(args.model, args.revision, args.dtype, args.device, args.device_map, args.tokenizer, args.bos)
+    return load_model(args.model, args.revision, args.dtype, args.device, args.device_map, args.tokenizer, args.bos,
+                      max_memory=args.max_memory)
 
 
 def _tokenizer(args: argparse.Namespace) -> planning.CountText | None:

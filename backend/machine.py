@@ -81,6 +81,17 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:.0f} B" if names[0] == "B" else f"{n_bytes:.3g} {names[0]}"
 
 
+_AMOUNT = re.compile(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*([kMGT]?)(i?)B\s*", re.IGNORECASE)
+
+
+def read_size(text: str) -> int | None:
+    """The bytes of an amount such as `70GB`, `512 MiB`; None where it is none."""
+    if not (found := _AMOUNT.fullmatch(text)):
+        return None
+    number, prefix, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(prefix.lower() or " "))
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them: `40 s`, `3 min`, `5 h 10 min`, `2 days 3 h`."""
     if seconds < 60:

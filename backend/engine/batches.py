@@ -10,13 +10,14 @@ from accelerate.utils.memory import should_reduce_batch_size
 
 from ..machine import WIDTHS, free_memory
 from ..models.loading import LoadedModel
+from ..models.offloaded import device_of, offloaded
 from ..records import ModelInfo
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 CPU_TOKENS = 1024  # what a block makes of them stays in a processor's cache; twice as many are no faster
-GPU_TOKENS = 16384  # enough to keep any one busy
+GPU_TOKENS = 16384  # enough to keep any one busy, or to be worth bringing offloaded weights in
 FEWEST_TOKENS = 64
 SHARE = 0.5  # of the free memory that a pass may take; logits, kept states and other threads need some too
 ANSWERS = 1 / 8  # of a prompt's tokens, about, whose logits are formed and kept for gradients
@@ -31,9 +32,11 @@ def tokens_per_pass(model: LoadedModel, every_layer: bool = False) -> int:
         every_layer: what every layer makes of them exists at once, for gradients or means.
     """
     cost = bytes_per_token(model.info, model.dtype, every_layer, model.model.config._attn_implementation == "eager")
-    devices = {model.device, *(next(block.parameters()).device for block in model.blocks)}
-    return min((fitting(_free(device), cost, GPU_TOKENS if device.type == "cuda" else CPU_TOKENS)
-                for device in devices if device.type != "meta"), default=CPU_TOKENS)  # offloaded blocks visit others
+    visitors = offloaded(model.model)
+    widest = max((p.numel() * p.element_size() for one in visitors for p in one.parameters(recurse=False)), default=0)
+    devices = {model.device, *map(device_of, model.blocks)}
+    return min(fitting(max(0, _free(device) - widest), cost,
+                       GPU_TOKENS if device.type == "cuda" or visitors else CPU_TOKENS) for device in devices)
 
 
 def bytes_per_token(info: ModelInfo, dtype: str, every_layer: bool, patterns: bool = False) -> int:

@@ -184,7 +184,8 @@ def _loss(model: LoadedModel, fed: Fed, gates: Gates, **inputs: Any) -> Float[Te
     # Causal attention never looks ahead, so padding behind a row changes nothing in it.
     with torch.enable_grad(), passing(gates, Route(places=places)):
         hidden = model.trunk(input_ids=fed.tokens.to(model.device), **inputs).last_hidden_state
-        logits = model.unembed(hidden[fed.rows, fed.positions])  # (answer tokens, vocabulary)
+        rows, positions = (torch.tensor(where, device=hidden.device) for where in (fed.rows, fed.positions))
+        logits = model.unembed(hidden[rows, positions])  # (answer tokens, vocabulary)
         losses = surprise(logits, torch.tensor(fed.targets, device=logits.device))
         return (losses * torch.tensor(fed.weights, device=losses.device)).sum()
 

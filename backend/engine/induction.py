@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .. import stats
 from ..arrays import Float, Int
 from ..errors import BadInput, ModelError
+from ..models import offloaded
 from ..models.gates import Kept, Route
 from .batches import Progress, in_batches, tokens_per_pass
 from .watching import Attention, Enough, hide_the_future, watch
@@ -289,11 +290,10 @@ def _values_alone(
 
 def output_projection(module: nn.Module) -> tuple[Float[Tensor, "_ d_model"], Float[Tensor, " d_model"] | None]:
     """Weight (n_heads * d_head, d_model) and bias (d_model,) of an attention output projection."""
-    weight = module.weight
-    assert isinstance(weight, Tensor)
+    weight = offloaded.weight(module)
     if isinstance(module, nn.Linear):
         weight = weight.T
-    return weight, module.bias  # type: ignore[return-value]
+    return weight, None if module.bias is None else offloaded.weight(module, "bias")
 
 
 def _unembedding(
@@ -305,13 +305,15 @@ def _unembedding(
         ModelError: if what lies between the last block and the unembedding, beside a norm, is not known.
     """
     head = model.model.get_output_embeddings()
-    index = torch.as_tensor(ids, device=head.weight.device)
-    columns = head.weight[index]
+    unembedding = offloaded.weight(head)
+    index = torch.as_tensor(ids, device=unembedding.device)
+    columns = unembedding[index]
     if columns.shape[-1] != model.d_model:
         narrowing = [m for name, m in model.model.named_modules() if name.endswith("project_out")]
         if len(narrowing) != 1 or narrowing[0].weight.shape != (columns.shape[-1], model.d_model):
             raise ModelError(f"The unembedding of '{model.info.name}' reads {columns.shape[-1]} numbers, its blocks "
                              f"write {model.d_model}, and what lies between is not known: copying cannot be measured.")
-        columns = torch.matmul(columns, narrowing[0].weight)
-    bias = head.bias[index] if getattr(head, "bias", None) is not None else columns.new_zeros(index.shape)
-    return columns, bias
+        columns = torch.matmul(columns, offloaded.weight(narrowing[0]))
+    if getattr(head, "bias", None) is None:
+        return columns, columns.new_zeros(index.shape)
+    return columns, offloaded.weight(head, "bias")[index]

@@ -25,6 +25,7 @@ from ..arrays import Bool, Float, Int, Shaped
 from ..errors import BadInput
 from ..models.gates import ALL_ON, Ended, Gates, Kept, MeanActivations, Places, Route, gates_for, passing
 from ..models.loading import LoadedModel, no_numbers
+from ..models.offloaded import is_offloaded
 from ..records import Questions
 from ..tasks.task import Prompt
 from ..values import Ablation
@@ -519,9 +520,10 @@ class _Tally:
         tokens: Int[np.ndarray, " n_targets"],
     ) -> tuple[Float[Tensor, " n_targets"], Float[Tensor, " n"], Float[Tensor, " n"]]:
         """The logit of each token at its row, and of each row the log-sum-exp and the maximum over the vocabulary."""
-        weight = self.model.model.get_output_embeddings().weight
+        head = self.model.model.get_output_embeddings()
+        weight = head.weight
         width = max(LOGITS * (64 if states.is_cuda else 1) // len(states) // ALIGNED, 1) * ALIGNED
-        if weight.is_meta:  # offloaded: loading it once for all is cheaper
+        if is_offloaded(head):  # bringing it in once for all is cheaper
             width = len(weight)
         wanted = torch.zeros(len(rows), device=states.device)
         normalisers, peaks = [], []

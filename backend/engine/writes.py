@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ..arrays import Bool, Float
-from ..errors import ModelError
 from ..models.loading import LoadedModel
 from ..tasks.task import Prompt
 from .batches import Progress
@@ -35,7 +34,6 @@ def mean_writes(
 
     Raises:
         BadInput: if no prompt is left.
-        ModelError: if the weights are not in memory.
     """
     sequences = gold_texts(model, prompts)
     grams = {layer: _gram(model, layer) for layer in model.attn_outs}
@@ -58,9 +56,6 @@ def mean_writes(
 def _gram(model: LoadedModel, layer: int) -> Float[Tensor, "n_heads d_head d_head"]:
     """Each head's rows of the output projection times themselves."""
     weight, _ = output_projection(model.attn_outs[layer])
-    if weight.is_meta:
-        raise ModelError("What heads write is read from their weights, and some of this model's are not in memory. "
-                         "Load it whole.")
     rows = weight.detach().double().unflatten(0, (model.n_heads, -1))  # (n_heads, d_head, d_model)
     products: Tensor = rows @ rows.transpose(1, 2)
     return products

@@ -14,6 +14,7 @@ from ..arrays import Float, Int
 from ..engine.induction import output_projection
 from ..engine.watching import Attention, Enough, watch
 from ..errors import BadInput, ModelError
+from ..models import offloaded
 from ..models.gates import Kept, MeanActivations, Route, gates_for, passing
 from ..values import INTACT, Ablation, Head, no_heads
 
@@ -158,19 +159,20 @@ def direct_contributions(
         rows = model.logit_factor * parameter.double().cpu()
         return np.asarray(rows[target_id] - rows[foil_id] if foil_id is not None else rows[target_id])
 
-    projections = [output_projection(module) for module in model.attn_outs.values()]
-    times = model.branch_factor
-    written = [np.einsum("hd,hdm->hm", here(of_layer), _plain(weight).reshape(model.n_heads, model.d_head, -1))
-               for of_layer, (weight, _) in zip(z.values(), projections, strict=True)]  # per layer (n_heads, d_model)
+    times, written, biases = model.branch_factor, [], np.zeros(model.d_model)
+    for of_layer, module in zip(z.values(), model.attn_outs.values(), strict=True):  # weights one layer at a time
+        weight, bias = output_projection(module)
+        rows = _plain(weight).reshape(model.n_heads, model.d_head, -1)
+        written.append(np.einsum("hd,hdm->hm", here(of_layer), rows))  # (n_heads, d_model)
+        biases += 0 if bias is None else times * _plain(bias)
     heads, ffns = times * np.stack(written), times * np.stack([here(out) for out in ffn_out])
-    biases = times * sum((_plain(bias) for _, bias in projections if bias is not None), np.zeros(model.d_model))
     embedding = here(kept.inputs[0])
     stream = embedding + heads.sum((0, 1)) + ffns.sum(0) + biases
 
-    u = of_answer(unembedding.weight)
+    u = of_answer(offloaded.weight(unembedding))
     linear, offset = _frozen_norm(model, stream, here(hidden))
     direction = linear(u)  # what an addend is multiplied with
-    c = of_answer(unembedding.bias) if getattr(unembedding, "bias", None) is not None else 0.0
+    c = of_answer(offloaded.weight(unembedding, "bias")) if getattr(unembedding, "bias", None) is not None else 0.0
     return Contributions(
         heads=heads @ direction, ffns=ffns @ direction, embeddings=float(embedding @ direction),
         biases=float(biases @ direction + offset @ u + c), logit=float(here(hidden) @ u + c))

@@ -231,7 +231,7 @@ def _head_hook(layer: int, n_heads: int) -> Any:
             return None
         shape, gates, kept, ends = args[0].shape, now.gates, now.kept, now.route.until_attended == layer
         if now.given is not None:
-            return (now.given.reshape(shape), *args[1:])
+            return (now.given.reshape(shape).to(args[0].device), *args[1:])
         if gates.heads is None and kept.z is None and not ends:
             return None
         z = args[0].reshape(now.batch, -1, n_heads, shape[-1] // n_heads)  # (batch, pos, n_heads, d_head)
@@ -379,13 +379,15 @@ def _in_places(
     assert own.attended is not None
     read = _as_rows(hidden)
     grid = (torch.arange(len(read), device=hidden.device)[:, None], places.grid.to(hidden.device))
+    attended = own.attended.to(hidden.device)  # the block may be somewhere else than what reaches it
     few = {name: value.to(hidden.device)[grid] if name in _OF_TOKENS else _first(name, value, places.grid.shape[1])
            for name, value in inputs.items()}
-    with _under_way(replace(now, given=own.attended[grid])):
+    with _under_way(replace(now, given=attended[grid])):
         output = plain(_as_streams(read[grid], hidden), **few)
     found = _as_rows(output[0] if isinstance(output, tuple) else output)  # (batch, widest, d_state)
-    rows, positions, columns = (x.to(hidden.device) for x in (places.rows, places.positions, places.columns))
-    whole = _as_streams(read.detach().index_put((rows, positions), found[rows, columns]), hidden)
+    rows, positions, columns = (x.to(found.device) for x in (places.rows, places.positions, places.columns))
+    every = read.detach().to(found.device).index_put((rows, positions), found[rows, columns])
+    whole = _as_streams(every, hidden)
     return (whole, *output[1:]) if isinstance(output, tuple) else whole
 
 

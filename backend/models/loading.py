@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -12,12 +14,13 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from .. import places
 from ..arrays import Float
 from ..errors import BadInput, ModelError
 from ..machine import WIDTHS, free_memory, is_out_of_memory, size
 from ..records import ModelInfo
 from ..values import Ablation, ModelId
-from . import attention, gates
+from . import attention, gates, offloaded
 from .adapters import Adapter, adapter_for, part
 from .defaults import filled
 from .identity import identity_of
@@ -91,8 +94,8 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where token ids go: the device of the embedding."""
-        return cast(Tensor, self.model.get_input_embeddings().weight).device
+        """Where token ids go: where the embedding is, or is brought."""
+        return offloaded.device_of(self.model.get_input_embeddings())
 
     @property
     def trunk(self) -> nn.Module:
@@ -106,9 +109,10 @@ class LoadedModel:
             tokens: logits of this part of the vocabulary alone.
         """
         head = self.model.get_output_embeddings()
-        if not head.weight.is_meta:
+        away = offloaded.is_offloaded(head)  # then weights come with the module's own call
+        if not away:
             hidden = hidden.to(head.weight.device)
-        if tokens is None or head.weight.is_meta:  # offloaded weights come only with the module's own call
+        if tokens is None or away:
             logits = head(hidden).float()[..., tokens or slice(None)]
         else:
             logits = linear(hidden, head.weight[tokens], None if head.bias is None else head.bias[tokens]).float()
@@ -164,7 +168,7 @@ class LoadedModel:
 def load_model(
     name: str = BUNDLED, revision: str | None = None, dtype: str = "float32", device: str | None = None,
     device_map: str | dict[str, Any] | None = None, tokenizer: str | None = None, bos: str = "auto",
-    adapter: Adapter | None = None,
+    adapter: Adapter | None = None, max_memory: Mapping[str, int] | None = None,
 ) -> LoadedModel:
     """Load a causal model from the bundle, a local folder or the hub.
 
@@ -173,25 +177,29 @@ def load_model(
     Args:
         dtype: "float32" (the reference), "bfloat16" or "float16".
         device: "cpu", "cuda", ...; by default the GPU where there is one. Ignored with `device_map`.
-        device_map: accelerate's placement over several devices, for instance "auto".
+        device_map: accelerate's placement over several devices: "auto" fills GPUs, then main memory, and leaves the
+            rest on the disk, from where weights are brought in for each pass; or {module's path: 0, "cpu" or "disk"}.
         tokenizer: a folder or hub id, where it is not beside the weights.
         bos: "auto", "always" or "never": what every prompt begins with; see `text.reader_for`.
         adapter: where the heads and FFNs are, for an architecture that the table has no row for.
+        max_memory: with a `device_map` such as "auto", the bytes that weights may take on each device ("cuda:0",
+            "cpu"); by default `WEIGHT_SHARE` of what is free.
 
     Raises:
         ModelError: no such model, no safetensors, no adapter for its architecture, damaged weights, no network; one
             of the `obstacles`; or the engine's logits are not the model's own.
-        BadInput: unknown dtype or `bos`, or a device that is not here.
+        BadInput: unknown dtype, `bos` or `device_map`, or a device that is not here.
     """
     if dtype not in DTYPES:
         raise BadInput(f"Unknown dtype '{dtype}'. Known: {', '.join(DTYPES)}.")
     if device is not None and device_map is None:
         _require_device(device)
+    room = _room(device_map, max_memory)
     if found := obstacles_at(locate(name, revision, weights=False), tokenizer=tokenizer, adapter=adapter):
         raise ModelError(" ".join(found))  # before anything large is fetched or read
     place = locate(name, revision)
     try:
-        return _load(place, name, dtype, device, device_map, tokenizer, bos, adapter)
+        return _load(place, name, dtype, device, device_map, room, tokenizer, bos, adapter)
     except ModelError as error:
         if place.folder.is_dir():
             raise
@@ -201,7 +209,7 @@ def load_model(
 
 def _load(
     place: Location, name: str, dtype: str, device: str | None, device_map: str | dict[str, Any] | None,
-    tokenizer: str | None, bos: str, adapter: Adapter | None,
+    room: dict[int | str, int] | None, tokenizer: str | None, bos: str, adapter: Adapter | None,
 ) -> LoadedModel:
     tensors = tensors_of(place)
     info_from(config_of(place), place.name, place.revision, tensors, adapter)  # its sizes, before a class reads them
@@ -209,10 +217,16 @@ def _load(
     config = config_class(place.folder)
     text = config.get_text_config()
     _require_room(text, name, dtype, sum(n for _, n in tensors), device_map)
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    # Straight to where they are used: no copy of all weights stands in main memory first.
+    placed = device_map if device_map is not None else None if target.type == "cpu" else {"": target}
+    # Where a class stores weights in another form than it uses (experts), what goes to the disk is written there anew.
+    folder = _scratch() if device_map is not None else None
     try:
         model, report = cast(tuple[Any, dict[str, Any]], AutoModelForCausalLM.from_pretrained(
             place.folder, config=text, key_mapping=None if text is config else _TEXT_PART, dtype=DTYPES[dtype],
-            device_map=device_map, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+            device_map=placed, max_memory=room, offload_folder=folder.name if folder else None, use_safetensors=True,
+            trust_remote_code=False, output_loading_info=True,
             ignore_mismatched_sizes=True))  # it would refuse them in words that explain nothing
     except Exception as error:  # transformers raises whatever the arithmetic of its classes does
         if is_out_of_memory(error):
@@ -226,12 +240,8 @@ def _load(
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"The weights of '{name}' lack {len(missing)} tensors ({', '.join(missing[:3])}, ...): they "
                          "are of another model, or incomplete. Fetch or convert them again.")
-    if device_map is None:
-        try:
-            model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        except (RuntimeError, MemoryError) as error:
-            raise ModelError(_no_memory(name) if is_out_of_memory(error) else
-                             f"'{name}' cannot be loaded: {first_line(error)}.") from error
+    if folder is not None:
+        weakref.finalize(model, folder.cleanup)
     try:
         _let_go_of_files(model)
         return prepare(model, words, place.name, place.revision, dtype, tensors, bos, adapter,
@@ -240,6 +250,38 @@ def _load(
         if not is_out_of_memory(error):
             raise
         raise ModelError(_no_memory(name)) from error
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder beside the results, where there is room for large things; the system's own may lie in memory."""
+    places.live().mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix="offloaded-", dir=places.live())
+
+
+PLACEMENTS = ("auto", "balanced", "balanced_low_0", "sequential")  # of accelerate's
+WEIGHT_SHARE = 0.8  # of a device's free memory that weights may take; the rest is for what passes through them
+
+
+def _room(device_map: Any, max_memory: Mapping[str, int] | None) -> dict[int | str, int] | None:
+    """Bytes that weights may take on each device, as accelerate names them; None where there is nothing to choose.
+
+    Raises:
+        BadInput: an unknown placement, a device that is not here, or room without a placement that asks for it.
+    """
+    if not isinstance(device_map, str):
+        if max_memory:
+            raise BadInput("What weights may take on each device is for a placement to choose by: say --device-map "
+                           f"({', '.join(PLACEMENTS)}) too.")
+        return None
+    if device_map not in PLACEMENTS:
+        raise BadInput(f"Unknown placement '{device_map}'. Known: {', '.join(PLACEMENTS)}; one device is named with "
+                       "--device.")
+    here: dict[str, int] = {f"cuda:{i}": torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())}
+    here["cpu"] = free_memory()
+    if unknown := set(max_memory or ()) - set(here):
+        raise BadInput(f"There is no device '{min(unknown)}' here. Known: {', '.join(here)}.")
+    room = {name: int(WEIGHT_SHARE * free) for name, free in here.items()} | dict(max_memory or {})
+    return {int(name.removeprefix("cuda:")) if name != "cpu" else name: most for name, most in room.items()}
 
 
 def _require_room(config: Any, name: str, dtype: str, n_saved: int, device_map: Any) -> None:
@@ -316,6 +358,7 @@ def prepare(
     adapter = adapter or adapter_for(config.model_type)
     model.eval().requires_grad_(False)
     attention.use(model)
+    offloaded.install(model)
     if tensors is None:
         short = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
         tensors = [(short.get(p.dtype, "F32"), p.numel()) for p in model.parameters()]

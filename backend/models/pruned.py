@@ -23,6 +23,7 @@ from ..values import Ablation
 from .adapters import part
 from .gates import gates_for, passing
 from .loading import LoadedModel, load_model
+from .offloaded import offloaded
 
 # What the last projection of an FFN is called, as a module or as a parameter that holds all experts'.
 LAST = frozenset({"down_proj", "down_proj_bias", "c_proj", "fc2", "fc_out", "dense_4h_to_h", "w2"})
@@ -50,12 +51,12 @@ def zeroed(model: LoadedModel, ablation: Ablation) -> dict[str, Tensor]:
     if not ablation:
         raise BadInput("Nothing is switched off: the checkpoint would be the model itself.")
     ablation.check(model.n_layers, model.n_heads, model.info.headless)
+    if offloaded(model.model):
+        raise ModelError(f"Some weights of '{model.info.name}' are offloaded. Load all of them to write them.")
     names = {id(parameter): name for name, parameter in model.model.named_parameters()}
     found: dict[str, Tensor] = {}
 
     def copy(parameter: Tensor) -> Tensor:
-        if parameter.is_meta:
-            raise ModelError(f"Some weights of '{model.info.name}' are offloaded. Load all of them to write them.")
         return found.setdefault(names[id(parameter)], parameter.detach().clone())
 
     for head in ablation.heads:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from ..errors import BadInput
 from ..kinds.unit import Option
+from ..machine import read_size
 from ..models.info import BUNDLED
 from ..models.smollm2 import WHEEL
 from ..places import LIVE, SHIPPED, short
@@ -96,7 +97,10 @@ def of_model(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32",
                      help="default: %(default)s, the reference")
     sub.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
-    sub.add_argument("--device-map", help="spread a large model over several devices: auto")
+    sub.add_argument("--device-map", metavar="PLACEMENT", help="spread a large model over several devices, main memory "
+                     "and disk: auto, balanced, balanced_low_0, sequential")
+    sub.add_argument("--max-memory", type=_room, metavar="DEVICE=SIZE", help="with commas between: what its weights "
+                     "may take of each, for instance cuda:0=70GB,cpu=200GB (default: 80 %% of what is free)")
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -123,6 +127,15 @@ def _digests(text: str) -> dict[str, str]:
     if not all(name and digest for name, _, digest in pairs):
         raise argparse.ArgumentTypeError(f"'{text}' is not a list such as piqa=0123456789ab,boolq=ba9876543210")
     return {name: digest for name, _, digest in pairs}
+
+
+def _room(text: str) -> dict[str, int]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    sizes = {device.strip(): read_size(amount) for device, _, amount in pairs}
+    found = {device: amount for device, amount in sizes.items() if device and amount is not None}
+    if len(found) != len(pairs):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list such as cuda:0=70GB,cpu=200GB")
+    return found
 
 
 def _topics(text: str) -> tuple[str, ...]:

@@ -298,8 +298,8 @@ def elsewhere(store: Store, monkeypatch: pytest.MonkeyPatch) -> ModelId:
     def not_here(name: str, *_: object, **__: object) -> ModelInfo:
         if name == INFO.name:
             return INFO
-        raise ModelError("The weights of SmolLM2-135M are not here. `python -m backend smollm2`, or the button on Runs > Models, "
-                         "fetches them (99 MB).")
+        raise ModelError("The weights of SmolLM2-135M are not here. `python -m backend smollm2`, or the button on "
+                         "Runs > Models, fetches them (99 MB).")
 
     made_up.fill(store, [*made_up.real_story(list(map(made_up.task_id, MINI))),
                          PrefixMatching(made_up.model_id(made_up.REAL))], made_up.REAL)
@@ -323,7 +323,8 @@ def test_a_tour_without_weights_says_so_before_the_guess_and_calmly_after(explor
     app.radio[0].set_value(app.radio[0].options[0]).run()
     assert calm(app)
     if step in ("2", "4"):
-        assert "It cannot be measured here. The weights of SmolLM2-135M are not here. `make smollm2`" in words(app)
+        assert ("It cannot be measured here. The weights of SmolLM2-135M are not here. `python -m backend smollm2`"
+                in words(app))
     if step == "2":
         assert "with each head off in turn, which answers the question" in words(app)
         assert "Try it" not in words(app)
