@@ -60,6 +60,10 @@ EXAMPLES = {  # without the command's own name
         "precompute --model facebook/opt-66b --tasks paper --dtype bfloat16 --device-map auto",
         "precompute --tasks mini --cluster local",
     ],
+    "plan": [
+        "plan --model facebook/opt-66b --tasks paper --shots 0,1,5 --what all --hardware 8xA100-80G",
+        "plan --model ./my-model --tasks mini --hardware cpu:16x2.5GHz-64G --price 0.5-1",
+    ],
     "status": ["status", "status --check"],
     "verify": [
         "verify --sample 5",
@@ -143,6 +147,8 @@ def precompute(args: argparse.Namespace) -> int:
             sentence = _time_needed(plan, speeds) if plan.to_do else "Nothing to do: everything is stored."
             print(sentence)
             jobs.last_word("done", sentence)
+            if args.hardware:
+                print("\n" + _forecast(request, args, count))
             failed = []
         else:
             store.refuse_to_write()  # before hours of work that could not be kept
@@ -156,6 +162,28 @@ def precompute(args: argparse.Namespace) -> int:
     return FAILED if failed else DONE
 
 
+def plan(args: argparse.Namespace) -> int:
+    """What a study would take on a machine that need not be here: memory, hours, cost; from a config alone."""
+    from .models.shapes import shape_of
+    from .runs.forecast import find_tasks
+
+    _quiet()
+    shape = shape_of(args.model, args.revision)
+    model = ModelId(args.model, args.revision or "", "", args.bos == "always", args.dtype)
+    request = _request(args, model, shape.info)
+    if request.needs_tasks:
+        request = replace(request, tasks=find_tasks(args.tasks))
+    print(_forecast(request, args, None))
+    return DONE
+
+
+def _forecast(request: planning.Request, args: argparse.Namespace, count: planning.CountText | None) -> str:
+    from .models.shapes import shape_of
+    from .runs.forecast import forecast
+
+    return forecast(request, shape_of(args.model, args.revision), args.hardware, args.peak_share, args.price, count)
+
+
 def requested(args: argparse.Namespace) -> planning.Request:
     """What the arguments of `precompute` ask for.
 
@@ -166,15 +194,19 @@ def requested(args: argparse.Namespace) -> planning.Request:
         if (here := get_task(name).fingerprint) != digest:
             raise DataError(f"The rows of '{name}' here are others than those asked for: their digest is {here}, not "
                             f"{digest}. Put those rows in place, or leave --rows out.")
-    info = describe(args.model, args.revision)
-    chosen = {name: tuple(value) if isinstance(value := getattr(args, name), list) else value
-              for name in planning.options()}
-    chosen["off"] = tuple(_ablation(text, info) for text in chosen["off"])
-    request = planning.Request(_identity(args), info, (), args.shots, args.what, args.demos, args.n_examples,
-                               args.seeds, chosen, args.draws)
+    request = _request(args, _identity(args), describe(args.model, args.revision))
     if not request.needs_tasks:
         return request
     return replace(request, tasks=tuple(TaskId(task.name, task.fingerprint) for task in _tasks(args.tasks)))
+
+
+def _request(args: argparse.Namespace, model: ModelId, info: ModelInfo) -> planning.Request:
+    """What is asked for, without tasks."""
+    chosen = {name: tuple(value) if isinstance(value := getattr(args, name), list) else value
+              for name in planning.options()}
+    chosen["off"] = tuple(_ablation(text, info) for text in chosen["off"])
+    return planning.Request(model, info, (), args.shots, args.what, args.demos, args.n_examples, args.seeds, chosen,
+                            args.draws)
 
 
 def _compute(plan: planning.Plan, store: Store, args: argparse.Namespace, speeds: dict[str, float]) -> list[Unit[Any]]:
@@ -842,6 +874,9 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("precompute", precompute)
     arguments.of_precompute(sub)
+
+    sub = command("plan", plan)
+    arguments.of_plan(sub)
 
     sub = command("status", status)
     sub.add_argument("--check", action="store_true", help="read every result and name the damaged ones")

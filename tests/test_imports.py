@@ -56,6 +56,7 @@ MAY: dict[str, set[str]] = {
     "backend.store": ours("store", "kinds", "models", "tasks"),
     "backend.sharing": ours("sharing", "store", "kinds", "models", "tables"),
     "backend.runs": ours("runs", "store", "kinds", "models", "tasks"),
+    "backend.runs.forecast": ours("runs", "kinds", "models", "tasks", "engine.batches"),  # how large passes are
     "backend.bundled": ours("bundled", "kinds", "engine", "models", "tasks"),
     "backend.bundled.checkpoints": ours("models.info"),
 }
@@ -72,7 +73,7 @@ FOREIGN = {"backend.errors": set(), "backend.limits": set(), "backend.demo": set
 HEAVY = {"torch", "transformers", "accelerate", "datasets"}  # seconds to import
 # May import them, or a module that does, before something is measured.
 LOADS_TORCH = {"backend.engine", "backend.models.loading", "backend.models.gates", "backend.models.attention",
-               "backend.models.pruned",
+               "backend.models.pruned", "backend.models.offloaded",
                "backend.lens.patterns",
                "backend.lens.reading", "backend.bundled.measure", "backend.bundled.train"}
 

@@ -88,6 +88,7 @@ class Attribution(OfTraining[Attributions]):
 
     KIND = "attribution"
     RECORD = Attributions
+    BACKWARDS = True
     TITLE = "attribution"
     DEFINITION = ("signed: mean over examples of -sum over positions and d_head of z * dL/dz, the change of loss by a "
                   "head's removal to first order; integrated: the same with the gradient averaged over gates "

@@ -61,6 +61,7 @@ class OptimalConstants(OfTraining[Constants]):
 
     KIND = "optimal_constants"
     RECORD = Constants
+    BACKWARDS = True
     TITLE = "optimal constants"
     DEFINITION = (f"a* = argmin over a of the mean loss on training prompts with a in place of a head's output z at "
                   f"every position, one head at a time; Adam from the head's mean, {STEPS} steps of {BATCH} prompts, "

@@ -73,6 +73,7 @@ class HeadGates(OfOrder[GateOrder]):
 
     KIND = "gates"
     RECORD = GateOrder
+    BACKWARDS = True
     TITLE = "learned gates"
     DEFINITION = (f"a gate per head (sigmoid), fitted by Adam ({RATE:g} on logits, {BATCH} prompts a step) to the mean "
                   f"cross-entropy of the gold answer's tokens, nats: {FREE_STEPS} steps freely, then {STEPS} with "

@@ -103,6 +103,7 @@ class HeadImportance(OfTraining[HeadScores]):
 
     KIND = "head_importance"
     RECORD = HeadScores
+    BACKWARDS = True
     TITLE = "head importance"
     DEFINITION = ("per-token: sum over examples and positions of |sum over d_head of z * dL/dz| / positions that "
                   "carry a gradient, in the last layer the answer's; one-divisor: the same / all positions in every "

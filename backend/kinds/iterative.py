@@ -42,6 +42,7 @@ class Iterative(OfOrder[IterativeOrder]):
 
     KIND = "iterative"
     RECORD = IterativeOrder
+    BACKWARDS = True
     TITLE = "iterative order"
     DEFINITION = ("dead heads go first; then, ten times, a tenth of the live ones: those with the lowest gradient "
                   "importance, scored anew with all heads off that have gone so far")

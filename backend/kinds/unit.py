@@ -136,6 +136,7 @@ class Unit(ABC, Generic[R]):
     SOURCE: ClassVar[str] = ""  # of the definition
     TOPICS: ClassVar[Mapping[str, Topic]] = {}
     OPTIONS: ClassVar[tuple[Option, ...]] = ()
+    BACKWARDS: ClassVar[bool] = False  # whether its cost is one of passes forwards and backwards, three to a token
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)

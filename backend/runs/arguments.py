@@ -15,6 +15,7 @@ from ..models.smollm2 import WHEEL
 from ..places import LIVE, SHIPPED, short
 from ..tasks.task import DEMOS, DRAWS
 from . import plan as planning
+from .hardware import PEAK_SHARE, Hardware, parse, parse_price
 
 
 def of_store(sub: argparse.ArgumentParser) -> None:
@@ -27,6 +28,46 @@ def of_store(sub: argparse.ArgumentParser) -> None:
 def of_precompute(sub: argparse.ArgumentParser) -> None:
     """What is measured, of what and how."""
     of_model(sub)
+    of_request(sub)
+    of_cluster(sub)
+    sub.add_argument("--dry-run", action="store_true", help="say what would be done, load no model")
+    of_hardware(sub, "with --dry-run: also what it would take on another machine, for instance 8xA100-80G")
+    sub.add_argument("--ship", nargs="?", const=str(SHIPPED), metavar="FOLDER",
+                     help=f"then write the results as plain files (default folder: {short(SHIPPED)})")
+
+
+def of_cluster(sub: argparse.ArgumentParser) -> None:
+    """Who shares the work."""
+    sub.add_argument("--cluster", metavar="ADDRESS", help="share the work among workers on Ray, each with a replica of "
+                     "the model: local, for this machine's processors or GPUs, or the address of a cluster; see "
+                     "docs/cluster.md")
+    sub.add_argument("--workers", type=_one_or_more, metavar="N", help="of a cluster (default: as many as there is "
+                     "room for)")
+    sub.add_argument("--gpus-per-worker", type=_none_or_more, metavar="N", help="of a cluster; a replica is spread "
+                     "over several (default: 1 where there are GPUs, else 0)")
+    sub.add_argument("--threads-per-worker", type=_one_or_more, metavar="N", help="of a cluster: processors that one "
+                     "computes with, the same on every machine (default: OMP_NUM_THREADS, or 1)")
+
+
+def of_plan(sub: argparse.ArgumentParser) -> None:
+    """What would be measured, of what, and where."""
+    of_model(sub)
+    of_request(sub)
+    of_hardware(sub, "devices, for instance 8xA100-80G, 1xH100-80G, cpu:16x2.5GHz-64G (default: %(default)s)")
+    sub.set_defaults(hardware=parse("1xA100-80G"), dtype="bfloat16", tasks="paper")
+
+
+def of_hardware(sub: argparse.ArgumentParser, about: str) -> None:
+    """Which machine a plan is for, and what is assumed of it."""
+    sub.add_argument("--hardware", type=_hardware, metavar="MACHINE", help=about)
+    sub.add_argument("--peak-share", type=_part, default=PEAK_SHARE, metavar="SHARE", help="of a device's peak rate "
+                     "that is assumed to be reached (default: %(default)s)")
+    sub.add_argument("--price", type=_price, metavar="LOW-HIGH", help="dollars per device and hour (default: assumed "
+                     "for the device, and said)")
+
+
+def of_request(sub: argparse.ArgumentParser) -> None:
+    """Which results are asked for."""
     sub.add_argument("--tasks", default="mini", help="names with commas between, or mini, paper, held-out, all "
                      "(default: %(default)s); see `tasks`")
     sub.add_argument("--rows", type=_digests, default={}, metavar="NAME=DIGEST", help="with commas between, as the "
@@ -44,18 +85,6 @@ def of_precompute(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--seeds", type=_numbers, default=(0,), metavar="N,N", help="draws of queries and demonstrations")
     for option in planning.options().values():
         _add_option(sub, option)
-    sub.add_argument("--cluster", metavar="ADDRESS", help="share the work among workers on Ray, each with a replica of "
-                     "the model: local, for this machine's processors or GPUs, or the address of a cluster; see "
-                     "docs/cluster.md")
-    sub.add_argument("--workers", type=_one_or_more, metavar="N", help="of a cluster (default: as many as there is "
-                     "room for)")
-    sub.add_argument("--gpus-per-worker", type=_none_or_more, metavar="N", help="of a cluster; a replica is spread "
-                     "over several (default: 1 where there are GPUs, else 0)")
-    sub.add_argument("--threads-per-worker", type=_one_or_more, metavar="N", help="of a cluster: processors that one "
-                     "computes with, the same on every machine (default: OMP_NUM_THREADS, or 1)")
-    sub.add_argument("--dry-run", action="store_true", help="say what would be done, load no model")
-    sub.add_argument("--ship", nargs="?", const=str(SHIPPED), metavar="FOLDER",
-                     help=f"then write the results as plain files (default folder: {short(SHIPPED)})")
 
 
 def check_cluster(args: argparse.Namespace) -> None:
@@ -136,6 +165,29 @@ def _room(text: str) -> dict[str, int]:
     if len(found) != len(pairs):
         raise argparse.ArgumentTypeError(f"'{text}' is not a list such as cuda:0=70GB,cpu=200GB")
     return found
+
+
+def _hardware(text: str) -> Hardware:
+    try:
+        return parse(text)
+    except BadInput as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _price(text: str) -> tuple[float, float]:
+    try:
+        return parse_price(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a range of prices such as 1.5-4") from None
+
+
+def _part(text: str) -> float:
+    try:
+        if 0 < float(text) <= 1:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"'{text}' is not a share such as 0.35")
 
 
 def _topics(text: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -174,11 +174,15 @@ def is_done(unit: Unit[Any], store: Store) -> bool:
     return unit in store and (type(unit).is_whole is Unit.is_whole or fetch_whole(unit, store) is not None)
 
 
-def asked(request: Request) -> list[Unit[Any]]:
-    """The units that a request names, the model's own record first; without what they build on."""
-    if request.needs_tasks:
+def asked(request: Request, find: Callable[[str], Sequence[TaskId]] | None = None) -> list[Unit[Any]]:
+    """The units that a request names, the model's own record first; without what they build on.
+
+    Args:
+        find: the tasks that names stand for, where their rows need not be here.
+    """
+    if request.needs_tasks and find is None:
         _check_rows(request)
-    wish = Wish(request.model, request.setups if request.needs_tasks else (), request.options, identify_tasks)
+    wish = Wish(request.model, request.setups if request.needs_tasks else (), request.options, find or identify_tasks)
     found: dict[Unit[Any], None] = {Model(request.model): None}
     for topic in request.what:
         for kind in KINDS.values():

@@ -29,6 +29,7 @@ from backend.models.loading import LoadedModel, load_model, prepare
 from backend.models.offloaded import device_of, is_offloaded, offloaded, weight
 from backend.models.pruned import zeroed
 from backend.values import INTACT, Ablation, Head
+from tests.benchmarks import streamed
 from tests.engine.test_gradients import FIXED, PROMPTS
 from tests.models.small import small_network, small_tokenizer
 
@@ -181,6 +182,15 @@ def test_passes_over_weights_from_the_disk_are_large_for_each_reads_them_all(opt
     widest = max(p.numel() * 4 for p in opt[1].blocks[0].parameters())
     monkeypatch.setattr(batches, "free_memory", lambda: widest + 2 * 10**6)
     assert tokens_per_pass(opt[1]) == 512  # what is left beside the matrix that was brought in
+
+
+def test_the_benchmark_of_a_model_from_the_disk_runs_in_small(tmp_path):
+    of_layer = streamed.write(tmp_path / "model", 3, streamed.SMALL)
+    found, model = streamed.run(tmp_path / "model", (tmp_path / "model" / "rest.safetensors").stat().st_size
+                                + of_layer * 6 // 5)
+    assert [one.what for one in found][1:] == ["two questions", "two questions, F1 off",
+                                               "head importance of one example"]
+    assert all(is_offloaded(module) for module in model.attn_outs.values())
 
 
 LOADING = """
