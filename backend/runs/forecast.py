@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import BadInput
 from ..kinds.prompts import task_of
@@ -70,7 +70,8 @@ class Counter:
     shares: bool = False  # gradients of a wide model, which read shared demonstrations forwards once
 
     def __call__(self, setup: Setup, split: str) -> int:
-        return round(getattr(_read(setup, split, self.count_text, self.shares), self.what))
+        tokens: float = getattr(_read(setup, split, self.count_text, self.shares), self.what)
+        return round(tokens)
 
 
 @lru_cache(maxsize=8192)
@@ -182,7 +183,7 @@ def count(request: planning.Request, shape: Shape, count_text: planning.CountTex
     return sorted(rows.values(), key=lambda row: -row.operations)
 
 
-def read_of(unit: Unit, info: ModelInfo, count_text: planning.CountText | None = None) -> Read:
+def read_of(unit: Unit[Any], info: ModelInfo, count_text: planning.CountText | None = None) -> Read:
     """What measuring a unit reads, all passes together."""
     shares = unit.BACKWARDS and info.d_model >= SHARING_WIDTH
     tokens, scored, pairs = (unit.cost(info, Counter(what, count_text, shares)) for what in Read._fields)
