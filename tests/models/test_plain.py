@@ -115,7 +115,7 @@ def test_too_little_memory_is_said_before_anything_is_read(folder, monkeypatch):
         load_model(str(folder))
 
 
-@pytest.mark.parametrize("where", ["from_pretrained", "to", "the copy", "the engine", "the model's own pass"])
+@pytest.mark.parametrize("where", ["from_pretrained", "the copy", "the engine", "the model's own pass"])
 @pytest.mark.parametrize("error", [
     MemoryError(), torch.OutOfMemoryError("CUDA out of memory."),
     RuntimeError("[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried")])
@@ -123,7 +123,7 @@ def test_memory_that_runs_out_while_a_model_is_loaded_is_said(folder, monkeypatc
     def full(*_: object, **__: object) -> None:
         raise error
 
-    place, name = {"from_pretrained": (AutoModelForCausalLM, "from_pretrained"), "to": (LlamaForCausalLM, "to"),
+    place, name = {"from_pretrained": (AutoModelForCausalLM, "from_pretrained"),
                    "the copy": (loading, "_let_go_of_files"), "the engine": (passes, "score"),
                    "the model's own pass": (LlamaForCausalLM, "forward")}[where]
     monkeypatch.setattr(place, name, full)
