@@ -222,8 +222,7 @@ print(most[0] - before[0], most[1] - before[1])
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident memory is read as Linux tells it")
 @pytest.mark.parametrize(("dtype", "made", "mapped"), [("float32", 1, 1), ("bfloat16", 0.5, 1)])
 def test_weights_are_never_in_memory_twice(tmp_path, dtype, made, mapped):
-    """They are copied one by one out of the file's own pages, which the system may drop; a copy that nobody who writes the
-    file anew can change."""
+    """They are copied one by one out of the file's own pages, which the system may drop."""
     folder = tmp_path / "model"
     network = small_network("opt", hidden_size=768, word_embed_proj_dim=768, ffn_dim=3072, num_hidden_layers=4)
     network.save_pretrained(folder)
