@@ -59,9 +59,6 @@ def test_a_guide_begins_with_the_files_that_it_touches(name: str):
     assert len(NAMED.findall("\n".join(rows))) >= 4
 
 
-OTHERS = {"python.md", "big-models.md", "cluster.md", "sharing.md"}  # documents of features that come by themselves
-
-
 @pytest.mark.parametrize("page", PAGES, ids=ids)
 def test_links_lead_somewhere(page: Path):
     for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", text_of(page), flags=re.DOTALL)):
@@ -69,8 +66,6 @@ def test_links_lead_somewhere(page: Path):
             continue
         file, _, place = link.partition("#")
         target = (page.parent / file).resolve() if file else page
-        if target.name in OTHERS and target.parent == DOCS and not target.exists():
-            continue
         assert target.exists(), link
         assert not place or place in anchors(target), link
 
