@@ -49,7 +49,7 @@ class Marks:
     """
 
     right: Bool[np.ndarray, " n"]
-    draws: Int[np.ndarray, " n"] | None = None  # which draw; None where every question stands for itself
+    draws: Int[np.ndarray, " _"] | None = None  # as many, which draw; None where every question stands for itself
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "right", np.asarray(self.right, bool))

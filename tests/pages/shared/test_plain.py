@@ -164,6 +164,7 @@ pages/shared/blocks.py: transformer.svg(cells, off)
 pages/shared/calibration.py: best['score']
 pages/shared/calibration.py: missing
 pages/shared/frame.py: page
+pages/shared/from_hub.py: fetch.done / fetch.total
 pages/shared/guesses.py: guess
 pages/shared/guesses.py: question
 pages/shared/guesses.py: right
