@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, TimeoutError, expect
 
 from backend.kinds import InductionScores
 from backend.runs import seal
@@ -23,7 +24,7 @@ from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import INTACT, ModelId, TaskId, parse_exact
 from tests.browser import explorer
-from tests.browser.explorer import server, settled
+from tests.browser.explorer import PATIENCE, server, settled
 from tests.pages import made_up
 
 pytestmark = explorer.MARKS
@@ -184,10 +185,15 @@ def visitor(browser: Browser, fresh: str) -> Iterator[Page]:
 
 
 def bring(page: Page, label: str, name: str, body: str | bytes) -> None:
-    """Choose a file, as a visitor does."""
-    page.get_by_test_id("stFileUploader").filter(has_text=label).locator("input[type=file]").set_input_files(
-        {"name": name, "mimeType": "text/plain", "buffer": body.encode() if isinstance(body, str) else body})
-    expect(page.get_by_role("button", name=f"Remove {name}", exact=True)).to_be_visible()
+    """Choose a file, as a visitor does: again, where the field was drawn anew under the hand that chose."""
+    taken = page.get_by_role("button", name=f"Remove {name}", exact=True)
+    for patience in (20_000, 20_000, PATIENCE):
+        page.get_by_test_id("stFileUploader").filter(has_text=label).locator("input[type=file]").set_input_files(
+            {"name": name, "mimeType": "text/plain", "buffer": body.encode() if isinstance(body, str) else body})
+        with suppress(TimeoutError):
+            taken.wait_for(timeout=patience)
+            break
+    expect(taken).to_be_visible()
     settled(page)
 
 
