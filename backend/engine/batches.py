@@ -39,13 +39,14 @@ def tokens_per_pass(model: LoadedModel, every_layer: bool = False) -> int:
                        GPU_TOKENS if device.type == "cuda" or visitors else CPU_TOKENS) for device in devices)
 
 
-def bytes_per_token(info: ModelInfo, dtype: str, every_layer: bool, patterns: bool = False) -> int:
+def bytes_per_token(info: ModelInfo, dtype: str, every_layer: bool, patterns: bool = False, ffn_widths: int = 3) -> int:
     """Memory that one token of a pass takes, about: one block's activations, or every block's and an answer's logits.
 
     Args:
         patterns: whether attention patterns are formed in full, two copies in float32.
+        ffn_widths: how often d_ffn numbers exist: 3 where the FFN is gated, 2 where it is not; 3 is on the safe side.
     """
-    widths = 4 * info.d_model + 4 * info.n_heads * info.d_head + 3 * info.d_ffn
+    widths = 4 * info.d_model + 4 * info.n_heads * info.d_head + ffn_widths * info.d_ffn
     of_block = WIDTHS.get(dtype, 8) * widths + (8 * info.n_heads * min(info.max_positions, KEYS) if patterns else 0)
     return info.n_layers * of_block + int(ANSWERS * LOGIT_BYTES * info.vocab_size) if every_layer else of_block
 

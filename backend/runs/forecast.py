@@ -223,7 +223,9 @@ def memory(shape: Shape, dtype: str, backwards: bool, free: int | None = None, g
     tokens = most if free is None else fitting(free, each, most)
     held = min(tokens, shape.info.max_positions)
     keys = 2 * shape.info.n_layers * shape.parts.d_kv * WIDTHS[dtype] * held
-    return Memory(shape.parts.total * WIDTHS[dtype], 0 if backwards else keys, tokens * each, tokens)
+    gated = shape.parts.ffn > 2.5 * shape.info.n_layers * shape.info.d_model * shape.info.d_ffn
+    made = bytes_per_token(shape.info, dtype, backwards, ffn_widths=3 if gated else 2)
+    return Memory(shape.parts.total * WIDTHS[dtype], 0 if backwards else keys, tokens * made, tokens)
 
 
 @dataclass(frozen=True)
