@@ -14,7 +14,7 @@ import math
 import os
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import lru_cache
@@ -28,6 +28,7 @@ from ..records import ModelInfo
 from . import gguf, smollm2
 from .adapters import ADAPTERS, Adapter
 from .defaults import SIZES, filled
+from .hub import answered, refused
 from .plain import check_plain, read_object, size_of
 from .refusals import layer_types, refusal
 
@@ -279,7 +280,7 @@ def _from_hub(name: str, revision: str | None, weights: bool) -> Location:
     except RepositoryNotFoundError as error:
         raise ModelError(f"The hub has no model '{name}' (or it is private: log in with `hf auth login`).") from error
     except (OSError, HTTPError, ValueError) as error:  # LocalEntryNotFoundError and HfHubHTTPError are among them
-        raise ModelError(refused(error, f"'{name}'") or (
+        raise ModelError(_refused(error, f"'{name}'") or (
             f"'{name}' cannot be kept in the local cache: there is no space left on its disk. Make room there, or name "
             "another place in HF_HOME." if is_full(error) else away)) from error
     if weights:
@@ -287,46 +288,10 @@ def _from_hub(name: str, revision: str | None, weights: bool) -> Location:
     return Location(name, folder, folder.name[:12])
 
 
-_ANSWERS = {  # of a hub, by the status; what to do
-    401: "It asks who you are: log in with `hf auth login`.",
-    403: "You may not read it: ask its owner for access, then `hf auth login`.",
-    404: "It has nothing of that name (or it is private: log in with `hf auth login`).",
-    429: "It has been asked too often from here: wait some minutes, or log in with `hf auth login`.",
-}
-
-
-def refused(error: BaseException | None, what: str) -> str:
-    """What the hub answered instead of what was asked of it, in a sentence; empty where nobody answered."""
-    if (status := answered(error)) is not None:
-        say = _ANSWERS.get(status) or (
-            "The fault is the hub's own: try again later." if status >= 500 else "Check the name.")
-        return f"{what} cannot be fetched: the hub answered with status {status}. {say} What is in the local " \
-               "cache, and the bundled model, can be used meanwhile."
-    if no_data(error):
-        return (f"{what} cannot be fetched: what answered is not the hub, or not well (it sent something else than "
-                "data). Check HF_ENDPOINT, and whether a log-in page of the network stands in between.")
-    return ""
-
-
-def answered(error: BaseException | None) -> int | None:
-    """The status of 400 or more with which the hub refused, as an error or what is behind it says; None: it did not."""
-    for one in behind(error):
-        status = getattr(getattr(one, "response", None), "status_code", None)
-        if isinstance(status, int) and status >= 400:
-            return status
-    return None
-
-
-def no_data(error: BaseException | None) -> bool:
-    """Whether something answered, with no JSON where JSON was promised."""
-    return any(isinstance(one, ValueError) and not isinstance(one, OSError) for one in behind(error))
-
-
-def behind(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that led to it, the latest first."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+def _refused(error: BaseException | None, what: str) -> str:
+    """What the hub answered, and what can be used meanwhile; empty where nobody answered."""
+    return refused(error, what) + (" What is in the local cache, and the bundled model, can be used meanwhile."
+                                   if answered(error) is not None else "")
 
 
 def _cached(name: str, revision: str, weights: bool) -> Path | None:
@@ -391,7 +356,7 @@ def _saved(place: Location) -> list[tuple[str, str, int]]:
         raise
     except (OSError, HTTPError, ValueError) as error:
         raise ModelError(f"The size of '{place.name}' is not known: its weights are not in the local cache. " + (
-            refused(error, f"'{place.name}'") or "The hub cannot be reached.")) from error
+            _refused(error, f"'{place.name}'") or "The hub cannot be reached.")) from error
     return [(key, spec.dtype, math.prod(spec.shape))
             for file in metadata.files_metadata.values() for key, spec in file.tensors.items()]
 
@@ -462,7 +427,7 @@ def tokenizer_digest(source: str | Path) -> str:
         raise ModelError(f"No tokenizer in '{source}': it is neither a folder here nor a hub id.") from error
     except (OSError, HTTPError, ValueError) as error:
         raise ModelError(f"No tokenizer in '{source}': it is no folder here. " + (
-            refused(error, f"'{source}'") or "The hub cannot be reached.")) from error
+            _refused(error, f"'{source}'") or "The hub cannot be reached.")) from error
     return _tokenizer_digest(Path(fetched))[:12]
 
 

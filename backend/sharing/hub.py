@@ -25,7 +25,7 @@ from .. import demo, limits
 from ..errors import BadInput, Cancelled, HeadroomError, StoreError
 from ..kinds import Model, Unit
 from ..machine import free_disk, is_full, size
-from ..models.info import answered, behind, no_data
+from ..models.hub import answered, behind, refused
 from ..store import bundles
 from ..store.live import Store
 from . import readme
@@ -40,13 +40,6 @@ Tick = Callable[[int, int], None]  # bytes so far, of how many; may raise Cancel
 _NAME = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9]([\w.-]{0,94}[A-Za-z0-9_])?", re.ASCII)  # of an owner, of a repository
 _FILE = re.compile(r"(?!.*(\.\.|//))[\w][\w. /+-]{0,199}\.zip", re.ASCII)
 _EXPECTED = "Write OWNER/NAME, OWNER/NAME/FILE.zip where there are several bundles, or the address of its page."
-_ASKING = {  # what to do when the hub answers with a status, to whoever fetches, and to whoever uploads
-    401: ("It asks who you are: log in with `hf auth login`, or set HF_TOKEN.",) * 2,
-    403: ("You may not read it: ask its owner for access, then `hf auth login`.",
-          "Your token may not write there: make one that may, or name a repository of your own."),
-    404: ("It has nothing of that name (or it is private: log in with `hf auth login`).",) * 2,
-    429: ("It has been asked too often from here: wait some minutes, or log in with `hf auth login`.",) * 2,
-}
 
 
 @dataclass(frozen=True)
@@ -393,18 +386,11 @@ def _sentences(what: str, writing: bool = False) -> Iterator[None]:
             raise BadInput("The hub does not take the card's header. Check the licence: it has to be one that the hub "
                            "knows, such as cc-by-4.0.") from error
         status = answered(error)
-        if status is not None:
-            say = _ASKING[status][writing] if status in _ASKING else (
-                "The fault is the hub's own: try again later." if status >= 500 else "Check the name.")
-            kind = BadInput if status == 404 else StoreError
-            raise kind(f"{cannot}: the hub answered with status {status}. {say}") from error
-        if is_full(error):
+        if status is None and is_full(error):
             raise StoreError(f"{cannot}: there is no space left in {tempfile.gettempdir()}. TMPDIR names another "
                              "place.") from error
-        if no_data(error):
-            raise StoreError(f"{cannot}: what answered is not the hub, or not well (it sent something else than "
-                             "data). Check HF_ENDPOINT, and whether a log-in page of the network stands in "
-                             "between.") from error
+        if told := refused(error, what, writing):
+            raise (BadInput if status == 404 else StoreError)(told) from error
         if "Consistency check failed" in str(error):
             raise StoreError(f"{cannot}: it came with another size than the hub had said. Try again.") from error
         if not any(isinstance(one, OSError | HTTPError) for one in behind(error)):
