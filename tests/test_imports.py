@@ -56,7 +56,8 @@ MAY: dict[str, set[str]] = {
     "backend.store": ours("store", "kinds", "models", "tasks"),
     "backend.sharing": ours("sharing", "store", "kinds", "models", "tables"),
     "backend.runs": ours("runs", "store", "kinds", "models", "tasks"),
-    "backend.runs.forecast": ours("runs", "kinds", "models", "tasks", "engine.batches"),  # how large passes are
+    "backend.runs.forecast": ours("runs", "kinds", "models", "tasks", "engine.batches", "engine.gradients",
+                                  "engine.passes"),  # how large passes are
     "backend.bundled": ours("bundled", "kinds", "engine", "models", "tasks"),
     "backend.bundled.checkpoints": ours("models.info"),
 }

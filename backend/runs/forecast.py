@@ -12,10 +12,9 @@ turn: such a replica is as fast as one device. The number of replicas is what fi
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -34,12 +33,9 @@ from . import plan as planning
 from .hardware import Hardware
 
 ASSUMED = "assumed lengths"  # stands in for the digest of rows that are not here
-TREE_ROW = 128  # tokens: small questions are packed into rows of about this length
-SHARING_WIDTH = 512  # d_model from which gradients read shared demonstrations forwards once
 USABLE = 0.95  # of a device's memory; the rest is the driver's and the fragments'
 DISK = 3e9  # bytes per second at which weights that do not fit are read, in each pass
 SAMPLE = 128  # prompts of a setup that are looked at; the rest is taken to be like them
-PASS = 1024  # tokens that are read at once, padding included; more on a GPU
 SHOWN = 9  # rows of the table of measurements
 
 
@@ -99,9 +95,11 @@ def _read(setup: Setup, split: str, count_text: planning.CountText | None, share
 
 def _packed(trees: Sequence[float]) -> list[float]:
     """Lengths of rows into which small questions are packed."""
+    from ..engine.passes import ROW_TOKENS
+
     rows: list[float] = []
     for tree in sorted(trees, reverse=True):
-        place = next((i for i, row in enumerate(rows) if row + tree <= TREE_ROW), None)
+        place = next((i for i, row in enumerate(rows) if row + tree <= ROW_TOKENS), None)
         if place is None:
             rows.append(tree)
         else:
@@ -110,10 +108,13 @@ def _packed(trees: Sequence[float]) -> list[float]:
 
 
 def _padded(lengths: Sequence[float]) -> list[float]:
-    """What rows are filled up to where those of about equal length are read together, as the engine does."""
+    """What rows are filled up to where those of about equal length are read together, as the engine does on a
+    processor; a GPU reads more at once."""
+    from ..engine.batches import CPU_TOKENS
+
     left, found = sorted(lengths, reverse=True), []
     while left:
-        n = max(1, int(PASS // max(left[0], 1)))
+        n = max(1, int(CPU_TOKENS // max(left[0], 1)))
         found += [left[0]] * len(left[:n])
         left = left[n:]
     return found
@@ -128,7 +129,7 @@ def _lengths(setup: Setup, split: str, count_text: planning.CountText | None
         one = (of.contexts, of.options) if split == "validation" else (of.context, of.gold)
         return [one], of.demo, setup.n_examples
     task = task_of(setup)
-    count = count_text or (lambda text: math.ceil(len(text) / planning._CHARACTERS_PER_TOKEN))
+    count = count_text or planning.guessed_tokens
     found, shown = [], []
     for prompt in iter_prompts(task, setup.n_shots, setup.demos, None, setup.seed, split,  # type: ignore[arg-type]
                                setup.draws):
@@ -185,6 +186,8 @@ def count(request: planning.Request, shape: Shape, count_text: planning.CountTex
 
 def read_of(unit: Unit[Any], info: ModelInfo, count_text: planning.CountText | None = None) -> Read:
     """What measuring a unit reads, all passes together."""
+    from ..engine.gradients import SHARING_WIDTH
+
     shares = unit.BACKWARDS and info.d_model >= SHARING_WIDTH
     tokens, scored, pairs = (unit.cost(info, Counter(what, count_text, shares)) for what in Read._fields)
     if unit.setup is None:  # random sequences, of which no logits are formed
@@ -314,7 +317,7 @@ def forecast(request: planning.Request, shape: Shape, hardware: Hardware, share:
         *(f"{name}: keys and values {size(m.keys)}, activations {size(m.activations)} in passes of {m.tokens:,} "
           f"tokens; with weights {size(m.total)} of {size(device.memory * placed.devices)}"
           + ("" if m.total <= USABLE * device.memory * placed.devices else ": DOES NOT FIT")
-          for name, m in (("scores", scoring), ("gradients", replace(gradients, keys=0)))),
+          for name, m in (("scores", scoring), ("gradients", gradients))),
         "",
         f"{'measurement':22}{'results':>9}{'tokens':>18}{'operations':>12}{'hours':>10}{'share':>8}",
     ]

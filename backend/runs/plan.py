@@ -37,6 +37,11 @@ _CHARACTERS_PER_TOKEN = 4  # where no tokenizer is at hand
 CountText = Callable[[str], int]
 
 
+def guessed_tokens(text: str) -> int:
+    """How many tokens a text has, about, where no tokenizer is at hand."""
+    return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
+
+
 def topics() -> dict[str, Topic]:
     """What can be asked for, by the words of `--what`; quick answers first."""
     found = {name: topic for kind in KINDS.values() for name, topic in kind.TOPICS.items()}
@@ -230,7 +235,7 @@ def _tokens(setup: Setup, split: str, count_text: CountText | None) -> int:
         if len(sample) == min(_SAMPLE, setup.n_examples):
             break
     n = min(setup.n_examples, len(task.rows(split)))  # type: ignore[arg-type]
-    count = count_text or (lambda text: math.ceil(len(text) / _CHARACTERS_PER_TOKEN))
+    count = count_text or guessed_tokens
     total = 0
     shared = setup.demos == "fixed" and split == "validation"
     for prompt in sample:
