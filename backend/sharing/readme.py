@@ -270,10 +270,7 @@ def _shared(units: Sequence[Unit[Any]], store: Store) -> list[str]:
     n_shots = max(found)
     records = [record for unit in found[n_shots].values() if (record := store.get(unit)) is not None]
     live = _live(units, set(found[n_shots]), n_shots, info, store)
-    called, there = "heads", np.zeros((info.n_layers, info.n_heads), bool)
-    there[info.attending] = True
-    if live is not None:
-        called, there = "live heads", live
+    called, there = ("heads", info.there) if live is None else ("live heads", live)
     if len(records) < 2 or there.sum() < 1 / TOP:
         return []
     row = tables.overlap_table([record.scores()[there] for record in records], (TOP,)).iloc[0]
@@ -292,9 +289,7 @@ def _live(units: Sequence[Unit[Any]], tasks: set[TaskId], n_shots: int, info: Mo
                and unit.setup.n_shots == n_shots and (record := store.get(unit)) is not None]
     if not records:
         return None
-    there = np.zeros((info.n_layers, info.n_heads), bool)
-    there[info.attending] = True
-    alive: np.ndarray = there & np.any([record.alive() for record in records], axis=0)
+    alive: np.ndarray = info.there & np.any([record.alive() for record in records], axis=0)
     return alive
 
 

@@ -113,8 +113,7 @@ def of(info: ModelInfo, setups: Iterable[Setup]) -> Living:
     """The live heads of a model: those that do something in any of these setups."""
     units = [writes(setup) for setup in setups]
     records = [record for unit in units if (record := blocks.fetch(unit)) is not None]
-    there = np.zeros((info.n_layers, info.n_heads), bool)
-    there[info.attending] = True
+    there = info.there
     if not records:
         return Living(there, None, "Which heads are dead is not measured; this tells: " + "; ".join(
             blocks.command_lines(units, look=False).splitlines()))
