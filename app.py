@@ -7,9 +7,10 @@ from urllib.parse import quote
 
 import streamlit as st
 
+from backend import starting
 from backend.errors import HeadroomError
 from backend.runs import journal
-from pages.shared import frame, handles, routes, school, sidebar, takeaway, waiting
+from pages.shared import frame, handles, routes, school, selection, sidebar, takeaway, waiting
 from pages.shared.plain import prose
 
 PAGES = [
@@ -51,6 +52,8 @@ try:
             finally:
                 sidebar.foot()
                 sidebar.show_notices(above)
+        if starting.served:
+            selection.get_ready()
 except HeadroomError as error:
     st.error(prose(error), icon=":material/error:")
 except Exception as error:

@@ -6,8 +6,9 @@ from starlette.middleware import Middleware
 from streamlit import config
 from streamlit.starlette import App
 
-from backend import demo, door, limits
+from backend import demo, door, limits, starting
 
+starting.served = True
 MOST = os.environ.get("HEADROOM_SESSIONS", "").strip() or (limits.DEMO_SESSIONS if demo.on() else 0)
 
 app = App("app.py", middleware=[Middleware(door.Door, most=int(MOST), uploads="nobody" if demo.on() else "loopback",

@@ -9,6 +9,8 @@ from typing import NoReturn
 
 from . import limits, places
 
+served = False  # whether this process is the explorer behind its door, with visitors, who read before they measure
+
 
 def line(port: int, lecture: str | None = None, address: str = "0.0.0.0", options: Sequence[str] = ()) -> list[str]:
     """The command of the explorer behind its door.

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 CPU_TOKENS = 1024  # what a block makes of them stays in a processor's cache; twice as many are no faster
+QUICK_TOKENS = 256  # where somebody waits for a first number; a product of so few rows is a twentieth slower
+QUICK_WORK = 3e10  # operations of a pass that need not be shorter than it is: about 0.3 s on two cores
 GPU_TOKENS = 16384  # enough to keep any one busy, or to be worth bringing offloaded weights in
 FEWEST_TOKENS = 64
 SHARE = 0.5  # of the free memory that a pass may take; logits, kept states and other threads need some too
@@ -35,8 +37,9 @@ def tokens_per_pass(model: LoadedModel, every_layer: bool = False) -> int:
     visitors = offloaded(model.model)
     widest = max((p.numel() * p.element_size() for one in visitors for p in one.parameters(recurse=False)), default=0)
     devices = {model.device, *map(device_of, model.blocks)}
+    on_cpu = QUICK_TOKENS if model.quick and 2 * model.info.n_params * CPU_TOKENS > QUICK_WORK else CPU_TOKENS
     return min(fitting(max(0, _free(device) - widest), cost,
-                       GPU_TOKENS if device.type == "cuda" or visitors else CPU_TOKENS) for device in devices)
+                       GPU_TOKENS if device.type == "cuda" or visitors else on_cpu) for device in devices)
 
 
 def bytes_per_token(info: ModelInfo, dtype: str, every_layer: bool, patterns: bool = False, ffn_widths: int = 3) -> int:

@@ -51,6 +51,7 @@ class LoadedModel:
     ffns: list[nn.Module] = field(repr=False)
     lenders: frozenset[int] = frozenset()  # layers whose keys and values later ones attend to instead of their own
     ready: Ready = field(default_factory=Ready, repr=False)  # prompts made ready for it, by setup
+    quick: bool = False  # whether somebody waits for first numbers: passes are then short
     proof: str = ""  # what was compared when it was loaded, and how far apart it was
 
     @property

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 IDLE = 5.0  # seconds without work after which the thread ends
 DESERTED = 30.0  # seconds after which a request that nobody has looked at is dropped
 GRACE = 1.0  # seconds that a measurement nobody waits for goes on while nobody else waits: a page may just be redrawn
+NOBODY = ""  # the session that a model is made ready for before anybody measures with it
 REMEMBERED = 1000  # sessions whose last turn is remembered
 
 Load = Callable[[ModelId], "LoadedModel"]
@@ -150,7 +151,7 @@ class Standing:
         finished, of: how many of its results are there.
         ahead: turns of others that come before its next one, at most; 0 while one of its own is measured.
         unit, done, total: what is being measured for it, and batches of it; None before its turn.
-        loading: whether its turn has come and the model is being read.
+        loading: whether the model that it needs next is being read.
         so_far: how the answers stand that are there already; None where none are, or it is nothing of that kind.
     """
 
@@ -240,6 +241,7 @@ class Queue:
         self._served: dict[str, int] = {}  # session -> the turn in which it was served last
         self._turns = count(1)
         self._held: tuple[ModelId | None, float] = None, 0.0  # the model in memory, and since when
+        self._readied: set[ModelId] = set()  # the models that `get_ready` was called for
         self._loading = False
         self._thread: Thread | None = None
         self._closed = False
@@ -271,6 +273,16 @@ class Queue:
             ticket = self._new(session, place, 1)
             self._want(ticket, _Job(object(), model, None, what, monotonic()))
         return ticket
+
+    def get_ready(self, model: ModelId) -> None:
+        """Read a model where none is in memory and nobody waits: whoever measures first then finds it there.
+
+        Once for each: that one cannot be read is told to whoever measures with it.
+        """
+        with self._lock:
+            if not (self._closed or self._held[0] or self._tickets or self._running or model in self._readied):
+                self._readied.add(model)
+                self.look(NOBODY, "getting ready", model, lambda _: None)
 
     def close(self, seconds: float = 5.0) -> None:
         """End: whoever waits is told, what is being measured stops with its batch. Waits for the thread a while."""
@@ -332,6 +344,8 @@ class Queue:
                 return Standing(finished, ticket.of, 0, own.unit, *own.progress, self._loading,
                                 own.so_far)
             turns = [session for session, _ in self._in_turn()]
+            if self._loading and any(job.model == self._running[0].model for job in ticket._pending):
+                return Standing(finished, ticket.of, 0, None, 0, 0, True)
             return Standing(finished, ticket.of, bool(self._running) + turns.index(ticket.session)
                             if ticket.session in turns else 0, None, 0, 0, False)
 
@@ -463,7 +477,7 @@ class Queue:
     def _finish(self, job: _Job, result: Any = None, error: HeadroomError | None = None) -> None:
         with self._lock:
             self._jobs.pop(job.key, None)
-            journal.note("failed" if error else "measured", job.unit, [ticket.session for ticket in job.wanted],
+            journal.note("failed" if error else "measured", job.unit, [t.session for t in job.wanted if t.session],
                          monotonic() - job.began, error)
             for ticket in list(job.wanted):
                 if error is not None:

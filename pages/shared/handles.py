@@ -154,6 +154,7 @@ class _Shelf:
                 self._held = None
                 gc.collect()
                 self._held = load_model(name, dtype=wanted.dtype, bos=bos)
+                self._held.quick = True
             if self._held.id != wanted:
                 held, self._held = self._held.id, None
                 look_again()

@@ -18,6 +18,7 @@ from typing import Any
 
 import streamlit as st
 
+from backend import machine
 from backend.errors import ModelError
 from backend.kinds import Attribution, HeadImportance, Means
 from backend.kinds.attribution import REDUCTIONS as OF_ATTRIBUTION
@@ -41,6 +42,7 @@ DEFAULTS: Mapping[str, Any] = {"model": BUNDLED, "state": None, "task": None, "r
                                "train": N_TRAIN.default, "dtype": "float32", "bos": "auto", "off": "", "against": "",
                                "tasks": None}
 N_EXAMPLES = (1, 100_000)  # lowest and highest number of questions, and of training examples
+READY_BYTES = 2 * 2**30  # of weights that are read before anybody measures with them
 MOST_SEED = 10_000
 MOST_DRAWS = 100  # of fixed demonstrations
 PRUNED_BY = ("importance", *OF_ATTRIBUTION)  # what pruning can rank heads by
@@ -113,6 +115,13 @@ def queue() -> Queue:
     if problem := why_no_model():
         raise ModelError(problem)
     return handles.queue(model_name(), model())
+
+
+def get_ready() -> None:
+    """Let the chosen model be read while its visitor reads the page; none that would take much of the free memory."""
+    taken = machine.weight_bytes(info(), model().dtype)
+    if not why_no_model() and taken <= min(READY_BYTES, machine.free_memory() // 4):
+        queue().get_ready(model())
 
 
 def model_arguments() -> list[str]:

@@ -114,3 +114,14 @@ def test_what_torch_has_set_aside_on_a_gpu_and_does_not_use_is_free(monkeypatch)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 7)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 3)
     assert batches._free(torch.device("cuda:0")) == 14
+
+
+def test_passes_are_short_where_somebody_waits_for_the_first_number_of_a_large_model(monkeypatch):
+    model = small_model("opt")
+    whole = tokens_per_pass(model)
+    monkeypatch.setattr(model, "quick", True)
+    assert tokens_per_pass(model) == whole  # a small one answers at once
+    monkeypatch.setattr(batches, "QUICK_WORK", 2 * model.info.n_params * batches.CPU_TOKENS - 1)
+    assert tokens_per_pass(model) == batches.QUICK_TOKENS < whole
+    monkeypatch.setattr(model, "quick", False)
+    assert tokens_per_pass(model) == whole

@@ -11,15 +11,17 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from backend import machine, starting
 from backend.kinds import Copying, Evaluation, FFNOracle, HeadOracle, Model, PrefixMatching, Unit
 from backend.models import info as models
 from backend.records import ModelInfo
 from backend.runs import plan as planning
+from backend.runs.queue import Queue
 from backend.store.live import Store
-from backend.values import Ablation, Head
+from backend.values import Ablation, Head, ModelId
 from pages.shared import blocks, handles
 from tests.pages import made_up, maps
-from tests.pages.conftest import INFO, MODEL, ROOT, Explorer, calm, framed, opened, setup_of, words
+from tests.pages.conftest import INFO, MODEL, ROOT, Explorer, are_here, calm, framed, opened, setup_of, words
 from tests.pages.shown import understood
 
 PAGES = sorted(path.stem for path in (ROOT / "pages").glob("*.py") if path.stem != "__init__")
@@ -52,6 +54,21 @@ def test_a_permalink_says_what_it_could_not_read_and_shows_the_rest(explorer: Ex
     assert app.session_state["off"].startswith("L1H2")
     app.button("understood").click().run()
     assert not any("juggling" in w.value for w in app.warning)
+
+
+@pytest.mark.parametrize(("served", "free", "expected"), [
+    (True, 2**34, True), (True, 2**10, False), (False, 2**34, False)])
+def test_a_server_reads_the_chosen_model_while_its_first_page_is_read(
+    explorer: Explorer, monkeypatch: pytest.MonkeyPatch, served: bool, free: int, expected: bool
+):
+    asked: list[ModelId] = []
+    are_here(monkeypatch, INFO)
+    monkeypatch.setattr(Queue, "get_ready", lambda self, model: asked.append(model))
+    monkeypatch.setattr(starting, "served", served)
+    monkeypatch.setattr(machine, "free_memory", lambda: free)
+    assert calm(explorer("heads"))
+    assert bool(asked) is expected
+    assert set(asked) <= {MODEL}
 
 
 def test_a_pages_own_part_of_the_address_is_read_or_said_not_to_be(explorer: Explorer):

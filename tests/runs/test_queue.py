@@ -493,6 +493,64 @@ def test_a_model_that_cannot_be_loaded_is_told_and_another_one_can_be(engine: En
     queue.close()
 
 
+def test_a_model_is_made_ready_once_and_only_where_nobody_waits(engine: Engine, shelf: Shelf) -> None:
+    queue = Queue(cast(Results, shelf), engine.load)
+    first = blocked(queue, engine)
+    queue.get_ready(SECOND)
+    engine.go()
+    answers(first)
+    queue.get_ready(SECOND)  # another one is in memory
+    assert engine.loads == [FIRST]
+    queue.close(PATIENCE)
+
+    idle = Queue(cast(Results, shelf), (other := Engine()).load)
+    for _ in range(3):
+        idle.get_ready(SECOND)
+    while idle._tickets:
+        time.sleep(0.001)
+    assert other.loads == [SECOND]
+    answers(idle.ask("a", "lab", [alone(1, SECOND)]))
+    assert other.loads == [SECOND]  # it was there
+    idle.close(PATIENCE)
+
+
+def test_a_model_that_cannot_be_made_ready_is_tried_once_and_told_to_whoever_measures(shelf: Shelf) -> None:
+    tried: list[ModelId] = []
+
+    def load(wanted: ModelId) -> LoadedModel:
+        tried.append(wanted)
+        raise ModelError("The weights are gone. Fetch them again.")
+
+    queue = Queue(cast(Results, shelf), load)
+    queue.get_ready(FIRST)
+    while queue._tickets:
+        time.sleep(0.001)
+    queue.get_ready(FIRST)
+    assert tried == [FIRST]
+    with pytest.raises(ModelError, match="The weights are gone"):
+        answers(queue.ask("a", "lab", [alone(1)]))
+    queue.close(PATIENCE)
+
+
+def test_who_comes_while_the_model_is_made_ready_hears_that_it_is_loading(engine: Engine, shelf: Shelf) -> None:
+    begun, go_on = Event(), Event()
+
+    def load(wanted: ModelId) -> LoadedModel:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        return engine.load(wanted)
+
+    queue = Queue(cast(Results, shelf), load)
+    queue.get_ready(FIRST)
+    assert begun.wait(PATIENCE)
+    mine, others = queue.ask("a", "lab", [alone(1)]), queue.ask("b", "lab", [alone(1, SECOND)])
+    assert (mine.standing().loading, mine.standing().ahead) == (True, 0)
+    assert (others.standing().loading, others.standing().ahead) == (False, 2)
+    go_on.set()
+    assert len(answers(mine)) == 1
+    queue.close(PATIENCE)
+
+
 def test_an_error_holds_nothing_that_it_came_through(queue: Queue, engine: Engine) -> None:
     def fails(one: Fake) -> None:
         raise BadInput("No.")
