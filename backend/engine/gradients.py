@@ -212,7 +212,8 @@ def _batch_gradients(
     leaves = shared.leaves(len(pairs)) if shared else []
     inputs: dict[str, Any] = {"use_cache": False}
     if shared:
-        inputs = {"past_key_values": cache_of(list(zip(leaves[::2], leaves[1::2], strict=True))), "use_cache": True}
+        behind = list(zip(leaves[::2], leaves[1::2], strict=True))
+        inputs = {"past_key_values": cache_of(model, behind), "use_cache": True}
     loss = _loss(model, fed, Gates(heads=gates), **inputs)
     taken = [gates[layer] for layer in sorted(model.attn_outs)]
     found = torch.autograd.grad(loss, [*taken, *leaves])

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any, cast
 
 import numpy as np
@@ -23,7 +23,8 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from ..arrays import Bool, Float, Int, Shaped
 from ..errors import BadInput
-from ..models.gates import ALL_ON, Ended, Gates, Kept, MeanActivations, Places, Route, gates_for, passing
+from ..models import attention
+from ..models.gates import ALL_ON, Ended, Gates, Kept, MeanActivations, Places, Route, Unpadded, gates_for, passing
 from ..models.loading import LoadedModel, no_numbers
 from ..models.offloaded import is_offloaded
 from ..records import Questions
@@ -80,8 +81,8 @@ class Prepared:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens that one full pass over everything reads, padding included."""
-        return sum(g.n_prefix_tokens + sum(b.tokens.size for b in g.batches) for g in self.groups)
+        """Tokens that one full pass over everything reads, with what padding is read."""
+        return sum(g.n_prefix_tokens + sum(b.n_tokens for b in g.batches) for g in self.groups)
 
     @property
     def gold_tokens(self) -> Int[np.ndarray, " n_questions"]:
@@ -100,7 +101,7 @@ class Prepared:
     @property
     def state_bytes(self) -> int:
         """What the intact model's states, kept once they were needed, take or would take; 0 where they do not fit."""
-        tokens = sum(STATES_OF_PREFIX * g.n_prefix_tokens + sum(b.tokens.size for b in g.batches) for g in self.groups)
+        tokens = sum(STATES_OF_PREFIX * g.n_prefix_tokens + sum(b.n_tokens for b in g.batches) for g in self.groups)
         size = tokens * self.state_width
         return size if size <= KEPT_BYTES else 0
 
@@ -137,11 +138,19 @@ def prepare(
     questions = trees.questions_of(prompts, encoded, metric)
     kept = [(p, q, d) for p, (q, d) in zip(prompts, encoded, strict=True) if q is not None]
     held_tokens = min(BATCHES_HELD * batch_tokens, STATE_BYTES // (STATES_OF_PREFIX * state_width_of(model)))
-    groups = trees.group([q for _, q, _ in kept], [p.demos[d:] for p, _, d in kept], trees=takes_trees(model),
-                         row_tokens=row_tokens, batch_tokens=batch_tokens, held_tokens=max(batch_tokens, held_tokens),
-                         prefixes=shares_prefixes(model))
+    groups = grouped(model, [q for _, q, _ in kept], [p.demos[d:] for p, _, d in kept], row_tokens, batch_tokens,
+                     max(batch_tokens, held_tokens))
     lengths = tuple(p.example.lengths for p, _, _ in kept)
     return Prepared(weakref.ref(model), state_width_of(model), prompts, questions, lengths, groups, batch_tokens)
+
+
+def grouped(
+    model: LoadedModel, queries: Sequence[trees.Query], demos: Sequence[tuple[str, ...]], row_tokens: int,
+    batch_tokens: int, held_tokens: int,
+) -> list[trees.Group]:
+    """Questions in the form that a model takes, see `trees.group`."""
+    return trees.group(queries, demos, trees=takes_trees(model), row_tokens=row_tokens, batch_tokens=batch_tokens,
+                       held_tokens=held_tokens, prefixes=shares_prefixes(model), unpadded=reads_unpadded(model))
 
 
 def halve(large: Prepared) -> None:
@@ -159,6 +168,21 @@ def takes_trees(model: LoadedModel) -> bool:
     """
     alibi = getattr(model.model.config, "alibi", False)
     return model.adapter.trees and shares_prefixes(model) and not alibi and "position_ids" in _parameters(model)
+
+
+def reads_unpadded(model: LoadedModel) -> bool:
+    """Whether a pass can be read without the padding of its rows: where attention is ours, and so knows the rows.
+
+    Not where some layers slide a window, which transformers counts along the pass.
+    """
+    return takes_trees(model) and attention.is_ours(model.model) and not _window(model)
+
+
+def _window(model: LoadedModel) -> int | None:
+    """How far back some layers look; None where all look back to the beginning."""
+    config = model.model.config
+    kinds = set(getattr(config, "layer_types", None) or ())
+    return None if kinds and "sliding_attention" not in kinds else getattr(config, "sliding_window", None)
 
 
 def shares_prefixes(model: LoadedModel) -> bool:
@@ -210,8 +234,8 @@ def score(
             keep = None if any(some) or (intact is not None and intact.complete) else intact
             gates = gates_for(model, some, [fills[i] for i in riding])
             start = min(model.latest_start, *(ablation.lowest_layer or 0 for ablation in some))
-            for batch, hidden in _read_section(model, section, gates, start, resume, keep, len(some)):
-                for i, under_one in zip(riding, hidden, strict=True):
+            for batch, states in _read_section(model, section, gates, start, resume, keep, len(some)):
+                for i, under_one in zip(riding, states, strict=True):
                     tallies[i].add(batch, under_one)
                     if so_far is not None:
                         tallies[i].count()
@@ -239,7 +263,7 @@ class _Section:
 
     def room(self, batch_tokens: int) -> int:
         """How many ablations can ride in one pass over its largest batch."""
-        return max(1, batch_tokens // max([b.tokens.size for b in self.batches] + [p.size for p in self.prefixes]))
+        return max(1, batch_tokens // max([b.n_tokens for b in self.batches] + [p.size for p in self.prefixes]))
 
 
 def _rides(ablations: Sequence[Ablation], room: int) -> list[list[int]]:
@@ -263,10 +287,10 @@ def _sections(prepared: Prepared) -> list[_Section]:
     for number, group in enumerate(prepared.groups):
         first, held = 0, STATES_OF_PREFIX * group.n_prefix_tokens
         for i, batch in enumerate(group.batches):
-            if i > first and held + batch.tokens.size > budget:
+            if i > first and held + batch.n_tokens > budget:
                 sections.append(_Section((number, first), group.prefixes, group.batches[first:i], fits))
                 first, held = i, STATES_OF_PREFIX * group.n_prefix_tokens
-            held += batch.tokens.size
+            held += batch.n_tokens
         sections.append(_Section((number, first), group.prefixes, group.batches[first:], fits))
     return sections
 
@@ -274,8 +298,8 @@ def _sections(prepared: Prepared) -> list[_Section]:
 def _read_section(
     model: LoadedModel, section: _Section, gates: Gates, start: int = 0, resume: _Intact | None = None,
     keep: _Intact | None = None, n_masks: int = 1,
-) -> Iterator[tuple[trees.Batch, Float[Tensor, "n_masks batch pos d_hidden"]]]:
-    """Each batch with its (n_masks, rows, pos, d_model) hidden states after the last norm, right where they are scored.
+) -> Iterator[tuple[trees.Batch, Float[Tensor, "n_masks n_nodes d_hidden"]]]:
+    """Each batch with its hidden states after the last norm where they are scored.
 
     Args:
         gates: one row, or one for each of several masks: then every batch is read that many times side by side.
@@ -284,20 +308,25 @@ def _read_section(
     prefix = _read_prefixes(model, section.prefixes, gates, start, resume, keep, n_masks)
     for b, batch in enumerate(section.batches):
         rows, width = batch.tokens.shape
-        nodes = (np.arange(n_masks)[:, None] * batch.tokens.size + batch.nodes).ravel()
+        tokens, depths, nodes, unpadded = batch.tokens, batch.positions, batch.nodes, None
+        if batch.unpadded:  # one row
+            tokens, depths = tokens.ravel()[None, batch.real], depths.ravel()[None, batch.real]
+            nodes = np.searchsorted(batch.real, nodes)
+            unpadded = Unpadded.of(batch.real, rows, width, model.device)
+        nodes = (np.arange(n_masks)[:, None] * tokens.size + nodes).ravel()
         kept = Kept(inputs_from=0 if keep is not None else None)
         route = Route(start, _repeated(resume.kept[b][start], n_masks) if resume is not None else None,
-                      places=Places.of(nodes, n_masks * rows, width, model.device))
-        ids, positions = (_repeated(torch.as_tensor(x, device=model.device), n_masks)
-                          for x in (batch.tokens, batch.positions))
+                      places=Places.of(nodes, n_masks * len(tokens), tokens.shape[1], model.device), unpadded=unpadded)
+        ids, positions = (_repeated(torch.as_tensor(x, device=model.device), n_masks) for x in (tokens, depths))
         masks = mask(model, batch)
         masks = ({kind: _repeated(one, n_masks) for kind, one in masks.items()} if isinstance(masks, dict)
                  else _repeated(masks, n_masks))
-        with passing(_for_rows(gates, rows), route, kept):
-            hidden = _trunk(model, ids, positions, masks, cache_of(prefix))
+        with passing(_for_rows(gates, len(tokens)), route, kept):
+            hidden = _trunk(model, ids, positions, masks, cache_of(model, prefix, unpadded))
         if keep is not None:
             keep.kept.append(kept.inputs)
-        yield batch, hidden.unflatten(0, (n_masks, rows))
+        states = hidden.flatten(0, 1)[torch.as_tensor(nodes, device=hidden.device)]
+        yield batch, states.unflatten(0, (n_masks, -1))
     if keep is not None:
         keep.complete = True
 
@@ -351,10 +380,11 @@ def read_last(
     """
     one = np.zeros((n, 1), np.int64)
     batch = trees.Batch(one + token, one + n_prefix, np.ones((n, 1, 1), bool), np.ones(n, int), np.full(n, n_prefix),
-                        *[np.zeros(0, int)] * 5)
+                        nodes=(none := np.zeros(0, int)), target_nodes=none, target_tokens=none, target_questions=none,
+                        target_options=none)
     ids, positions = (torch.as_tensor(x, device=model.device) for x in (batch.tokens, batch.positions))
     with passing(gates):
-        return _trunk(model, ids, positions, mask(model, batch), cache_of(prefix))[:, -1]
+        return _trunk(model, ids, positions, mask(model, batch), cache_of(model, prefix))[:, -1]
 
 
 def _one_array(
@@ -390,12 +420,24 @@ def _for_rows(gates: Gates, n_rows: int) -> Gates:
 class _Behind(DynamicLayer):
     """Keys and values of prefixes that a pass stands behind, each for an equal share of its rows; nothing is added."""
 
+    def __init__(
+        self, prefix: tuple[Float[Tensor, "_ _ n_prefix _"], Float[Tensor, "_ _ n_prefix _"]] | None,
+        unpadded: Unpadded | None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.unpadded = unpadded
+        if prefix is not None:
+            self.lazy_initialization(*prefix)
+            self.keys, self.values = prefix
+
     def update(
-        self, key_states: Float[Tensor, "batch n_key_heads pos _"],
-        value_states: Float[Tensor, "batch n_key_heads pos _"], *args: Any, **kwargs: Any,
+        self, key_states: Float[Tensor, "_ n_key_heads pos _"], value_states: Float[Tensor, "_ n_key_heads pos _"],
+        *args: Any, **kwargs: Any,
     ) -> tuple[Float[Tensor, "batch n_key_heads k_pos _"], Float[Tensor, "batch n_key_heads k_pos _"]]:
-        assert self.keys is not None
-        assert self.values is not None
+        if self.unpadded is not None:
+            key_states, value_states = self.unpadded.in_rows(key_states), self.unpadded.in_rows(value_states)
+        if self.keys is None or self.values is None:
+            return key_states, value_states
         n_rows = len(key_states)
         return (torch.cat([self._of_rows(self.keys, n_rows), key_states], -2),
                 torch.cat([self._of_rows(self.values, n_rows), value_states], -2))
@@ -406,17 +448,17 @@ class _Behind(DynamicLayer):
 
 
 def cache_of(
-    prefixes: list[tuple[Float[Tensor, "_ _ n_prefix _"], Float[Tensor, "_ _ n_prefix _"]]]
+    model: LoadedModel, prefixes: list[tuple[Float[Tensor, "_ _ n_prefix _"], Float[Tensor, "_ _ n_prefix _"]]],
+    unpadded: Unpadded | None = None,
 ) -> DynamicCache | None:
-    """Keys and values of prefixes, per layer, for a pass behind them whose rows stand behind each in turn, in order."""
-    if not prefixes:
+    """Keys and values of prefixes, per layer, for a pass behind them whose rows stand behind each in turn, in order.
+
+    None where there is nothing to attend to but the pass's own keys, as they are.
+    """
+    if not prefixes and unpadded is None:
         return None
     cache = DynamicCache()
-    for keys, values in prefixes:
-        layer = _Behind()  # type: ignore[no-untyped-call]
-        layer.lazy_initialization(keys, values)
-        layer.keys, layer.values = keys, values
-        cache.layers.append(layer)
+    cache.layers.extend(_Behind(prefix, unpadded) for prefix in prefixes or repeat(None, model.n_layers))
     return cache
 
 
@@ -431,7 +473,6 @@ def mask(model: LoadedModel, batch: trees.Batch) -> Any:
     if not takes_trees(model):
         real = np.arange(n_prefix + width)[None] < n_prefix + batch.lengths[:, None]
         return torch.as_tensor(real.astype(np.int64), device=model.device)
-    config = model.model.config
     before = np.arange(n_prefix) < batch.behind[:, None, None]  # (rows, 1, n_prefix)
     allowed = np.concatenate([np.broadcast_to(before, (rows, width, n_prefix)), batch.ancestors], 2)
 
@@ -440,13 +481,12 @@ def mask(model: LoadedModel, batch: trees.Batch) -> Any:
         bias.masked_fill_(torch.as_tensor(~allowed, device=model.device), torch.finfo(model.torch_dtype).min)
         return bias[:, None]
 
-    window = getattr(config, "sliding_window", None)
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if not window or (kinds and "sliding_attention" not in kinds):
+    if not (window := _window(model)):
         return additive(allowed)
     keys = np.concatenate([np.broadcast_to(np.arange(n_prefix), (rows, n_prefix)), batch.positions], 1)
     near = allowed & (batch.positions[:, :, None] - keys[:, None, :] < window)
-    return {"full_attention": additive(allowed), "sliding_attention": additive(near)} if kinds else additive(near)
+    by_kind = getattr(model.model.config, "layer_types", None)
+    return {"full_attention": additive(allowed), "sliding_attention": additive(near)} if by_kind else additive(near)
 
 
 def _trunk(
@@ -490,10 +530,9 @@ class _Tally:
         """How many options' tokens of each question a batch scores."""
         return np.bincount(batch.target_questions, minlength=len(self.offsets) - 1)
 
-    def add(self, batch: trees.Batch, hidden: Float[Tensor, "batch pos d_hidden"]) -> None:
-        """Score a batch, with its (rows, pos, d) hidden states after the last norm, now or together with the next."""
-        nodes = torch.as_tensor(batch.nodes, device=hidden.device)
-        self.waiting.append((batch, hidden.reshape(-1, hidden.shape[-1])[nodes]))
+    def add(self, batch: trees.Batch, states: Float[Tensor, "n_nodes d_hidden"]) -> None:
+        """Score a batch, with its nodes' hidden states after the last norm, now or together with the next."""
+        self.waiting.append((batch, states))
         if sum(len(states) for _, states in self.waiting) >= LOGIT_ROWS:
             self.count()
 

@@ -2,7 +2,7 @@
 
 A row of the adapter table, or the engine's masks, may be wrong for a model without any error: a scale on the logits
 that the row does not name, a mask that the model does not take. So a short text goes through the engine (a shared
-prefix, two questions with two options each, as token trees) and, option by option, through the model's own forward
+prefix, three questions with two options each, as token trees) and, option by option, through the model's own forward
 pass: with nothing off, and with one head and one FFN off. There the head's columns are zeroed in the weights and the
 FFN's output by a plain hook, past the gates.
 """
@@ -115,9 +115,10 @@ def _sequences(model: LoadedModel) -> Int[np.ndarray, "n_questions n_options pos
     """Token ids: all begin alike, then the options of a question do."""
     draw = np.random.default_rng(0).integers
     vocabulary = min(model.info.vocab_size, cast(Tensor, model.model.get_input_embeddings().weight).shape[0])
-    ids = draw(0, vocabulary, (2, 2, N_SHARED + N_OWN + N_OPTION))
+    ids = draw(0, vocabulary, (3, 2, N_SHARED + N_OWN + N_OPTION))
     ids[..., :N_SHARED] = ids[0, 0, :N_SHARED]
     ids[:, 1, :-N_OPTION + 1] = ids[:, 0, :-N_OPTION + 1]  # and share their first token
+    ids[2, 1, :-1] = ids[2, 0, :-1]  # and in the last one all but the last
     return ids
 
 
@@ -129,9 +130,8 @@ def _plan(model: LoadedModel, sequences: Int[np.ndarray, "n_questions n_options 
     questions = Questions(docs=tuple(range(n)), gold=((0,),) * n, n_options=(sequences.shape[1],) * n,
                           groups=("",) * n, dropped_demos=(0,) * n)
     tokens = tokens_per_pass(model)
-    groups = trees.group(queries, [("shared",)] * n, trees=passes.takes_trees(model), row_tokens=passes.ROW_TOKENS,
-                         batch_tokens=tokens, held_tokens=tokens,
-                         prefixes=passes.shares_prefixes(model))
+    row_tokens = 2 * (N_OWN + 2 * N_OPTION - 3)  # the first two trees share a row, and the third one's has padding
+    groups = passes.grouped(model, queries, [("shared",)] * n, row_tokens, tokens, tokens)
     return passes.Prepared(weakref.ref(model), passes.state_width_of(model), (), questions,
                            ((1,) * sequences.shape[1],) * n, groups, tokens)
 

@@ -12,7 +12,7 @@ context of one question, which is then read where nothing is scored, beside the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -97,6 +97,17 @@ class Batch:
     target_tokens: Int[np.ndarray, " n_targets"]  # the token to predict there
     target_questions: Int[np.ndarray, " n_targets"]  # question, counted over all prompts
     target_options: Int[np.ndarray, " n_targets"]  # option of that question
+    unpadded: bool = False  # whether a pass reads it without its padding
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that a pass reads of it."""
+        return int(self.lengths.sum()) if self.unpadded else self.tokens.size
+
+    @property
+    def real(self) -> Int[np.ndarray, " n_real"]:
+        """Flat row * pos + node of what is no padding, ascending."""
+        return np.flatnonzero(np.arange(self.tokens.shape[1]) < self.lengths[:, None])
 
 
 @dataclass(frozen=True)
@@ -114,6 +125,11 @@ class Group:
     def n_prefix_tokens(self) -> int:
         """Tokens that are read of the prefixes, padding included."""
         return sum(prefix.size for prefix in self.prefixes)
+
+    def unpadded(self) -> Group:
+        """The same, its batches read without their padding, where they have any."""
+        return replace(self, batches=tuple(
+            replace(batch, unpadded=bool((batch.lengths < batch.tokens.shape[1]).any())) for batch in self.batches))
 
 
 def grow(query: Query, skip: int) -> Tree:
@@ -212,7 +228,7 @@ def questions_of(
 
 
 def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: bool, row_tokens: int,
-          batch_tokens: int, held_tokens: int, prefixes: bool = True) -> list[Group]:
+          batch_tokens: int, held_tokens: int, prefixes: bool = True, unpadded: bool = False) -> list[Group]:
     """Questions that share demonstrations share a prefix; their trees are packed and batched by length.
 
     Args:
@@ -223,6 +239,7 @@ def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: 
         batch_tokens: tokens of a batch, padding included; a longer row is a batch of its own.
         held_tokens: tokens of long contexts whose options are read together; a longer one stands alone.
         prefixes: whether the model can read a prefix apart; otherwise every question is read whole.
+        unpadded: whether it reads a batch without its padding.
     """
     members: dict[tuple[str, ...], list[int]] = {}
     for number, shown in enumerate(demos):
@@ -252,7 +269,7 @@ def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: 
         groups.append(_alone(queries[numbers[0]], skip, grown(numbers, skip), batch_tokens))
     if trees:
         groups += _side_by_side({n: queries[n] for n in long}, own, batch_tokens, held_tokens)
-    return groups
+    return [g.unpadded() for g in groups] if unpadded else groups
 
 
 def _alone(first: Query, skip: int, rows: Sequence[Row], batch_tokens: int) -> Group:

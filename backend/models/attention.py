@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode, has_torch_function
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from ..arrays import Float, Shaped
+from . import gates
 
 PATTERN_BYTES = 64 * 2**20  # of one layer's pattern; larger ones are left to the fused kernel
 NAME = "headroom"
@@ -33,12 +34,29 @@ def use(model: PreTrainedModel) -> None:
         model.set_attn_implementation(NAME)
 
 
+def is_ours(model: PreTrainedModel) -> bool:
+    """Whether a model calls `attention`."""
+    name: str = model.config._attn_implementation
+    return name == NAME
+
+
 def attention(
-    module: nn.Module, query: Float[Tensor, "batch n_heads q_pos d_head"],
+    module: nn.Module, query: Float[Tensor, "_ n_heads q_pos d_head"],
     key: Float[Tensor, "batch n_key_heads k_pos d_head"], value: Float[Tensor, "batch n_key_heads k_pos _"],
     attention_mask: Shaped[Tensor, " ..."] | None, dropout: float = 0.0, scaling: float | None = None, **kwargs: Any,
+) -> tuple[Float[Tensor, "_ q_pos n_heads _"], Float[Tensor, " ..."] | None]:
+    """Head outputs of queries, keys and values; keys and values of an unpadded pass stand in rows already."""
+    if (unpadded := gates.unpadded()) is not None:
+        z, _ = _in_rows(module, unpadded.in_rows(query), key, value, attention_mask, dropout, scaling, **kwargs)
+        return unpadded.out_of_rows(z), None
+    return _in_rows(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
+
+
+def _in_rows(
+    module: nn.Module, query: Float[Tensor, "batch n_heads q_pos d_head"],
+    key: Float[Tensor, "batch n_key_heads k_pos d_head"], value: Float[Tensor, "batch n_key_heads k_pos _"],
+    attention_mask: Shaped[Tensor, " ..."] | None, dropout: float, scaling: float | None, **kwargs: Any,
 ) -> tuple[Float[Tensor, "batch q_pos n_heads _"], Float[Tensor, " ..."] | None]:
-    """Head outputs of queries, keys and values."""
     batch, n_heads, n_queries, _ = query.shape
     plain = (
         _products_win(query, key) and n_queries > 1 and not dropout and key.shape[:2] == (batch, n_heads)
@@ -46,12 +64,23 @@ def attention(
         and set(kwargs) <= {"position_ids"}
         and not has_torch_function((query,))  # somebody watches the fused kernel being called
     )
+    if not plain and _shares_keys(query, key) and attention_mask is not None and not dropout:
+        z = scaled_dot_product_attention(query, key, value, attention_mask, scale=scaling, enable_gqa=True)
+        return z.transpose(1, 2).contiguous(), None
     if not plain:
         fused: tuple[Tensor, Tensor | None] = _fused(module, query, key, value, attention_mask, dropout=dropout,
                                                      scaling=scaling, **kwargs)
         return fused
     z = _products(query, key, value, attention_mask, causal=attention_mask is None, scaling=scaling)
     return z.transpose(1, 2).contiguous(), None
+
+
+def _shares_keys(
+    query: Float[Tensor, "batch n_heads q_pos d_head"], key: Float[Tensor, "batch n_key_heads k_pos d_head"]
+) -> bool:
+    """Whether heads share keys and values that torch can read where they are: transformers copies them for each head
+    wherever there is a mask, a quarter of the time of attention on a processor."""
+    return query.device.type == "cpu" and key.shape[1] < query.shape[1] and not torch.is_grad_enabled()
 
 
 class PlainAttention(TorchFunctionMode):

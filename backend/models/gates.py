@@ -64,6 +64,36 @@ class Places:
         return cls(*(torch.as_tensor(x, device=device) for x in (rows, positions, grid, columns)))
 
 
+@dataclass(frozen=True)
+class Unpadded:
+    """Rows of unequal length in one pass without their padding, which attention alone puts back.
+
+    A pass then reads one row of n tokens for each mask, the real ones of all rows behind one another: a product does
+    not ask which row a token stands in. Attention does. There queries, keys and values stand in rows again, under the
+    rows' own mask.
+    """
+
+    slots: Int[Tensor, "rows width"]  # which of the n tokens stands there; 0 where there is padding
+    real: Int[Tensor, " n"]  # flat row * width + pos of each token
+
+    @classmethod
+    def of(cls, real: Int[np.ndarray, " n"], rows: int, width: int, device: torch.device) -> Unpadded:
+        """Of the tokens at flat indices row * width + pos, ascending."""
+        slots = np.zeros(rows * width, np.int64)
+        slots[real] = np.arange(len(real))
+        return cls(torch.as_tensor(slots.reshape(rows, width), device=device), torch.as_tensor(real, device=device))
+
+    def in_rows(self, x: Float[Tensor, "n_masks heads n d"]) -> Float[Tensor, "batch heads width d"]:
+        """Queries, keys or values of the tokens in rows, those of each mask in turn."""
+        found = x.index_select(2, self.slots.flatten().to(x.device))  # (n_masks, heads, rows * width, d)
+        in_rows: Tensor = found.unflatten(2, self.slots.shape)
+        return in_rows.transpose(1, 2).flatten(0, 1)
+
+    def out_of_rows(self, z: Float[Tensor, "batch width heads d"]) -> Float[Tensor, "n_masks n heads d"]:
+        """Head outputs in rows, without their padding again."""
+        return z.reshape(-1, self.slots.numel(), *z.shape[2:]).index_select(1, self.real.to(z.device))
+
+
 class MeanActivations(Protocol):
     """What stands in for components in mean ablation: a record of means, or anything with the same arrays."""
 
@@ -107,6 +137,7 @@ class Route:
         stop: the first block that does not run (its input can be kept); None runs all.
         until_attended: the block at which the pass ends with `Ended`, once its keys and values are in the cache.
         places: where alone the result is read; elsewhere the last block hands its input on. None: everywhere.
+        unpadded: how tokens stand in rows where they attend; None: as they stand in the pass.
     """
 
     start: int = 0
@@ -114,6 +145,7 @@ class Route:
     stop: int | None = None
     until_attended: int | None = None
     places: Places | None = None
+    unpadded: Unpadded | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +180,12 @@ class _Pass:
 
 ALL_ON, WHOLE, NOTHING = Gates(), Route(), Kept()
 _current: ContextVar[_Pass | None] = ContextVar("headroom_pass", default=None)
+
+
+def unpadded() -> Unpadded | None:
+    """How the tokens of the pass under way stand in rows where they attend; None: as they stand in the pass."""
+    now = _current.get()
+    return None if now is None else now.route.unpadded
 
 
 @contextmanager
@@ -382,7 +420,9 @@ def _in_places(
     attended = own.attended.to(hidden.device)  # the block may be somewhere else than what reaches it
     few = {name: value.to(hidden.device)[grid] if name in _OF_TOKENS else _first(name, value, places.grid.shape[1])
            for name, value in inputs.items()}
-    with _under_way(replace(now, given=attended[grid])):
+    if now.route.unpadded is not None:
+        few["attention_mask"] = None  # that of rows does not fit, and what is attended to is given
+    with _under_way(replace(now, given=attended[grid], route=replace(now.route, unpadded=None))):
         output = plain(_as_streams(read[grid], hidden), **few)
     found = _as_rows(output[0] if isinstance(output, tuple) else output)  # (batch, widest, d_state)
     rows, positions, columns = (x.to(found.device) for x in (places.rows, places.positions, places.columns))

@@ -84,7 +84,7 @@ def _bare_passes(prepared: Prepared) -> Callable[[], None]:
                 kept = [(layer.keys, layer.values) for layer in cache.layers]
             for tokens, positions, mask in batches:
                 model.trunk(input_ids=tokens, position_ids=positions, attention_mask=mask, use_cache=bool(kept),
-                            past_key_values=passes.cache_of(kept))
+                            past_key_values=passes.cache_of(model, kept))
 
     return run
 

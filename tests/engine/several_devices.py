@@ -93,7 +93,7 @@ def main(architecture: str) -> None:
             behind: dict[str, Any] = {"use_cache": False}
             if shared:
                 leaves = shared.leaves(2)
-                behind = {"past_key_values": passes.cache_of(list(zip(leaves[::2], leaves[1::2], strict=True))),
+                behind = {"past_key_values": passes.cache_of(model, list(zip(leaves[::2], leaves[1::2], strict=True))),
                           "use_cache": True}
             loss = gradients._loss(model, fed, Gates(heads=gradients._gates(model, *fed.tokens.shape, 1.0)), **behind)
             assert loss.requires_grad

@@ -20,6 +20,8 @@ from tests.engine.reference import reference
 from tests.models.small import ARCHITECTURES, FAMILIES, WHOLE, small_model, small_network, small_tokenizer
 
 TOLERANCE = 1e-4  # nats
+# Of linear attention: on some processors transformers' own pass moves by 1e-4 when padding stands behind the text.
+ROUNDING = {"qwen3_next": 3e-4}
 MIXED = Ablation(frozenset({Head(0, 1), Head(1, 0), Head(1, 3), Head(2, 2)}), frozenset({1}))
 LATE = Ablation(frozenset({Head(2, 0)}), frozenset({2}))
 QUESTIONS = [
@@ -73,7 +75,7 @@ def test_the_engine_equals_the_obvious_path(architecture, kind):
     ablations = [INTACT, MIXED]
     for ablation, scores in zip(ablations, passes.score(prepared, ablations), strict=True):
         expected = reference(architecture, prompts, ablation)
-        assert np.abs(found(scores) - values(expected)).max() < TOLERANCE
+        assert np.abs(found(scores) - values(expected)).max() < ROUNDING.get(architecture, TOLERANCE)
         assert [np.argmax(row) for row in scores.loglikelihoods] == [np.argmax([v for v, _ in row]) for row in expected]
 
 
@@ -153,7 +155,7 @@ def test_ablations_that_ride_in_one_pass_score_what_they_score_alone(architectur
 def test_no_more_ablations_ride_than_a_pass_has_room_for(monkeypatch):
     model, trunk, sizes, steps = small_model("opt"), passes._trunk, [], []
     prepared = passes.prepare(model, FIXED, row_tokens=16)
-    largest = max(b.tokens.size for g in prepared.groups for b in g.batches)
+    largest = max(b.n_tokens for g in prepared.groups for b in g.batches)
     monkeypatch.setattr(passes, "_trunk", lambda of, ids, *rest: sizes.append(ids.numel()) or trunk(of, ids, *rest))
     for batch_tokens, riding in ((largest, 1), (2 * largest, 2), (3 * largest - 1, 2), (100 * largest, 5)):
         sizes.clear(), steps.clear()
@@ -162,6 +164,28 @@ def test_no_more_ablations_ride_than_a_pass_has_room_for(monkeypatch):
                      progress=lambda done, total: steps.append((done, total)), reuse=False, together=True)
         assert max(sizes) == riding * largest
         assert steps[-1] == (5 * prepared.n_batches,) * 2
+
+
+@pytest.mark.parametrize("architecture", [name for name in FAMILIES if passes.reads_unpadded(small_model(name))])
+def test_padding_is_not_read_where_attention_is_ours(architecture, monkeypatch):
+    model, trunk, read = small_model(architecture), passes._trunk, []
+    monkeypatch.setattr(passes, "_trunk", lambda of, ids, *rest: read.append(ids.numel()) or trunk(of, ids, *rest))
+    masks = [MIXED, INTACT, LATE.filled("mean")]
+    means = [None, None, some_means(architecture)]
+    for kind in ("0 shots", "fixed demonstrations"):
+        prepared = passes.prepare(model, KINDS[kind], row_tokens=1)  # a row for each question
+        batches = [batch for group in prepared.groups for batch in group.batches]
+        real, n_prefix = sum(int(b.lengths.sum()) for b in batches), sum(g.n_prefix_tokens for g in prepared.groups)
+        assert prepared.n_tokens == real + n_prefix < sum(batch.tokens.size for batch in batches) + n_prefix
+        with monkeypatch.context() as padded:
+            padded.setattr(passes, "reads_unpadded", lambda model: False)
+            expected = passes.score(passes.prepare(model, KINDS[kind], row_tokens=1), masks, means, reuse=False)
+        for together in (False, True):
+            read.clear()
+            without = passes.score(prepared, masks, means, reuse=False, together=together)
+            assert sum(read) == len(masks) * prepared.n_tokens
+            for one, other in zip(without, expected, strict=True):
+                assert np.abs(found(one) - found(other)).max() < TOLERANCE
 
 
 @every_family

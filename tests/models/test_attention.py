@@ -41,6 +41,19 @@ def test_float32_and_large_patterns_are_left_to_the_fused_kernel(case, monkeypat
         assert torch.equal(ours, attention._fused(Causal(), *inputs, scaling=0.5)[0])
 
 
+@torch.no_grad()
+def test_keys_that_heads_share_are_not_copied_for_each(monkeypatch):
+    q, k, v, mask = patterns(torch.float32)["behind a prefix"]
+    q = torch.cat([q, q + 1, q - 1], 1)[:, torch.randperm(9)]
+    grouped = Causal()
+    grouped.num_key_value_groups = 3
+    expected, _ = attention._fused(grouped, q, k, v, mask, scaling=0.5)
+    monkeypatch.setattr(attention, "_fused", None)  # it would copy them
+    found, _ = attention.attention(grouped, q, k, v, mask, scaling=0.5)
+    assert found.shape == expected.shape == (2, 7, 9, 8)
+    assert (found - expected).abs().max() < 1e-5
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("shown", ["causal", "behind a prefix", "admitted", "grouped queries"])
 def test_plain_attention_is_what_torch_would_have_answered(shown, dtype):
