@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
@@ -9,6 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
@@ -242,7 +246,10 @@ def _load(
         raise ModelError(f"The weights of '{name}' lack {len(missing)} tensors ({', '.join(missing[:3])}, ...): they "
                          "are of another model, or incomplete. Fetch or convert them again.")
     if folder is not None:
-        weakref.finalize(model, folder.cleanup)
+        if os.listdir(folder.name):
+            weakref.finalize(model, folder.cleanup)
+        else:
+            folder.cleanup()  # now: a worker that is ended never gets to it
     try:
         _let_go_of_files(model)
         return prepare(model, words, place.name, place.revision, dtype, tensors, bos, adapter,
@@ -254,9 +261,17 @@ def _load(
 
 
 def _scratch() -> tempfile.TemporaryDirectory[str]:
-    """A folder beside the results, where there is room for large things; the system's own may lie in memory."""
-    places.live().mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(prefix="offloaded-", dir=places.live())
+    """A folder beside the results, where there is room for large things; the system's own may lie in memory.
+
+    Those of processes that were killed on this machine go first.
+    """
+    place, here = places.live(), socket.gethostname()
+    place.mkdir(parents=True, exist_ok=True)
+    for old in place.glob("offloaded-*"):
+        pid, _, host = old.name.removeprefix("offloaded-").rpartition("-")[0].partition("@")
+        if host == here and pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(old, ignore_errors=True)
+    return tempfile.TemporaryDirectory(prefix=f"offloaded-{os.getpid()}@{here}-", dir=place)
 
 
 PLACEMENTS = ("auto", "balanced", "balanced_low_0", "sequential")  # of accelerate's

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import socket
 import subprocess
 import sys
 import weakref
@@ -157,6 +160,29 @@ def test_a_placement_leaves_on_the_disk_what_there_is_no_room_for(opt, tmp_path)
     assert model.proof.endswith(f"intact and with L{there[len(there) // 2]}H3,F2 off")
     assert evaluate(model, FIXED, MASKS) == evaluate(opt[0], FIXED, MASKS)
     assert not offloaded(load_model(str(folder), device_map="auto").model)  # there is room for all of it
+
+
+def test_what_is_written_anew_for_the_disk_goes_with_its_model_and_else_nothing_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADROOM_CACHE", str(tmp_path / "results"))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    killed, elsewhere, alive = ((tmp_path / "results" / f"offloaded-{pid}@{host}-x") for pid, host in (
+        (gone.pid, socket.gethostname()), (gone.pid, "another"), (os.getppid(), socket.gethostname())))
+    for folder in (killed, elsewhere, alive):
+        folder.mkdir(parents=True)
+        (folder / "weights").touch()
+    folder, places = saved("opt", tmp_path / "opt")
+    kept = load_model(str(folder), device_map=places)  # read from its own files
+    assert set((tmp_path / "results").iterdir()) == {elsewhere, alive}
+    folder, places = saved("mixtral", tmp_path / "mixtral")
+    model = load_model(str(folder), device_map=places)
+    (written,) = set((tmp_path / "results").iterdir()) - {elsewhere, alive}
+    assert list(written.glob("*experts*"))
+    evaluate(model, FIXED, MASKS[:1])
+    del model
+    gc.collect()
+    assert set((tmp_path / "results").iterdir()) == {elsewhere, alive}
+    evaluate(kept, FIXED, MASKS[:1])
 
 
 def test_what_cannot_be_placed_is_said(opt, tmp_path):
