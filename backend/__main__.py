@@ -420,7 +420,9 @@ class _OnCluster(_Run):
         return Schedule(self.steps, lambda step: weights[step.unit], pieces)
 
     def compute(self) -> list[Unit[Any]]:
-        print(f"{self.pool.n_workers} workers load the model. How long it takes is told as results come.", flush=True)
+        n = self.pool.n_workers
+        print(f"{n} worker{' loads' if n == 1 else 's load'} the model. How long it takes is told as results come.",
+              flush=True)
         with self.bar, Leases(self.store.folder) as leases:
             while self.left:
                 self._give_out(leases)

@@ -89,7 +89,7 @@ def test_the_readme_is_two_screens_and_its_code_is_python():
 def commands_of(page: Path) -> list[str]:
     """The lines that are typed, without the name that they begin with and the comments behind them."""
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text_of(page), re.DOTALL))
-    blocks = blocks.replace("\\\n", "").replace('"$SLURM_NNODES"', "4")
+    blocks = blocks.replace("\\\n", "").replace('"$SLURM_NNODES"', "4").replace('"$gpus"', "8")
     return [line.split("#")[0].strip() for line in re.findall(r"^(?:python -m backend|headroom) (.+)$", blocks,
                                                                re.MULTILINE)]
 

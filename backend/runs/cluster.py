@@ -58,7 +58,8 @@ ASK = 1.0  # seconds between two questions to a worker how far it is
 BESIDE = 2**30  # bytes that a replica takes beside its weights, for choosing how many fit on this machine
 STORE_BYTES = 80 * 2**20  # of Ray's own store: the least that it takes; results go by without it
 FOLDER = "headroom-ray-"  # what Ray's files on this machine lie in
-MISSING = ("Ray is not installed here, and --cluster runs on it. `pip install headroom[cluster]` installs it; without "
+VERSION = "2.60.0"  # of Ray
+MISSING = (f"Ray is not installed here, and --cluster runs on it. `pip install ray=={VERSION}` installs it; without "
            "--cluster the same command runs in one process.")
 
 

@@ -497,7 +497,7 @@ def test_a_path_is_found_from_any_folder_and_a_name_stays_a_name(model_folder, m
 def test_without_ray_a_sentence_says_how_to_install_it(model_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert precompute(model_folder, tmp_path, "--cluster", "local") == BAD_INPUT
-    assert "pip install headroom[cluster]" in capsys.readouterr().err
+    assert f"pip install ray=={cluster.VERSION}`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("given", [["--workers", "2"], ["--gpus-per-worker", "1"], ["--threads-per-worker", "1"]])
