@@ -62,7 +62,8 @@ EXAMPLES = {  # without the command's own name
         "precompute --tasks mini --cluster local",
     ],
     "plan": [
-        "plan --model facebook/opt-66b --tasks paper --shots 0,1,5 --what all --hardware 8xA100-80G",
+        "plan --model facebook/opt-66b --tasks paper --what importance,ffns,pruning --hardware 8xA100-80G",
+        "plan --model facebook/opt-66b --tasks paper --what importance,ffns,pruning --hardware 4x8xA100-80G",
         "plan --model ./my-model --tasks mini --hardware cpu:16x2.5GHz-64G --price 0.5-1",
     ],
     "status": ["status", "status --check"],

@@ -31,7 +31,8 @@ def of_precompute(sub: argparse.ArgumentParser) -> None:
     of_request(sub)
     of_cluster(sub)
     sub.add_argument("--dry-run", action="store_true", help="say what would be done, load no model")
-    of_hardware(sub, "with --dry-run: also what it would take on another machine, for instance 8xA100-80G")
+    of_hardware(sub, "with --dry-run: also what it would take on another machine, for instance 8xA100-80G, or "
+                "4x8xA100-80G")
     sub.add_argument("--ship", nargs="?", const=str(SHIPPED), metavar="FOLDER",
                      help=f"then write the results as plain files (default folder: {short(SHIPPED)})")
 
@@ -53,7 +54,8 @@ def of_plan(sub: argparse.ArgumentParser) -> None:
     """What would be measured, of what, and where."""
     of_model(sub)
     of_request(sub)
-    of_hardware(sub, "devices, for instance 8xA100-80G, 1xH100-80G, cpu:16x2.5GHz-64G (default: %(default)s)")
+    of_hardware(sub, "devices, for instance 8xA100-80G, 1xH100-80G, cpu:16x2.5GHz-64G, or nodes of them: "
+                "4x8xA100-80G (default: %(default)s)")
     sub.set_defaults(hardware=parse("1xA100-80G"), dtype="bfloat16", tasks="paper")
 
 

@@ -7,13 +7,14 @@ tokens whose logits are formed, and pairs of query and key. On the way back each
 once more, and each of attention's twice, so that a pass both ways is two passes of the one and three of the other.
 
 Time is operations over an assumed share of the peak rate. Layers of one replica that lie on several devices work in
-turn: such a replica is as fast as one device. The number of replicas is what fits side by side.
+turn: such a replica is as fast as one device. The number of replicas is what fits side by side in each machine; they
+share the work evenly, but no number of them is faster than the longest chain of results that build on each other.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -173,15 +174,33 @@ class Row:
     operations: float
 
 
-def count(request: planning.Request, shape: Shape, count_text: planning.CountText | None = None) -> list[Row]:
-    """What each kind of measurement takes that a request asks for or builds on, the largest first."""
-    rows: dict[str, Row] = {}
+Work = Mapping[Unit[Any], tuple[int, float]]  # tokens and operations of each unit, which stands after those it needs
+
+
+def work(request: planning.Request, shape: Shape, count_text: planning.CountText | None = None) -> Work:
+    """What each result takes that a request asks for or builds on."""
+    found = {}
     for unit in with_needs(planning.asked(request, find_tasks)):
         read = read_of(unit, shape.info, count_text)
+        found[unit] = round(read.tokens), operations(shape.info, shape.parts, read, unit.BACKWARDS)
+    return found
+
+
+def count(of: Work) -> list[Row]:
+    """What each kind of measurement takes, the largest first."""
+    rows: dict[str, Row] = {}
+    for unit, (tokens, made) in of.items():
         before = rows.get(unit.KIND, Row(unit.KIND, 0, 0, 0.0))
-        rows[unit.KIND] = Row(unit.KIND, before.n + 1, before.tokens + round(read.tokens), before.operations
-                              + operations(shape.info, shape.parts, read, unit.BACKWARDS))
+        rows[unit.KIND] = Row(unit.KIND, before.n + 1, before.tokens + tokens, before.operations + made)
     return sorted(rows.values(), key=lambda row: -row.operations)
+
+
+def longest_chain(of: Work, info: ModelInfo) -> float:
+    """Operations of what can only be computed one after the other, where a unit that can goes in pieces."""
+    ends: dict[Unit[Any], float] = {}
+    for unit, (_, made) in of.items():
+        ends[unit] = made / unit.pieces(info) + max((ends[need] for need in unit.needs()), default=0.0)
+    return max(ends.values(), default=0.0)
 
 
 def read_of(unit: Unit[Any], info: ModelInfo, count_text: planning.CountText | None = None) -> Read:
@@ -236,7 +255,7 @@ class Placement:
     """Where a replica's layers lie."""
 
     devices: int  # of one replica
-    replicas: int
+    replicas: int  # in all machines together
     fits: bool
 
     def words(self, shape: Shape, hardware: Hardware) -> str:
@@ -249,12 +268,21 @@ class Placement:
             cuts = [round(layers * i / n) for i in range(n + 1)]
             where = f"a replica over {n} devices (layers " + ", ".join(
                 f"{a}-{b - 1}" for a, b in pairwise(cuts)) + "), which work in turn"
-        spare = hardware.n - n * self.replicas
-        return f"{where}; {self.replicas} side by side" + (f", {spare} devices spare" if spare else "")
+        each, nodes = self.replicas // hardware.nodes, hardware.nodes
+        spare = hardware.n - n * each
+        on_each = "" if nodes == 1 else f" on each of {nodes} nodes, {self.replicas} in all"
+        return f"{where}; {each} side by side{on_each}" + (f", {spare} devices spare" if spare else "")
+
+    def option(self, hardware: Hardware) -> str:
+        """What makes `precompute` use them all."""
+        where = "local" if hardware.nodes == 1 else "ADDRESS"
+        return f"--cluster {where}" + f" --gpus-per-worker {self.devices}" * hardware.on_gpu + (
+            f" --workers {self.replicas}") + " --device-map auto" * (not self.fits)
 
 
 def place(shape: Shape, dtype: str, hardware: Hardware) -> Placement:
-    """As few devices for a replica as hold its weights and small passes of gradients; as many replicas as fit."""
+    """As few devices of a machine for a replica as hold its weights and small passes of gradients; as many replicas as
+    fit in every machine."""
     from ..engine.batches import FEWEST_TOKENS, SHARE, bytes_per_token
 
     room = USABLE * hardware.device.memory
@@ -262,8 +290,8 @@ def place(shape: Shape, dtype: str, hardware: Hardware) -> Placement:
     block = (shape.parts.attention + shape.parts.ffn) / shape.info.n_layers * WIDTHS[dtype]
     for n in range(1, min(hardware.n, shape.info.n_layers) + 1):
         if (shape.parts.total * WIDTHS[dtype] + working) / n + (block if n > 1 else 0) <= room:
-            return Placement(n, hardware.n // n, True)
-    return Placement(hardware.n, 1, False)
+            return Placement(n, hardware.n // n * hardware.nodes, True)
+    return Placement(hardware.n, hardware.nodes, False)
 
 
 # --- in words -------------------------------------------------------------------------------------
@@ -284,21 +312,22 @@ def forecast(request: planning.Request, shape: Shape, hardware: Hardware, share:
         raise BadInput(f"The share of the peak rate is above 0 and at most 1, not {share:g}.")
     dtype, device, info, parts = request.model.dtype, hardware.device, shape.info, shape.parts
     width = WIDTHS[dtype]
-    rows = count(request, shape, count_text)
+    of = work(request, shape, count_text)
+    rows = count(of)
     rate = share * (device.single if dtype == "float32" else device.half)
     placed = place(shape, dtype, hardware)
     free = max(0, int(USABLE * device.memory * placed.devices) - parts.total * width)
-    on_gpu = not device.name.startswith("cpu:")
-    scoring = memory(shape, dtype, False, free, on_gpu)
-    gradients = memory(shape, dtype, True, free, on_gpu)
+    scoring = memory(shape, dtype, False, free, hardware.on_gpu)
+    gradients = memory(shape, dtype, True, free, hardware.on_gpu)
     all_operations = sum(row.operations for row in rows)
     reading = 0.0
     if not placed.fits:
         missing = parts.total * width - int(USABLE * device.memory * hardware.n / 2)
         reading = sum(row.tokens for row in rows) / scoring.tokens * missing / DISK
     low, high = price or device.price
-    hours = (all_operations / rate / placed.replicas + reading) / 3600
     alone = (all_operations / rate + reading) / 3600
+    chain = alone * longest_chain(of, info) / max(all_operations, 1)
+    hours = max(alone / placed.replicas, chain)
     lines = [
         f"{info.name} in {dtype}, {info.n_layers} layers x {info.n_heads} heads, d_model {info.d_model:,} "
         f"({shape.source}); on {hardware}",
@@ -328,14 +357,18 @@ def forecast(request: planning.Request, shape: Shape, hardware: Hardware, share:
     lines += [f"{row.kind:22}{row.n:9,}{row.tokens:18,}{row.operations:12.1e}"
               f"{hours * row.operations / max(all_operations, 1):10,.1f}"
               f"{row.operations / max(all_operations, 1):8.1%}" for row in shown]
-    together = f"{duration(3600 * hours)} on {placed.replicas} replica{'s' * (placed.replicas > 1)}"
+    many, dollars = placed.replicas > 1, hours * hardware.n * hardware.nodes
+    together = f"{duration(3600 * hours)} on {placed.replicas} replica{'s' * many}"
     lines += [
         f"{'together':22}{sum(r.n for r in rows):9,}{sum(r.tokens for r in rows):18,}{all_operations:12.1e}"
         f"{hours:10,.1f}",
         "",
-        f"time: {together}" + (f", {duration(3600 * alone)} on one" if placed.replicas > 1 else "")
-        + f"; cost: ${hours * hardware.n * low:,.0f} to ${hours * hardware.n * high:,.0f}"
-        + ("" if not reading else f"; {reading / 3600:,.1f} h of it reading weights at {size(DISK)}/s"),
+        f"time: {together}" + (f", {duration(3600 * alone)} on one" if many else "")
+        + f"; cost: ${dollars * low:,.0f} to ${dollars * high:,.0f}"
+        + ("" if not reading else f"; {reading / placed.replicas / 3600:,.1f} h of it reading weights at "
+           f"{size(DISK)}/s"),
+        *([f"longest chain of results: {duration(3600 * chain)}, so more than {max(1, round(alone / chain)):,} replicas"
+           " are no faster", f"to use all: precompute ... {placed.option(hardware)}"] if many and chain else []),
         f"most of it: {rows[0].kind} ({rows[0].operations / max(all_operations, 1):.0%})" if all_operations else "",
         f"assumed: {share:.0%} of a peak of {rate / share / 1e12:,.0f} Tera-operations/s per device; ${low:g} to "
         f"${high:g} per device and hour" + ("" if price else " (not a quote)") + "; loading and waiting left out",

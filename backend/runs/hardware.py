@@ -1,4 +1,5 @@
-"""Machines as a plan names them, `8xA100-80G` or `cpu:16x2.5GHz`: memory, rate and price of each device. No torch here.
+"""Machines as a plan names them, `8xA100-80G`, `cpu:16x2.5GHz` or four nodes `4x8xA100-80G`: memory, rate and price of
+each device. No torch here.
 
 Rates are those of matrix products in half precision without sparsity, as the vendors' data sheets state them (NVIDIA:
 V100 2017, T4 2018, A100 2020, A30 and A40 2021, A10 2021, RTX A6000 2021, H100 SXM 2022, L4 and L40S 2023, H200 2024,
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import BadInput
 
@@ -36,13 +37,19 @@ class Device:
 
 @dataclass(frozen=True)
 class Hardware:
-    """So many devices of one kind."""
+    """So many devices of one kind in a machine, and so many such machines."""
 
     n: int
     device: Device
+    nodes: int = 1
+
+    @property
+    def on_gpu(self) -> bool:
+        return not self.device.name.lower().startswith("cpu:")
 
     def __str__(self) -> str:
-        return self.device.name if self.device.name.startswith("cpu:") else f"{self.n}x{self.device.name}"
+        each = f"{self.n}x{self.device.name}" if self.on_gpu else self.device.name
+        return each if self.nodes == 1 else f"{self.nodes}x{each}"
 
 
 # name: sizes of memory in GB, rate in half precision and in float32 in 10^12 per second, dollars per hour
@@ -66,15 +73,22 @@ _GPUS: dict[str, tuple[tuple[int, ...], float, float, tuple[float, float]]] = {
 }
 _GPU = re.compile(r"(?:(\d{1,7})x)?([A-Za-z]+\d+[A-Za-z]*)(?:-(\d{1,4})GB?)?", re.IGNORECASE)
 _CPU = re.compile(r"cpu:(\d{1,7})x(\d{1,2}(?:\.\d{1,3})?)GHz(?:-(\d{1,6})GB?)?", re.IGNORECASE)
-FORMS = "8xA100-80G (so many devices, kind, memory) or cpu:16x2.5GHz-64G (cores, clock, memory)"
+_NODES = re.compile(r"(\d{1,7})x(?=\d+x[a-z]|cpu:)", re.IGNORECASE)
+FORMS = ("8xA100-80G (so many devices, kind, memory), cpu:16x2.5GHz-64G (cores, clock, memory), or so many such nodes: "
+         "4x8xA100-80G")
 
 
 def parse(text: str) -> Hardware:
-    """What a text such as `8xA100-80G` or `cpu:16x2.5GHz-64G` names.
+    """What a text such as `8xA100-80G`, `cpu:16x2.5GHz-64G` or `4x8xA100-80G` names.
 
     Raises:
         BadInput: says what is known.
     """
+    if nodes := _NODES.match(text.strip()):
+        node = text.strip()[nodes.end():]
+        if _NODES.match(node):
+            raise BadInput(f"'{text[:60]}' is no machine. Write for instance {FORMS}.")
+        return replace(parse(node), nodes=_within(text, int(nodes[1])))
     if cpu := _CPU.fullmatch(text.strip()):
         cores, clock = _within(text, int(cpu[1])), float(cpu[2])
         if not clock:

@@ -7,22 +7,36 @@ import random
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from backend.__main__ import BAD_INPUT, DONE, main
+from backend.__main__ import BAD_INPUT, DONE, _request, main, parser
 from backend.errors import ModelError
 from backend.kinds import Evaluation, HeadImportance
 from backend.models.loading import LoadedModel, prepare
-from backend.models.shapes import KNOWN, shape_of
-from backend.runs.forecast import Placement, memory, operations, place, read_of
+from backend.models.shapes import KNOWN, Shape, shape_of
+from backend.runs.forecast import (
+    ASSUMED,
+    Placement,
+    Work,
+    longest_chain,
+    memory,
+    operations,
+    place,
+    read_of,
+    work,
+)
 from backend.runs.hardware import parse
+from backend.runs.plan import Step
 from backend.tasks.lengths import LENGTHS
 from backend.tasks.registry import get_task
-from backend.values import Setup, TaskId
+from backend.values import ModelId, Setup, TaskId
+from tests.benchmarks.cluster import Work as Played
+from tests.benchmarks.cluster import play
 from tests.models.small import small_network, small_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -138,6 +152,57 @@ def test_a_replica_takes_as_few_devices_as_hold_it():
     assert place(large, "float32", parse("8xA100-80G")).devices == 4
     assert place(small, "float32", parse("8xA100-80G")) == Placement(1, 8, True)
     assert not place(large, "bfloat16", parse("1xA100-80G")).fits
+
+
+def test_a_replica_lies_within_one_of_several_machines():
+    large = shape_of("facebook/opt-66b")
+    placed = place(large, "bfloat16", parse("4x8xA100-80G"))
+    assert placed == Placement(2, 16, True)
+    assert placed.option(parse("4x8xA100-80G")) == "--cluster ADDRESS --gpus-per-worker 2 --workers 16"
+    assert place(large, "bfloat16", parse("8xA100-80G")).option(parse("8xA100-80G")) == (
+        "--cluster local --gpus-per-worker 2 --workers 4")
+    assert place(large, "bfloat16", parse("4x1xA100-80G")) == Placement(1, 4, False)
+    assert place(large, "bfloat16", parse("4x3xA100-80G")).replicas == 4  # the third is spare in each
+
+
+@pytest.fixture(scope="module")
+def study() -> tuple[Work, Shape]:
+    """The study on OPT-66B, by the mean lengths of its tasks."""
+    shape = shape_of("facebook/opt-66b")
+    args = parser().parse_args(["plan", "--model", "facebook/opt-66b", "--what", "importance,ffns,pruning"])
+    request = _request(args, ModelId("facebook/opt-66b", "", "", False, "bfloat16"), shape.info)
+    tasks = tuple(TaskId(name, ASSUMED) for name in LENGTHS)
+    return work(replace(request, tasks=tasks), shape), shape
+
+
+@pytest.mark.parametrize("n", [2, 16, 40, 128])
+def test_hours_on_many_replicas_are_those_of_the_schedule_that_runs_them(study, n: int):
+    of, shape = study
+    steps = [Played(Step(unit, False, tokens), made, unit.pieces(shape.info)) for unit, (tokens, made) in of.items()]
+    told = max(sum(made for _, made in of.values()) / n, longest_chain(of, shape.info))
+    assert told <= play(steps, n, 0.0).seconds * 1.0001 <= told * 1.05
+
+
+def test_a_plan_for_a_cluster_says_its_hours_and_how_to_use_it(capsys, monkeypatch):
+    monkeypatch.delenv("HEADROOM_DATA", raising=False)
+    told = {}
+    for machine in ("1x8xA100-80G", "8xA100-80G", "4x8xA100-80G", "100x8xA100-80G"):
+        assert main([*OPT_66B, machine, "--what", "accuracy,importance,ffns,pruning,induction"]) == DONE
+        out = told[machine] = capsys.readouterr().out
+        assert len(out.splitlines()) <= 45
+        assert max(map(len, out.splitlines())) <= 160
+    hours = {machine: float(re.search(r"^together .* ([\d,]+\.\d)$", out, re.MULTILINE)[1])
+             for machine, out in told.items()}
+    assert told["1x8xA100-80G"] == told["8xA100-80G"]
+    assert hours["4x8xA100-80G"] == pytest.approx(hours["8xA100-80G"] / 4, abs=0.1)
+    out = told["4x8xA100-80G"]
+    assert "4 side by side on each of 4 nodes, 16 in all" in out
+    assert "\nto use all: precompute ... --cluster ADDRESS --gpus-per-worker 2 --workers 16\n" in out
+    enough = int(re.search(r"longest chain of results: .* so more than (\d+) replicas are no faster", out)[1])
+    assert 16 < enough < 400
+    assert hours["100x8xA100-80G"] == pytest.approx(hours["8xA100-80G"] * 4 / enough, rel=0.1)  # not by 400 replicas
+    low = float(re.search(r"cost: \$([\d,]+) to", out)[1].replace(",", ""))
+    assert low == pytest.approx(32 * 1.1 * hours["4x8xA100-80G"], rel=0.02)
 
 
 OPT_66B = ["plan", "--model", "facebook/opt-66b", "--tasks", "paper", "--shots", "0,1,5", "--hardware"]
