@@ -27,7 +27,7 @@ from backend.__main__ import BAD_INPUT, DONE, EXAMPLES, FAILED, INTERRUPTED, mai
 from backend.errors import ModelError, StoreError
 from backend.kinds import Answers, Evaluation, HeadImportance, HeadScores, Means, Model, compute
 from backend.models.identity import identify
-from backend.runs import jobs
+from backend.runs import computing, jobs
 from backend.store import bundles
 from backend.store.live import Store
 from backend.tasks import own
@@ -190,7 +190,7 @@ def test_a_run_that_is_asked_to_stop_stops_within_a_batch(small, capsys, monkeyp
         return compute(unit, store, model, progress)
 
     monkeypatch.setattr(jobs.Report, "EVERY", 0.0)
-    monkeypatch.setattr(cli, "compute", stopping)
+    monkeypatch.setattr(computing, "compute", stopping)
     assert precompute(small, "--what", "accuracy,importance,ffns") == INTERRUPTED
     assert "the same command goes on" in capsys.readouterr().err
     with stored(small) as store:
@@ -204,7 +204,7 @@ def computed(out: str) -> list[str]:
 
 
 def shared_run(arguments: list[str], heard: Connection) -> None:
-    cli._Run.LOOK = 0.05
+    computing.Run.LOOK = 0.05
     live(arguments, heard)
 
 
@@ -259,7 +259,7 @@ def test_a_run_takes_over_what_a_killed_one_had_begun(small, model_folder):
 
 def test_what_another_run_is_computing_is_waited_for_and_can_be_stopped(small, capsys, monkeypatch):
     monkeypatch.setattr(jobs.Report, "EVERY", 0.0)
-    monkeypatch.setattr(cli._Run, "LOOK", 0.0)
+    monkeypatch.setattr(computing.Run, "LOOK", 0.0)
     waited = []
 
     def waiting(run) -> None:
@@ -268,9 +268,9 @@ def test_what_another_run_is_computing_is_waited_for_and_can_be_stopped(small, c
             jobs.cancel(run.report.job)
         wait(run)
 
-    wait = cli._Run._wait
-    monkeypatch.setattr(cli._Run, "_wait", waiting)
-    monkeypatch.setattr(cli.Leases, "claim", lambda leases, key: False)
+    wait = computing.Run._wait
+    monkeypatch.setattr(computing.Run, "_wait", waiting)
+    monkeypatch.setattr(computing.Leases, "claim", lambda leases, key: False)
     assert precompute(small, "--what", "accuracy") == INTERRUPTED
     assert waited[1].startswith("waiting for another run: model")
     assert "Stopped" in capsys.readouterr().err

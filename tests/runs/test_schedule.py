@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from backend import __main__ as cli
 from backend.__main__ import BAD_INPUT, DONE, FAILED, INTERRUPTED, main
 from backend.errors import BadInput, StoreError
 from backend.kinds import HeadOracle, Unit
@@ -21,7 +20,7 @@ from backend.kinds.oracles import Oracle
 from backend.kinds.unit import compute, compute_piece
 from backend.models.identity import identify
 from backend.models.loading import load_model
-from backend.runs import cluster, jobs
+from backend.runs import cluster, computing, jobs
 from backend.runs.cluster import Replica
 from backend.runs.leases import Leases
 from backend.runs.plan import Step
@@ -402,20 +401,20 @@ def test_where_every_worker_refuses_the_run_ends_with_its_sentence(model_folder,
 def test_stop_on_runs_ends_it_and_the_same_command_goes_on(model_folder, tmp_path, shared, monkeypatch, capsys):
     made = shared()
     monkeypatch.setattr(jobs.Report, "EVERY", 0.0)
-    settle = cli._OnCluster._settle
+    settle = computing.OnCluster._settle
 
     def stopping(run: Any, step: Step, leases: Leases) -> None:
         settle(run, step, leases)
         jobs.cancel(run.report.job)
 
-    monkeypatch.setattr(cli._OnCluster, "_settle", stopping)
+    monkeypatch.setattr(computing.OnCluster, "_settle", stopping)
     assert precompute(model_folder, tmp_path, "--cluster", "local") == INTERRUPTED
     assert made[0].ended
     (job,) = jobs.jobs(tmp_path)
     assert jobs.progress(job).state == "cancelled"
     with Store(tmp_path) as store:
         (first,) = store.units()
-    monkeypatch.setattr(cli._OnCluster, "_settle", settle)
+    monkeypatch.setattr(computing.OnCluster, "_settle", settle)
     capsys.readouterr()
     assert precompute(model_folder, tmp_path, "--cluster", "local") == DONE
     assert first not in made[1].had
