@@ -17,11 +17,13 @@ SEQUENCES = 1_000_000  # random sequences behind an induction score
 MASK_TEXT = 2**20  # characters: every head of the largest model, one by one, takes 600,000
 MASK_NAMES = 2 * HEADS  # components that one mask names: no more than there are, said twice
 MASKS_KEPT = 2**20  # heads that masks which are kept in memory name together: some 50 MB
+MASK_SIZES_TEXT = 2**25  # characters of masks whose sizes are kept in memory
 MASK_PROBLEMS = 20  # sentences about what a mask's text does not say; the rest is counted
 RANKING_TEXT = 10_000  # characters: 14 tasks of 500 characters
 
 RESULT_BYTES = 2**27  # of one result as JSON: mean activations of Llama 3.1 405B take 50 MiB
 RESULT_LISTS = 2**20  # lists and objects in it, each 64 bytes or more in memory: an oracle of 4,608 heads has 10,000
+RESULT_NUMBERS = 2**24  # in arrays of it: those of Llama 3.1 405B's heads, times 100 questions, thrice, are 5 million
 UNIT_BYTES = 2**21  # of a result's description: one mask, or a ranking by many tasks
 MODEL_BYTES = 2**14  # of a model's own record: a dozen numbers and names
 SHIPPED_BYTES = 2**30  # of one file of shipped results, which holds all of a kind

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import groupby
 from operator import index
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from . import limits
-from .arrays import Float
+from .arrays import Float, Int
 from .errors import BadInput
 
 RARE = {"rare": True}  # metadata of a field that says something of few: not written where it holds its default
@@ -234,6 +234,95 @@ def parse_exact(text: str) -> Ablation:
     return ablation
 
 
+class MaskSize(NamedTuple):
+    """How much a mask names, and how far it reaches."""
+
+    n_heads: int
+    n_ffns: int
+    layers: int  # one more than the highest layer of a head; 0 where there is none
+    heads: int  # one more than the highest head
+    depth: int  # one more than the highest layer of an FFN
+    fill: str
+
+
+def mask_size(text: str) -> MaskSize:
+    """What `parse_exact` would read, without making an object of each head. Sizes that were worked out lately are kept.
+
+    Raises:
+        BadInput: as `parse_exact`.
+    """
+    if (known := _sizes.get(text)) is None:
+        known = _size_of_runs(text)
+        if known is None:
+            off = parse_exact(text)
+            known = MaskSize(len(off.heads), len(off.ffns), max((h.layer + 1 for h in off.heads), default=0),
+                             max((h.head + 1 for h in off.heads), default=0), max(off.ffns, default=-1) + 1, off.fill)
+        keep_size(text, known)
+    return known
+
+
+def keep_size(text: str, size: MaskSize) -> None:
+    """Keep the size of a mask that was worked out, or of one that was written from its components."""
+    if _sizes.room < len(text):
+        _sizes.clear()
+        _sizes.room = limits.MASK_SIZES_TEXT
+    _sizes.room -= len(text) + 100
+    _sizes[text] = size
+
+
+def _size_of_runs(text: str) -> MaskSize | None:
+    """The size of a mask that is written as `str(Ablation)` writes it; None where it is not, or names too much."""
+    if (runs := mask_runs(text)) is None:
+        return None
+    (layer, first, last), (_, first_ffn, last_ffn) = runs
+    return MaskSize(int((last - first + 1).sum()), int((last_ffn - first_ffn + 1).sum()),
+                    int(layer.max(initial=-1)) + 1, int(last.max(initial=-1)) + 1, int(last_ffn.max(initial=-1)) + 1,
+                    "zero")
+
+
+Runs = tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]]  # layer, first and last number
+
+
+def mask_runs(text: str) -> tuple[Runs, Runs] | None:
+    """The runs of heads and of FFNs that a mask names, in order and apart, as `str(Ablation)` writes them, with zeros
+    in place; None where it is written in another way, or names more than there can be."""
+    if len(text) > limits.MASK_TEXT or not _RUNS.fullmatch(text):
+        return None
+    at = text.find("F") if "F" in text else len(text)
+    heads, ffns = _spans(text[:at]), _spans(text[at:])
+    layer, first, last = heads
+    _, first_ffn, last_ffn = ffns
+    if max(layer.max(initial=0), last_ffn.max(initial=0)) >= limits.LAYERS or last.max(initial=0) >= (
+            limits.HEADS_PER_LAYER):
+        return None
+    begin, end = layer * limits.HEADS_PER_LAYER + first, layer * limits.HEADS_PER_LAYER + last
+    if ((first > last).any() or (first_ffn > last_ffn).any() or (begin[1:] <= end[:-1]).any()
+            or (first_ffn[1:] <= last_ffn[:-1]).any() or int((last - first + 1).sum()) > limits.HEADS):
+        return None
+    return heads, ffns
+
+
+def _spans(text: str) -> Runs:
+    """The runs of a part of a text that `_RUNS` has matched; the layer of FFNs' is 0."""
+    if not text:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    runs, of_heads = text.strip(",").split(","), text[0] == "L"
+    numbers = np.fromstring(text.translate(_TO_SPACES), np.int64, sep=" ")
+    width = np.fromiter(("-" in run for run in runs), np.int64, len(runs)) + 1 + of_heads  # how many numbers each has
+    at = np.cumsum(width) - width
+    return numbers[at] * of_heads, numbers[at + of_heads], numbers[at + width - 1]
+
+
+class _Sizes(dict[str, MaskSize]):
+    """Sizes of masks by their texts, and how much longer these may be together."""
+
+    room = limits.MASK_SIZES_TEXT
+
+
+_sizes = _Sizes()
+_TO_SPACES = str.maketrans("LHF,-", "     ")
+
+
 def _components(given: str | Iterable[Head | str | Sequence[int]]) -> tuple[frozenset[Head], frozenset[int], Fill]:
     """The heads, the layers of FFNs and the fill that texts, heads and pairs name. Raises: BadInput: names what is
     neither, and of a text what `parse_exact` says."""
@@ -269,6 +358,8 @@ class _Read(dict[str, Ablation]):
 _read = _Read()
 _HEAD_RUN, _FFN_RUN = r"L(\d{1,6})H(\d{1,6})(?:-(\d{1,6}))?", r"F(\d{1,6})(?:-(\d{1,6}))?"
 _RUN = re.compile(f"(?:{_HEAD_RUN}|{_FFN_RUN})(?:,|$)", re.ASCII)
+_NEXT = r"(?:,(?!\Z)|(?=\Z))"  # a comma between two, none behind the last
+_RUNS = re.compile(rf"(?:L\d{{1,6}}H\d{{1,6}}(?:-\d{{1,6}})?{_NEXT})*+(?:F\d{{1,6}}(?:-\d{{1,6}})?{_NEXT})*+", re.ASCII)
 
 
 def _canonical(text: str) -> Ablation | None:

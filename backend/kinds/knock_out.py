@@ -21,7 +21,7 @@ from .means import N_TRAIN, Activations, Means
 from .oracles import FILL, MEAN, ZERO, Sweep
 from .prompts import ready
 from .pruning import aggregate_of
-from .shapes import check_ablation, check_questions
+from .shapes import check_masks, check_questions
 from .unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish, some_of
 from .writes import N_PROBE, PROBE, HeadWrites, Writes
 
@@ -125,13 +125,15 @@ class KnockOut(OfTask[Sweep]):
         check_questions(self.setup, record.questions)
         require_lengths(len(record.ablations), "ablations", removed=record.removed)
         require(record.removed == tuple((share, 0.0) for share in SHARES), "removed holds other shares")
-        for off, (share, _) in zip(record.masks(), record.removed, strict=True):
-            require(not off.ffns and off.fill == (self.fill if off else "zero"), "ablations has FFNs off, or another "
-                    "fill")
+        sizes = record.sizes()
+        if info is not None:
+            check_masks(record.ablations, sizes, info)
+        for off, (share, _) in zip(sizes, record.removed, strict=True):
+            require(not off.n_ffns and off.fill == (self.fill if off.n_heads else "zero"), "ablations has FFNs off, or "
+                    "another fill")
             if info is not None:
-                check_ablation(off, info)
-                most = stats.count(share, len(info.heads))
-                require(len(off.heads) <= most, f"ablations has {len(off.heads)} heads off where removed says {most}")
+                most = stats.count(share, len(info.attending) * info.n_heads)
+                require(off.n_heads <= most, f"ablations has {off.n_heads} heads off where removed says {most}")
 
     def needs(self) -> Sequence[Unit[Any]]:
         units: list[Unit[Any]] = [Writes(self.setup.with_(n_examples=self.n_probe))]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from operator import lt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from ..arrays import Bool, Float
 from ..errors import BadInput, StoreError
 from ..records import ModelInfo, Questions, Record, require, require_lengths, require_within
 from ..stats import Marks
-from ..values import INTACT, RARE, Ablation, Setup, parse_exact
+from ..values import INTACT, RARE, Ablation, MaskSize, Setup, mask_size, parse_exact
 from .constants import Constants, OptimalConstants
 from .evaluation import ROUNDING, Answers, evaluate
 from .means import N_TRAIN, Activations, Means
@@ -55,6 +54,7 @@ class Sweep(Record):
     """
 
     NEAR_TIES = ("choices", "choices_norm")
+    MANY = ("gold",)
     questions: Questions
     ablations: tuple[str, ...]  # as `str(Ablation)`
     choices: tuple[tuple[int, ...], ...]  # [ablation][query]: the option of highest log-likelihood
@@ -70,18 +70,26 @@ class Sweep(Record):
         require_lengths(len(self.ablations), "ablations", choices=self.choices, choices_norm=self.choices_norm,
                         **({"removed": self.removed} if self.removed else {}))
         for name in ("choices", "choices_norm"):
-            for row in getattr(self, name):
-                require_lengths(n, "queries", **{name: row})
-                require_within(name, row, -1 if greedy else 0)
-                require(all(map(lt, row, self.questions.n_options)), f"{name} holds an option that its query lacks")
+            _require_rows(name, rows := getattr(self, name), n)
+            chosen = np.array(rows)
+            require_within(name, [int(chosen.min()), int(chosen.max())], -1 if greedy else 0)
+            require(bool((chosen < np.array(self.questions.n_options)).all()),
+                    f"{name} holds an option that its query lacks")
         if self.gold:
             require_lengths(len(self.ablations), "ablations", gold=self.gold)
-            for lls in self.gold:
-                require_lengths(n, "queries", gold=lls)
-                require(max(lls) <= ROUNDING, f"gold holds {max(lls)}, which is no logarithm of a probability")
+            _require_rows("gold", self.gold, n)
+            most = max(map(max, self.gold))
+            require(most <= ROUNDING, f"gold holds {most}, which is no logarithm of a probability")
         for shares in self.removed:
             require_within("removed", shares, 0, 1)
-        self.masks()
+        self.sizes()
+
+    def sizes(self) -> list[MaskSize]:
+        """How much is off, row by row. Raises: StoreError: as `masks`."""
+        try:
+            return list(map(mask_size, self.ablations))
+        except BadInput as error:
+            raise StoreError(f"ablations: {error}") from error
 
     def masks(self) -> list[Ablation]:
         """What is off, row by row.
@@ -121,6 +129,12 @@ class Sweep(Record):
     @property
     def left_out(self) -> tuple[int, int]:
         return self.questions.left_out
+
+
+def _require_rows(name: str, rows: Sequence[Sequence[float]], n: int) -> None:
+    if odd := next((row for row in rows if len(row) != n), None):
+        require_lengths(n, "queries", **{name: odd})
+    require(all(rows), f"{name} holds 0 entries for {n} queries")
 
 
 class Oracle(OfTask[Sweep]):

@@ -22,7 +22,7 @@ from .means import N_TRAIN
 from .oracles import FFNOracle, Sweep, sweep
 from .orders import FIT, OfOrder, Order
 from .prompts import ready
-from .shapes import check_ablation, check_questions
+from .shapes import check_masks, check_questions
 from .unit import CountTokens, OfTask, Option, Progress, Topic, Unit, Wish, one_of, some_of
 from .writes import PROBE, HeadWrites, Writes
 
@@ -107,12 +107,12 @@ class Pruning(OfTask[Sweep]):
         require_lengths(len(record.ablations), "ablations", removed=record.removed)
         if info is None:
             return
-        n_heads = len(info.heads) if self.what != "ffns" else 0
+        n_heads = len(info.attending) * info.n_heads if self.what != "ffns" else 0
         n_ffns = info.n_layers if self.what != "heads" else 0
-        for ablation, (heads, ffns) in zip(record.masks(), record.removed, strict=True):
-            check_ablation(ablation, info)
-            off, wanted = (len(ablation.heads), len(ablation.ffns)), (stats.count(heads, n_heads), stats.count(
-                ffns, n_ffns))
+        sizes = record.sizes()
+        check_masks(record.ablations, sizes, info)
+        for size, (heads, ffns) in zip(sizes, record.removed, strict=True):
+            off, wanted = (size.n_heads, size.n_ffns), (stats.count(heads, n_heads), stats.count(ffns, n_ffns))
             require(off == wanted, f"ablations has {off[0]} heads and {off[1]} FFNs off where removed says {wanted[0]} "
                     f"and {wanted[1]}")
 

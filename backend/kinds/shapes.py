@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import BadInput, StoreError
 from ..records import ModelInfo, Questions, require, require_shape, require_within
-from ..values import Ablation, Setup
+from ..values import Ablation, MaskSize, Setup, parse_exact
 
 
 def check_questions(setup: Setup, questions: Questions) -> None:
@@ -36,6 +36,13 @@ def check_ablation(ablation: Ablation, info: ModelInfo) -> None:
         ablation.check(info.n_layers, info.n_heads, info.headless)
     except BadInput as error:
         raise StoreError(str(error)) from error
+
+
+def check_masks(texts: Sequence[str], sizes: Sequence[MaskSize], info: ModelInfo) -> None:
+    """That masks name only what the model has. Raises: StoreError: names what it does not have."""
+    for text, size in zip(texts, sizes, strict=True):
+        if size.layers > info.n_layers or size.heads > info.n_heads or size.depth > info.n_layers or info.headless:
+            check_ablation(parse_exact(text), info)
 
 
 def check_heads(info: ModelInfo | None, *inner: int, **fields: Any) -> None:
