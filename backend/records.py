@@ -27,6 +27,7 @@ from .stats import Marks
 from .values import RARE, Ablation, Head, parse_exact
 
 _PLAIN = (str, int, float, bool)
+_PLAIN_SET = frozenset(_PLAIN)
 METRICS = ("acc", "em", "acc_by_group", "greedy")
 
 
@@ -37,16 +38,20 @@ def to_plain(value: Any) -> Any:
     if is_dataclass(value):
         return {f.name: to_plain(getattr(value, f.name)) for f in fields(value)
                 if not (f.metadata.get("rare") and getattr(value, f.name) == f.default)}
-    return [to_plain(v) for v in value] if isinstance(value, list | tuple) else value
+    if not isinstance(value, list | tuple):
+        return value
+    return list(value) if set(map(type, value)) <= _PLAIN_SET else [to_plain(v) for v in value]
 
 
 def from_plain(kind: Any, value: Any, where: str = "it") -> Any:
-    """What `to_plain` made of a value of this type.
+    """What `to_plain` made of a value of this type; an array of numbers stands for the lists that it would be.
 
     Raises:
         StoreError: if a field is missing or unknown, or anything is not of its type; says where.
         BadInput: if a value's own check refuses it.
     """
+    if isinstance(value, np.ndarray):
+        return _from_array(kind, value, where)
     if kind is Ablation:
         return parse_exact(from_plain(str, value, where))
     if is_dataclass(kind) and isinstance(kind, type):
@@ -63,6 +68,42 @@ def from_plain(kind: Any, value: Any, where: str = "it") -> Any:
     if type(value) is not kind:
         raise StoreError(f"{where} holds {_short(value)}, not a {getattr(kind, '__name__', kind)}")
     return _sane([value], kind, where)[0]
+
+
+def _from_array(kind: Any, value: Real[np.ndarray, "*shape"], where: str) -> Any:
+    """Nested tuples of numbers, as the type says."""
+    leaf, sizes = _nest(kind)
+    if leaf is None or len(sizes) != value.ndim or any(
+            size not in (None, there) for size, there in zip(sizes, value.shape, strict=True)):
+        raise StoreError(f"{where} is not the list it should be")
+    if leaf is float:
+        value = value.astype(float, copy=False)
+        if not np.isfinite(value).all():
+            raise StoreError(f"{where} holds NaN or an infinite number")
+    elif value.dtype.kind != "i":
+        raise StoreError(f"{where} holds '{value.flat[0]}', not a int")
+    elif max(int(value.max()), -int(value.min())) > limits.NUMBER:
+        raise StoreError(f"{where} holds a whole number beyond 2^53")
+    return _tuples(value.tolist(), value.ndim)
+
+
+def _tuples(lists: list[Any], depth: int) -> tuple[Any, ...]:
+    if depth > 2:
+        return tuple(_tuples(inner, depth - 1) for inner in lists)
+    return tuple(map(tuple, lists)) if depth == 2 else tuple(lists)
+
+
+@cache
+def _nest(kind: Any) -> tuple[type | None, tuple[int | None, ...]]:
+    """Of a type of nested tuples of one sort of number: which, and the sizes that it fixes; None for other types."""
+    sizes: list[int | None] = []
+    while get_origin(kind) is tuple:
+        inner = get_args(kind)
+        if inner[-1] is not Ellipsis and len(set(inner)) > 1:
+            return None, ()
+        sizes.append(None if inner[-1] is Ellipsis else len(inner))
+        kind = inner[0]
+    return kind if sizes and kind in (int, float) else None, tuple(sizes)
 
 
 def _tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
@@ -122,6 +163,9 @@ class Record:
     """Base of what results hold: plain JSON in, plain JSON out."""
 
     NEAR_TIES: ClassVar[tuple[str, ...]] = ()  # fields that may differ a little between processors though no floats
+    MANY: ClassVar[tuple[str, ...]] = ()  # fields of very many floats: of a model run in 16 bits they are kept to fewer
+    # digits (see `store.entries`)
+    SUMMED: ClassVar[tuple[str, ...]] = ()  # the same, where all that is told of them is sums along their first axis
 
     def to_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = to_plain(self)

@@ -40,6 +40,7 @@ class Attributions(Record):
     ones elsewhere.
     """
 
+    SUMMED = ("block_signed", "block_integrated")
     n_examples: int  # that were used
     skipped: tuple[int, ...]  # rows that did not fit the model's context
     block_sizes: tuple[int, ...]  # examples per block

@@ -61,6 +61,7 @@ class OptimalConstants(OfTraining[Constants]):
 
     KIND = "optimal_constants"
     RECORD = Constants
+    STANDS_IN = True
     BACKWARDS = True
     TITLE = "optimal constants"
     DEFINITION = (f"a* = argmin over a of the mean loss on training prompts with a in place of a head's output z at "

@@ -32,6 +32,7 @@ _ROUNDING = 1e-3  # how far rounding may lift a probability above 1
 class Effects(Record):
     """What putting a head's mean output back does to the right answer's probability, prompt by prompt."""
 
+    SUMMED = ("effects",)
     n_means: int  # true-label prompts behind the means
     true: float  # behind true labels: mean probability of the right answer's first token
     shuffled: tuple[float, ...]  # per shuffled-label prompt, the same

@@ -37,6 +37,7 @@ FACILITATES, INTERFERES, IRRELEVANT = CLASSES = ("facilitates", "interferes", "i
 class GateOrder(Order):
     """Gates of every head, fitted under pressure to close and to open, and the order of heads by their sum."""
 
+    MANY = ("closing", "opening")
     closing: tuple[tuple[float, ...], ...]  # [layer][head]: the gate where an open one costs; 0 where there is no head
     opening: tuple[tuple[float, ...], ...]  # [layer][head]: where an open one earns
     free_losses: tuple[float, ...]  # nats, means over consecutive steps without pressure

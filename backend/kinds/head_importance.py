@@ -36,6 +36,7 @@ class HeadScores(Record):
     the gradients, and knows what was drawn together.
     """
 
+    SUMMED = ("block_per_token", "block_per_example")
     n_examples: int  # that were used
     skipped: tuple[int, ...]  # rows that did not fit the model's context
     block_sizes: tuple[int, ...]  # examples per block

@@ -28,6 +28,7 @@ ROUNDS = 10  # in which a tenth of the live heads goes, each after their importa
 class IterativeOrder(Order):
     """An order, with the importance that each live head had when it went."""
 
+    MANY = ("scores",)
     scores: tuple[float, ...]  # of the live heads, in order
 
     def check(self) -> None:

@@ -43,6 +43,7 @@ class Means(OfTraining[Activations]):
 
     KIND = "means"
     RECORD = Activations
+    STANDS_IN = True
     TITLE = "means"
     DEFINITION = "mean head outputs z and FFN outputs over training prompts, every position counted once"
     TOPICS = {"means": Topic("means", "mean activations, for mean ablation", training=True, rank=4)}

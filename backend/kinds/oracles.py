@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import zip_longest
+from operator import lt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,10 +73,9 @@ class Sweep(Record):
                         **({"removed": self.removed} if self.removed else {}))
         for name in ("choices", "choices_norm"):
             _require_rows(name, rows := getattr(self, name), n)
-            chosen = np.array(rows)
-            require_within(name, [int(chosen.min()), int(chosen.max())], -1 if greedy else 0)
-            require(bool((chosen < np.array(self.questions.n_options)).all()),
-                    f"{name} holds an option that its query lacks")
+            require_within(name, [min(map(min, rows)), most := max(map(max, rows))], -1 if greedy else 0)
+            require(most < min(self.questions.n_options) or all(all(map(lt, row, self.questions.n_options)) for row in
+                                                                rows), f"{name} holds an option that its query lacks")
         if self.gold:
             require_lengths(len(self.ablations), "ablations", gold=self.gold)
             _require_rows("gold", self.gold, n)
@@ -131,6 +132,11 @@ class Sweep(Record):
         return self.questions.left_out
 
 
+@lru_cache(maxsize=8)  # every oracle of a model is held against the same thousands of names
+def _named(ablations: Callable[[ModelInfo], list[Ablation]], info: ModelInfo) -> tuple[str, ...]:
+    return tuple(map(str, ablations(info)))
+
+
 def _require_rows(name: str, rows: Sequence[Sequence[float]], n: int) -> None:
     if odd := next((row for row in rows if len(row) != n), None):
         require_lengths(n, "queries", **{name: odd})
@@ -158,7 +164,7 @@ class Oracle(OfTask[Sweep]):
 
     def named(self, info: ModelInfo) -> tuple[str, ...]:
         """What its record names, one after the other."""
-        return tuple(map(str, self.ablations(info)))
+        return _named(self.ablations, info)
 
     def each(self, info: ModelInfo) -> float:
         """How many components a layer has that are off one after the other."""

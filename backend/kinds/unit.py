@@ -136,6 +136,8 @@ class Unit(ABC, Generic[R]):
     SOURCE: ClassVar[str] = ""  # of the definition
     TOPICS: ClassVar[Mapping[str, Topic]] = {}
     OPTIONS: ClassVar[tuple[Option, ...]] = ()
+    STANDS_IN: ClassVar[bool] = False  # whether it is numbers to put in place of components: large, and not handed on
+    # unless they are asked for
     BACKWARDS: ClassVar[bool] = False  # whether its cost is one of passes forwards and backwards, three to a token
 
     def __init_subclass__(cls, **more: Any) -> None:

@@ -28,6 +28,7 @@ PROBE = Option("n_probe", N_PROBE, "training prompts on which it is measured wha
 class HeadWrites(Record):
     """How much every head writes to the residual stream, over training prompts."""
 
+    MANY = ("norms",)
     n_examples: int
     n_positions: int
     norms: tuple[tuple[float, ...], ...]  # [layer][head]: mean norm of what it writes; 0 where a layer has no heads

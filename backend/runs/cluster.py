@@ -43,7 +43,7 @@ from ..models.info import folder_of
 from ..models.quiet import quiet
 from ..records import ModelInfo, Record, from_plain, to_plain
 from ..store.bundles import LIBRARIES
-from ..store.entries import canonical, pack, read_json, read_record, rounded, unpack
+from ..store.entries import canonical, pack, plain, read_json, read_record, unpack
 from ..tasks import harness, own
 from ..tasks.data import FOLDER_SETTING as DATA_SETTING
 from ..tasks.registry import get_task
@@ -193,7 +193,7 @@ class Replica:
                     compute(unit, parcel, model, self._tell)
                 else:
                     piece, parcel.seconds = compute_piece(unit, number, of, parcel, model, self._tell)
-                    parcel.body = canonical(rounded(piece.to_json()))
+                    parcel.body = canonical(plain(unit, piece))
         except HeadroomError as error:
             return {"problem": str(error)}
         except Exception as error:  # one unit's trouble is not the others'

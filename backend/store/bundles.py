@@ -1,9 +1,10 @@
 """Results in one file, to carry to another machine or to publish.
 
-A bundle is a zip of `manifest.json` and one JSON file per result: no pickles, nothing that runs. The manifest
-names models, revisions, library versions, definitions and, for every result, its size and SHA-256. Equal results
-give equal bytes. Taking a bundle in is all or nothing, and never puts a different result in place of one that is
-there unless asked to. Of a bundle of schema 1, those results come in that are still true (see `store.earlier`).
+A bundle is a zip of `manifest.json` and one file per result: JSON, or JSON with the bytes of its long arrays behind it
+(`store.compact`); no pickles, nothing that runs. The manifest names models, revisions, library versions, definitions
+and, for every result, its size and SHA-256. Equal results give equal bytes. Taking a bundle in is all or nothing, and
+never puts a different result in place of one that is there unless asked to. Of a bundle of schema 1, those results come
+in that are still true (see `store.earlier`).
 
 A bundle may come from anybody, so its sizes are looked at before anything is made of them (`backend.limits`), and its
 results are read one at a time: none is kept between looking and taking in.
@@ -17,9 +18,10 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -29,13 +31,15 @@ from .. import demo, limits, places
 from ..errors import BadInput, StoreError
 from ..kinds.model import Model
 from ..kinds.unit import KINDS, SCHEMA, Unit
-from ..records import ModelInfo, Record, from_plain
-from ..values import ModelId
+from ..records import ModelInfo, Record, from_plain, to_plain
+from ..values import RARE, ModelId
 from . import earlier
+from .compact import is_compact
 from .entries import Infos, differences, digest, pack, read_json, replace_file, unpack
 from .live import Store
 
 FORMAT = "headroom-bundle"
+COMPACT = "headroom-bundle with compact numbers (a newer version reads it)"  # what an older version says that it is
 MANIFEST = "manifest.json"
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, UnicodeError, OverflowError, EOFError, NotImplementedError,
            RuntimeError, OSError)  # what zipfile lets through when bytes are wrong
@@ -50,10 +54,11 @@ class Entry:
     what: str  # in words
     sha256: str
     bytes: int
+    form: str = field(default="json", metadata=RARE)  # or "bin": with the bytes of long arrays
 
     @property
     def file(self) -> str:
-        return f"results/{self.key}.json"
+        return f"results/{self.key}.{self.form}"
 
 
 @dataclass(frozen=True)
@@ -65,13 +70,17 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     definitions: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
+    left_out: Mapping[str, int] = field(default_factory=dict)  # of which kinds so many results stayed at home
 
     @property
     def model_names(self) -> list[str]:
         return list(dict.fromkeys(model.name for model in self.models))
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, **asdict(self)}
+        told: dict[str, Any] = to_plain(self)
+        if not self.left_out:
+            del told["left_out"]
+        return {"format": COMPACT if any(entry.form == "bin" for entry in self.entries) else FORMAT, **told}
 
 
 @dataclass(frozen=True)
@@ -87,8 +96,38 @@ class Contents:
     aside: Sequence[tuple[str, str]] = ()  # of a bundle of schema 1: what is not taken over, and why
 
 
-def export(path: str | Path | BinaryIO, store: Store, units: Iterable[Unit[Any]]) -> Manifest:
+def carried(units: Iterable[Unit[Any]], also: Collection[str] = ()) -> tuple[list[Unit[Any]], dict[str, int]]:
+    """Of stored results those that are handed on; and of which kinds how many stay at home, because they only stand in
+    for components (`Unit.STANDS_IN`) and are most of the bytes.
+
+    Args:
+        also: kinds that are handed on all the same.
+    """
+    chosen: list[Unit[Any]] = []
+    left: Counter[str] = Counter()
+    for unit in units:
+        if unit.STANDS_IN and unit.KIND not in also:
+            left[unit.KIND] += 1
+        else:
+            chosen.append(unit)
+    return chosen, dict(left)
+
+
+def said_of_left_out(left_out: Mapping[str, int]) -> str:
+    """That so many results stayed at home, in a sentence; empty where none did."""
+    if not left_out:
+        return ""
+    told = " and ".join(f"{n:,} {KINDS[kind].TITLE}" for kind, n in left_out.items() if kind in KINDS)
+    return (f"Without {told}: what stands in for components, most of the bytes. They are computed again where they are "
+            f"needed; export takes them along with {' '.join(f'--with {kind}' for kind in left_out)}.")
+
+
+def export(path: str | Path | BinaryIO, store: Store, units: Iterable[Unit[Any]],
+           left_out: Mapping[str, int] | None = None) -> Manifest:
     """Write results into a bundle, whole or not at all.
+
+    Args:
+        left_out: what the manifest says of results that stayed at home, as `carried` tells it.
 
     Raises:
         BadInput: if there is nothing to export.
@@ -106,8 +145,10 @@ def export(path: str | Path | BinaryIO, store: Store, units: Iterable[Unit[Any]]
     kinds = {unit.KIND for unit in bodies}
     manifest = Manifest(
         models=tuple(sorted({u.model.weights for u in bodies})),
-        entries=tuple(Entry(u.key, str(u), digest(body), len(body)) for u, body in bodies.items()),
-        versions=_versions(), definitions={name: kind.DEFINITION for name, kind in KINDS.items() if name in kinds})
+        entries=tuple(Entry(u.key, str(u), digest(body), len(body), "bin" if is_compact(body) else "json")
+                      for u, body in bodies.items()),
+        versions=_versions(), definitions={name: kind.DEFINITION for name, kind in KINDS.items() if name in kinds},
+        left_out=left_out or {})
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as bundle:
         for name, body in [(MANIFEST, json.dumps(manifest.to_json(), indent=1, sort_keys=True).encode()),
@@ -214,7 +255,7 @@ def _compared(manifest: Manifest, results: Mapping[Unit[Any], Record], read: Ite
         here = store.get(unit)
         if here is None:
             new.append(unit)
-        elif told := differences(here, record):
+        elif told := differences(here, record, unit=unit):
             conflicts[unit] = told
         else:
             same.append(unit)
@@ -278,15 +319,20 @@ def _manifest(bundle: zipfile.ZipFile) -> Manifest:
             value = read_json(body, limits.MANIFEST_BYTES, 3 * limits.BUNDLE_ENTRIES)
         except StoreError as error:
             raise StoreError(f"The manifest of this bundle is damaged: {error}") from error
-        if value["format"] != FORMAT:
-            raise StoreError(f"This is a '{value['format']}', not a {FORMAT}.")
+        if value["format"] not in (FORMAT, COMPACT):
+            raise StoreError(f"This is a '{str(value['format'])[:200]}', not a {FORMAT}.")
         if value["schema"] not in (SCHEMA, earlier.SCHEMA):
             raise StoreError(f"This bundle is of schema {value['schema']}, this version reads schema {SCHEMA}. Use the "
                              "version that wrote it, or compute the results again.")
         models = value["models"] if value["schema"] == SCHEMA else []  # before, models had no identity of today's
         manifest = Manifest(tuple(from_plain(ModelId, model, "a model") for model in models),
                             tuple(from_plain(Entry, entry, "an entry") for entry in value["entries"]),
-                            _texts(value["versions"]), _texts(value["definitions"]), value["schema"])
+                            _texts(value["versions"]), _texts(value["definitions"]), value["schema"],
+                            {from_plain(str, kind, "a kind"): from_plain(int, n, "a number")
+                             for kind, n in value.get("left_out", {}).items()})
+        odd = next((entry.form for entry in manifest.entries if entry.form not in ("json", "bin")), None)
+        if odd is not None:
+            raise StoreError(f"The manifest of this bundle is damaged: a result is written as '{odd[:60]}'.")
         expected = [MANIFEST, *(entry.file for entry in manifest.entries)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"The manifest of this bundle is damaged: {error!r}.") from error
@@ -387,6 +433,8 @@ def _notes(manifest: Manifest, store: Store) -> list[str]:
     definitions = {name: kind.DEFINITION for name, kind in KINDS.items()}
     notes += [f"The definition of {kind} reads differently here: '{definitions.get(kind, 'none')}', in the bundle: "
               f"'{text}'." for kind, text in sorted(manifest.definitions.items()) if definitions.get(kind) != text]
+    if manifest.left_out:
+        notes.append(said_of_left_out(manifest.left_out))
     return notes
 
 

@@ -1,7 +1,8 @@
 """Where results are kept: a live store over the shipped results.
 
 A live store (a folder with one SQLite file, kept by diskcache, see `store.opening`) lies over the shipped results
-(plain JSON files, read-only). Both hold the same thing under a unit's key: the unit, its record, and a digest.
+(plain JSON files, read-only). Both hold the same thing under a unit's key: the unit, its record, and a digest; the live
+one packs long arrays (`store.compact`), and reads entries of before, which are JSON throughout.
 
 An entry whose digest does not match, or whose record cannot be its unit's answer (see `entries.read_record`), counts as
 missing, and `problems` says so. Several processes and threads may read and write one store at once. A store that cannot
@@ -39,7 +40,9 @@ from .entries import (
     digest,
     inflate,
     is_rounded,
+    json_size,
     pack,
+    read_body,
     read_json,
     unpack,
 )
@@ -129,7 +132,7 @@ class Store:
         except StoreError as error:
             self._note(unit, str(error))
             return None
-        self._recent.keep(unit.key, entry, record, len(body))
+        self._recent.keep(unit.key, entry, record, json_size(body))
         self._sound[unit.key] = entry[:64]
         return cast(R, record)
 
@@ -427,11 +430,11 @@ class Store:
         body = pack(unit, record)
         new = cast(R, unpack(body, self._info_beside(unit))[1])
         if self.read_only:
-            return self._keep(unit, new, len(body)), None
+            return self._keep(unit, new, json_size(body)), None
         with self._writing():
             old = self.get(unit)
             if old is not None and not replace and (unit.is_whole(old) or not unit.is_whole(new)):
-                if told := differences(old, new):
+                if told := differences(old, new, unit=unit):
                     raise StoreError(f"There is a different result of {unit} already ({'; '.join(told)}). "
                                      "It was kept; replace it on request only.")
                 return old, None
@@ -440,7 +443,7 @@ class Store:
             entry, generation = self._write(unit, body)
         if isinstance(unit, Model):
             self._forget()
-        self._recent.keep(unit.key, entry, new, len(body))
+        self._recent.keep(unit.key, entry, new, json_size(body))
         return new, generation
 
     def _write(self, unit: Unit[Any], body: bytes) -> tuple[bytes, int]:
@@ -567,7 +570,7 @@ def _worth_keeping(row: Row) -> Iterable[tuple[str, Any]]:
         return []
     assert row.key is not None
     try:
-        unit = read_json(inflate(_undamaged(row.value)[64:]), limits.RESULT_BYTES, limits.RESULT_LISTS)["unit"]
+        unit = read_body(inflate(_undamaged(row.value)[64:]))["unit"]
         return [(row.key, row.value), (f"{_INDEX}{row.key} {canonical(unit).decode()}", "")]
     except (StoreError, KeyError, TypeError):
         return []

@@ -10,7 +10,7 @@ from .. import limits
 from ..errors import StoreError
 from ..kinds.unit import KINDS, SCHEMA, R, Unit, with_needs
 from ..records import Record
-from .entries import Infos, Recent, canonical, digest, read_json, read_record, replace_file, rounded
+from .entries import Infos, Recent, canonical, digest, plain, read_json, read_record, replace_file
 
 
 class Shipped:
@@ -135,7 +135,7 @@ def ship(folder: str | Path, results: Iterable[tuple[Unit[Any], Record]]) -> lis
         StoreError: if a number is NaN or infinite, or a file cannot be written.
     """
     folder = Path(folder)
-    new = {unit.key: (unit, rounded(record.to_json())) for unit, record in results}
+    new = {unit.key: (unit, plain(unit, record)) for unit, record in results}
     models = {u.model.name: u.model.weights for u, _ in new.values()}
     rows = {(u.model.name, u.task.name): u.task for u, _ in new.values() if u.task}
     old = Shipped(folder)
