@@ -377,7 +377,7 @@ def _measure_again(store: Store, units: Sequence[Unit[Any]], args: argparse.Name
         try:
             kept = store.get(unit)
             again = compute(unit, store.recomputing(unit), model)
-            reasons = ["the stored one is damaged"] if kept is None else differences(kept, again, args.tolerance)
+            reasons = ["the stored one is damaged"] if kept is None else differences(kept, again, args.tolerance, unit)
             told[unit], said = ("differ", "; ".join(reasons)) if reasons else ("agree", "agrees")
         except Cancelled:
             raise
@@ -392,10 +392,19 @@ def _measure_again(store: Store, units: Sequence[Unit[Any]], args: argparse.Name
 def export(args: argparse.Namespace) -> int:
     """Write stored results into one file."""
     with _store(args) as store:
-        manifest = bundles.export(args.file, store, store.units(args.kind, model=args.model, task=args.task))
+        units, left_out = _carried(store, args)
+        manifest = bundles.export(args.file, store, units, left_out)
     print(f"{len(manifest.entries)} results of {_together(manifest)} in {args.file} "
           f"({size(Path(args.file).stat().st_size)}).")
+    if left_out:
+        print(bundles.said_of_left_out(left_out))
     return DONE
+
+
+def _carried(store: Store, args: argparse.Namespace) -> tuple[list[Unit[Any]], dict[str, int]]:
+    """The results that `export` and `push` are asked for, and how many of which kinds stay at home."""
+    units = store.units(args.kind, model=args.model, task=args.task)
+    return bundles.carried(units, [*args.also, args.kind])
 
 
 def import_(args: argparse.Namespace) -> int:
@@ -429,8 +438,11 @@ def push(args: argparse.Namespace) -> int:
     disable_progress_bars()
     address = hub.Address.parse(args.repo)
     with _store(args) as store:
-        units = store.units(args.kind, model=args.model, task=args.task)
-        parcel = hub.pack(store, [unit for unit in units if unit.KIND not in args.without], address, args.license)
+        units, left_out = _carried(store, args)
+        parcel = hub.pack(store, [unit for unit in units if unit.KIND not in args.without], address, args.license,
+                          left_out)
+    if left_out:
+        print(bundles.said_of_left_out(left_out))
     told = f"{len(parcel.manifest.entries)} results of {_together(parcel.manifest)} ({size(len(parcel.content))})"
     if args.dry_run:
         print(f"{parcel.card}\n{told} would be pushed to {address}, with the card above. Nothing was sent.")
@@ -633,6 +645,12 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument(f"--{name}", metavar="NAME", help=f"results of this {name} only")
     sub.add_argument("--kind", choices=KINDS, metavar="KIND", help=f"results of this kind only: {', '.join(KINDS)}")
 
+    stand_in = [name for name, kind in KINDS.items() if kind.STANDS_IN]
+    also: dict[str, Any] = {"dest": "also", "choices": stand_in, "action": "append", "default": [], "metavar": "KIND",
+                            "help": f"take results of this kind along, which are large and stay at home otherwise: "
+                                    f"{', '.join(stand_in)}; can be given again"}
+    sub.add_argument("--with", **also)
+
     sub = command("import", import_)
     sub.add_argument("file", metavar="FILE")
     sub.add_argument("--replace", action="store_true", help="where results differ, take the bundle's")
@@ -646,6 +664,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--kind", choices=KINDS, metavar="KIND", help=f"results of this kind only: {', '.join(KINDS)}")
     sub.add_argument("--without", choices=KINDS, action="append", default=[], metavar="KIND",
                      help="leave results of this kind out; can be given again")
+    sub.add_argument("--with", **also)
     sub.add_argument("--license", default="", metavar="ID", help="under which they are given away, as the hub names "
                      "it, such as cc-by-4.0")
     sub.add_argument("--private", action="store_true", help="make a repository that only you see")

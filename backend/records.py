@@ -271,6 +271,11 @@ class Questions:
         return tuple(map(tuple, members.values()))
 
     @property
+    def one_answer(self) -> bool:
+        """Whether every query is an outcome of its own, with one right option."""
+        return not self._grouped and all(len(gold) == 1 for gold in self.gold)
+
+    @property
     def _grouped(self) -> bool:
         return self.metric == "acc_by_group"
 

@@ -366,17 +366,19 @@ def take_out(units: Sequence[Unit[Any]], live: set[str]) -> None:
                            format_func=lambda kind: KINDS[kind].TITLE)
     chosen = [u for u in units if (not models or u.model.name in models) and (not kinds or u.KIND in kinds)]
     mine = [u for u in chosen if u.key in live]
+    carried, left_out = bundles.carried(chosen, kinds)
 
     def bundle() -> bytes:
         content = BytesIO()
-        bundles.export(content, store, [u for u in chosen if store.get(u) is not None])
+        bundles.export(content, store, [u for u in carried if store.get(u) is not None], left_out)
         return content.getvalue()
 
     with st.container(horizontal=True, gap="small"):
-        st.download_button(f"Download {words.how_many(len(chosen), 'result')}", bundle, "headroom-results.zip",
+        st.download_button(f"Download {words.how_many(len(carried), 'result')}", bundle, "headroom-results.zip",
                            "application/zip", key="export", on_click="ignore", icon=":material/download:",
-                           disabled=not chosen, help="A bundle: a zip of JSON files with a manifest and digests. "
-                                                     "Damaged results are left out.")
+                           disabled=not carried, help="A bundle: a zip with one file for each result, a manifest and "
+                           "digests. Damaged results are left out; so are means and optimal constants, which are "
+                           "large, unless you choose these kinds.")
         if st.button("Delete from this machine …", key="delete", icon=":material/delete:", disabled=not mine):
             confirm(f"{words.how_many(len(mine), 'result')} of "
                     f"{', '.join(sorted({u.model.name for u in mine}))} will be deleted from this machine. Computing "

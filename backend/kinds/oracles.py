@@ -106,6 +106,8 @@ class Sweep(Record):
     def outcomes(self, norm: bool = False) -> Bool[np.ndarray, "n_ablations n"]:
         """Right or wrong, with each of the ablations."""
         rows = self.choices_norm if norm else self.choices
+        if self.questions.one_answer:
+            return np.asarray(np.array(rows) == np.array(self.questions.gold)[:, 0])
         return np.stack([self.questions.outcomes(row) for row in rows])
 
     def marks(self, norm: bool = False) -> list[Marks]:

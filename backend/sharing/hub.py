@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,10 +105,12 @@ class Parcel:
 # --- to the hub -----------------------------------------------------------------------------------
 
 
-def pack(store: Store, units: Iterable[Unit[Any]], address: Address, license: str = "") -> Parcel:
+def pack(store: Store, units: Iterable[Unit[Any]], address: Address, license: str = "",
+         left_out: Mapping[str, int] | None = None) -> Parcel:
     """The bundle of some results with the shapes of their models, and its card; nothing is sent.
 
     Args:
+        left_out: what the bundle says of results that stayed at home (`bundles.carried`).
         license: the hub's name of the licence under which the results are given away, such as `cc-by-4.0`.
 
     Raises:
@@ -122,7 +124,7 @@ def pack(store: Store, units: Iterable[Unit[Any]], address: Address, license: st
     wanted = set(units)
     wanted |= {shape for unit in wanted if (shape := Model(unit.model)) not in wanted and store.get(shape) is not None}
     content = io.BytesIO()
-    manifest = bundles.export(content, store, wanted)
+    manifest = bundles.export(content, store, wanted, left_out)
     n_bytes = content.tell()
     if n_bytes > limits.HUB_BYTES:
         raise StoreError(f"This bundle has {size(n_bytes)}; one of up to {size(limits.HUB_BYTES)} can be pulled again. "

@@ -150,13 +150,13 @@ def export(path: str | Path | BinaryIO, store: Store, units: Iterable[Unit[Any]]
         versions=_versions(), definitions={name: kind.DEFINITION for name, kind in KINDS.items() if name in kinds},
         left_out=left_out or {})
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as bundle:
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as bundle:
         for name, body in [(MANIFEST, json.dumps(manifest.to_json(), indent=1, sort_keys=True).encode()),
                            *((e.file, body) for e, body in zip(manifest.entries, bodies.values(), strict=True))]:
             info = zipfile.ZipInfo(name)  # dated 1980: the same results make the same file
             info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = 0o644 << 16
-            bundle.writestr(info, body)
+            bundle.writestr(info, body, compresslevel=9)
     if isinstance(path, str | Path):
         try:
             replace_file(Path(path), content.getvalue())

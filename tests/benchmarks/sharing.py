@@ -1,8 +1,9 @@
 """How large is a study's bundle, how long does it take to come in, and how soon is a first chart drawn?
 
 `python -m tests.benchmarks.sharing`: 14 tasks x 3 numbers of shots of a model of OPT-66B's shape (64 x 72 heads), with
-everything that `--what all` asks for, or what is named, out of made-up numbers of 7 digits. The first chart is the page
-Heads, drawn in this process with its caches empty. Seconds are of the processor (this process alone), and of the wall.
+everything that `--what all` asks for, or what is named; what stands in for components stays at home. The first chart is
+the page Heads, drawn in this process with its caches empty. Seconds are of the processor (this process alone), and of
+the wall.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +24,34 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from backend.kinds import KINDS, Activations, Means, Model, Unit
+from backend.kinds import (
+    KINDS,
+    Activations,
+    Answers,
+    Attributions,
+    Constants,
+    Effects,
+    Evaluation,
+    GateOrder,
+    HeadOracle,
+    HeadWrites,
+    IterativeOrder,
+    Means,
+    Model,
+    ShuffledHeads,
+    Sweep,
+    Unit,
+)
 from backend.kinds.unit import Wish, with_needs
 from backend.machine import size
+from backend.models import smollm2
+from backend.places import SHIPPED
 from backend.records import ModelInfo, Record
 from backend.runs import plan as planning
 from backend.store import bundles
 from backend.store.entries import pack
 from backend.store.live import Store
+from backend.store.shipped import Shipped
 from backend.values import ModelId, TaskId
 from tests.pages import made_up
 from tests.pages.conftest import ROOT, calm, framed, words
@@ -54,15 +77,74 @@ def asked(tasks: list[TaskId], topics: tuple[str, ...]) -> list[Unit[Any]]:
 
 
 def record(unit: Unit[Any]) -> Record:
-    """A made-up record with as many blocks as a real one; of means, numbers that cannot be packed well."""
+    """A made-up record with as many blocks as a real one, whose numbers are as hard to pack as real ones.
+
+    Right answers' log-likelihoods and choices with a head off are drawn from those of SmolLM2's own oracle, question by
+    question; what has no such model is noise as wide as the bundled model's.
+    """
     made_up.N_BLOCKS = 10 if unit.setup is not None and unit.setup.n_shots else 32
-    if not isinstance(unit, Means):
-        return made_up.record(unit, LARGE)
     rng = np.random.default_rng(int(unit.key[:8], 16))
-    heads = rng.normal(0, 0.3, (LARGE.n_layers, LARGE.n_heads, LARGE.d_head))
-    ffns = rng.normal(0, 0.5, (LARGE.n_layers, LARGE.d_model))
-    return Activations(200, 4000, tuple(tuple(map(tuple, layer)) for layer in heads.tolist()),
-                       tuple(map(tuple, ffns.tolist())))
+    shape = LARGE.n_layers, LARGE.n_heads
+    if isinstance(unit, HeadOracle | ShuffledHeads):
+        return oracle(unit, rng)
+    if isinstance(unit, Means):
+        return Activations(200, 4000, nested(rng.normal(0, 0.3, (*shape, LARGE.d_head))),
+                           nested(rng.normal(0, 0.5, (LARGE.n_layers, LARGE.d_model))))
+    found = made_up.record(unit, LARGE)
+    if isinstance(found, Constants):
+        after = rng.lognormal(0, 0.01, shape)
+        return replace(found, heads=nested(rng.normal(0, 0.3, (*shape, LARGE.d_head))), after=nested(after),
+                       before=nested(after * rng.lognormal(0, 0.1, shape).clip(1)))
+    if isinstance(found, Attributions):
+        rows = np.asarray(found.block_integrated)
+        return replace(found, block_signed=nested(rows * rng.normal(0.3, 1, rows.shape)),
+                       block_integrated=nested(rows * rng.normal(0.5, 1, rows.shape)))
+    if isinstance(found, Effects):
+        effects = np.asarray(found.effects)
+        return replace(found, effects=nested((effects * rng.normal(1, 1, effects.shape)).clip(-1, 1)))
+    if isinstance(found, IterativeOrder):
+        return replace(found, scores=nested(np.sort(rng.lognormal(0, 1, len(found.scores)))))
+    if isinstance(found, GateOrder):
+        return replace(found, closing=nested(rng.random(shape) ** 3), opening=nested(1 - rng.random(shape) ** 3))
+    if isinstance(found, HeadWrites):
+        return replace(found, norms=nested(np.asarray(found.norms) * rng.lognormal(0, 1, shape)))
+    return found
+
+
+def oracle(unit: HeadOracle | ShuffledHeads, rng: np.random.Generator) -> Sweep:
+    """A sweep over single heads, each as one of SmolLM2's."""
+    real = real_oracle()
+    intact = made_up.record(Evaluation(unit.setup), LARGE)
+    assert isinstance(intact, Answers)
+    names, n = tuple(map(str, HeadOracle.ablations(LARGE))), len(intact.questions.docs)
+    rows = rng.integers(1, len(real.gold), (len(names), 1)), rng.permutation(n)  # a real head's, of each question
+    rows[0][0] = 0
+    ratio = (np.asarray(real.gold) / np.asarray(real.gold)[0])[rows]
+    ratio[1:] *= rng.lognormal(0, 1e-3, ratio[1:].shape)
+    gold = np.minimum(0, -rng.lognormal(0, 1, n) * ratio)
+
+    def choices(field: str) -> Any:
+        answered, base = np.asarray(getattr(real, field)), np.asarray(intact.choices())
+        moved = (answered != answered[0])[rows]
+        return nested(np.where(moved, (base + rng.integers(1, 4, moved.shape)) % 4, base))
+
+    return Sweep(intact.questions, names, choices("choices"), choices("choices_norm"), (),
+                 nested(gold) if isinstance(unit, HeadOracle) else ())
+
+
+@cache
+def real_oracle() -> Sweep:
+    """SmolLM2's, which is shipped."""
+    shipped = Shipped(SHIPPED)
+    (unit,) = (unit for unit in shipped.units("head_oracle") if unit.model.name == smollm2.NAME)
+    found = shipped.get(unit)
+    assert isinstance(found, Sweep)
+    return found
+
+
+def nested(array: np.ndarray) -> Any:
+    """Nested tuples of its numbers."""
+    return tuple(nested(one) for one in array) if array.ndim > 1 else tuple(array.tolist())
 
 
 def timed(what: str, work: Callable[[], Any]) -> Any:
@@ -104,7 +186,7 @@ def main() -> None:
         here, there, file = Store(Path(folder) / "here"), Store(Path(folder) / "there"), Path(folder) / "all.zip"
         timed(f"{len(units)} results made up", lambda: here.put_all(
             (unit, pack(unit, record(unit))) for unit in units))
-        timed("exported", lambda: bundles.export(file, here, units))
+        timed("exported", lambda: bundles.export(file, here, *bundles.carried(units)))
         with zipfile.ZipFile(file) as bundle:
             kinds, kind_of = Counter[str](), {unit.key: unit.KIND for unit in units}
             plain = sum(one.file_size for one in bundle.infolist())

@@ -365,3 +365,13 @@ def test_a_result_of_another_form_is_refused(here, tmp_path, form):
             out.writestr(name, body)
     with pytest.raises(StoreError, match="a result is written as"), Store(tmp_path / "there") as there:
         bundles.inspect(tmp_path / "b.zip", there)
+
+
+def test_outcomes_of_all_masks_at_once_are_those_of_one_after_the_other():
+    record = made_up.record(HeadOracle(SHORT), INFO)
+    assert isinstance(record, Sweep)
+    assert record.questions.one_answer
+    assert np.array_equal(record.outcomes(), [record.questions.outcomes(row) for row in record.choices])
+    two = replace(record, questions=replace(record.questions, gold=((0, 1), *record.questions.gold[1:])))
+    assert not two.questions.one_answer
+    assert np.array_equal(two.outcomes(), [two.questions.outcomes(row) for row in two.choices])
