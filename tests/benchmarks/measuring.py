@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -39,6 +40,7 @@ class Row:
     spread: str  # of the ratio, or of ours, over the repeats
     unit: str = "s"
     note: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)  # what else was measured, each a column of the table
 
 
 @dataclass
@@ -101,8 +103,12 @@ def matmul_rate(dtype: str, device: str = "cpu", n_products: int = 20) -> float:
 
 @contextmanager
 def peak_memory(device: str = "cpu") -> Iterator[list[int]]:
-    """Bytes held beyond those held before: resident memory, looked at a thousand times a second, or the device's."""
+    """Bytes held beyond those held before: resident memory, looked at a thousand times a second, or the device's.
+
+    What was let go before is handed back to the system first, lest it be filled again unseen.
+    """
     gc.collect()
+    hand_back()
     found: list[int] = []
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
@@ -127,18 +133,28 @@ def peak_memory(device: str = "cpu") -> Iterator[list[int]]:
         found.append(max(peak - before, 0))
 
 
+def hand_back() -> None:
+    """Let the C library give memory that nobody uses back to the system, where it can (glibc)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def _resident() -> int:
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * PAGE
 
 
 def table(rows: list[Row]) -> str:
-    """The rows in Markdown."""
-    lines = ["| work | ours | baseline | ratio | target | spread |", "| --- | ---: | ---: | ---: | ---: | --- |"]
+    """The rows in Markdown; a column for every figure that one of them has."""
+    more = list(dict.fromkeys(name for row in rows for name in row.figures))
+    lines = ["| " + " | ".join(["work", "ours", "baseline", "ratio", "target", "spread", *more]) + " |",
+             "| " + " | ".join(["---", *["---:"] * 4, "---", *["---:"] * len(more)]) + " |"]
     for row in rows:
         mark = {True: " ✓", False: " ✗", None: ""}[row.met]
-        lines.append(f"| {row.work} | {_plain(row.ours, row.unit)} | {_plain(row.baseline, row.unit)} | "
-                     f"{'' if row.ratio is None else f'{row.ratio:.2f}x'} | {row.target}{mark} | {row.spread} |")
+        cells = [row.work, _plain(row.ours, row.unit), _plain(row.baseline, row.unit),
+                 "" if row.ratio is None else f"{row.ratio:.2f}x", f"{row.target}{mark}", row.spread,
+                 *("" if name not in row.figures else f"{row.figures[name]:,.4g}" for name in more)]
+        lines.append("| " + " | ".join(cells) + " |")
     notes = [f"- {row.work}: {row.note}" for row in rows if row.note]
     return "\n".join(lines + (["", *notes] if notes else []))
 

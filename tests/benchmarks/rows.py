@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from statistics import median
 
@@ -22,8 +22,20 @@ from tests.benchmarks import baselines, theory
 from tests.benchmarks.bundled import precision, toggle
 from tests.benchmarks.classroom import classroom
 from tests.benchmarks.explorer import explorer
-from tests.benchmarks.live import live
-from tests.benchmarks.measuring import Row, compared, in_turns, matmul_rate, peak_memory, seconds_of, unmeasured
+from tests.benchmarks.growth import growth, growth_llama
+from tests.benchmarks.large import large
+from tests.benchmarks.lengths import lengths, lengths_llama, lengths_smollm2
+from tests.benchmarks.live import live, live_smollm2
+from tests.benchmarks.measuring import (
+    Row,
+    Skipped,
+    compared,
+    in_turns,
+    matmul_rate,
+    peak_memory,
+    seconds_of,
+    unmeasured,
+)
 from tests.benchmarks.room import room
 from tests.benchmarks.workloads import (
     BOOLQ,
@@ -180,6 +192,7 @@ def ffn_oracle(bench: Bench) -> list[Row]:
 
 def importance(bench: Bench) -> list[Row]:
     """Head importance beside the study's procedure."""
+    _of_opt(bench)
     lengths = bench.lengths(IMPORTANCE)
     prompts = make_prompts(lengths, bench.shape, "per-query")
     more = lengths.with_(n_queries=4 * lengths.n_queries)
@@ -233,9 +246,16 @@ def copying(bench: Bench) -> list[Row]:
     return _induction(bench, "copying", our_copying, baselines.copying, 4, 100)
 
 
+def _of_opt(bench: Bench) -> None:
+    """The study's own code knows OPT alone, and so do the baselines made after it."""
+    if bench.shape.family != "opt":
+        raise Skipped("The baseline is the study's code, which knows OPT alone. Choose --shape opt-125m.")
+
+
 def _induction(
     bench: Bench, name: str, ours: Callable, plain: Callable, blocks: int, target: float
 ) -> list[Row]:
+    _of_opt(bench)
     n_seeds = 10 if bench.quick else N_SEEDS
     model, network = bench.model(bench.reference), bench.network("eager")
     vocabulary, _ = random_vocabulary(model)
@@ -260,38 +280,10 @@ def _induction(
                      f"the baseline ran {len(tried)} seeds ({each}); all {n_seeds} are the parabola through them")]
 
 
-def growth(bench: Bench) -> list[Row]:
-    """How the cost of a fixed-shot evaluation grows, three sizes each, beside what theory counts."""
-    base = HELLASWAG.with_(n_queries=8)
-    shape = bench.shape
-    cases = {
-        "queries": [(shape, base.with_(n_queries=n)) for n in (8, 16, 32)],
-        "shots": [(shape, base.with_(n_shots=n)) for n in (0, 5, 10)],
-        "options": [(shape, base.with_(n_options=n)) for n in (2, 4, 8)],
-        "layers": [(replace(shape, n_layers=max(1, n * shape.n_layers // 12)), base) for n in (3, 6, 12)],
-        "heads": [(replace(shape, n_heads=max(1, n * shape.n_heads // 12)), base) for n in (6, 12, 24)],
-    }
-    rows = []
-    for what, sizes in cases.items():
-        ways: dict[str, Callable[[], object]] = {}
-        for number, (sized, lengths) in enumerate(sizes):
-            model, prompts = random_model(sized, bench.reference, bench.device), make_prompts(lengths, sized)
-            evaluate(model, prompts[:2])
-            ways[str(number)] = partial(evaluate, model, prompts)
-        times = in_turns(ways, bench.repeat, bench.device)
-        counts = [theory.evaluation(lengths) for _, lengths in sizes]
-        flops = [count.flops(sized) for count, (sized, _) in zip(counts, sizes, strict=True)]
-        names = [{"queries": n.n_queries, "shots": n.n_shots, "options": n.n_options, "layers": s.n_layers,
-                  "heads": s.n_heads}[what] for s, n in sizes]
-        for number, (name, count, product) in enumerate(zip(names, counts, flops, strict=True)):
-            rows.append(Row(f"{name} {what}", times[str(number)], None, times[str(number)] / times["0"],
-                            f"{product / flops[0]:.2f}x in theory", None,
-                            f"{count.tokens:,} tokens, {product / 1e9:,.0f} GFLOP"))
-    return rows
-
-
 GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "evaluation": evaluation, "boolq": boolq, "ffn-oracle": ffn_oracle, "importance": importance,
     "prefix-matching": prefix_matching, "copying": copying, "toggle": toggle, "precision": precision,
-    "growth": growth, "live": live, "explorer": explorer, "classroom": classroom, "room": room,
+    "growth": growth, "growth-llama": growth_llama, "lengths": lengths, "lengths-llama": lengths_llama,
+    "lengths-smollm2": lengths_smollm2, "live": live, "live-smollm2": live_smollm2, "large": large,
+    "explorer": explorer, "classroom": classroom, "room": room,
 }

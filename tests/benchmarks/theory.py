@@ -7,6 +7,7 @@ all its heads; per position whose logits are scored, every weight of the unembed
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, replace
 
 from tests.benchmarks.workloads import Lengths, Shape
@@ -30,12 +31,14 @@ class Count:
 
     def flops(self, shape: Shape) -> int:
         """Floating point operations of a forward pass."""
-        d, blocks = shape.d_model, 0
+        blocks = 0
         if shape.n_layers:
-            per_token, per_pair = 4 * d**2 + 2 * d * shape.d_ffn, 2 * d
-            blocks = shape.n_layers * (self.tokens * per_token + self.attended * per_pair)
-            blocks -= self.silent * (per_token - 2 * d**2) + self.silent_attended * per_pair
-        return 2 * (blocks + self.scored * d * shape.vocab_size)
+            per_pair = 2 * shape.n_heads * shape.d_head
+            blocks = shape.n_layers * (self.tokens * shape.block_weights + self.attended * per_pair)
+            # Where nothing is scored, the last block's keys and values are all that anyone reads.
+            blocks -= (self.silent * (shape.query_weights + shape.behind_weights)
+                       + self.silent_attended * per_pair)
+        return 2 * (blocks + self.scored * shape.d_model * shape.vocab_size)
 
 
 def chain(n: int, behind: int = 0) -> Count:
@@ -64,6 +67,26 @@ def evaluation(lengths: Lengths, demos: str = "fixed") -> Count:
     return (silent(lengths.prefix) + question(lengths, lengths.prefix)) * lengths.n_queries
 
 
+def texts(queries: Iterable[Iterable[tuple[tuple[int, ...], tuple[int, ...]]]]) -> Count:
+    """The same for any texts: (context, continuation) in token ids, option by option and query by query.
+
+    Every distinct beginning of a text is read once, whoever shares it, but for the whole text, whose last token is
+    predicted and never read.
+    """
+    children: dict[tuple[int, int], int] = {}  # (node, token behind it) -> its node
+    depth, scored = {0: 0}, set[int]()
+    for query in queries:
+        for context, continuation in query:
+            node, ids = 0, context + continuation
+            for place, token in enumerate(ids[:-1]):
+                node = children.setdefault((node, token), len(children) + 1)
+                depth[node] = place + 1  # itself included
+                if place + 1 >= len(context):
+                    scored.add(node)
+    quiet = [n for n in depth if n and n not in scored]
+    return Count(len(children), sum(depth.values()), len(scored), len(quiet), sum(depth[n] for n in quiet))
+
+
 def ffn_oracle(lengths: Lengths, shape: Shape) -> int:
     """Floating point operations of an evaluation without each FFN: what lies above it, and the intact model once."""
     above = sum(evaluation(lengths).flops(replace(shape, n_layers=n)) for n in range(shape.n_layers))
@@ -83,8 +106,8 @@ def importance(lengths: Lengths, shape: Shape, demos: str = "per-query") -> int:
     forwards. The first layer's queries, keys and values get no gradient, and behind the last layer's attention only
     the answer's tokens count. Fixed demonstrations go forwards once.
     """
-    d, own = shape.d_model, lengths.question + lengths.option - 1
-    before_attention, behind = 3 * d**2, d**2 + 2 * d * shape.d_ffn
+    d, own = shape.n_heads * shape.d_head, lengths.question + lengths.option - 1
+    before_attention, behind = shape.query_weights + shape.key_value_weights, shape.behind_weights
     whole, prefix = chain(lengths.prefix + own), chain(lengths.prefix)
 
     def products(count: Count, answer: int, layers: int, per_pair: int) -> int:
@@ -93,7 +116,8 @@ def importance(lengths: Lengths, shape: Shape, demos: str = "per-query") -> int:
                 + count.attended * shape.n_layers * per_pair * d)
 
     forwards = products(whole, lengths.option, shape.n_layers, 2)
-    backwards = products(whole, lengths.option, shape.n_layers - 1, 4) + 2 * lengths.option * d * shape.vocab_size
+    backwards = (products(whole, lengths.option, shape.n_layers - 1, 4)
+                 + 2 * lengths.option * shape.d_model * shape.vocab_size)
     again = products(prefix, 0, shape.n_layers, 2) * (lengths.n_queries - 1) if demos == "fixed" else 0
     return 2 * (lengths.n_queries * (forwards + backwards) - again)
 

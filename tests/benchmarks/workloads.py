@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, replace
 
 import torch
-from transformers import OPTConfig, OPTForCausalLM, PreTrainedModel
+from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM, PreTrainedModel
 
 from backend.models.loading import DTYPES, LoadedModel, prepare
 from backend.tasks.task import Example, Prompt
@@ -17,24 +17,72 @@ N_SPECIAL = 4  # ids below are never drawn
 
 @dataclass(frozen=True)
 class Shape:
-    """A decoder's sizes."""
+    """A decoder's sizes.
+
+    Attributes:
+        family: "opt" (ReLU between two widths, learned positions, LayerNorm, biases) or "llama" (a gated FFN of three
+            widths, rotary positions, RMSNorm, no biases). Both share one matrix between embedding and unembedding.
+        n_kv_heads: heads of keys and values that query heads share; None for as many as there are query heads.
+        d_inner: width of the FFN; None for 4 * d_model.
+    """
 
     n_layers: int
     n_heads: int
     d_model: int
     vocab_size: int = 50_272
     max_positions: int = 2048
+    family: str = "opt"
+    n_kv_heads: int | None = None
+    d_inner: int | None = None
 
     @property
     def d_ffn(self) -> int:
-        return 4 * self.d_model
+        return self.d_inner or 4 * self.d_model
+
+    @property
+    def d_head(self) -> int:
+        return self.d_model // self.n_heads
+
+    @property
+    def key_value_weights(self) -> int:
+        """Weights of a block that make keys and values."""
+        return 2 * self.d_model * (self.n_kv_heads or self.n_heads) * self.d_head
+
+    @property
+    def query_weights(self) -> int:
+        return self.d_model * self.n_heads * self.d_head
+
+    @property
+    def behind_weights(self) -> int:
+        """Weights of a block behind its attention: the output projection and the FFN."""
+        return self.query_weights + (3 if self.family == "llama" else 2) * self.d_model * self.d_ffn
+
+    @property
+    def block_weights(self) -> int:
+        """Weights of a block that take part in products, once for every token."""
+        return self.key_value_weights + self.query_weights + self.behind_weights
+
+    @property
+    def bytes(self) -> int:
+        """Of its weights in float32, embedding and unembedding counted once."""
+        return 4 * (self.n_layers * self.block_weights + self.vocab_size * self.d_model)
+
+    def scaled(self, times: float) -> Shape:
+        """The same with heads of the same size, and so many times as many of them: all widths grow alike."""
+        return replace(
+            self, n_heads=round(self.n_heads * times), d_model=round(self.n_heads * times) * self.d_head,
+            n_kv_heads=None if self.n_kv_heads is None else round(self.n_kv_heads * times),
+            d_inner=None if self.d_inner is None else round(self.d_inner * times))
 
 
 SHAPES = {
     "opt-125m": Shape(12, 12, 768),
     "opt-1.3b": Shape(24, 32, 2048),
     "opt-13b": Shape(40, 40, 5120),
-    "tiny": Shape(2, 2, 32, vocab_size=2_000),  # for trying the benchmark out
+    "smollm2-135m": Shape(30, 9, 576, vocab_size=49_152, family="llama", n_kv_heads=3, d_inner=1536),
+    "llama-1.5b": Shape(28, 12, 1536, vocab_size=151_936, family="llama", n_kv_heads=2, d_inner=8960),  # Qwen2.5-1.5B's
+    "tiny": Shape(2, 2, 32, vocab_size=2_000),  # these two for trying the benchmark out
+    "tiny-llama": Shape(2, 4, 32, vocab_size=2_000, family="llama", n_kv_heads=2, d_inner=80),
 }
 
 
@@ -60,13 +108,19 @@ class Numbers:
 def random_network(
     shape: Shape, dtype: str = "float32", device: str = "cpu", attention: str = "sdpa", seed: int = 0
 ) -> PreTrainedModel:
-    """An OPT model of random weights; the same seed gives the same weights."""
+    """A model of random weights; the same seed gives the same weights."""
     torch.manual_seed(seed)
-    config = OPTConfig(
-        vocab_size=shape.vocab_size, hidden_size=shape.d_model, word_embed_proj_dim=shape.d_model,
-        num_hidden_layers=shape.n_layers, num_attention_heads=shape.n_heads, ffn_dim=shape.d_ffn,
-        max_position_embeddings=shape.max_positions, dropout=0.0, attn_implementation=attention)
-    return OPTForCausalLM(config).eval().to(device, DTYPES[dtype])  # type: ignore[arg-type]
+    sizes = {"vocab_size": shape.vocab_size, "hidden_size": shape.d_model, "num_hidden_layers": shape.n_layers,
+             "num_attention_heads": shape.n_heads, "max_position_embeddings": shape.max_positions,
+             "attn_implementation": attention, "tie_word_embeddings": True}
+    network: PreTrainedModel
+    if shape.family == "llama":
+        network = LlamaForCausalLM(LlamaConfig(intermediate_size=shape.d_ffn, num_key_value_heads=shape.n_kv_heads,
+                                               **sizes))
+    else:
+        network = OPTForCausalLM(OPTConfig(word_embed_proj_dim=shape.d_model, ffn_dim=shape.d_ffn, dropout=0.0,
+                                           **sizes))
+    return network.eval().to(device, DTYPES[dtype])  # type: ignore[arg-type]
 
 
 def random_model(shape: Shape, dtype: str = "float32", device: str = "cpu", seed: int = 0) -> LoadedModel:
@@ -97,6 +151,12 @@ class Lengths:
 HELLASWAG = Lengths()
 BOOLQ = Lengths(demo=150, question=150, n_options=2, option=1)
 IMPORTANCE = Lengths(n_queries=4)
+# By SmolLM2's tokenizer, means over 40 questions and their demonstrations; HellaSwag and BoolQ as above. MultiRC's
+# demonstrations have 537 there: 340 of them fit these models' 2,048 positions five times.
+COPA = Lengths(demo=15, question=8, n_options=2, option=6)
+CAPITAL = Lengths(demo=7, question=4, n_options=3, option=2)
+PIQA = Lengths(demo=37, question=13, n_options=2, option=19)
+MULTIRC = Lengths(demo=340, question=321, n_options=2, option=12)
 
 
 def make_prompts(lengths: Lengths, shape: Shape, demos: str = "fixed", seed: int = 0) -> list[Prompt]:
