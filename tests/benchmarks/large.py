@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from backend.kinds.evaluation import evaluate
 from tests.benchmarks import theory
-from tests.benchmarks.measuring import Row, Skipped
+from tests.benchmarks.measuring import Row, Skipped, peak_memory
 from tests.benchmarks.workloads import HELLASWAG, SHAPES, make_prompts, random_model
 
 if TYPE_CHECKING:
@@ -54,12 +54,13 @@ def measured(shape: str, demos: str, queries: int) -> dict[str, Any]:
     """Evaluate once. Sizes in bytes; `peak` is of the whole process, from its start."""
     lengths = HELLASWAG.with_(n_queries=queries)
     model, prompts = random_model(SHAPES[shape]), make_prompts(lengths, SHAPES[shape], demos)
-    loaded = _held()
-    began = time.perf_counter()
-    evaluate(model, prompts)
-    return {"shape": shape, "demos": demos, "queries": queries, "seconds": time.perf_counter() - began,
+    with peak_memory() as evaluating:
+        began = time.perf_counter()
+        evaluate(model, prompts)
+        seconds = time.perf_counter() - began
+    return {"shape": shape, "demos": demos, "queries": queries, "seconds": seconds,
             "flops": theory.evaluation(lengths, demos).flops(SHAPES[shape]), "weights": SHAPES[shape].bytes,
-            "loading": loaded, "peak": _held(), "evaluating": max(0, _held() - loaded)}
+            "peak": _held(), "evaluating": evaluating[0]}
 
 
 def _held() -> int:
