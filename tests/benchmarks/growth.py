@@ -10,6 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from backend.kinds.evaluation import evaluate
+from backend.models.loading import LoadedModel
 from tests.benchmarks import theory
 from tests.benchmarks.measuring import Row
 from tests.benchmarks.products import Products, Reading
@@ -55,21 +56,22 @@ def cases(shape: Shape) -> Mapping[str, Sizes]:
 
 
 def _growth(bench: Bench, shape: Shape, title: str) -> list[Row]:
-    rows = []
+    rows, made = [], {shape: random_model(shape, bench.reference, bench.device)}
     for what, sizes in cases(shape).items():
         less = 8 // bench.lengths(HELLASWAG.with_(n_queries=8)).n_queries  # times, where little work is wanted
-        rows += _rows(bench, f"{title}{what}", [
+        rows += _rows(bench, f"{title}{what}", made, [
             (n // less if what == "queries" else n, sized, lengths.with_(n_queries=lengths.n_queries // less))
             for n, sized, lengths in sizes])
     return rows
 
 
-def _rows(bench: Bench, what: str, sizes: Sizes) -> list[Row]:
+def _rows(bench: Bench, what: str, made: Mapping[Shape, LoadedModel], sizes: Sizes) -> list[Row]:
     ways: dict[str, Callable[[], object]] = {}
     alone: list[list[float]] = []
     flops: list[int] = []
     for number, (_, shape, lengths) in enumerate(sizes):
-        model, prompts = random_model(shape, bench.reference, bench.device), make_prompts(lengths, shape)
+        model = made.get(shape) or random_model(shape, bench.reference, bench.device)
+        prompts = make_prompts(lengths, shape)
         evaluate(model, prompts[:2])
         count = theory.evaluation(lengths)
         products = Products(Reading.of(lengths, count, "fixed"), shape, bench.reference, bench.device)
