@@ -507,6 +507,11 @@ def highest(scores: Real[np.ndarray, "n_layers n_heads"], share: float) -> tuple
     return _heads(order(scores)[::-1][:count(share, np.size(scores))], scores)
 
 
+def leader(scores: Real[np.ndarray, "n_layers n_heads"]) -> Head:
+    """The most important head, the first of `highest`."""
+    return _heads(order(scores)[-1:], scores)[0]
+
+
 def lowest_ffns(scores: Real[np.ndarray, " n_layers"], share: float) -> tuple[int, ...]:
     """The layers whose FFNs go first: the least important floor(share * n_layers), ascending."""
     return tuple(int(layer) for layer in order(scores)[:count(share, np.size(scores))])

@@ -210,7 +210,7 @@ def many(labels: Sequence[str], units: Sequence[HeadImportance], what: str, scal
         if i % per_row == 0:
             columns = st.columns(per_row, gap="small")
         with columns[i % per_row]:
-            top = stats.highest(scores, 1)[0]
+            top = stats.leader(scores)
             st.button(f"**{plain(label)}** · {top} leads", key=f"open {label}", type="tertiary", on_click=open_map,
                       args=(unit,), icon=":material/open_in_full:", help="Show this map large.")
             used = colours(scores, scale)

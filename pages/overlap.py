@@ -170,7 +170,7 @@ def two_maps(found: Mapping[tuple[str, int], HeadScores], a: tuple[str, tuple[st
     for column, (name, _), one in zip(columns, (a, b), scores, strict=True):
         with column:
             reliable = float(pair[f"halves of {name}"])
-            st.markdown(f"**{plain(name)}** · {stats.highest(one, 1)[0]} leads")
+            st.markdown(f"**{plain(name)}** · {stats.leader(one)} leads")
             drawn.append(("", head_map(
                 one, title=name, scale=scale, file=f"map-{name}".replace(", ", "-"), state="chosen",
                 headless=info.headless, facts=[

@@ -266,7 +266,7 @@ def look_back() -> None:
             f"{blocks.headless()})",
             then=[f"print((np.array(record.mean){alive.index} >= {LOOKS_BACK}).sum(), 'heads look back')"],
             given=alive.given | {"chosen": chosen}))
-    at_work(stats.highest(scores, 1)[0])
+    at_work(stats.leader(scores))
     if selection.model_name() == BUNDLED and st.toggle(  # of others there is no training to look at
             "How did they come about? Back through the training", key="tour training", persist_state="session"):
         growth.section("tour", level=3)

@@ -168,6 +168,8 @@ def test_the_lowest_are_ascending_with_ties_in_index_order():
     scores = np.array([[3.0, 1.0, 1.0], [0.5, 9.0, 1.0]])
     assert stats.lowest(scores, 5 / 6) == (Head(1, 0), Head(0, 1), Head(0, 2), Head(1, 2), Head(0, 0))
     assert stats.highest(scores, 0.5) == (Head(1, 1), Head(0, 0), Head(1, 2))
+    assert stats.leader(scores) == Head(1, 1)
+    assert stats.leader(np.ones((2, 3))) == stats.highest(np.ones((2, 3)), 1)[0]
 
 
 @pytest.mark.parametrize(("percent", "n", "removed"),

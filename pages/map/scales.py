@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -103,8 +103,15 @@ def _powers(low: float, high: float) -> np.ndarray:
 
 def plain(matrix: np.ndarray | Sequence[Sequence[float]], digits: int = 6) -> list[list[float | None]]:
     """A matrix for JSON: numbers rounded to some digits that matter, None where there is none."""
-    return [[float(f"{x:.{digits}g}") if np.isfinite(x) else None for x in row]
-            for row in np.asarray(matrix, float).tolist()]
+    exact = np.asarray(matrix, float)
+    there = np.isfinite(exact)
+    places = digits - 1 - np.floor(np.log10(np.abs(exact), where=there & (exact != 0), out=np.zeros(exact.shape)))
+    tens = 10.0 ** np.minimum(np.abs(places), 300)  # of what lies beyond nothing is left
+    with np.errstate(over="ignore", invalid="ignore"):  # in the way that is not taken
+        rounded = np.where(places > 0, np.rint(exact * tens) / tens, np.rint(exact / tens) * tens)
+    told = rounded.astype(object)
+    told[~there] = None
+    return cast(list[list[float | None]], told.tolist())
 
 
 def written(value: float, number: Number) -> str:

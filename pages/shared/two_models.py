@@ -164,7 +164,7 @@ def maps(a: Side, b: Side, unit: str, scale: str, definition: str, same: bool) -
     pictures: list[tuple[str, HeadMap]] = []
     for column, one, shown, key in zip(blocks.side_by_side("two maps", 1, 1), (a, b), values, "ab", strict=True):
         with column:
-            top = stats.highest(one.scores, 1)[0]
+            top = stats.leader(one.scores)
             blocks.heading(f"{one.name} · {top} leads")
             drawn = head_map(
                 shown, title=f"{one.name}, {selection.task()}", label=unit, scale=used, domain=domain,

@@ -241,7 +241,7 @@ def concentrated(scores: np.ndarray, of: str, heads: np.ndarray | None = None, e
     n = scores.size if heads is None else int(heads.sum())
     if not both[0].any():
         return f"No {what} has any importance {of}"
-    few, leads = [stats.concentration(one) for one in both], [stats.highest(one, 1)[0] for one in both]
+    few, leads = [stats.concentration(one) for one in both], [stats.leader(one) for one in both]
     if len(set(few)) == len(set(leads)) == 1:
         either = ", by either divisor" if even is not None else ""
         return f"{holders(few[0], n, what)} half of the importance {of}{either}; {leads[0]} leads"
@@ -302,7 +302,7 @@ def sets_apart(delta: np.ndarray, here: str, other: str, correlation: float) -> 
     """Which head two maps differ in most, and which of them leans on it more; `delta` is here minus other."""
     if not delta.any():
         return f"No head sets {here} and {other} apart ({rho(correlation)})"
-    top = stats.highest(np.abs(delta), 1)[0]
+    top = stats.leader(np.abs(delta))
     leans = here if delta[top.layer, top.head] > 0 else other
     return f"{top} sets them apart most: {leans} leans on it more ({rho(correlation)})"
 
@@ -312,7 +312,7 @@ def models_apart(delta: np.ndarray, here: str, other: str) -> str:
     size = np.nan_to_num(np.abs(delta))
     if not size.any():
         return f"{here} and {other} have the same map"
-    top = stats.highest(size, 1)[0]
+    top = stats.leader(size)
     return f"{top} differs most: {here if delta[top.layer, top.head] > 0 else other} leans on it more"
 
 
@@ -399,7 +399,7 @@ def needed(counts: np.ndarray, n_tasks: int, share: int, n_heads: int, called: s
         n_heads, called: how many heads the tops are of, and what these are called.
     """
     everywhere, most = int((counts == n_tasks).sum()), counts == counts.max()
-    first = stats.highest(counts, 1)[0]
+    first = stats.leader(counts)
     who = f"{first} is" if most.sum() == 1 else f"{most.sum()} heads are each"
     return (f"{who} in the top {share} % of {counts.max()} of {n_tasks} tasks; "
             f"{everywhere} of {n_heads} {called} {'is' if everywhere == 1 else 'are'} in all of them")
@@ -657,7 +657,7 @@ def leads_in(record: InductionScores, name: str, heads: np.ndarray | None = None
     mean = mean if heads is None else np.where(heads, mean, 0)
     if not mean.any():
         return f"No {what} scores in {name}"
-    top = stats.highest(mean, 1)[0]
+    top = stats.leader(mean)
     low, high = stats.mean_interval(mean[top.layer, top.head], variance[top.layer, top.head], record.n_seeds)
     return (f"{top} leads in {name} with {mean[top.layer, top.head]:.2f} (95\u00a0%: {low:.2f} to {high:.2f}); "
             f"{holders(stats.concentration(mean), n, what)} half of it")

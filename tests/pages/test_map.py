@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backend.values import INTACT, Ablation, parse_exact
 from pages.map import head_map, protocol, scales, written
@@ -430,3 +432,17 @@ def test_an_answer_says_the_mask_row_by_row_and_what_undo_and_redo_would_show():
     large = protocol.Shape(64, 72)
     assert protocol.answer(Held(), large, Trail(("", "L0H0", ""), 1))["trail"] == {"at": 1, "of": 3, "near": {}}
     assert protocol.as_rows(parse_exact("L9H9,F9"), SHAPE) == ["00000"] * 3  # of another model
+
+
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=20))
+def test_numbers_for_the_browser_keep_six_digits_and_what_is_none_is_null(numbers):
+    (row,) = scales.plain([numbers])
+    for number, told in zip(numbers, row, strict=True):
+        if not np.isfinite(number):
+            assert told is None
+        elif abs(number) < 1e-300 or abs(number) > 1e300:
+            assert abs(told) == pytest.approx(abs(number), rel=1e-5, abs=1e-300)
+        else:  # as Python rounds, or one up or down of the sixth digit where it lies in the middle
+            assert told == pytest.approx(float(f"{number:.6g}"), rel=1.01e-5 if told != float(f"{number:.6g}") else 0)
+    assert scales.plain([[0.1234564, -1234567.0, 0.0, 1e-9, 100.0]]) == [[0.123456, -1234570.0, 0.0, 1e-9, 100.0]]
+    assert len(repr(scales.plain([[1 / 3]])[0][0])) == len("0.333333")  # and short
