@@ -40,7 +40,6 @@ LOGITS = 2**20  # logits that exist at once, about; they stay in the processor's
 ALIGNED = 1024  # a part of the vocabulary is a multiple of this long: products of odd widths are half as fast again
 STATE_BYTES = 256 * 2**20  # intact hidden states of one section, while ablations are scored
 KEPT_BYTES = 512 * 2**20  # and of all sections, to stay beside the prompts: 40 queries of HellaSwag's lengths at 135 M
-STATES_OF_PREFIX = 3  # a prefix is kept as hidden states, keys and values
 
 
 @dataclass(eq=False)
@@ -54,6 +53,7 @@ class Prepared:
 
     its_model: weakref.ref[LoadedModel] = field(repr=False)
     state_width: int  # bytes of one token's hidden states at the input of every block
+    prefix_width: int  # bytes that are kept of one token of a prefix: keys and values, too
     prompts: Sequence[Prompt] = field(repr=False)
     questions: Questions
     lengths: tuple[tuple[int, ...], ...]  # characters of each option's answer
@@ -101,8 +101,8 @@ class Prepared:
     @property
     def state_bytes(self) -> int:
         """What the intact model's states, kept once they were needed, take or would take; 0 where they do not fit."""
-        tokens = sum(STATES_OF_PREFIX * g.n_prefix_tokens + sum(b.n_tokens for b in g.batches) for g in self.groups)
-        size = tokens * self.state_width
+        size = sum(self.prefix_width * g.n_prefix_tokens + self.state_width * sum(b.n_tokens for b in g.batches)
+                   for g in self.groups)
         return size if size <= KEPT_BYTES else 0
 
 
@@ -137,11 +137,12 @@ def prepare(
     encoded = list(trees.encode(prompts, model.encode_pairs, model.info.max_positions))
     questions = trees.questions_of(prompts, encoded, metric)
     kept = [(p, q, d) for p, (q, d) in zip(prompts, encoded, strict=True) if q is not None]
-    held_tokens = min(BATCHES_HELD * batch_tokens, STATE_BYTES // (STATES_OF_PREFIX * state_width_of(model)))
+    held_tokens = min(BATCHES_HELD * batch_tokens, STATE_BYTES // prefix_width_of(model))
     groups = grouped(model, [q for _, q, _ in kept], [p.demos[d:] for p, _, d in kept], row_tokens, batch_tokens,
                      max(batch_tokens, held_tokens))
     lengths = tuple(p.example.lengths for p, _, _ in kept)
-    return Prepared(weakref.ref(model), state_width_of(model), prompts, questions, lengths, groups, batch_tokens)
+    return Prepared(weakref.ref(model), state_width_of(model), prefix_width_of(model), prompts, questions, lengths,
+                    groups, batch_tokens)
 
 
 def grouped(
@@ -280,17 +281,22 @@ def state_width_of(model: LoadedModel) -> int:
     return model.d_state * model.n_layers * torch.finfo(model.torch_dtype).bits // 8
 
 
+def prefix_width_of(model: LoadedModel) -> int:
+    """Bytes that are kept of one token of a prefix: its hidden states, and keys and values of every block."""
+    n_key_heads = getattr(model.model.config, "num_key_value_heads", None) or model.n_heads
+    return state_width_of(model) * (model.d_state + 2 * n_key_heads * model.d_head) // model.d_state
+
+
 def _sections(prepared: Prepared) -> list[_Section]:
-    budget = STATE_BYTES // prepared.state_width  # tokens
     fits = bool(prepared.state_bytes)
     sections = []
     for number, group in enumerate(prepared.groups):
-        first, held = 0, STATES_OF_PREFIX * group.n_prefix_tokens
+        first, held = 0, prepared.prefix_width * group.n_prefix_tokens  # bytes
         for i, batch in enumerate(group.batches):
-            if i > first and held + batch.n_tokens > budget:
+            if i > first and held + prepared.state_width * batch.n_tokens > STATE_BYTES:
                 sections.append(_Section((number, first), group.prefixes, group.batches[first:i], fits))
-                first, held = i, STATES_OF_PREFIX * group.n_prefix_tokens
-            held += batch.n_tokens
+                first, held = i, prepared.prefix_width * group.n_prefix_tokens
+            held += prepared.state_width * batch.n_tokens
         sections.append(_Section((number, first), group.prefixes, group.batches[first:], fits))
     return sections
 

@@ -132,8 +132,8 @@ def _plan(model: LoadedModel, sequences: Int[np.ndarray, "n_questions n_options 
     tokens = tokens_per_pass(model)
     row_tokens = 2 * (N_OWN + 2 * N_OPTION - 3)  # the first two trees share a row, and the third one's has padding
     groups = passes.grouped(model, queries, [("shared",)] * n, row_tokens, tokens, tokens)
-    return passes.Prepared(weakref.ref(model), passes.state_width_of(model), (), questions,
-                           ((1,) * sequences.shape[1],) * n, groups, tokens)
+    return passes.Prepared(weakref.ref(model), passes.state_width_of(model), passes.prefix_width_of(model), (),
+                           questions, ((1,) * sequences.shape[1],) * n, groups, tokens)
 
 
 @torch.inference_mode()

@@ -263,23 +263,25 @@ def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: 
                 rows.append(Row((chain,), (n,)))
         return rows
 
-    groups = _behind_draws(queries, together, row_tokens, batch_tokens, held_tokens) if trees else []
+    groups = _behind_draws(queries, together, row_tokens, batch_tokens, held_tokens, unpadded) if trees else []
     for numbers in filter(None, [*([] if trees else [*together, *([n] for n in long)]), short]):
         skip = _shared_prefix([queries[n] for n in numbers]) if numbers is not short else 0
-        groups.append(_alone(queries[numbers[0]], skip, grown(numbers, skip), batch_tokens))
+        groups.append(_alone(queries[numbers[0]], skip, grown(numbers, skip), batch_tokens, unpadded))
     if trees:
-        groups += _side_by_side({n: queries[n] for n in long}, own, batch_tokens, held_tokens)
+        groups += _side_by_side({n: queries[n] for n in long}, own, batch_tokens, held_tokens, unpadded)
     return [g.unpadded() for g in groups] if unpadded else groups
 
 
-def _alone(first: Query, skip: int, rows: Sequence[Row], batch_tokens: int) -> Group:
+def _alone(first: Query, skip: int, rows: Sequence[Row], batch_tokens: int, unpadded: bool) -> Group:
     """Rows behind one prefix, the first `skip` tokens of `first`, or behind none."""
-    batches = tuple(_batch(chunk, [skip] * len(chunk)) for chunk in _chunks(rows, batch_tokens))
+    chunks = _cut(sorted(rows, key=len, reverse=True), lambda chunk: _fits(chunk, batch_tokens, unpadded))
+    batches = tuple(_batch(chunk, [skip] * len(chunk)) for chunk in chunks)
     return Group((np.array([first.options[0].ids[:skip]]),) if skip else (), batches)
 
 
 def _behind_draws(
-    queries: Sequence[Query], draws: Sequence[list[int]], row_tokens: int, batch_tokens: int, held_tokens: int
+    queries: Sequence[Query], draws: Sequence[list[int]], row_tokens: int, batch_tokens: int, held_tokens: int,
+    unpadded: bool,
 ) -> list[Group]:
     """Questions behind several shared prefixes: draws whose trees would not fill a pass are read beside one another.
 
@@ -293,7 +295,7 @@ def _behind_draws(
         first, skip = queries[numbers[0]], _shared_prefix([queries[n] for n in numbers])
         packed = _pack([(grow(queries[n], skip), n) for n in numbers], row_tokens)
         if not skip or 2 * len(packed) * max(map(len, packed)) > batch_tokens:
-            groups.append(_alone(first, skip, packed, batch_tokens))
+            groups.append(_alone(first, skip, packed, batch_tokens, unpadded))
         else:
             prefixes[place], rows[place] = first.options[0].ids[:skip], packed
 
@@ -325,7 +327,7 @@ def _shared_prefix(queries: Sequence[Query]) -> int:
 
 
 def _side_by_side(
-    queries: Mapping[int, Query], own: Mapping[int, int], batch_tokens: int, held_tokens: int
+    queries: Mapping[int, Query], own: Mapping[int, int], batch_tokens: int, held_tokens: int, unpadded: bool
 ) -> list[Group]:
     """Questions with a long context each: contexts of about equal length are read together, and so are their trees.
 
@@ -335,7 +337,7 @@ def _side_by_side(
     rows = {n: Row((grow(query, own[n]),), (n,)) for n, query in queries.items()}
 
     def fit(chunk: list[int]) -> bool:
-        return (len(chunk) * max(len(rows[n]) for n in chunk) <= batch_tokens
+        return (_fits([rows[n] for n in chunk], batch_tokens, unpadded)
                 and sum(own[n] for n in chunk) <= held_tokens)
 
     groups = []
@@ -377,9 +379,14 @@ def _pack(trees: Iterable[tuple[Tree, int]], row_tokens: int) -> list[Row]:
     return [Row(tuple(t for t, _ in row), tuple(n for _, n in row)) for row in rows]
 
 
-def _chunks(rows: Sequence[Row], batch_tokens: int) -> list[list[Row]]:
-    """Rows sorted by length, cut into batches of at most `batch_tokens` tokens, padding included."""
-    return _cut(sorted(rows, key=len, reverse=True), lambda chunk: len(chunk[0]) * len(chunk) <= batch_tokens)
+def _fits(rows: Sequence[Row], batch_tokens: int, unpadded: bool) -> bool:
+    """Whether rows are a batch of at most `batch_tokens` tokens, padding included where it is read.
+
+    Attention has it in any case: where it is not read, it is no more than what is.
+    """
+    lengths = list(map(len, rows))
+    padded = len(lengths) * max(lengths)
+    return padded <= batch_tokens or (unpadded and sum(lengths) <= batch_tokens and padded <= 2 * sum(lengths))
 
 
 def _batch(rows: Sequence[Row], behind: Sequence[int]) -> Batch:
