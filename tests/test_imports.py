@@ -27,7 +27,7 @@ _TOP = ours("tables", "kinds", "lens", "models", "rooms", "runs", "sharing", "st
 
 # Who may import what of ours; a package stands for all of its modules.
 MAY: dict[str, set[str]] = {
-    "app": _TOP | {"pages"},
+    "app": _TOP | {"pages", "backend.starting"},
     "pages": _TOP | {"pages", "backend.bundled.checkpoints"},
     # The package itself: names for type checkers; nothing is imported before it is asked for.
     "backend": {"backend.notebook", "backend.models.loading", "backend.values"},
@@ -38,7 +38,7 @@ MAY: dict[str, set[str]] = {
     "backend.limits": set(),
     "backend.demo": {"backend.errors"},
     "backend.door": set(),
-    "serve": {"backend.demo", "backend.door", "backend.limits"},
+    "serve": {"backend.demo", "backend.door", "backend.limits", "backend.starting"},
     "backend.values": {"backend.arrays", "backend.errors", "backend.limits"},
     "backend.records": {"backend.arrays", "backend.errors", "backend.limits", "backend.stats", "backend.values"},
     "backend.stats": {"backend.arrays", "backend.errors", "backend.values"},

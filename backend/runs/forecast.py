@@ -76,18 +76,19 @@ def _read(setup: Setup, split: str, count_text: planning.CountText | None, share
     """What is read of a setup's prompts in one go, of a few of them as of all."""
     questions, demos, n = _lengths(setup, split, count_text)
     fixed = setup.demos == "fixed" and setup.n_shots > 0
-    prefix, mine = setup.n_shots * demos, [sum(one) for one in questions]
-    scored = sum(options for _, options in questions)
+    prefix = setup.n_shots * demos
+    mine = [contexts + options - n_options for contexts, options, n_options in questions]  # no option's last is read
+    scored = sum(options for _, options, _ in questions)
     if split != "validation":
         rows = _padded([one + prefix for one in mine])
         own = sum(rows) - len(rows) * (prefix / 2 if fixed and shares else 0)
         pairs = sum(row ** 2 for row in rows)
     elif setup.n_shots and not fixed:  # a context of its own, behind which its options stand
         own, pairs = sum(mine) + prefix * len(mine), sum((one + prefix) ** 2 for one in mine)
-    else:  # those behind one draw are packed together
+    else:  # those behind one draw are packed together; attention alone reads the padding of their rows
         draws = min(setup.draws if fixed else 1, len(mine))
         rows = [row for draw in range(draws) for row in _padded(_packed(mine[draw::draws]))]
-        own, pairs = sum(rows), sum(row * (row + prefix) for row in rows)
+        own, pairs = sum(mine), sum(row * (row + prefix) for row in rows)
     times = n / len(questions)
     shared = prefix if fixed and split == "validation" else 0.0
     draws = min(setup.draws, n)
@@ -122,12 +123,13 @@ def _padded(lengths: Sequence[float]) -> list[float]:
 
 
 def _lengths(setup: Setup, split: str, count_text: planning.CountText | None
-             ) -> tuple[Sequence[tuple[float, float]], float, int]:
-    """(tokens of contexts, tokens of options) of some questions; tokens of a demonstration; how many questions."""
+             ) -> tuple[Sequence[tuple[float, float, float]], float, int]:
+    """(tokens of contexts, tokens of options, how many options) of some questions; tokens of a demonstration; how many
+    questions."""
     assert setup.task is not None
     if setup.task.digest == ASSUMED:
         of = LENGTHS[setup.task.name]
-        one = (of.contexts, of.options) if split == "validation" else (of.context, of.gold)
+        one = (of.contexts, of.options, of.n_options) if split == "validation" else (of.context, of.gold, 1.0)
         return [one], of.demo, setup.n_examples
     task = task_of(setup)
     count = count_text or planning.guessed_tokens
@@ -138,7 +140,8 @@ def _lengths(setup: Setup, split: str, count_text: planning.CountText | None
         options = range(len(example.options)) if split == "validation" else example.gold[:1]
         contexts = {example.contexts[i]: count(example.contexts[i]) for i in options}
         found.append((float(sum(contexts.values())), float(sum(
-            max(count(example.contexts[i] + example.options[i]) - contexts[example.contexts[i]], 1) for i in options))))
+            max(count(example.contexts[i] + example.options[i]) - contexts[example.contexts[i]], 1) for i in options)),
+            len(options)))
         shown.append(count(prompt.prefix))
         if len(found) == min(SAMPLE, setup.n_examples):
             break

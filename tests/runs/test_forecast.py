@@ -277,12 +277,14 @@ def test_lengths_without_rows_are_those_of_the_rows(shared, monkeypatch):
     folder = shared / "data" / "tokenizer-gpt2"
     tokenizer = ByteLevelBPETokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
     for name in ("piqa", "boolq", "copa"):
-        contexts, options, demos = [], [], []
+        contexts, options, demos, n_options = [], [], [], []
         for prompt in iter_prompts(get_task(name), 1, "fixed", 100, 0, "validation", 10):
             example, n = prompt.example, {one: len(tokenizer.encode(one).ids) for one in prompt.example.contexts}
             contexts.append(sum(n.values()))
             options.append(sum(len(tokenizer.encode(context + option).ids) - n[context]
                                for context, option in zip(example.contexts, example.options, strict=True)))
             demos.append(len(tokenizer.encode(prompt.prefix).ids))
+            n_options.append(len(example.options))
         found = [sum(counts) / len(counts) for counts in (demos, contexts, options)]
         assert found == pytest.approx(LENGTHS[name][:3], rel=0.03, abs=0.5)
+        assert sum(n_options) / len(n_options) == LENGTHS[name].n_options
