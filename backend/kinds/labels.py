@@ -12,7 +12,7 @@ from ..tasks.labels import RELABELLED, SHUFFLED
 from ..values import INTACT, Ablation, Setup
 from .evaluation import OFF, Answers, Masked, evaluate
 from .means import N_TRAIN, Activations
-from .oracles import HeadOracle, Oracle, Sweep, head_oracle
+from .oracles import HeadOracle, Oracle, Sweep, sweep
 from .prompts import ready
 from .unit import CountTokens, Option, Progress, Topic, Wish, one_of, some_of
 
@@ -117,5 +117,9 @@ class ShuffledHeads(Oracle):
     def asked(cls, topic: str, wish: Wish) -> Iterator[ShuffledHeads]:
         yield from (cls(setup) for setup in wish.setups if setup.n_shots)
 
-    def measure(self, model: LoadedModel, basis: Sequence[Any], progress: Progress | None) -> Sweep:
-        return head_oracle(model, ready(model, self.setup, SHUFFLED), progress)
+    def each(self, info: ModelInfo) -> float:
+        return HeadOracle(self.setup).each(info)
+
+    def sweep(self, model: LoadedModel, basis: Sequence[Any], ablations: Sequence[Ablation],
+              progress: Progress | None) -> Sweep:
+        return sweep(model, ready(model, self.setup, SHUFFLED), ablations, progress, gold=True)

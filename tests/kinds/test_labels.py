@@ -48,6 +48,10 @@ def test_each_head_is_off_once_behind_shuffled_labels(store):
     assert found.ablations == tuple(map(str, HeadOracle.ablations(model.info)))
     for text, choices in list(zip(found.ablations, found.choices, strict=True))[::5]:
         assert compute(Relabelled(setup, "shuffled", parse_exact(text)), store, model).choices() == choices
+    assert unit.pieces(model.info) >= 1  # a plan and a cluster ask
+    joined = unit.joined([unit.measure_piece(number, 3, model, [], None) for number in range(3)])
+    assert (joined.ablations, joined.choices, joined.questions) == (found.ablations, found.choices, found.questions)
+    assert np.allclose(joined.gold, found.gold, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["label_kind", "label_mood", "label_form"])
