@@ -119,7 +119,7 @@ pages/lab.py: setup.n_shots
 pages/lab.py: share
 pages/lab.py: why
 pages/overlap.py: AUTHORS
-pages/overlap.py: stats.highest(one, 1)[0]
+pages/overlap.py: stats.leader(one)
 pages/playground.py: UNKNOWN
 pages/playground.py: info.n_params / 1000000000.0
 pages/playground.py: len(prompts) - 1
