@@ -316,9 +316,9 @@ def _read_section(
         rows, width = batch.tokens.shape
         tokens, depths, nodes, unpadded = batch.tokens, batch.positions, batch.nodes, None
         if batch.unpadded:  # one row
-            tokens, depths = tokens.ravel()[None, batch.real], depths.ravel()[None, batch.real]
-            nodes = np.searchsorted(batch.real, nodes)
-            unpadded = Unpadded.of(batch.real, rows, width, model.device)
+            real = batch.real
+            tokens, depths = tokens.ravel()[None, real], depths.ravel()[None, real]
+            nodes, unpadded = np.searchsorted(real, nodes), Unpadded.of(real, rows, width, model.device)
         nodes = (np.arange(n_masks)[:, None] * tokens.size + nodes).ravel()
         kept = Kept(inputs_from=0 if keep is not None else None)
         route = Route(start, _repeated(resume.kept[b][start], n_masks) if resume is not None else None,

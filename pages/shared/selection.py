@@ -119,8 +119,9 @@ def queue() -> Queue:
 
 def get_ready() -> None:
     """Let the chosen model be read while its visitor reads the page; none that would take much of the free memory."""
-    taken = machine.weight_bytes(info(), model().dtype)
-    if not why_no_model() and taken <= min(READY_BYTES, machine.free_memory() // 4):
+    if why_no_model():
+        return
+    if machine.weight_bytes(info(), model().dtype) <= min(READY_BYTES, machine.free_memory() // 4):
         queue().get_ready(model())
 
 

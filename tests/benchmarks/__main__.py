@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import time
 from dataclasses import asdict
@@ -13,25 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from tests.benchmarks import measuring
 from tests.benchmarks.rows import GROUPS, Bench
 from tests.benchmarks.workloads import SHAPES
 
 MEASURED = Path(__file__).with_name("measured.json")
-
-
-def machine(device: str) -> dict[str, Any]:
-    """What the figures were measured on."""
-    processor = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").is_file():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-        processor = f"{len(names)} x {names[0]}" if names else processor
-    return {"processor": processor, "torch": torch.__version__,
-            "transformers": transformers.__version__, "python": platform.python_version(),
-            "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu"}
 
 
 def main() -> int:
@@ -69,7 +55,7 @@ def main() -> int:
         print(f"\n{name} (load of the machine before: {load:.1f}; {found[name]['seconds']} s)\n", flush=True)
         print(measuring.table(rows) if rows else "not measured: there is no bundled model", flush=True)
         if not chosen.quick:
-            chosen.out.write_text(json.dumps({"shape": chosen.shape, "machine": machine(chosen.device),
+            chosen.out.write_text(json.dumps({"shape": chosen.shape, "machine": measuring.machine(chosen.device),
                                               "parts": found}, indent=1, ensure_ascii=False) + "\n")
     missed = [row["work"] for part in found.values() for row in part["rows"] if row["met"] is False]
     print(f"\n{len(missed)} targets missed" + (": " + "; ".join(missed) if missed else ""))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from backend.kinds.evaluation import evaluate
+from backend.machine import free_memory
 from tests.benchmarks import theory
 from tests.benchmarks.measuring import Row, Skipped, peak_memory
 from tests.benchmarks.workloads import HELLASWAG, SHAPES, make_prompts, random_model
@@ -32,7 +32,7 @@ def large(bench: Bench) -> list[Row]:
     """A Llama shape of 1.5 B parameters, fixed and per-query shots, in processes of their own."""
     shape = "llama-1.5b" if bench.shape != SHAPES["tiny"] else "tiny-llama"
     weights = SHAPES[shape].bytes
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = free_memory()
     if free < 1.5 * weights:
         raise Skipped(f"{shape} takes {weights / 1e9:.1f} GB and half as much to be read with; {free / 1e9:.1f} GB "
                       "are free.")

@@ -5,14 +5,18 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
+import transformers
 from torch.nn.functional import linear
 
 from backend.models.loading import DTYPES
@@ -163,3 +167,15 @@ def _plain(value: float | None, unit: str) -> str:
     if value is None:
         return ""
     return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the figures were measured on."""
+    processor = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").is_file():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+        processor = f"{len(names)} x {names[0]}" if names else processor
+    return {"processor": processor, "torch": torch.__version__,
+            "transformers": transformers.__version__, "python": platform.python_version(),
+            "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu"}

@@ -19,7 +19,7 @@ from backend.runs import plan as planning
 from backend.runs.queue import Queue
 from backend.store.live import Store
 from backend.values import Ablation, Head, ModelId
-from pages.shared import blocks, handles
+from pages.shared import blocks, handles, selection
 from tests.pages import made_up, maps
 from tests.pages.conftest import INFO, MODEL, ROOT, Explorer, are_here, calm, framed, opened, setup_of, words
 from tests.pages.shown import understood
@@ -69,6 +69,19 @@ def test_a_server_reads_the_chosen_model_while_its_first_page_is_read(
     assert calm(explorer("heads"))
     assert bool(asked) is expected
     assert set(asked) <= {MODEL}
+
+
+def test_a_model_that_is_not_here_is_not_made_ready_and_its_shape_is_not_asked_for(
+    explorer: Explorer, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[ModelId] = []
+    are_here(monkeypatch, INFO)
+    monkeypatch.setattr(Queue, "get_ready", lambda self, model: asked.append(model))
+    monkeypatch.setattr(starting, "served", True)
+    monkeypatch.setattr(selection, "why_no_model", lambda: "The weights are gone.")
+    monkeypatch.setattr(machine, "weight_bytes", lambda *_: pytest.fail("asked how large it is"))
+    assert calm(explorer("runs"))
+    assert not asked
 
 
 def test_a_pages_own_part_of_the_address_is_read_or_said_not_to_be(explorer: Explorer):

@@ -384,15 +384,11 @@ def _about(threads: int, load: float) -> dict[str, Any]:
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
-    import torch
-    import transformers
+    from tests.benchmarks.measuring import machine
 
-    names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-             if line.startswith("model name")]
     return {"commit": git("rev-parse", "--short=12", "HEAD"),
             "changed": bool(git("status", "--porcelain", "--untracked-files=no")), "threads": threads,
-            "processor": f"{len(names)} x {names[0]}", "torch": torch.__version__,
-            "transformers": transformers.__version__, "load_before": load}
+            "load_before": load, **machine("cpu")}
 
 
 def main() -> None:
