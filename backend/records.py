@@ -1,8 +1,8 @@
 """Plain values to JSON and back, strictly; and the records that more than one room needs.
 
-A record is a frozen dataclass of numbers, texts and tuples. What is read must have every field, of its very type, and
-hold together (`check`): a file may come from anybody. Only a field that is `RARE` may be missing, and is not written
-where it holds its default.
+A record is a frozen dataclass of numbers, texts and tuples; fields of very many numbers are sequences (`Numbers`). What
+is read must have every field, of its very type, and hold together (`check`): a file may come from anybody. Only a field
+that is `RARE` may be missing, and is not written where it holds its default.
 
 This is the one reader of results, whether they come from a store, a bundle or a shipped file. Why not msgspec or
 pydantic: both read types, which `from_plain` does in sixty lines; msgspec lets unknown fields of a dataclass, and
@@ -16,6 +16,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
+from itertools import chain, islice
+from operator import lt
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -23,24 +25,32 @@ import numpy as np
 from . import limits
 from .arrays import Bool, Int, Real
 from .errors import StoreError
+from .numbers import Numbers, extremes
 from .stats import Marks
 from .values import RARE, Ablation, Head, parse_exact
 
 _PLAIN = (str, int, float, bool)
 _PLAIN_SET = frozenset(_PLAIN)
+_NESTS = (tuple, Sequence)
 METRICS = ("acc", "em", "acc_by_group", "greedy")
 
 
-def to_plain(value: Any) -> Any:
-    """A value as JSON has it: dataclasses as objects, tuples as lists, an `Ablation` as its text."""
+def to_plain(value: Any, arrays: bool = False) -> Any:
+    """A value as JSON has it: dataclasses as objects, sequences as lists, an `Ablation` as its text.
+
+    Args:
+        arrays: leave `Numbers` the arrays that they are.
+    """
     if isinstance(value, Ablation):
         return str(value)
+    if isinstance(value, Numbers):
+        return value.array if arrays else value.array.tolist()
     if is_dataclass(value):
-        return {f.name: to_plain(getattr(value, f.name)) for f in fields(value)
+        return {f.name: to_plain(getattr(value, f.name), arrays) for f in fields(value)
                 if not (f.metadata.get("rare") and getattr(value, f.name) == f.default)}
     if not isinstance(value, list | tuple):
         return value
-    return list(value) if set(map(type, value)) <= _PLAIN_SET else [to_plain(v) for v in value]
+    return list(value) if set(map(type, value)) <= _PLAIN_SET else [to_plain(v, arrays) for v in value]
 
 
 def from_plain(kind: Any, value: Any, where: str = "it") -> Any:
@@ -61,8 +71,8 @@ def from_plain(kind: Any, value: Any, where: str = "it") -> Any:
             raise StoreError(f"{where} is no {kind.__name__}" + (
                 f": fields {', '.join(map(str, odd))} are missing or unknown" if odd else ""))
         return kind(**{name: from_plain(inner, value[name], name) for name, inner in types.items() if name in value})
-    if get_origin(kind) is tuple:
-        return _tuple(get_args(kind), value, where)
+    if get_origin(kind) in _NESTS:
+        return _tuple(kind, value, where)
     if kind is float and type(value) in (float, int):
         return _finite([value], where)[0]
     if type(value) is not kind:
@@ -71,7 +81,7 @@ def from_plain(kind: Any, value: Any, where: str = "it") -> Any:
 
 
 def _from_array(kind: Any, value: Real[np.ndarray, "*shape"], where: str) -> Any:
-    """Nested tuples of numbers, as the type says."""
+    """Nested tuples of numbers, or `Numbers`, as the type says."""
     leaf, sizes = _nest(kind)
     if leaf is None or len(sizes) != value.ndim or any(
             size not in (None, there) for size, there in zip(sizes, value.shape, strict=True)):
@@ -84,40 +94,56 @@ def _from_array(kind: Any, value: Real[np.ndarray, "*shape"], where: str) -> Any
         raise StoreError(f"{where} holds '{value.flat[0]}', not a int")
     elif max(int(value.max()), -int(value.min())) > limits.NUMBER:
         raise StoreError(f"{where} holds a whole number beyond 2^53")
-    return _tuples(value.tolist(), value.ndim)
-
-
-def _tuples(lists: list[Any], depth: int) -> tuple[Any, ...]:
-    if depth > 2:
-        return tuple(_tuples(inner, depth - 1) for inner in lists)
-    return tuple(map(tuple, lists)) if depth == 2 else tuple(lists)
+    return Numbers(value) if get_origin(kind) is Sequence else Numbers(value).nested()
 
 
 @cache
 def _nest(kind: Any) -> tuple[type | None, tuple[int | None, ...]]:
-    """Of a type of nested tuples of one sort of number: which, and the sizes that it fixes; None for other types."""
+    """Of a type of nested tuples or sequences of one sort of number: which, and the sizes that it fixes; None for other
+    types."""
     sizes: list[int | None] = []
-    while get_origin(kind) is tuple:
-        inner = get_args(kind)
-        if inner[-1] is not Ellipsis and len(set(inner)) > 1:
+    while get_origin(kind) in _NESTS:
+        inner, repeated = _inner(kind)
+        if not repeated and len(set(inner)) > 1:
             return None, ()
-        sizes.append(None if inner[-1] is Ellipsis else len(inner))
+        sizes.append(None if repeated else len(inner))
         kind = inner[0]
     return kind if sizes and kind in (int, float) else None, tuple(sizes)
 
 
-def _tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
-    repeated = inner[-1] is Ellipsis
+@cache
+def _inner(kind: Any) -> tuple[tuple[Any, ...], bool]:
+    """What a type of tuples or sequences holds, one after the other; or the one type that it holds any number of."""
+    inner = get_args(kind)
+    repeated = get_origin(kind) is Sequence or inner[-1] is Ellipsis
+    return inner[:1] if repeated else inner, repeated
+
+
+def _tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
+    inner, repeated = _inner(kind)
     if not isinstance(value, list | tuple) or not (repeated or len(value) == len(inner)):
         raise StoreError(f"{where} is not the list it should be")
     if repeated and inner[0] in _PLAIN:  # long and plain: looked at in one go
-        kinds = set(map(type, value))
-        if inner[0] is float and kinds <= {float, int}:
-            return _finite(value, where)
-        if kinds <= {inner[0]}:
-            return _sane(value, inner[0], where)
-    each = inner[:1] * len(value) if repeated else inner
+        return _row(inner[0], value, where)
+    if repeated and get_origin(inner[0]) in _NESTS and _inner(inner[0])[1] and (leaf := _inner(inner[0])[0][0]) in (
+            int, float) and set(map(type, value)) <= {list}:  # rows of numbers, all of them in one go
+        numbers = _row(leaf, list(chain.from_iterable(value)), where)
+        if leaf is int:
+            return tuple(map(tuple, value))
+        floats = iter(numbers)
+        return tuple(tuple(islice(floats, len(row))) for row in value)
+    each = inner * len(value) if repeated else inner
     return tuple(from_plain(kind, v, where) for kind, v in zip(each, value, strict=True))
+
+
+def _row(kind: type, value: Sequence[Any], where: str) -> tuple[Any, ...]:
+    """Plain values of one type; floats may be whole."""
+    kinds = set(map(type, value))
+    if kind is float and kinds <= {float, int}:
+        return _finite(value, where)
+    if kinds <= {kind}:
+        return _sane(value, kind, where)
+    return tuple(from_plain(kind, v, where) for v in value)  # which says what is wrong
 
 
 def _sane(values: Sequence[Any], kind: type, where: str) -> tuple[Any, ...]:
@@ -203,17 +229,17 @@ def require_lengths(n: int, of: str, **found: Sequence[Any]) -> None:
 
 
 def require_shape(name: str, values: Any, *sizes: int) -> None:
-    """That a field's nested tuples are a full array of these sizes."""
+    """That a field's nested sequences are a full array of these sizes."""
     require(len(values) == sizes[0], f"{name} holds {len(values)} where there are {sizes[0]}")
-    if len(sizes) > 1:
+    if len(sizes) > 1 and not (isinstance(values, Numbers) and values.array.shape[:len(sizes)] == sizes):
         for inner in values:
             require_shape(name, inner, *sizes[1:])
 
 
 def require_within(name: str, values: Sequence[Any], least: float, most: float = math.inf) -> None:
-    """That all numbers of a field lie in a range."""
-    if values:
-        low, high = min(values), max(values)
+    """That all numbers of a field lie in a range; they may be nested."""
+    if (found := extremes(values)) is not None:
+        low, high = found
         require(least <= low and high <= most, f"{name} holds {low if low < least else high}, which is not " + (
             f"within {least:g} and {most:g}" if most < math.inf else f"{least:g} or more"))
 
@@ -251,6 +277,9 @@ class Questions:
             require_within(name, getattr(self, name), 0)
         require(len(set(self.docs)) == n and not set(self.docs) & set(self.skipped), "docs names a row twice")
         require_within("n_options", self.n_options, 1)
+        ones = [gold[0] for gold in self.gold if len(gold) == 1]
+        if len(ones) == n and min(ones) >= 0 and all(map(lt, ones, self.n_options)):
+            return  # as nearly all are
         for gold, n_options in zip(self.gold, self.n_options, strict=True):
             require(0 < len(set(gold)) == len(gold), "gold names no option of a query, or one twice")
             require_within("gold", gold, 0, n_options - 1)
@@ -294,7 +323,7 @@ class Questions:
         each = np.array([len(g) / n for g, n in zip(self.gold, self.n_options, strict=True)])
         return float(np.mean([each[list(members)].prod() for members in self.outcome_docs] if self._grouped else each))
 
-    def right(self, choices: tuple[int, ...]) -> Bool[np.ndarray, " n_queries"]:
+    def right(self, choices: Sequence[int]) -> Bool[np.ndarray, " n_queries"]:
         """Right or wrong, per query; `choices` holds one option each, -1 = none."""
         return np.array([c in g for c, g in zip(choices, self.gold, strict=True)], bool)
 
@@ -306,7 +335,7 @@ class Questions:
         """Outcomes of these questions, with the draws that they share: what intervals and tests are made of."""
         return Marks(outcomes, self.outcome_draws())
 
-    def outcomes(self, choices: tuple[int, ...]) -> Bool[np.ndarray, " n"]:
+    def outcomes(self, choices: Sequence[int]) -> Bool[np.ndarray, " n"]:
         """Right or wrong, per query or per group."""
         right = self.right(choices)
         return np.array([right[list(members)].all() for members in self.outcome_docs], bool) if self._grouped else right

@@ -20,6 +20,7 @@ import numpy as np
 from . import limits
 from .arrays import Float, Int
 from .errors import BadInput
+from .kept import Kept
 
 RARE = {"rare": True}  # metadata of a field that says something of few: not written where it holds its default
 
@@ -226,12 +227,7 @@ def parse_exact(text: str) -> Ablation:
             raise BadInput(problems[0])
     if len(ablation.heads) > limits.HEADS:
         raise BadInput(f"A mask of {len(ablation.heads):,} heads: no model has more than {limits.HEADS:,}.")
-    if _read.room < len(ablation.heads):
-        _read.clear()
-        _read.room = limits.MASKS_KEPT
-    _read.room -= len(ablation.heads) + 1
-    _read[text] = ablation
-    return ablation
+    return _read.keep(text, ablation, len(ablation.heads) + 1)
 
 
 class MaskSize(NamedTuple):
@@ -261,13 +257,14 @@ def mask_size(text: str) -> MaskSize:
     return known
 
 
+def mask_sizes(texts: Sequence[str]) -> list[MaskSize]:
+    """`mask_size` of each. Raises: BadInput: as `parse_exact`."""
+    return [known or mask_size(text) for text, known in zip(texts, map(_sizes.get, texts), strict=True)]
+
+
 def keep_size(text: str, size: MaskSize) -> None:
     """Keep the size of a mask that was worked out, or of one that was written from its components."""
-    if _sizes.room < len(text):
-        _sizes.clear()
-        _sizes.room = limits.MASK_SIZES_TEXT
-    _sizes.room -= len(text) + 100
-    _sizes[text] = size
+    _sizes.keep(text, size, len(text) + 100)
 
 
 def _size_of_runs(text: str) -> MaskSize | None:
@@ -313,13 +310,7 @@ def _spans(text: str) -> Runs:
     return numbers[at] * of_heads, numbers[at + of_heads], numbers[at + width - 1]
 
 
-class _Sizes(dict[str, MaskSize]):
-    """Sizes of masks by their texts, and how much longer these may be together."""
-
-    room = limits.MASK_SIZES_TEXT
-
-
-_sizes = _Sizes()
+_sizes: Kept[str, MaskSize] = Kept(limits.MASK_SIZES_TEXT)
 _TO_SPACES = str.maketrans("LHF,-", "     ")
 
 
@@ -349,13 +340,7 @@ def _components(given: str | Iterable[Head | str | Sequence[int]]) -> tuple[froz
     return frozenset(heads) | named.heads, named.ffns, named.fill
 
 
-class _Read(dict[str, Ablation]):
-    """Masks by their texts, and how many heads more they may name together."""
-
-    room = limits.MASKS_KEPT
-
-
-_read = _Read()
+_read: Kept[str, Ablation] = Kept(limits.MASKS_KEPT)  # heads that they name together
 _HEAD_RUN, _FFN_RUN = r"L(\d{1,6})H(\d{1,6})(?:-(\d{1,6}))?", r"F(\d{1,6})(?:-(\d{1,6}))?"
 _RUN = re.compile(f"(?:{_HEAD_RUN}|{_FFN_RUN})(?:,|$)", re.ASCII)
 _NEXT = r"(?:,(?!\Z)|(?=\Z))"  # a comma between two, none behind the last

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # Everybody may use them.
 PLAIN = {f"backend.{name}" for name in ("values", "records", "stats", "errors", "limits", "machine", "places", "demo",
-                                       "arrays")}
+                                       "arrays", "kept", "numbers")}
 
 
 def ours(*names: str) -> set[str]:
@@ -39,8 +39,11 @@ MAY: dict[str, set[str]] = {
     "backend.demo": {"backend.errors"},
     "backend.door": set(),
     "serve": {"backend.demo", "backend.door", "backend.limits", "backend.starting"},
-    "backend.values": {"backend.arrays", "backend.errors", "backend.limits"},
-    "backend.records": {"backend.arrays", "backend.errors", "backend.limits", "backend.stats", "backend.values"},
+    "backend.kept": set(),
+    "backend.numbers": {"backend.arrays"},
+    "backend.values": {"backend.arrays", "backend.errors", "backend.kept", "backend.limits"},
+    "backend.records": {"backend.arrays", "backend.errors", "backend.limits", "backend.numbers", "backend.stats",
+                        "backend.values"},
     "backend.stats": {"backend.arrays", "backend.errors", "backend.values"},
     "backend.machine": {"backend.records"},
     "backend.places": set(),
@@ -68,7 +71,8 @@ DRAWS = {"backend.notebook.charts"}
 # Below all else, so that anybody can read it and install it: nothing but these beside the standard library.
 FOREIGN = {"backend.errors": set(), "backend.limits": set(), "backend.demo": set(), "backend.values": {"numpy"},
            "backend.arrays": {"jaxtyping"},  # under test alone: tests/test_shapes.py
-           "backend.records": {"numpy"}, "backend.stats": {"numpy", "scipy"}, "backend.machine": {"psutil"},
+           "backend.kept": set(), "backend.numbers": {"numpy"}, "backend.records": {"numpy"},
+           "backend.stats": {"numpy", "scipy"}, "backend.machine": {"psutil"},
            "backend.places": set()}
 
 HEAVY = {"torch", "transformers", "accelerate", "datasets"}  # seconds to import

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise, repeat
 from typing import Any, cast
 
@@ -258,13 +259,13 @@ class _Section:
     """Batches of one group whose intact hidden states fit the memory budget together."""
 
     key: tuple[int, int]
-    prefixes: tuple[np.ndarray, ...]
+    prefixes: tuple[trees.Prefixes, ...]
     batches: tuple[trees.Batch, ...]
     is_kept: bool  # whether all sections together fit, so that the states may outlive the call
 
     def room(self, batch_tokens: int) -> int:
         """How many ablations can ride in one pass over its largest batch."""
-        return max(1, batch_tokens // max([b.n_tokens for b in self.batches] + [p.size for p in self.prefixes]))
+        return max(1, batch_tokens // max([b.n_tokens for b in self.batches] + [p.n_tokens for p in self.prefixes]))
 
 
 def _rides(ablations: Sequence[Ablation], room: int) -> list[list[int]]:
@@ -338,7 +339,7 @@ def _read_section(
 
 
 def _read_prefixes(
-    model: LoadedModel, prefixes: Sequence[Int[np.ndarray, "_ _"]], gates: Gates, start: int, resume: _Intact | None,
+    model: LoadedModel, prefixes: Sequence[trees.Prefixes], gates: Gates, start: int, resume: _Intact | None,
     keep: _Intact | None, n_masks: int,
 ) -> list[tuple[Float[Tensor, "_ _ n_prefix _"], Float[Tensor, "_ _ n_prefix _"]]]:
     """Keys and values of n prefixes in every layer, (n_masks * n, n_kv_heads, n_prefix, d_head) each; or [].
@@ -347,14 +348,19 @@ def _read_prefixes(
     """
     found: list[list[tuple[Tensor, Tensor]]] = []  # per pass and layer
     for i, prefix in enumerate(prefixes):
-        ids = _repeated(torch.as_tensor(prefix, device=model.device), n_masks)
-        cache = DynamicCache()
+        (rows, width), cache, unpadded = prefix.tokens.shape, DynamicCache(), None
+        tokens, places = prefix.tokens, np.tile(np.arange(width), (rows, 1))
+        if prefix.unpadded:  # one row
+            tokens, places = (x.ravel()[None, prefix.real] for x in (tokens, places))
+            unpadded = Unpadded.of(prefix.real, rows, width, model.device)
+            cache.layer_class_to_replicate = partial(_InRows, unpadded)  # type: ignore[assignment]
         # Of the last block only keys and values are read.
         kept = Kept(inputs_from=0 if keep is not None else None)
         route = Route(start, _repeated(resume.prefix_kept[i][start], n_masks) if resume is not None else None,
-                      until_attended=model.n_layers - 1)
-        with passing(_for_rows(gates, len(prefix)), route, kept), suppress(Ended):
-            _trunk(model, ids, torch.arange(ids.shape[1], device=model.device).expand(ids.shape), None, cache)
+                      until_attended=model.n_layers - 1, unpadded=unpadded)
+        ids, positions = (_repeated(torch.as_tensor(x, device=model.device), n_masks) for x in (tokens, places))
+        with passing(_for_rows(gates, len(tokens)), route, kept), suppress(Ended):
+            _trunk(model, ids, positions, None, cache)
         found.append([cast(tuple[Tensor, Tensor], (layer.keys, layer.values))
                       for layer in cast(list[DynamicLayer], cache.layers)])
         if keep is not None:
@@ -372,7 +378,7 @@ def read_prefix(
     model: LoadedModel, prefix: Int[np.ndarray, "1 n_prefix"]
 ) -> list[tuple[Float[Tensor, "1 _ n_prefix _"], Float[Tensor, "1 _ n_prefix _"]]]:
     """Keys and values of one text, (1, n_prefix) token ids, per layer: (1, n_kv_heads, n_prefix, d_head) each."""
-    return _read_prefixes(model, [prefix], ALL_ON, 0, None, None, 1)
+    return _read_prefixes(model, [trees.Prefixes.of(prefix.tolist())], ALL_ON, 0, None, None, 1)
 
 
 def read_last(
@@ -421,6 +427,22 @@ def _for_rows(gates: Gates, n_rows: int) -> Gates:
     assert gates.head_fill is None or isinstance(gates.head_fill, Tensor)
     return Gates(of_rows(gates.heads), of_rows(gates.ffns), gates.no_ffns, of_rows(gates.head_fill),
                  of_rows(gates.ffn_fill))
+
+
+class _InRows(DynamicLayer):
+    """Keys and values of texts that are read without their padding, as rows."""
+
+    def __init__(self, unpadded: Unpadded) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.unpadded = unpadded
+
+    def update(
+        self, key_states: Float[Tensor, "_ n_key_heads pos _"], value_states: Float[Tensor, "_ n_key_heads pos _"],
+        *args: Any, **kwargs: Any,
+    ) -> tuple[Float[Tensor, "batch n_key_heads n_prefix _"], Float[Tensor, "batch n_key_heads n_prefix _"]]:
+        self.lazy_initialization(key_states, value_states)
+        self.keys, self.values = self.unpadded.in_rows(key_states), self.unpadded.in_rows(value_states)
+        return self.keys, self.values
 
 
 class _Behind(DynamicLayer):

@@ -11,7 +11,7 @@ context of one question, which is then read where nothing is scored, beside the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -107,29 +107,64 @@ class Batch:
     @property
     def real(self) -> Int[np.ndarray, " n_real"]:
         """Flat row * pos + node of what is no padding, ascending."""
-        return np.flatnonzero(np.arange(self.tokens.shape[1]) < self.lengths[:, None])
+        return _real(self.lengths, self.tokens.shape[1])
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """Texts that one pass reads side by side, for what stands behind them; short ones are padded behind their end."""
+
+    tokens: Int[np.ndarray, "batch n_prefix"]  # token ids
+    lengths: Int[np.ndarray, " batch"]
+    unpadded: bool = False  # whether the pass reads them without their padding
+
+    @classmethod
+    def of(cls, texts: Sequence[Sequence[int]]) -> Prefixes:
+        lengths = np.array([len(text) for text in texts])
+        return cls(np.array([[*text, *[0] * (lengths.max() - len(text))] for text in texts]), lengths)
+
+    @property
+    def real(self) -> Int[np.ndarray, " n_real"]:
+        """Flat row * n_prefix + pos of what is no padding, ascending."""
+        return _real(self.lengths, self.tokens.shape[1])
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that a pass reads of them."""
+        return int(self.lengths.sum()) if self.unpadded else self.tokens.size
 
 
 @dataclass(frozen=True)
 class Group:
     """Questions that share a prefix, or one batch of questions with a prefix each.
 
-    `prefixes` are token ids, (n, n_prefix) for every pass that reads them, short ones padded behind their end: none,
-    one for all rows, or several, each for an equal share of the batch's rows, in order.
+    There is one entry of `prefixes` for every pass that reads some. Together they are none, one text for all rows, or
+    several, each for an equal share of the batch's rows, in order.
     """
 
-    prefixes: tuple[Int[np.ndarray, "_ _"], ...]
+    prefixes: tuple[Prefixes, ...]
     batches: tuple[Batch, ...]
 
     @property
     def n_prefix_tokens(self) -> int:
-        """Tokens that are read of the prefixes, padding included."""
-        return sum(prefix.size for prefix in self.prefixes)
+        """Tokens that are read of the prefixes."""
+        return sum(prefix.n_tokens for prefix in self.prefixes)
 
     def unpadded(self) -> Group:
-        """The same, its batches read without their padding, where they have any."""
-        return replace(self, batches=tuple(
-            replace(batch, unpadded=bool((batch.lengths < batch.tokens.shape[1]).any())) for batch in self.batches))
+        """The same, what has padding read without it."""
+        return Group(tuple(map(_unpadded, self.prefixes)), tuple(map(_unpadded, self.batches)))
+
+
+P = TypeVar("P", Prefixes, Batch)
+
+
+def _unpadded(one: P) -> P:
+    return replace(one, unpadded=bool((one.lengths < one.tokens.shape[1]).any()))
+
+
+def _real(lengths: Int[np.ndarray, " batch"], width: int) -> Int[np.ndarray, " n_real"]:
+    """Flat row * width + pos of the first `lengths` of each row."""
+    return np.flatnonzero(np.arange(width) < lengths[:, None])
 
 
 def grow(query: Query, skip: int) -> Tree:
@@ -276,7 +311,7 @@ def _alone(first: Query, skip: int, rows: Sequence[Row], batch_tokens: int, unpa
     """Rows behind one prefix, the first `skip` tokens of `first`, or behind none."""
     chunks = _cut(sorted(rows, key=len, reverse=True), lambda chunk: _fits(chunk, batch_tokens, unpadded))
     batches = tuple(_batch(chunk, [skip] * len(chunk)) for chunk in chunks)
-    return Group((np.array([first.options[0].ids[:skip]]),) if skip else (), batches)
+    return Group((Prefixes.of([first.options[0].ids[:skip]]),) if skip else (), batches)
 
 
 def _behind_draws(
@@ -309,11 +344,10 @@ def _behind_draws(
                 and len(chunk) * len(prefixes[chunk[0]]) <= min(held_tokens, batch_tokens))
 
     for chunk in _cut(sorted(rows, key=lambda d: -len(prefixes[d])), fit):
-        n_rows, widest = size(chunk)[0], len(prefixes[chunk[0]])
-        padded = np.array([[*prefixes[d], *[0] * (widest - len(prefixes[d]))] for d in chunk])
+        n_rows = size(chunk)[0]
         filled = [row for d in chunk for row in [*rows[d], *[Row((), ())] * (n_rows - len(rows[d]))]]
         behind = [len(prefixes[d]) for d in chunk for _ in range(n_rows)]
-        groups.append(Group((padded,), (_batch(filled, behind),)))
+        groups.append(Group((Prefixes.of([prefixes[d] for d in chunk]),), (_batch(filled, behind),)))
     return groups
 
 
@@ -342,9 +376,9 @@ def _side_by_side(
 
     groups = []
     for chunk in _cut(sorted(queries, key=lambda n: (-own[n], -len(rows[n]))), fit):
-        together = _cut(chunk, lambda some: len(some) * own[some[0]] <= batch_tokens)
-        padded = tuple(np.array([[*prefixes[n], *[0] * (own[some[0]] - own[n])] for n in some]) for some in together)
-        groups.append(Group(padded, (_batch([rows[n] for n in chunk], [own[n] for n in chunk]),)))
+        together = _cut(chunk, lambda some: _fits([prefixes[n] for n in some], batch_tokens, unpadded))
+        groups.append(Group(tuple(Prefixes.of([prefixes[n] for n in some]) for some in together),
+                            (_batch([rows[n] for n in chunk], [own[n] for n in chunk]),)))
     return groups
 
 
@@ -379,7 +413,7 @@ def _pack(trees: Iterable[tuple[Tree, int]], row_tokens: int) -> list[Row]:
     return [Row(tuple(t for t, _ in row), tuple(n for _, n in row)) for row in rows]
 
 
-def _fits(rows: Sequence[Row], batch_tokens: int, unpadded: bool) -> bool:
+def _fits(rows: Sequence[Sized], batch_tokens: int, unpadded: bool) -> bool:
     """Whether rows are a batch of at most `batch_tokens` tokens, padding included where it is read.
 
     Attention has it in any case: where it is not read, it is no more than what is.

@@ -44,8 +44,8 @@ class Attributions(Record):
     n_examples: int  # that were used
     skipped: tuple[int, ...]  # rows that did not fit the model's context
     block_sizes: tuple[int, ...]  # examples per block
-    block_signed: tuple[tuple[tuple[float, ...], ...], ...]  # [block][layer][head]: sum over examples, nats
-    block_integrated: tuple[tuple[tuple[float, ...], ...], ...]  # the same, gradients averaged over `STEPS`
+    block_signed: Sequence[Sequence[Sequence[float]]]  # [block][layer][head]: sum over examples, nats
+    block_integrated: Sequence[Sequence[Sequence[float]]]  # the same, gradients averaged over `STEPS`
 
     def check(self) -> None:
         require_within("n_examples", [self.n_examples], 1)

@@ -31,10 +31,10 @@ class Constants(Record):
 
     n_examples: int
     skipped: tuple[int, ...]  # rows that did not fit the model's context
-    heads: tuple[tuple[tuple[float, ...], ...], ...]  # [layer][head][d_head]: what stands in for z
+    heads: Sequence[Sequence[Sequence[float]]]  # [layer][head][d_head]: what stands in for z
     intact: float  # mean loss of the intact model, nats
-    before: tuple[tuple[float, ...], ...]  # [layer][head]: with the head's mean in its place; 0 where no heads are
-    after: tuple[tuple[float, ...], ...]  # with the constant; all three over the first `N_JUDGED` prompts
+    before: Sequence[Sequence[float]]  # [layer][head]: with the head's mean in its place; 0 where no heads are
+    after: Sequence[Sequence[float]]  # with the constant; all three over the first `N_JUDGED` prompts
 
     def check(self) -> None:
         require_within("n_examples", [self.n_examples], 1)
@@ -45,9 +45,9 @@ class Constants(Record):
         require(len(self.before) == len(self.heads) and len(self.before[0]) == len(self.heads[0]),
                 f"before holds {len(self.before)} layers of {len(self.before[0])} heads where heads holds "
                 f"{len(self.heads)} of {len(self.heads[0])}")
-        for before, after in zip(self.before, self.after, strict=True):
-            require_within("after", after, 0)
-            require(all(b >= a for a, b in zip(after, before, strict=True)), "after holds a higher loss than before")
+        require_within("after", self.after, 0)
+        require(bool((np.asarray(self.before) >= np.asarray(self.after)).all()),
+                "after holds a higher loss than before")
         require_within("skipped", self.skipped, 0)
 
     @property

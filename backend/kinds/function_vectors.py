@@ -36,7 +36,7 @@ class Effects(Record):
     n_means: int  # true-label prompts behind the means
     true: float  # behind true labels: mean probability of the right answer's first token
     shuffled: tuple[float, ...]  # per shuffled-label prompt, the same
-    effects: tuple[tuple[tuple[float, ...], ...], ...]  # [prompt][layer][head]: with the head replaced, minus intact
+    effects: Sequence[Sequence[Sequence[float]]]  # [prompt][layer][head]: with the head replaced, minus intact
     draws: tuple[int, ...]  # per shuffled-label prompt, the draw of demonstrations that it shares; empty: none
     dropped_demos: tuple[int, ...]  # per prompt of both sorts: demonstrations left out because it was too long
     skipped: tuple[int, ...]  # rows that did not fit the model's context
@@ -54,8 +54,7 @@ class Effects(Record):
         check_heads(None, effects=self.effects[0])
         for layers in self.effects:
             check_heads(None, effects=self.effects[0], **{"effects of a prompt": layers})
-            for row in layers:
-                require_within("effects", row, -1 - _ROUNDING, 1 + _ROUNDING)
+        require_within("effects", self.effects, -1 - _ROUNDING, 1 + _ROUNDING)
         for name in ("draws", "dropped_demos", "skipped"):
             require_within(name, getattr(self, name), 0)
 

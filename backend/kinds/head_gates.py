@@ -38,8 +38,8 @@ class GateOrder(Order):
     """Gates of every head, fitted under pressure to close and to open, and the order of heads by their sum."""
 
     MANY = ("closing", "opening")
-    closing: tuple[tuple[float, ...], ...]  # [layer][head]: the gate where an open one costs; 0 where there is no head
-    opening: tuple[tuple[float, ...], ...]  # [layer][head]: where an open one earns
+    closing: Sequence[Sequence[float]]  # [layer][head]: the gate where an open one costs; 0 where there is no head
+    opening: Sequence[Sequence[float]]  # [layer][head]: where an open one earns
     free_losses: tuple[float, ...]  # nats, means over consecutive steps without pressure
     closing_losses: tuple[float, ...]  # likewise under pressure, without what gates cost
     opening_losses: tuple[float, ...]
@@ -49,8 +49,7 @@ class GateOrder(Order):
         require(bool(self.closing and self.closing[0]), "closing holds no head")
         check_heads(None, closing=self.closing, opening=self.opening)
         for name in ("closing", "opening"):
-            for row in getattr(self, name):
-                require_within(name, row, 0, 1)
+            require_within(name, getattr(self, name), 0, 1)
         for name in ("free_losses", "closing_losses", "opening_losses"):
             require_lengths(N_LOSSES, "parts of a fit", **{name: getattr(self, name)})
             require_within(name, getattr(self, name), 0)

@@ -40,9 +40,9 @@ class HeadScores(Record):
     n_examples: int  # that were used
     skipped: tuple[int, ...]  # rows that did not fit the model's context
     block_sizes: tuple[int, ...]  # examples per block
-    block_positions: tuple[tuple[int, ...], ...]  # [block][layer]: positions that carry a gradient
-    block_per_token: tuple[tuple[tuple[float, ...], ...], ...]  # [block][layer][head]: sum over examples, positions
-    block_per_example: tuple[tuple[tuple[float, ...], ...], ...]  # [block][layer][head]: sum over examples
+    block_positions: Sequence[Sequence[int]]  # [block][layer]: positions that carry a gradient
+    block_per_token: Sequence[Sequence[Sequence[float]]]  # [block][layer][head]: sum over examples, positions
+    block_per_example: Sequence[Sequence[Sequence[float]]]  # [block][layer][head]: sum over examples
     n_spanning: int = 0  # examples whose answer begins with a token that holds some of the context's text
 
     def check(self) -> None:
@@ -54,13 +54,11 @@ class HeadScores(Record):
                         block_per_token=self.block_per_token, block_per_example=self.block_per_example)
         n_layers = len(self.block_positions[0])
         require_shape("block_positions", self.block_positions, len(self.block_sizes), n_layers)
-        for positions, per_token, per_example in zip(self.block_positions, self.block_per_token,
-                                                     self.block_per_example, strict=True):
-            require_within("block_positions", positions, 1)
+        require_within("block_positions", self.block_positions, 1)
+        for per_token, per_example in zip(self.block_per_token, self.block_per_example, strict=True):
             require_lengths(n_layers, "layers", block_per_token=per_token, block_per_example=per_example)
             check_heads(None, block_per_token=per_token, block_per_example=per_example)
-            for row in per_token:
-                require_within("block_per_token", row, 0)
+        require_within("block_per_token", self.block_per_token, 0)
         require_within("skipped", self.skipped, 0)
         require_within("n_spanning", [self.n_spanning], 0, self.n_examples)
 

@@ -33,17 +33,16 @@ class InductionScores(Record):
     """Prefix matching or copying of every head, over random token sequences."""
 
     n_seeds: int
-    mean: tuple[tuple[float, ...], ...]  # [layer][head]
-    variance: tuple[tuple[float, ...], ...]  # over seeds
+    mean: Sequence[Sequence[float]]  # [layer][head]
+    variance: Sequence[Sequence[float]]  # over seeds
     tokens: str  # how the random tokens were drawn, in words
     max_length: int  # longest sequence; shorter than asked where the model's context is
 
     def check(self) -> None:
         check_heads(None, mean=self.mean, variance=self.variance)
         require(bool(self.mean and self.mean[0]), "mean holds no head")
-        for mean, variance in zip(self.mean, self.variance, strict=True):
-            require_within("mean", mean, -_ROUNDING, 1 + _ROUNDING)
-            require_within("variance", variance, 0, 1 + _ROUNDING)
+        require_within("mean", self.mean, -_ROUNDING, 1 + _ROUNDING)
+        require_within("variance", self.variance, 0, 1 + _ROUNDING)
         require_within("max_length", [self.max_length], 1)
 
 

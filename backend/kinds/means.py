@@ -25,8 +25,8 @@ class Activations(Record):
 
     n_examples: int
     n_positions: int
-    heads: tuple[tuple[tuple[float, ...], ...], ...]  # [layer][head][d_head]: mean z
-    ffns: tuple[tuple[float, ...], ...]  # [layer][d_model]: mean of what the FFN adds
+    heads: Sequence[Sequence[Sequence[float]]]  # [layer][head][d_head]: mean z
+    ffns: Sequence[Sequence[float]]  # [layer][d_model]: mean of what the FFN adds
 
     def check(self) -> None:
         require_within("n_examples", [self.n_examples], 1)

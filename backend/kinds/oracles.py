@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import zip_longest
-from operator import lt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +13,10 @@ import numpy as np
 from .. import limits
 from ..arrays import Bool, Float
 from ..errors import BadInput, StoreError
+from ..numbers import Numbers, extremes
 from ..records import ModelInfo, Questions, Record, require, require_lengths, require_within
 from ..stats import Marks
-from ..values import INTACT, RARE, Ablation, MaskSize, Setup, mask_size, parse_exact
+from ..values import INTACT, RARE, Ablation, MaskSize, Setup, mask_sizes, parse_exact
 from .constants import Constants, OptimalConstants
 from .evaluation import ROUNDING, Answers, evaluate
 from .means import N_TRAIN, Activations, Means
@@ -59,10 +59,10 @@ class Sweep(Record):
     MANY = ("gold",)
     questions: Questions
     ablations: tuple[str, ...]  # as `str(Ablation)`
-    choices: tuple[tuple[int, ...], ...]  # [ablation][query]: the option of highest log-likelihood
-    choices_norm: tuple[tuple[int, ...], ...]  # the same, per character
+    choices: Sequence[Sequence[int]]  # [ablation][query]: the option of highest log-likelihood
+    choices_norm: Sequence[Sequence[int]]  # the same, per character
     removed: tuple[tuple[float, float], ...] = ()  # pruning: share of (heads, FFNs) removed at each point
-    gold: tuple[tuple[float, ...], ...] = field(default=(), metadata=RARE)  # oracles: [ablation][query]: log-likelihood
+    gold: Sequence[Sequence[float]] = field(default=(), metadata=RARE)  # oracles: [ablation][query]: log-likelihood
     # of the (first) right answer, nats, mean over its tokens; empty where an earlier version measured
 
     def check(self) -> None:
@@ -73,13 +73,13 @@ class Sweep(Record):
                         **({"removed": self.removed} if self.removed else {}))
         for name in ("choices", "choices_norm"):
             _require_rows(name, rows := getattr(self, name), n)
-            require_within(name, [min(map(min, rows)), most := max(map(max, rows))], -1 if greedy else 0)
-            require(most < min(self.questions.n_options) or all(all(map(lt, row, self.questions.n_options)) for row in
-                                                                rows), f"{name} holds an option that its query lacks")
+            require_within(name, rows, -1 if greedy else 0)
+            require(bool((np.asarray(rows) < np.asarray(self.questions.n_options)).all()),
+                    f"{name} holds an option that its query lacks")
         if self.gold:
             require_lengths(len(self.ablations), "ablations", gold=self.gold)
             _require_rows("gold", self.gold, n)
-            most = max(map(max, self.gold))
+            _, most = extremes(self.gold) or (0, 0)
             require(most <= ROUNDING, f"gold holds {most}, which is no logarithm of a probability")
         for shares in self.removed:
             require_within("removed", shares, 0, 1)
@@ -88,7 +88,7 @@ class Sweep(Record):
     def sizes(self) -> list[MaskSize]:
         """How much is off, row by row. Raises: StoreError: as `masks`."""
         try:
-            return list(map(mask_size, self.ablations))
+            return mask_sizes(self.ablations)
         except BadInput as error:
             raise StoreError(f"ablations: {error}") from error
 
@@ -140,9 +140,8 @@ def _named(ablations: Callable[[ModelInfo], list[Ablation]], info: ModelInfo) ->
 
 
 def _require_rows(name: str, rows: Sequence[Sequence[float]], n: int) -> None:
-    if odd := next((row for row in rows if len(row) != n), None):
-        require_lengths(n, "queries", **{name: odd})
-    require(all(rows), f"{name} holds 0 entries for {n} queries")
+    for row in rows[:1] if isinstance(rows, Numbers) else rows:  # whose rows are of one length
+        require_lengths(n, "queries", **{name: row})
 
 
 class Oracle(OfTask[Sweep]):

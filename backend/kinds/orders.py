@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
+
 from ..records import ModelInfo, Record, require, require_within
 from ..values import N_FIT, Head
 from .shapes import check_examples
@@ -19,14 +21,15 @@ FIT = Option("n_fit", N_FIT, "training prompts to which an order of heads is fit
 class Order(Record):
     """In which order heads go: dead ones first, in the order of the model, then as it was found for the others."""
 
-    heads: tuple[tuple[int, int], ...]  # (layer, head), the first to go first
+    heads: Sequence[tuple[int, int]]  # (layer, head), the first to go first
     n_dead: int
     n_examples: int  # training prompts that were used
     skipped: tuple[int, ...]  # rows that did not fit the model's context
 
     def check(self) -> None:
-        require(len(set(self.heads)) == len(self.heads) > 0, "heads names none, or one twice")
-        require_within("heads", [i for pair in self.heads for i in pair], 0)
+        named = np.asarray(self.heads)
+        require(len(set(map(tuple, named.tolist()))) == len(named) > 0, "heads names none, or one twice")
+        require_within("heads", self.heads, 0)
         require_within("n_dead", [self.n_dead], 0, len(self.heads))
         require_within("n_examples", [self.n_examples], 1)
         require_within("skipped", self.skipped, 0)
@@ -50,7 +53,10 @@ class OfOrder(OfTraining[O]):
 
     def check(self, record: O, info: ModelInfo | None) -> None:
         check_examples(self.setup, record.n_examples, record.skipped)
-        require(info is None or set(record.order()) == set(info.heads), "heads names others than this model's")
+        if info is not None:  # as many as it has, none twice, each of them there
+            layer, head = np.asarray(record.heads).T
+            require(len(layer) == info.there.sum() and (layer < info.n_layers).all() and (head < info.n_heads).all()
+                    and bool(info.there[layer, head].all()), "heads names others than this model's")
 
     def needs(self) -> Sequence[Unit[Any]]:
         return [Writes(self.setup.with_(n_examples=N_PROBE))]

@@ -31,15 +31,14 @@ class HeadWrites(Record):
     MANY = ("norms",)
     n_examples: int
     n_positions: int
-    norms: tuple[tuple[float, ...], ...]  # [layer][head]: mean norm of what it writes; 0 where a layer has no heads
+    norms: Sequence[Sequence[float]]  # [layer][head]: mean norm of what it writes; 0 where a layer has no heads
 
     def check(self) -> None:
         require_within("n_examples", [self.n_examples], 1)
         require_within("n_positions", [self.n_positions], 1)
         require(bool(self.norms and self.norms[0]), "norms holds no head")
         check_heads(None, norms=self.norms)
-        for row in self.norms:
-            require_within("norms", row, 0)
+        require_within("norms", self.norms, 0)
 
     def shares(self) -> Float[np.ndarray, "n_layers n_heads"]:
         """Each head's part of what the heads of its layer write; 0 where they write nothing."""

@@ -221,7 +221,7 @@ def gates_for(
         return ALL_ON
 
     def tensor(values: Any) -> Float[Tensor, " ..."]:
-        return torch.as_tensor(values, dtype=model.torch_dtype, device=model.device)
+        return torch.as_tensor(np.array(values), dtype=model.torch_dtype, device=model.device)
 
     heads = ffns = head_fill = ffn_fill = None
     if any(a.heads for a in ablations):

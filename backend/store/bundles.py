@@ -35,7 +35,7 @@ from ..records import ModelInfo, Record, from_plain, to_plain
 from ..values import RARE, ModelId
 from . import earlier
 from .compact import is_compact
-from .entries import Infos, differences, digest, pack, read_json, replace_file, unpack
+from .entries import Deflated, Infos, differences, digest, pack, read_json, replace_file, unpack
 from .live import Store
 
 FORMAT = "headroom-bundle"
@@ -43,6 +43,7 @@ COMPACT = "headroom-bundle with compact numbers (a newer version reads it)"  # w
 MANIFEST = "manifest.json"
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, UnicodeError, OverflowError, EOFError, NotImplementedError,
            RuntimeError, OSError)  # what zipfile lets through when bytes are wrong
+_LOCAL = struct.Struct("<26xHH")  # before each file of a zip: how long its name and what else is said of it are
 _END = b"PK\x05\x06"  # of a zip: 22 bytes that say where its table is
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "scipy")
 
@@ -221,10 +222,13 @@ class _Results(Mapping[Unit[Any], Record]):
         with _whole():
             return _result(self._bundle, self._entries[unit], self._infos)[1]
 
-    def body(self, unit: Unit[Any]) -> bytes:
-        """The bytes of a result that was read: the same ones, by their digest. Raises: StoreError: if they are not."""
+    def body(self, unit: Unit[Any]) -> Deflated:
+        """A result that was read, as it is compressed: the same one, by its digest. Raises: StoreError: if it is not.
+        """
         with _whole():
-            return _body(self._bundle, self._entries[unit])
+            entry = self._entries[unit]
+            found = _deflated(self._bundle, entry) or Deflated.of(_read(self._bundle, entry.file, entry.bytes))
+            return Deflated(_told(entry, found.body), found.packed)
 
     def __iter__(self) -> Iterator[Unit[Any]]:
         return iter(self._entries)
@@ -407,7 +411,11 @@ def _unpacked(entry: Entry, body: bytes, infos: Infos) -> tuple[Unit[Any], Recor
 
 
 def _body(bundle: zipfile.ZipFile, entry: Entry) -> bytes:
-    body = _read(bundle, entry.file, entry.bytes)
+    return _told(entry, _read(bundle, entry.file, entry.bytes))
+
+
+def _told(entry: Entry, body: bytes) -> bytes:
+    """The bytes that the manifest tells of. Raises: StoreError: if they are others."""
     if len(body) != entry.bytes or digest(body) != entry.sha256:
         raise StoreError(f"{entry.file} ({entry.what[:200]}) is damaged: its digest is not the manifest's.")
     return body
@@ -417,6 +425,21 @@ def _read(bundle: zipfile.ZipFile, name: str, most: int) -> bytes:
     """A file of a bundle; one byte more than `most` where it is larger."""
     with bundle.open(name) as stream:
         return stream.read(most + 1)
+
+
+def _deflated(bundle: zipfile.ZipFile, entry: Entry) -> Deflated | None:
+    """A file of a bundle with its compressed bytes as they stand there, which are most of the work of storing it; None
+    where these are not plainly one stream of deflate."""
+    info = bundle.getinfo(entry.file)
+    if info.compress_type != zipfile.ZIP_DEFLATED or bundle.fp is None:
+        return None
+    bundle.fp.seek(info.header_offset)
+    header = bundle.fp.read(_LOCAL.size)
+    if len(header) < _LOCAL.size:
+        return None
+    n_name, n_extra = _LOCAL.unpack(header)
+    bundle.fp.seek(n_name + n_extra, os.SEEK_CUR)
+    return Deflated.from_raw(bundle.fp.read(min(info.compress_size, 2 * limits.RESULT_BYTES)), entry.bytes)
 
 
 def _notes(manifest: Manifest, store: Store) -> list[str]:

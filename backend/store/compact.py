@@ -18,7 +18,6 @@ Equal values make equal bytes. Nothing that is read is executed, and all sizes a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from itertools import chain
 from math import prod
@@ -29,6 +28,7 @@ import numpy as np
 from .. import limits
 from ..arrays import Bool, Float, Int, Shaped
 from ..errors import StoreError
+from ..kept import Kept
 from ..values import MaskSize, keep_size, mask_runs
 
 MAGIC = b"\x93headroom 1\n"
@@ -47,7 +47,10 @@ _WIDTH = 7  # bytes of a whole number at most: those of differences of numbers u
 
 
 def array_of(value: Any) -> Shaped[np.ndarray, "*shape"] | None:
-    """A long and full array of numbers, float64 or int64, out of nested lists; None where they are anything else."""
+    """A long and full array of numbers, float64 or int64, out of nested lists or one that is an array already; None
+    where they are anything else."""
+    if isinstance(value, np.ndarray):
+        return value if value.size >= LEAST else None
     shape: list[int] = []
     level: Any = value
     while isinstance(level, list | tuple) and level:
@@ -218,10 +221,8 @@ def array_from(told: Any, body: memoryview) -> tuple[Shaped[np.ndarray, "*shape"
     n_bytes = (n + n_powers) * width
     if len(body) < n_bytes:
         raise StoreError("it is cut short: an array has fewer bytes than it says")
-    flat = np.zeros((n + n_powers, 8), np.uint8)
-    flat[:, :width] = np.frombuffer(body[:n_bytes], np.uint8).reshape(width, -1).T
-    told_powers, zigzag = np.split(flat.view("<i8").reshape(-1).astype(np.int64, copy=False), [n_powers])
-    places = (zigzag >> 1) ^ -(zigzag & 1)
+    places = _from_planes(body[:n_bytes], width)
+    told_powers, places = places[:n_powers], _from_zigzag(places[n_powers:])
     if way != _PLAIN:
         places = np.moveaxis(places.reshape(*shape[1:], shape[0]), -1, 0)
     if way == _BY_FIRST:
@@ -230,14 +231,44 @@ def array_from(told: Any, body: memoryview) -> tuple[Shaped[np.ndarray, "*shape"
     if whole:
         return places, n_bytes
     if way == _SUMMED:
-        number, power = places, np.broadcast_to((told_powers + lowest).reshape(shape[1:]), shape)
-    else:
-        least, there = 10 ** (digits - 1), places != 0
-        power, number = np.divmod(np.abs(places) - 1, 9 * least)
-        power, number = np.where(there, power + lowest, 0), np.where(there, np.sign(places) * (number + least), 0)
+        number, power = places, np.broadcast_to((told_powers.astype(np.int64) + lowest).reshape(shape[1:]), shape)
+        return _floats(number, power, digits), n_bytes
+    least, most = int(places.min()), int(places.max())
+    if most - least < n // 4:  # so few that each is worked out once
+        every = _floats(*_of_places(np.arange(least, most + 1), lowest, digits), digits)
+        return every[places - least], n_bytes
+    return _floats(*_of_places(places, lowest, digits), digits), n_bytes
+
+
+def _from_planes(body: memoryview, width: int) -> Int[np.ndarray, " n"]:
+    """Whole numbers from their lowest bytes, then all second ones, and so on: in 32 bits where these hold them."""
+    kind = np.uint32 if width < 4 else np.uint64
+    planes = np.frombuffer(body, np.uint8).reshape(width, -1)
+    found = planes[0].astype(kind)
+    for k in range(1, width):
+        found |= planes[k].astype(kind) << kind(8 * k)
+    return np.asarray(found)
+
+
+def _from_zigzag(x: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    signed = np.int32 if x.dtype == np.uint32 else np.int64
+    return np.asarray(np.bitwise_xor((x >> 1).astype(signed), np.negative((x & 1).astype(signed))))
+
+
+def _of_places(places: Int[np.ndarray, "*shape"], lowest: int, digits: int,
+               ) -> tuple[Int[np.ndarray, "*shape"], Int[np.ndarray, "*shape"]]:
+    """The digits and the powers of floats by their places among all floats of so many digits; 0 is 0."""
+    least, there = 10 ** (digits - 1), places != 0
+    power, number = np.divmod(np.abs(places.astype(np.int64)) - 1, 9 * least)
+    return np.where(there, np.sign(places) * (number + least), 0), np.where(there, power + lowest, 0)
+
+
+def _floats(number: Int[np.ndarray, "*shape"], power: Int[np.ndarray, "*shape"], digits: int,
+            ) -> Float[np.ndarray, "*shape"]:
+    """As `from_digits`. Raises: StoreError: if a power is none that a float can have."""
     if int(np.abs(power).max()) > _POWER:
         raise StoreError("an array holds a number beyond all floats")
-    return from_digits(number, power, digits), n_bytes
+    return from_digits(number, power, digits)
 
 
 # --- masks that hold each other -----------------------------------------------------------------
@@ -263,7 +294,7 @@ def masks_bytes(texts: Any) -> tuple[list[Any], bytes] | None:
                       n_layers * n_heads)
     of_ffns = _chain([(first, last) for _, first, last in ffns], depth)
     comes = of_heads[0].reshape(n_layers, n_heads), of_ffns[0]
-    if list(texts) != _texts(*comes, of_heads[1], of_ffns[1]):
+    if list(texts) != [text for text, _ in _texts(*comes, of_heads[1], of_ffns[1])]:
         return None
     (told_heads, one), (told_ffns, two) = (array_bytes(each, 1) for each in comes)
     return [_MASKS, of_heads[1], of_ffns[1], told_heads, told_ffns], one + two
@@ -297,8 +328,9 @@ def masks_from(told: list[Any], body: memoryview) -> tuple[list[str], int]:
             type(level) is int and 0 <= level < len(levels) for level in levels) for levels in told[1:3]) or len(
             told[1]) != len(told[2]):
         raise StoreError("the description of masks is damaged")
-    heads, n_bytes = array_from(told[3], body)
-    ffns, more = array_from(told[4], body[n_bytes:])
+    heads, n_heads = array_from(told[3], body)
+    ffns, n_ffns = array_from(told[4], body[n_heads:])
+    n_bytes = n_heads + n_ffns
     if heads.dtype.kind != "i" or ffns.dtype.kind != "i" or heads.ndim != 2 or ffns.ndim != 1 or heads.size > (
             limits.HEADS) or max(len(heads), len(ffns)) > limits.LAYERS or heads.shape[1] > limits.HEADS_PER_LAYER:
         raise StoreError("masks name more than a model can have")
@@ -306,13 +338,22 @@ def masks_from(told: list[Any], body: memoryview) -> tuple[list[str], int]:
                   for each, levels in ((heads, told[1]), (ffns, told[2])))  # in all masks together
     if n_named * len("L999H999,") > limits.RESULT_BYTES:
         raise StoreError("masks are longer than a result may be")
-    return _texts(heads, ffns, told[1], told[2]), n_bytes + more
+    key = repr(told), bytes(body[:n_bytes])
+    if (masks := _written.get(key)) is None:
+        masks = _texts(heads, ffns, told[1], told[2])
+        _written.keep(key, masks, len(key[0]) + n_bytes + sum(len(text) for text, _ in masks))
+    for text, size in masks:
+        keep_size(text, size)
+    return [text for text, _ in masks], n_bytes
+
+
+_written: Kept[tuple[str, bytes], list[tuple[str, MaskSize]]] = Kept(limits.MASK_SIZES_TEXT)  # for all that share them
 
 
 def _texts(heads: Int[np.ndarray, "n_layers n_heads"], ffns: Int[np.ndarray, " depth"], of_heads: list[int],
-           of_ffns: list[int]) -> list[str]:
+           of_ffns: list[int]) -> list[tuple[str, MaskSize]]:
     """The masks as `str(Ablation)` writes them, by the sets at which components come in and those that each mask has;
-    their sizes are kept."""
+    with their sizes."""
     n_layers, n_heads = heads.shape
     names, ends = _names(n_layers, n_heads + 1)
     apart = np.full((n_layers, n_heads + 1), max(of_heads) + 1)  # no run goes on from one layer to the next
@@ -328,10 +369,10 @@ def _texts(heads: Int[np.ndarray, "n_layers n_heads"], ffns: Int[np.ndarray, " d
     for one, other in zip(of_heads, of_ffns, strict=True):
         runs, (count, layers, width) = written[one]
         first, last = _runs_of(ffns <= other)
-        found.append(",".join(runs + [f"F{a}" if a == b else f"F{a}-{b}"
-                                      for a, b in zip(first.tolist(), last.tolist(), strict=True)]))
-        keep_size(found[-1], MaskSize(count, int((last - first + 1).sum()), layers, width,
-                                      int(last.max(initial=-1)) + 1, "zero"))
+        text = ",".join(runs + [f"F{a}" if a == b else f"F{a}-{b}"
+                                for a, b in zip(first.tolist(), last.tolist(), strict=True)])
+        found.append((text, MaskSize(count, int((last - first + 1).sum()), layers, width,
+                                     int(last.max(initial=-1)) + 1, "zero")))
     return found
 
 
@@ -363,36 +404,36 @@ def split(body: bytes) -> tuple[bytes, memoryview]:
     return body[len(MAGIC):end], memoryview(body)[end + 1:]
 
 
-def filled(value: Any, body: memoryview) -> Any:
-    """The JSON value with its arrays, read from the bytes behind it.
+class Filling:
+    """The bytes behind a JSON text: what a description of an array among them means, in the order of the text."""
 
-    Raises:
-        StoreError: if an array is damaged, or the bytes are not those of the arrays; or all are too many.
-    """
-    room = limits.RESULT_NUMBERS
+    def __init__(self, body: memoryview) -> None:
+        self._body, self._room = body, limits.RESULT_NUMBERS
 
-    def inside(one: Any) -> Any:
-        nonlocal body, room
-        if isinstance(one, Mapping):
-            if MARK not in one:
-                return {name: inside(each) for name, each in one.items()}
-            if len(one) > 1:
-                raise StoreError("an array's description is damaged")
-            told = one[MARK]
-            found: Any
-            if isinstance(told, list) and told[:1] == [_MASKS]:
-                found, n_bytes = masks_from(told, body)
-                size = sum(map(len, found)) // 8
-            else:
-                found, n_bytes = array_from(told, body)
-                size = found.size
-            body, room = body[n_bytes:], room - size
-            if room < 0:
-                raise StoreError(f"it holds more than {limits.RESULT_NUMBERS:,} numbers in arrays")
-            return found
-        return [inside(each) for each in one] if isinstance(one, list) else one
+    def __call__(self, one: dict[str, Any]) -> Any:
+        """What an object of the JSON means: an array or masks, or itself.
 
-    found = inside(value)
-    if len(body):
-        raise StoreError("it holds bytes that are no array's")
-    return found
+        Raises:
+            StoreError: if an array is damaged, or the bytes are not those of the arrays; or all are too many.
+        """
+        if MARK not in one:
+            return one
+        if len(one) > 1:
+            raise StoreError("an array's description is damaged")
+        told = one[MARK]
+        found: Any
+        if isinstance(told, list) and told[:1] == [_MASKS]:
+            found, n_bytes = masks_from(told, self._body)
+            size = sum(map(len, found)) // 8
+        else:
+            found, n_bytes = array_from(told, self._body)
+            size = found.size
+        self._body, self._room = self._body[n_bytes:], self._room - size
+        if self._room < 0:
+            raise StoreError(f"it holds more than {limits.RESULT_NUMBERS:,} numbers in arrays")
+        return found
+
+    @property
+    def left(self) -> int:
+        """How many bytes no description has told of."""
+        return len(self._body)

@@ -20,7 +20,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from .. import limits
 from ..arrays import Real
 from ..errors import BadInput, StoreError
 from ..kinds.unit import R, Unit
-from ..records import ModelInfo, Record
+from ..records import ModelInfo, Record, to_plain
 from ..values import ModelId
 from . import compact
 
@@ -84,7 +84,7 @@ def rounded(value: Any, n_digits: int = DIGITS, summed: bool = False, blobs: lis
         return float(f"{value:.{n_digits}g}")
     if isinstance(value, Mapping):
         return {k: rounded(value[k], n_digits, summed, blobs) for k in sorted(value)}
-    if not isinstance(value, list | tuple):
+    if not isinstance(value, list | tuple | np.ndarray):
         return value
     if (array := compact.array_of(value)) is None:
         if blobs is not None and (masks := compact.masks_bytes(value)) is not None:
@@ -103,7 +103,8 @@ def rounded(value: Any, n_digits: int = DIGITS, summed: bool = False, blobs: lis
 
 def plain(unit: Unit[Any], record: Record, blobs: list[bytes] | None = None) -> dict[str, Any]:
     """A unit's record as JSON, each field rounded as it is kept. Args and Raises: as `rounded`."""
-    return {name: rounded(value, *digits(unit, name), blobs) for name, value in sorted(record.to_json().items())}
+    return {name: rounded(value, *digits(unit, name), blobs)
+            for name, value in sorted(to_plain(record, arrays=True).items())}
 
 
 def is_rounded(body: bytes) -> bool:
@@ -150,14 +151,12 @@ def read_body(body: bytes) -> dict[str, Any]:
     text, arrays = compact.split(body) if compact.is_compact(body) else (body, None)
     if len(body) > limits.RESULT_BYTES:
         raise StoreError(f"It is larger than {limits.RESULT_BYTES // 2**20} MiB.")
-    value = read_json(text, limits.RESULT_BYTES, limits.RESULT_LISTS)
+    filling = None if arrays is None else compact.Filling(arrays)
+    value = read_json(text, limits.RESULT_BYTES, limits.RESULT_LISTS, filling)
     if not isinstance(value, dict) or set(value) != {"unit", "record"}:
         raise StoreError("Not a stored result: it is no unit with its record.")
-    if arrays is not None:
-        try:
-            value["record"] = compact.filled(value["record"], arrays)
-        except (StoreError, RecursionError) as error:
-            raise StoreError(f"Not a stored result: {str(error).rstrip('.')}.") from error
+    if filling is not None and filling.left:
+        raise StoreError("Not a stored result: it holds bytes that are no array's.")
     return value
 
 
@@ -178,8 +177,12 @@ def read_record(unit: Unit[R], value: Any, info: ModelInfo | None) -> R:
     return cast(R, record)
 
 
-def read_json(body: bytes, most_bytes: int, most_lists: int) -> Any:
+def read_json(body: bytes, most_bytes: int, most_lists: int,
+              each: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """JSON of which is known, before any of it is made, that it is not too much.
+
+    Args:
+        each: what an object of it means, inner ones first.
 
     Raises:
         StoreError: if it is none, or larger than allowed.
@@ -189,8 +192,8 @@ def read_json(body: bytes, most_bytes: int, most_lists: int) -> Any:
     if body.count(b"[") + body.count(b"{") > most_lists or body.count(b'"') > 4 * most_lists:
         raise StoreError(f"It holds more than {most_lists:,} lists and objects, or texts.")
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
+        return json.loads(body, object_hook=each)
+    except (ValueError, RecursionError, StoreError) as error:
         raise StoreError(f"Not a stored result: {str(error).rstrip('.')}.") from error
 
 
@@ -208,7 +211,7 @@ def differences(a: Record, b: Record, tolerance: float = TOLERANCE, unit: Unit[A
     if type(a) is not type(b):
         return [f"one is a {type(a).__name__}, the other a {type(b).__name__}"]
     told = []
-    left, right = a.to_json(), b.to_json()
+    left, right = to_plain(a, arrays=True), to_plain(b, arrays=True)
     for name in {**left, **right}:  # a rare field may be in one alone
         found = _beside(left.get(name, []), right.get(name, []))
         if found is None:
@@ -263,7 +266,7 @@ def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any,
     if isinstance(value, Mapping):
         for k, v in value.items():
             yield from _leaves(v, (*path, k))
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple | np.ndarray):
         for i, v in enumerate(value):
             yield from _leaves(v, (*path, i))
     else:
@@ -292,6 +295,30 @@ def inflate(packed: bytes) -> bytes:
     if not unpacker.eof:
         raise StoreError(f"It is cut short, or larger than {limits.RESULT_BYTES // 2**20} MiB.")
     return body
+
+
+class Deflated(NamedTuple):
+    """The bytes of a result, and the same compressed, as a store keeps them."""
+
+    body: bytes
+    packed: bytes
+
+    @classmethod
+    def of(cls, body: bytes) -> Self:
+        return cls(body, zlib.compress(body, 6))
+
+    @classmethod
+    def from_raw(cls, raw: bytes, most: int) -> Self | None:
+        """What stands in a zip; None if it is no whole stream, something follows it, or it is more than `most` bytes.
+        """
+        unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            body = unpacker.decompress(raw, most + 1)
+        except zlib.error:
+            return None
+        if not unpacker.eof or unpacker.unused_data or len(body) > most:
+            return None
+        return cls(body, b"\x78\xda" + raw + zlib.adler32(body).to_bytes(4, "big"))  # head and tail as of RFC 1950
 
 
 class Recent:

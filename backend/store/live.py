@@ -16,7 +16,6 @@ import math
 import os
 import sqlite3
 import threading
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from ..records import ModelInfo, Record
 from ..values import ModelId, TaskId
 from . import opening
 from .entries import (
+    Deflated,
     Recent,
     canonical,
     differences,
@@ -216,21 +216,21 @@ class Store:
                 finally:
                     self._writes.depth -= 1
 
-    def put_all(self, results: Iterable[tuple[Unit[Any], Record | bytes]], replace: bool = False) -> None:
+    def put_all(self, results: Iterable[tuple[Unit[Any], Record | Deflated]], replace: bool = False) -> None:
         """Store several results, all or none. Raises: as `put`; also where the store can only be read.
 
         Args:
-            results: each a record, or the bytes that `unpack` has read and found to be the unit's answer: those of a
-                new result go in as they are.
+            results: each a record, or bytes that `unpack` has read and found to be the unit's answer: those of a new
+                result go in as they are.
         """
         with self._writing():
             for unit, record in results:
-                if not isinstance(record, bytes):
+                if not isinstance(record, Deflated):
                     self._put(unit, record, replace)
-                elif isinstance(unit, Model) or not is_rounded(record) or self.get(unit) is not None:
-                    self._put(unit, unpack(record, self._info_beside(unit))[1], replace)
+                elif isinstance(unit, Model) or not is_rounded(record.body) or self.get(unit) is not None:
+                    self._put(unit, unpack(record.body, self._info_beside(unit))[1], replace)
                 else:
-                    self._write(unit, record)
+                    self._write(unit, record.packed)
 
     def recomputing(self, unit: Unit[Any]) -> Recomputing:
         """This store as it would be without one result; what is put into it is not kept."""
@@ -440,15 +440,14 @@ class Store:
                 return old, None
             if old == new:
                 return new, None
-            entry, generation = self._write(unit, body)
+            entry, generation = self._write(unit, Deflated.of(body).packed)
         if isinstance(unit, Model):
             self._forget()
         self._recent.keep(unit.key, entry, new, json_size(body))
         return new, generation
 
-    def _write(self, unit: Unit[Any], body: bytes) -> tuple[bytes, int]:
-        """Put a result's bytes under its unit: the entry, and the generation that this change began."""
-        packed = zlib.compress(body, 6)
+    def _write(self, unit: Unit[Any], packed: bytes) -> tuple[bytes, int]:
+        """Put a result's compressed bytes under its unit: the entry, and the generation that this change began."""
         entry = digest(packed).encode() + packed
         self._cache.set(unit.key, entry)
         self._cache.set(_index(unit), "")

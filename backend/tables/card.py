@@ -139,7 +139,7 @@ def head_flips_table(head: Head, oracle: Sweep, prompts: Mapping[int, Prompt]) -
     place, questions = oracle.ablations.index(str(head)), oracle.questions
     before, after = (questions.right(oracle.choices[i]) for i in (0, place))
     rows = []
-    for q in sorted(np.flatnonzero(before != after), key=lambda q: (not before[q], q)):
+    for q in sorted(np.flatnonzero(before != after).tolist(), key=lambda q: (not before[q], q)):
         doc = questions.docs[q]
         prompt = prompts.get(doc)
         said = [oracle.choices[i][q] for i in (0, place)]

@@ -69,7 +69,7 @@ def _bare_passes(prepared: Prepared) -> Callable[[], None]:
     inputs = []
     for group in prepared.groups:
         assert len(group.prefixes) < 2  # fixed demonstrations
-        prefix = torch.as_tensor(group.prefixes[0], device=model.device) if group.prefixes else None
+        prefix = torch.as_tensor(group.prefixes[0].tokens, device=model.device) if group.prefixes else None
         inputs.append((prefix, [(torch.as_tensor(batch.tokens, device=model.device),
                                 torch.as_tensor(batch.positions, device=model.device), passes.mask(model, batch))
                                for batch in group.batches]))

@@ -49,7 +49,7 @@ from backend.places import SHIPPED
 from backend.records import ModelInfo, Record
 from backend.runs import plan as planning
 from backend.store import bundles
-from backend.store.entries import pack
+from backend.store.entries import Deflated, pack
 from backend.store.live import Store
 from backend.store.shipped import Shipped
 from backend.values import ModelId, TaskId
@@ -196,7 +196,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         here, there, file = Store(Path(folder) / "here"), Store(Path(folder) / "there"), Path(folder) / "all.zip"
         timed(f"{len(units)} results made up", lambda: here.put_all(
-            (unit, pack(unit, record(unit))) for unit in units))
+            (unit, Deflated.of(pack(unit, record(unit)))) for unit in units))
         timed("exported", lambda: bundles.export(file, here, *bundles.carried(units)))
         with zipfile.ZipFile(file) as bundle:
             kinds, kind_of = Counter[str](), {unit.key: unit.KIND for unit in units}

@@ -86,7 +86,7 @@ def test_a_long_context_is_read_apart_and_changes_nothing(architecture, monkeypa
     prepared = passes.prepare(model, prompts)
     lengths = [n for g in prepared.groups for b in g.batches for n in set(b.behind[b.behind >= 12].tolist())]
     assert len(set(lengths)) > 1
-    assert any(sum(map(len, g.prefixes)) > 1 for g in prepared.groups) == passes.takes_trees(model)
+    assert any(sum(len(p.tokens) for p in g.prefixes) > 1 for g in prepared.groups) == passes.takes_trees(model)
     several = passes.prepare(model, prompts, batch_tokens=2 * max(lengths))  # passes over the contexts of one batch
     assert any(len(g.prefixes) > 1 for g in several.groups) == passes.takes_trees(model)
     ablations = [INTACT, MIXED, LATE]
@@ -172,11 +172,14 @@ def test_padding_is_not_read_where_attention_is_ours(architecture, monkeypatch):
     monkeypatch.setattr(passes, "_trunk", lambda of, ids, *rest: read.append(ids.numel()) or trunk(of, ids, *rest))
     masks = [MIXED, INTACT, LATE.filled("mean")]
     means = [None, None, some_means(architecture)]
-    for kind in ("0 shots", "fixed demonstrations"):
+    monkeypatch.setattr(trees, "MIN_OWN_PREFIX", 12)
+    for kind in ("0 shots", "fixed demonstrations", "demonstrations per query"):
         prepared = passes.prepare(model, KINDS[kind], row_tokens=1)  # a row for each question
-        batches = [batch for group in prepared.groups for batch in group.batches]
-        real, n_prefix = sum(int(b.lengths.sum()) for b in batches), sum(g.n_prefix_tokens for g in prepared.groups)
-        assert prepared.n_tokens == real + n_prefix < sum(batch.tokens.size for batch in batches) + n_prefix
+        for each in ("batches", "prefixes"):
+            arrays = [one for group in prepared.groups for one in getattr(group, each)]
+            padding = sum(one.tokens.size - int(one.lengths.sum()) for one in arrays)
+            assert bool(padding) == (each == "batches" or kind != "fixed demonstrations")
+            assert sum(one.n_tokens for one in arrays) == sum(int(one.lengths.sum()) for one in arrays)
         with monkeypatch.context() as padded:
             padded.setattr(passes, "reads_unpadded", lambda model: False)
             expected = passes.score(passes.prepare(model, KINDS[kind], row_tokens=1), masks, means, reuse=False)

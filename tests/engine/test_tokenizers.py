@@ -118,7 +118,8 @@ def test_fixed_demonstrations_are_read_once_whatever_the_tokenizer():
         shown = ("the dog ran to the mat.", "Country: France\nCapital: Paris")
         some = [Prompt(multiple_choice(f"{c}:", ["red cat", "red mat"], 0), shown) for c in ("one", "two", "No")]
         (group,) = passes.prepare(model, some).groups
-        (prefix,) = group.prefixes
+        prefix = group.prefixes[0].tokens
+        assert len(group.prefixes) == len(prefix) == 1
         demonstrations = words(kind, front=True, behind=False).encode("\n\n".join(shown))
         assert prefix.shape[1] >= len(demonstrations) - 1
         # Behind them each question stands once, and only where its options part a second time.

@@ -100,8 +100,8 @@ def test_packing_keeps_every_option_of_every_question_apart(some, branch, row_to
         for batch in group.batches:
             rows, width = batch.tokens.shape
             assert batch.tokens.size <= batch_tokens or rows == 1
-            prefixes = [row for pass_ in group.prefixes for row in pass_]
-            assert all(p.size <= batch_tokens or len(p) == 1 for p in group.prefixes)
+            prefixes = [row for pass_ in group.prefixes for row in pass_.tokens]
+            assert all(p.tokens.size <= batch_tokens or len(p.tokens) == 1 for p in group.prefixes)
             assert len(prefixes) in (0, 1, rows)
             assert len(prefixes) < 2 or batch.behind.sum() <= held_tokens
             order = batch.behind if len(prefixes) > 1 else batch.lengths
@@ -146,7 +146,7 @@ def test_questions_behind_the_same_demonstrations_share_them_as_a_prefix():
     shown = tuple(range(100, 120))
     behind = [Query((Scored((*shown, 1, i), (2,)), Scored((*shown, 1, i), (3, 4)))) for i in range(3)]
     (group,) = trees.group(behind, [("d",)] * 3, trees=True, row_tokens=64, batch_tokens=512, held_tokens=512)
-    assert [p.tolist() for p in group.prefixes] == [[[*shown, 1]]]
+    assert [p.tokens.tolist() for p in group.prefixes] == [[[*shown, 1]]]
     assert sum(int(b.lengths.sum()) for b in group.batches) == 3 * 2  # the question's own token, and one option's first
 
 
@@ -159,7 +159,7 @@ def test_a_prefix_of_a_few_tokens_is_not_worth_a_pass():
 def test_some_context_always_stays_behind_the_prefix():
     same = Query((Scored(tuple(range(20)), (1,)),))
     (group,) = trees.group([same, same], [("d",)] * 2, trees=True, row_tokens=64, batch_tokens=512, held_tokens=512)
-    assert [p.tolist() for p in group.prefixes] == [[list(range(19))]]
+    assert [p.tokens.tolist() for p in group.prefixes] == [[list(range(19))]]
 
 
 def test_an_empty_context_becomes_one_token():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from zlib import compress, decompress
 
 import pytest
 
@@ -16,7 +18,7 @@ from backend.kinds import KINDS, Answers, Evaluation, InductionScores, PrefixMat
 from backend.kinds.unit import SCHEMA
 from backend.records import Questions
 from backend.store import bundles
-from backend.store.entries import digest, is_rounded, pack
+from backend.store.entries import Deflated, digest, is_rounded, pack
 from backend.store.live import Store
 from backend.values import INTACT, Ablation, Head, ModelId, Setup, TaskId
 
@@ -81,6 +83,35 @@ def test_what_goes_out_comes_in(store, other, bundle):
     assert other.units() == store.units()
     assert all(other.get(u) == store.get(u) for u in store.units())
     assert other.check() == []
+
+
+def test_what_is_compressed_in_a_bundle_is_not_compressed_once_more(other, bundle, monkeypatch):
+    squeezed: list[bytes] = []
+    monkeypatch.setattr(Deflated, "of", classmethod(
+        lambda cls, body: squeezed.append(body) or cls(body, compress(body))))
+    contents = bundles.inspect(bundle, other)
+    bundles.take_in(contents, other)
+    assert len(contents.new) == 4
+    assert not squeezed
+    assert other.check() == []
+
+
+def test_a_zip_that_is_not_compressed_comes_in_as_well(store, other, bundle):
+    contents = bundles.inspect(rewritten(bundle, lambda files: None), other)
+    bundles.take_in(contents, other)
+    assert all(other.get(u) == store.get(u) for u in store.units())
+    assert other.check() == []
+
+
+def test_only_one_whole_stream_is_taken_over_as_it_is():
+    body = bytes(range(256)) * 40
+    raw = compress(body)[2:-4]
+    found = Deflated.from_raw(raw, len(body))
+    assert found is not None
+    assert found.body == body == decompress(found.packed)
+    for other in (raw + b"x", raw[:-1], raw[1:], b""):
+        assert Deflated.from_raw(other, len(body)) is None
+    assert Deflated.from_raw(raw, len(body) - 1) is None
 
 
 def test_a_bundle_can_be_read_and_written_through_open_files(store, other):
@@ -162,6 +193,10 @@ def test_no_flipped_byte_of_a_result_goes_unnoticed(other, bundle, store):
         except StoreError:
             continue
         assert all(store.get(u) == record for u, record in contents.results.items())  # a date, a comment: harmless
+        with suppress(StoreError):
+            bundles.take_in(contents, other)
+        assert all(store.get(u) == other.get(u) for u in other.units())
+        other.delete_all(other.units())
 
 
 @pytest.mark.parametrize("number", [-1.23456789, -12345678.0, -0.000123456789, -100000.00001])
