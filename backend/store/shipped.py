@@ -1,10 +1,15 @@
-"""Results that come with the program: one JSON file per kind, one line per result; read when asked for."""
+"""Results that come with the program: one JSON file per kind, one line per result.
+
+Which results there are is read off the beginnings of the lines; the numbers behind them, most of the bytes, when they
+are asked for. A file that is written in another way (by hand, by a formatter) is read whole.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from .. import limits
 from ..errors import StoreError
@@ -12,27 +17,32 @@ from ..kinds.unit import KINDS, SCHEMA, R, Unit, with_needs
 from ..records import Record
 from .entries import Infos, Recent, canonical, digest, plain, read_json, read_record, replace_file
 
+_HEAD, _TAIL = b'{"schema":%d,"results":[\n' % SCHEMA, b"\n]}\n"
+_LINE = re.compile(rb'\{"unit":(\{.*?\}),"sha256":"([0-9a-f]{64})","record":(.*)\}', re.DOTALL)
+
+
+class _Line(NamedTuple):
+    """A result as it stands in its file: canonical JSON of its unit and its record, and the digest of both."""
+
+    unit: bytes
+    sha256: str
+    record: bytes
+
 
 class Shipped:
-    """Results that come with the program: one JSON file per kind, one line per result; read when asked for."""
+    """What is in the folder of shipped results."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._damage: dict[str, str] = {}
-        self._read: dict[str, dict[str, dict[str, Any]]] = {}
-        self._parsed: dict[str, dict[str, Unit[Any]]] = {}
+        self._lines: dict[str, dict[str, _Line]] = {}  # kind -> key -> line
+        self._units: dict[str, dict[str, Unit[Any]]] = {}
         self._recent = Recent()
         self._checked: set[str] = set()  # keys whose digest was found right
 
-    def entries(self, kind: str) -> dict[str, dict[str, Any]]:
-        """The file of a kind: key -> {"unit", "record", "sha256"}; empty if there is none."""
-        if kind not in self._read:
-            self._file(kind)
-        return self._read[kind]
-
     def __contains__(self, unit: object) -> bool:
         """Whether an undamaged result is there: its digest is checked, once."""
-        return isinstance(unit, Unit) and self._body(unit) is not None
+        return isinstance(unit, Unit) and self._line(unit) is not None
 
     def get(self, unit: Unit[R], infos: Infos = lambda model: None) -> R | None:
         """The unit's result; None if there is none or it is damaged.
@@ -42,11 +52,12 @@ class Shipped:
         """
         if (known := self._recent.get(unit.key, b"")) is not None:
             return cast(R, known)
-        if (body := self._body(unit)) is None:
+        if (line := self._line(unit)) is None:
             return None
         try:
-            record = read_record(unit, self.entries(unit.KIND)[unit.key]["record"], infos(unit.model))
-            self._recent.keep(unit.key, b"", record, len(body))
+            value = read_json(line.record, limits.RESULT_BYTES, limits.RESULT_LISTS)
+            record = read_record(unit, value, infos(unit.model))
+            self._recent.keep(unit.key, b"", record, len(line.record))
             return record
         except StoreError as error:
             self._drop(unit, str(error))
@@ -63,26 +74,20 @@ class Shipped:
             self.get(unit, infos)
         return len(units)
 
-    def _body(self, unit: Unit[Any]) -> bytes | None:
-        """The canonical bytes of a result whose digest matches; None if there is none such."""
-        entry = self.entries(unit.KIND).get(unit.key)
-        if entry is None:
-            return None
-        if unit.key in self._checked:
-            return b""
-        try:
-            body = canonical({"unit": entry["unit"], "record": entry["record"]})
-            if digest(body) != entry["sha256"]:
-                raise StoreError("its digest does not match its content")
-        except (StoreError, ValueError, KeyError, TypeError) as error:
-            self._drop(unit, str(error))
+    def _line(self, unit: Unit[Any]) -> _Line | None:
+        """The line of a result whose digest matches; None if there is none such."""
+        line = self._of(unit.KIND).get(unit.key)
+        if line is None or unit.key in self._checked:
+            return line
+        if digest(b'{"record":%s,"unit":%s}' % (line.record, line.unit)) != line.sha256:
+            self._drop(unit, "its digest does not match its content")
             return None
         self._checked.add(unit.key)
-        return body
+        return line
 
     def _drop(self, unit: Unit[Any], why: str) -> None:
-        self.entries(unit.KIND).pop(unit.key, None)
-        self._parsed[unit.KIND].pop(unit.key, None)
+        self._lines[unit.KIND].pop(unit.key, None)
+        self._units[unit.KIND].pop(unit.key, None)
         self._damage[unit.key] = (f"The shipped result of {unit} is damaged and counts as missing: "
                                   f"{why.rstrip('.')}.")
 
@@ -94,34 +99,59 @@ class Shipped:
         """The same, by their keys."""
         found: dict[str, Unit[Any]] = {}
         for one in [kind] if kind is not None else [*KINDS]:
-            self.entries(one)
-            found |= self._parsed[one]
+            self._of(one)
+            found |= self._units[one]
         return found
 
     def problems(self) -> list[str]:
         """What was found damaged so far, one sentence each."""
         return list(self._damage.values())
 
-    def _file(self, kind: str) -> None:
+    def _of(self, kind: str) -> dict[str, _Line]:
+        """The lines of a kind's file by their keys; empty if there is none."""
+        if kind not in self._lines:
+            self._look(kind)
+        return self._lines[kind]
+
+    def _look(self, kind: str) -> None:
         path = self.folder / f"{kind}.json"
         pairs = []
         try:
-            value: Any = {"schema": SCHEMA, "results": []}
             if path.exists():
                 if path.stat().st_size > limits.SHIPPED_BYTES:
                     raise StoreError(f"it is larger than {limits.SHIPPED_BYTES // 2**20} MiB")
-                value = read_json(path.read_bytes(), limits.SHIPPED_BYTES, limits.SHIPPED_LISTS)
-            if value["schema"] != SCHEMA:
-                raise StoreError(f"it is of schema {value['schema']}, this version reads schema {SCHEMA}")
-            pairs = [(Unit.from_json(entry["unit"]), entry) for entry in value["results"]]
+                content = path.read_bytes()
+                lines = _as_shipped(content) or _as_json(content)
+                pairs = [(Unit.from_json(read_json(line.unit, limits.UNIT_BYTES, limits.RESULT_LISTS)), line)
+                         for line in lines]
             if odd := [unit for unit, _ in pairs if kind != unit.KIND]:
                 raise StoreError(f"it holds results of another kind, for example {odd[0]}")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, StoreError) as error:
             self._damage[kind] = f"The shipped results in {path} cannot be read and count as missing: {error}."
-        self._parsed[kind] = {unit.key: unit for unit, _ in pairs}
-        self._read[kind] = {unit.key: entry for unit, entry in pairs}
-        if len(self._read[kind]) < len(pairs):
+            pairs = []
+        self._units[kind] = {unit.key: unit for unit, _ in pairs}
+        self._lines[kind] = {unit.key: line for unit, line in pairs}
+        if len(self._lines[kind]) < len(pairs):
             self._damage[f"{kind} twice"] = f"The shipped results in {path} hold some results more than once."
+
+
+def _as_shipped(content: bytes) -> list[_Line] | None:
+    """The lines of a file as `ship` writes them, none of them parsed; None where anything is written otherwise."""
+    if not (content.startswith(_HEAD) and content.endswith(_TAIL)):
+        return None
+    found = [_LINE.fullmatch(line) for line in content[len(_HEAD):-len(_TAIL)].split(b",\n")]
+    if not all(found):
+        return None
+    return [_Line(one[1], one[2].decode(), one[3]) for one in found if one]
+
+
+def _as_json(content: bytes) -> list[_Line]:
+    """The same of any JSON that says it. Raises: StoreError, KeyError, TypeError, ...: if it does not."""
+    value = read_json(content, limits.SHIPPED_BYTES, limits.SHIPPED_LISTS)
+    if value["schema"] != SCHEMA:
+        raise StoreError(f"it is of schema {value['schema']}, this version reads schema {SCHEMA}")
+    return [_Line(canonical(entry["unit"]), str(entry.get("sha256")), canonical(entry.get("record")))
+            for entry in value["results"]]
 
 
 def ship(folder: str | Path, results: Iterable[tuple[Unit[Any], Record]]) -> list[Path]:
@@ -151,8 +181,7 @@ def ship(folder: str | Path, results: Iterable[tuple[Unit[Any], Record]]) -> lis
                              key=lambda e: e[0].sort_key)
             path = folder / f"{kind}.json"
             if entries:
-                lines = b",\n".join(_line(unit.to_json(), record) for unit, record in entries)
-                replace_file(path, b'{"schema":%d,"results":[\n%s\n]}\n' % (SCHEMA, lines))
+                replace_file(path, _HEAD + b",\n".join(_written(unit, record) for unit, record in entries) + _TAIL)
                 written.append(path)
             elif path.exists():
                 path.unlink()
@@ -161,9 +190,7 @@ def ship(folder: str | Path, results: Iterable[tuple[Unit[Any], Record]]) -> lis
     return written
 
 
-def _line(unit: dict[str, Any], record: dict[str, Any]) -> bytes:
+def _written(unit: Unit[Any], record: dict[str, Any]) -> bytes:
     """One shipped result: what it is, its digest, then the numbers."""
-    body = canonical({"unit": unit, "record": record})
-    return b'{"unit":%s,"sha256":"%s","record":%s}' % (canonical(unit), digest(body).encode(), canonical(record))
-
-
+    what, body = canonical(unit.to_json()), canonical({"unit": unit.to_json(), "record": record})
+    return b'{"unit":%s,"sha256":"%s","record":%s}' % (what, digest(body).encode(), canonical(record))

@@ -616,6 +616,27 @@ def test_a_damaged_shipped_entry_counts_as_missing_and_its_neighbours_do_not(tmp
     assert "damaged" in store.problems()[0]
 
 
+def test_which_results_are_shipped_is_told_without_reading_their_numbers(tmp_path):
+    ship(tmp_path / "shipped", [(unit(), evaluation()), (unit(seed=1), evaluation(-9.0))])
+    path = tmp_path / "shipped" / "evaluation.json"
+    path.write_bytes(path.read_bytes().replace(b"[[-9.0,", b"[[-9.0;"))  # no JSON any more
+    with Store(tmp_path / "live", shipped=tmp_path / "shipped") as store:
+        assert store.units() == [unit(), unit(seed=1)]
+        assert store.get(unit(seed=1)) is None
+        assert store.get(unit()) == evaluation()
+        assert len(store.problems()) == 1
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_shipped_file_that_something_else_has_written_is_read_all_the_same(tmp_path, indent):
+    ship(tmp_path / "shipped", [(unit(), evaluation()), (unit(seed=1), evaluation(-9))])
+    path = tmp_path / "shipped" / "evaluation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=indent))
+    with Store(tmp_path / "live", shipped=tmp_path / "shipped") as store:
+        assert [store.get(one) for one in store.units()] == [evaluation(), evaluation(-9)]
+        assert not store.check()
+
+
 def test_a_damaged_shipped_result_is_not_in_the_store_even_if_nobody_read_it(tmp_path):
     (file,) = ship(tmp_path, [(unit(), evaluation()), (unit(seed=1), evaluation())])
     file.write_bytes(file.read_bytes().replace(b"-1.25", b"-1.26", 1))
