@@ -9,6 +9,7 @@ from streamlit.starlette import App
 from backend import demo, door, limits, starting
 
 starting.served = True
+starting.import_ahead("altair", "scipy.special", "backend.tables", "backend.runs.queue", "backend.sharing.readme")
 MOST = os.environ.get("HEADROOM_SESSIONS", "").strip() or (limits.DEMO_SESSIONS if demo.on() else 0)
 
 app = App("app.py", middleware=[Middleware(door.Door, most=int(MOST), uploads="nobody" if demo.on() else "loopback",

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
 from . import limits, places
 
 served = False  # whether this process is the explorer behind its door, with visitors, who read before they measure
+
+
+def import_ahead(*modules: str) -> None:
+    """Import what the first page needs in the background, while its visitor's browser fetches Streamlit's own files."""
+    threading.Thread(target=lambda: [*map(import_module, modules)], name="imports", daemon=True).start()
 
 
 def line(port: int, lecture: str | None = None, address: str = "0.0.0.0", options: Sequence[str] = ()) -> list[str]:

@@ -205,3 +205,15 @@ def test_the_first_page_waits_for_no_library_that_it_does_not_use() -> None:
 def test_the_way_to_torch_is_found_over_other_modules() -> None:
     assert loads_torch("backend.lens.reading") == ("backend.lens.reading", "backend.lens.patterns", "torch")
     assert loads_torch("backend.values") == ()
+
+
+def test_a_server_imports_ahead_what_the_first_page_needs_and_nothing_that_sets_threads():
+    """torch reads how its threads wait when it is imported, which pages say before it (`pages/shared/__init__.py`)."""
+    ahead = next(node for node in ast.walk(ast.parse((ROOT / "serve.py").read_text()))
+                 if isinstance(node, ast.Call) and ast.unparse(node.func) == "starting.import_ahead")
+    names = [ast.literal_eval(one) for one in ahead.args]
+    code = ("import sys, threading; from backend import starting; starting.import_ahead(*sys.argv[1:]); "
+            "[one.join() for one in threading.enumerate() if one.name == 'imports']; "
+            "print(*(name for name in [*sys.argv[1:], 'pandas', 'torch'] if name in sys.modules))")
+    done = subprocess.run([sys.executable, "-c", code, *names], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [*names, "pandas"]
