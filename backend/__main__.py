@@ -20,7 +20,7 @@ from tqdm import tqdm
 from . import places, starting
 from .errors import BadInput, Cancelled, DataError, HeadroomError, ModelError, StoreError
 from .kinds import KINDS, Unit, compute
-from .machine import duration, free_memory, is_full, is_out_of_memory, size, slow, weight_bytes
+from .machine import FAST, duration, free_memory, is_full, is_out_of_memory, size, slow, weight_bytes
 from .models import gguf, smollm2
 from .models.identity import identify
 from .models.info import describe, locate
@@ -135,6 +135,7 @@ def precompute(args: argparse.Namespace) -> int:
     if in_the_way := obstacles(args.model, args.revision, tokenizer=args.tokenizer):
         raise ModelError(" ".join(in_the_way))  # before a plan promises what cannot be kept
     arguments.check_cluster(args)
+    _choose_precision(args)
     request = requested(args)
     asked = _tasks(args.tasks) if request.needs_tasks else []
     with _store(args) as store, own.at_hand(asked):
@@ -318,6 +319,7 @@ def verify(args: argparse.Namespace) -> int:
     """Look at every stored result for damage, then derive a sample of them again and compare."""
     with _store(args) as store:
         try:
+            _choose_precision(args)
             identity, missing = _identity(args), None
             store.learn(identity, describe(args.model, args.revision))
         except ModelError as error:  # damage is found without any model
@@ -540,6 +542,7 @@ def pruned(args: argparse.Namespace) -> int:
     off = _ablation(args.off, describe(args.model, args.revision))
     if in_the_way := obstacles(args.model, args.revision, tokenizer=args.tokenizer):
         raise ModelError(" ".join(in_the_way))
+    _choose_precision(args)
     model = _load(args)
     from .models.pruned import write_pruned
 
@@ -735,6 +738,17 @@ def _ablation(text: str, info: ModelInfo) -> Ablation:
     if problems or not ablation:
         raise BadInput(problems[0] if problems else f"'{text}' switches nothing off. Write for instance L3H7,L2FFN.")
     return ablation
+
+
+def _choose_precision(args: argparse.Namespace) -> None:
+    """Put what `--dtype fast` comes to here in its place, before anything is named by it, and say so."""
+    if args.dtype == FAST:
+        from .models.loading import choose_precision
+
+        quiet()
+        chosen = choose_precision(describe(args.model, args.revision), args.device, args.device_map)
+        args.dtype = chosen.dtype
+        print(chosen.sentence, flush=True)
 
 
 def _identity(args: argparse.Namespace) -> ModelId:

@@ -14,6 +14,7 @@ import psutil
 from .records import ModelInfo
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes per parameter
+FAST = "fast"  # in place of a precision: the one that turns out to be faster, see `models.precision`; names no result
 INSTRUCTIONS = {"bfloat16": {"avx512_bf16", "amx_bf16", "bf16"}, "float16": {"avx512_fp16", "amx_fp16", "asimdhp"}}
 
 

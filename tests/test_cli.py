@@ -26,6 +26,7 @@ from backend import __main__ as cli
 from backend.__main__ import BAD_INPUT, DONE, EXAMPLES, FAILED, INTERRUPTED, main
 from backend.errors import ModelError, StoreError
 from backend.kinds import Answers, Evaluation, HeadImportance, HeadScores, Means, Model, compute
+from backend.models import precision
 from backend.models.identity import identify
 from backend.runs import computing, jobs
 from backend.store import bundles
@@ -110,6 +111,29 @@ def test_a_command_for_one_state_of_rows_makes_nothing_of_others(small, capsys):
     assert "together" not in said.out
     with pytest.raises(SystemExit):
         precompute(small, "--rows", "antonym")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_fast_is_what_was_measured_and_is_said_before_anything_is_named_by_it(small, capsys, monkeypatch, dtype):
+    monkeypatch.setattr(precision, "_seconds", lambda x, weight, n: 1.0 if str(x.dtype).endswith(dtype) else 3.0)
+    assert precompute(small, "--what", "accuracy", "--dtype", "fast", "--dry-run") == DONE
+    out = capsys.readouterr().out
+    assert out.startswith(f"fast means {dtype} here: in bfloat16 a product")
+    assert f", {dtype} (digest" in out.splitlines()[1]
+    assert precompute(small, "--what", "accuracy", "--dtype", "fast") == DONE
+    with stored(small) as store:
+        assert {u.model.dtype for u in store.units("evaluation")} == {dtype}
+    assert main(["verify", *small, "--dtype", "fast"]) == DONE
+    out = capsys.readouterr().out
+    assert "2 agree" in out
+
+
+def test_fast_is_for_machines_at_hand(small, capsys):
+    with pytest.raises(SystemExit):
+        main(["plan", "--dtype", "fast"])
+    capsys.readouterr()
+    assert precompute(small, "--dtype", "fast", "--cluster", "127.0.0.1:6379") == BAD_INPUT
+    assert "a cluster's workers may be on others: name the precision" in capsys.readouterr().err
 
 
 def test_a_larger_request_computes_only_what_is_missing(small, capsys):

@@ -78,7 +78,7 @@ FOREIGN = {"backend.errors": set(), "backend.limits": set(), "backend.demo": set
 HEAVY = {"torch", "transformers", "accelerate", "datasets"}  # seconds to import
 # May import them, or a module that does, before something is measured.
 LOADS_TORCH = {"backend.engine", "backend.models.loading", "backend.models.gates", "backend.models.attention",
-               "backend.models.pruned", "backend.models.offloaded",
+               "backend.models.pruned", "backend.models.offloaded", "backend.models.precision",
                "backend.lens.patterns",
                "backend.lens.reading", "backend.bundled.measure", "backend.bundled.train"}
 

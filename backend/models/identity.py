@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ModelError
+from ..errors import BadInput, ModelError
+from ..machine import WIDTHS
 from ..values import ModelId
 from .adapters import ADAPTERS
 from .info import Location, config_of, content_digest, locate, tokenizer_digest
@@ -30,6 +31,7 @@ def identify(
 
     Raises:
         ModelError: no such model, or its tokenizer cannot be read.
+        BadInput: an unknown dtype; "fast", too, which is one only once it was measured.
     """
     place = locate(name, revision, weights=False)
     return identity_of(place, dtype, bos, tokenizer, adapter)
@@ -37,6 +39,9 @@ def identify(
 
 def identity_of(place: Location, dtype: str, bos: str, tokenizer: str | None, adapter: Adapter | None) -> ModelId:
     """As `identify`, of a model that was found."""
+    if dtype not in WIDTHS:
+        raise BadInput(f"A model's results are named by the precision that it runs in ({', '.join(WIDTHS)}), and "
+                       f"'{dtype}' is none.")
     if why := no_tokenizer(place, tokenizer):
         raise ModelError(why)
     architecture = str(config_of(place).get("model_type"))

@@ -21,10 +21,10 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from .. import places
 from ..arrays import Float
 from ..errors import BadInput, ModelError
-from ..machine import WIDTHS, free_memory, is_out_of_memory, size
+from ..machine import FAST, WIDTHS, free_memory, is_out_of_memory, size
 from ..records import ModelInfo
 from ..values import Ablation, ModelId
-from . import attention, gates, offloaded
+from . import attention, gates, offloaded, precision
 from .adapters import Adapter, adapter_for, part
 from .defaults import filled
 from .identity import identity_of
@@ -57,6 +57,7 @@ class LoadedModel:
     ready: Ready = field(default_factory=Ready, repr=False)  # prompts made ready for it, by setup
     quick: bool = False  # whether somebody waits for first numbers: passes are then short
     proof: str = ""  # what was compared when it was loaded, and how far apart it was
+    chosen: str = ""  # what the dtype "fast" came to when it was loaded, and why; empty where another was asked for
 
     @property
     def dtype(self) -> str:
@@ -180,7 +181,9 @@ def load_model(
     Only safetensors are read and no code from the model's repository is run.
 
     Args:
-        dtype: "float32" (the reference), "bfloat16" or "float16".
+        dtype: "float32" (the reference), "bfloat16" or "float16"; or "fast": float32, or bfloat16 where products of
+            this model's size are clearly faster in it here (see `precision`). The model is then named by what it runs
+            in, and `chosen` says why.
         device: "cpu", "cuda", ...; by default the GPU where there is one. Ignored with `device_map`.
         device_map: accelerate's placement over several devices: "auto" fills GPUs, then main memory, and leaves the
             rest on the disk, from where weights are brought in for each pass; or {module's path: 0, "cpu" or "disk"}.
@@ -195,8 +198,8 @@ def load_model(
             of the `obstacles`; or the engine's logits are not the model's own.
         BadInput: unknown dtype, `bos` or `device_map`, or a device that is not here.
     """
-    if dtype not in DTYPES:
-        raise BadInput(f"Unknown dtype '{dtype}'. Known: {', '.join(DTYPES)}.")
+    if dtype not in (*DTYPES, FAST):
+        raise BadInput(f"Unknown dtype '{dtype}'. Known: {', '.join((*DTYPES, FAST))}.")
     if device is not None and device_map is None:
         _require_device(device)
     room = _room(device_map, max_memory)
@@ -217,10 +220,12 @@ def _load(
     room: dict[int | str, int] | None, tokenizer: str | None, bos: str, adapter: Adapter | None,
 ) -> LoadedModel:
     tensors = tensors_of(place)
-    info_from(config_of(place), place.name, place.revision, tensors, adapter)  # its sizes, before a class reads them
+    info = info_from(config_of(place), place.name, place.revision, tensors, adapter)  # before a class reads its sizes
     words = load_tokenizer(tokenizer or place.folder)
     config = config_class(place.folder)
     text = config.get_text_config()
+    chosen = choose_precision(info, device, device_map) if dtype == FAST else None
+    dtype = chosen.dtype if chosen else dtype
     _require_room(text, name, dtype, sum(n for _, n in tensors), device_map)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     # Straight to where they are used: no copy of all weights stands in main memory first.
@@ -252,12 +257,33 @@ def _load(
             folder.cleanup()  # now: a worker that is ended never gets to it
     try:
         _let_go_of_files(model)
-        return prepare(model, words, place.name, place.revision, dtype, tensors, bos, adapter,
-                       identity=identity_of(place, dtype, bos, tokenizer, adapter))
+        loaded = prepare(model, words, place.name, place.revision, dtype, tensors, bos, adapter,
+                         identity=identity_of(place, dtype, bos, tokenizer, adapter))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise ModelError(_no_memory(name)) from error
+    loaded.chosen = chosen.sentence if chosen else ""
+    return loaded
+
+
+def choose_precision(info: ModelInfo, device: str | None = None,
+                     device_map: str | dict[str, Any] | None = None) -> precision.Choice:
+    """What the dtype "fast" comes to for a model of this shape, measured on the device that would form its products.
+
+    Args:
+        device, device_map: as for `load_model`; of several devices the first GPU.
+
+    Raises:
+        BadInput: a device that is not here.
+    """
+    place = "cuda" if torch.cuda.is_available() else "cpu"
+    if isinstance(device_map, dict):
+        place = next((f"cuda:{one}" if isinstance(one, int) else str(one) for one in device_map.values()
+                      if one not in ("cpu", "disk")), "cpu")
+    elif device is not None and device_map is None:
+        _require_device(place := device)
+    return precision.faster(info, torch.device(place))
 
 
 def _scratch() -> tempfile.TemporaryDirectory[str]:

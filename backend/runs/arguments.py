@@ -9,12 +9,13 @@ from typing import Any, NoReturn
 
 from ..errors import BadInput
 from ..kinds.unit import Option
-from ..machine import read_size
+from ..machine import FAST, WIDTHS, read_size
 from ..models.info import BUNDLED
 from ..models.smollm2 import WHEEL
 from ..places import LIVE, SHIPPED, short
 from ..tasks.task import DEMOS, DRAWS
 from . import plan as planning
+from .cluster import LOCAL
 from .hardware import PEAK_SHARE, Hardware, parse, parse_price
 
 
@@ -52,7 +53,7 @@ def of_cluster(sub: argparse.ArgumentParser) -> None:
 
 def of_plan(sub: argparse.ArgumentParser) -> None:
     """What would be measured, of what, and where."""
-    of_model(sub)
+    of_model(sub, loaded=False)
     of_request(sub)
     of_hardware(sub, "devices, for instance 8xA100-80G, 1xH100-80G, cpu:16x2.5GHz-64G, or nodes of them: "
                 "4x8xA100-80G (default: %(default)s)")
@@ -93,8 +94,11 @@ def check_cluster(args: argparse.Namespace) -> None:
     """Fill in what a cluster's workers compute with.
 
     Raises:
-        BadInput: something is said of workers where there is no cluster.
+        BadInput: something is said of workers where there is no cluster, or measured here for machines elsewhere.
     """
+    if args.dtype == FAST and args.cluster not in (None, LOCAL):
+        raise BadInput("--dtype fast is measured on this machine, and a cluster's workers may be on others: name the "
+                       f"precision, {', '.join(WIDTHS)}.")
     if not args.cluster:
         for name in ("workers", "gpus_per_worker", "threads_per_worker"):
             if getattr(args, name) is not None:
@@ -113,8 +117,12 @@ def of_smollm2(sub: argparse.ArgumentParser) -> None:
 RUNS = {"precompute": of_precompute, "smollm2": of_smollm2}
 
 
-def of_model(sub: argparse.ArgumentParser) -> None:
-    """Which model, in which state, and how it is run."""
+def of_model(sub: argparse.ArgumentParser, loaded: bool = True) -> None:
+    """Which model, in which state, and how it is run.
+
+    Args:
+        loaded: whether it is loaded here, so that it can be measured what is fast.
+    """
     sub.add_argument("--model", default=BUNDLED, help="bundled, a checkpoint of its training such as bundled-step-0, a "
                      "local folder, a hub id, gguf:FILE, or a model made here such as SmolLM2-135M (default: "
                      "%(default)s)")
@@ -125,8 +133,9 @@ def of_model(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--bos", choices=("auto", "always", "never"), default="auto", help="whether prompts begin with a "
                      "BOS token; auto: as the tokenizer does by itself, and none for OPT and GPT-2 as in the study "
                      "(default: %(default)s)")
-    sub.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32",
-                     help="default: %(default)s, the reference")
+    sub.add_argument("--dtype", choices=(*WIDTHS, FAST) if loaded else tuple(WIDTHS), default="float32",
+                     help="default: %(default)s" + loaded * (
+                         ", the reference; fast: bfloat16 where it is clearly faster here, measured, else float32"))
     sub.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
     sub.add_argument("--device-map", metavar="PLACEMENT", help="spread a large model over several devices, main memory "
                      "and disk: auto, balanced, balanced_low_0, sequential")

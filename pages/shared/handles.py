@@ -139,6 +139,13 @@ def _found(name: str, dtype: str, bos: str) -> Found | ModelError:
     return found
 
 
+def which_is_faster(shape: ModelInfo) -> str:
+    """Which precision is the faster one here, measured now: less than a second, once torch is there."""
+    from backend.models.loading import choose_precision
+
+    return choose_precision(shape).why
+
+
 class _Shelf:
     """The one model in memory. Another takes its place, and is read only once the first is gone."""
 

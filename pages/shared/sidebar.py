@@ -17,6 +17,7 @@ from backend.models import gguf
 from backend.models.info import BUNDLED
 from backend.tasks import registry
 from backend.tasks.task import DEMOS
+from backend.values import ModelId
 from pages.shared import components, glossary, handles, lecture, notes, selection, words
 from pages.shared.plain import code, plain, prose
 from pages.shared.selection import (
@@ -176,12 +177,29 @@ def _details() -> None:
                    placeholder=f"the usual {words.how_many(len(usual), 'task')}",
                    help="What Overlap, Pruning and the views of all tasks compare and average. The usual ones are "
                         f"those with results of the chosen task's suite: {plain(', '.join(usual))}.")
-    st.selectbox("Precision", DTYPES, key="dtype", bind="query-params")
+    _precision()
     st.segmented_control("BOS token", BOS, default="auto", required=True, key="bos", bind="query-params",
                          help=f"{glossary.says('BOS')} auto: as the model's tokenizer does by itself, and none for "
                               "OPT and GPT-2, as in the study.")
     if warning := machine.slow(selection.value("dtype")):
         st.caption(f":orange[:material/speed: {warning}]")
+
+
+def _precision() -> None:
+    """The choice, and which is fast here."""
+    st.selectbox("Precision", DTYPES, key="dtype", bind="query-params")
+    chosen = selection.model()
+    if not lecture.at_the_machine():
+        return
+    told: dict[ModelId, str] = st.session_state.setdefault("which is faster", {})
+    if st.button("Which is faster here?", key="faster", type="tertiary", icon=":material/speed:",
+                 help="Forms a product of the size of the model's FFNs in float32 and in bfloat16, in turns; nothing "
+                      "is changed or stored."):
+        with st.spinner("Measuring …"):
+            why = handles.which_is_faster(selection.info())
+        told[chosen.weights] = why[0].upper() + why[1:]
+    if chosen.weights in told:
+        st.caption(plain(told[chosen.weights]))
 
 
 def _number(key: str, label: str, help: str, where: str = "") -> None:
