@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from . import places, starting
 from .errors import BadInput, Cancelled, DataError, HeadroomError, ModelError, StoreError
-from .kinds import KINDS, Unit, compute
-from .machine import FAST, duration, free_memory, is_full, is_out_of_memory, size, slow, weight_bytes
+from .kinds import KINDS, Evaluation, Unit, compute
+from .machine import FAST, WIDTHS, duration, free_memory, is_full, is_out_of_memory, size, slow, weight_bytes
 from .models import gguf, smollm2
 from .models.identity import identify
 from .models.info import describe, locate
@@ -157,6 +157,10 @@ def precompute(args: argparse.Namespace) -> int:
                 if isinstance(task, own.OwnTask):
                     own.keep(task)  # results name it; pages and later commands find it by that name
             failed = _compute(plan, store, args, speeds)
+        if WIDTHS[request.model.dtype] < WIDTHS["float32"] and not args.dry_run:
+            from .tables.precision import beside_float32
+
+            print(beside_float32(request.model, store.by_key(Evaluation.KIND).values(), store.get).sentence)
         if args.ship is not None and not failed and not args.dry_run:
             files = ship(args.ship, [(s.unit, record) for s in plan.steps if (record := store.get(s.unit))])
             print(f"Shipped {len(plan.steps)} results in {len(files)} files in {args.ship}.")

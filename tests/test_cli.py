@@ -126,6 +126,27 @@ def test_fast_is_what_was_measured_and_is_said_before_anything_is_named_by_it(sm
     assert main(["verify", *small, "--dtype", "fast"]) == DONE
     out = capsys.readouterr().out
     assert "2 agree" in out
+    assert ("Beside float32" in out) == (dtype == "bfloat16")
+
+
+def test_the_predictions_that_16_bits_change_are_told_at_the_end(small, capsys):
+    accuracy = ["--what", "accuracy", "--dtype"]
+    assert precompute(small, *accuracy, "bfloat16", "--dry-run") == DONE
+    assert "Beside float32" not in capsys.readouterr().out
+    assert precompute(small, *accuracy, "bfloat16") == DONE
+    assert capsys.readouterr().out.endswith("cannot be told yet. Compute the accuracy of the same questions in "
+                                            "float32, too.\n")
+    assert precompute(small, *accuracy, "float32") == DONE
+    assert "Beside float32" not in capsys.readouterr().out
+    assert precompute(small, *accuracy, "bfloat16") == DONE  # nothing to do
+    out = capsys.readouterr().out
+    with stored(small) as store:
+        here, there = (store.get(unit) for unit in store.units("evaluation"))
+    n = sum(a != b for a, b in zip(here.choices(), there.choices(), strict=True))
+    nats = max(abs(a - b) for one, other in zip(here.loglikelihoods, there.loglikelihoods, strict=True)
+               for a, b in zip(one, other, strict=True))
+    assert out.endswith(f"Beside float32: {n} of 4 predictions differ{'s' * (n == 1)} in 1 setup measured in both; a "
+                        f"log-likelihood differs by {nats:.2g} nats at most.\n")
 
 
 def test_fast_is_for_machines_at_hand(small, capsys):

@@ -20,7 +20,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from backend import demo
 from backend.errors import DataError, HeadroomError, ModelError
-from backend.kinds import Model, compute
+from backend.kinds import Evaluation, Model, compute
 from backend.models import gguf
 from backend.models.identity import identify
 from backend.models.info import BUNDLED, describe, folder_of
@@ -29,6 +29,8 @@ from backend.runs import journal
 from backend.runs.queue import Limits, Queue
 from backend.store.catalogue import Catalogue, catalogue
 from backend.store.live import Store, default_store
+from backend.tables import precision
+from backend.tables.precision import Beside
 from backend.tasks import registry
 from backend.tasks.task import Prompt, Task, iter_prompts
 from backend.values import ModelId, Setup, TaskId
@@ -137,6 +139,12 @@ def _found(name: str, dtype: str, bos: str) -> Found | ModelError:
         return error
     store().learn(found.id, found.info)  # what is stored of another shape is none of it
     return found
+
+
+def beside_float32(of: ModelId) -> Beside:
+    """What the precision of a model changes against float32, as far as both are stored."""
+    return store().derived(f"beside float32: {of!r}", lambda _: precision.beside_float32(
+        of, store().by_key(Evaluation.KIND).values(), store().get))
 
 
 def which_is_faster(shape: ModelInfo) -> str:

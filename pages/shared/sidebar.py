@@ -186,9 +186,11 @@ def _details() -> None:
 
 
 def _precision() -> None:
-    """The choice, and which is fast here."""
+    """The choice, what it changes, and which is fast here."""
     st.selectbox("Precision", DTYPES, key="dtype", bind="query-params")
     chosen = selection.model()
+    if chosen.dtype != DTYPES[0]:
+        st.caption(plain(handles.beside_float32(chosen).sentence))
     if not lecture.at_the_machine():
         return
     told: dict[ModelId, str] = st.session_state.setdefault("which is faster", {})
