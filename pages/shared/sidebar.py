@@ -18,7 +18,7 @@ from backend.models.info import BUNDLED
 from backend.tasks import registry
 from backend.tasks.task import DEMOS
 from backend.values import ModelId
-from pages.shared import components, glossary, handles, lecture, notes, selection, words
+from pages.shared import address, components, glossary, handles, lecture, notes, selection, words
 from pages.shared.plain import code, plain, prose
 from pages.shared.selection import (
     BOS,
@@ -46,6 +46,7 @@ STYLE = """<style>
 
 def frame() -> Any:
     """Draw the shared choice in the sidebar; returns the place above the page for `show_notices`."""
+    address.begin()
     st.session_state["cold"] = "trail" not in st.session_state  # the first run: the address is as it was opened
     st.session_state["B shown before"] = st.session_state.pop("B shown", False)  # see `components.settle_against`
     style()
@@ -59,6 +60,7 @@ def frame() -> Any:
         _chosen()
         with st.expander("Details", icon=":material/tune:"):
             _details()
+    address.settle()  # as soon as may be: a page that measures is drawn to its end much later
     return above
 
 
@@ -69,6 +71,7 @@ def style() -> None:
 
 def foot() -> None:
     """The glossary, folded, below every page: terms that are explained in it refer to it."""
+    address.end()
     st.html(glossary.listing() + glossary.SCRIPT, unsafe_allow_javascript=True)
 
 

@@ -83,11 +83,15 @@ def browser() -> Iterator[Browser]:
             chromium.close()
 
 
-def open_page(browser: Browser, address: str, width: int = 1440, height: int = 1000, dark: bool = False) -> Page:
+def open_page(browser: Browser, address: str, width: int = 1440, height: int = 1000, dark: bool = False,
+              before: Callable[[Page], None] = lambda _: None) -> Page:
     """A page of a fresh visitor, fully drawn; `page.complaints` collects what the console says.
 
     A tab of its own, and so a session; Streamlit's scripts stay in the cache that all tabs share, which halves the
     time that it takes.
+
+    Args:
+        before: what is done with the empty tab.
     """
     tabs = browser.contexts[0] if browser.contexts else browser.new_context()
     page = tabs.new_page()
@@ -99,6 +103,7 @@ def open_page(browser: Browser, address: str, width: int = 1440, height: int = 1
             if message.type == "error" and PROBES not in message.location["url"] else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.complaints = complaints  # type: ignore[attr-defined]
+    before(page)
     page.goto(address)
     settled(page)
     return page

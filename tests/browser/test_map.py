@@ -17,6 +17,7 @@ from backend.kinds import Evaluation, PrefixMatching
 from backend.values import Ablation, Head
 from tests.browser import explorer, maps
 from tests.browser.explorer import DRAWN, PATIENCE, chosen, chosen_field, hovered, open_page, settled, wait_until
+from tests.browser.line import Line
 from tests.independent import published
 from tests.pages import made_up
 
@@ -296,6 +297,93 @@ def test_a_press_and_what_a_quick_hand_does_next_are_both_heard(browser: Browser
         agree(page, random_heads(0))
         page.get_by_role("button", name="Clear").click()
         agree(page, set())
+    assert not page.complaints  # type: ignore[attr-defined]
+
+
+# --- on a slow line: the page has not heard the last answer when the hand goes on -----------------------------------
+
+
+@pytest.fixture
+def slow(browser: Browser, address: str) -> Line:
+    """A slow line to a page on which L1H1 is chosen, by hand."""
+    lines: list[Line] = []
+    page = open_page(browser, f"{address}/heads?task=antonym", before=lambda page: lines.append(Line(page)))
+    maps.drawn(page)
+    maps.click(page, (1, 1))
+    agree(page, {(1, 1)})
+    return lines[0]
+
+
+@pytest.mark.parametrize(("how", "then"), [("undo", {(1, 1)}), ("clear", set()), ("click", {(1, 1)}),
+                                           ("text", {(1, 1)}), ("shots", {(1, 1), (2, 2)})])
+def test_the_address_says_what_is_chosen_though_an_earlier_answer_comes_late(slow: Line, how: str,
+                                                                             then: set[maps.Cell]):
+    """The late answer's address is older than the request that follows, which may say what is chosen already."""
+    page = slow.page
+    slow.hold_answers()
+    runs = slow.runs
+    maps.click(page, (2, 2))
+    slow.wait_for_runs(runs + 1)
+    match how:
+        case "undo" | "clear":
+            page.get_by_role("button", name=how.capitalize()).click()
+        case "click":
+            maps.click(page, (2, 2))
+        case "text":
+            chosen_field(page).fill("L1H1")
+            chosen_field(page).press("Enter")
+        case "shots":
+            page.get_by_role("radio", name="1", exact=True).click()
+    slow.wait_for_runs(runs + 2)
+    slow.let_answers_go()
+    agree(page, then)
+    assert ("shots=1" in page.url) == (how == "shots")
+    assert not page.complaints  # type: ignore[attr-defined]
+
+
+def test_what_a_hand_chooses_is_no_step_of_the_history_and_a_click_on_the_map_is_one(browser: Browser, address: str):
+    """The browser writes into the address what is chosen, and the server would write the same: nothing is sent."""
+    page = opened(browser, f"{address}/lab?task=antonym")
+    page.get_by_text("Details").click()
+    steps = page.evaluate("history.length")
+    page.get_by_role("radio", name="0", exact=True).click()
+    page.get_by_role("radio", name="one-divisor", exact=True).click()
+    page.get_by_role("spinbutton", name="Questions").fill("50")
+    page.get_by_role("spinbutton", name="Questions").press("Enter")
+    page.get_by_role("combobox", name="Tasks that are compared").click()
+    for task in ("antonym", "capital"):
+        page.get_by_role("option", name=task, exact=True).click()
+    page.keyboard.press("Escape")  # the rest is hidden from readers while the menu is open
+    for part in ("shots=0", "by=one-divisor", "n=50", "tasks=antonym&tasks=capital"):
+        wait_until(page, f"location.search.includes('{part}')")
+    settled(page)
+    assert page.evaluate("history.length") == steps
+    maps.click(page, (1, 1))
+    agree(page, {(1, 1)})
+    assert page.evaluate("history.length") == steps + 1
+    for part in ("shots=0", "by=one-divisor", "n=50", "tasks=antonym&tasks=capital"):
+        assert part in page.url
+    assert not page.complaints  # type: ignore[attr-defined]
+
+
+def test_a_choice_stays_in_the_address_whose_request_was_joined_with_a_click_after_a_late_answer(slow: Line):
+    """Shots are chosen; the answer to an earlier click takes them out of the address; a click follows at once."""
+    page = slow.page
+    slow.hold_answers()
+    runs = slow.runs
+    maps.click(page, (2, 2))
+    slow.wait_for_runs(runs + 1)
+    slow.hold_requests()
+    page.get_by_role("radio", name="1", exact=True).click()
+    slow.wait_for_requests(1)
+    slow.let_answers_go()
+    maps.wait_for(page, {(1, 1), (2, 2)})
+    wait_until(page, "location.search.includes('L2H2')")
+    maps.click(page, (3, 3))
+    slow.wait_for_requests(2)
+    slow.let_requests_go()
+    agree(page, {(1, 1), (2, 2), (3, 3)})
+    wait_until(page, "location.search.includes('shots=1')")
     assert not page.complaints  # type: ignore[attr-defined]
 
 
