@@ -186,7 +186,11 @@ function attend() {
   const on = (kind, what) => document.addEventListener(kind, (event) => {
     if (event.composedPath().some((one) => one.classList?.contains("st-key-off")) && event.target.select) what(event);
   }, true);
-  on("select", ({ target }) => { shared.whole = target.selectionEnd - target.selectionStart === target.value.length; });
+  on("focusin", ({ target }) => overlook(target));
+  on("select", ({ target }) => {
+    const selected = target.selectionEnd - target.selectionStart;
+    if (selected || !target.value) shared.whole = selected === target.value.length;
+  });
   on("pointerdown", () => { shared.whole = false; });
   on("keydown", (event) => {
     if (["ArrowLeft", "ArrowRight", "Home", "End"].includes(event.key)) shared.whole = false;
@@ -199,6 +203,20 @@ function attend() {
   });
   on("input", ({ target }) => { [shared.written, shared.whole] = [target.value, false]; });
   on("focusout", () => { shared.whole = false; write(); });
+}
+
+// A page is told of a selection some time after it was made. A drawing may come before that, and undo it: so it is looked
+// at when the field is given another text (React has a setter of its own there, which does that).
+function overlook(field) {
+  const given = Object.getOwnPropertyDescriptor(field, "value");
+  if (!given?.set || given.set.looks) return;
+  const set = function (text) {
+    const selected = this.selectionEnd - this.selectionStart;
+    if (selected && selected === this.value.length) shared.whole = true;
+    given.set.call(this, text);
+  };
+  set.looks = true;
+  Object.defineProperty(field, "value", { ...given, set });
 }
 
 function note(event) {

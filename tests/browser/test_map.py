@@ -281,6 +281,11 @@ def test_what_is_written_stays_while_the_page_is_drawn_anew_under_the_hand(brows
     page.keyboard.insert_text(",l3h3")  # nothing was selected any more
     field.press("Tab")
     agree(page, {(0, 0), (1, 2), (3, 3)})
+    field.evaluate("input => { input.focus(); input.select(); input.value = 'L5H5'; }")  # before the page is told of it
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+    page.keyboard.insert_text("l2h2")
+    field.press("Enter")
+    agree(page, {(2, 2)})
     assert not page.complaints  # type: ignore[attr-defined]
 
 
