@@ -972,6 +972,9 @@ class HeadMap {
     return found;
   }
 
+  // How much of what a hand has done the server has not answered.
+  unanswered() { return shared.log.filter(isOurs).length; }
+
   // The middle of a place in the window of the browser, which it is brought into.
   middle(place) {
     this.intoView(place);

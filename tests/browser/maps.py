@@ -52,6 +52,11 @@ def wait_for(page: Page, cells: set[Cell], i: int = 0) -> None:
                            arg=[" ".join(sorted(f"{layer},{column}" for layer, column in cells)), i], timeout=PATIENCE)
 
 
+def answered(page: Page) -> None:
+    """Wait until the server has answered all that a hand has done on a map, in the field or with the steps."""
+    page.wait_for_function(f"(i) => {MAP}.unanswered() === 0", arg=0, timeout=PATIENCE)
+
+
 PLOT = MAP.replace(".map')", ".plot')").replace("headMap", "headPlot")
 
 

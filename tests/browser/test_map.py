@@ -52,8 +52,12 @@ def text_of(cells: set[maps.Cell], n_heads: int = HEADS) -> str:
 
 
 def agree(page: Page, cells: set[maps.Cell], n_heads: int = HEADS, n_maps: int = 1) -> None:
-    """Wait until text field, address and maps say the same, and see that it stays."""
+    """Wait until text field, address and maps say the same, and see that it stays.
+
+    All is answered first: a hand may come by here on its way (Clear, Undo, Redo).
+    """
     text = text_of(cells, n_heads)
+    maps.answered(page)
     expect(chosen_field(page)).to_have_value(text)
     page.wait_for_function("text => (new URLSearchParams(location.search).get('off') ?? '') === text", arg=text,
                            timeout=PATIENCE)
