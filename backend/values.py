@@ -269,6 +269,8 @@ def keep_size(text: str, size: MaskSize) -> None:
 
 def _size_of_runs(text: str) -> MaskSize | None:
     """The size of a mask that is written as `str(Ablation)` writes it; None where it is not, or names too much."""
+    if (one := _ONE.fullmatch(text)) and int(one[1]) < limits.LAYERS and int(one[2]) < limits.HEADS_PER_LAYER:
+        return MaskSize(1, 0, int(one[1]) + 1, int(one[2]) + 1, 0, "zero")  # oracles name thousands of them
     if (runs := mask_runs(text)) is None:
         return None
     (layer, first, last), (_, first_ffn, last_ffn) = runs
@@ -343,6 +345,7 @@ def _components(given: str | Iterable[Head | str | Sequence[int]]) -> tuple[froz
 _read: Kept[str, Ablation] = Kept(limits.MASKS_KEPT)  # heads that they name together
 _HEAD_RUN, _FFN_RUN = r"L(\d{1,6})H(\d{1,6})(?:-(\d{1,6}))?", r"F(\d{1,6})(?:-(\d{1,6}))?"
 _RUN = re.compile(f"(?:{_HEAD_RUN}|{_FFN_RUN})(?:,|$)", re.ASCII)
+_ONE = re.compile(r"L(0|[1-9]\d{0,5})H(0|[1-9]\d{0,5})", re.ASCII)
 _NEXT = r"(?:,(?!\Z)|(?=\Z))"  # a comma between two, none behind the last
 _RUNS = re.compile(rf"(?:L\d{{1,6}}H\d{{1,6}}(?:-\d{{1,6}})?{_NEXT})*+(?:F\d{{1,6}}(?:-\d{{1,6}})?{_NEXT})*+", re.ASCII)
 

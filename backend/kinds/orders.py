@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .. import limits
 from ..records import ModelInfo, Record, require, require_within
 from ..values import N_FIT, Head
 from .shapes import check_examples
@@ -27,9 +28,9 @@ class Order(Record):
     skipped: tuple[int, ...]  # rows that did not fit the model's context
 
     def check(self) -> None:
-        named = np.asarray(self.heads)
-        require(len(set(map(tuple, named.tolist()))) == len(named) > 0, "heads names none, or one twice")
-        require_within("heads", self.heads, 0)
+        require_within("heads", self.heads, 0, limits.HEADS - 1)
+        named = np.asarray(self.heads, int).reshape(-1, 2) @ (limits.HEADS, 1)
+        require(len(np.unique(named)) == len(named) > 0, "heads names none, or one twice")
         require_within("n_dead", [self.n_dead], 0, len(self.heads))
         require_within("n_examples", [self.n_examples], 1)
         require_within("skipped", self.skipped, 0)

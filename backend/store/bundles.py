@@ -246,6 +246,7 @@ def _shapes(bundle: zipfile.ZipFile, manifest: Manifest, store: Store) -> Infos:
             if isinstance(record, ModelInfo):
                 told[unit.model] = record
 
+    @cache
     def infos(model: ModelId) -> ModelInfo | None:
         return store.info(model) or told.get(model.weights)
 
@@ -254,9 +255,9 @@ def _shapes(bundle: zipfile.ZipFile, manifest: Manifest, store: Store) -> Infos:
 
 def _compared(manifest: Manifest, results: Mapping[Unit[Any], Record], read: Iterable[tuple[Unit[Any], Record]],
               aside: Sequence[tuple[str, str]], store: Store) -> Contents:
-    new, same, conflicts = [], [], {}
+    new, same, conflicts, known = [], [], {}, store.by_key()
     for unit, record in read:
-        here = store.get(unit)
+        here = store.get(unit) if unit.key in known else None
         if here is None:
             new.append(unit)
         elif told := differences(here, record, unit=unit):

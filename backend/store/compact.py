@@ -221,8 +221,8 @@ def array_from(told: Any, body: memoryview) -> tuple[Shaped[np.ndarray, "*shape"
     n_bytes = (n + n_powers) * width
     if len(body) < n_bytes:
         raise StoreError("it is cut short: an array has fewer bytes than it says")
-    places = _from_planes(body[:n_bytes], width)
-    told_powers, places = places[:n_powers], _from_zigzag(places[n_powers:])
+    told_powers, places = np.split(_from_planes(body[:n_bytes], width), [n_powers])
+    places = _from_zigzag(places)
     if way != _PLAIN:
         places = np.moveaxis(places.reshape(*shape[1:], shape[0]), -1, 0)
     if way == _BY_FIRST:
@@ -251,8 +251,9 @@ def _from_planes(body: memoryview, width: int) -> Int[np.ndarray, " n"]:
 
 
 def _from_zigzag(x: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    signed = np.int32 if x.dtype == np.uint32 else np.int64
-    return np.asarray(np.bitwise_xor((x >> 1).astype(signed), np.negative((x & 1).astype(signed))))
+    half = x >> 1
+    half ^= np.negative(x & 1)  # all bits where the last one is set
+    return half.view(np.int32 if x.dtype == np.uint32 else np.int64)
 
 
 def _of_places(places: Int[np.ndarray, "*shape"], lowest: int, digits: int,
