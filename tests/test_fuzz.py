@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from backend import __main__ as cli
 from backend import limits, values
 from backend.errors import BadInput, DataError, HeadroomError, ModelError
+from backend.kept import Kept
 from backend.models import text
 from backend.models.identity import identify
 from backend.models.obstacles import obstacles
@@ -125,14 +126,11 @@ def test_a_mask_as_it_is_written_is_read_as_any_other_text_is(asked):
 
 
 def test_masks_that_are_kept_name_so_many_heads_and_no_more(monkeypatch):
-    monkeypatch.setattr(limits, "MASKS_KEPT", 10)
-    values._read.clear()
-    values._read.room = 10
+    assert values._read._most == limits.MASKS_KEPT
+    monkeypatch.setattr(values, "_read", Kept(10))
     for head in range(9):
         assert parse_exact(f"L0H{head}-{head + 2}").heads == {Head(0, head + i) for i in range(3)}
         assert sum(len(mask.heads) for mask in values._read.values()) <= 10
-    values._read.clear()
-    values._read.room = 2**20
 
 
 # Models.
