@@ -17,7 +17,7 @@ SEQUENCES = 1_000_000  # random sequences behind an induction score
 MASK_TEXT = 2**20  # characters: every head of the largest model, one by one, takes 600,000
 MASK_NAMES = 2 * HEADS  # components that one mask names: no more than there are, said twice
 MASKS_KEPT = 2**20  # heads that masks which are kept in memory name together: some 50 MB
-MASK_SIZES_TEXT = 2**26  # characters of masks whose sizes are kept in memory
+MASK_SIZES_TEXT = 2**26  # characters of masks whose sizes are kept in memory; and of masks that were written out lately
 MASK_PROBLEMS = 20  # sentences about what a mask's text does not say; the rest is counted
 RANKING_TEXT = 10_000  # characters: 14 tasks of 500 characters
 

@@ -1,7 +1,7 @@
 """Very many numbers in a record: nested sequences to those who read them, one array inside.
 
 A field of a record that may hold thousands of numbers says `Sequence[Sequence[float]]`. What was measured puts nested
-tuples there, what is read from bytes `Numbers`: equal to these tuples, ten times as small, and with nothing to make.
+tuples there, what is read from bytes `Numbers`: equal to these tuples, a quarter as large, and with nothing to make.
 """
 
 from __future__ import annotations

@@ -351,8 +351,9 @@ def _read_prefixes(
         (rows, width), cache, unpadded = prefix.tokens.shape, DynamicCache(), None
         tokens, places = prefix.tokens, np.tile(np.arange(width), (rows, 1))
         if prefix.unpadded:  # one row
-            tokens, places = (x.ravel()[None, prefix.real] for x in (tokens, places))
-            unpadded = Unpadded.of(prefix.real, rows, width, model.device)
+            real = prefix.real
+            tokens, places = tokens.ravel()[None, real], places.ravel()[None, real]
+            unpadded = Unpadded.of(real, rows, width, model.device)
             cache.layer_class_to_replicate = partial(_InRows, unpadded)  # type: ignore[assignment]
         # Of the last block only keys and values are read.
         kept = Kept(inputs_from=0 if keep is not None else None)

@@ -83,8 +83,26 @@ class Row:
         return sum(map(len, self.trees))
 
 
+class _Padded:
+    """Rows of tokens, short ones padded behind their end."""
+
+    tokens: Int[np.ndarray, "batch pos"]
+    lengths: Int[np.ndarray, " batch"]
+    unpadded: bool  # whether a pass reads them without their padding
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that a pass reads of them."""
+        return int(self.lengths.sum()) if self.unpadded else self.tokens.size
+
+    @property
+    def real(self) -> Int[np.ndarray, " n_real"]:
+        """Flat row * pos + place of what is no padding, ascending."""
+        return np.flatnonzero(np.arange(self.tokens.shape[1]) < self.lengths[:, None])
+
+
 @dataclass(frozen=True)
-class Batch:
+class Batch(_Padded):
     """Rows of about equal length as arrays; the padding behind short rows attends to itself alone."""
 
     tokens: Int[np.ndarray, "batch pos"]  # token ids
@@ -97,41 +115,21 @@ class Batch:
     target_tokens: Int[np.ndarray, " n_targets"]  # the token to predict there
     target_questions: Int[np.ndarray, " n_targets"]  # question, counted over all prompts
     target_options: Int[np.ndarray, " n_targets"]  # option of that question
-    unpadded: bool = False  # whether a pass reads it without its padding
-
-    @property
-    def n_tokens(self) -> int:
-        """Tokens that a pass reads of it."""
-        return int(self.lengths.sum()) if self.unpadded else self.tokens.size
-
-    @property
-    def real(self) -> Int[np.ndarray, " n_real"]:
-        """Flat row * pos + node of what is no padding, ascending."""
-        return _real(self.lengths, self.tokens.shape[1])
+    unpadded: bool = False
 
 
 @dataclass(frozen=True)
-class Prefixes:
-    """Texts that one pass reads side by side, for what stands behind them; short ones are padded behind their end."""
+class Prefixes(_Padded):
+    """Texts that one pass reads side by side, for what stands behind them."""
 
     tokens: Int[np.ndarray, "batch n_prefix"]  # token ids
     lengths: Int[np.ndarray, " batch"]
-    unpadded: bool = False  # whether the pass reads them without their padding
+    unpadded: bool = False
 
     @classmethod
     def of(cls, texts: Sequence[Sequence[int]]) -> Prefixes:
         lengths = np.array([len(text) for text in texts])
         return cls(np.array([[*text, *[0] * (lengths.max() - len(text))] for text in texts]), lengths)
-
-    @property
-    def real(self) -> Int[np.ndarray, " n_real"]:
-        """Flat row * n_prefix + pos of what is no padding, ascending."""
-        return _real(self.lengths, self.tokens.shape[1])
-
-    @property
-    def n_tokens(self) -> int:
-        """Tokens that a pass reads of them."""
-        return int(self.lengths.sum()) if self.unpadded else self.tokens.size
 
 
 @dataclass(frozen=True)
@@ -160,11 +158,6 @@ P = TypeVar("P", Prefixes, Batch)
 
 def _unpadded(one: P) -> P:
     return replace(one, unpadded=bool((one.lengths < one.tokens.shape[1]).any()))
-
-
-def _real(lengths: Int[np.ndarray, " batch"], width: int) -> Int[np.ndarray, " n_real"]:
-    """Flat row * width + pos of the first `lengths` of each row."""
-    return np.flatnonzero(np.arange(width) < lengths[:, None])
 
 
 def grow(query: Query, skip: int) -> Tree:
