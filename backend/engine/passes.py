@@ -152,7 +152,8 @@ def grouped(
 ) -> list[trees.Group]:
     """Questions in the form that a model takes, see `trees.group`."""
     return trees.group(queries, demos, trees=takes_trees(model), row_tokens=row_tokens, batch_tokens=batch_tokens,
-                       held_tokens=held_tokens, prefixes=shares_prefixes(model), unpadded=reads_unpadded(model))
+                       held_tokens=held_tokens, d_model=model.info.d_model, prefixes=shares_prefixes(model),
+                       unpadded=reads_unpadded(model))
 
 
 def halve(large: Prepared) -> None:

@@ -3,15 +3,17 @@
 The options of a question mostly share their context, and sometimes their first tokens. A tree holds every distinct
 token prefix of all (context + option) sequences once: a node is a token, its position is its depth, and it attends
 to its ancestors only, so each option is read as if it stood alone. The last token of an option is never read, only
-predicted. Several small trees are packed side by side into one row; in a row no tree sees another.
+predicted. Questions that begin alike (MultiRC asks dozens about one paragraph) grow into one tree, as long as that
+saves more than attention in a longer row costs. Several small trees are packed side by side into one row; in a row no
+tree sees another.
 
 Demonstrations that all questions share stand apart as a prefix, which is read once for all of them. So does a long
-context of one question, which is then read where nothing is scored, beside the contexts of others.
+beginning of one tree, which is then read where nothing is scored, beside those of others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -26,7 +28,7 @@ T = TypeVar("T")
 EncodePairs = Callable[[Sequence[tuple[str, str]]], Sequence[tuple[tuple[int, ...], tuple[int, ...], bool]]]
 MIN_PREFIX = 8  # tokens; a shorter shared prefix is not worth a pass of its own
 ENCODED_TOGETHER = 64  # prompts; more would hold many long texts at once
-MIN_OWN_PREFIX = 256  # tokens; a longer context of one question alone is read apart, where nothing is scored
+MIN_OWN_PREFIX = 256  # tokens; a longer beginning of one tree alone is read apart, where nothing is scored
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,57 @@ class Scored:
 
 @dataclass
 class Tree:
-    """The tokens of one question's options behind the prefix, each distinct prefix once."""
+    """The tokens behind the prefix of the options of one question or of several, each distinct prefix once."""
 
     tokens: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)  # -1: directly behind the prefix
     depths: list[int] = field(default_factory=list)  # position in the text
-    targets: list[tuple[int, int, int]] = field(default_factory=list)  # (node, token it should predict, option)
+    targets: list[tuple[int, int, int, int]] = field(default_factory=list)  # node, token to predict, question, option
+    children: dict[tuple[int, int], int] = field(default_factory=dict, repr=False)  # (node, token behind it) -> node
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The questions whose options it holds."""
+        return list(dict.fromkeys(question for _, _, question, _ in self.targets))
+
+    @property
+    def trunk(self) -> int:
+        """Its first nodes that stand one behind the other, before the first at which anything is predicted."""
+        children = np.bincount(np.array(self.parents, int) + 1, minlength=len(self) + 1)  # of the prefix, of each node
+        forks = np.flatnonzero(children != 1)
+        return min(int(forks[0]), min(node for node, *_ in self.targets))
+
+    def node(self, parent: int, token: int, depth: int) -> int:
+        """The node of a token behind another one, made where it is not there yet."""
+        found = self.children.setdefault((parent, token), len(self))
+        if found == len(self):
+            self.tokens.append(token)
+            self.parents.append(parent)
+            self.depths.append(depth)
+        return found
+
+    def shared_with(self, other: Tree) -> int:
+        """How many nodes of another tree behind the same prefix stand in this one, too."""
+        there = {-1: -1}
+        for node, (parent, token) in enumerate(zip(other.parents, other.tokens, strict=True)):
+            if parent in there and (found := self.children.get((there[parent], token))) is not None:
+                there[node] = found
+        return len(there) - 1
+
+    def take(self, other: Tree) -> None:
+        """Take in another tree behind the same prefix."""
+        there = {-1: -1}
+        for node, (parent, token, depth) in enumerate(zip(other.parents, other.tokens, other.depths, strict=True)):
+            there[node] = self.node(there[parent], token, depth)
+        self.targets += [(there[node], token, question, option) for node, token, question, option in other.targets]
+
+    def behind(self, n: int) -> Tree:
+        """Itself without its first n nodes, no more than its trunk, which become part of the prefix."""
+        return Tree(self.tokens[n:], [max(parent - n, -1) for parent in self.parents[n:]], self.depths[n:],
+                    [(node - n, token, question, option) for node, token, question, option in self.targets])
 
 
 @dataclass(frozen=True)
@@ -74,10 +118,9 @@ class Query:
 
 @dataclass(frozen=True)
 class Row:
-    """Trees packed side by side, with the (question, option) of each target."""
+    """Trees packed side by side."""
 
     trees: tuple[Tree, ...]
-    numbers: tuple[int, ...]  # which question each tree is
 
     def __len__(self) -> int:
         return sum(map(len, self.trees))
@@ -160,23 +203,47 @@ def _unpadded(one: P) -> P:
     return replace(one, unpadded=bool((one.lengths < one.tokens.shape[1]).any()))
 
 
-def grow(query: Query, skip: int) -> Tree:
+def grow(query: Query, skip: int, question: int = 0) -> Tree:
     """The tree of a question whose first `skip` tokens are the shared prefix."""
     tree = Tree()
-    children: dict[tuple[int, int], int] = {}
-    for number, option in enumerate(query.options):
-        node, ids = -1, option.ids
-        for position in range(skip, len(ids) - 1):
-            key = (node, ids[position])
-            if key not in children:
-                children[key] = len(tree.tokens)
-                tree.tokens.append(ids[position])
-                tree.parents.append(node)
-                tree.depths.append(position)
-            node = children[key]
-            if position + 1 >= len(option.context):
-                tree.targets.append((node, ids[position + 1], number))
+    for option, scored in enumerate(query.options):
+        node, ids = -1, scored.ids
+        for depth in range(skip, len(ids) - 1):
+            node = tree.node(node, ids[depth], depth)
+            if depth + 1 >= len(scored.context):
+                tree.targets.append((node, ids[depth + 1], question, option))
     return tree
+
+
+def joined(trees: Iterable[Tree], row_tokens: int, batch_tokens: int, d_model: int) -> list[Tree]:
+    """Trees behind the same prefix, those that begin alike as one where that is cheaper (`is_cheaper_joined`).
+
+    In the order of their tokens each is held against the one before.
+    """
+    found: list[Tree] = []
+    for tree in sorted(trees, key=lambda tree: tree.tokens):
+        shared = found[-1].shared_with(tree) if found else 0
+        if shared and is_cheaper_joined(len(found[-1]), len(tree), shared, row_tokens, batch_tokens, d_model):
+            found[-1].take(tree)
+        else:
+            found.append(tree)
+    return found
+
+
+def is_cheaper_joined(
+    one: float, other: float, shared: float, row_tokens: int, batch_tokens: int, d_model: int
+) -> bool:
+    """Whether two trees of so many tokens, of which they share some, cost less as one.
+
+    In a row that is not longer than others what they share is saved for nothing. In a longer one attention forms the
+    pairs of what either has for itself, too, to hide them: a token that is saved pays for about d_model of these.
+
+    Args:
+        row_tokens: small trees are packed into rows of about this length.
+        batch_tokens: tokens of a pass, which what they do not share must not exceed.
+    """
+    both = one + other - shared
+    return both <= row_tokens or (both - shared <= batch_tokens and one * (other - shared) <= shared * d_model)
 
 
 def common_prefix(queries: Sequence[Query], at_most: int) -> int:
@@ -256,7 +323,8 @@ def questions_of(
 
 
 def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: bool, row_tokens: int,
-          batch_tokens: int, held_tokens: int, prefixes: bool = True, unpadded: bool = False) -> list[Group]:
+          batch_tokens: int, held_tokens: int, d_model: int, prefixes: bool = True, unpadded: bool = False
+          ) -> list[Group]:
     """Questions that share demonstrations share a prefix; their trees are packed and batched by length.
 
     Args:
@@ -265,7 +333,8 @@ def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: 
         trees: whether the model takes trees; otherwise each option is a row of its own behind the prefix.
         row_tokens: small trees are packed into rows of about this length.
         batch_tokens: tokens of a batch, padding included; a longer row is a batch of its own.
-        held_tokens: tokens of long contexts whose options are read together; a longer one stands alone.
+        held_tokens: tokens of long beginnings whose options are read together; a longer one stands alone.
+        d_model: what a token costs beside attention, see `is_cheaper_joined`.
         prefixes: whether the model can read a prefix apart; otherwise every question is read whole.
         unpadded: whether it reads a batch without its padding.
     """
@@ -275,103 +344,99 @@ def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: 
     together = [numbers for shown, numbers in members.items() if prefixes and len(numbers) > 1 and shown]
     # Questions that share no demonstrations with others: the short ones are read whole, without a prefix.
     single = [n for shown, numbers in members.items() if not (prefixes and len(numbers) > 1 and shown) for n in numbers]
-    own = {n: _own_prefix(queries[n]) if prefixes else 0 for n in single}
-    long = [n for n in single if own[n] >= MIN_OWN_PREFIX]
-    short = [n for n in single if own[n] < MIN_OWN_PREFIX]
 
-    def grown(numbers: Sequence[int], skip: int) -> list[Row]:
-        """Trees packed into rows; or a row for each option, where the model takes no trees."""
-        if trees:
-            return _pack([(grow(queries[n], skip), n) for n in numbers], row_tokens)
-        rows = []
-        for n in numbers:
-            for option_number, option in enumerate(queries[n].options):
-                chain = grow(Query((option,)), skip)
-                chain.targets = [(node, token, option_number) for node, token, _ in chain.targets]
-                rows.append(Row((chain,), (n,)))
-        return rows
+    def grown(numbers: Sequence[int], skip: int) -> list[Tree]:
+        return joined((grow(queries[n], skip, n) for n in numbers), row_tokens, batch_tokens, d_model)
 
-    groups = _behind_draws(queries, together, row_tokens, batch_tokens, held_tokens, unpadded) if trees else []
-    for numbers in filter(None, [*([] if trees else [*together, *([n] for n in long)]), short]):
-        skip = _shared_prefix([queries[n] for n in numbers]) if numbers is not short else 0
-        groups.append(_alone(queries[numbers[0]], skip, grown(numbers, skip), batch_tokens, unpadded))
+    long: list[Tree] = []
+    short: list[Tree] = []
+    for tree in grown(single, 0) if prefixes else [grow(queries[n], 0, n) for n in single]:
+        (long if prefixes and tree.trunk >= MIN_OWN_PREFIX else short).append(tree)
     if trees:
-        groups += _side_by_side({n: queries[n] for n in long}, own, batch_tokens, held_tokens, unpadded)
+        draws = [(_shared_prefix([queries[n] for n in numbers]), numbers) for numbers in together]
+        groups = _behind_draws([(prefix, _pack(grown(numbers, len(prefix)), row_tokens)) for prefix, numbers in draws],
+                               batch_tokens, held_tokens, unpadded)
+        if short:
+            groups.append(_alone((), _pack(short, row_tokens), batch_tokens, unpadded))
+        groups += _side_by_side(long, batch_tokens, held_tokens, unpadded)
+    else:
+        apart = [(_shared_prefix([queries[n] for n in numbers]), numbers)
+                 for numbers in [*together, *(tree.numbers for tree in long)]]
+        if short:
+            apart.append(((), [n for tree in short for n in tree.numbers]))
+        groups = [_alone(prefix, [row for n in numbers for row in _row_an_option(queries[n], len(prefix), n)],
+                         batch_tokens, unpadded) for prefix, numbers in apart]
     return [g.unpadded() for g in groups] if unpadded else groups
 
 
-def _alone(first: Query, skip: int, rows: Sequence[Row], batch_tokens: int, unpadded: bool) -> Group:
-    """Rows behind one prefix, the first `skip` tokens of `first`, or behind none."""
+def _row_an_option(query: Query, skip: int, question: int) -> Iterator[Row]:
+    """For models that take no trees."""
+    for option, scored in enumerate(query.options):
+        chain = grow(Query((scored,)), skip)
+        chain.targets = [(node, token, question, option) for node, token, *_ in chain.targets]
+        yield Row((chain,))
+
+
+def _alone(prefix: Sequence[int], rows: Sequence[Row], batch_tokens: int, unpadded: bool) -> Group:
+    """Rows behind one prefix, or behind none."""
     chunks = _cut(sorted(rows, key=len, reverse=True), lambda chunk: _fits(chunk, batch_tokens, unpadded))
-    batches = tuple(_batch(chunk, [skip] * len(chunk)) for chunk in chunks)
-    return Group((Prefixes.of([first.options[0].ids[:skip]]),) if skip else (), batches)
+    batches = tuple(_batch(chunk, [len(prefix)] * len(chunk)) for chunk in chunks)
+    return Group((Prefixes.of([prefix]),) if prefix else (), batches)
 
 
 def _behind_draws(
-    queries: Sequence[Query], draws: Sequence[list[int]], row_tokens: int, batch_tokens: int, held_tokens: int,
-    unpadded: bool,
+    draws: Sequence[tuple[Sequence[int], list[Row]]], batch_tokens: int, held_tokens: int, unpadded: bool
 ) -> list[Group]:
-    """Questions behind several shared prefixes: draws whose trees would not fill a pass are read beside one another.
-
-    Args:
-        draws: the numbers of the questions that share a prefix, one list for each.
-    """
-    prefixes: dict[int, tuple[int, ...]] = {}
-    rows: dict[int, list[Row]] = {}
-    groups = []
-    for place, numbers in enumerate(draws):
-        first, skip = queries[numbers[0]], _shared_prefix([queries[n] for n in numbers])
-        packed = _pack([(grow(queries[n], skip), n) for n in numbers], row_tokens)
-        if not skip or 2 * len(packed) * max(map(len, packed)) > batch_tokens:
-            groups.append(_alone(first, skip, packed, batch_tokens, unpadded))
+    """Rows behind several shared prefixes: draws that would not fill a pass are read beside one another."""
+    few, groups = [], []
+    for prefix, rows in draws:
+        if not prefix or 2 * len(rows) * max(map(len, rows)) > batch_tokens:
+            groups.append(_alone(prefix, rows, batch_tokens, unpadded))
         else:
-            prefixes[place], rows[place] = first.options[0].ids[:skip], packed
+            few.append((prefix, rows))
 
-    def size(chunk: list[int]) -> tuple[int, int]:
+    def size(chunk: list[tuple[Sequence[int], list[Row]]]) -> tuple[int, int]:
         """Rows that each draw gets, the same number for all, and tokens of a row."""
-        return max(len(rows[d]) for d in chunk), max(len(row) for d in chunk for row in rows[d])
+        return max(len(rows) for _, rows in chunk), max(len(row) for _, rows in chunk for row in rows)
 
-    def fit(chunk: list[int]) -> bool:
+    def fit(chunk: list[tuple[Sequence[int], list[Row]]]) -> bool:
         n_rows, width = size(chunk)
         return (len(chunk) * n_rows * width <= batch_tokens
-                and len(chunk) * len(prefixes[chunk[0]]) <= min(held_tokens, batch_tokens))
+                and len(chunk) * len(chunk[0][0]) <= min(held_tokens, batch_tokens))
 
-    for chunk in _cut(sorted(rows, key=lambda d: -len(prefixes[d])), fit):
+    for chunk in _cut(sorted(few, key=lambda draw: -len(draw[0])), fit):
         n_rows = size(chunk)[0]
-        filled = [row for d in chunk for row in [*rows[d], *[Row((), ())] * (n_rows - len(rows[d]))]]
-        behind = [len(prefixes[d]) for d in chunk for _ in range(n_rows)]
-        groups.append(Group((Prefixes.of([prefixes[d] for d in chunk]),), (_batch(filled, behind),)))
+        filled = [row for _, rows in chunk for row in [*rows, *[Row(())] * (n_rows - len(rows))]]
+        behind = [len(prefix) for prefix, _ in chunk for _ in range(n_rows)]
+        groups.append(Group((Prefixes.of([prefix for prefix, _ in chunk]),), (_batch(filled, behind),)))
     return groups
 
 
-def _shared_prefix(queries: Sequence[Query]) -> int:
-    """How many first tokens questions share that are worth a pass of their own; 0 where too few.
+def _shared_prefix(queries: Sequence[Query]) -> tuple[int, ...]:
+    """The first tokens that questions share, where that are enough to be worth a pass of their own.
 
     At least one token of each context stays behind them: its logits score the first option token.
     """
     shared = common_prefix(queries, min(len(o.context) - 1 for q in queries for o in q.options))
-    return shared if shared >= MIN_PREFIX else 0
+    return queries[0].options[0].ids[:shared] if shared >= MIN_PREFIX else ()
 
 
-def _side_by_side(
-    queries: Mapping[int, Query], own: Mapping[int, int], batch_tokens: int, held_tokens: int, unpadded: bool
-) -> list[Group]:
-    """Questions with a long context each: contexts of about equal length are read together, and so are their trees.
+def _side_by_side(alike: Sequence[Tree], batch_tokens: int, held_tokens: int, unpadded: bool) -> list[Group]:
+    """Trees with a long beginning each: beginnings of about equal length are read together, and so is what is behind.
 
-    The tree of one question alone would be too few tokens for products at the processor's full rate.
+    What is behind one alone would be too few tokens for products at the processor's full rate.
     """
-    prefixes = {n: query.options[0].ids[:own[n]] for n, query in queries.items()}
-    rows = {n: Row((grow(query, own[n]),), (n,)) for n, query in queries.items()}
+    parted = [(tree.tokens[:tree.trunk], Row((tree.behind(tree.trunk),))) for tree in alike]
 
-    def fit(chunk: list[int]) -> bool:
-        return (_fits([rows[n] for n in chunk], batch_tokens, unpadded)
-                and sum(own[n] for n in chunk) <= held_tokens)
+    def fit(chunk: list[tuple[list[int], Row]]) -> bool:
+        return (_fits([row for _, row in chunk], batch_tokens, unpadded)
+                and sum(len(prefix) for prefix, _ in chunk) <= held_tokens)
 
     groups = []
-    for chunk in _cut(sorted(queries, key=lambda n: (-own[n], -len(rows[n]))), fit):
-        together = _cut(chunk, lambda some: _fits([prefixes[n] for n in some], batch_tokens, unpadded))
-        groups.append(Group(tuple(Prefixes.of([prefixes[n] for n in some]) for some in together),
-                            (_batch([rows[n] for n in chunk], [own[n] for n in chunk]),)))
+    for chunk in _cut(sorted(parted, key=lambda part: (-len(part[0]), -len(part[1]))), fit):
+        prefixes, rows = [prefix for prefix, _ in chunk], [row for _, row in chunk]
+        together = _cut(prefixes, lambda some: _fits(some, batch_tokens, unpadded))
+        groups.append(Group(tuple(map(Prefixes.of, together)), (_batch(rows, list(map(len, prefixes))),)))
     return groups
 
 
@@ -386,24 +451,19 @@ def _cut(items: Iterable[T], fit: Callable[[list[T]], bool]) -> list[list[T]]:
     return chunks
 
 
-def _own_prefix(query: Query) -> int:
-    """How many tokens all options of a question share before the first that is scored."""
-    return common_prefix([query], min(len(o.context) - 1 for o in query.options))
-
-
-def _pack(trees: Iterable[tuple[Tree, int]], row_tokens: int) -> list[Row]:
+def _pack(trees: Iterable[Tree], row_tokens: int) -> list[Row]:
     """First fit, longest first: rows of at most `row_tokens`, a longer tree in a row of its own."""
-    rows: list[list[tuple[Tree, int]]] = []
+    rows: list[list[Tree]] = []
     space: list[int] = []
-    for tree, number in sorted(trees, key=lambda item: -len(item[0])):
+    for tree in sorted(trees, key=lambda tree: -len(tree)):
         where = next((i for i, left in enumerate(space) if left >= len(tree)), None)
         if where is None:
             rows.append([])
             space.append(row_tokens)
             where = len(rows) - 1
-        rows[where].append((tree, number))
+        rows[where].append(tree)
         space[where] -= len(tree)
-    return [Row(tuple(t for t, _ in row), tuple(n for _, n in row)) for row in rows]
+    return [Row(tuple(row)) for row in rows]
 
 
 def _fits(rows: Sequence[Sized], batch_tokens: int, unpadded: bool) -> bool:
@@ -425,14 +485,15 @@ def _batch(rows: Sequence[Row], behind: Sequence[int]) -> Batch:
     targets: list[tuple[int, int, int, int]] = []
     for r, row in enumerate(rows):
         start = 0
-        for tree, number in zip(row.trees, row.numbers, strict=True):
+        for tree in row.trees:
             end = start + len(tree)
             tokens[r, start:end] = tree.tokens
             positions[r, start:end] = tree.depths
             for node, parent in enumerate(tree.parents):
                 if parent >= 0:
                     ancestors[r, start + node] |= ancestors[r, start + parent]
-            targets += [(r * width + start + node, token, number, option) for node, token, option in tree.targets]
+            targets += [(r * width + start + node, token, question, option)
+                        for node, token, question, option in tree.targets]
             start = end
     where, token, question, option = (np.array(column) for column in zip(*targets, strict=True))
     nodes, target_nodes = np.unique(where, return_inverse=True)

@@ -48,6 +48,21 @@ class Read(NamedTuple):
     pairs: float  # of query and key that are multiplied, of one head in one layer
 
 
+class Question(NamedTuple):
+    """How long a question is, in tokens."""
+
+    contexts: float  # each different one once
+    options: float  # all together
+    n_options: float
+    context: str = ""  # the first one, where its text is known: questions that begin alike read that once
+    first: float = 0.0  # and its tokens
+
+    @property
+    def own(self) -> float:
+        """What is read of it; of no option the last token."""
+        return self.contexts + self.options - self.n_options
+
+
 def find_tasks(names: str) -> tuple[TaskId, ...]:
     """The tasks that names stand for: with their rows where a folder is named or they are made here, else by length."""
     here = bool(os.environ.get("HEADROOM_DATA"))
@@ -64,21 +79,22 @@ class Counter:
 
     what: str  # a field of `Read`
     count_text: planning.CountText | None
+    d_model: int
     shares: bool = False  # gradients of a wide model, which read shared demonstrations forwards once
 
     def __call__(self, setup: Setup, split: str) -> int:
-        tokens: float = getattr(_read(setup, split, self.count_text, self.shares), self.what)
+        tokens: float = getattr(_read(setup, split, self.count_text, self.d_model, self.shares), self.what)
         return round(tokens)
 
 
 @lru_cache(maxsize=8192)
-def _read(setup: Setup, split: str, count_text: planning.CountText | None, shares: bool) -> Read:
+def _read(setup: Setup, split: str, count_text: planning.CountText | None, d_model: int, shares: bool) -> Read:
     """What is read of a setup's prompts in one go, of a few of them as of all."""
     questions, demos, n = _lengths(setup, split, count_text)
     fixed = setup.demos == "fixed" and setup.n_shots > 0
     prefix = setup.n_shots * demos
-    mine = [contexts + options - n_options for contexts, options, n_options in questions]  # no option's last is read
-    scored = sum(options for _, options, _ in questions)
+    mine = [question.own for question in questions]
+    scored = sum(question.options for question in questions)
     if split != "validation":
         rows = _padded([one + prefix for one in mine])
         own = sum(rows) - len(rows) * (prefix / 2 if fixed and shares else 0)
@@ -87,12 +103,33 @@ def _read(setup: Setup, split: str, count_text: planning.CountText | None, share
         own, pairs = sum(mine) + prefix * len(mine), sum((one + prefix) ** 2 for one in mine)
     else:  # those behind one draw are packed together; attention alone reads the padding of their rows
         draws = min(setup.draws if fixed else 1, len(mine))
-        rows = [row for draw in range(draws) for row in _padded(_packed(mine[draw::draws]))]
-        own, pairs = sum(mine), sum(row * (row + prefix) for row in rows)
+        behind = [_joined(questions[draw::draws], d_model) for draw in range(draws)]
+        rows = [row for trees in behind for row in _padded(_packed(trees))]
+        own, pairs = sum(map(sum, behind)), sum(row * (row + prefix) for row in rows)
     times = n / len(questions)
     shared = prefix if fixed and split == "validation" else 0.0
     draws = min(setup.draws, n)
     return Read(own * times + draws * shared, scored * times, pairs * times + draws * shared ** 2)
+
+
+def _joined(questions: Sequence[Question], d_model: int) -> list[float]:
+    """Lengths of the trees into which questions grow that begin alike, as in `trees.joined`."""
+    from ..engine.batches import CPU_TOKENS
+    from ..engine.passes import ROW_TOKENS
+    from ..engine.trees import is_cheaper_joined
+
+    found: list[float] = []
+    before = ""
+    for one in sorted(questions, key=lambda one: one.context):
+        pairs = enumerate(zip(before, one.context, strict=False))
+        alike = next((i for i, (a, b) in pairs if a != b), min(len(before), len(one.context)))
+        shared = one.first * alike / max(len(one.context), 1)
+        if shared and is_cheaper_joined(found[-1], one.own, shared, ROW_TOKENS, CPU_TOKENS, d_model):
+            found[-1] += one.own - shared
+        else:
+            found.append(one.own)
+        before = one.context
+    return found
 
 
 def _packed(trees: Sequence[float]) -> list[float]:
@@ -122,15 +159,15 @@ def _padded(lengths: Sequence[float]) -> list[float]:
     return found
 
 
-def _lengths(setup: Setup, split: str, count_text: planning.CountText | None
-             ) -> tuple[Sequence[tuple[float, float, float]], float, int]:
-    """(tokens of contexts, tokens of options, how many options) of some questions; tokens of a demonstration; how many
-    questions."""
+def _lengths(
+    setup: Setup, split: str, count_text: planning.CountText | None
+) -> tuple[Sequence[Question], float, int]:
+    """Some questions; tokens of a demonstration; how many questions."""
     assert setup.task is not None
     if setup.task.digest == ASSUMED:
         of = LENGTHS[setup.task.name]
         one = (of.contexts, of.options, of.n_options) if split == "validation" else (of.context, of.gold, 1.0)
-        return [one], of.demo, setup.n_examples
+        return [Question(*one)], of.demo, setup.n_examples
     task = task_of(setup)
     count = count_text or planning.guessed_tokens
     found, shown = [], []
@@ -139,9 +176,10 @@ def _lengths(setup: Setup, split: str, count_text: planning.CountText | None
         example = prompt.example
         options = range(len(example.options)) if split == "validation" else example.gold[:1]
         contexts = {example.contexts[i]: count(example.contexts[i]) for i in options}
-        found.append((float(sum(contexts.values())), float(sum(
-            max(count(example.contexts[i] + example.options[i]) - contexts[example.contexts[i]], 1) for i in options)),
-            len(options)))
+        tokens = sum(max(count(example.contexts[i] + example.options[i]) - contexts[example.contexts[i]], 1)
+                     for i in options)
+        context, first = next(iter(contexts.items()))
+        found.append(Question(sum(contexts.values()), tokens, len(options), context, first))
         shown.append(count(prompt.prefix))
         if len(found) == min(SAMPLE, setup.n_examples):
             break
@@ -211,7 +249,7 @@ def read_of(unit: Unit[Any], info: ModelInfo, count_text: planning.CountText | N
     from ..engine.gradients import SHARING_WIDTH
 
     shares = unit.BACKWARDS and info.d_model >= SHARING_WIDTH
-    tokens, scored, pairs = (unit.cost(info, Counter(what, count_text, shares)) for what in Read._fields)
+    tokens, scored, pairs = (unit.cost(info, Counter(what, count_text, info.d_model, shares)) for what in Read._fields)
     if unit.setup is None:  # random sequences, of which no logits are formed
         return Read(tokens, 0, tokens * min(info.max_positions, 4 * 125))
     return Read(tokens, scored, pairs)

@@ -36,6 +36,8 @@ ONE_TOKEN = [multiple_choice(q.contexts[0], ["yes", "no", "true"], 0) for q in Q
 SHARING = [multiple_choice(q.contexts[0], ["the cat", "the cat sat", "the man", "the"], 2) for q in QUESTIONS]
 PER_OPTION = [Example(tuple(f"{q.contexts[0]} the {word}" for word in ("cat", "dog that ran")),
                       (" sat on the mat.",) * 2, (0,), "") for q in QUESTIONS]
+PARAGRAPH = "The cat ran to the man and the dog sat on the red mat, and one two three ran on and on to the blue dog."
+ABOUT_ONE = [multiple_choice(f"{PARAGRAPH}\n{q.contexts[0]}", [*q.options], q.gold[0]) for q in QUESTIONS]
 NO_CONTEXT = [Example(("",) * 2, ("the cat sat", "the dog"), (0,), ""), Example(("a",) * 2, (" cat", " dog"), (1,), "")]
 DEMOS = [f"{q.contexts[0]}{q.options[q.gold[0]]}" for q in QUESTIONS]
 
@@ -46,6 +48,8 @@ KINDS = {
     "one-token options": [Prompt(q, (DEMOS[0],), i) for i, q in enumerate(ONE_TOKEN)],
     "options that share a beginning": [Prompt(q, (DEMOS[0],), i) for i, q in enumerate(SHARING)],
     "a context for each option": [Prompt(q, tuple(DEMOS[:2]), i) for i, q in enumerate(PER_OPTION)],
+    "about one paragraph": [Prompt(q, (), i) for i, q in enumerate(ABOUT_ONE)],
+    "about one paragraph, fixed demonstrations": [Prompt(q, tuple(DEMOS[:2]), i) for i, q in enumerate(ABOUT_ONE)],
     "no context": [Prompt(q, (), i) for i, q in enumerate(NO_CONTEXT)],
 }
 FIXED = KINDS["fixed demonstrations"]
@@ -83,11 +87,12 @@ def test_the_engine_equals_the_obvious_path(architecture, kind):
 def test_a_long_context_is_read_apart_and_changes_nothing(architecture, monkeypatch):
     monkeypatch.setattr(trees, "MIN_OWN_PREFIX", 12)
     model, prompts = small_model(architecture), KINDS["demonstrations per query"]
-    prepared = passes.prepare(model, prompts)
+    prepared = passes.prepare(model, prompts, row_tokens=1)  # or they would be joined by what they begin with
     lengths = [n for g in prepared.groups for b in g.batches for n in set(b.behind[b.behind >= 12].tolist())]
     assert len(set(lengths)) > 1
     assert any(sum(len(p.tokens) for p in g.prefixes) > 1 for g in prepared.groups) == passes.takes_trees(model)
-    several = passes.prepare(model, prompts, batch_tokens=2 * max(lengths))  # passes over the contexts of one batch
+    # Several passes over the contexts of one batch.
+    several = passes.prepare(model, prompts, row_tokens=1, batch_tokens=2 * max(lengths))
     assert any(len(g.prefixes) > 1 for g in several.groups) == passes.takes_trees(model)
     ablations = [INTACT, MIXED, LATE]
     expected = [values(reference(architecture, prompts, ablation)) for ablation in ablations]
@@ -99,11 +104,12 @@ def test_a_long_context_is_read_apart_and_changes_nothing(architecture, monkeypa
 def test_long_contexts_are_held_together_as_far_as_the_memory_for_states_reaches(monkeypatch):
     monkeypatch.setattr(trees, "MIN_OWN_PREFIX", 12)
     model, prompts = small_model("opt"), KINDS["demonstrations per query"]
-    longest = max(b.behind.max() for g in passes.prepare(model, prompts).groups for b in g.batches)
+    longest = max(b.behind.max() for g in passes.prepare(model, prompts, row_tokens=1).groups for b in g.batches)
 
     def held(state_bytes: int) -> int:
         monkeypatch.setattr(passes, "STATE_BYTES", state_bytes)
-        return max(g.n_prefix_tokens for g in passes.prepare(model, prompts, batch_tokens=longest).groups)
+        prepared = passes.prepare(model, prompts, row_tokens=1, batch_tokens=longest)
+        return max(g.n_prefix_tokens for g in prepared.groups)
 
     assert held(0) == longest  # one pass over one context is the least
     assert longest < held(2**30) <= passes.BATCHES_HELD * longest

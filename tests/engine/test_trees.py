@@ -57,7 +57,7 @@ def test_each_option_reads_and_predicts_just_its_own_tokens(query):
     for skip in {0, shared_start(query)}:
         tree = trees.grow(query, skip)
         for number, option in enumerate(query.options):
-            targets = [(node, token) for node, token, n in tree.targets if n == number]
+            targets = [(node, token) for node, token, _, n in tree.targets if n == number]
             assert tuple(token for _, token in targets) == option.continuation
             for i, (node, _) in enumerate(targets):
                 read = option.ids[:skip] + path(tree, node)
@@ -89,12 +89,15 @@ def test_the_common_prefix_is_the_longest_beginning_that_all_share(some, at_most
 
 
 @given(some=st.lists(queries | one_context, min_size=1, max_size=6), branch=st.booleans(),
-       row_tokens=st.integers(1, 40), batch_tokens=st.integers(1, 120), held_tokens=st.integers(1, 40), data=st.data())
-def test_packing_keeps_every_option_of_every_question_apart(some, branch, row_tokens, batch_tokens, held_tokens, data):
+       row_tokens=st.integers(1, 40), batch_tokens=st.integers(1, 120), held_tokens=st.integers(1, 40),
+       d_model=st.sampled_from([1, 4, 1000]), data=st.data())
+def test_packing_keeps_every_option_of_every_question_apart(
+    some, branch, row_tokens, batch_tokens, held_tokens, d_model, data,
+):
     demos = [data.draw(st.sampled_from([(), ("a",), ("a", "b")])) for _ in some]
     with patch.object(trees, "MIN_OWN_PREFIX", data.draw(st.sampled_from([2, 256]))):
         groups = trees.group(some, demos, trees=branch, row_tokens=row_tokens, batch_tokens=batch_tokens,
-                             held_tokens=held_tokens)
+                             held_tokens=held_tokens, d_model=d_model)
     predicted: dict[tuple[int, int], list[tuple[tuple[int, ...], int]]] = {}
     for group in groups:
         for batch in group.batches:
@@ -128,15 +131,19 @@ def test_packing_keeps_every_option_of_every_question_apart(some, branch, row_to
 
 @given(some=st.lists(queries, min_size=1, max_size=6), row_tokens=st.integers(1, 40))
 def test_rows_are_full_or_alone(some, row_tokens):
-    rows = trees._pack([(trees.grow(q, 0), n) for n, q in enumerate(some)], row_tokens)
-    assert sorted(n for row in rows for n in row.numbers) == list(range(len(some)))
+    rows = trees._pack([trees.grow(q, 0, n) for n, q in enumerate(some)], row_tokens)
+    assert sorted(n for row in rows for tree in row.trees for n in tree.numbers) == list(range(len(some)))
     assert all(len(row) <= row_tokens or len(row.trees) == 1 for row in rows)
+
+
+def grouped(some, demos, **sizes):
+    return trees.group(some, demos, **{"trees": True, "row_tokens": 64, "batch_tokens": 512, "held_tokens": 512,
+                                       "d_model": 8} | sizes)
 
 
 def test_padding_attends_to_itself_alone():
     short, long = Query((Scored((1,), (2,)),)), Query((Scored((1, 2, 3, 4), (2,)),))
-    batch = trees.group([short, long], [(), ()], trees=True, row_tokens=1, batch_tokens=100,
-                        held_tokens=100)[0].batches[0]
+    batch = grouped([short, long], [(), ()], row_tokens=1, d_model=1)[0].batches[0]
     assert list(batch.lengths) == [4, 1]
     assert (batch.ancestors[1, 1:] == np.eye(4, dtype=bool)[1:]).all()
     assert not batch.ancestors[1, 0, 1:].any()
@@ -145,20 +152,89 @@ def test_padding_attends_to_itself_alone():
 def test_questions_behind_the_same_demonstrations_share_them_as_a_prefix():
     shown = tuple(range(100, 120))
     behind = [Query((Scored((*shown, 1, i), (2,)), Scored((*shown, 1, i), (3, 4)))) for i in range(3)]
-    (group,) = trees.group(behind, [("d",)] * 3, trees=True, row_tokens=64, batch_tokens=512, held_tokens=512)
+    (group,) = grouped(behind, [("d",)] * 3)
     assert [p.tokens.tolist() for p in group.prefixes] == [[[*shown, 1]]]
     assert sum(int(b.lengths.sum()) for b in group.batches) == 3 * 2  # the question's own token, and one option's first
 
 
+@given(some=st.lists(queries | one_context, min_size=1, max_size=5))
+def test_what_is_taken_in_stands_once_and_keeps_its_targets(some):
+    grown = [trees.grow(query, 0, number) for number, query in enumerate(some)]
+    whole = Tree()
+    for tree in grown:
+        missing = len(tree) - whole.shared_with(tree)
+        before = len(whole)
+        whole.take(tree)
+        assert len(whole) == before + missing
+    assert len({path(whole, node) for node in range(len(whole))}) == len(whole)
+    assert whole.numbers == list(range(len(some)))
+    assert [(path(whole, node), *rest) for node, *rest in whole.targets] == [
+        (path(tree, node), *rest) for tree in grown for node, *rest in tree.targets]
+
+
+@given(query=queries | one_context)
+def test_a_trunk_is_what_all_options_share_before_anything_is_predicted(query):
+    tree = trees.grow(query, 0)
+    n = tree.trunk
+    assert n == shared_start(query)
+    above = tree.behind(n)
+    assert [(tree.tokens[:n] + list(path(above, node)), *rest) for node, *rest in above.targets] == [
+        (list(path(tree, node)), *rest) for node, *rest in tree.targets]
+
+
+def about_one_paragraph(n: int, n_shared: int) -> list[Query]:
+    """Questions of 4 tokens of their own, with two options of two tokens."""
+    text = tuple(range(1000, 1000 + n_shared))
+    return [Query(tuple(Scored((*text, *range(10 * i, 10 * i + 4)), (7, option)) for option in (1, 2)))
+            for i in range(n)]
+
+
+@pytest.mark.parametrize(("n_shared", "apart"), [(300, True), (100, False)])
+def test_questions_about_one_paragraph_read_it_once(n_shared, apart):
+    ten, other = about_one_paragraph(10, n_shared), Query((Scored((5, 6), (7,)),))
+    groups = grouped([*ten[:5], other, *ten[5:]], [()] * 11, d_model=64)
+    assert sum(g.n_prefix_tokens + sum(b.n_tokens for b in g.batches) for g in groups) >= n_shared + 10 * 5 + 2
+    prefixes = [p.tokens.tolist() for g in groups for p in g.prefixes]
+    assert prefixes == ([[list(range(1000, 1300))]] if apart else [])
+    real = sum(int(b.lengths.sum()) for g in groups for b in g.batches)
+    assert real == (0 if apart else n_shared) + 10 * 5 + 2  # both options begin with the same token
+
+
+def test_questions_about_one_paragraph_read_it_once_behind_shared_demonstrations():
+    shown = tuple(range(500, 520))
+    ten = [Query(tuple(Scored((*shown, n, *o.context), o.continuation) for o in q.options))
+           for n in (80, 90) for q in about_one_paragraph(5, n)]
+    (both,) = grouped(ten, [("d",)] * 10, d_model=64, row_tokens=64)
+    assert [p.tokens.tolist() for p in both.prefixes] == [[list(shown)]]
+    assert sorted(n for b in both.batches for n in b.lengths.tolist()) == [1 + 80 + 5 * 5, 1 + 90 + 5 * 5]
+
+
+@pytest.mark.parametrize(("sizes", "n_trees"), [
+    ({"row_tokens": 200}, 1),  # in a row that is no longer than others, for nothing
+    ({"row_tokens": 64, "d_model": 64}, 1),
+    ({"row_tokens": 64, "d_model": 1}, 5),  # narrow: attention in long rows would cost more than it saves
+    ({"row_tokens": 64, "d_model": 64, "batch_tokens": 14}, 3),  # little memory
+])
+def test_trees_are_joined_where_that_is_cheaper(sizes, n_trees):
+    grown = [trees.grow(query, 0, n) for n, query in enumerate(about_one_paragraph(5, 100))]
+    assert len(trees.joined(grown, **{"batch_tokens": 512, "d_model": 1} | sizes)) == n_trees
+
+
+def test_a_model_that_takes_no_trees_reads_a_paragraph_once_too():
+    (behind,) = grouped(about_one_paragraph(3, 300), [()] * 3, trees=False, d_model=64)
+    assert [p.tokens.tolist() for p in behind.prefixes] == [[list(range(1000, 1300))]]
+    assert sum(len(b.lengths) for b in behind.batches) == 6  # a row for each option
+
+
 def test_a_prefix_of_a_few_tokens_is_not_worth_a_pass():
     behind = [Query((Scored((1, 2, i), (2,)),)) for i in range(3)]
-    (group,) = trees.group(behind, [("d",)] * 3, trees=True, row_tokens=64, batch_tokens=512, held_tokens=512)
+    (group,) = grouped(behind, [("d",)] * 3)
     assert not group.prefixes
 
 
 def test_some_context_always_stays_behind_the_prefix():
     same = Query((Scored(tuple(range(20)), (1,)),))
-    (group,) = trees.group([same, same], [("d",)] * 2, trees=True, row_tokens=64, batch_tokens=512, held_tokens=512)
+    (group,) = grouped([same, same], [("d",)] * 2)
     assert [p.tokens.tolist() for p in group.prefixes] == [[list(range(19))]]
 
 

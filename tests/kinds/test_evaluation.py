@@ -1,6 +1,7 @@
 """Answers, sweeps and means: what the engine finds, as records."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,9 @@ DEMOS = ("Question: the cat sat on the?\nAnswer: mat", "Question: is it blue?\nA
 QUESTIONS = [multiple_choice(f"Question: {text}?\nAnswer:", ["yes", "the red dog ran", "no cat"], i % 3)
              for i, text in enumerate(["the man sat", "one two three", "is it blue and green", "a", "the dog ran to"])]
 PROMPTS = [Prompt(q, DEMOS, i) for i, q in enumerate(QUESTIONS)]
+# Each begins in its own way: what questions begin with alike is read once.
+MANY = [Prompt(multiple_choice(f"{chr(65 + i)} {q.contexts[0]}", list(QUESTIONS[0].options), i % 3))
+        for i, q in enumerate(QUESTIONS * 5)]
 HEADS = [Head(layer, head) for layer in range(3) for head in range(4)]
 ALL_OFF = Ablation(frozenset(HEADS), frozenset(range(3)))
 
@@ -46,7 +50,7 @@ def test_with_everything_off_the_question_no_longer_matters():
 
 def test_numbers_come_while_the_rest_is_read_and_count_only_whole_questions():
     model, masks = small_model("opt"), [INTACT, Ablation(frozenset(HEADS[:5]))]
-    prompts = [Prompt(q, DEMOS, i) for i, q in enumerate(QUESTIONS * 4)]
+    prompts = [replace(prompt, demos=DEMOS, doc=i) for i, prompt in enumerate(MANY)]
     whole = [record.outcomes() for record in evaluate(model, prompts, masks)]
     told = []
     evaluate(model, prompts, masks, batch_tokens=64, so_far=lambda *said: told.append(said))
@@ -60,7 +64,7 @@ def test_numbers_come_while_the_rest_is_read_and_count_only_whole_questions():
 
 
 def test_running_out_of_memory_halves_the_passes_and_says_so(monkeypatch, caplog):
-    model, prompts = small_model("opt"), [Prompt(q) for q in QUESTIONS * 20]
+    model, prompts = small_model("opt"), MANY
     expected = evaluate(model, prompts)
     plain, tried = passes.score, []
 

@@ -45,19 +45,32 @@ WIDE = {"hidden_size": 256, "word_embed_proj_dim": 256, "ffn_dim": 1024, "num_hi
         "num_attention_heads": 8, "max_position_embeddings": 1024}
 
 
+def _text(draw: random.Random, least: int, most: int) -> str:
+    return " ".join(draw.choice(WORDS) for _ in range(draw.randint(least, most)))
+
+
+def _task(folder: Path, questions: list[str], draw: random.Random) -> TaskId:
+    file = folder / "words.jsonl"
+    file.write_text("".join(json.dumps({"query": question, "options": [_text(draw, 4, 12) for _ in range(4)],
+                                        "gold": draw.randrange(4)}) + "\n" for question in questions))
+    name = f"own:{file}"
+    return TaskId(name, get_task(name).fingerprint)
+
+
 @pytest.fixture(scope="module")
 def task(tmp_path_factory) -> TaskId:
     """Questions of ordinary length: very short ones are padded more than is counted."""
     draw = random.Random(0)
+    return _task(tmp_path_factory.mktemp("tasks"), [_text(draw, 40, 80) for _ in range(100)], draw)
 
-    def text(least: int, most: int) -> str:
-        return " ".join(draw.choice(WORDS) for _ in range(draw.randint(least, most)))
 
-    file = tmp_path_factory.mktemp("tasks") / "words.jsonl"
-    file.write_text("".join(json.dumps({"query": text(40, 80), "options": [text(4, 12) for _ in range(4)],
-                                        "gold": draw.randrange(4)}) + "\n" for _ in range(100)))
-    name = f"own:{file}"
-    return TaskId(name, get_task(name).fingerprint)
+@pytest.fixture(scope="module")
+def about_paragraphs(tmp_path_factory) -> TaskId:
+    """Ten questions about each of ten paragraphs, as in MultiRC."""
+    draw = random.Random(0)
+    questions = [f"{paragraph} {_text(draw, 6, 10)}" for paragraph in [_text(draw, 60, 100) for _ in range(10)]
+                 for _ in range(10)]
+    return _task(tmp_path_factory.mktemp("paragraphs"), questions, draw)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +104,16 @@ def test_operations_are_within_5_percent_of_those_that_torch_counts(model, folde
     read = read_of(unit, shape.info, lambda text: len(model.encode(text)))
     planned = operations(shape.info, shape.parts, read, unit.BACKWARDS)
     assert planned == pytest.approx(counter.get_total_flops(), rel=0.05)
+
+
+@pytest.mark.parametrize(("n_shots", "draws"), [(0, 1), (1, 1)])
+def test_what_questions_begin_with_alike_is_counted_once(model, folder, about_paragraphs, n_shots, draws):
+    unit = Evaluation(Setup(model.id, about_paragraphs, n_shots, "fixed", 40, 0, draws))
+    with FlopCounterMode(display=False, custom_mapping=ON_A_PROCESSOR) as counter:
+        unit.measure(model, [], None)
+    shape = shape_of(str(folder))
+    read = read_of(unit, shape.info, lambda text: len(model.encode(text)))
+    assert operations(shape.info, shape.parts, read) == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 
 def test_parts_add_up_to_the_parameters_of_the_model_itself(model, folder):
