@@ -18,6 +18,7 @@ Progress = Callable[[int, int], None]
 
 CPU_TOKENS = 1024  # what a block makes of them stays in a processor's cache; twice as many are no faster
 QUICK_TOKENS = 256  # where somebody waits for a first number; a product of so few rows is a twentieth slower
+FIRST_TOKENS = 64  # and of the first pass of all: a few questions
 QUICK_WORK = 3e10  # operations of a pass that need not be shorter than it is: about 0.3 s on two cores
 GPU_TOKENS = 16384  # enough to keep any one busy, or to be worth bringing offloaded weights in
 FEWEST_TOKENS = 64
@@ -37,9 +38,15 @@ def tokens_per_pass(model: LoadedModel, every_layer: bool = False) -> int:
     visitors = offloaded(model.model)
     widest = max((p.numel() * p.element_size() for one in visitors for p in one.parameters(recurse=False)), default=0)
     devices = {model.device, *map(device_of, model.blocks)}
-    on_cpu = QUICK_TOKENS if model.quick and 2 * model.info.n_params * CPU_TOKENS > QUICK_WORK else CPU_TOKENS
+    on_cpu = QUICK_TOKENS if is_waited_for(model) else CPU_TOKENS
     return min(fitting(max(0, _free(device) - widest), cost,
                        GPU_TOKENS if device.type == "cuda" or visitors else on_cpu) for device in devices)
+
+
+def is_waited_for(model: LoadedModel) -> bool:
+    """Whether somebody waits for first numbers of a model that takes long for a whole pass: on a processor."""
+    return (model.quick and model.device.type != "cuda"
+            and 2 * model.info.n_params * CPU_TOKENS > QUICK_WORK)
 
 
 def bytes_per_token(info: ModelInfo, dtype: str, every_layer: bool, patterns: bool = False, ffn_widths: int = 3) -> int:

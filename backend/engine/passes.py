@@ -32,7 +32,7 @@ from ..records import Questions
 from ..tasks.task import Prompt
 from ..values import Ablation
 from . import trees
-from .batches import Progress, smaller, tokens_per_pass
+from .batches import FIRST_TOKENS, Progress, is_waited_for, smaller, tokens_per_pass
 
 ROW_TOKENS = 128  # small trees are packed into rows of about this length
 BATCHES_HELD = 4  # long contexts whose options are read together, in passes over them
@@ -135,12 +135,16 @@ def prepare(
         batch_tokens: tokens of one pass, padding included; None for as many as suit the device.
     """
     batch_tokens = batch_tokens or tokens_per_pass(model)
+    first_tokens = None
+    if is_waited_for(model):
+        first_tokens = min(FIRST_TOKENS, batch_tokens)
+        row_tokens = min(row_tokens, first_tokens)
     encoded = list(trees.encode(prompts, model.encode_pairs, model.info.max_positions))
     questions = trees.questions_of(prompts, encoded, metric)
     kept = [(p, q, d) for p, (q, d) in zip(prompts, encoded, strict=True) if q is not None]
     held_tokens = min(BATCHES_HELD * batch_tokens, STATE_BYTES // prefix_width_of(model))
     groups = grouped(model, [q for _, q, _ in kept], [p.demos[d:] for p, _, d in kept], row_tokens, batch_tokens,
-                     max(batch_tokens, held_tokens))
+                     max(batch_tokens, held_tokens), first_tokens)
     lengths = tuple(p.example.lengths for p, _, _ in kept)
     return Prepared(weakref.ref(model), state_width_of(model), prefix_width_of(model), prompts, questions, lengths,
                     groups, batch_tokens)
@@ -148,12 +152,12 @@ def prepare(
 
 def grouped(
     model: LoadedModel, queries: Sequence[trees.Query], demos: Sequence[tuple[str, ...]], row_tokens: int,
-    batch_tokens: int, held_tokens: int,
+    batch_tokens: int, held_tokens: int, first_tokens: int | None = None,
 ) -> list[trees.Group]:
     """Questions in the form that a model takes, see `trees.group`."""
     return trees.group(queries, demos, trees=takes_trees(model), row_tokens=row_tokens, batch_tokens=batch_tokens,
-                       held_tokens=held_tokens, d_model=model.info.d_model, prefixes=shares_prefixes(model),
-                       unpadded=reads_unpadded(model))
+                       held_tokens=held_tokens, d_model=model.info.d_model, first_tokens=first_tokens,
+                       prefixes=shares_prefixes(model), unpadded=reads_unpadded(model))
 
 
 def halve(large: Prepared) -> None:

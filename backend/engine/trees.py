@@ -323,8 +323,8 @@ def questions_of(
 
 
 def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: bool, row_tokens: int,
-          batch_tokens: int, held_tokens: int, d_model: int, prefixes: bool = True, unpadded: bool = False
-          ) -> list[Group]:
+          batch_tokens: int, held_tokens: int, d_model: int, first_tokens: int | None = None, prefixes: bool = True,
+          unpadded: bool = False) -> list[Group]:
     """Questions that share demonstrations share a prefix; their trees are packed and batched by length.
 
     Args:
@@ -334,6 +334,7 @@ def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: 
         row_tokens: small trees are packed into rows of about this length.
         batch_tokens: tokens of a batch, padding included; a longer row is a batch of its own.
         held_tokens: tokens of long beginnings whose options are read together; a longer one stands alone.
+        first_tokens: tokens of the very first batch, where somebody waits for a first number; None: as of all.
         d_model: what a token costs beside attention, see `is_cheaper_joined`.
         prefixes: whether the model can read a prefix apart; otherwise every question is read whole.
         unpadded: whether it reads a batch without its padding.
@@ -355,9 +356,10 @@ def group(queries: Sequence[Query], demos: Sequence[tuple[str, ...]], *, trees: 
     if trees:
         draws = [(_shared_prefix([queries[n] for n in numbers]), numbers) for numbers in together]
         groups = _behind_draws([(prefix, _pack(grown(numbers, len(prefix)), row_tokens)) for prefix, numbers in draws],
-                               batch_tokens, held_tokens, unpadded)
+                               batch_tokens, held_tokens, unpadded, first_tokens)
         if short:
-            groups.append(_alone((), _pack(short, row_tokens), batch_tokens, unpadded))
+            groups.append(_alone((), _pack(short, row_tokens), batch_tokens, unpadded,
+                                 None if groups else first_tokens))
         groups += _side_by_side(long, batch_tokens, held_tokens, unpadded)
     else:
         apart = [(_shared_prefix([queries[n] for n in numbers]), numbers)
@@ -377,21 +379,26 @@ def _row_an_option(query: Query, skip: int, question: int) -> Iterator[Row]:
         yield Row((chain,))
 
 
-def _alone(prefix: Sequence[int], rows: Sequence[Row], batch_tokens: int, unpadded: bool) -> Group:
+def _alone(
+    prefix: Sequence[int], rows: Sequence[Row], batch_tokens: int, unpadded: bool, first_tokens: int | None = None
+) -> Group:
     """Rows behind one prefix, or behind none."""
-    chunks = _cut(sorted(rows, key=len, reverse=True), lambda chunk: _fits(chunk, batch_tokens, unpadded))
+    chunks = _cut(sorted(rows, key=len, reverse=True),
+                  lambda chunk, first: _fits(chunk, (first and first_tokens) or batch_tokens, unpadded))
     batches = tuple(_batch(chunk, [len(prefix)] * len(chunk)) for chunk in chunks)
     return Group((Prefixes.of([prefix]),) if prefix else (), batches)
 
 
 def _behind_draws(
-    draws: Sequence[tuple[Sequence[int], list[Row]]], batch_tokens: int, held_tokens: int, unpadded: bool
+    draws: Sequence[tuple[Sequence[int], list[Row]]], batch_tokens: int, held_tokens: int, unpadded: bool,
+    first_tokens: int | None,
 ) -> list[Group]:
     """Rows behind several shared prefixes: draws that would not fill a pass are read beside one another."""
-    few, groups = [], []
+    few: list[tuple[Sequence[int], list[Row]]] = []
+    groups: list[Group] = []
     for prefix, rows in draws:
         if not prefix or 2 * len(rows) * max(map(len, rows)) > batch_tokens:
-            groups.append(_alone(prefix, rows, batch_tokens, unpadded))
+            groups.append(_alone(prefix, rows, batch_tokens, unpadded, None if groups else first_tokens))
         else:
             few.append((prefix, rows))
 
@@ -399,10 +406,10 @@ def _behind_draws(
         """Rows that each draw gets, the same number for all, and tokens of a row."""
         return max(len(rows) for _, rows in chunk), max(len(row) for _, rows in chunk for row in rows)
 
-    def fit(chunk: list[tuple[Sequence[int], list[Row]]]) -> bool:
+    def fit(chunk: list[tuple[Sequence[int], list[Row]]], first: bool) -> bool:
         n_rows, width = size(chunk)
-        return (len(chunk) * n_rows * width <= batch_tokens
-                and len(chunk) * len(chunk[0][0]) <= min(held_tokens, batch_tokens))
+        at_most = (first and not groups and first_tokens) or batch_tokens
+        return len(chunk) * n_rows * width <= at_most and len(chunk) * len(chunk[0][0]) <= min(held_tokens, at_most)
 
     for chunk in _cut(sorted(few, key=lambda draw: -len(draw[0])), fit):
         n_rows = size(chunk)[0]
@@ -428,23 +435,27 @@ def _side_by_side(alike: Sequence[Tree], batch_tokens: int, held_tokens: int, un
     """
     parted = [(tree.tokens[:tree.trunk], Row((tree.behind(tree.trunk),))) for tree in alike]
 
-    def fit(chunk: list[tuple[list[int], Row]]) -> bool:
+    def fit(chunk: list[tuple[list[int], Row]], first: bool) -> bool:
         return (_fits([row for _, row in chunk], batch_tokens, unpadded)
                 and sum(len(prefix) for prefix, _ in chunk) <= held_tokens)
 
     groups = []
     for chunk in _cut(sorted(parted, key=lambda part: (-len(part[0]), -len(part[1]))), fit):
         prefixes, rows = [prefix for prefix, _ in chunk], [row for _, row in chunk]
-        together = _cut(prefixes, lambda some: _fits(some, batch_tokens, unpadded))
+        together = _cut(prefixes, lambda some, first: _fits(some, batch_tokens, unpadded))
         groups.append(Group(tuple(map(Prefixes.of, together)), (_batch(rows, list(map(len, prefixes))),)))
     return groups
 
 
-def _cut(items: Iterable[T], fit: Callable[[list[T]], bool]) -> list[list[T]]:
-    """Neighbours together as long as they fit; one that does not fit alone stands alone."""
+def _cut(items: Iterable[T], fit: Callable[[list[T], bool], bool]) -> list[list[T]]:
+    """Neighbours together as long as they fit; one that does not fit alone stands alone.
+
+    Args:
+        fit: called as fit(chunk, whether it is the first).
+    """
     chunks: list[list[T]] = []
     for item in items:
-        if chunks and fit([*chunks[-1], item]):
+        if chunks and fit([*chunks[-1], item], len(chunks) == 1):
             chunks[-1].append(item)
         else:
             chunks.append([item])

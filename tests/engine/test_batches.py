@@ -2,12 +2,15 @@
 
 import logging
 
+import numpy as np
 import pytest
 import torch
 
-from backend.engine import batches
+from backend.engine import batches, passes
 from backend.engine.batches import bytes_per_token, fitting, in_batches, tokens_per_pass
 from backend.records import ModelInfo
+from backend.tasks.task import Prompt, multiple_choice
+from backend.values import INTACT
 from tests.models.small import small_model
 
 LENGTHS = [3, 10, 1, 7, 7, 2, 5]
@@ -125,3 +128,31 @@ def test_passes_are_short_where_somebody_waits_for_the_first_number_of_a_large_m
     assert tokens_per_pass(model) == batches.QUICK_TOKENS < whole
     monkeypatch.setattr(model, "quick", False)
     assert tokens_per_pass(model) == whole
+
+
+def test_the_first_pass_of_all_is_a_few_questions_where_somebody_waits(monkeypatch):
+    model = small_model("opt")
+    words = ("cat", "dog", "man", "mat", "red", "blue", "green", "one", "two", "three")
+    behind = [Prompt(multiple_choice(f"{a} {b} sat?", ["yes", "no"], 0), (f"{demo} ran to the mat and the man.",) * 2)
+              for demo in words[:5] for a in words for b in words]
+    none = [Prompt(prompt.example) for prompt in behind[:100]]
+
+    def passes_of(prompts: list[Prompt]) -> list[int]:
+        groups = passes.prepare(model, prompts).groups
+        return [n for g in groups for n in (*(p.n_tokens for p in g.prefixes), *(b.n_tokens for b in g.batches))]
+
+    def scored(prompts: list[Prompt]) -> np.ndarray:
+        return np.concatenate(passes.score(passes.prepare(model, prompts), [INTACT])[0].loglikelihoods)
+
+    kinds = {"draws that fill passes": behind, "one draw": behind[:100], "draws of few questions": behind[::25],
+             "none": none}
+    before = {kind: (passes_of(prompts), scored(prompts)) for kind, prompts in kinds.items()}
+    monkeypatch.setattr(model, "quick", True)
+    monkeypatch.setattr(batches, "QUICK_WORK", 0)
+    for kind, prompts in kinds.items():
+        sizes, (ordinary, expected) = passes_of(prompts), before[kind]
+        n = 2 if prompts[0].demos else 1  # what comes before the first number
+        assert sum(sizes[:n]) <= n * batches.FIRST_TOKENS < sum(ordinary[:n])
+        assert max(sizes) > batches.FIRST_TOKENS
+        assert sum(sizes) <= 1.5 * sum(ordinary)
+        assert np.abs(scored(prompts) - expected).max() < 1e-4
