@@ -10,12 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from backend.engine import passes
+from backend.errors import DataError
 from backend.kinds.evaluation import evaluate
 from backend.models.loading import LoadedModel
 from backend.tasks.task import Prompt
 from backend.values import INTACT, Ablation, Head
 from tests.benchmarks.lengths import load_smollm2, real_prompts
-from tests.benchmarks.measuring import Row, peak_memory
+from tests.benchmarks.measuring import Row, Skipped, peak_memory
 from tests.benchmarks.workloads import HELLASWAG, SHAPES, Lengths, make_prompts, random_model
 
 if TYPE_CHECKING:
@@ -36,15 +37,26 @@ def live(bench: Bench) -> list[Row]:
 
 
 def live_smollm2(bench: Bench) -> list[Row]:
-    """On the real model, with questions of COPA, capital and HellaSwag."""
+    """On the real model, with questions of COPA, capital and HellaSwag.
+
+    Raises:
+        Skipped: the model, or the questions, are not here.
+    """
     model = load_smollm2(bench.device)
     n = bench.lengths(LONG).n_queries
-    return [row for task in ("copa", "capital", "hellaswag")
-            for row in _toggles(bench, model, f"{task}, real", real_prompts(task, 5, "fixed", n))]
+    try:
+        works = {task: real_prompts(task, 5, "fixed", n) for task in ("copa", "capital", "hellaswag")}
+    except DataError as why:
+        raise Skipped(str(why)) from why
+    return [row for task, prompts in works.items() for row in _toggles(bench, model, f"{task}, real", prompts)]
 
 
 def _toggles(bench: Bench, model: LoadedModel, name: str, prompts: list[Prompt]) -> list[Row]:
-    ready = passes.prepare(model, prompts, "acc")
+    model.quick = True  # as where somebody waits for a first number
+    try:
+        ready = passes.prepare(model, prompts, "acc")
+    finally:
+        model.quick = False
     with peak_memory(bench.device) as peak:
         evaluate(model, ready, [INTACT])
     top = model.n_layers - 1
