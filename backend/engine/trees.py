@@ -29,6 +29,7 @@ EncodePairs = Callable[[Sequence[tuple[str, str]]], Sequence[tuple[tuple[int, ..
 MIN_PREFIX = 8  # tokens; a shorter shared prefix is not worth a pass of its own
 ENCODED_TOGETHER = 64  # prompts; more would hold many long texts at once
 MIN_OWN_PREFIX = 256  # tokens; a longer beginning of one tree alone is read apart, where nothing is scored
+JOINED_TOKENS = 2048  # of questions that begin alike, at most: a row's mask grows with the square of its length
 
 
 @dataclass(frozen=True)
@@ -243,7 +244,8 @@ def is_cheaper_joined(
         batch_tokens: tokens of a pass, which what they do not share must not exceed.
     """
     both = one + other - shared
-    return both <= row_tokens or (both - shared <= batch_tokens and one * (other - shared) <= shared * d_model)
+    return both <= row_tokens or (both - shared <= min(batch_tokens, JOINED_TOKENS)
+                                  and one * (other - shared) <= shared * d_model)
 
 
 def common_prefix(queries: Sequence[Query], at_most: int) -> int:

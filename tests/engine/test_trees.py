@@ -220,6 +220,13 @@ def test_trees_are_joined_where_that_is_cheaper(sizes, n_trees):
     assert len(trees.joined(grown, **{"batch_tokens": 512, "d_model": 1} | sizes)) == n_trees
 
 
+def test_joined_trees_stay_within_a_mask_of_ordinary_size():
+    grown = [trees.grow(query, 0, n) for n, query in enumerate(about_one_paragraph(1000, 100))]
+    sizes = [len(tree) for tree in trees.joined(grown, 64, 100_000, 10_000)]
+    assert max(sizes) <= trees.JOINED_TOKENS + 100
+    assert len(sizes) == 3
+
+
 def test_a_model_that_takes_no_trees_reads_a_paragraph_once_too():
     (behind,) = grouped(about_one_paragraph(3, 300), [()] * 3, trees=False, d_model=64)
     assert [p.tokens.tolist() for p in behind.prefixes] == [[list(range(1000, 1300))]]
