@@ -60,7 +60,7 @@ MAY: dict[str, set[str]] = {
     "backend.sharing": ours("sharing", "store", "kinds", "models", "tables"),
     "backend.runs": ours("runs", "store", "kinds", "models", "tasks"),
     "backend.runs.forecast": ours("runs", "kinds", "models", "tasks", "engine.batches", "engine.gradients",
-                                  "engine.passes"),  # how large passes are
+                                  "engine.passes", "engine.trees"),  # how large passes are, and what they share
     "backend.bundled": ours("bundled", "kinds", "engine", "models", "tasks"),
     "backend.bundled.checkpoints": ours("models.info"),
 }
