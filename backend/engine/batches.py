@@ -44,9 +44,12 @@ def tokens_per_pass(model: LoadedModel, every_layer: bool = False) -> int:
 
 
 def is_waited_for(model: LoadedModel) -> bool:
-    """Whether somebody waits for first numbers of a model that takes long for a whole pass: on a processor."""
-    return (model.quick and model.device.type != "cuda"
-            and 2 * model.info.n_params * CPU_TOKENS > QUICK_WORK)
+    """Whether somebody waits for first numbers of a model that takes long for a whole pass: on a processor.
+
+    Not where weights are brought in for every pass: one more pass would take longer than what it is there to shorten.
+    """
+    return (model.quick and model.device.type != "cuda" and 2 * model.info.n_params * CPU_TOKENS > QUICK_WORK
+            and not offloaded(model.model))
 
 
 def bytes_per_token(info: ModelInfo, dtype: str, every_layer: bool, patterns: bool = False, ffn_widths: int = 3) -> int:

@@ -435,7 +435,7 @@ def _side_by_side(alike: Sequence[Tree], batch_tokens: int, held_tokens: int, un
 
     What is behind one alone would be too few tokens for products at the processor's full rate.
     """
-    parted = [(tree.tokens[:tree.trunk], Row((tree.behind(tree.trunk),))) for tree in alike]
+    parted = [(tree.tokens[:(n := tree.trunk)], Row((tree.behind(n),))) for tree in alike]
 
     def fit(chunk: list[tuple[list[int], Row]], first: bool) -> bool:
         return (_fits([row for _, row in chunk], batch_tokens, unpadded)

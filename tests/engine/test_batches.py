@@ -130,6 +130,15 @@ def test_passes_are_short_where_somebody_waits_for_the_first_number_of_a_large_m
     assert tokens_per_pass(model) == whole
 
 
+def test_no_pass_more_is_made_where_each_brings_the_weights_in(monkeypatch):
+    model = small_model("opt")
+    monkeypatch.setattr(model, "quick", True)
+    monkeypatch.setattr(batches, "QUICK_WORK", 0)
+    assert batches.is_waited_for(model)
+    monkeypatch.setattr(batches, "offloaded", lambda model: [model])
+    assert not batches.is_waited_for(model)
+
+
 def test_the_first_pass_of_all_is_a_few_questions_where_somebody_waits(monkeypatch):
     model = small_model("opt")
     words = ("cat", "dog", "man", "mat", "red", "blue", "green", "one", "two", "three")
