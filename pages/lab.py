@@ -572,12 +572,13 @@ with right:
                 drawn[0] = time.monotonic()
 
         def answers(unit: Unit[Any], so_far: SoFar) -> None:
-            """A number of one task before it is complete."""
-            if isinstance(unit, Evaluation) and scope == "This task" and not comparing:
-                show(False, (unit.ablation, so_far))
+            """A number of the one task before it is complete."""
+            assert isinstance(unit, Evaluation)
+            show(False, (unit.ablation, so_far))
 
         with progress:
-            done = blocks.measure(todo, "accuracy", arrived, on_wait=lambda: show(False), on_answers=answers,
+            done = blocks.measure(todo, "accuracy", arrived, on_wait=lambda: show(False),
+                                  on_answers=answers if scope == "This task" and not comparing else None,
                                   on_stop=lambda: st.session_state.update(stopped=mask))
         show(done)
         todo = [] if done else todo

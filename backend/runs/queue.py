@@ -195,7 +195,7 @@ class Ticket:
             return not self._pending and (self.dropped or not self._fresh)
 
     def wait(self, seconds: float) -> None:
-        """Until a result or the end is there, `seconds` at most."""
+        """Until a result, the end or the first answers of a result are there, `seconds` at most."""
         with self._queue._lock:
             self._seen = monotonic()
             if not self._fresh and self._pending:
@@ -504,7 +504,9 @@ class _Listener:
         with self.queue._lock:
             for job in self.jobs:
                 if job.unit == unit and 0 < answered < of:
-                    job.so_far = SoFar(right, answered, of)
+                    is_first, job.so_far = job.so_far is None, SoFar(right, answered, of)
+                    for ticket in job.wanted if is_first else ():
+                        ticket._news.notify_all()
 
 
 def _in_words(job: _Job, error: BaseException) -> HeadroomError:

@@ -188,11 +188,13 @@ def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any
         on_stop: the Stop button's callback, for pages that would measure again at the next run.
         on_wait: called once before progress is drawn, where it takes longer than a moment: until then the page can
             stand as it was.
-        on_answers: called with the unit that is measured and how its answers stand, each time that there are more; a
-            number that says so may stand where the number will.
+        on_answers: called with the unit that is measured and how its answers stand: when the first are there, at once
+            where the others take longer than a report, and then with each report of progress. A number that says so
+            may stand where the number will.
         on_error: called with an error in place of saying it, by pages that are drawn again meanwhile.
     """
-    slot, bar, said, answered = st.empty(), None, ("", 0), None
+    slot, bar, said = st.empty(), None, ("", 0)
+    shown: tuple[Unit[Any], SoFar] | None = None  # what `on_answers` was last called with
     started = reported = time.monotonic()
     try:
         with waiting.drawing.paused(waiting.stopped), selection.queue().ask(
@@ -204,17 +206,21 @@ def measure(units: Sequence[Unit[Any]], what: str, on_result: Callable[[Unit[Any
                         on_result(unit, record)
                 if waiting.stopped():
                     break
-                if not ticket.over and (now := time.monotonic()) - reported >= REPORT:
+                standing, now = ticket.standing(), time.monotonic()
+                fresh = _answers(standing, shown) if on_answers is not None else None
+                is_awaited = fresh is not None and (shown is None or shown[0] != fresh[0]) and _left(
+                    fresh[1].answered / fresh[1].of, now - started) > REPORT
+                if not ticket.over and (is_awaited or now - reported >= REPORT):
                     reported = now
+                    if on_answers is not None and fresh is not None:
+                        on_answers(*fresh)
+                        shown = fresh
+                    elif bar is None and on_wait is not None:
+                        on_wait()
                     if bar is None:
-                        if on_wait is not None:
-                            on_wait()
                         with slot.container(horizontal=True, vertical_alignment="center"):
                             bar = st.progress(0.0, f"{plain(what)} …")
                             st.button("Stop", key=f"stop:{units[0].key}", icon=":material/stop:", on_click=on_stop)
-                    standing = ticket.standing()
-                    if on_answers is not None and standing.unit is not None and standing.so_far not in (None, answered):
-                        on_answers(standing.unit, answered := standing.so_far)
                     share, text = report(standing, what, now - started)
                     if said != (said := (text, round(100 * share))):
                         bar.progress(share, plain(text))
@@ -234,6 +240,18 @@ def say(error: HeadroomError) -> None:
     st.error(prose(error), icon=":material/error:")
 
 
+def _answers(standing: Standing, shown: tuple[Unit[Any], SoFar] | None) -> tuple[Unit[Any], SoFar] | None:
+    """The unit that is measured and how its answers stand; None where there are none, or no others than were shown."""
+    if standing.unit is None or standing.so_far is None or (standing.unit, standing.so_far) == shown:
+        return None
+    return standing.unit, standing.so_far
+
+
+def _left(share: float, waited: float) -> float:
+    """Seconds that a measurement will still take, by how long its done share took; 0 where nothing is done."""
+    return waited * (1 - share) / share if share else 0
+
+
 def report(standing: Standing, what: str, waited: float) -> tuple[float, str]:
     """How it stands with a measurement: the share that is done, and words."""
     share = (standing.finished + standing.done / max(standing.total, 1)) / max(standing.of, 1)
@@ -243,7 +261,7 @@ def report(standing: Standing, what: str, waited: float) -> tuple[float, str]:
         n = standing.ahead
         return share, f"{what} …" + (f" {words.how_many(n, 'request').capitalize()} {'is' if n == 1 else 'are'} ahead "
                                      "of yours" if n and waited > PATIENT else "")
-    left = waited * (1 - share) / share if share else 0
+    left = _left(share, waited)
     eta = f" · {duration(left)} left" if left > 3 else ""
     stands = f"{standing.done} of {standing.total}"
     if standing.so_far is not None:

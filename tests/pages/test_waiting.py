@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -162,6 +163,53 @@ def test_a_number_that_is_not_complete_stands_marked_where_it_will_stand(
     assert "So far, on 8 of 20 questions." in [caption.value for caption in app.main.caption]
     fresh = lab(n="19")
     assert shown(fresh) == {"Intact": f"≈ {words.percent(5 / 8)}", "Switched off": "–", "Change": "–"}
+
+
+class Told:
+    """A request whose answers stand as a script says, one step with each look; then it is over."""
+
+    error, dropped, of = None, False, 1
+
+    def __init__(self, unit: Any, *so_far: SoFar) -> None:
+        self.steps = [Standing(0, 1, 0, unit, 0, 9, False, one) for one in so_far]
+        self.last = Standing(1, 1, 0, None, 0, 0, False)
+        self.now = self.last
+
+    def __enter__(self) -> Told:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    over = property(lambda self: not self.steps)
+
+    def wait(self, seconds: float) -> None:
+        self.now = self.steps.pop(0)
+        self.steps = self.steps or ([] if self.now is self.last else [self.last])
+
+    def take(self) -> list[Any]:
+        return []
+
+    def standing(self) -> Standing:
+        return self.now
+
+
+@pytest.mark.parametrize(("so_far", "shown"), [
+    ([(1, 10, 10**12), (2, 20, 10**12)], [(1, 10, 10**12)]),  # ages to go: the first at once, the next with a report
+    ([(5, 39, 40)], []),  # all but there: the whole number is drawn once instead
+    ([(5, 39, 40), (1, 40, 10**12)], [(1, 40, 10**12)]),
+])
+def test_a_first_number_is_shown_at_once_where_the_whole_one_takes_long(
+        monkeypatch: pytest.MonkeyPatch, so_far: list[Any], shown: list[Any]) -> None:
+    unit, seen, order = Evaluation(Setup(ModelId("m", "1", "1"), TaskId("antonym", "d"))), list[Any](), list[str]()
+    monkeypatch.setattr(blocks, "REPORT", PATIENCE)
+    monkeypatch.setattr(waiting, "stopped", lambda: False)
+    monkeypatch.setattr(blocks.selection, "queue", lambda: SimpleNamespace(
+        ask=lambda *_: Told(unit, *[SoFar(*one) for one in so_far])))
+    assert blocks.measure([unit], "accuracy", on_wait=lambda: order.append("waits"),
+                          on_answers=lambda of, answers: (order.append("told"), seen.append((of, answers))))
+    assert seen == [(unit, SoFar(*one)) for one in shown]
+    assert order == ["told"] * len(shown)
 
 
 # --- giving way ---------------------------------------------------------------------------------

@@ -394,6 +394,29 @@ def test_everybody_is_told_how_the_own_answers_stand_so_far(queue: Queue, engine
     assert first.error is None
 
 
+def test_who_waits_is_woken_by_the_first_answers(queue: Queue, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, woken = engine.measure, list[str]()
+
+    def tells(units: Sequence[Any], progress: Any) -> list[Any]:
+        for right in range(3):
+            with queue._lock:
+                ticket._news.notify_all = lambda: woken.append("first")  # type: ignore[method-assign]
+            progress.so_far(units[0], right, 10 + right, 40)
+        del ticket._news.notify_all
+        return plain(units, progress)
+
+    first = blocked(queue, engine)
+    monkeypatch.setattr(engine, "measure", tells)
+    ticket = queue.ask("me", "lab", [unit(1)])
+    engine.step(N_BATCHES + 1)
+    while not ticket.standing().done:
+        time.sleep(0.001)
+    assert woken == ["first"]
+    assert ticket.standing().so_far == (2, 12, 40)
+    engine.go()
+    assert first.error is None
+
+
 def test_the_model_in_memory_answers_first_but_not_for_ever(engine: Engine, shelf: Shelf) -> None:
     patient = Queue(cast(Results, shelf), engine.load, Limits(turn=1000))
     blocked(patient, engine)
