@@ -383,6 +383,11 @@ class ModelInfo(Record):
         return tuple(Head(layer, head) for layer in self.attending for head in range(self.n_heads))
 
     @property
+    def n_all_heads(self) -> int:
+        """How many heads there are, of all layers."""
+        return len(self.attending) * self.n_heads
+
+    @property
     def attending(self) -> list[int]:
         """The layers with attention heads."""
         return [layer for layer in range(self.n_layers) if layer not in self.headless]

@@ -50,7 +50,7 @@ SOURCE = PrefixMatching.SOURCE
 
 setup, info, by, chosen = selection.current(), selection.info(), selection.definition(), selection.ablation()
 tasks = selection.compared()
-alive, n_heads = living.now(), len(info.heads)
+alive, n_heads = living.now(), info.n_all_heads
 HEAD = "live head" if alive.dead else "head"
 
 

@@ -83,7 +83,7 @@ class OptimalConstants(OfTraining[Constants]):
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         """Each step reads its prompts once for every head, from the head's layer on; so does the loss, twice."""
-        each = len(info.heads) * (info.n_layers + 1) / 2 / info.n_layers
+        each = info.n_all_heads * (info.n_layers + 1) / 2 / info.n_layers
         n = self.setup.n_examples
         read = GRADIENT * STEPS * min(BATCH, n) + 2 * min(N_JUDGED, n)
         return round(each * read / n * count(self.setup, "train"))

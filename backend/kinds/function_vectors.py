@@ -115,7 +115,7 @@ class FunctionVectors(OfTraining[Effects]):
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         """Prompts are read once; behind each that a head is replaced in stands one token for every head."""
         every = self.setup.with_(n_examples=self.setup.n_examples + self.n_trials)
-        return count(every, "train") + count(self.setup, "train") + self.n_trials * len(info.heads)
+        return count(every, "train") + count(self.setup, "train") + self.n_trials * info.n_all_heads
 
     @classmethod
     def asked(cls, topic: str, wish: Wish) -> Iterator[FunctionVectors]:

@@ -52,7 +52,7 @@ class Greedy(OfOrder[GreedyOrder]):
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         """Every head that is left is tried at every step; passes begin where they differ from the one before."""
-        n = len(info.heads)
+        n = info.n_all_heads
         return round(n * (n + 1) / 2 * (info.n_layers + 1) / 2 / info.n_layers * count(self.setup, "train"))
 
     def measure(self, model: LoadedModel, basis: Sequence[HeadWrites], progress: Progress | None) -> GreedyOrder:

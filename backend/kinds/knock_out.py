@@ -132,7 +132,7 @@ class KnockOut(OfTask[Sweep]):
             require(not off.n_ffns and off.fill == (self.fill if off.n_heads else "zero"), "ablations has FFNs off, or "
                     "another fill")
             if info is not None:
-                most = stats.count(share, len(info.attending) * info.n_heads)
+                most = stats.count(share, info.n_all_heads)
                 require(off.n_heads <= most, f"ablations has {off.n_heads} heads off where removed says {most}")
 
     def needs(self) -> Sequence[Unit[Any]]:
@@ -147,7 +147,7 @@ class KnockOut(OfTask[Sweep]):
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         """Points at which the same heads are off are measured once."""
-        return len({stats.count(share, len(info.heads)) for share in SHARES}) * count(self.setup, "validation")
+        return len({stats.count(share, info.n_all_heads) for share in SHARES}) * count(self.setup, "validation")
 
     @classmethod
     def asked(cls, topic: str, wish: Wish) -> Iterator[KnockOut]:

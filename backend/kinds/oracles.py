@@ -296,7 +296,7 @@ class HeadOracle(Oracle):
         return [Means(over)] * (self.fill == MEAN) + [OptimalConstants(over)] * (self.fill == OPTIMAL)
 
     def each(self, info: ModelInfo) -> float:
-        return len(info.heads) / info.n_layers
+        return info.n_all_heads / info.n_layers
 
     def pieces(self, info: ModelInfo) -> int:
         return 1 if self.fill == RESAMPLE else super().pieces(info)  # its draws are made for all heads together

@@ -107,7 +107,7 @@ class Pruning(OfTask[Sweep]):
         require_lengths(len(record.ablations), "ablations", removed=record.removed)
         if info is None:
             return
-        n_heads = len(info.attending) * info.n_heads if self.what != "ffns" else 0
+        n_heads = info.n_all_heads if self.what != "ffns" else 0
         n_ffns = info.n_layers if self.what != "heads" else 0
         sizes = record.sizes()
         check_masks(record.ablations, sizes, info)
@@ -141,7 +141,7 @@ class Pruning(OfTask[Sweep]):
 
     def cost(self, info: ModelInfo, count: CountTokens) -> int:
         """Steps that remove the same are measured once."""
-        n_heads = len(info.heads)
+        n_heads = info.n_all_heads
         points = {(stats.count(h, n_heads), stats.count(f, info.n_layers)) for h, f in self.steps}
         return len(points) * count(self.setup, "validation")
 

@@ -151,7 +151,7 @@ def weights(info: ModelInfo) -> Weights:
     row = ADAPTERS.get(info.architecture)
     n_matrices = 2 if row and not row.gated else 3
     return Weights(4 * info.d_model * info.d_head, n_matrices * info.d_model * info.d_ffn,
-                   len(info.attending) * info.n_heads, info.n_layers)
+                   info.n_all_heads, info.n_layers)
 
 
 def info_from(config: dict[str, Any], name: str, revision: str, tensors: list[tuple[str, int]],

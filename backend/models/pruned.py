@@ -158,7 +158,7 @@ def card(model: LoadedModel, ablation: Ablation, compared: str) -> str:
              f"Made by Headroom from `{model.info.name}`, revision `{model.info.revision}`" + (
                  f", digest `{model.id.digest}`" if model.id.digest else "") + f", {model.dtype}.", "",
              f"- Off: `{ablation}` (`L3H7` is head 7 of layer 3, `F2` the FFN of layer 2; both count from 0).",
-             f"- Heads: {len(heads)} of {len(model.info.heads)}. The columns of the attention output projection that "
+             f"- Heads: {len(heads)} of {model.info.n_all_heads}. The columns of the attention output projection that "
              "read them are zero.",
              f"- FFNs: {len(ffns)} of {model.n_layers}. Their last projection, weights and bias, is zero; with "
              "experts, every expert's.",
