@@ -23,7 +23,7 @@ PALE = "pale: the 95 % interval includes no change"
 SCORED = "Answer: the option of highest summed log-likelihood"
 
 FACTS: plots.Facts = (
-    ("change", "change", "+percent"), ("intact", "intact", "percent"), ("without it", "accuracy", "percent"),
+    ("change", "change", "+points"), ("intact", "intact", "percent"), ("without it", "accuracy", "percent"),
     ("p", "p", "plain"), ("p (Holm)", "p (Holm)", "plain"), ("newly wrong", "newly wrong", "count"),
     ("newly right", "newly right", "count"))
 

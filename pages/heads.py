@@ -259,7 +259,7 @@ def difference() -> None:
                 table=f"tables.grid_table(a - b, chosen, label={label!r}{blocks.headless()})",
                 then=[f"print(stats.spearman(a{alive.index}, b{alive.index}))"], over=asked,
                 given=alive.given | {"chosen": chosen}),
-            "difference", signed=True, label=label, number="+percent")
+            "difference", signed=True, label=label, number="+points")
 
 
 st.title("Heads")

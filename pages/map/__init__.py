@@ -94,7 +94,7 @@ def head_map(values: np.ndarray | None, *, title: str = "", alt: str = "", shape
     if ffns is True:
         strength = np.hstack([strength, np.full((cells.n_layers, 1), np.nan)])
     known = bool(np.isfinite(values).any())
-    said = label + (f" ({scale} colours)" if scale != "raw" else "")
+    said = label + (f" ({scale} colours)" if scale != "raw" else ", points" if number == "+points" else "")
     if coloured.clipped:
         said += f"; {coloured.clipped} beyond the scale"
     places = ranks(values, headless) if known else None

@@ -252,6 +252,7 @@ function number(value, kind) {
   const size = Math.abs(value), sign = value < 0 ? "−" : kind.startsWith("+") ? "+" : "";
   switch (kind.replace("+", "")) {
     case "percent": return `${sign}${(100 * size).toFixed(1)} %`;
+    case "points": return `${sign}${(100 * size).toFixed(1)} points`;
     case "count": return `${sign}${Math.round(size)}`;
     case "fixed": return `${sign}${size.toFixed(3)}`;
     default: return sign + (size !== 0 && size < 1e-3 ? size.toExponential(2).replace("-", "−") : String(Number(size.toPrecision(3))));

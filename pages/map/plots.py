@@ -42,7 +42,7 @@ def bars(table: pd.DataFrame, shape: protocol.Shape, *, x: str, x_title: str, al
     low, high = min(0.0, float(table["low"].min())), max(0.0, float(table["high"].max()))
     low, high = (low, high) if high - low >= LEAST else (-LEAST / 2, LEAST / 2)
     marks = [{**mark, "x": row[x], "low": row["low"], "high": row["high"], "facts": [
-        *mark["facts"][:1], f"95 %: {exact(row['low'], '+percent')} to {exact(row['high'], '+percent')}",
+        *mark["facts"][:1], f"95 %: {exact(row['low'], '+points').split()[0]} to {exact(row['high'], '+points')}",
         *mark["facts"][1:]]} for mark, row in _marks(table, facts)]
     return Plot(shape, {"kind": "bars", "layers": shape.n_layers, "alt": alt, "marks": marks,
                         "x": {"title": x_title, **in_points(low, high)}})
@@ -81,10 +81,10 @@ def in_points(low: float, high: float) -> dict[str, Any]:
 
 
 def exact(value: float, number: Number) -> str:
-    """A number that is read by itself: a share with a decimal more than on an axis."""
-    if not number.endswith("percent"):
+    """A number that is read by itself: with its unit, a share with a decimal more than on an axis."""
+    if number not in ("percent", "+points"):
         return written(value, number)
-    return f"{100 * value:{'+' * number.startswith('+')}.1f} %".replace("-", "−")
+    return (f"{100 * value:+.1f} points" if number == "+points" else f"{100 * value:.1f} %").replace("-", "−")
 
 
 def _marks(table: pd.DataFrame, facts: Facts) -> list[tuple[dict[str, Any], dict[str, Any]]]:

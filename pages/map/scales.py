@@ -9,7 +9,7 @@ import numpy as np
 
 from backend import stats
 
-Number = Literal["plain", "percent", "+percent", "count", "+fixed"]  # 0.0123, 12.3 %, +12.3 %, 12, +0.012
+Number = Literal["plain", "percent", "+points", "count", "+fixed"]  # 0.0123, 12.3 %, +12.3 points, 12, +0.012
 SCALES = ("raw", "logarithmic", "per layer")
 VISIBLE = 0.25  # of the colours' range: a cell as strong as this stands out from the ground
 ENOUGH = 0.1  # of the cells: with as many visible, a map shows more than its peak
@@ -115,10 +115,11 @@ def plain(matrix: np.ndarray | Sequence[Sequence[float]], digits: int = 6) -> li
 
 
 def written(value: float, number: Number) -> str:
-    """A number of the legend."""
-    if number.endswith("percent"):
+    """A number of a legend or an axis; of a difference between shares without its unit, which the title says."""
+    if number in ("percent", "+points"):
         digits = ".0f" if value == 0 or abs(value) >= 0.01 else ".1g"
-        return f"{100 * value:{'+' * number.startswith('+')}{digits}} %".replace("-", "−")
+        sign = "+" if number == "+points" and value else ""
+        return f"{100 * value:{sign}{digits}}{' %' * (number == 'percent')}".replace("-", "−")
     if number == "count":
         return f"{value:.0f}"
     sign = "+" if number.startswith("+") and value > 0 else ""

@@ -160,7 +160,7 @@ def _heads(those: Sequence[TaskId], which: str) -> None:
         file = part.replace(" ", "-")
         with column:
             blocks.result(
-                title, head_map(values, title=title, label=f"drop of {part}", signed=True, number="+percent", file=file,
+                title, head_map(values, title=title, label=f"drop of {part}", signed=True, number="+points", file=file,
                                 domain=(-widest, widest), facts=blocks.known(), state="chosen", headless=info.headless,
                                 alt=f"Heatmap of what each head's removal takes of {part}. {title}."),
                 caption=f"{alive.over} · blue: the part needs the head · one scale for both maps", level=3,

@@ -207,7 +207,7 @@ def difference(a: Side, b: Side, unit: str, definition: str) -> None:
     label = f"difference of {unit}"
     shown: HeadMap = head_map(
         delta, title=title, label=label, signed=True, state="chosen", headless=a.headless, file="importance-difference",
-        number="plain" if unit == "raw" else "+percent",
+        number="plain" if unit == "raw" else "+points",
         alt=f"Heatmap of the {label} over {len(delta)} layers and {delta.shape[1]} heads. {title}.")
     blocks.result(
         title, shown, caption=f"{examples(a, b)} · blue: {a.name} leans on it more, orange: {b.name}",

@@ -371,7 +371,13 @@ def test_a_signed_map_has_zero_in_the_middle_and_a_locked_one_says_what_it_clips
 
 def test_a_small_share_is_not_written_as_nothing():
     assert [written(value, "percent") for value in (0, 0.001, 0.0123, 0.5)] == ["0 %", "0.1 %", "1 %", "50 %"]
-    assert [written(value, "+percent") for value in (-0.002, 0, 0.2)] == ["−0.2 %", "+0 %", "+20 %"]
+    assert [written(value, "+points") for value in (-0.002, 0, 0.2)] == ["−0.2", "0", "+20"]
+
+
+def test_a_legend_of_differences_between_shares_names_their_unit():
+    drawn = head_map(np.array([[-0.2, 0.1]]), label="change", signed=True, number="+points").drawn
+    assert drawn["legend"] == "change, points"
+    assert [text for _, text in drawn["ticks"]] == ["−20", "0", "+20"]
 
 
 def test_layers_are_comparable_on_the_scale_per_layer():

@@ -22,15 +22,15 @@ def test_bars_stand_from_zero_with_their_interval_and_say_what_they_are():
     table = pd.DataFrame({"layer": [0, 1], "head": tables.FFN, "name": ["L0 FFN", "L1 FFN"], "change": [-0.2, 0.01],
                           "low": [-0.26, -0.01], "high": [-0.14, 0.04], "p": [0.0004, 0.5]})
     drawn = plots.bars(table, SHAPE, x="change", x_title="change", alt="Bars", facts=(
-        ("change", "change", "+percent"), ("p", "p", "plain"), ("tasks", "tasks", "count"))).drawn
+        ("change", "change", "+points"), ("p", "p", "plain"), ("tasks", "tasks", "count"))).drawn
     assert drawn["x"] == {"title": "change", "domain": [pytest.approx(-0.3), pytest.approx(0.1)], "ticks": [
         [pytest.approx(at / 10), said] for at, said in
         ((-3, "−30"), (-2, "−20"), (-1, "−10"), (0, "0"), (1, "10"))]}
     assert drawn["marks"][0] == {"layer": 0, "head": -1, "name": "L0 FFN", "x": -0.2, "low": -0.26, "high": -0.14,
-                                 "facts": ["change −20.0 %", "95 %: −26.0 % to −14.0 %", "p 4e-4".replace("-", "−")]}
+                                 "facts": ["change −20.0 points", "95 %: −26.0 to −14.0 points", "p 4e−4"]}
     json.dumps(dict(drawn), allow_nan=False)
     still = plots.bars(table.assign(low=-0.01, high=0.01), SHAPE, x="change", x_title="", alt="", facts=(
-        ("change", "change", "+percent"),)).drawn["x"]["domain"]
+        ("change", "change", "+points"),)).drawn["x"]["domain"]
     assert still[0] <= -0.05 < 0.05 <= still[1]  # next to nothing looks like it
 
 

@@ -8,7 +8,18 @@ from types import MappingProxyType
 import altair as alt
 import pandas as pd
 
-from pages.shared.charts.style import AXIS, BLUE, GREY, LEGEND, ORANGE, Layers
+from pages.shared.charts.style import (
+    AXIS,
+    BLUE,
+    GREY,
+    LEGEND,
+    ORANGE,
+    POINTS,
+    POINTS_AXIS,
+    Layers,
+    in_points,
+    told_in_points,
+)
 
 _BEHIND = 1.18  # of the last point's x: room for a rule's name
 
@@ -72,20 +83,24 @@ def beside(table: pd.DataFrame, *, x: str, y: str, order: Sequence[str], x_title
     """
     models = [model for model in ("intact", "ablated") if model in set(table["model"])]
     scale = alt.Scale(zero=True, nice=True) if signed or not percent else alt.Scale(domain=[0, 1])
-    axis = alt.Axis(format=("+" if signed else "") + ("%" if percent else "~g"), title=x_title, tickCount=6)
+    changes = signed and percent
+    axis = alt.Axis(**POINTS_AXIS, title=POINTS.format(x_title)) if changes else alt.Axis(
+        format=("+" if signed else "") + ("%" if percent else "~g"), title=x_title, tickCount=6)
     place: dict[str, alt.Y | alt.YOffset] = {
         "y": alt.Y(f"{y}:N", sort=list(order), title=None, scale=alt.Scale(domain=list(order)),
                    axis=alt.Axis(ticks=False, domain=False, labelLimit=190)),
         "yOffset": alt.YOffset("model:N", sort=models, scale=alt.Scale(paddingOuter=0.1))}
     colour = alt.Color("model:N", title=None, scale=alt.Scale(domain=models, range=[BLUE, ORANGE][:len(models)]),
                        legend=alt.Legend(orient="top", symbolType="circle", symbolOpacity=1))
-    number = (".1%" if percent else ".3f") if not signed else "+.1%" if percent else "+.3f"
-    tooltip = [alt.Tooltip(f"{y}:N"), alt.Tooltip("model:N"), alt.Tooltip(f"{x}:Q", format=number)]
-    tooltip += [alt.Tooltip(f"{name}:Q", title=title, format=number) for name, title in (
-        ("low", "95 % from"), ("high", "to"), ("chance", "chance")) if name in table]
+    number = "+.3f" if signed else ".1%" if percent else ".3f"
+    numbers = {name: title for name, title in ((x, ""), ("low", "95 % from"), ("high", "to"), ("chance", "chance"))
+               if name in table}
+    tooltip = [alt.Tooltip(f"{y}:N"), alt.Tooltip("model:N")]
+    tooltip += [told_in_points(name, title) if changes else
+                alt.Tooltip(f"{name}:Q", title=title or name, format=number) for name, title in numbers.items()]
     tooltip += [alt.Tooltip("n:Q")] if "n" in table else []
     tooltip += [alt.Tooltip("text:N")] if "text" in table else []
-    base = alt.Chart(table)
+    base = alt.Chart(in_points(table, *numbers) if changes else table)
     layers: list[alt.Chart] = [base.mark_bar(cornerRadius=2, opacity=0.75).encode(
         x=alt.X(f"{x}:Q", scale=scale, axis=axis), color=colour, tooltip=tooltip, **place)]
     if "low" in table:

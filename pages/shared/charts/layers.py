@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from pages.map.scales import LEAST
-from pages.shared.charts.style import AXIS, BLUE, GREY, ORANGE, POINTS_AXIS, layer_step
+from pages.shared.charts.style import AXIS, BLUE, GREY, ORANGE, POINTS_AXIS, in_points, layer_step, told_in_points
 
 
 def layer_bars(table: pd.DataFrame, value: str, title: str, *, percent: bool = True,
@@ -33,12 +33,12 @@ def layer_effects(table: pd.DataFrame, *, title: str = "change in accuracy when 
     axis = alt.Axis(**POINTS_AXIS, title=title)
     low, high = min(0.0, float(table["low"].min())), max(0.0, float(table["high"].max()))
     scale = alt.Scale(domain=[low, high] if high - low >= LEAST else [-LEAST / 2, LEAST / 2], nice=True)
-    tooltip = [alt.Tooltip("name:N", title="removed"), alt.Tooltip("change:Q", format="+.1%"),
-               alt.Tooltip("low:Q", title="95 % from", format="+.1%"), alt.Tooltip("high:Q", title="to", format="+.1%")]
+    tooltip = [alt.Tooltip("name:N", title="removed"), told_in_points("change"), told_in_points("low", "95 % from"),
+               told_in_points("high", "to")]
     tooltip += [alt.Tooltip(f"{column}:Q", format=number) for column, number in
                 (("intact", ".1%"), ("accuracy", ".1%"), ("p", ".2g"), ("p (Holm)", ".2g"), ("newly wrong", ""),
                  ("newly right", ""), ("n", ""), ("tasks", "")) if column in table]
-    base = alt.Chart(table)
+    base = alt.Chart(in_points(table, "change", "low", "high"))
     bars = base.mark_bar(cornerRadius=2).encode(
         y=y, x=alt.X("change:Q", axis=axis, scale=scale), tooltip=tooltip,
         color=alt.when("datum.change < 0").then(alt.value(ORANGE)).otherwise(alt.value(BLUE)),

@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from backend.tables import DIFFERENCE, MASKS
-from pages.shared.charts.style import AXIS, BLUE, GREY, LEGEND, ORANGE, PURPLE, Layers
+from pages.shared.charts.style import AXIS, BLUE, GREY, LEGEND, ORANGE, PURPLE, Layers, in_points, told_in_points
 
 _NAMES = {"intact": "intact", "A": "mask A", "B": "mask B"}
 
@@ -32,9 +32,9 @@ def masks(points: pd.DataFrame, order: Sequence[str]) -> Layers:
     tooltip = [alt.Tooltip("task:N"), alt.Tooltip("mask:N"), alt.Tooltip("accuracy:Q", format=".1%"),
                alt.Tooltip("low:Q", title="95 % from", format=".1%"), alt.Tooltip("high:Q", title="to", format=".1%"),
                alt.Tooltip("n:Q"), alt.Tooltip("chance:Q", format=".1%"),
-               alt.Tooltip(f"{DIFFERENCE}:Q", format="+.1%"),
+               told_in_points(DIFFERENCE),
                alt.Tooltip("p (Holm):Q", title="paired test p (Holm)", format=".2g")]
-    base = alt.Chart(table)
+    base = alt.Chart(in_points(table, DIFFERENCE))
     chance = base.mark_tick(color=GREY, thickness=2, size=15).encode(
         x=alt.X("chance:Q", scale=share, axis=axis), y=y, tooltip=tooltip)
     link = base.transform_filter(alt.datum.mask != names[0]).mark_line(color=GREY, strokeWidth=1.5, opacity=0.8).encode(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pages.shared.charts.pictures import two_maps
-from pages.shared.charts.style import AXIS, CLICK, INKS, ORANGE
+from pages.shared.charts.style import AXIS, CLICK, INKS, ORANGE, POINTS, POINTS_AXIS, in_points, told_in_points
 
 _WRITTEN = 320  # cells: with more of them the numbers are left to the tooltip
 _CELL, _SMALLEST = 36, 17
@@ -40,6 +40,7 @@ def matrix(table: pd.DataFrame, label: str, *, rows: Sequence[str], columns: Seq
     colours = alt.Scale(range="diverging", domain=[-reach, reach], domainMid=0, clamp=True,
                         reverse=reverse) if signed else \
         alt.Scale(range="heatmap", domain=[low, high if high > low else low + 1], clamp=True)
+    changes = signed and number.endswith("%")  # of shares: in points
     weak, strong = INKS[dark]
     test = f"abs(datum['{label}']) > {0.55 * reach}" if signed else f"datum['{label}'] > {low + 0.55 * (high - low)}"
     level = len(columns) < 5 or max(map(len, columns)) < 5
@@ -50,21 +51,24 @@ def matrix(table: pd.DataFrame, label: str, *, rows: Sequence[str], columns: Seq
               scale=alt.Scale(paddingInner=0.05, paddingOuter=0),
               axis=alt.Axis(ticks=False, domain=False, labelLimit=160, labelOverlap=len(rows) > 40, grid=False))
     tooltip = [alt.Tooltip("row:N", title=y_title or ""), alt.Tooltip("column:N", title=x_title or ""),
+               told_in_points(label) if changes else
                alt.Tooltip(f"{label}:Q", format=number)] + [alt.Tooltip("image:N")] * ("image" in table)
-    base = alt.Chart(table)
+    base = alt.Chart(in_points(table, label) if changes else table)
     cells = base.mark_rect(cornerRadius=2, cursor="pointer" if clickable else "default").encode(
         x=x, y=y, tooltip=tooltip,
         color=alt.condition(f"isValid(datum['{label}'])", alt.Color(
             f"{label}:Q", scale=colours, legend=alt.Legend(
-                title=label, orient="bottom", direction="horizontal", gradientLength=240, gradientThickness=9,
-                format=number, tickCount=4, titleLimit=400)), alt.value("#8593a322")))
+                orient="bottom", direction="horizontal", gradientLength=240, gradientThickness=9, titleLimit=400,
+                **(POINTS_AXIS | {"tickCount": 4, "title": POINTS.format(label)} if changes else
+                   {"format": number, "tickCount": 4, "title": label}))), alt.value("#8593a322")))
     if clickable:
         cells = cells.properties(name="cells").add_params(alt.selection_point(
             name=CLICK, fields=["row", "column"], on="click", toggle=False, clear=False, empty=False))
     layers: list[Any] = [cells]
     if len(table) <= _WRITTEN:
+        written = (POINTS.format(label), number.replace("%", "f")) if changes else (label, number)
         layers.append(base.transform_filter(f"isValid(datum['{label}'])").mark_text(fontSize=11, tooltip=None).encode(
-            x=x, y=y, text=alt.Text(f"{label}:Q", format=number),
+            x=x, y=y, text=alt.Text(field=written[0], type="quantitative", format=written[1]),
             color=alt.when(test).then(alt.value(strong)).otherwise(alt.value(weak))))
     if chosen:
         layers.append(base.transform_filter((alt.datum.row == chosen[0]) & (alt.datum.column == chosen[1])).mark_rect(

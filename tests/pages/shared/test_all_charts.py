@@ -107,7 +107,7 @@ DRAWN = {
     ],
     "signed matrix": [
         "rect color=isValid(datum['rho']) ? rho:Q : #8593a322 x=column:N y=row:N told",
-        "text color=abs(datum['rho']) > 0.275 ? #ffffff : #1d2733 text=rho:Q x=column:N y=row:N",
+        "text color=abs(datum['rho']) > 0.275 ? #ffffff : #1d2733 text=rho, points:Q x=column:N y=row:N",
         "rect orange x=column:N y=row:N",
     ],
     "counts": [
@@ -205,16 +205,18 @@ UNDER_THE_MOUSE = {
     "layer changes": (
         "layer = layer:O | change in nats = change:Q .3g"),
     "layer effects": (
-        "removed = name:N | change = change:Q +.1% | 95 % from = low:Q +.1% | to = high:Q +.1% | "
+        "removed = name:N | change, points = change, points:Q +.1f | 95 % from = low, points:Q +.1f | "
+        "to = high, points:Q +.1f | "
         "intact = intact:Q .1% | accuracy = accuracy:Q .1% | p = p:Q .2g | p (Holm) = p (Holm):Q .2g | "
         "newly wrong = newly wrong:Q | newly right = newly right:Q | n = n:Q"),
     "masks": (
         "task = task:N | mask = mask:N | accuracy = accuracy:Q .1% | 95 % from = low:Q .1% | to = high:Q .1% | "
-        "n = n:Q | chance = chance:Q .1% | A − B = A − B:Q +.1% | paired test p (Holm) = p (Holm):Q .2g"),
+        "n = n:Q | chance = chance:Q .1% | A − B, points = A − B, points:Q +.1f | "
+        "paired test p (Holm) = p (Holm):Q .2g"),
     "matrix": (
         "from = row:N | to = column:N | rho = rho:Q .2f"),
     "signed matrix": (
-        "from = row:N | to = column:N | rho = rho:Q +.0%"),
+        "from = row:N | to = column:N | rho, points = rho, points:Q +.1f"),
     "counts": (
         "tasks = tasks:O | heads = heads:Q | by chance = by chance:Q .1f"),
     "overlap": (
@@ -284,7 +286,7 @@ WRITTEN = {
     "matrix": (
         "1.00 | 0.40 | −0.90 | 1.00 | 0.00 | 0.20 | 0.40 | 0.60 | 0.80 | 1.00 | rho | x | y | to | a | b | from"),
     "signed matrix": (
-        "+100% | +40% | −90% | +100% | −40% | −20% | +0% | +20% | +40% | rho | x | y | to | b | a | from"),
+        "+100 | +40 | −90 | +100 | −40 | −20 | 0 | 20 | 40 | rho, points | x | y | to | b | a | from"),
     "counts": (
         "0 | 1 | 2 | tasks whose top holds the head | 0.0 | 0.5 | 1.0 | 1.5 | 2.0 | heads"),
     "overlap": (

@@ -34,3 +34,16 @@ def test_accuracies_are_said_in_per_cent_with_their_interval_and_test():
         "accuracy": (".1%", None), "low": (".1%", "95 % from"), "high": (".1%", "to"), "chance": (".1%", None),
         "p": (".2g", "paired test p")}
     assert {"task", "model", "n"} <= set(said)
+
+
+def test_differences_of_accuracies_are_said_in_points():
+    rows = [{"part": "recognition", "model": "intact", "effect": 0.215, "low": 0.18, "high": 0.25, "n": 40}]
+    told = charts.beside(pd.DataFrame(rows), x="effect", y="part", order=["recognition"], x_title="difference",
+                         signed=True).to_dict()
+    said = {one["field"]: (one.get("format"), one.get("title")) for one in tooltips(told)}
+    assert {name: said[name] for name in said if "points" in name} == {
+        "effect, points": ("+.1f", "effect, points"), "low, points": ("+.1f", "95 % from"),
+        "high, points": ("+.1f", "to")}
+    (drawn,) = told["datasets"].values()
+    assert (drawn[0]["effect, points"], drawn[0]["low, points"]) == (21.5, 18)
+    assert told["layer"][0]["encoding"]["x"]["axis"]["title"] == "difference, points"
