@@ -4,11 +4,15 @@ Modules that need results of their own, or none, start another.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
+from backend.kinds import Evaluation
 from tests.browser import explorer
+from tests.pages import made_up
 
 
 @pytest.fixture(scope="module")
@@ -35,4 +39,16 @@ def leave(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with explorer.server(tmp_path_factory.mktemp("cache")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The explorer, with models that exist only on paper: of 64 x 72 heads, and one with heads in layer 1 alone."""
+    cache: Path = tmp_path_factory.mktemp("cache")
+    half = replace(made_up.model_info(3, 4, name="owner/half"), headless=(0, 2))
+    for info in (made_up.model_info(64, 72, name="owner/large"), half):
+        setups = made_up.setups(made_up.model_id(info), ["antonym"])
+        made_up.filled(cache, [unit(one) for one in setups for unit in (made_up.importance, Evaluation)], info)
+    with explorer.server(cache) as address:
         yield address
