@@ -24,7 +24,7 @@ from backend.store.live import Store
 from backend.tasks.mini import MINI
 from backend.values import INTACT, ModelId, TaskId, parse_exact
 from tests.browser import explorer
-from tests.browser.explorer import PATIENCE, server, settled
+from tests.browser.explorer import DRAWN, PATIENCE, SETTLED, server, settled, wait_until
 from tests.pages import made_up
 
 pytestmark = explorer.MARKS
@@ -106,19 +106,23 @@ MADE = r"""() => [
 ].map(one => one.outerHTML.slice(0, 200) + ' in ' + one.parentElement.textContent.slice(0, 120))"""
 
 
+FOLDED = "[...document.querySelectorAll('[data-testid=stExpander] details:not([open]) > summary')]"
+# All that the page has begun to fetch is on its way: this request, which begins after it, has been answered.
+FETCHED = """() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))
+    .then(() => fetch('/_stcore/health', {cache: 'no-store'})).then(answer => answer.text())"""
+
+
 def look(page: Page, beacon: str) -> str:
     """What a page says, after everything folded in it was opened; fails where a foreign text was read."""
-    settled(page)
-    folded = page.get_by_test_id("stExpander").locator("details:not([open]) > summary")
+    wait_until(page, SETTLED, DRAWN)
     for _ in range(30):  # more may be folded in it, and what is pressed while the page is drawn may fold again
-        if not folded.count():
+        if not page.evaluate(f"() => {{ const all = {FOLDED}; all.forEach(one => one.click()); return all.length; }}"):
             break
-        folded.first.click()
-        page.wait_for_timeout(200)
-        settled(page)
-    expect(folded).to_have_count(0)
-    page.wait_for_timeout(300)  # what is fetched is fetched at once
-    settled(page)
+        page.evaluate(FETCHED)
+        wait_until(page, SETTLED, DRAWN)
+    page.evaluate(FETCHED)
+    wait_until(page, SETTLED, DRAWN)
+    assert page.evaluate(f"{FOLDED}.length") == 0
     assert page.evaluate(MADE) == []
     said = page.locator("body").inner_text()
     assert "😄" not in said
