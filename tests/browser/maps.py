@@ -118,8 +118,8 @@ def agree(page: Page, cells: set[Cell], n_heads: int = HEADS, n_maps: int = 1) -
                     f"{page.url}, the maps {[text_of(off(page, i), n_heads) for i in range(n_maps)]}; unanswered: "
                     f"{page.evaluate(f'(i => {MAP})(0)?.unanswered()')}")
     settled(page)
-    assert [off(page, i) for i in range(n_maps)] == [cells] * n_maps
-    assert chosen_field(page).input_value() == text
+    shown, said = [off(page, i) for i in range(n_maps)], chosen_field(page).input_value()
+    assert (shown, said) == ([cells] * n_maps, text), f"{text!r} has not stayed: {said!r}, {shown}"
 
 
 def rectangle(a: Cell, b: Cell) -> set[Cell]:
