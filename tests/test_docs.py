@@ -160,7 +160,7 @@ def test_the_page_of_pages_has_every_page_in_order_with_its_views_and_its_pictur
     assert list(sections)[:len(titled)] == titled
     n = {10: "ten", 11: "eleven", 12: "twelve", 13: "thirteen"}[len(titled)]
     assert f"each of the explorer's {n} pages" in text_of(DOCS / "README.md")
-    assert [name for name in titled if f'"{name}"' not in text_of(ROOT / "tests" / "browser" / "test_foreign.py")] == []
+    assert [name for name in titled if f'"{name}"' not in text_of(ROOT / "tests" / "browser" / "foreign.py")] == []
     for name in titled:
         assert f"]({name}.png)" in sections[name] or name == "room"
         for node in ast.parse(text_of(ROOT / "pages" / f"{name}.py")).body:

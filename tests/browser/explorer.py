@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium")
@@ -27,6 +27,7 @@ MARKS = [  # of every module with tests in a browser
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
         "--disable-component-update", "--disable-sync"]
 PATIENCE = 120_000  # ms; the first measurement loads torch, and tests run on busy machines
+LOOK = 30  # ms between two looks at a page that is awaited: each frame of it would be drawn, and looked at, otherwise
 PROBES = "/_stcore/"  # on a deep link Streamlit's own page looks for its server at several addresses, one of them right
 expect.set_options(timeout=PATIENCE)
 
@@ -109,14 +110,28 @@ def open_page(browser: Browser, address: str, width: int = 1440, height: int = 1
     return page
 
 
+# The run under way has ended, and the page is drawn, from its title on.
+SETTLED = """document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
+    && [...document.querySelectorAll('h1')].some(one => one.checkVisibility({visibilityProperty: true})
+                                                        && one.getBoundingClientRect().height > 0)
+    && !document.querySelector('[data-testid=stSkeleton]')"""
+
+
 def settled(page: Page) -> None:
     """Wait until the run under way has ended and the page is drawn; where it never is, say what the console says."""
     try:
-        expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
-    except AssertionError as error:
-        raise AssertionError(f"{error}\nThe console: {getattr(page, 'complaints', 'was not listened to')}") from None
-    expect(page.get_by_role("heading", level=1).first).to_be_visible()
-    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+        wait_until(page, SETTLED)
+    except TimeoutError as error:
+        raise AssertionError(f"{error}\n{said(page)}\nThe console: "
+                             f"{getattr(page, 'complaints', 'was not listened to')}") from None
+
+
+def said(page: Page) -> str:
+    """What a page that is not settled has come to."""
+    return str(page.evaluate("""() => `Its state: ${
+        document.querySelector('[data-testid=stApp]')?.dataset.testScriptState}; titles: ${
+        [...document.querySelectorAll('h1')].map(one => one.innerText).join(', ')}; parts still awaited: ${
+        document.querySelectorAll('[data-testid=stSkeleton]').length}`"""))
 
 
 # What `seconds_to` and `wait_until` look for, in the page itself: the run has ended, nothing is waited for or stale.
@@ -135,8 +150,8 @@ def chosen(name: str) -> str:
 
 
 def wait_until(page: Page, *conditions: str) -> None:
-    """Wait for what JavaScript says, looked at in the page, frame by frame."""
-    page.wait_for_function(" && ".join(f"({one})" for one in conditions), timeout=PATIENCE)
+    """Wait for what JavaScript says, looked at in the page itself: asking from outside slows down what is awaited."""
+    page.wait_for_function(" && ".join(f"({one})" for one in conditions), timeout=PATIENCE, polling=LOOK)
 
 
 def seconds_to(page: Page, act: Callable[[], None], *conditions: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ from urllib.parse import parse_qsl
 
 import axe_playwright_python
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect
 
 from tests.browser import explorer, maps
-from tests.browser.explorer import DRAWN, IS_DARK, chosen_field, open_page, page_link, settled, wait_until
+from tests.browser.explorer import DRAWN, IS_DARK, LOOK, chosen_field, open_page, page_link, settled, wait_until
 
 pytestmark = explorer.MARKS
 
@@ -300,7 +301,8 @@ def tabbed(page: Page, until: str) -> list[str]:
         if here["nowhere"]:
             continue
         if here["ring"] < 3:  # a theme that has just changed is still being drawn: half a second for it
-            page.wait_for_timeout(500)
+            with suppress(TimeoutError):
+                page.wait_for_function(f"() => ({FOCUS})().ring >= 3", timeout=500, polling=LOOK)
             here = page.evaluate(FOCUS)
         if here["ring"] < 3:
             faint.append(f"{here['kind']} {here['name']}: {here['ring']:.1f}")

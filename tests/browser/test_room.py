@@ -64,6 +64,9 @@ def test_a_class_guesses_sees_and_keeps_its_places(browser: Browser, address: st
     teacher.keyboard.press("Escape")
     teacher.get_by_text("a race").click()
     expect(teacher.get_by_text("heads that are missed most").first).to_be_visible()
+    teacher.get_by_text("20 s", exact=True).click()  # the shortest round, which is waited for below
+    expect(teacher.get_by_role("radio", name="20 s", exact=True)).to_be_checked()
+    settled(teacher)
     teacher.get_by_role("button", name="Ask the room").click()
     for left, name in ((9, "L1H2"), (8, "L0H6"), (7, "L4H0")):
         newt.get_by_text(name, exact=True).click()

@@ -13,7 +13,7 @@ from backend.kinds import Evaluation
 from backend.store.live import Store
 from backend.values import parse_exact
 from tests.browser import explorer, maps
-from tests.browser.explorer import PATIENCE, chosen_field, open_page, page_link, settled
+from tests.browser.explorer import chosen_field, open_page, page_link, settled, wait_until
 from tests.pages import made_up
 from tests.pages.test_lab import answered
 
@@ -141,7 +141,7 @@ def test_b_survives_a_reload_another_page_and_the_way_back_and_is_swapped_and_le
     assert numbers(page) == shown
     press(page, "End comparison")
     expect(page.get_by_text("Switched off", exact=True)).to_be_visible()
-    page.wait_for_function("() => !new URLSearchParams(location.search).has('against')", timeout=PATIENCE)
+    wait_until(page, "!new URLSearchParams(location.search).has('against')")
     assert not page.complaints  # type: ignore[attr-defined]
 
 
