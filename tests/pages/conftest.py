@@ -10,6 +10,7 @@ import pytest
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
 
 from backend import __main__ as commands
 from backend.errors import ModelError
@@ -123,8 +124,8 @@ def opened(page: str, **parameters: str | list[str]) -> AppTest:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)  # seconds, where others are at work
     for name, value in parameters.items():
         app.query_params[name] = value
-    app.run()
-    return app if page == "tour" else app.switch_page(f"pages/{page}.py").run()
+    app._page_hash = calc_hash("" if page == "tour" else page)  # st.navigation's name for it
+    return app.run()
 
 
 @pytest.fixture
