@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,21 @@ def forget() -> None:
     """Let pages look anew at what is stored, known and loaded."""
     st.cache_resource.clear()
     st.cache_data.clear()
+
+
+@cache
+def kept_open(folder: Path) -> Store:
+    """A filled store, opened once for all tests that look at it."""
+    return Store(folder)
+
+
+def browse(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let pages, and the lines of Python that they show, look at results in a folder, as one server's visitors do."""
+    monkeypatch.setenv("HEADROOM_CACHE", str(folder))
+    forget()
+    filled = kept_open(folder)
+    monkeypatch.setattr(handles, "default_store", lambda: filled)
+    monkeypatch.setattr(stores, "default_store", lambda: filled)
 
 
 @pytest.fixture

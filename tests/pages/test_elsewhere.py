@@ -6,7 +6,6 @@ import socket
 from pathlib import Path
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from backend.kinds import Evaluation, Influence
@@ -15,7 +14,7 @@ from backend.store.live import Store
 from backend.tasks.paper import STUDY
 from backend.values import Ablation, Head, ModelId, TaskId
 from tests.pages import made_up, maps
-from tests.pages.conftest import VIEWS, Explorer, calm, framed, opened, words
+from tests.pages.conftest import VIEWS, Explorer, browse, calm, framed, opened, words
 from tests.pages.test_lab import answered
 
 LARGE = ModelInfo("facebook/opt-66b", "7259969061237fe9", "opt", 64, 72, 9216, 128, 36864, 65_718_000_000, 2048, 50272,
@@ -43,9 +42,7 @@ def alone(results_of_the_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", unreachable)
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
     monkeypatch.delenv("HEADROOM_DATA", raising=False)
-    monkeypatch.setenv("HEADROOM_CACHE", str(results_of_the_study))
-    st.cache_resource.clear()
-    st.cache_data.clear()
+    browse(monkeypatch, results_of_the_study)
     framed(monkeypatch)
 
 
@@ -122,14 +119,22 @@ FOUR_VIEWS = [*(("overlap", {"view": view}) for view in ("Tasks", "Shots", "Top 
                 for view in ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings"))]
 
 
+@pytest.fixture(scope="session")
+def results_of_four_tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("four")
+    units = list(made_up.everything(made_up.model_id(SMALL), list(map(made_up.task_id, FOUR)), LESS))
+    with Store(folder) as store:
+        store.put_all((unit, answered(unit.setup, 0.4 if unit.ablation else 0.9)) for unit in units
+                      if isinstance(unit, Evaluation))
+        made_up.fill(store, [unit for unit in units if not isinstance(unit, Evaluation | Influence)], SMALL)
+    return folder
+
+
 @pytest.mark.parametrize(("page", "address"), FOUR_VIEWS, ids=str)
-def test_four_tasks_with_results_are_what_is_compared(
-        explorer: Explorer, store: Store, page: str, address: dict[str, str]):
-    tasks = list(map(made_up.task_id, FOUR))
-    units = list(made_up.everything(made_up.model_id(SMALL), tasks, LESS))
-    store.put_all((unit, answered(unit.setup, 0.4 if unit.ablation else 0.9)) for unit in units
-                  if isinstance(unit, Evaluation))
-    made_up.fill(store, [unit for unit in units if not isinstance(unit, Evaluation | Influence)], SMALL)
+def test_four_tasks_with_results_are_what_is_compared(explorer: Explorer, results_of_four_tasks: Path,
+                                                      monkeypatch: pytest.MonkeyPatch, page: str,
+                                                      address: dict[str, str]):
+    browse(monkeypatch, results_of_four_tasks)
     app = explorer(page, model=SMALL.name, task="antonym", **address)
     assert calm(app), (app.error, app.exception)
     assert "Not measured yet" not in words(app)
