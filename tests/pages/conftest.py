@@ -140,7 +140,8 @@ def opened(page: str, **parameters: str | list[str]) -> AppTest:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)  # seconds, where others are at work
     for name, value in parameters.items():
         app.query_params[name] = value
-    app._page_hash = calc_hash("" if page == "tour" else page)  # st.navigation's name for it
+    if page != "tour":  # which an address without a page opens
+        app._page_hash = calc_hash(page)  # st.navigation's name for it
     return app.run()
 
 
