@@ -64,6 +64,16 @@ def test_floats_come_back_as_json_would_hold_them(x, digits):
         assert compact.array_bytes(read, digits) == (told, body)  # rounded once is rounded
 
 
+def test_short_lists_are_rounded_number_by_number():
+    third = 1 / 3
+    assert rounded([third, 2 * third]) == [0.3333333, 0.6666667]
+    assert rounded((third, 2 * third), 3) == [0.333, 0.667]
+    assert rounded([third, 2], 3, summed=True) == [0.3333333, 2]  # no long array
+    assert rounded([third, 1e-9 / 3, None, "a", True], 3) == [0.333, 3.33e-10, None, "a", True]
+    assert rounded((1, True, None, "a", [third])) == [1, True, None, "a", [0.3333333]]
+    assert rounded((1, True, None, "a")) == [1, True, None, "a"]
+
+
 @tried(60)
 @given(arrays.arrays(np.int64, arrays.array_shapes(min_dims=1, max_dims=3, max_side=8),
                      elements=st.one_of(st.integers(-3, 3), st.integers(-limits.NUMBER, limits.NUMBER))))
