@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
-import tests.shapes  # noqa: F401  (the hook knows it by name)
+from tests import shapes
 
 # Every call into these modules is held against its types, shapes of arrays included: see backend/arrays.py. Here,
 # before any of them is imported. Processes that tests start are as they are for everybody.
 CHECKED = ("backend.stats", "backend.engine", "backend.models.gates", "backend.models.attention", "backend.lens",
            "backend.tables", "backend.kinds")
-install_import_hook(CHECKED, "tests.shapes.check")
+shapes.hold(CHECKED)
 
 # The same examples in every run, however slow the machine is.
 settings.register_profile("headroom", derandomize=True, deadline=None)

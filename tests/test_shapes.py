@@ -5,20 +5,21 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from jaxtyping import AbstractArray, TypeCheckError
+from jaxtyping import AbstractArray, Float, TypeCheckError
 
 from backend import stats
 from backend.engine import gradients, trees
 from backend.models.gates import Gates, Places
 from backend.tables.overlap import shots_correlations
 from tests.conftest import CHECKED
-from tests.shapes import check
+from tests.shapes import check, jaxtyped
 
 ROOT = Path(__file__).parent.parent
 KINDS = ("Bool[", "Float[", "Int[", "Real[", "Shaped[")
@@ -110,6 +111,34 @@ def test_functions_without_arrays_are_left_alone() -> None:
     assert check(plain) is plain
     assert check(shaped) is not shaped
     assert shaped.__annotations__["n"] is Any
+    assert jaxtyped(typechecker=check)(plain) is plain
+    assert not hasattr(stats.count, "__wrapped__")
+
+
+def test_so_are_dataclasses_methods_and_properties_without_arrays() -> None:
+    @dataclass
+    class Plain:
+        n: int
+
+        @property
+        def twice(self) -> int: ...  # type: ignore[empty-body]
+
+    @dataclass
+    class Shaped:
+        x: Float[np.ndarray, " n"]
+
+        @property
+        def doubled(self) -> Float[np.ndarray, " n"]: ...  # type: ignore[empty-body]
+
+    decorate = jaxtyped(typechecker=check)
+    init, twice, doubled = Plain.__init__, Plain.twice, Shaped.doubled
+    assert decorate(Plain) is Plain
+    assert Plain.__init__ is init
+    assert decorate(twice) is twice
+    assert decorate(doubled) is not doubled
+    assert decorate(Shaped) is Shaped
+    with pytest.raises(TypeCheckError, match="x"):
+        Shaped(np.zeros((2, 2)))
 
 
 def test_elsewhere_nothing_is_checked_and_nothing_imported_for_it() -> None:

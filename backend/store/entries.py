@@ -68,6 +68,9 @@ def digits(unit: Unit[Any], field: str) -> tuple[int, bool]:
     return DIGITS_OF_MANY[unit.model.dtype], field in kind.SUMMED
 
 
+_WHOLE = frozenset((int, bool, str, type(None)))  # what is never rounded
+
+
 def rounded(value: Any, n_digits: int = DIGITS, summed: bool = False, blobs: list[bytes] | None = None) -> Any:
     """The same JSON value, each float with so many significant digits.
 
@@ -90,7 +93,12 @@ def rounded(value: Any, n_digits: int = DIGITS, summed: bool = False, blobs: lis
         if blobs is not None and (masks := compact.masks_bytes(value)) is not None:
             blobs.append(masks[1])
             return {compact.MARK: masks[0]}
-        return [rounded(v, DIGITS if summed else n_digits, False, blobs) for v in value]
+        n_digits, kinds = DIGITS if summed else n_digits, set(map(type, value))
+        if kinds <= _WHOLE:
+            return list(value)
+        if kinds == {float}:
+            return [float(f"{v:.{n_digits}g}") for v in value]
+        return [rounded(v, n_digits, False, blobs) for v in value]
     try:
         if blobs is not None:
             told, body = compact.array_bytes(array, n_digits, summed)

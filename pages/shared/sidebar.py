@@ -216,7 +216,6 @@ def _number(key: str, label: str, help: str, where: str = "") -> None:
 
 
 def _chosen() -> None:
-    components.remember(selection.value("off"))
     components.held_now()
     with components.in_step("off"):
         st.text_input("Chosen heads and FFNs", key="off", bind="query-params", placeholder="L3H7, 5.1, L2 FFN",
@@ -225,6 +224,7 @@ def _chosen() -> None:
                            "head, `L3H0-3` several, `L4` a layer's heads, `L2 FFN` or `F2` an FFN; `mean:` in front "
                            f"replaces them by their mean instead of zero.  \n**Head** {glossary.says('head')}  \n"
                            f"**FFN** {glossary.says('FFN')}")
+    components.remember(selection.value("off"))  # which an address tells the field, as it is drawn for the first time
     problems = selection.read()[1]
     for problem in problems:
         st.caption(f":orange[:material/warning: {prose(problem)}]")

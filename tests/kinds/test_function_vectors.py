@@ -139,12 +139,9 @@ def test_a_prompt_is_read_once_and_not_once_for_every_head():
 
     handle = model.trunk.register_forward_pre_hook(counted, with_kwargs=True)
     function_vectors(model, TRUE, OTHERS)
-    fast, read = read, 0
-    with torch.inference_mode():
-        by_hooks(model, TRUE, OTHERS)
     handle.remove()
-    assert read > 12 * 12 * sum(len(one.ids) for one in last_token.last_of(model, OTHERS))
-    assert read / fast > 20, (read, fast)
+    a_pass_per_head = 12 * 12 * sum(len(one.ids) for one in last_token.last_of(model, OTHERS))
+    assert a_pass_per_head / read > 20, (a_pass_per_head, read)
 
 
 # --- a planted truth --------------------------------------------------------------------------------

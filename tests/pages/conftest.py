@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
 
 from backend import __main__ as commands
 from backend.errors import ModelError
@@ -100,6 +102,21 @@ def forget() -> None:
     st.cache_data.clear()
 
 
+@cache
+def kept_open(folder: Path) -> Store:
+    """A filled store, opened once for all tests that look at it."""
+    return Store(folder)
+
+
+def browse(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let pages, and the lines of Python that they show, look at results in a folder, as one server's visitors do."""
+    monkeypatch.setenv("HEADROOM_CACHE", str(folder))
+    forget()
+    filled = kept_open(folder)
+    monkeypatch.setattr(handles, "default_store", lambda: filled)
+    monkeypatch.setattr(stores, "default_store", lambda: filled)
+
+
 @pytest.fixture
 def explorer(store: Store, monkeypatch: pytest.MonkeyPatch) -> Explorer:
     """Open a page as a permalink would: `explorer("heads", task="antonym", off="L1H2")`."""
@@ -123,8 +140,9 @@ def opened(page: str, **parameters: str | list[str]) -> AppTest:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)  # seconds, where others are at work
     for name, value in parameters.items():
         app.query_params[name] = value
-    app.run()
-    return app if page == "tour" else app.switch_page(f"pages/{page}.py").run()
+    if page != "tour":  # which an address without a page opens
+        app._page_hash = calc_hash(page)  # st.navigation's name for it
+    return app.run()
 
 
 @pytest.fixture

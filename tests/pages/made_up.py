@@ -360,20 +360,28 @@ def _writes(unit: Unit[Any], info: ModelInfo) -> HeadWrites:
 
 
 def _questions(setup: Setup) -> Questions:
-    n = min(setup.n_examples, N_QUESTIONS)
-    rng = np.random.default_rng(zlib.crc32(setup.task.name.encode()))
+    return _asked(setup.task.name, min(setup.n_examples, N_QUESTIONS), setup.draws)
+
+
+@cache
+def _asked(task: str, n: int, draws: int) -> Questions:
+    rng = np.random.default_rng(zlib.crc32(task.encode()))
     return Questions(tuple(range(n)), tuple((int(g),) for g in rng.integers(N_OPTIONS, size=n)), (N_OPTIONS,) * n,
-                     ("",) * n, draws=tuple(i % setup.draws for i in range(n)) if setup.draws > 1 else ())
+                     ("",) * n, draws=tuple(i % draws for i in range(n)) if draws > 1 else ())
 
 
 def _choices(setup: Setup, info: ModelInfo, lost: float) -> tuple[int, ...]:
     """Right with a chance that falls with what is lost; the same questions are hard every time."""
-    questions = _questions(setup)
     skill = 0.95 * max(0.0, 1 - 1.3 * lost**1.5) if setup.n_shots else 0.3
-    rng = np.random.default_rng(zlib.crc32(f"{setup.task} hard".encode()))
-    hard, guesses = rng.random(questions.n), rng.integers(N_OPTIONS, size=questions.n)
-    return tuple(int(g[0]) if h < skill else int(guess)
-                 for h, g, guess in zip(hard, questions.gold, guesses, strict=True))
+    gold, hard, guesses = _answers(setup.task, _questions(setup))
+    return tuple(np.where(hard < skill, gold, guesses).tolist())
+
+
+@cache
+def _answers(task: TaskId, questions: Questions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each question what is right, how hard it is, and what is guessed where it is too hard."""
+    rng = np.random.default_rng(zlib.crc32(f"{task} hard".encode()))
+    return np.array([g[0] for g in questions.gold]), rng.random(questions.n), rng.integers(N_OPTIONS, size=questions.n)
 
 
 def _lost(task: str, info: ModelInfo, kept_heads: np.ndarray, kept_ffns: np.ndarray) -> float:

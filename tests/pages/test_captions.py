@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from pages.shared import glossary
-from tests.pages.conftest import VIEWS, Explorer, bodies, calm, captions, opened, words
+from tests.pages.conftest import VIEWS, Explorer, bodies, browse, calm, captions, opened, words
 from tests.pages.test_shown import STEPS, full
 
 __all__ = ["full"]  # the fixture
@@ -55,8 +54,7 @@ def seen(page: str, address: dict[str, Any]) -> AppTest:
 @pytest.mark.parametrize(("page", "address"), [*VIEWS, *STEPS], ids=str)
 def test_captions_are_short_nothing_is_lost_behind_them_and_terms_are_explained(
         explorer: Explorer, full: Path, monkeypatch: pytest.MonkeyPatch, page: str, address: dict[str, Any]):
-    monkeypatch.setenv("HEADROOM_CACHE", str(full))
-    st.cache_resource.clear()
+    browse(monkeypatch, full)
     app = seen(page, address)
     assert page == "tour" or calm(app)
     found = captions(app)
@@ -73,8 +71,7 @@ def test_captions_are_short_nothing_is_lost_behind_them_and_terms_are_explained(
 
 
 def test_headings_go_down_by_one_level_at_a_time(explorer: Explorer, full: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("HEADROOM_CACHE", str(full))
-    st.cache_resource.clear()
+    browse(monkeypatch, full)
     tour = seen("tour", {"step": "5"})
     assert [header.tag for header in tour.header] == ["h2"]
     assert all(body.startswith("<h3 ") for body in bodies(tour) if body.startswith("<h"))

@@ -6,17 +6,13 @@ import socket
 from pathlib import Path
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from backend.kinds import Evaluation, Influence
 from backend.records import ModelInfo
-from backend.store.live import Store
 from backend.tasks.paper import STUDY
 from backend.values import Ablation, Head, ModelId, TaskId
 from tests.pages import made_up, maps
-from tests.pages.conftest import VIEWS, Explorer, calm, framed, opened, words
-from tests.pages.test_lab import answered
+from tests.pages.conftest import VIEWS, browse, calm, framed, opened, words
 
 LARGE = ModelInfo("facebook/opt-66b", "7259969061237fe9", "opt", 64, 72, 9216, 128, 36864, 65_718_000_000, 2048, 50272,
                   "float16", 131_000_000_000)
@@ -24,7 +20,6 @@ MODEL = ModelId(LARGE.name, LARGE.revision, "f66b", dtype="bfloat16")
 ROWS = [TaskId(name, f"rows-of-{name}"[:12]) for name in STUDY]
 TASK = next(iter(STUDY))
 OFF = Ablation(frozenset(Head(layer, head) for layer in range(12) for head in range(72)))  # enough to turn answers
-LESS = Ablation(frozenset({Head(1, 2)}))
 
 
 @pytest.fixture(scope="session")
@@ -43,9 +38,7 @@ def alone(results_of_the_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", unreachable)
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
     monkeypatch.delenv("HEADROOM_DATA", raising=False)
-    monkeypatch.setenv("HEADROOM_CACHE", str(results_of_the_study))
-    st.cache_resource.clear()
-    st.cache_data.clear()
+    browse(monkeypatch, results_of_the_study)
     framed(monkeypatch)
 
 
@@ -109,45 +102,3 @@ def test_what_is_missing_here_says_why_and_how_it_is_made_there(alone: None):
                for code in app.main.code)
     assert any(f"load_model({LARGE.name!r}, revision={LARGE.revision!r}, dtype='bfloat16')" in code.value
                for code in opened("heads", model=LARGE.name, task=TASK).main.code)
-
-
-# --- any tasks, of any suite or mix ---------------------------------------------------------------
-
-SMALL = made_up.model_info(4, 6, name="far/away")
-FOUR = ["antonym", "capital", "plural", "pick"]
-FOUR_VIEWS = [*(("overlap", {"view": view}) for view in ("Tasks", "Shots", "Top heads", "Heads that many need")),
-              ("heads", {"view": "All tasks"}), ("heads", {"view": "Average"}),
-              ("lab", {"scope": "All tasks", "off": "L1H2"}), ("ffns", {"scope": "All tasks"}),
-              *(("pruning", {"scope": "All tasks", "view": view})
-                for view in ("Heads", "FFNs", "Heads and FFNs", "Other tasks' rankings"))]
-
-
-@pytest.mark.parametrize(("page", "address"), FOUR_VIEWS, ids=str)
-def test_four_tasks_with_results_are_what_is_compared(
-        explorer: Explorer, store: Store, page: str, address: dict[str, str]):
-    tasks = list(map(made_up.task_id, FOUR))
-    units = list(made_up.everything(made_up.model_id(SMALL), tasks, LESS))
-    store.put_all((unit, answered(unit.setup, 0.4 if unit.ablation else 0.9)) for unit in units
-                  if isinstance(unit, Evaluation))
-    made_up.fill(store, [unit for unit in units if not isinstance(unit, Evaluation | Influence)], SMALL)
-    app = explorer(page, model=SMALL.name, task="antonym", **address)
-    assert calm(app), (app.error, app.exception)
-    assert "Not measured yet" not in words(app)
-    assert n_charts(app) > 0
-    assert app.sidebar.multiselect("tasks").placeholder == "the usual 4 tasks"
-    assert ", ".join(FOUR) in app.sidebar.multiselect("tasks").help
-
-
-def test_a_visitor_compares_any_tasks(explorer: Explorer, store: Store):
-    here = list(map(made_up.task_id, ("antonym", "pick")))
-    mixed = [*here, TaskId("piqa", "elsewhere"), TaskId("own:mine", "gone")]
-    made_up.fill(store, map(made_up.importance, made_up.setups(made_up.model_id(SMALL), mixed)), SMALL)
-    app = explorer("overlap", model=SMALL.name)
-    assert "4 tasks rank their heads alike" in words(app)  # of the study's suite, piqa is alone
-    assert "2 tasks rank their heads alike" in words(explorer("overlap", model=SMALL.name, task="antonym"))
-    chosen = explorer("overlap", model=SMALL.name, tasks=["piqa", "own:mine"])
-    assert calm(chosen), (chosen.error, chosen.exception)
-    assert "2 tasks rank their heads alike" in words(chosen)
-    assert "Not measured yet" not in words(chosen)
-    chosen.sidebar.multiselect("tasks").set_value(["piqa", "own:mine", "pick"]).run()
-    assert "3 tasks rank their heads alike" in words(chosen)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import streamlit as st
 
 from backend import tables
 from backend.kinds import Evaluation, HeadOracle, Unit
@@ -16,7 +15,7 @@ from backend.tasks.mini import MINI
 from backend.values import Ablation, Head
 from pages.shared import blocks, handles
 from tests.pages import made_up
-from tests.pages.conftest import INFO, MODEL, VIEWS, Explorer, calm, opened, setups_of, words
+from tests.pages.conftest import INFO, MODEL, VIEWS, Explorer, browse, calm, opened, setups_of, words
 from tests.pages.shown import asked_by_commands, note_tables, prints_the_table, run_lines
 from tests.pages.test_lab import answered
 
@@ -76,8 +75,8 @@ def shown(full: Path, explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> li
 
     Pages may measure masks that nobody has asked for before: made-up results.
     """
-    monkeypatch.setenv("HEADROOM_CACHE", str(full))
-    st.cache_resource.clear()
+    browse(monkeypatch, full)
+
     def measure(units: list[Unit[Any]], *_: Any, **__: Any) -> bool:
         made_up.fill(handles.store(), units, INFO)
         return True

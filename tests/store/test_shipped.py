@@ -73,7 +73,6 @@ def test_every_task_and_shot_number_is_there_for_the_model_as_it_is(shipped):
     for unit in (*(PrefixMatching(model, variant) for variant in PrefixMatching.VARIANTS),
                  *(Copying(model, variant) for variant in Copying.VARIANTS), Model(model)):
         assert unit in shipped, str(unit)
-    assert shipped.check() == []
 
 
 def test_the_real_model_s_accuracies_are_there_of_every_task_and_shot_number_and_all_the_tour_asks(shipped):
