@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache, lru_cache
+from functools import cache
 from itertools import chain, islice
 from operator import lt
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
@@ -341,11 +341,6 @@ class Questions:
         return np.array([right[list(members)].all() for members in self.outcome_docs], bool) if self._grouped else right
 
 
-@lru_cache(maxsize=4)  # plans ask for thousands of heads thousands of times
-def _heads(layers: tuple[int, ...], n_heads: int) -> tuple[Head, ...]:
-    return tuple(Head(layer, head) for layer in layers for head in range(n_heads))
-
-
 @dataclass(frozen=True)
 class ModelInfo(Record):
     """A model's name, revision and shape."""
@@ -385,7 +380,7 @@ class ModelInfo(Record):
     @property
     def heads(self) -> tuple[Head, ...]:
         """All heads that there are, layer by layer."""
-        return _heads(tuple(self.attending), self.n_heads)
+        return tuple(Head(layer, head) for layer in self.attending for head in range(self.n_heads))
 
     @property
     def n_all_heads(self) -> int:
