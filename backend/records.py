@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from functools import cache
 from itertools import chain, islice
 from operator import lt
@@ -41,12 +41,15 @@ def to_plain(value: Any, arrays: bool = False) -> Any:
     Args:
         arrays: leave `Numbers` the arrays that they are.
     """
+    kind: Any = type(value)
+    if kind in _PLAIN_SET:
+        return value
     if isinstance(value, Ablation):
         return str(value)
     if isinstance(value, Numbers):
         return value.array if arrays else value.array.tolist()
-    if is_dataclass(value):
-        return {f.name: to_plain(getattr(value, f.name), arrays) for f in fields(value)
+    if (named := _fields(kind)) is not None:
+        return {f.name: to_plain(getattr(value, f.name), arrays) for f in named
                 if not (f.metadata.get("rare") and getattr(value, f.name) == f.default)}
     if not isinstance(value, list | tuple):
         return value
@@ -60,11 +63,14 @@ def from_plain(kind: Any, value: Any, where: str = "it") -> Any:
         StoreError: if a field is missing or unknown, or anything is not of its type; says where.
         BadInput: if a value's own check refuses it.
     """
+    if type(value) is kind and (kind is bool or (kind is str and value.isascii())
+                                or (kind is int and abs(value) <= limits.NUMBER)):
+        return value  # most of what results are told by
     if isinstance(value, np.ndarray):
         return _from_array(kind, value, where)
     if kind is Ablation:
         return parse_exact(from_plain(str, value, where))
-    if is_dataclass(kind) and isinstance(kind, type):
+    if isinstance(kind, type) and _fields(kind) is not None:
         types = _field_types(kind)
         odd = sorted((set(value) ^ set(types)) - (_rare(kind) - set(value))) if isinstance(value, Mapping) else []
         if not isinstance(value, Mapping) or odd:
@@ -172,6 +178,12 @@ def _finite(numbers: Sequence[float], where: str) -> tuple[float, ...]:
     if not all(map(math.isfinite, read)):
         raise StoreError(f"{where} holds NaN or an infinite number")
     return read
+
+
+@cache
+def _fields(kind: type) -> tuple[Field[Any], ...] | None:
+    """The fields of a dataclass; None of any other type."""
+    return fields(kind) if is_dataclass(kind) else None
 
 
 @cache

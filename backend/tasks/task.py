@@ -181,11 +181,12 @@ class Task(ABC):
 
     def _digest(self) -> str:
         digest = hashlib.sha256(self.name.encode())
+        encoder = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str)
         split: Split
         for split in ("train", "validation", "test"):
             for doc, row in enumerate(self.rows(split)):
                 try:
-                    digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False, default=str).encode())
+                    digest.update(encoder.encode(row).encode())
                 except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
                     raise DataError(f"Task '{self.name}': what {self.place(split, doc)} holds cannot be written as "
                                     f"JSON in UTF-8 ({type(error).__name__}).") from error
