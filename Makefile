@@ -22,7 +22,9 @@ serve: $(VENV)/.app
 smollm2: $(VENV)/.app
 	$(BIN)/python -m backend smollm2 $(ARGS)
 
-# File by file, in their order: those of a browser, which take longest, come first.
+# File by file, in their order: those of a browser, which take longest, come first. Many tests start processes, each of
+# which would compile every module again where Python is told to keep no bytecode.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.dev lint
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 

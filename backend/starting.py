@@ -14,21 +14,9 @@ from . import limits, places
 served = False  # whether this process is the explorer behind its door, with visitors, who read before they measure
 
 
-def import_ahead(*modules: str, after: threading.Thread | None = None) -> threading.Thread:
-    """Import what the first page needs in the background, while its visitor's browser fetches Streamlit's own files.
-
-    Args:
-        after: what was begun before, and is to end first.
-    """
-    def bring() -> None:
-        if after is not None:
-            after.join()
-        for module in modules:
-            import_module(module)
-
-    thread = threading.Thread(target=bring, name="imports", daemon=True)
-    thread.start()
-    return thread
+def import_ahead(*modules: str) -> None:
+    """Import what the first page needs in the background, while its visitor's browser fetches Streamlit's own files."""
+    threading.Thread(target=lambda: [*map(import_module, modules)], name="imports", daemon=True).start()
 
 
 def line(port: int, lecture: str | None = None, address: str = "0.0.0.0", options: Sequence[str] = ()) -> list[str]:

@@ -4,7 +4,6 @@ Every module has a rule: the longest name in `MAY` that it begins with. Whoever 
 """
 
 import ast
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,7 +38,7 @@ MAY: dict[str, set[str]] = {
     "backend.limits": set(),
     "backend.demo": {"backend.errors"},
     "backend.door": set(),
-    "serve": {"backend.demo", "backend.door", "backend.limits", "backend.starting", "pages.shared"},
+    "serve": {"backend.demo", "backend.door", "backend.limits", "backend.starting"},
     "backend.kept": set(),
     "backend.numbers": {"backend.arrays"},
     "backend.values": {"backend.arrays", "backend.errors", "backend.kept", "backend.limits"},
@@ -218,13 +217,3 @@ def test_a_server_imports_ahead_what_the_first_page_needs_and_nothing_that_sets_
             "print(*(name for name in [*sys.argv[1:], 'pandas', 'torch'] if name in sys.modules))")
     done = subprocess.run([sys.executable, "-c", code, *names], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [*names, "pandas"]
-
-
-def test_a_server_reads_ahead_what_every_page_asks_first(tmp_path: Path):
-    code = ("import logging, sys; logging.disable(); import pages.shared.ahead; from backend.tasks import registry; "
-            "from pages.shared import handles; print(len(handles.store().shipped._units) > 9, "
-            "all('fingerprint' in vars(task) for task in registry.suite('mini')), "
-            "sorted({'torch', 'transformers'} & sys.modules.keys()))")
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
-                          env={**os.environ, "HEADROOM_CACHE": str(tmp_path)})
-    assert done.stdout.strip() == "True True []"
