@@ -47,13 +47,11 @@ def look(page: Page, beacon: str) -> str:
     """What a page says, after everything folded in it was opened; fails where a foreign text was read."""
     wait_until(page, SETTLED, DRAWN)
     for _ in range(30):  # more may be folded in it, and what is pressed while the page is drawn may fold again
-        if not page.evaluate(f"() => {{ const all = {FOLDED}; all.forEach(one => one.click()); return all.length; }}"):
-            break
+        page.evaluate(f"() => {FOLDED}.forEach(one => one.click())")
         page.evaluate(FETCHED)
         wait_until(page, SETTLED, DRAWN)
-    page.evaluate(FETCHED)
-    wait_until(page, SETTLED, DRAWN)
-    folded = page.evaluate(f"{FOLDED}.map(one => one.innerText)")
+        if not (folded := page.evaluate(f"{FOLDED}.map(one => one.innerText)")):
+            break
     assert folded == [], f"still folded: {folded}"
     made = page.evaluate(MADE)
     assert made == [], f"made of a foreign text: {made}"
