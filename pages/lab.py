@@ -99,7 +99,7 @@ def presets() -> None:
                                key="preset ranking", persist_state="session")
         st.button(f"Switch off the lowest {share} %", key="preset lowest", on_click=lowest,
                   args=(share / 100, str(ranking)), help=f"{by}, {setup.n_shots}-shot; ties in index order.")
-        k = st.slider("How many heads", 1, min(64, len(info.heads)), 8, key="preset k",
+        k = st.slider("How many heads", 1, min(64, info.n_all_heads), 8, key="preset k",
                       persist_state="session")
         st.button(f"Top {k} induction heads", key="preset induction", on_click=top_induction, args=(k,),
                   help=f"By prefix matching. {glossary.says('induction head', 'prefix matching')}")

@@ -201,7 +201,7 @@ def operations(info: ModelInfo, parts: Parts, read: Read, backwards: bool = Fals
     heads = parts.attention - parts.attention_out  # of the last block, all that is needed of most tokens
     per_token = (n - 1) * every + heads / n
     of_matrices = 2 * (read.tokens * per_token + read.scored * (every + parts.unembedding))
-    of_attention = 4 * info.n_heads * info.d_head * len(info.attending) * read.pairs
+    of_attention = 4 * info.n_all_heads * info.d_head * read.pairs
     return (2 / 3 if backwards else 1) * of_matrices + of_attention
 
 
